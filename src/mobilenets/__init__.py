@@ -1,0 +1,54 @@
+"""mobilenets: from a folder of labelled photos to a small, fast, measured MobileNet.
+
+The public names load on first use, so that ``import mobilenets`` costs nothing and prediction needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mobilenets.api.demo import demo as demo
+    from mobilenets.api.evaluate import evaluate as evaluate
+    from mobilenets.api.fetch import fetch as fetch
+    from mobilenets.api.predict import Predictor as Predictor
+    from mobilenets.api.predict import predict as predict
+    from mobilenets.api.summary import summary as summary
+    from mobilenets.api.train import train as train
+    from mobilenets.errors import FaultFound as FaultFound
+    from mobilenets.errors import InputError as InputError
+    from mobilenets.errors import MobilenetsError as MobilenetsError
+    from mobilenets.models.catalog import create_model as create_model
+    from mobilenets.training.recipe import Recipe as Recipe
+
+_HOMES = {
+    "FaultFound": "mobilenets.errors",
+    "InputError": "mobilenets.errors",
+    "MobilenetsError": "mobilenets.errors",
+    "Predictor": "mobilenets.api.predict",
+    "Recipe": "mobilenets.training.recipe",
+    "create_model": "mobilenets.models.catalog",
+    "demo": "mobilenets.api.demo",
+    "evaluate": "mobilenets.api.evaluate",
+    "fetch": "mobilenets.api.fetch",
+    "predict": "mobilenets.api.predict",
+    "summary": "mobilenets.api.summary",
+    "train": "mobilenets.api.train",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mobilenets' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

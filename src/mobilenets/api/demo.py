@@ -1,0 +1,32 @@
+"""``demo``: the whole way on real pictures that come with the install, offline."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mobilenets.api.fetch import fetch
+from mobilenets.api.train import train
+from mobilenets.errors import InputError
+
+log = logging.getLogger("mobilenets")
+
+SIZE = 32
+
+
+def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
+    """Write scikit-learn's handwritten digits as folders of pictures, and train, measure and report on them.
+
+    ``out`` gets ``digits/`` (the pictures) and ``run/`` (the run folder). Returns what ``train`` returns, and
+    ``data``.
+    """
+    folder = Path(out)
+    data, run = folder / "digits", folder / "run"
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty: go on with it by --resume, or give another --out")
+    if not data.exists():
+        log.info("1/2  the pictures: handwritten digits at %d pixels, in %s", SIZE, data)
+        fetch("digits", data, size=SIZE)
+    log.info("2/2  training and measuring, into %s", run)
+    return train(data, run, recipe="digits", resume=resume) | {"data": str(data)}

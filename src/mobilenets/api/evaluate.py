@@ -1,0 +1,83 @@
+"""``evaluate``: how good a model is on labelled pictures, with intervals."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobilenets.data.folder import Folder, find_data, read_folder
+from mobilenets.data.loader import Loader, default_workers
+from mobilenets.data.readable import check_readable
+from mobilenets.data.split import read_split
+from mobilenets.errors import InputError
+from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.hardware import pick_device
+from mobilenets.measure.plots import draw_confusion, draw_reliability
+from mobilenets.models.saved import load_model
+from mobilenets.runtime.bundle import find_bundle
+from mobilenets.runtime.files import write_json
+
+log = logging.getLogger("mobilenets")
+
+
+def evaluate(
+    model: str | Path, data: str | Path, *, out: str | Path | None = None, device: str = "auto"
+) -> dict[str, Any]:
+    """Measure a model on labelled pictures.
+
+    DATA's ``test/`` is used where there is one, else its ``validation/``, else all its class folders. A run's own
+    unsplit folder is measured on the pictures that the run held out, never on those it learned from. Labels are
+    matched by class name.
+
+    Returns the object of ``evaluate --json``; with ``out`` it is also written there as ``metrics.json``, beside
+    ``confusion.png`` and ``reliability.png``. Pictures that cannot be read are listed under ``problems``. Raises
+    ``InputError`` for a model or a folder that cannot be used.
+    """
+    saved = load_model(Path(model))
+    folder, which = pictures_to_measure(Path(model), Path(data), saved.bundle.classes)
+    samples, unreadable = check_readable(folder.samples, default_workers())
+    problems = [*folder.problems, *unreadable]
+    for problem in problems:
+        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+    if not samples:
+        raise InputError(f"{data}: no readable picture to measure on")
+    place = pick_device(device)
+    network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loader = Loader(samples, len(saved.bundle.classes), saved.bundle.preprocessing)
+    evaluation = evaluate_samples(network, loader, saved.bundle.classes, folder.root, place)
+    result = evaluation.to_json() | {
+        "evaluated_on": which,
+        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+    }
+    if out is not None:
+        draw_confusion(evaluation.confusion, evaluation.classes, Path(out) / "confusion.png")
+        draw_reliability(evaluation, Path(out) / "reliability.png")
+        write_json(Path(out) / "metrics.json", result)
+    return result
+
+
+def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
+    """Return the pictures that a figure may honestly be taken on, and what they are called."""
+    layout = find_data(data)
+    if layout.test is not None:
+        return read_folder(layout.test, classes), "test"
+    if layout.validation is not None:
+        return read_folder(layout.validation, classes), "validation"
+    run = find_bundle(model)
+    if (run / "split.csv").is_file() and _learned_from(run) == str(data.resolve()):
+        held_out = read_split(run / "split.csv", layout.root, classes).validation
+        log.info("this is the folder that the model learned from: measuring on the %d held out", len(held_out))
+        return Folder(layout.root, classes, held_out, ()), "validation"
+    return read_folder(layout.train, classes), "all"
+
+
+def _learned_from(run: Path) -> str | None:
+    """Return the folder that a run learned from, or None for a bundle without a record."""
+    try:
+        return str(json.loads((run / "recipe.json").read_bytes())["data"]["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,108 @@
+"""What each verb does: call ``mobilenets.api``, print what it gives."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mobilenets.cli import show
+from mobilenets.training.recipe import Recipe
+
+
+def demo(options: Namespace) -> int:
+    """``mobilenets demo``."""
+    from mobilenets.api.demo import demo as run
+
+    again = f"mobilenets demo --out {shlex.quote(options.out)} --resume"
+    with _resumable(again):
+        result = run(options.out, resume=options.resume)
+    _print(options, result, show.trained)
+    return 0
+
+
+def fetch(options: Namespace) -> int:
+    """``mobilenets fetch``."""
+    from mobilenets.api.fetch import fetch as run
+
+    result = run(options.name, options.out, archive=options.archive, size=options.size)
+    _print(options, result, show.fetched)
+    return 0
+
+
+def train(options: Namespace) -> int:
+    """``mobilenets train``."""
+    from mobilenets.api.train import train as run
+
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    again = f"mobilenets train {shlex.quote(options.data)} --out {shlex.quote(options.out)} --resume"
+    with _resumable(again):
+        result = run(options.data, options.out, recipe=options.recipe, resume=options.resume, **settings)
+    _print(options, result | {"data": options.data}, show.trained)
+    return 0
+
+
+def evaluate(options: Namespace) -> int:
+    """``mobilenets evaluate``."""
+    from mobilenets.api.evaluate import evaluate as run
+
+    result = run(options.model, options.data, out=options.out, device=options.device)
+    _print(options, result, show.evaluated)
+    return 0
+
+
+def predict(options: Namespace) -> int:
+    """``mobilenets predict``: exit status 1 when a picture could not be read."""
+    from mobilenets.api.predict import predict as run
+
+    pictures = [sys.stdin.buffer.read() if name == "-" else name for name in options.pictures]
+    form = "json" if options.json else options.format
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if form == "csv":
+        writer.writerow(["image", "rank", "label", "probability", "error"])
+    failed = False
+    for answer in run(options.model, pictures, top=options.top):
+        failed |= "error" in answer
+        if form == "json":
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
+        elif form == "csv":
+            writer.writerows(show.predicted_rows(answer))
+        else:
+            print(show.predicted(answer), flush=True)
+    return int(failed)
+
+
+def summary(options: Namespace) -> int:
+    """``mobilenets summary``."""
+    from mobilenets.api.summary import summary as run
+
+    result = run(
+        options.name,
+        options.width,
+        options.size,
+        options.classes,
+        table=options.table,
+        diagram=options.diagram,
+    )
+    _print(options, result, show.summarised)
+    return 0
+
+
+def _print(options: Namespace, result: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if options.json else words(result))
+
+
+@contextmanager
+def _resumable(command: str) -> Iterator[None]:
+    """Say with Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; what was done is kept, go on with: {command}") from None

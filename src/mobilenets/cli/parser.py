@@ -1,0 +1,159 @@
+"""Words of the command line into arguments of ``mobilenets.api``. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from mobilenets import __version__
+from mobilenets.cli import Parser, commands
+from mobilenets.training.recipe import RECIPES, Recipe, parse_setting
+
+DATA_HELP = "folder with train/ and validation/, or with one folder a class"
+MODEL_HELP = "run folder, or a file beside its model.json"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of every verb."""
+    parser = Parser(
+        prog="mobilenets",
+        description="From a folder of labelled photos to a small, fast, measured MobileNet.",
+        epilog="First steps: mobilenets demo    then: mobilenets train PHOTOS --out run",
+    )
+    parser.add_argument("--version", action="version", version=f"mobilenets {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    _demo(verbs)
+    _fetch(verbs)
+    _train(verbs)
+    _evaluate(verbs)
+    _predict(verbs)
+    _summary(verbs)
+    return parser
+
+
+def _verb(verbs: Any, name: str, run: Any, help: str, example: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog=f"example: {example}",
+        allow_abbrev=False,
+    )
+    verb.add_argument("--json", action="store_true", help="print JSON on standard output, and nothing else there")
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _demo(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "demo",
+        commands.demo,
+        "the whole way on real pictures that come with the install, offline",
+        "mobilenets demo --out demo",
+    )
+    verb.add_argument("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
+    verb.add_argument("--resume", action="store_true", help="go on with a demo that was stopped")
+
+
+def _fetch(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "fetch",
+        commands.fetch,
+        "a known data set as folders of pictures",
+        "mobilenets fetch fashion_mnist fashion --archive /usr/share/datasets/fashion-mnist",
+    )
+    verb.add_argument("name", metavar="NAME", help="cifar10, cifar100, fashion_mnist or digits")
+    verb.add_argument("out", metavar="DIR", help="folder to write: train/ and validation/ with one folder a class")
+    verb.add_argument("--archive", metavar="FILE", help="files that you have already, instead of a download")
+    verb.add_argument("--size", type=int, metavar="S", help="pixels a side, bicubic (default: the data set's own)")
+
+
+def _train(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "train",
+        commands.train,
+        "train a network on a folder of labelled pictures and measure it",
+        "mobilenets train photos --out run --size 160 --epochs 40",
+    )
+    verb.add_argument("data", metavar="DATA", help=DATA_HELP)
+    verb.add_argument("--out", required=True, metavar="RUN", help="run folder to write")
+    verb.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help=f"settings to begin with: {', '.join(RECIPES)}, or a recipe.json",
+    )
+    verb.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    settings = verb.add_argument_group(
+        "settings", "each replaces that of the recipe; the defaults are the recipe photos'"
+    )
+    for field in dataclasses.fields(Recipe):
+        _setting(settings, field)
+
+
+def _setting(group: Any, field: dataclasses.Field[Any]) -> None:
+    flag = f"--{field.name.replace('_', '-')}"
+    default = "none" if field.default is None else field.default
+    help_text = f"{field.metadata['help']} (default: {default})"
+    if isinstance(field.default, bool):
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text)
+        return
+    group.add_argument(
+        flag,
+        type=parse_setting(field.name),
+        default=argparse.SUPPRESS,
+        metavar="|".join(field.metadata["choices"] or ("X",)),
+        help=help_text,
+    )
+
+
+def _evaluate(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "evaluate",
+        commands.evaluate,
+        "measure a model on labelled pictures, with 95 %% intervals",
+        "mobilenets evaluate run photos",
+    )
+    verb.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    verb.add_argument("data", metavar="DATA", help=DATA_HELP)
+    verb.add_argument("--out", metavar="DIR", help="also write metrics.json, confusion.png and reliability.png there")
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+
+
+def _predict(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "predict",
+        commands.predict,
+        "say what is on pictures",
+        "mobilenets predict run photo.jpg --top 3",
+    )
+    verb.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    verb.add_argument(
+        "pictures",
+        metavar="IMAGE|FOLDER|-",
+        nargs="+",
+        help="files, folders, or - for one picture on standard input",
+    )
+    verb.add_argument("--top", type=int, default=5, metavar="K", help="so many classes a picture (default: 5)")
+    verb.add_argument("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
+
+
+def _summary(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "summary",
+        commands.summary,
+        "a network's layers, parameters and multiply-accumulates",
+        "mobilenets summary mobilenet_v2 --width 0.5 --diagram v2.png",
+    )
+    verb.add_argument("name", metavar="NAME", help="mobilenet_v1, mobilenet_v2 or mobilenet_v1_cifar")
+    verb.add_argument("--width", type=float, default=1.0, metavar="W", help="width multiplier (default: 1)")
+    verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the network's)")
+    verb.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
+    verb.add_argument("--table", metavar="FILE", help="JSON file with a table of your own: rows of t c n s")
+    verb.add_argument("--diagram", metavar="FILE", help="draw the network into FILE (.png or .svg)")

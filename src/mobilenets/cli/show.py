@@ -1,0 +1,110 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from mobilenets.runtime.progress import duration
+
+
+def percent(fraction: float) -> str:
+    """Write a fraction as a percentage."""
+    return f"{100 * fraction:.2f} %"
+
+
+def table(rows: list[list[str]], right: set[int]) -> str:
+    """Align columns; those in ``right`` to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def summarised(result: dict[str, Any]) -> str:
+    """A line a layer, and the totals."""
+    rows = [["layer", "kind", "output", "parameters", "MACs"]]
+    for layer in result["layers"]:
+        shape = " × ".join(map(str, layer["output"]))
+        rows.append([layer["name"], layer["kind"], shape, f"{layer['parameters']:,}", f"{layer['macs']:,}"])
+    rows.append(["total", "", "", f"{result['parameters']:,}", f"{result['macs']:,}"])
+    head = (
+        f"{result['name']} ({result['variant']}), width {result['width']:g}, {result['size']} × {result['size']} "
+        f"pixels, {result['classes']} classes"
+    )
+    totals = f"{result['parameters'] / 1e6:.2f} M parameters, {result['macs'] / 1e6:.1f} M multiply-accumulates"
+    return f"{head}\n\n{table(rows, {3, 4})}\n\n{totals}"
+
+
+def evaluated(result: dict[str, Any]) -> str:
+    """The figures with their intervals, then a line a class."""
+    rows = [["class", "pictures", "precision", "recall", "F1"]]
+    for name, score in result["classes"].items():
+        figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in ("precision", "recall", "f1")]
+        rows.append([name, str(score["images"]), *figures])
+    return f"{headline(result)}\n\n{table(rows, {1, 2, 3, 4})}"
+
+
+def headline(result: dict[str, Any]) -> str:
+    """Top-1, top-5, loss and calibration in four lines."""
+    lines = []
+    for key, name in (("top1", "top-1"), ("top5", "top-5")):
+        low, high = result[f"{key}_interval"]
+        lines.append(f"{name}  {percent(result[key])}   95 % interval {100 * low:.2f} to {100 * high:.2f}")
+    loss = f"loss   {result['loss']:.4f}"
+    if result["loss_interval"]:
+        loss += f"    95 % interval {result['loss_interval'][0]:.4f} to {result['loss_interval'][1]:.4f}"
+    lines += [loss, f"expected calibration error  {percent(result['ece'])}"]
+    return f"{result['images']} pictures ({result['evaluated_on']})\n" + "\n".join(lines)
+
+
+def trained(result: dict[str, Any]) -> str:
+    """What came out, where it is, and what to type next."""
+    run = result["run"]
+    pictures = Path(result["data"])
+    return "\n".join(
+        [
+            headline(result),
+            f"{result['epochs']} epochs in {duration(result['seconds'])}, model of epoch {result['epoch']}",
+            *result["notes"],
+            "",
+            f"The report:  {result['report']}",
+            "Next:",
+            f"  mobilenets predict {shlex.quote(run)} {shlex.quote(str(pictures))} --top 3",
+            f"  mobilenets evaluate {shlex.quote(run)} {shlex.quote(str(pictures))}",
+        ]
+    )
+
+
+def fetched(result: dict[str, Any]) -> str:
+    """What was written and what to type next."""
+    folder = result["folder"]
+    return (
+        f"{result['name']}: {result['train']} training and {result['validation']} validation pictures of "
+        f"{len(result['classes'])} classes in {folder}\n"
+        f"Next:  mobilenets train {shlex.quote(folder)} --out run --size {result['size']}"
+    )
+
+
+def predicted(answer: dict[str, Any]) -> str:
+    """One line: the picture and its most probable classes."""
+    if "error" in answer:
+        return f"{answer['image']}: not read: {answer['error']}"
+    words = [f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in answer["predictions"]]
+    return f"{answer['image']}: {', '.join(words)}"
+
+
+def predicted_rows(answer: dict[str, Any]) -> list[list[Any]]:
+    """Rows of CSV: one an answer, or one with the error."""
+    if "error" in answer:
+        return [[answer["image"], "", "", "", answer["error"]]]
+    return [
+        [answer["image"], rank, entry["label"], f"{entry['probability']:.6f}", ""]
+        for rank, entry in enumerate(answer["predictions"], start=1)
+    ]

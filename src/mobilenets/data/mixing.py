@@ -1,0 +1,116 @@
+"""Mixup and CutMix on whole batches, in numpy.
+
+Images are float32 (N, H, W, 3), targets float32 (N, K) whose rows sum to one (one-hot or soft). Each call
+draws one share and one pairing for the batch, as the papers do. The inputs are left as they were; the
+results are new arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mobilenets.errors import InputError
+
+Batch: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+LARGEST_ALPHA = 100.0
+
+
+def check_alpha(name: str, alpha: float, *, off: bool = False) -> None:
+    """Raise InputError unless ``alpha`` can shape a Beta(alpha, alpha); ``off`` allows 0."""
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha)
+    # Far below 1e-3 every draw is 0 or 1, and the generator's powers underflow.
+    if not number or not (1e-3 <= alpha <= LARGEST_ALPHA or (off and alpha == 0)):
+        allowed = f"{'0 (off), or ' if off else ''}a number from 0.001 to {LARGEST_ALPHA:g}"
+        raise InputError(f"{name} must be {allowed}, not {repr(alpha)[:40]}")
+
+
+def check_batch(images: Batch, targets: Batch) -> None:
+    """Raise ValueError unless the arrays are float32 batches of the same length."""
+    if images.ndim != 4 or targets.ndim != 2 or len(images) != len(targets):
+        raise ValueError(f"needs images (N, H, W, C) and targets (N, K), not {images.shape} and {targets.shape}")
+    if images.dtype != np.float32 or targets.dtype != np.float32:
+        raise ValueError(f"needs float32 images and targets, not {images.dtype} and {targets.dtype}")
+
+
+def blend(first: Batch, second: Batch, share: float) -> Batch:
+    """Return ``share * first + (1 - share) * second``, written over ``second``."""
+    second -= first
+    second *= np.float32(1 - share)
+    second += first
+    return second
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """Each picture blended with another, and the targets alike, by Beta(alpha, alpha).
+
+    Zhang et al. 2018, arXiv:1710.09412; their alpha on ImageNet is 0.2, on CIFAR 1.
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        check_alpha("mixup", self.alpha)
+
+    def __call__(self, images: Batch, targets: Batch, rng: np.random.Generator) -> tuple[Batch, Batch]:
+        """Return blended images and targets."""
+        check_batch(images, targets)
+        share = rng.beta(self.alpha, self.alpha)
+        partner = rng.permutation(len(images))
+        return blend(images, images[partner], share), blend(targets, targets[partner], share)
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """One box of each picture taken from another; the targets mix by the pixels each gave.
+
+    Yun et al. 2019, arXiv:1905.04899; their alpha is 1. The box is clipped at the border, so the share is
+    counted from the box and not from the draw.
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        check_alpha("cutmix", self.alpha)
+
+    def __call__(self, images: Batch, targets: Batch, rng: np.random.Generator) -> tuple[Batch, Batch]:
+        """Return images with a foreign box and the mixed targets."""
+        check_batch(images, targets)
+        height, width = images.shape[1:3]
+        side = math.sqrt(1 - rng.beta(self.alpha, self.alpha))
+        top, bottom = span(height, side, rng)
+        left, right = span(width, side, rng)
+        partner = rng.permutation(len(images))
+        mixed = images.copy()
+        mixed[:, top:bottom, left:right] = images[partner, top:bottom, left:right]
+        share = 1 - (bottom - top) * (right - left) / (height * width)
+        return mixed, blend(targets, targets[partner], share)
+
+
+def span(length: int, fraction: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw where a box of that fraction of a side begins and ends: uniform centre, clipped to the side."""
+    extent = int(length * fraction)
+    start = int(rng.integers(length)) - extent // 2
+    return max(0, start), min(length, start + extent)
+
+
+def mix(
+    images: Batch, targets: Batch, rng: np.random.Generator, mixup: float = 0.0, cutmix: float = 0.0
+) -> tuple[Batch, Batch]:
+    """Return the batch after Mixup or CutMix with these alphas (0: off); with both on, a fair coin decides.
+
+    With both off the same two arrays come back. Raises InputError on an alpha that is negative or not a
+    number.
+    """
+    check_alpha("mixup", mixup, off=True)
+    check_alpha("cutmix", cutmix, off=True)
+    if not (mixup or cutmix):
+        return images, targets
+    if mixup and (not cutmix or rng.random() < 0.5):
+        return Mixup(mixup)(images, targets, rng)
+    return CutMix(cutmix)(images, targets, rng)

@@ -1,0 +1,56 @@
+"""Logits of a network over batches of pictures: the one loop that training, evaluation and prediction share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mobilenets.data.folder import Sample, relative
+from mobilenets.data.loader import Batch, Loader, in_order
+from mobilenets.measure.metrics import Evaluation
+from mobilenets.runtime.progress import progress
+
+EVALUATION_BATCH = 64
+
+
+def to_tensor(images: npt.NDArray[np.float32], device: torch.device) -> torch.Tensor:
+    """Turn N×H×W×3 into N×3×H×W without copying: the memory is already channels_last."""
+    return torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def logits(network: nn.Module, batches: Iterable[Batch], device: torch.device) -> npt.NDArray[np.float32]:
+    """Return float32 N×classes, in the order of the batches. The network is left in evaluation mode."""
+    network.eval()
+    parts = [network(to_tensor(batch.images, device)).float().cpu().numpy() for batch in batches]
+    return np.concatenate(parts)
+
+
+def evaluate_samples(
+    network: nn.Module,
+    pictures: Loader,
+    classes: Sequence[str],
+    root: Path,
+    device: torch.device,
+) -> Evaluation:
+    """Run every picture of a loader through the network, in order; pictures are named relative to ``root``."""
+    samples: Sequence[Sample] = pictures.samples
+    plan = in_order(len(samples), EVALUATION_BATCH)
+
+    def counted() -> Iterable[Batch]:
+        with progress("evaluating", len(samples), "pictures") as shown:
+            for batch in pictures.batches(plan):
+                yield batch
+                shown.advance(len(batch.labels))
+
+    return Evaluation(
+        classes=tuple(classes),
+        images=tuple(relative(sample.path, root) for sample in samples),
+        labels=np.array([sample.label for sample in samples], np.int64),
+        logits=logits(network, counted(), device),
+    )

@@ -1,0 +1,189 @@
+"""The report of a training run: one HTML file that opens anywhere, without a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import jinja2
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mobilenets.data.folder import Problem
+from mobilenets.errors import InputError
+from mobilenets.measure import plots
+from mobilenets.measure.metrics import Evaluation, Interval
+from mobilenets.measure.style import DARK, DPI, LIGHT, Theme, count, png
+from mobilenets.runtime.decode import decode
+from mobilenets.runtime.files import write_text
+from mobilenets.runtime.progress import duration
+
+DASH = "\N{EN DASH}"
+MISTAKES = 24
+BATCH = 32
+LEFT_OUT = 200
+THUMBNAIL = 192  # pixels: sharp at twice the size at which the page shows it
+
+
+class Model(TypedDict):
+    """The network in the report: ``name`` in the catalog, ``size`` in pixels, where its weights came from."""
+
+    name: str
+    width: float
+    size: int
+    parameters: int
+    macs: int
+    weights_from: str
+
+
+class Data(TypedDict):
+    """The pictures in the report: how many of each class, where from, and which were left out and why."""
+
+    train: Mapping[str, int]
+    validation: Mapping[str, int]
+    source: str
+    fingerprint: str
+    left_out: Sequence[Problem]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything the report shows.
+
+    ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
+    ``seconds`` is the training time. ``batch`` holds some training pictures as the network saw them, with
+    their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
+    ``root``; one that does not open is shown by its name alone.
+    """
+
+    title: str
+    model: Model
+    evaluation: Evaluation
+    history: Sequence[Mapping[str, float]]
+    recipe: Mapping[str, Any]
+    data: Data
+    hardware: Mapping[str, Any]
+    seconds: float
+    best_epoch: int
+    batch: Sequence[tuple[Image.Image, str]]
+    versions: Mapping[str, str]
+    command: str
+    notes: Sequence[str] = ()
+    root: Path = field(default_factory=Path)
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the report to ``path``: whole or not at all, with everything it shows inside the file."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": count, "percent": percent, "span": span, "shown": shown}
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
+    page = template.render(
+        report=report,
+        evaluation=report.evaluation,
+        figures=_figures(report),
+        mistakes=_mistakes(report),
+        batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
+        time=duration(report.seconds),
+        kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
+        left_out=report.data["left_out"][:LEFT_OUT],
+        light=LIGHT,
+        dark=DARK,
+    )
+    # The bytes of a path that are no text arrive as lone surrogates, which UTF-8 does not have.
+    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage, 0.9722 as 97.2 %; a dash for None."""
+    return DASH if fraction is None else f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def span(interval: Interval | None, scale: float = 100, digits: int = 1) -> str:
+    """An interval as its two ends, (0.950, 0.985) as 95.0 to 98.5 with a dash between; a dash for None."""
+    if interval is None:
+        return DASH
+    low, high = (f"{scale * end:.{digits}f}" for end in interval)
+    return f"{low}{DASH}{high}"
+
+
+def shown(value: object) -> str:
+    """The value of a setting as the report writes it."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A figure as data addresses, for light and dark paper; ``width`` in CSS pixels keeps its true size."""
+
+    light: str
+    dark: str
+    width: int
+
+
+def _figures(report: Report) -> dict[str, _Drawing]:
+    evaluation = report.evaluation
+
+    def both(draw: Callable[[Theme], Figure]) -> _Drawing:
+        light, dark = (png(draw(theme)) for theme in (LIGHT, DARK))
+        # A PNG's width stands in its first chunk, after the signature, the chunk's length and its name.
+        width = int.from_bytes(light[16:20], "big") * 96 // DPI
+        return _Drawing(_address("png", light), _address("png", dark), width)
+
+    figures = {
+        "confusion": both(lambda theme: plots.confusion_matrix(evaluation.confusion, evaluation.classes, theme)),
+        "reliability": both(lambda theme: plots.reliability_diagram(evaluation, theme)),
+    }
+    if report.history:
+        figures["curves"] = both(lambda theme: plots.curves(report.history, report.best_epoch, theme))
+    return figures
+
+
+def _mistakes(report: Report) -> list[dict[str, Any]]:
+    evaluation = report.evaluation
+    return [
+        {
+            "picture": _opened(report.root / evaluation.images[one.index]),
+            "path": evaluation.images[one.index],
+            "true": evaluation.classes[one.true],
+            "predicted": evaluation.classes[one.predicted],
+            "probability": one.probability,
+        }
+        for one in evaluation.mistakes(MISTAKES)
+    ]
+
+
+def _opened(path: Path) -> str | None:
+    try:
+        return _picture(decode(path))
+    except (InputError, OSError, ValueError):
+        # The file has gone since it was evaluated, or its path cannot be one here; its name still tells.
+        return None
+
+
+def _picture(image: Image.Image) -> str:
+    """A picture, made small, as a data address."""
+    small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=None)
+    buffer = io.BytesIO()
+    # JPEG would smear what is tiny to begin with.
+    form = "png" if max(small.size) <= 64 else "jpeg"
+    small.save(buffer, form, quality=85)
+    return _address(form, buffer.getvalue())
+
+
+def _address(form: str, content: bytes) -> str:
+    return f"data:image/{form};base64,{base64.b64encode(content).decode('ascii')}"

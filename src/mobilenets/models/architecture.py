@@ -1,0 +1,131 @@
+"""The description of one network, complete enough to build it again from ``model.json`` alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from mobilenets.errors import InputError
+from mobilenets.models.rows import HEADS, ROUNDING, ROWS
+from mobilenets.models.tables import Table
+
+MAX_SIZE = 4096
+MAX_WIDTH = 16.0
+MAX_ROWS = 1000
+MAX_CHANNELS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A table at one width and one input size (pixels a side).
+
+    ``variant`` says which reading of the named table this is: ``standard``, ``small`` (for pictures of 32 to 64
+    pixels) or ``custom`` (the user's own table).
+    """
+
+    name: str
+    width: float
+    size: int
+    variant: str
+    table: Table
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if not (isinstance(self.width, (int, float)) and math.isfinite(self.width) and 0 < self.width <= MAX_WIDTH):
+            raise InputError(f"width {self.width}: give a width multiplier above 0 and up to {MAX_WIDTH:g}")
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or not 1 <= self.size <= MAX_SIZE:
+            raise InputError(f"size {self.size}: give an input size from 1 to {MAX_SIZE} pixels")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: the rows written out, so that no catalogue is needed to read them."""
+        return {
+            "name": self.name,
+            "width": self.width,
+            "size": self.size,
+            "variant": self.variant,
+            "table": table_to_json(self.table),
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Architecture:
+        """Read what ``to_json`` gave; raises ``InputError`` for anything else."""
+        entries = _mapping(value, "architecture")
+        names = {field.name for field in fields(cls)}
+        if set(entries) != names:
+            raise InputError(f"architecture: expected the keys {sorted(names)}, found {sorted(map(str, entries))}")
+        for key in ("name", "variant"):
+            if not isinstance(entries[key], str):
+                raise InputError(f"architecture: {key} is not a text")
+        if isinstance(entries["width"], bool) or not isinstance(entries["width"], (int, float)):
+            raise InputError("architecture: width is not a number")
+        return cls(
+            name=entries["name"],
+            width=float(entries["width"]),
+            size=entries["size"],
+            variant=entries["variant"],
+            table=table_from_json(entries["table"]),
+        )
+
+
+def table_to_json(table: Table) -> dict[str, Any]:
+    """Return a table as plain values."""
+    return {
+        "body": [{"kind": row.kind, **asdict(row)} for row in table.body],
+        "head": {"kind": table.head.kind, **asdict(table.head)},
+        "rounding": table.rounding,
+        "norm_epsilon": table.norm_epsilon,
+    }
+
+
+def table_from_json(value: object) -> Table:
+    """Read a table: what ``table_to_json`` gave; raises ``InputError`` naming the row that is wrong."""
+    entries = _mapping(value, "table")
+    body = entries.get("body")
+    if not isinstance(body, list) or not 1 <= len(body) <= MAX_ROWS:
+        raise InputError(f"table: body must be a list of 1 to {MAX_ROWS} rows")
+    rounding = entries.get("rounding", "divisible")
+    if rounding not in ROUNDING:
+        raise InputError(f"table: rounding {rounding!r} is not one of {', '.join(ROUNDING)}")
+    epsilon = entries.get("norm_epsilon", 1e-3)
+    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 < epsilon < 1:
+        raise InputError("table: norm_epsilon must be between 0 and 1")
+    return Table(
+        body=tuple(_read(row, ROWS, f"table: row {i}") for i, row in enumerate(body, start=1)),
+        head=_read(entries.get("head", {"kind": "pooled"}), HEADS, "table: head"),
+        rounding=rounding,
+        norm_epsilon=float(epsilon),
+    )
+
+
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what}: expected an object of named values")
+    return value
+
+
+def _read(value: object, kinds: Mapping[str, type[Any]], what: str) -> Any:
+    """Build the dataclass that ``kind`` names from plain values, each checked against its field's type."""
+    entries = dict(_mapping(value, what))
+    kind = entries.pop("kind", None)
+    if kind not in kinds:
+        raise InputError(f"{what}: kind {kind!r} is not one of {', '.join(kinds)}")
+    known = {field.name: field.type for field in fields(kinds[kind])}
+    for name, given in entries.items():
+        if name not in known:
+            raise InputError(f"{what}: {kind} has no {name!r}; it has {', '.join(known)}")
+        if not _fits(given, str(known[name])):
+            raise InputError(f"{what}: {name} {given!r} is not usable")
+    try:
+        return kinds[kind](**entries)
+    except TypeError as error:
+        raise InputError(f"{what}: {kind} needs {', '.join(known)}") from error
+
+
+def _fits(value: object, annotation: str) -> bool:
+    if annotation == "bool" or isinstance(value, bool):
+        return annotation == "bool" and isinstance(value, bool)
+    if annotation == "int":
+        return isinstance(value, int) and 1 <= value <= MAX_CHANNELS
+    return isinstance(value, (int, float)) and 0 <= value < 1

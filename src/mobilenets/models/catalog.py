@@ -1,0 +1,125 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture, table_from_json
+from mobilenets.models.network import Network
+from mobilenets.models.tables import V1, V1_CIFAR, V2, Table, small_pictures, v2_table
+
+SMALL_UP_TO = 64
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named network: its table, the one for small pictures where there is one, and the usual input size."""
+
+    table: Table
+    small: Table | None
+    size: int
+
+
+CATALOG: dict[str, Entry] = {
+    "mobilenet_v1": Entry(V1, small_pictures(V1), 224),
+    "mobilenet_v2": Entry(V2, small_pictures(V2), 224),
+    "mobilenet_v1_cifar": Entry(V1_CIFAR, None, 32),
+}
+
+
+def find(name: str) -> Entry:
+    """Look a network up; raises ``InputError`` with the names there are."""
+    if name in CATALOG:
+        return CATALOG[name]
+    close = difflib.get_close_matches(name, CATALOG, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise InputError(f"unknown model {name!r}: {hint}there are {', '.join(CATALOG)}")
+
+
+def describe(
+    name: str,
+    width: float = 1.0,
+    size: int | None = None,
+    *,
+    variant: str = "auto",
+    dropout: float | None = None,
+    table: Table | Sequence[Sequence[int]] | None = None,
+) -> Architecture:
+    """Describe a network without building it.
+
+    Parameters
+    ----------
+    name:
+        A name of ``CATALOG``.
+    width:
+        Width multiplier, above 0.
+    size:
+        Input size in pixels a side; by default the network's usual one.
+    variant:
+        ``auto`` takes the table for small pictures up to 64 pixels where there is one; ``standard`` and ``small``
+        insist.
+    dropout:
+        Share of the features dropped before the classifier, instead of the table's own.
+    table:
+        A table to use instead of the named one's: a ``Table``, or rows of V2's ``(t, c, n, s)``.
+
+    """
+    entry = find(name)
+    size = entry.size if size is None else size
+    if variant not in ("auto", "standard", "small"):
+        raise InputError(f"variant {variant!r}: choose auto, standard or small")
+    if table is not None:
+        chosen, variant = (table if isinstance(table, Table) else v2_table(table)), "custom"
+    elif variant == "small" and entry.small is None:
+        raise InputError(f"{name} has no variant for small pictures; choose standard")
+    elif entry.small is not None and (variant == "small" or (variant == "auto" and size <= SMALL_UP_TO)):
+        chosen, variant = entry.small, "small"
+    else:
+        chosen, variant = entry.table, "standard"
+    if dropout is not None:
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout {dropout}: give a share from 0 to below 1")
+        chosen = replace(chosen, head=replace(chosen.head, dropout=dropout))
+    return Architecture(name, float(width), size, variant, chosen)
+
+
+def load_table(value: str | Path | list[Any] | dict[str, Any]) -> Table:
+    """Read a table of one's own: rows of ``t, c, n, s``, a whole table as ``model.json`` has it, or a JSON file."""
+    if isinstance(value, (str, Path)):
+        try:
+            value = json.loads(Path(value).read_bytes())
+        except OSError as error:
+            raise InputError(f"table {value}: cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"table {value}: not JSON; write rows such as [[1, 16, 1, 1], [6, 24, 2, 2]]") from error
+    if isinstance(value, list):
+        if not all(isinstance(row, list) for row in value):
+            raise InputError("table: write rows of four numbers, such as [[1, 16, 1, 1], [6, 24, 2, 2]]")
+        return v2_table(value)
+    return table_from_json(value)
+
+
+def create_model(
+    name: str,
+    classes: int = 1000,
+    width: float = 1.0,
+    *,
+    size: int | None = None,
+    variant: str = "auto",
+    dropout: float | None = None,
+    table: Table | Sequence[Sequence[int]] | None = None,
+) -> Network:
+    """Build a network with fresh weights: a plain ``torch.nn.Module``, N×3×H×W in, N×classes logits out.
+
+    ``classes=0`` leaves the classifier off and gives N×features. The other arguments are those of ``describe``.
+
+    >>> create_model("mobilenet_v2", classes=10, width=0.5).classifier
+    Linear(in_features=1280, out_features=10, bias=True)
+    """
+    return Network(describe(name, width, size, variant=variant, dropout=dropout, table=table), classes)

@@ -1,0 +1,68 @@
+"""The network: a table built into a plain ``torch.nn.Module``."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.rows import Style, shrink
+
+INIT_STD = 0.09
+
+
+class Network(nn.Module):
+    """A MobileNet as its ``architecture`` describes it.
+
+    Takes float N×3×H×W and gives N×classes logits, or N×features when ``classes`` is 0. Parameters are named
+    after the table: ``body.inverted3.depthwise.conv.weight``, ``classifier.weight``.
+    """
+
+    def __init__(self, architecture: Architecture, classes: int) -> None:
+        super().__init__()
+        if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= classes <= 1_000_000:
+            raise InputError(f"classes {classes}: give a whole number of at least 1, or 0 for no classifier")
+        self.architecture = architecture
+        self.classes = classes
+        table = architecture.table
+        style = Style(architecture.width, table.rounding, table.norm_epsilon)
+        blocks: OrderedDict[str, nn.Module] = OrderedDict()
+        channels, size = 3, architecture.size
+        for index, row in enumerate(table.body):
+            blocks[f"{row.kind}{index}"], channels = row.build(channels, style)
+            size = shrink(size, row)
+        self.body = nn.Sequential(blocks)
+        self.pool = table.head.build()
+        self.features = table.head.features(channels, size)
+        self.dropout = nn.Dropout(table.head.dropout)
+        self.classifier = nn.Linear(self.features, classes) if classes else nn.Identity()
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the logits (or, without a classifier, the pooled features) of a batch."""
+        out: Tensor = self.classifier(self.dropout(self.pool(self.body(x))))
+        return out
+
+    def l2_penalty(self) -> Tensor | None:
+        """Give the classifier's own L2 term of the loss, or None where the table has none."""
+        weight = self.architecture.table.head.l2
+        if not weight or not isinstance(self.classifier, nn.Linear):
+            return None
+        return self.classifier.weight.square().sum() * (weight / 2)
+
+
+def initialise(module: nn.Module) -> None:
+    """Set fresh weights as both papers' reference code does.
+
+    Convolutions and classifiers from a truncated normal of deviation 0.09, biases 0, BatchNorm scale 1 and shift 0
+    (``mobilenet_v1_arg_scope`` and ``training_scope`` of slim's MobileNets; the papers' texts are silent).
+    """
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            nn.init.trunc_normal_(part.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()

@@ -1,0 +1,86 @@
+"""Models of ours on the disk: ``model.safetensors`` beside ``model.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.network import Network
+from mobilenets.runtime.bundle import WEIGHTS, Bundle, find_bundle, read_bundle
+from mobilenets.runtime.files import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A network with its weights, and what its ``model.json`` says."""
+
+    network: Network
+    bundle: Bundle
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dictionary as safetensors, whole or not at all."""
+    with writing(path) as aside:
+        # Dense and contiguous: channels_last weights are stored as any reader expects them.
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside)
+
+
+def load_model(model: Path) -> SavedModel:
+    """Load a run folder or a bundle in evaluation mode.
+
+    Raises ``InputError`` when a file is missing or damaged, or when the weights are not those of the network that
+    ``model.json`` describes.
+    """
+    folder = find_bundle(model)
+    if model.is_file() and model.suffix not in (".safetensors", ".json"):
+        raise InputError(f"{model}: this release runs {WEIGHTS} only; give the folder {folder}")
+    bundle = read_bundle(folder)
+    try:
+        architecture = Architecture.from_json(bundle.architecture)
+    except InputError as error:
+        raise InputError(f"{folder / 'model.json'}: {error}") from error
+    path = folder / WEIGHTS
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError, ValueError, MemoryError) as error:
+        reason = "is missing" if not path.exists() else "is damaged, not whole safetensors"
+        raise InputError(f"{path}: {reason}; copy or train the model again") from error
+    # Shapes are compared on the meta device first, so that a wrong description takes no memory.
+    with torch.device("meta"):
+        expected = Network(architecture, len(bundle.classes)).state_dict()
+    problem = mismatch(expected, state)
+    if problem:
+        raise InputError(f"{path}: not the weights that model.json describes: {problem}")
+    network = Network(architecture, len(bundle.classes))
+    network.load_state_dict(state)
+    return SavedModel(network.eval(), bundle)
+
+
+def mismatch(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
+    """Say how a state dictionary differs from what a network expects, or return None."""
+    missing = [name for name in expected if name not in given]
+    surplus = [name for name in given if name not in expected]
+    if missing or surplus:
+        parts = [f"{len(missing)} missing ({missing[0]})"] if missing else []
+        parts += [f"{len(surplus)} surplus ({surplus[0]})"] if surplus else []
+        return ", ".join(parts)
+    for name, tensor in expected.items():
+        if tensor.shape != given[name].shape:
+            return f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+        if tensor.dtype != given[name].dtype:
+            return f"{name} is {given[name].dtype}, not {tensor.dtype}"
+        if tensor.is_floating_point() and not torch.isfinite(given[name]).all():
+            return f"{name} holds values that are not finite"
+    return None

@@ -1,0 +1,101 @@
+"""A finished model on the disk: a file of weights beside ``model.json``, which says all that is needed to use it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mobilenets.errors import InputError
+from mobilenets.runtime.files import write_json
+from mobilenets.runtime.preprocess import Preprocessing
+
+FORMAT = "mobilenets model"
+VERSION = 1
+DESCRIPTION = "model.json"
+WEIGHTS = "model.safetensors"
+MAX_DESCRIPTION_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What ``model.json`` says.
+
+    ``architecture`` is left as plain values, for ``mobilenets.models`` to read: a predictor of an exported file
+    has no use for it. ``origin`` says where the weights came from.
+    """
+
+    architecture: Mapping[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``model.json``."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "architecture": dict(self.architecture),
+            "classes": list(self.classes),
+            "classes_sha256": classes_hash(self.classes),
+            "preprocessing": self.preprocessing.to_json(),
+            "origin": dict(self.origin),
+        }
+
+
+def classes_hash(classes: tuple[str, ...]) -> str:
+    """Return the SHA-256 of the class names in order, as JSON."""
+    return hashlib.sha256(json.dumps(list(classes), ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write_bundle(folder: Path, bundle: Bundle) -> None:
+    """Write ``model.json`` into ``folder``."""
+    write_json(folder / DESCRIPTION, bundle.to_json())
+
+
+def find_bundle(model: Path) -> Path:
+    """Return the folder of a model given as a run folder, a bundle, or a file beside its ``model.json``."""
+    if not model.exists():
+        raise InputError(f"{model}: no such model; give a run folder, or a file beside its {DESCRIPTION}")
+    folder = model if model.is_dir() else model.parent
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{model}: no {DESCRIPTION} there; give the folder that `mobilenets train --out` wrote")
+    return folder
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read ``model.json``; raises ``InputError`` in one line for anything that is not whole and understood."""
+    path = folder / DESCRIPTION
+    try:
+        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+            raise InputError(f"{path}: over {MAX_DESCRIPTION_BYTES >> 20} MiB, so not a model's description")
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged, not JSON; copy or train the model again") from error
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise InputError(f"{path}: not a model's description of ours")
+    if value.get("version") != VERSION:
+        raise InputError(f"{path}: version {value.get('version')!r}, but this release reads version {VERSION}")
+    try:
+        return _understood(value)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _understood(value: dict[str, Any]) -> Bundle:
+    classes = value.get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise InputError("classes must be a list of names")
+    if len(set(classes)) != len(classes):
+        raise InputError("a class is named twice")
+    if value.get("classes_sha256") != classes_hash(tuple(classes)):
+        raise InputError("the class names do not match their hash; the file was edited or damaged")
+    architecture, origin = value.get("architecture"), value.get("origin", {})
+    if not isinstance(architecture, dict) or not isinstance(origin, dict):
+        raise InputError("architecture and origin must be objects")
+    return Bundle(architecture, tuple(classes), Preprocessing.from_json(value.get("preprocessing")), origin)

@@ -1,0 +1,70 @@
+"""From a picture to named probabilities, by a model's own ``model.json``. NumPy and Pillow only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mobilenets.errors import InputError
+from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.decode import decode
+
+Picture: TypeAlias = str | Path | bytes | Image.Image
+Engine: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+class Prediction(NamedTuple):
+    """A class name and its probability, from 0 to 1."""
+
+    label: str
+    probability: float
+
+
+class EnginePredictor:
+    """Answers with the most probable classes of a picture.
+
+    ``engine`` takes preprocessed pictures, float32 N×H×W×3, and gives logits, float32 N×classes.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.classes = bundle.classes
+        self._engine = engine
+
+    def __call__(self, picture: Picture, top: int = 5) -> list[Prediction]:
+        """Predict one picture: a path, the bytes of a file, or a Pillow image.
+
+        Raises ``UnreadablePicture`` when it does not decode.
+        """
+        return self.batch([self.prepare(picture)], top)[0]
+
+    def prepare(self, picture: Picture) -> npt.NDArray[np.float32]:
+        """Decode and preprocess one picture to float32 H×W×3."""
+        if isinstance(picture, Image.Image):
+            image = picture.convert("RGB")
+        else:
+            image = decode(Path(picture) if isinstance(picture, str) else picture)
+        return self.bundle.preprocessing(image)
+
+    def batch(self, prepared: Sequence[npt.NDArray[np.float32]], top: int = 5) -> list[list[Prediction]]:
+        """Predict pictures that ``prepare`` gave, in one run of the engine."""
+        if top < 1:
+            raise InputError(f"top {top}: give a number of at least 1")
+        return [self._best(row, top) for row in softmax(self._engine(np.stack(prepared)))]
+
+    def _best(self, probabilities: npt.NDArray[np.float64], top: int) -> list[Prediction]:
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Turn logits N×classes into probabilities."""
+    shifted = np.asarray(logits, np.float64)
+    exponentials = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+    result: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result

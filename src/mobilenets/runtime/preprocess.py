@@ -1,0 +1,171 @@
+"""From a picture of any size to the numbers a network takes: the contract that travels inside every model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mobilenets.errors import InputError
+
+RESIZES = ("crop", "stretch", "pad")
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+MAX_SIZE = 4096
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens between the decoded picture and the network, to the pixel.
+
+    The picture is upright RGB as ``decode`` gives it (``color``, ``orientation``). ``resize`` is one of
+
+    - ``crop``: the shorter side becomes ``round(size / crop_fraction)``, the longer side keeps the aspect
+      ratio and is rounded down; the middle ``size`` x ``size`` is kept, its left and upper offset
+      ``round((side - size) / 2)``. These are the roundings of torchvision's Resize and CenterCrop.
+    - ``stretch``: both sides become ``size``; the aspect ratio is lost.
+    - ``pad``: the longer side becomes ``size``, the shorter side keeps the aspect ratio (rounded, at least
+      1), and the rest is filled with ``fill``; where it is odd, the right or lower border is the wider one.
+
+    Every ``round`` takes a half to the even neighbour, as Python does. ``interpolation`` is Pillow's filter
+    of that name, which widens when shrinking (antialiasing; ``nearest`` does not).
+    Then each channel becomes ``(value * scale - mean) / std``, with values from 0 to 255.
+
+    Raises InputError when a setting is malformed.
+    """
+
+    size: int
+    resize: str = "crop"
+    crop_fraction: float = 0.875
+    interpolation: str = "bicubic"
+    mean: Triple = (0.5, 0.5, 0.5)
+    std: Triple = (0.5, 0.5, 0.5)
+    scale: float = 1 / 255
+    color: str = "RGB"
+    orientation: str = "exif"
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        _whole("size", self.size, 1, MAX_SIZE)
+        _known("resize", self.resize, RESIZES)
+        _known("interpolation", self.interpolation, tuple(INTERPOLATIONS))
+        _known("color", self.color, ("RGB",))
+        _known("orientation", self.orientation, ("exif",))
+        fraction, scale = _number("crop_fraction", self.crop_fraction), _number("scale", self.scale)
+        if not 0.01 <= fraction <= 1:
+            raise InputError(f"preprocessing: crop_fraction must be from 0.01 to 1, not {fraction}")
+        mean = tuple(_number("mean", value) for value in _three("mean", self.mean))
+        std = tuple(_number("std", value) for value in _three("std", self.std))
+        fill = tuple(_whole("fill", value, 0, 255) for value in _three("fill", self.fill))
+        if min(std) <= 0:
+            raise InputError(f"preprocessing: std must be above 0, not {list(std)}")
+        if scale <= 0:
+            raise InputError(f"preprocessing: scale must be above 0, not {scale}")
+        # A contract read from JSON equals the one written: 1 and 1.0, lists and tuples come out the same.
+        for name, value in (("crop_fraction", fraction), ("scale", scale), ("mean", mean), ("std", std)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "fill", fill)
+        with np.errstate(all="ignore"):
+            ends = self.normalise(np.array([[0] * 3, [255] * 3], np.uint8))
+        if not np.isfinite(ends).all():
+            raise InputError("preprocessing: scale, mean and std give numbers that float32 does not hold")
+
+    def __call__(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """Upright RGB picture of any size to float32 of shape (size, size, 3)."""
+        return self.normalise(np.asarray(self.fit(image)))
+
+    def fit(self, image: Image.Image) -> Image.Image:
+        """Upright RGB picture of any size to RGB of ``size`` x ``size``: geometry only."""
+        if image.mode != "RGB":
+            raise InputError(f"preprocessing takes an RGB picture, as decode() gives it, not mode {image.mode}")
+        if 0 in image.size:
+            raise InputError("preprocessing takes a picture of at least one pixel")
+        target, resample = (self.size, self.size), INTERPOLATIONS[self.interpolation]
+        if self.resize == "crop":
+            return image.resize(target, resample, box=self._crop_box(*image.size))
+        if self.resize == "stretch":
+            return image.resize(target, resample)
+        longer = max(image.size)
+        width, height = (max(1, round(self.size * side / longer)) for side in image.size)
+        canvas = Image.new("RGB", target, self.fill)
+        canvas.paste(image.resize((width, height), resample), ((self.size - width) // 2, (self.size - height) // 2))
+        return canvas
+
+    def normalise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Pixels of shape (..., 3), values 0 to 255, to float32 of the same shape."""
+        numbers = pixels.astype(np.float32)
+        numbers *= np.float32(self.scale)
+        numbers -= np.array(self.mean, np.float32)
+        numbers /= np.array(self.std, np.float32)
+        return numbers
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract as plain JSON values; ``from_json`` gives back an equal contract."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: object) -> Preprocessing:
+        """Read what ``to_json`` wrote.
+
+        Raises InputError for anything malformed, also for keys that are missing or unknown: a contract that
+        is half understood would give wrong answers silently.
+        """
+        if not isinstance(value, dict):
+            raise InputError("preprocessing must be a JSON object")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(map(str, value.keys() - known)):
+            raise InputError(f"preprocessing has keys that only a newer version may know: {', '.join(unknown)}")
+        if missing := sorted(known - value.keys()):
+            raise InputError(f"preprocessing lacks {', '.join(missing)}")
+        return cls(**value)
+
+    def _crop_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of the source, in its own pixels, that "crop" keeps.
+
+        Resampling this part gives the pixels of resizing the whole and cropping (but for roundings inside
+        Pillow), without ever holding the whole: a strip of 1 x 5000 would become 256 x 1280000 first.
+        """
+        shorter, resized = min(width, height), round(self.size / self.crop_fraction)
+        starts, ends = [], []
+        for side in (width, height):
+            scaled = resized * side // shorter
+            offset = round((scaled - self.size) / 2)
+            starts.append(side * offset / scaled)
+            ends.append(side * (offset + self.size) / scaled)
+        return starts[0], starts[1], ends[0], ends[1]
+
+
+def _known(name: str, value: object, names: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in names:
+        raise InputError(f"preprocessing: {name} must be {' or '.join(names)}, not {value!r}")
+
+
+def _whole(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"preprocessing: {name} must be a whole number from {low} to {high}, not {value!r}")
+    return value
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # an int beyond every float
+        pass
+    raise InputError(f"preprocessing: {name} must be made of finite numbers, not {value!r}")
+
+
+def _three(name: str, value: object) -> tuple[object, object, object]:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise InputError(f"preprocessing: {name} must be three numbers, one a channel, not {value!r}")
+    return value[0], value[1], value[2]

@@ -1,0 +1,84 @@
+"""Progress of long work, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+log = logging.getLogger("mobilenets")
+
+
+class Progress:
+    """Counts what is done. On a terminal a bar with rate and ETA; elsewhere a line now and then."""
+
+    SILENCE = 15.0
+
+    def __init__(self, what: str, total: int | None, unit: str, already: int = 0) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done = self._already = already
+        self.notes = ""
+        self._start = self._spoken = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self._bar = tqdm(
+                total=total,
+                desc=what,
+                unit=f" {unit}",
+                leave=False,
+                dynamic_ncols=True,
+                unit_scale=unit == "B",
+            )
+
+    def advance(self, count: int, **notes: str) -> None:
+        """Say that ``count`` more are done; ``notes`` stand beside the bar."""
+        self.done += count
+        self.notes = "  ".join(f"{name} {value}" for name, value in notes.items())
+        if self._bar is not None:
+            if notes:
+                self._bar.set_postfix_str(self.notes, refresh=False)
+            self._bar.update(count)
+        elif time.monotonic() - self._spoken > self.SILENCE:
+            self._spoken = time.monotonic()
+            log.info("%s", self.line())
+
+    def line(self) -> str:
+        """Return where the work stands, as one line."""
+        seconds = time.monotonic() - self._start
+        # What an earlier run left counts as done, not as speed.
+        rate = (self.done - self._already) / seconds if seconds else 0.0
+        total = f"/{self.total}" if self.total else ""
+        left = f", {duration((self.total - self.done) / rate)} left" if self.total and rate else ""
+        return f"{self.what}: {self.done}{total} {self.unit}, {rate:.0f} a second{left}  {self.notes}".rstrip()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def progress(what: str, total: int | None, unit: str, already: int = 0) -> Iterator[Progress]:
+    """Show progress while the block runs; ``already`` were done before."""
+    shown = Progress(what, total, unit, already)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def duration(seconds: float) -> str:
+    """Say a time as people do: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

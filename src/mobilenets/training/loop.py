@@ -1,0 +1,307 @@
+"""The training loop. Whatever it draws at random follows from the seed and the step, so any step can be repeated."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mobilenets.data.loader import Batch, Loader, shuffled
+from mobilenets.errors import FaultFound
+from mobilenets.measure.evaluate import evaluate_samples, to_tensor
+from mobilenets.models.network import Network
+from mobilenets.models.saved import save_weights
+from mobilenets.runtime.bundle import WEIGHTS
+from mobilenets.runtime.files import write_text
+from mobilenets.runtime.progress import Progress, duration, progress
+from mobilenets.training import checkpoint
+from mobilenets.training.checkpoint import State
+from mobilenets.training.optimizer import build_optimizer
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.schedule import learning_rate
+
+log = logging.getLogger("mobilenets")
+
+HISTORY = "history.csv"
+COLUMNS = [
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_top1",
+    "validation_loss",
+    "validation_top1",
+    "validation_top5",
+    "images_per_second",
+]
+CHECKPOINT_SECONDS = 600.0
+
+
+@dataclass
+class Training:
+    """One run: a network, its pictures and its recipe, writing into the folder ``run``.
+
+    ``root`` is the folder that pictures are named relative to; ``frozen`` are the modules that keep their weights
+    and their BatchNorm statistics.
+    """
+
+    network: Network
+    recipe: Recipe
+    train: Loader
+    validation: Loader
+    classes: tuple[str, ...]
+    root: Path
+    run: Path
+    device: torch.device
+    frozen: tuple[nn.Module, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Prepare what does not change from step to step."""
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in self.frozen:
+            module.requires_grad_(False)
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if self.recipe.ema else None
+        self.optimizer = build_optimizer(self.recipe, self.network)
+        self.labels = [sample.label for sample in self.train.samples]
+        self.class_weights = self._class_weights()
+        batches = -(-len(self.labels) // self.recipe.batch)
+        self.steps_per_epoch = -(-batches // self.recipe.accumulate)
+        self.steps = self.recipe.steps or self.recipe.epochs * self.steps_per_epoch
+        self.epochs = -(-self.steps // self.steps_per_epoch)
+        self.rate = learning_rate(self.recipe, self.steps, self.steps_per_epoch)
+        self.precision = _precision(self.recipe.precision, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
+
+    def fit(self) -> State:
+        """Train to the end, from the run's checkpoint if it has one; returns how it went.
+
+        Raises
+        ------
+        FaultFound
+            The loss is not finite.
+        KeyboardInterrupt
+            Ctrl-C or SIGTERM; the checkpoint then holds every step done.
+
+        """
+        state = State()
+        if checkpoint.exists(self.run):
+            state = checkpoint.restore(self.run, self.network, self.average, self.optimizer)
+            self.scaler.load_state_dict(state.scaler)
+            log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), _stop_requests() as stopped:
+            while state.epoch < self.epochs and not state.finished:
+                self._epoch(state, stopped)
+        return state
+
+    def _epoch(self, state: State, stopped: Callable[[], bool]) -> None:
+        plan = shuffled(
+            self.labels,
+            self.recipe.batch,
+            self.recipe.seed,
+            state.epoch,
+            balanced=self.recipe.balance == "sampling",
+        )
+        width = self.recipe.accumulate
+        steps = min(self.steps_per_epoch, self.steps - state.epoch * self.steps_per_epoch)
+        self.network.train()
+        for module in self.frozen:
+            module.eval()
+        batches = self.train.batches(plan, state.epoch, skip=state.step * width)
+        saved = time.monotonic()
+        lr = self.rate(state.epoch * self.steps_per_epoch + max(0, state.step - 1))
+        with progress(f"epoch {state.epoch + 1}/{self.epochs}", len(self.labels), "pictures", state.seen) as shown:
+            while state.step < steps:
+                began = time.monotonic()
+                group = [next(batches) for _ in plan[state.step * width : (state.step + 1) * width]]
+                lr = self._step(state, group)
+                state.epoch_seconds += time.monotonic() - began
+                self._show(shown, state, sum(len(batch.labels) for batch in group))
+                if stopped():
+                    self._save(state)
+                    raise KeyboardInterrupt
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._save(state)
+                    saved = time.monotonic()
+        batches.close()  # type: ignore[attr-defined]
+        self._close_epoch(state, lr)
+
+    def _step(self, state: State, group: list[Batch]) -> float:
+        """Make one step of the optimiser from the gradients of ``group``; returns its learning rate."""
+        number = state.epoch * self.steps_per_epoch + state.step
+        torch.manual_seed(self.recipe.seed * 1_000_003 + number)
+        lr = self.rate(number)
+        for entry in self.optimizer.param_groups:
+            entry["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        pictures = sum(len(batch.labels) for batch in group)
+        for batch in group:
+            targets = torch.from_numpy(batch.targets).to(self.device)
+            with torch.autocast(
+                self.device.type,
+                self.precision or torch.bfloat16,
+                enabled=self.precision is not None,
+            ):
+                output = self.network(to_tensor(batch.images, self.device))
+            loss = functional.cross_entropy(
+                output.float(), targets, self.class_weights, label_smoothing=self.recipe.label_smoothing
+            )
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FaultFound(
+                    f"the loss is {value} at epoch {state.epoch + 1}, step {state.step + 1} (learning rate "
+                    f"{lr:.3g}): try --lr {self.recipe.lr / 10:.3g} or --clip 1"
+                )
+            penalty = self.network.l2_penalty()
+            share = len(batch.labels) / pictures
+            total = loss if penalty is None else loss + penalty
+            self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]
+            state.loss_sum += value * len(batch.labels)
+            state.hits += int((output.argmax(1) == targets.argmax(1)).sum())
+            state.seen += len(batch.labels)
+        if self.recipe.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            _follow(self.average, self.network, self.recipe.ema or 0.0, number)
+        state.step += 1
+        return lr
+
+    def _show(self, shown: Progress, state: State, count: int) -> None:
+        left = (self.epochs - state.epoch) * len(self.labels) - state.seen
+        eta = duration(left * state.epoch_seconds / max(1, state.seen))
+        shown.advance(
+            count,
+            loss=f"{state.loss_sum / state.seen:.3f}",
+            top1=f"{state.hits / state.seen:.3f}",
+            whole_run=f"{eta} left",
+        )
+
+    def _close_epoch(self, state: State, lr: float) -> None:
+        """Measure, keep the model if it is the one to keep, write the history, then the checkpoint."""
+        began = time.monotonic()
+        measured = self.average or self.network
+        scores = evaluate_samples(measured, self.validation, self.classes, self.root, self.device)
+        state.epoch += 1
+        state.history.append(
+            {
+                "epoch": state.epoch,
+                "lr": lr,
+                "train_loss": state.loss_sum / state.seen,
+                "train_top1": state.hits / state.seen,
+                "validation_loss": scores.loss,
+                "validation_top1": scores.top1,
+                "validation_top5": scores.top5,
+                "images_per_second": state.seen / state.epoch_seconds,
+            }
+        )
+        score = [scores.top1, -scores.loss]
+        better = score > state.best_score
+        if better:
+            state.best_epoch, state.best_score = state.epoch, score
+        if better or self.recipe.keep == "last":
+            save_weights(self.run / WEIGHTS, measured.state_dict())
+        stale = state.epoch - state.best_epoch
+        state.finished = state.epoch >= self.epochs or stale >= (self.recipe.patience or math.inf)
+        state.seconds += state.epoch_seconds + time.monotonic() - began
+        state.step = state.hits = state.seen = 0
+        state.loss_sum = state.epoch_seconds = 0.0
+        write_text(self.run / HISTORY, history_csv(state.history))
+        self._save(state)
+        row = state.history[-1]
+        log.info(
+            "epoch %d/%d  loss %.3f  top-1 %.3f  validation loss %.3f  top-1 %.3f  %.0f pictures/s%s",
+            state.epoch,
+            self.epochs,
+            row["train_loss"],
+            row["train_top1"],
+            row["validation_loss"],
+            row["validation_top1"],
+            row["images_per_second"],
+            "  best so far" if better else "",
+        )
+        if stale >= (self.recipe.patience or math.inf):
+            log.info("no better top-1 for %d epochs: stopped early, epoch %d was best", stale, state.best_epoch)
+
+    def _save(self, state: State) -> None:
+        state.scaler = self.scaler.state_dict()
+        checkpoint.save(self.run, state, self.network, self.average, self.optimizer)
+
+    def _class_weights(self) -> torch.Tensor | None:
+        """Weight classes by 1 / pictures, so scaled that a training picture weighs 1 on average."""
+        if self.recipe.balance != "weights":
+            return None
+        counts = np.bincount(self.labels, minlength=self.train.classes)
+        weights = np.where(counts > 0, len(self.labels) / ((counts > 0).sum() * np.maximum(counts, 1)), 0.0)
+        return torch.tensor(weights, dtype=torch.float32, device=self.device)
+
+
+def history_csv(history: list[dict[str, float]]) -> str:
+    """Write the history as CSV, one line an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
+    return text.getvalue()
+
+
+def _precision(wish: str, device: torch.device) -> torch.dtype | None:
+    """Return the type of mixed precision, or None for float32 throughout."""
+    if wish == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[wish]
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the average towards the network; early steps count more, so that it forgets the random start."""
+    decay = min(decay, (1 + step) / (10 + step))
+    given = network.state_dict()
+    for name, value in average.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(given[name], 1 - decay)
+        else:
+            value.copy_(given[name])
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps; the second acts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = False
+    former: dict[int, Any] = {}
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        asked = True
+        for one, handler in former.items():
+            signal.signal(one, handler)
+        log.info("stopping after this step; once more stops at once")
+
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        former[number] = signal.signal(number, ask)
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

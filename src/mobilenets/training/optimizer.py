@@ -1,0 +1,33 @@
+"""The optimiser that a recipe names, with weight decay where it belongs."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mobilenets.training.recipe import Recipe
+
+
+def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser over the parameters that are trained.
+
+    Weight decay acts on the weights of convolutions and classifiers, never on BatchNorm's scale and shift nor on
+    biases, all of which have one dimension. For ``adam``, ``sgd`` and ``rmsprop`` it is the classic L2 term of the
+    gradient, for ``adamw`` decoupled (Loshchilov and Hutter 2019).
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    match recipe.optimizer:
+        case "sgd":
+            return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
+        case "adam":
+            return torch.optim.Adam(groups, recipe.lr, betas=(recipe.momentum, 0.999))
+        case "adamw":
+            return torch.optim.AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999))
+        case _:
+            # The papers' RMSprop: decay 0.9 and, in the reference code, epsilon 1.
+            return torch.optim.RMSprop(groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum)

@@ -1,0 +1,112 @@
+"""The network that a run begins with: fresh, or a model of ours with its head replaced where classes differ."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mobilenets.errors import InputError
+from mobilenets.models.catalog import describe, load_table
+from mobilenets.models.network import Network
+from mobilenets.models.saved import SavedModel, load_model
+from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.training.recipe import Recipe
+
+log = logging.getLogger("mobilenets")
+
+
+def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
+    """Fill the settings that come with the weights: the network, its width and table, and the picture's way in.
+
+    ``given`` names the settings that the user gave, which stand; a network that the weights do not fit is refused
+    by ``fresh_network``.
+    """
+    architecture = saved.bundle.architecture
+    preprocessing = saved.bundle.preprocessing
+    table = architecture["table"] if architecture["variant"] == "custom" else None
+    carried = {
+        "model": architecture["name"],
+        "width": architecture["width"],
+        "table": table,
+        "size": architecture["size"],
+        "resize": preprocessing.resize,
+        "crop_fraction": preprocessing.crop_fraction,
+        "interpolation": preprocessing.interpolation,
+    }
+    if "size" not in given and "variant" not in given and table is None:
+        carried["variant"] = architecture["variant"]
+    return recipe.replace(**{name: value for name, value in carried.items() if name not in given})
+
+
+def preprocessing_of(recipe: Recipe, saved: SavedModel | None) -> Preprocessing:
+    """Return the preprocessing of the run; mean, deviation and scale stay those of the weights."""
+    settings = {
+        "size": recipe.size,
+        "resize": recipe.resize,
+        "crop_fraction": recipe.crop_fraction,
+        "interpolation": recipe.interpolation,
+    }
+    base = saved.bundle.preprocessing.to_json() if saved is not None else {}
+    return Preprocessing.from_json(base | settings) if base else Preprocessing(**settings)  # type: ignore[arg-type]
+
+
+def fresh_network(recipe: Recipe, classes: tuple[str, ...], saved: SavedModel | None) -> tuple[Network, dict[str, Any]]:
+    """Build the network with the weights it begins with; also says where they came from, for ``model.json``."""
+    table = load_table(recipe.table) if recipe.table is not None else None
+    architecture = describe(
+        recipe.model, recipe.width, recipe.size, variant=recipe.variant, dropout=recipe.dropout, table=table
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = Network(architecture, len(classes))
+    if saved is None:
+        return network, {"weights": "random"}
+    given = dict(saved.network.state_dict())
+    expected = network.state_dict()
+    head = {name for name in expected if name.startswith("classifier.")}
+    same_head = saved.bundle.classes == classes and all(expected[n].shape == given[n].shape for n in head)
+    for name, value in expected.items():
+        if name not in head and (name not in given or given[name].shape != value.shape):
+            raise InputError(
+                f"the weights are those of {saved.bundle.architecture['name']} at width "
+                f"{saved.bundle.architecture['width']:g}, and do not fit {recipe.model} at width {recipe.width:g} "
+                f"({name}); leave --model and --width out to take theirs"
+            )
+    kept = {name: value for name, value in given.items() if name in expected and (same_head or name not in head)}
+    network.load_state_dict(kept, strict=False)
+    if same_head:
+        log.info("the classes are those of the weights: every tensor kept, the head too")
+    else:
+        log.info(
+            "head replaced: %d classes became %d; all else kept (%d tensors)",
+            len(saved.bundle.classes),
+            len(classes),
+            len(kept),
+        )
+    origin = {"weights": recipe.weights, "head": "kept" if same_head else "replaced"}
+    return network, origin | {"before": dict(saved.bundle.origin)}
+
+
+def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:
+    """Return the modules that ``--freeze`` keeps as they are; N counts the blocks of the body from the input."""
+    if freeze == "none":
+        return ()
+    if freeze == "backbone":
+        return (network.body,)
+    blocks = list(network.body.children())
+    if int(freeze) > len(blocks):
+        raise InputError(f"freeze {freeze}: this network has {len(blocks)} blocks; or choose backbone")
+    return tuple(blocks[: int(freeze)])
+
+
+def read_weights(recipe: Recipe) -> SavedModel | None:
+    """Load the model that the recipe starts from, if it names one."""
+    if recipe.weights == "none":
+        return None
+    if recipe.weights == "imagenet":
+        raise InputError("weights imagenet: not in this release; give a model of ours, or none")
+    return load_model(Path(recipe.weights))
