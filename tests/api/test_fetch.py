@@ -11,29 +11,23 @@ from mobilenets.data.known import Written
 from mobilenets.data.sources import Progress
 
 
-@pytest.fixture
-def progress_given(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+@pytest.fixture(autouse=True)
+def _written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for the writing, with a download that was begun earlier and three pictures."""
-    given: list[bool] = []
 
-    def write(name: str, out: Path, *, archive: Path | None, size: int | None, progress: Progress | None) -> Written:
-        given.append(progress is not None)
-        if progress is not None:
-            progress("bytes", 500, 1000)
-            progress("bytes", 1000, 1000)
-            for done in range(1, 4):
-                progress("pictures", done, 3)
+    def write(name: str, out: Path, *, archive: Path | None, size: int | None, progress: Progress) -> Written:
+        progress("bytes", 500, 1000)
+        progress("bytes", 1000, 1000)
+        for done in range(1, 4):
+            progress("pictures", done, 3)
         assert archive == Path("a.tar.gz")
         return Written(out, size or 8, 2, 1, ("cat", "dog"))
 
     monkeypatch.setattr(module, "write_folders", write)
-    return given
 
 
-def test_answer_and_progress(progress_given: list[bool], capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tqdm")
-    answer = fetch("digits", "out", archive="a.tar.gz", size=16)
-    assert answer == {
+def test_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fetch("digits", "out", archive="a.tar.gz", size=16) == {
         "name": "digits",
         "folder": "out",
         "size": 16,
@@ -41,17 +35,26 @@ def test_answer_and_progress(progress_given: list[bool], capsys: pytest.CaptureF
         "validation": 1,
         "classes": ["cat", "dog"],
     }
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fetch("digits", "out", archive="a.tar.gz")
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "1.00k/1.00k" in printed.err
-    assert "pictures: 100%" in printed.err
-    assert "3/3" in printed.err
+    assert "digits: bytes:  50%" in printed.err
+    assert "500/1.00k" in printed.err
+    assert "digits: pictures:  33%" in printed.err
+    assert "1/3" in printed.err
 
 
-def test_without_tqdm(
-    progress_given: list[bool], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_tqdm_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert fetch("digits", "out", archive="a.tar.gz")["train"] == 2
-    assert progress_given == [False]
-    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("mobilenets.runtime.progress.Progress.SILENCE", -1.0)
+    with caplog.at_level("INFO", logger="mobilenets"):
+        fetch("digits", "out", archive="a.tar.gz")
+    assert any(message.startswith("digits: bytes: 1000/1000 B") for message in caplog.messages)
+    assert any(message.startswith("digits: pictures: 3/3 pictures") for message in caplog.messages)

@@ -19,11 +19,13 @@ def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
     """Write scikit-learn's handwritten digits as folders of pictures, and train, measure and report on them.
 
     ``out`` gets ``digits/`` (the pictures) and ``run/`` (the run folder). Returns what ``train`` returns, and
-    ``data``.
+    ``data``. Raises ``InputError`` when ``out`` is not empty and not to be resumed.
     """
     folder = Path(out)
     data, run = folder / "digits", folder / "run"
-    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder by --out")
+    if not resume and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty: go on with it by --resume, or give another --out")
     if not data.exists():
         log.info("1/2  the pictures: handwritten digits at %d pixels, in %s", SIZE, data)

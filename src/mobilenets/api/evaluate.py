@@ -37,7 +37,11 @@ def evaluate(
     ``confusion.png`` and ``reliability.png``. Pictures that cannot be read are listed under ``problems``. Raises
     ``InputError`` for a model or a folder that cannot be used.
     """
+    place = pick_device(device)
     saved = load_model(Path(model))
+    if out is not None:
+        # Refused before the pictures are read, which may take minutes.
+        _make_folder(Path(out))
     folder, which = pictures_to_measure(Path(model), Path(data), saved.bundle.classes)
     samples, unreadable = check_readable(folder.samples, default_workers())
     problems = [*folder.problems, *unreadable]
@@ -45,7 +49,6 @@ def evaluate(
         log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
     if not samples:
         raise InputError(f"{data}: no readable picture to measure on")
-    place = pick_device(device)
     network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = Loader(samples, len(saved.bundle.classes), saved.bundle.preprocessing)
     evaluation = evaluate_samples(network, loader, saved.bundle.classes, folder.root, place)
@@ -73,6 +76,13 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> tu
         log.info("this is the folder that the model learned from: measuring on the %d held out", len(held_out))
         return Folder(layout.root, classes, held_out, ()), "validation"
     return read_folder(layout.train, classes), "all"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: no folder can be written there ({error.strerror}); give another --out") from error
 
 
 def _learned_from(run: Path) -> str | None:

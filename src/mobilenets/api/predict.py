@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from mobilenets.data.folder import pictures_below
 from mobilenets.data.loader import default_workers
-from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.errors import UnreadablePicture
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture
+from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture, check_top
 
 BATCH = 32
 
@@ -31,19 +31,28 @@ class Predictor(EnginePredictor):
 
 
 def predict(
-    model: str | Path | EnginePredictor, pictures: Iterable[Picture] | Picture, *, top: int = 5
+    model: str | Path | EnginePredictor,
+    pictures: Iterable[Picture | tuple[str, Picture]] | Picture,
+    *,
+    top: int = 5,
 ) -> Iterator[dict[str, Any]]:
     """Predict pictures one after another.
 
-    ``pictures`` are files, folders (searched at any depth), the bytes of files, or Pillow images. Yields the objects
-    of ``predict --json``, in order: ``image`` and ``predictions``, or ``image`` and ``error`` for one that cannot be
-    read.
+    ``pictures`` are files, folders (searched at any depth), the bytes of files, or Pillow images, each perhaps as a
+    pair with the name to call it by. Gives the objects of ``predict --json``, in order: ``image`` and
+    ``predictions``, or ``image`` and ``error`` for one that cannot be read. Raises ``InputError`` for a model that
+    cannot be used, or a folder without pictures.
     """
+    check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
     if isinstance(pictures, (str, bytes, Path)) or not isinstance(pictures, Iterable):
         pictures = [pictures]
-    if top < 1:
-        raise InputError(f"top {top}: give a number of at least 1")
+    return _answers(predictor, pictures, top)
+
+
+def _answers(
+    predictor: EnginePredictor, pictures: Iterable[Picture | tuple[str, Picture]], top: int
+) -> Iterator[dict[str, Any]]:
     with ThreadPoolExecutor(default_workers()) as pool:
         files = _files(pictures)
         while group := list(islice(files, BATCH)):
@@ -57,10 +66,12 @@ def predict(
                     yield {"image": name, "predictions": [entry._asdict() for entry in next(answers)]}
 
 
-def _files(pictures: Iterable[Picture]) -> Iterator[tuple[str, Picture]]:
+def _files(pictures: Iterable[Picture | tuple[str, Picture]]) -> Iterator[tuple[str, Picture]]:
     """Name every picture, going into folders."""
     for number, picture in enumerate(pictures, start=1):
-        if isinstance(picture, (str, Path)):
+        if isinstance(picture, tuple):
+            yield picture
+        elif isinstance(picture, (str, Path)):
             path = Path(picture)
             if path.is_dir():
                 yield from ((str(file), file) for file in pictures_below(path))

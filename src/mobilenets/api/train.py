@@ -11,31 +11,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
-from mobilenets.data.folder import Problem
-from mobilenets.data.loader import Loader, shuffled
+from mobilenets.api.results import finish
+from mobilenets.data.folder import Layout, Problem, find_data
+from mobilenets.data.loader import Loader
 from mobilenets.data.prepare import Prepared, counts, prepare, prepare_again
 from mobilenets.data.presets import build
 from mobilenets.data.split import write_split
 from mobilenets.errors import InputError
-from mobilenets.measure.cost import cost
-from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.hardware import hardware, pick_device, versions
-from mobilenets.measure.plots import draw_confusion, draw_curves
-from mobilenets.measure.report import Report, write_report
+from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
-from mobilenets.models.saved import load_model
-from mobilenets.runtime.bundle import Bundle, write_bundle
-from mobilenets.runtime.files import write_json
-from mobilenets.runtime.preprocess import Preprocessing
-from mobilenets.runtime.progress import duration
-from mobilenets.training.checkpoint import State
+from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
+from mobilenets.runtime.files import read_json, write_json
+from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
-from mobilenets.training.recipe import Recipe, find_recipe
-from mobilenets.training.start import follow, fresh_network, frozen_parts, preprocessing_of, read_weights
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import load_recipe, stated
+from mobilenets.training.start import (
+    follow,
+    fresh_network,
+    frozen_parts,
+    preprocessing_of,
+    read_weights,
+    refuse_lone_pictures,
+    say_what_was_kept,
+)
 
 log = logging.getLogger("mobilenets")
 
@@ -74,18 +76,17 @@ def train(
     """
     data, run = Path(data), Path(out)
     if resume and (run / RECIPE).is_file():
-        chosen, prepared, record = _begun(data, run, settings)
+        chosen, prepared, record = _begun(data, run, recipe, settings)
     else:
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise InputError(f"{run} is not empty: go on with it by --resume, or give another --out")
-        chosen, prepared, record = load_recipe(recipe).replace(**settings), None, None
+        _refuse_place(run, find_data(data), resume)
+        chosen, prepared, record = _with_table(load_recipe(recipe).replace(**settings)), None, None
     device = pick_device(chosen.device)
     with _threads(chosen.threads):
-        saved = read_weights(chosen)
+        # A checkpoint holds every weight: the model that the run started from may be gone by then.
+        saved = None if checkpoint.exists(run) else read_weights(chosen)
         if saved is not None and record is None:
-            given = set(settings) | _stated(recipe)
-            chosen = follow(chosen, saved, given)
-        preprocessing = preprocessing_of(chosen, saved)
+            chosen = follow(chosen, saved, set(settings) | stated(recipe))
+        preprocessing = preprocessing_of(chosen, saved) if record is None else read_bundle(run).preprocessing
         augment = build(chosen.augment, preprocessing)
         # Refused before the pictures are read, which may take minutes.
         frozen_parts(fresh_network(chosen, ("one", "two"), saved)[0], chosen.freeze)
@@ -98,6 +99,9 @@ def train(
                 workers=chosen.workers,
             )
         network, origin = fresh_network(chosen, prepared.classes, saved)
+        if saved is not None:
+            say_what_was_kept(saved, network, origin)
+        refuse_lone_pictures(chosen, network, len(prepared.train))
         bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin)
         if record is None:
             record = _record(data, run, chosen, prepared, device)
@@ -127,36 +131,33 @@ def train(
         )
         log.info(_announcement(network, prepared, training, record["hardware"]))
         state = training.fit()
-        return _finish(run, prepared, teacher, chosen, record, state, device)
+        return finish(run, prepared, teacher, chosen, record, state, device)
 
 
-def load_recipe(recipe: Recipe | str | Path | None) -> Recipe:
-    """Return a recipe given as itself, by name, or as a ``recipe.json``; None is the one for photos."""
-    if recipe is None:
-        return find_recipe("photos")
-    if isinstance(recipe, Recipe):
-        return recipe
-    path = Path(recipe)
-    if not path.is_file():
-        return find_recipe(str(recipe))
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a recipe; give a recipe.json of a run") from error
-    return Recipe.from_json(value.get("recipe", value) if isinstance(value, dict) else value)
+def _with_table(recipe: Recipe) -> Recipe:
+    """Take a table in from its file, so that the run can be repeated without it."""
+    if isinstance(recipe.table, str):
+        return recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
+    return recipe
 
 
-def _stated(recipe: Recipe | str | Path | None) -> set[str]:
-    """Name the settings that a recipe states: for a recipe given whole, those that differ from the defaults."""
-    chosen, default = load_recipe(recipe), Recipe()
-    return {
-        field.name
-        for field in dataclasses.fields(Recipe)
-        if getattr(chosen, field.name) != getattr(default, field.name)
-    }
+def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
+    """Refuse to write over something, or among the pictures, where the run's own would become a class."""
+    # What stands there before a run counts as begun: see where recipe.json is written.
+    unbegun = {SPLIT, DESCRIPTION} if resume else set()
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} is a file: give a folder by --out")
+    if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):
+        way = "holds no run to go on with:" if resume else "is not empty: go on with it by --resume, or"
+        raise InputError(f"{run} {way} give another --out")
+    for place in (layout.train, layout.validation, layout.test):
+        if place is not None and run.resolve().is_relative_to(place.resolve()):
+            raise InputError(f"{run} lies among the pictures in {place}: give an --out elsewhere")
 
 
-def _begun(data: Path, run: Path, settings: dict[str, Any]) -> tuple[Recipe, Prepared, dict[str, Any]]:
+def _begun(
+    data: Path, run: Path, given: Recipe | str | Path | None, settings: dict[str, Any]
+) -> tuple[Recipe, Prepared, dict[str, Any]]:
     """Take up a run: its recipe, its pictures, its record."""
     try:
         record = json.loads((run / RECIPE).read_bytes())
@@ -167,13 +168,16 @@ def _begun(data: Path, run: Path, settings: dict[str, Any]) -> tuple[Recipe, Pre
         mark = seen["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run / RECIPE}: damaged; train again into another folder") from error
-    changed = [
-        name
-        for name, value in settings.items()
-        if getattr(recipe.replace(**{name: value}), name) != getattr(recipe, name)
-    ]
-    if changed:
-        raise InputError(f"--resume goes on with the run's own recipe: leave --{changed[0].replace('_', '-')} out")
+    source = load_recipe(given)
+    wished = {name: getattr(source, name) for name in stated(given)} | settings
+    wish = _with_table(recipe.replace(**wished))
+    for name in sorted(wished):
+        if getattr(wish, name) != getattr(recipe, name):
+            flag = f"--{name.replace('_', '-')}" if name in settings else "--recipe"
+            raise InputError(
+                f"--resume goes on with the run's own settings, {name} {getattr(recipe, name)} among them: "
+                f"leave {flag} out"
+            )
     return recipe, prepare_again(data, run / SPLIT, classes, mark, problems, recipe.workers), record
 
 
@@ -202,110 +206,9 @@ def _announcement(network: Network, prepared: Prepared, training: Training, mach
     return (
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
         f"pixels, {parameters / 1e6:.2f} M parameters; {len(prepared.classes)} classes, {len(prepared.train)} "
-        f"pictures to learn from, {len(prepared.validation)} to validate; {training.epochs} epochs of "
-        f"{training.steps_per_epoch} steps on {machine['device']} ({machine['processor']})"
+        f"pictures to learn from, {len(prepared.validation)} to validate; {training.steps} steps in {training.epochs} "
+        f"epoch{'s' * (training.epochs > 1)} on {machine['device']} ({machine['processor']})"
     )
-
-
-def _finish(
-    run: Path,
-    prepared: Prepared,
-    teacher: Loader,
-    recipe: Recipe,
-    record: dict[str, Any],
-    state: State,
-    device: torch.device,
-) -> dict[str, Any]:
-    """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down."""
-    saved = load_model(run)
-    on = "test" if prepared.test is not None else "validation"
-    network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pictures = dataclasses.replace(teacher, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
-    evaluation = evaluate_samples(network, pictures, prepared.classes, prepared.layout.root, device)
-    kept = state.best_epoch if recipe.keep == "best" else state.epoch
-    costs = cost(saved.network.architecture, len(prepared.classes))
-    notes = []
-    if on == "validation" and recipe.keep == "best" and state.epoch > 1:
-        notes.append(
-            f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "
-            "little to the bright side; a test/ folder beside validation/ gives one that does not."
-        )
-    metrics = evaluation.to_json() | {
-        "evaluated_on": on,
-        "epoch": kept,
-        "epochs": state.epoch,
-        "seconds": state.seconds,
-        "parameters": costs.parameters,
-        "macs": costs.macs,
-        "notes": notes,
-    }
-    draw_curves(state.history, run / "curves.png", kept)
-    draw_confusion(evaluation.confusion, evaluation.classes, run / "confusion.png")
-    data = record["data"]
-    write_report(
-        run / "report.html",
-        Report(
-            title=Path(data["folder"]).name,
-            model={
-                "name": costs.name,
-                "width": costs.width,
-                "size": costs.size,
-                "parameters": costs.parameters,
-                "macs": costs.macs,
-                "weights_from": str(saved.bundle.origin.get("weights", "")),
-            },
-            evaluation=evaluation,
-            history=state.history,
-            recipe=recipe.to_json(),
-            data={
-                "train": data["train"],
-                "validation": data["test"] or data["validation"],
-                "source": data["folder"],
-                "fingerprint": data["fingerprint"],
-                "left_out": prepared.problems,
-            },
-            hardware=record["hardware"],
-            seconds=state.seconds,
-            best_epoch=kept,
-            batch=as_seen(teacher, prepared.classes, recipe),
-            versions=record["versions"],
-            command=record["command"],
-            notes=notes,
-            root=prepared.layout.root,
-        ),
-    )
-    # Last, because it is what marks a run as measured.
-    write_json(run / "metrics.json", metrics)
-    low, high = evaluation.top1_interval
-    log.info(
-        "top-1 %.1f %% (95 %% interval %.1f to %.1f) on %d %s pictures never trained on, after %s of training",
-        100 * evaluation.top1,
-        100 * low,
-        100 * high,
-        len(evaluation.images),
-        on,
-        duration(state.seconds),
-    )
-    return {"run": str(run), "report": str(run / "report.html"), **metrics}
-
-
-def as_seen(teacher: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:
-    """Return some pictures of the first batch as the network sees them, with what it is told they are."""
-    labels = [sample.label for sample in teacher.samples]
-    first = shuffled(labels, recipe.batch, recipe.seed, 0, balanced=recipe.balance == "sampling")[0]
-    batch = teacher.batch(first[:SHOWN_PICTURES], 0, 0)
-    shown = []
-    for pixels, target in zip(_pixels(batch.images, teacher.preprocessing), batch.targets, strict=True):
-        told = [(share, classes[index]) for index, share in enumerate(target) if share > 0.005]
-        words = [name if share > 0.995 else f"{name} {share:.0%}" for share, name in sorted(told, reverse=True)]
-        shown.append((Image.fromarray(pixels), " + ".join(words)))
-    return shown
-
-
-def _pixels(images: Any, preprocessing: Preprocessing) -> Any:
-    """Undo the normalisation."""
-    values = (images * preprocessing.std + preprocessing.mean) / preprocessing.scale
-    return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
 @contextlib.contextmanager

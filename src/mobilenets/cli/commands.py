@@ -10,9 +10,11 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mobilenets.cli import show
+from mobilenets.errors import InputError
 from mobilenets.training.recipe import Recipe
 
 
@@ -21,7 +23,7 @@ def demo(options: Namespace) -> int:
     from mobilenets.api.demo import demo as run
 
     again = f"mobilenets demo --out {shlex.quote(options.out)} --resume"
-    with _resumable(again):
+    with _resumable(again, Path(options.out)):
         result = run(options.out, resume=options.resume)
     _print(options, result, show.trained)
     return 0
@@ -43,7 +45,7 @@ def train(options: Namespace) -> int:
     names = [field.name for field in dataclasses.fields(Recipe)]
     settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
     again = f"mobilenets train {shlex.quote(options.data)} --out {shlex.quote(options.out)} --resume"
-    with _resumable(again):
+    with _resumable(again, Path(options.out) / "recipe.json"):
         result = run(options.data, options.out, recipe=options.recipe, resume=options.resume, **settings)
     _print(options, result | {"data": options.data}, show.trained)
     return 0
@@ -60,22 +62,26 @@ def evaluate(options: Namespace) -> int:
 
 def predict(options: Namespace) -> int:
     """``mobilenets predict``: exit status 1 when a picture could not be read."""
+    from mobilenets.api.predict import Predictor
     from mobilenets.api.predict import predict as run
 
-    pictures = [sys.stdin.buffer.read() if name == "-" else name for name in options.pictures]
+    predictor = Predictor(options.model, options.device)
+    pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
     form = "json" if options.json else options.format
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    if form == "csv":
-        writer.writerow(["image", "rank", "label", "probability", "error"])
-    failed = False
-    for answer in run(options.model, pictures, top=options.top):
+    failed = begun = False
+    for answer in run(predictor, pictures, top=options.top):
         failed |= "error" in answer
         if form == "json":
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
+            print(_json(answer))
         elif form == "csv":
-            writer.writerows(show.predicted_rows(answer))
+            # Only now, so that a wrong command writes nothing.
+            rows = [] if begun else [show.PREDICTED_COLUMNS]
+            writer.writerows(rows + show.predicted_rows(answer))
         else:
-            print(show.predicted(answer), flush=True)
+            print(show.predicted(answer))
+        begun = True
+        sys.stdout.flush()
     return int(failed)
 
 
@@ -96,13 +102,31 @@ def summary(options: Namespace) -> int:
 
 
 def _print(options: Namespace, result: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if options.json else words(result))
+    print(_json(result) if options.json else words(result))
+
+
+def _json(value: dict[str, Any]) -> str:
+    """Write JSON as people read it, or in ASCII where the output's encoding lacks one of its characters."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False)
+    return text
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InputError("standard input is closed: give a file instead of -")
+    return sys.stdin.buffer.read()
 
 
 @contextmanager
-def _resumable(command: str) -> Iterator[None]:
-    """Say with Ctrl-C how to go on."""
+def _resumable(command: str, mark: Path) -> Iterator[None]:
+    """Say with Ctrl-C how to go on; ``mark`` is there when there is something to go on with."""
     try:
         yield
     except KeyboardInterrupt:
+        if not mark.exists():
+            raise KeyboardInterrupt("stopped before anything was done: give the same command again") from None
         raise KeyboardInterrupt(f"stopped; what was done is kept, go on with: {command}") from None

@@ -8,7 +8,8 @@ from typing import Any
 
 from mobilenets import __version__
 from mobilenets.cli import Parser, commands
-from mobilenets.training.recipe import RECIPES, Recipe, parse_setting
+from mobilenets.training.recipe import Recipe, parse_setting
+from mobilenets.training.recipes import RECIPES
 
 DATA_HELP = "folder with train/ and validation/, or with one folder a class"
 MODEL_HELP = "run folder, or a file beside its model.json"
@@ -19,7 +20,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mobilenets",
         description="From a folder of labelled photos to a small, fast, measured MobileNet.",
-        epilog="First steps: mobilenets demo    then: mobilenets train PHOTOS --out run",
+        epilog="A first look: mobilenets demo. With photos of your own: mobilenets train PHOTOS --out run. "
+        "What a verb takes: mobilenets VERB --help.",
     )
     parser.add_argument("--version", action="version", version=f"mobilenets {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
@@ -36,7 +38,7 @@ def _verb(verbs: Any, name: str, run: Any, help: str, example: str) -> argparse.
     verb: argparse.ArgumentParser = verbs.add_parser(
         name,
         help=help,
-        description=f"{help[0].upper()}{help[1:]}.",
+        description=f"{help[0].upper()}{help[1:]}.".replace("%%", "%"),
         epilog=f"example: {example}",
         allow_abbrev=False,
     )
@@ -96,18 +98,27 @@ def _train(verbs: Any) -> None:
 
 def _setting(group: Any, field: dataclasses.Field[Any]) -> None:
     flag = f"--{field.name.replace('_', '-')}"
-    default = "none" if field.default is None else field.default
-    help_text = f"{field.metadata['help']} (default: {default})"
+    default = field.default
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
+    elif isinstance(default, float):
+        default = f"{default:g}"
+    help_text = f"{field.metadata['help']} (default: {str(default).lower()})"
     if isinstance(field.default, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text)
         return
+    parse = parse_setting(field.name)
     group.add_argument(
         flag,
-        type=parse_setting(field.name),
+        type=parse,
         default=argparse.SUPPRESS,
-        metavar="|".join(field.metadata["choices"] or ("X",)),
+        metavar=_METAVARS.get(field.name) or "|".join(field.metadata["choices"] or (_KINDS[parse.__name__],)),
         help=help_text,
     )
+
+
+_KINDS = {"int": "N", "float": "X", "text": "NAME"}
+_METAVARS = {"weights": "none|MODEL", "freeze": "none|backbone|N", "table": "FILE"}
 
 
 def _evaluate(verbs: Any) -> None:
@@ -121,7 +132,7 @@ def _evaluate(verbs: Any) -> None:
     verb.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     verb.add_argument("data", metavar="DATA", help=DATA_HELP)
     verb.add_argument("--out", metavar="DIR", help="also write metrics.json, confusion.png and reliability.png there")
-    verb.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    _device(verb)
 
 
 def _predict(verbs: Any) -> None:
@@ -140,7 +151,12 @@ def _predict(verbs: Any) -> None:
         help="files, folders, or - for one picture on standard input",
     )
     verb.add_argument("--top", type=int, default=5, metavar="K", help="so many classes a picture (default: 5)")
+    _device(verb)
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
+
+
+def _device(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
 
 
 def _summary(verbs: Any) -> None:

@@ -9,6 +9,11 @@ from typing import Any
 from mobilenets.runtime.progress import duration
 
 
+def printable(text: str) -> str:
+    """Write what no terminal shows, or what would break the line, as its escape: a name may hold any byte."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def percent(fraction: float) -> str:
     """Write a fraction as a percentage."""
     return f"{100 * fraction:.2f} %"
@@ -47,7 +52,7 @@ def evaluated(result: dict[str, Any]) -> str:
     rows = [["class", "pictures", "precision", "recall", "F1"]]
     for name, score in result["classes"].items():
         figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in ("precision", "recall", "f1")]
-        rows.append([name, str(score["images"]), *figures])
+        rows.append([printable(name), str(score["images"]), *figures])
     return f"{headline(result)}\n\n{table(rows, {1, 2, 3, 4})}"
 
 
@@ -68,10 +73,11 @@ def trained(result: dict[str, Any]) -> str:
     """What came out, where it is, and what to type next."""
     run = result["run"]
     pictures = Path(result["data"])
+    epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
     return "\n".join(
         [
             headline(result),
-            f"{result['epochs']} epochs in {duration(result['seconds'])}, model of epoch {result['epoch']}",
+            f"{epochs} in {duration(result['seconds'])}, model of epoch {result['epoch']}",
             *result["notes"],
             "",
             f"The report:  {result['report']}",
@@ -94,10 +100,14 @@ def fetched(result: dict[str, Any]) -> str:
 
 def predicted(answer: dict[str, Any]) -> str:
     """One line: the picture and its most probable classes."""
+    name = printable(answer["image"])
     if "error" in answer:
-        return f"{answer['image']}: not read: {answer['error']}"
+        return f"{name}: not read: {answer['error']}"
     words = [f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in answer["predictions"]]
-    return f"{answer['image']}: {', '.join(words)}"
+    return f"{name}: {', '.join(words)}"
+
+
+PREDICTED_COLUMNS = ["image", "rank", "label", "probability", "error"]
 
 
 def predicted_rows(answer: dict[str, Any]) -> list[list[Any]]:

@@ -164,10 +164,10 @@ def pictures_below(folder: Path) -> tuple[Path, ...]:
     """The pictures at any depth below a folder, in order of path; what else lies there is logged."""
     problems: list[Problem] = []
     found = tuple(sorted(_pictures(folder, problems)))
-    for problem in problems:
-        _log.warning("%s: %s", problem.path, problem.detail)
     if not found:
         raise InputError(f"{folder} holds no pictures ({' '.join(sorted(SUFFIXES))} are read)")
+    for problem in problems:
+        _log.warning("%s: %s", problem.path, problem.detail)
     return found
 
 

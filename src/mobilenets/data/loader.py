@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ class Loader:
             image = decode(sample.path)
         except UnreadablePicture as error:
             raise InputError(
-                f"{sample.path}: {error}; it was readable before: restore it, or go on with --resume"
+                f"{sample.path}: {error}; it was readable before: restore it, then go on with --resume"
             ) from error
         if self.augment is not None and rng is not None:
             return self.augment(image, rng)
@@ -80,7 +80,7 @@ class Loader:
             images, targets = mix(images, targets, rng, mixup=self.mixup, cutmix=self.cutmix)
         return Batch(images, targets, labels)
 
-    def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
+    def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
         workers = self.workers or default_workers()
         starts = np.cumsum([0, *(len(indices) for indices in plan)])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobilenets.data.folder import Layout, Problem, Sample, find_data, fingerprint, read_folder
+from mobilenets.data.folder import Layout, Problem, Sample, find_data, fingerprint, read_folder, relative
 from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.data.split import read_split, split
@@ -54,8 +54,9 @@ def prepare(data: Path, *, share: float, seed: int, max_unreadable: float, worke
             other = read_folder(place, folder.classes)
             parts[name] = other.samples
             problems += other.problems
-    total = sum(map(len, parts.values()))
-    with progress("checking pictures", total, "pictures") as shown:
+    readable = sum(map(len, parts.values()))
+    total = readable + sum(problem.kind in LEFT_OUT_KINDS for problem in problems)
+    with progress("checking pictures", readable, "pictures") as shown:
         for name, samples in parts.items():
             before = shown.done
             parts[name], unreadable = check_readable(
@@ -71,9 +72,16 @@ def prepare(data: Path, *, share: float, seed: int, max_unreadable: float, worke
         halves = split(parts["train"], folder.classes, share, seed, layout.root)
         parts |= {"train": halves.train, "validation": halves.validation}
         problems += halves.problems
+        _name(halves.problems)
     _refuse_empty(parts, folder.classes)
     return Prepared(
-        layout, folder.classes, parts["train"], parts["validation"], parts.get("test"), tuple(problems), mark
+        layout,
+        folder.classes,
+        parts["train"],
+        parts["validation"],
+        parts.get("test"),
+        tuple(_inside(problem, layout.root) for problem in problems),
+        mark,
     )
 
 
@@ -85,7 +93,7 @@ def prepare_again(
     problems: Sequence[Problem],
     workers: int | None = None,
 ) -> Prepared:
-    """Take the pictures of a run that was begun, as its ``split.csv`` has them.
+    """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
     Raises ``InputError`` when the pictures are no longer those that the run began with.
     """
@@ -95,13 +103,18 @@ def prepare_again(
     if layout.test is not None:
         left_out = {problem.path for problem in problems if problem.kind in LEFT_OUT_KINDS}
         found = read_folder(layout.test, classes).samples
-        test = tuple(sample for sample in found if str(sample.path) not in left_out)
-    used = [*halves.train, *halves.validation, *(test or ())]
+        test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
+    # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.
+    train, validation = (
+        tuple(sorted(half, key=lambda sample: (sample.label, sample.path)))
+        for half in (halves.train, halves.validation)
+    )
+    used = [*train, *validation, *(test or ())]
     if fingerprint(used, layout.root, workers or default_workers()) != mark:
         raise InputError(
             f"{data}: the pictures have changed since this run began; train into another folder, without --resume"
         )
-    return Prepared(layout, classes, halves.train, halves.validation, test, tuple(problems), mark)
+    return Prepared(layout, classes, train, validation, test, tuple(problems), mark)
 
 
 def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
@@ -113,8 +126,7 @@ def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
 def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
     """Name what is left out; refuse when that is too much."""
     bad = [problem for problem in problems if problem.kind in LEFT_OUT_KINDS]
-    for problem in problems:
-        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+    _name(problems)
     if not bad:
         return
     log.warning("%d of %d pictures cannot be read and are left out; the files are untouched", len(bad), total)
@@ -123,6 +135,17 @@ def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
             f"{len(bad)} of {total} pictures cannot be read, more than --max-unreadable {limit:g} allows: "
             f"repair or remove them; the first is {bad[0].path} ({bad[0].detail})"
         )
+
+
+def _name(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+
+
+def _inside(problem: Problem, root: Path) -> Problem:
+    """Name a problem's file below DATA, so that it is known again wherever DATA is called from."""
+    path = Path(problem.path)
+    return replace(problem, path=relative(path, root)) if path.is_relative_to(root) else problem
 
 
 def _refuse_empty(parts: dict[str, tuple[Sample, ...]], classes: Sequence[str]) -> None:

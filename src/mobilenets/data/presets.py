@@ -71,14 +71,14 @@ def digits(preprocessing: Preprocessing) -> Compose:
 
 
 def fashion(preprocessing: Preprocessing) -> Compose:
-    """For Fashion-MNIST: CIFAR's shift on its black ground, mirrored, boxes erased with its mean grey.
+    """For Fashion-MNIST: CIFAR's shift on its black ground, mirrored, and now and then a box of its mean grey.
 
-    Zhong et al. 2017, arXiv:1708.04896, sections 3 and 4.1 (probability 0.5, area 0.02 to 0.4, ratio from
-    0.3).
+    Erasing as Zhong et al. 2017, arXiv:1708.04896, but half as often and half as large: their figures are for 300
+    epochs, ours for a few.
     """
     size = preprocessing.size
     shifted = PadCrop(size, shift(size, 8))
-    return Compose((Fit(preprocessing), shifted, Flip(), RandomErasing(0.5, fill=(73, 73, 73))))
+    return Compose((Fit(preprocessing), shifted, Flip(), RandomErasing(0.25, area=(0.02, 0.2), fill=(73, 73, 73))))
 
 
 def keras_cifar100(preprocessing: Preprocessing) -> Compose:

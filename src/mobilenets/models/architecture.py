@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mobilenets.errors import InputError
-from mobilenets.models.rows import HEADS, ROUNDING, ROWS
+from mobilenets.models.rows import HEADS, ROUNDING, ROWS, Style
 from mobilenets.models.tables import Table
 
 MAX_SIZE = 4096
@@ -37,6 +37,11 @@ class Architecture:
             raise InputError(f"width {self.width}: give a width multiplier above 0 and up to {MAX_WIDTH:g}")
         if isinstance(self.size, bool) or not isinstance(self.size, int) or not 1 <= self.size <= MAX_SIZE:
             raise InputError(f"size {self.size}: give an input size from 1 to {MAX_SIZE} pixels")
+
+    @property
+    def style(self) -> Style:
+        """What every block of this network shares."""
+        return Style(self.width, self.table.rounding, self.table.norm_epsilon)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the rows written out, so that no catalogue is needed to read them."""
@@ -86,7 +91,7 @@ def table_from_json(value: object) -> Table:
     if not isinstance(body, list) or not 1 <= len(body) <= MAX_ROWS:
         raise InputError(f"table: body must be a list of 1 to {MAX_ROWS} rows")
     rounding = entries.get("rounding", "divisible")
-    if rounding not in ROUNDING:
+    if not isinstance(rounding, str) or rounding not in ROUNDING:
         raise InputError(f"table: rounding {rounding!r} is not one of {', '.join(ROUNDING)}")
     epsilon = entries.get("norm_epsilon", 1e-3)
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 < epsilon < 1:
@@ -109,13 +114,15 @@ def _read(value: object, kinds: Mapping[str, type[Any]], what: str) -> Any:
     """Build the dataclass that ``kind`` names from plain values, each checked against its field's type."""
     entries = dict(_mapping(value, what))
     kind = entries.pop("kind", None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"{what}: kind {kind!r} is not one of {', '.join(kinds)}")
     known = {field.name: field.type for field in fields(kinds[kind])}
     for name, given in entries.items():
         if name not in known:
             raise InputError(f"{what}: {kind} has no {name!r}; it has {', '.join(known)}")
-        if not _fits(given, str(known[name])):
+        # An even kernel has no middle, so a map of odd side would change its size.
+        even = name == "kernel" and kind != "maxpool" and isinstance(given, int) and given % 2 == 0
+        if even or not _fits(given, str(known[name])):
             raise InputError(f"{what}: {name} {given!r} is not usable")
     try:
         return kinds[kind](**entries)

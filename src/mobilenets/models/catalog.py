@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +12,10 @@ from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture, table_from_json
 from mobilenets.models.network import Network
 from mobilenets.models.tables import V1, V1_CIFAR, V2, Table, small_pictures, v2_table
+from mobilenets.runtime.files import read_json
 
 SMALL_UP_TO = 64
+TABLE_HINT = "write rows of t, c, n, s, such as [[1, 16, 1, 1], [6, 24, 2, 2]]"
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,10 @@ def describe(
 def load_table(value: str | Path | list[Any] | dict[str, Any]) -> Table:
     """Read a table of one's own: rows of ``t, c, n, s``, a whole table as ``model.json`` has it, or a JSON file."""
     if isinstance(value, (str, Path)):
-        try:
-            value = json.loads(Path(value).read_bytes())
-        except OSError as error:
-            raise InputError(f"table {value}: cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"table {value}: not JSON; write rows such as [[1, 16, 1, 1], [6, 24, 2, 2]]") from error
+        value = read_json(Path(value), TABLE_HINT)
     if isinstance(value, list):
         if not all(isinstance(row, list) for row in value):
-            raise InputError("table: write rows of four numbers, such as [[1, 16, 1, 1], [6, 24, 2, 2]]")
+            raise InputError(f"table: {TABLE_HINT}")
         return v2_table(value)
     return table_from_json(value)
 

@@ -26,7 +26,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=epsilon)
-        self.activation = nn.ReLU6(inplace=True) if activate else nn.Identity()
+        self.activation = nn.ReLU6() if activate else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply convolution, norm and activation."""

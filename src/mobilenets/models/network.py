@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.rows import Style, shrink
+from mobilenets.models.rows import shrink
 
 INIT_STD = 0.09
+HEAD_INIT_STD = 0.01
 
 
 class Network(nn.Module):
@@ -27,11 +28,10 @@ class Network(nn.Module):
         self.architecture = architecture
         self.classes = classes
         table = architecture.table
-        style = Style(architecture.width, table.rounding, table.norm_epsilon)
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         channels, size = 3, architecture.size
         for index, row in enumerate(table.body):
-            blocks[f"{row.kind}{index}"], channels = row.build(channels, style)
+            blocks[f"{row.kind}{index}"], channels = row.build(channels, architecture.style)
             size = shrink(size, row)
         self.body = nn.Sequential(blocks)
         self.pool = table.head.build()
@@ -56,12 +56,14 @@ class Network(nn.Module):
 def initialise(module: nn.Module) -> None:
     """Set fresh weights as both papers' reference code does.
 
-    Convolutions and classifiers from a truncated normal of deviation 0.09, biases 0, BatchNorm scale 1 and shift 0
-    (``mobilenet_v1_arg_scope`` and ``training_scope`` of slim's MobileNets; the papers' texts are silent).
+    Convolutions from a truncated normal of deviation 0.09, biases 0, BatchNorm scale 1 and shift 0
+    (``mobilenet_v1_arg_scope`` and ``training_scope`` of slim's MobileNets; the papers' texts are silent). The
+    classifier has 0.01, as in torchvision: no BatchNorm follows it, and logits of 0.09 start sure and wrong.
     """
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.Linear)):
-            nn.init.trunc_normal_(part.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
+            std = HEAD_INIT_STD if isinstance(part, nn.Linear) else INIT_STD
+            nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.BatchNorm2d):

@@ -53,9 +53,10 @@ class PictureTooLarge(UnreadablePicture):
     """More pixels than ``MAX_PIXELS``, or a side longer than ``MAX_SIDE``."""
 
 
-def decode(source: Path | bytes) -> Image.Image:
-    """Decode a picture file, or the bytes of one, to upright RGB; safe to call from several threads.
+def decode(source: Path | bytes | Image.Image) -> Image.Image:
+    """Decode a picture file, the bytes of one, or an open Pillow image to upright RGB; safe in several threads.
 
+    A Pillow image is left as it is and gives what its file would: its EXIF, transparency and profile count.
     Reads JPEG, PNG, WebP, BMP, GIF, TIFF and PPM, of animations and documents the first frame. Transparency
     is composited on white. EXIF (or XMP) orientation is applied. An embedded colour profile other than sRGB
     is converted to sRGB; one that cannot be used is ignored, as is broken EXIF. CMYK without a profile is
@@ -66,8 +67,11 @@ def decode(source: Path | bytes) -> Image.Image:
     Raises UnreadablePicture, whose message is the reason in one line, for whatever is not such a picture.
     """
     try:
-        with _opened(source) as stream, _quiet_pillow():
-            return _decode(stream)
+        with _quiet_pillow():
+            if isinstance(source, Image.Image):
+                return _upright(source)
+            with _opened(source) as stream, Image.open(stream, formats=FORMATS) as picture:
+                return _upright(picture)
     except UnreadablePicture:
         raise
     except Exception as error:  # Pillow raises nearly every kind: SyntaxError, struct.error, zlib.error, …
@@ -101,17 +105,18 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _decode(stream: IO[bytes]) -> Image.Image:
-    with Image.open(stream, formats=FORMATS) as picture:
-        width, height = picture.size
-        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-            raise PictureTooLarge(
-                f"{width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million, {MAX_SIDE} a side"
-            )
-        picture.load()
-        seen = _as_seen(picture)
-        # Asked only now: PNG may carry EXIF behind its pixels, and TIFF turns itself while loading.
-        turn = _UPRIGHT.get(_orientation(picture))
+def _upright(picture: Image.Image) -> Image.Image:
+    width, height = picture.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise PictureTooLarge(
+            f"{width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million, {MAX_SIDE} a side"
+        )
+    if not width * height:
+        raise UnreadablePicture("the picture has no pixels")
+    picture.load()
+    seen = _as_seen(picture)
+    # Asked only now: PNG may carry EXIF behind its pixels, and TIFF turns itself while loading.
+    turn = _UPRIGHT.get(_orientation(picture))
     if turn is not None:
         seen = seen.transpose(turn)
     seen.info = {}  # what it says (profile, transparency, EXIF) is done, and must not be done again

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mobilenets.errors import InputError
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
@@ -57,6 +59,18 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+def read_json(path: Path, hint: str) -> Any:
+    """Read a JSON file that the user gave; raises ``InputError``, with ``hint`` where it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON; {hint}") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that people can read and diff; refuses NaN and Infinity, which JSON does not have."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A file name that is no text holds lone surrogates; their backslash form is JSON's own escape.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))

@@ -39,27 +39,33 @@ class EnginePredictor:
     def __call__(self, picture: Picture, top: int = 5) -> list[Prediction]:
         """Predict one picture: a path, the bytes of a file, or a Pillow image.
 
-        Raises ``UnreadablePicture`` when it does not decode.
+        A Pillow image is taken as its file would be: turned upright by its EXIF, and laid on white where it is
+        transparent. Raises ``UnreadablePicture`` when it does not decode.
         """
         return self.batch([self.prepare(picture)], top)[0]
 
     def prepare(self, picture: Picture) -> npt.NDArray[np.float32]:
         """Decode and preprocess one picture to float32 H×W×3."""
-        if isinstance(picture, Image.Image):
-            image = picture.convert("RGB")
-        else:
-            image = decode(Path(picture) if isinstance(picture, str) else picture)
-        return self.bundle.preprocessing(image)
+        if not isinstance(picture, (str, Path, bytes, Image.Image)):
+            raise TypeError(f"a picture is a path, bytes or a Pillow image, not {type(picture).__name__}")
+        return self.bundle.preprocessing(decode(Path(picture) if isinstance(picture, str) else picture))
 
     def batch(self, prepared: Sequence[npt.NDArray[np.float32]], top: int = 5) -> list[list[Prediction]]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
-        if top < 1:
-            raise InputError(f"top {top}: give a number of at least 1")
+        check_top(top)
+        if len(prepared) == 0:
+            return []
         return [self._best(row, top) for row in softmax(self._engine(np.stack(prepared)))]
 
     def _best(self, probabilities: npt.NDArray[np.float64], top: int) -> list[Prediction]:
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
+
+
+def check_top(top: int) -> None:
+    """Refuse a number of classes that is none."""
+    if top < 1:
+        raise InputError(f"top {top}: give a number of at least 1")
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -30,6 +30,7 @@ class Progress:
                 return
             self._bar = tqdm(
                 total=total,
+                initial=already,
                 desc=what,
                 unit=f" {unit}",
                 leave=False,
@@ -56,7 +57,8 @@ class Progress:
         rate = (self.done - self._already) / seconds if seconds else 0.0
         total = f"/{self.total}" if self.total else ""
         left = f", {duration((self.total - self.done) / rate)} left" if self.total and rate else ""
-        return f"{self.what}: {self.done}{total} {self.unit}, {rate:.0f} a second{left}  {self.notes}".rstrip()
+        speed = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
+        return f"{self.what}: {self.done}{total} {self.unit}, {speed} a second{left}  {self.notes}".rstrip()
 
     def close(self) -> None:
         """Take the bar away."""

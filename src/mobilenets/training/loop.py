@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,18 @@ class Training:
         state = State()
         if checkpoint.exists(self.run):
             state = checkpoint.restore(self.run, self.network, self.average, self.optimizer)
-            self.scaler.load_state_dict(state.scaler)
-            log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
+            if state.scaler:
+                self.scaler.load_state_dict(state.scaler)
+            if state.finished:
+                log.info("the training is finished: measuring again")
+            else:
+                log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), _stop_requests() as stopped:
             while state.epoch < self.epochs and not state.finished:
                 self._epoch(state, stopped)
+                if stopped():
+                    raise KeyboardInterrupt
         return state
 
     def _epoch(self, state: State, stopped: Callable[[], bool]) -> None:
@@ -121,10 +127,13 @@ class Training:
         self.network.train()
         for module in self.frozen:
             module.eval()
-        batches = self.train.batches(plan, state.epoch, skip=state.step * width)
+        pictures = sum(map(len, plan[: steps * width]))
         saved = time.monotonic()
         lr = self.rate(state.epoch * self.steps_per_epoch + max(0, state.step - 1))
-        with progress(f"epoch {state.epoch + 1}/{self.epochs}", len(self.labels), "pictures", state.seen) as shown:
+        with (
+            closing(self.train.batches(plan[: steps * width], state.epoch, skip=state.step * width)) as batches,
+            progress(f"epoch {state.epoch + 1}/{self.epochs}", pictures, "pictures", state.seen) as shown,
+        ):
             while state.step < steps:
                 began = time.monotonic()
                 group = [next(batches) for _ in plan[state.step * width : (state.step + 1) * width]]
@@ -137,7 +146,6 @@ class Training:
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save(state)
                     saved = time.monotonic()
-        batches.close()  # type: ignore[attr-defined]
         self._close_epoch(state, lr)
 
     def _step(self, state: State, group: list[Batch]) -> float:
@@ -162,10 +170,7 @@ class Training:
             )
             value = loss.item()
             if not math.isfinite(value):
-                raise FaultFound(
-                    f"the loss is {value} at epoch {state.epoch + 1}, step {state.step + 1} (learning rate "
-                    f"{lr:.3g}): try --lr {self.recipe.lr / 10:.3g} or --clip 1"
-                )
+                raise self._diverged(f"the loss is {value} at epoch {state.epoch + 1}, step {state.step + 1}", lr)
             penalty = self.network.l2_penalty()
             share = len(batch.labels) / pictures
             total = loss if penalty is None else loss + penalty
@@ -197,7 +202,11 @@ class Training:
         """Measure, keep the model if it is the one to keep, write the history, then the checkpoint."""
         began = time.monotonic()
         measured = self.average or self.network
-        scores = evaluate_samples(measured, self.validation, self.classes, self.root, self.device)
+        try:
+            scores = evaluate_samples(measured, self.validation, self.classes, self.root, self.device)
+        except FaultFound as fault:
+            where = f"after epoch {state.epoch + 1}, step {state.step}"
+            raise self._diverged(f"the network's output is not finite {where}", lr) from fault
         state.epoch += 1
         state.history.append(
             {
@@ -238,6 +247,12 @@ class Training:
         )
         if stale >= (self.recipe.patience or math.inf):
             log.info("no better top-1 for %d epochs: stopped early, epoch %d was best", stale, state.best_epoch)
+
+    def _diverged(self, what: str, lr: float) -> FaultFound:
+        return FaultFound(
+            f"{what} (learning rate {lr:.3g}): train into another folder with --lr {self.recipe.lr / 10:.3g} "
+            "or --clip 1"
+        )
 
     def _save(self, state: State) -> None:
         state.scaler = self.scaler.state_dict()
@@ -296,7 +311,9 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         asked = True
         for one, handler in former.items():
             signal.signal(one, handler)
-        log.info("stopping after this step; once more stops at once")
+        # A note that this very signal broke into cannot be begun again.
+        with suppress(RuntimeError):
+            log.info("stopping after this step; once more stops at once")
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         former[number] = signal.signal(number, ask)

@@ -29,5 +29,5 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
         case "adamw":
             return torch.optim.AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999))
         case _:
-            # The papers' RMSprop: decay 0.9 and, in the reference code, epsilon 1.
+            # Decay 0.9 as in both papers. Their epsilon of 1 is for TensorFlow, which adds it under the root.
             return torch.optim.RMSprop(groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum)

@@ -48,7 +48,9 @@ class Recipe:
         "auto takes the variant for small pictures up to 64 pixels",
         choices=("auto", "standard", "small"),
     )
-    table: list[Any] | dict[str, Any] | None = _setting(None, "own table: rows of t c n s, or a whole table")
+    table: str | list[Any] | dict[str, Any] | None = _setting(
+        None, "own table: rows of t c n s or a whole table, or the JSON file of either"
+    )
     dropout: float | None = _setting(
         None, "dropout before the classifier; none: the network's own", low=0, high=1, open_high=True
     )
@@ -56,7 +58,11 @@ class Recipe:
     freeze: str = _setting("none", "none, backbone (train the classifier only), or N (the first N blocks)")
 
     # The pictures.
-    augment: str | list[Any] = _setting("photo", "augmentation: a preset's name")
+    augment: str | list[Any] = _setting(
+        "photo",
+        "augmentation: none, light, photo, imagenet, strong, digits, fashion, keras-cifar100, garbage-mindspore or "
+        "cifar10-light; in a recipe file also a list of transforms",
+    )
     mixup: float = _setting(0.0, "mixup alpha; 0: off", low=0, high=100)
     cutmix: float = _setting(0.0, "CutMix alpha; 0: off", low=0, high=100)
     resize: str = _setting(
@@ -153,6 +159,17 @@ class Recipe:
         return cls(**value)
 
 
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+    type(None): "none",
+}
+
+
 def _types() -> dict[str, Any]:
     return get_type_hints(Recipe)
 
@@ -174,7 +191,8 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
         value = float(value)
     plain = tuple(getattr(kind, "__origin__", None) or kind for kind in kinds)
     if not isinstance(value, plain) or (isinstance(value, bool) and bool not in kinds):
-        raise InputError(f"{name} {value!r}: not a {' or '.join(kind.__name__ for kind in plain)}")
+        words = [_WORDS[kind] for kind in plain]
+        raise InputError(f"{name} {value!r}: give {' or '.join(words)}")
     if metadata["choices"] and value not in metadata["choices"]:
         raise InputError(f"{name} {value!r}: choose {', '.join(metadata['choices'])}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -183,8 +201,8 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
         below = high is None or (value < high if metadata["open_high"] else value <= high)
         if not (math.isfinite(value) and above and below):
             raise InputError(
-                f"{name} {value:g}: give a number {'above' if metadata['open_low'] else 'from'} {low:g} "
-                f"{'to below' if metadata['open_high'] else 'to'} {high:g}"
+                f"{name} {value:g}: give a number {'above' if metadata['open_low'] else 'of at least'} {low:.12g}"
+                f" and {'below' if metadata['open_high'] else 'at most'} {high:.12g}"
             )
     return value
 
@@ -204,84 +222,3 @@ def parse_setting(name: str) -> Callable[[str], Any]:
 
     read.__name__ = next((kind.__name__ for kind in (int, float) if kind in kinds), "text")
     return read
-
-
-# What the five tutorials and we ourselves train with, by name. A recipe states only what differs from the defaults.
-RECIPES: dict[str, Recipe] = {
-    # A folder of photos, from scratch or from a model of ours.
-    "photos": Recipe(),
-    # The demo: scikit-learn's 8 × 8 digits at 32 pixels. No choice is made on the validation pictures.
-    "digits": Recipe(
-        model="mobilenet_v1",
-        width=0.25,
-        size=32,
-        augment="digits",
-        crop_fraction=1.0,
-        epochs=12,
-        lr=4e-3,
-        keep="last",
-    ),
-    # Fashion-MNIST at its own 28 pixels; docs/fashion-mnist.md has command, hardware, time and score.
-    "fashion-mnist": Recipe(
-        model="mobilenet_v1",
-        width=0.25,
-        size=28,
-        augment="fashion",
-        crop_fraction=1.0,
-        epochs=15,
-        batch=128,
-        lr=4e-3,
-        ema=0.998,
-        keep="last",
-    ),
-    # MobileNetV2 in Keras on CIFAR-100, trained at 32 pixels.
-    "keras-cifar100": Recipe(
-        size=32,
-        augment="keras-cifar100",
-        crop_fraction=1.0,
-        epochs=300,
-        batch=128,
-        patience=30,
-        optimizer="adam",
-        lr=1e-3,
-        weight_decay=0.0,
-        schedule="constant",
-        warmup=0.0,
-        label_smoothing=0.0,
-    ),
-    # The light V1 for CIFAR-10; its classifier's own L2 is in the network's table.
-    "cifar10-light": Recipe(
-        model="mobilenet_v1_cifar",
-        size=32,
-        augment="cifar10-light",
-        crop_fraction=1.0,
-        steps=20_000,
-        batch=100,
-        optimizer="adam",
-        lr=1e-3,
-        weight_decay=0.0,
-        schedule="constant",
-        warmup=0.0,
-        label_smoothing=0.0,
-    ),
-    # MobileNetV2 in MindSpore on garbage; the tutorial starts from weights and freezes the backbone:
-    # add --weights MODEL --freeze backbone.
-    "garbage-mindspore": Recipe(
-        augment="garbage-mindspore",
-        epochs=10,
-        batch=16,
-        optimizer="sgd",
-        lr=0.05,
-        momentum=0.9,
-        weight_decay=1e-4,
-        warmup=0.0,
-        label_smoothing=0.0,
-    ),
-}
-
-
-def find_recipe(name: str) -> Recipe:
-    """Look a named recipe up; raises ``InputError`` with the names there are."""
-    if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}: there are {', '.join(RECIPES)}, or give a recipe.json")
-    return RECIPES[name]

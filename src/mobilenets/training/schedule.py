@@ -33,7 +33,8 @@ def learning_rate(recipe: Recipe, steps: int, steps_per_epoch: int) -> Callable[
         epochs = (step - warmup) / steps_per_epoch
         match recipe.schedule:
             case "step":
-                factor = recipe.decay ** math.floor(epochs / recipe.decay_epochs)
+                # 0.3 / 0.1 is a little below 3.
+                factor = recipe.decay ** math.floor(epochs / recipe.decay_epochs + 1e-9)
             case "exponential":
                 factor = recipe.decay ** (epochs / recipe.decay_epochs)
             case "cosine":

@@ -69,26 +69,30 @@ def fresh_network(recipe: Recipe, classes: tuple[str, ...], saved: SavedModel | 
     expected = network.state_dict()
     head = {name for name in expected if name.startswith("classifier.")}
     same_head = saved.bundle.classes == classes and all(expected[n].shape == given[n].shape for n in head)
-    for name, value in expected.items():
-        if name not in head and (name not in given or given[name].shape != value.shape):
+    for name in sorted((expected.keys() | given.keys()) - head):
+        if name not in expected or name not in given or expected[name].shape != given[name].shape:
             raise InputError(
                 f"the weights are those of {saved.bundle.architecture['name']} at width "
                 f"{saved.bundle.architecture['width']:g}, and do not fit {recipe.model} at width {recipe.width:g} "
                 f"({name}); leave --model and --width out to take theirs"
             )
-    kept = {name: value for name, value in given.items() if name in expected and (same_head or name not in head)}
+    kept = {name: value for name, value in given.items() if same_head or name not in head}
     network.load_state_dict(kept, strict=False)
-    if same_head:
-        log.info("the classes are those of the weights: every tensor kept, the head too")
-    else:
-        log.info(
-            "head replaced: %d classes became %d; all else kept (%d tensors)",
-            len(saved.bundle.classes),
-            len(classes),
-            len(kept),
-        )
     origin = {"weights": recipe.weights, "head": "kept" if same_head else "replaced"}
     return network, origin | {"before": dict(saved.bundle.origin)}
+
+
+def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any]) -> None:
+    """Note what became of the weights that a run begins with."""
+    if origin["head"] == "kept":
+        log.info("the classes are those of the weights: every tensor kept, the head too")
+        return
+    log.info(
+        "head replaced: %d classes became %d; all else kept (%d tensors)",
+        saved.network.classes,
+        network.classes,
+        len(network.body.state_dict()),
+    )
 
 
 def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:
@@ -101,6 +105,22 @@ def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:
     if int(freeze) > len(blocks):
         raise InputError(f"freeze {freeze}: this network has {len(blocks)} blocks; or choose backbone")
     return tuple(blocks[: int(freeze)])
+
+
+def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> None:
+    """Refuse a batch of one picture where BatchNorm would see a single value a channel, which has no deviation."""
+    smallest = pictures // -(-pictures // recipe.batch)
+    if smallest > 1 or recipe.freeze == "backbone":
+        return
+    size = network.architecture.size
+    with torch.device("meta"):
+        try:
+            Network(network.architecture, network.classes)(torch.empty(1, 3, size, size))
+        except ValueError as error:
+            raise InputError(
+                f"batch {recipe.batch}: a step would see one picture alone, and BatchNorm cannot learn from a last map "
+                "of one pixel; give a larger --batch or --size"
+            ) from error
 
 
 def read_weights(recipe: Recipe) -> SavedModel | None:

@@ -1,0 +1,132 @@
+"""What a run leaves when training has ended: figures, pictures and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mobilenets.data.loader import Loader, shuffled
+from mobilenets.data.prepare import Prepared
+from mobilenets.measure.cost import cost
+from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.plots import draw_confusion, draw_curves
+from mobilenets.measure.report import Report, write_report
+from mobilenets.models.saved import load_model
+from mobilenets.runtime.files import write_json
+from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.runtime.progress import duration
+from mobilenets.training.checkpoint import State
+from mobilenets.training.recipe import Recipe
+
+log = logging.getLogger("mobilenets")
+
+SHOWN_PICTURES = 24
+
+
+def finish(
+    run: Path,
+    prepared: Prepared,
+    teacher: Loader,
+    recipe: Recipe,
+    record: dict[str, Any],
+    state: State,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down."""
+    saved = load_model(run)
+    on = "test" if prepared.test is not None else "validation"
+    network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pictures = dataclasses.replace(teacher, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
+    evaluation = evaluate_samples(network, pictures, prepared.classes, prepared.layout.root, device)
+    kept = state.best_epoch if recipe.keep == "best" else state.epoch
+    costs = cost(saved.network.architecture, len(prepared.classes))
+    notes = []
+    if on == "validation" and recipe.keep == "best" and state.epoch > 1:
+        notes.append(
+            f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "
+            "little to the bright side; a test/ folder beside validation/ gives one that does not."
+        )
+    metrics = evaluation.to_json() | {
+        "evaluated_on": on,
+        "epoch": kept,
+        "epochs": state.epoch,
+        "seconds": state.seconds,
+        "parameters": costs.parameters,
+        "macs": costs.macs,
+        "notes": notes,
+    }
+    draw_curves(state.history, run / "curves.png", kept)
+    draw_confusion(evaluation.confusion, evaluation.classes, run / "confusion.png")
+    data = record["data"]
+    write_report(
+        run / "report.html",
+        Report(
+            title=Path(data["folder"]).name,
+            model={
+                "name": costs.name,
+                "width": costs.width,
+                "size": costs.size,
+                "parameters": costs.parameters,
+                "macs": costs.macs,
+                "weights_from": recipe.weights,
+            },
+            evaluation=evaluation,
+            history=state.history,
+            recipe=recipe.to_json(),
+            data={
+                "train": data["train"],
+                "validation": data["test"] or data["validation"],
+                "source": data["folder"],
+                "fingerprint": data["fingerprint"],
+                "left_out": prepared.problems,
+            },
+            hardware=record["hardware"],
+            seconds=state.seconds,
+            best_epoch=kept,
+            batch=as_seen(teacher, prepared.classes, recipe),
+            versions=record["versions"],
+            command=record["command"],
+            notes=notes,
+            root=prepared.layout.root,
+        ),
+    )
+    # Last, because it is what marks a run as measured.
+    write_json(run / "metrics.json", metrics)
+    low, high = evaluation.top1_interval
+    log.info(
+        "top-1 %.1f %% (95 %% interval %.1f to %.1f) on %d %s pictures never trained on, after %s of training",
+        100 * evaluation.top1,
+        100 * low,
+        100 * high,
+        len(evaluation.images),
+        on,
+        duration(state.seconds),
+    )
+    return {"run": str(run), "report": str(run / "report.html"), **metrics}
+
+
+def as_seen(teacher: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:
+    """Return some pictures of the first batch as the network sees them, with what it is told they are."""
+    labels = [sample.label for sample in teacher.samples]
+    first = shuffled(labels, recipe.batch, recipe.seed, 0, balanced=recipe.balance == "sampling")[0]
+    # Pictures mix with partners drawn from the whole batch.
+    batch = teacher.batch(first if recipe.mixup or recipe.cutmix else first[:SHOWN_PICTURES], 0, 0)
+    pixels_of_all = _pixels(batch.images[:SHOWN_PICTURES], teacher.preprocessing)
+    shown = []
+    for pixels, target in zip(pixels_of_all, batch.targets[:SHOWN_PICTURES], strict=True):
+        told = [(share, classes[index]) for index, share in enumerate(target) if share > 0.005]
+        words = [name if share > 0.995 else f"{name} {share:.0%}" for share, name in sorted(told, reverse=True)]
+        shown.append((Image.fromarray(pixels), " + ".join(words)))
+    return shown
+
+
+def _pixels(images: Any, preprocessing: Preprocessing) -> Any:
+    """Undo the normalisation."""
+    values = (images * preprocessing.std + preprocessing.mean) / preprocessing.scale
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)

@@ -1,0 +1,120 @@
+"""Recipes by name, and recipes from files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from mobilenets.errors import InputError
+from mobilenets.training.recipe import Recipe
+
+# What the five tutorials and we ourselves train with, by name. A recipe states only what differs from the defaults.
+RECIPES: dict[str, Recipe] = {
+    # A folder of photos, from scratch or from a model of ours.
+    "photos": Recipe(),
+    # The demo: scikit-learn's 8 × 8 digits at 32 pixels. No choice is made on the validation pictures.
+    "digits": Recipe(
+        model="mobilenet_v1_cifar",
+        size=32,
+        augment="digits",
+        crop_fraction=1.0,
+        epochs=15,
+        lr=4e-3,
+        keep="last",
+    ),
+    # Fashion-MNIST at its own 28 pixels; docs/fashion-mnist.md has command, hardware, time and score.
+    "fashion-mnist": Recipe(
+        model="mobilenet_v1_cifar",
+        width=2.0,
+        size=28,
+        augment="fashion",
+        crop_fraction=1.0,
+        epochs=16,
+        batch=128,
+        lr=1e-2,
+        ema=0.998,
+        keep="last",
+    ),
+    # MobileNetV2 in Keras on CIFAR-100, trained at 32 pixels.
+    "keras-cifar100": Recipe(
+        size=32,
+        augment="keras-cifar100",
+        crop_fraction=1.0,
+        epochs=300,
+        batch=128,
+        patience=30,
+        optimizer="adam",
+        lr=1e-3,
+        weight_decay=0.0,
+        schedule="constant",
+        warmup=0.0,
+        label_smoothing=0.0,
+    ),
+    # The light V1 for CIFAR-10; its classifier's own L2 is in the network's table.
+    "cifar10-light": Recipe(
+        model="mobilenet_v1_cifar",
+        size=32,
+        augment="cifar10-light",
+        crop_fraction=1.0,
+        steps=20_000,
+        batch=100,
+        optimizer="adam",
+        lr=1e-3,
+        weight_decay=0.0,
+        schedule="constant",
+        warmup=0.0,
+        label_smoothing=0.0,
+    ),
+    # MobileNetV2 in MindSpore on garbage; the tutorial starts from weights and freezes the backbone:
+    # add --weights MODEL --freeze backbone.
+    "garbage-mindspore": Recipe(
+        augment="garbage-mindspore",
+        epochs=10,
+        batch=16,
+        optimizer="sgd",
+        lr=0.05,
+        momentum=0.9,
+        weight_decay=1e-4,
+        warmup=0.0,
+        label_smoothing=0.0,
+    ),
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Look a named recipe up; raises ``InputError`` with the names there are."""
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}: there are {', '.join(RECIPES)}, or give a recipe.json")
+    return RECIPES[name]
+
+
+def load_recipe(recipe: Recipe | str | Path | None) -> Recipe:
+    """Return a recipe given as itself, by name, or as a ``recipe.json``; None is the one for photos."""
+    if recipe is None:
+        return find_recipe("photos")
+    if isinstance(recipe, Recipe):
+        return recipe
+    path = Path(recipe)
+    return Recipe.from_json(_read(path)) if path.is_file() else find_recipe(str(recipe))
+
+
+def _read(path: Path) -> Any:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a recipe; give a recipe.json of a run") from error
+    return value.get("recipe", value) if isinstance(value, dict) else value
+
+
+def stated(recipe: Recipe | str | Path | None) -> set[str]:
+    """Name the settings that a recipe states: all in its file, or else those that differ from the defaults."""
+    if isinstance(recipe, (str, Path)) and Path(recipe).is_file():
+        return set(_read(Path(recipe)))
+    chosen, default = load_recipe(recipe), Recipe()
+    return {
+        field.name
+        for field in dataclasses.fields(Recipe)
+        if getattr(chosen, field.name) != getattr(default, field.name)
+    }

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mobilenets
+from mobilenets.errors import InputError
+
+
+def test_kinds_of_pictures(trained: Any, tmp_path: Path) -> None:
+    path = trained.data / "owl/003.png"
+    with Image.open(path) as image:
+        pictures = [path, str(path), path.read_bytes(), image, ("mine", path.read_bytes())]
+        answers = list(mobilenets.predict(trained.run, pictures, top=1))
+    assert [answer["image"] for answer in answers] == [str(path), str(path), "picture 3", "picture 4", "mine"]
+    found = [answer["predictions"] for answer in answers]
+    assert found[0][0]["label"] == "owl"
+    assert all(len(entries) == 1 for entries in found)
+    np.testing.assert_allclose([entries[0]["probability"] for entries in found], found[0][0]["probability"], atol=1e-6)
+
+
+def test_one_picture_needs_no_list(trained: Any) -> None:
+    path = trained.data / "cat/000.png"
+    predictor = mobilenets.Predictor(trained.run)
+    for picture in (path, str(path), path.read_bytes()):
+        [answer] = mobilenets.predict(predictor, picture)
+        assert answer["predictions"][0]["label"] == "cat"
+    [answer] = mobilenets.predict(predictor, Image.new("RGB", (5, 5)))
+    assert set(answer) == {"image", "predictions"}
+
+
+def test_unreadable_among_good(trained: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    good = trained.data / "cat/000.png"
+    pictures = [good] * 33 + [tmp_path / "broken.jpg", b"", tmp_path / "none.png", good]
+    answers = list(mobilenets.predict(trained.run, pictures))
+    assert ["error" in answer for answer in answers] == [False] * 33 + [True] * 3 + [False]
+    assert answers[34] == {"image": "picture 35", "error": "the file is empty"}
+    assert answers[-1]["predictions"][0]["label"] == "cat"
+
+
+def test_all_unreadable(trained: Any) -> None:
+    first, second = mobilenets.predict(trained.run, [b"", b"x"])
+    assert first == {"image": "picture 1", "error": "the file is empty"}
+    assert second["error"].startswith("no picture that can be read")
+
+
+def test_no_pictures(trained: Any) -> None:
+    assert list(mobilenets.predict(trained.run, [])) == []
+
+
+def test_what_is_wrong_is_said_at_once(trained: Any, tmp_path: Path) -> None:
+    # Without waiting for the first answer to be asked for.
+    with pytest.raises(InputError, match="top 0"):
+        mobilenets.predict(trained.run, [b""], top=0)
+    with pytest.raises(InputError, match="no such model"):
+        mobilenets.predict(tmp_path / "nowhere", [b""])
+    with pytest.raises(InputError, match="device 'toaster'"):
+        mobilenets.Predictor(trained.run, device="toaster")
+    with pytest.raises(InputError, match="holds no pictures"):
+        list(mobilenets.predict(trained.run, tmp_path))
+
+
+def test_one_by_one_and_lazily(trained: Any) -> None:
+    asked = []
+
+    def pictures() -> Any:
+        for number in range(100):
+            asked.append(number)
+            yield trained.data / "cat/000.png"
+
+    answers = mobilenets.predict(trained.run, pictures())
+    assert asked == []
+    next(answers)
+    assert 0 < len(asked) < 100
+
+
+def test_a_file_beside_model_json_is_the_model(trained: Any) -> None:
+    picture = trained.data / "dog/000.png"
+    assert (
+        mobilenets.Predictor(trained.run / "model.safetensors")(picture)
+        == mobilenets.Predictor(str(trained.run))(picture)
+        == mobilenets.Predictor(trained.run / "model.json")(picture)
+    )

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any
+
+import pytest
+
+import mobilenets
+from mobilenets.cli.parser import build_parser
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import RECIPES
+
+VERBS = ["demo", "fetch", "train", "evaluate", "predict", "summary"]
+
+
+def test_help_names_the_verbs(command: Any) -> None:
+    status, out, err = command("--help")
+    assert (status, err) == (0, "")
+    assert all(f"\n    {verb} " in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_has_an_example_that_works(verb: str, command: Any) -> None:
+    status, out, err = command(verb, "--help")
+    assert (status, err) == (0, "")
+    assert "--json" in out
+    assert "%%" not in out
+    example = " ".join(out.rpartition("example: ")[2].split())
+    words = shlex.split(example)
+    assert words[:2] == ["mobilenets", verb]
+    assert build_parser().parse_args(words[1:]).verb == verb
+
+
+def test_every_setting_is_a_flag(command: Any) -> None:
+    words = command("train", "--help").out
+    for field in dataclasses.fields(Recipe):
+        assert f"--{field.name.replace('_', '-')}" in words
+    assert all(name in words for name in RECIPES)
+
+
+def test_only_given_settings_are_handed_on() -> None:
+    options = build_parser().parse_args(["train", "photos", "--out", "run", "--epochs", "3", "--clip", "none"])
+    given = {field.name for field in dataclasses.fields(Recipe) if hasattr(options, field.name)}
+    assert given == {"epochs", "clip"}
+    assert (options.epochs, options.clip) == (3, None)
+
+
+def test_version(command: Any) -> None:
+    assert command("--version") == (0, f"mobilenets {mobilenets.__version__}\n", "")

@@ -1,0 +1,247 @@
+"""Every command, wrongly used, gives one line on standard error and exit status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobilenets.runtime.bundle import classes_hash
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "cut": lambda run: os.truncate(run / "model.safetensors", 5000),
+    "short": lambda run: os.truncate(run / "model.safetensors", 5),
+    "noise": lambda run: (run / "model.safetensors").write_bytes(bytes(range(256)) * 9),
+    "weightless": lambda run: (run / "model.safetensors").unlink(),
+    "garbage": lambda run: (run / "model.json").write_text("{nope"),
+    "binary": lambda run: (run / "model.json").write_bytes(b"\xff\xfe\x00"),
+    "deep": lambda run: (run / "model.json").write_text("[" * 100_000),
+    "list": lambda run: (run / "model.json").write_text("[1]"),
+    "undescribed": lambda run: (run / "model.json").unlink(),
+    "newer": lambda run: edit(run, version=2),
+    "renamed": lambda run: edit(run, classes=["dog", "cat", "owl"]),
+    "shrunk": lambda run: edit(run, classes=["cat", "dog"], classes_sha256=classes_hash(("cat", "dog"))),
+    "shapeless": lambda run: edit(run, architecture={}),
+    "unprepared": lambda run: edit(run, preprocessing={"size": 32}),
+    "unrecorded": lambda run: (run / "recipe.json").write_text("{"),
+}
+TABLES: dict[str, Any] = {"three": [[1, 2, 3]], "object": {}, "negative": [[1, -1, "a", None]], "number": 5, "none": []}
+
+
+def edit(run: Path, **changes: Any) -> None:
+    path = run / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture(scope="module")
+def place(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a good run, good pictures, and everything that can be wrong with either."""
+    place = tmp_path_factory.mktemp("wrong")
+    (place / "run").symlink_to(trained.run)
+    (place / "data").symlink_to(trained.data)
+    (place / "file").write_text("no model, no recipe, no archive")
+    for folder in ("empty", "textual/cat", "textual/dog", "one/cat", "strangers/cat", "strangers/ox", "bad/cat"):
+        (place / folder).mkdir(parents=True)
+    (place / "textual/cat/notes.txt").write_text("no picture")
+    for folder in ("one/cat", "strangers/cat", "strangers/ox"):
+        shutil.copy(trained.data / "cat/000.png", place / folder)
+    (place / "bad/cat/broken.jpg").write_text("no picture")
+    for name, damage in DAMAGE.items():
+        shutil.copytree(trained.run, place / name)
+        damage(place / name)
+    for name, table in TABLES.items():
+        (place / f"{name}.json").write_text(json.dumps(table))
+    return place
+
+
+TRAIN = "train data --out new"
+WRONG = {
+    "": "VERB",
+    "paint": "invalid choice: 'paint'",
+    "--json": "VERB",
+    # train: the words
+    "train": "DATA, --out",
+    "train data": "--out",
+    "train --out new": "DATA",
+    f"{TRAIN} more": "unknown argument 'more' (see mobilenets train --help)",
+    f"{TRAIN} --epoch 3": "unknown argument '--epoch'",
+    f"{TRAIN} --epochs": "--epochs: expected one argument",
+    f"{TRAIN} --epochs x": "--epochs: invalid int value: 'x'",
+    f"{TRAIN} --size 1.5": "--size: invalid int value",
+    f"{TRAIN} --width wide": "--width: invalid float value",
+    # train: the pictures
+    "train nowhere --out new": "nowhere",
+    "train file --out new": "file is a file",
+    "train empty --out new": "no class folders",
+    "train one --out new": "one class only, cat: two are needed",
+    "train textual --out new": "no pictures",
+    "train data/cat --out new": "pictures, but no class folders",
+    # train: the settings
+    f"{TRAIN} --model mobilenet_v9": "unknown model 'mobilenet_v9'",
+    f"{TRAIN} --width 0": "width 0",
+    f"{TRAIN} --width nan": "width nan",
+    f"{TRAIN} --width inf": "width inf",
+    f"{TRAIN} --width -1": "width -1",
+    f"{TRAIN} --size 0": "size 0",
+    f"{TRAIN} --size 99999": "size 99999",
+    f"{TRAIN} --epochs -3": "epochs -3",
+    f"{TRAIN} --epochs 0": "epochs 0",
+    f"{TRAIN} --batch 0": "batch 0",
+    f"{TRAIN} --seed -1": "seed -1",
+    f"{TRAIN} --lr nan": "lr nan",
+    f"{TRAIN} --dropout 1": "dropout 1",
+    f"{TRAIN} --validation-share 1": "validation",
+    f"{TRAIN} --threads 0": "threads 0",
+    f"{TRAIN} --optimizer lion": "optimizer 'lion': choose sgd",
+    f"{TRAIN} --precision int8": "precision 'int8'",
+    f"{TRAIN} --augment rain": "no augmentation 'rain'; choose",
+    f"{TRAIN} --recipe soup": "unknown recipe 'soup': there are photos",
+    f"{TRAIN} --recipe file": "file: not a recipe",
+    f"{TRAIN} --recipe data": "unknown recipe 'data'",
+    f"{TRAIN} --nesterov": "nesterov",
+    f"{TRAIN} --freeze backbone": "--weights",
+    f"{TRAIN} --freeze -1": "freeze '-1'",
+    f"{TRAIN} --freeze much --weights run": "freeze 'much'",
+    f"{TRAIN} --freeze 99 --weights run": "freeze 99: this network has",
+    f"{TRAIN} --device toaster": "device 'toaster'",
+    f"{TRAIN} --device ''": "device ''",
+    f"{TRAIN} --weights nowhere": "nowhere: no such model",
+    f"{TRAIN} --weights imagenet": "weights imagenet",
+    f"{TRAIN} --weights cut": "cut/model.safetensors: is damaged",
+    f"{TRAIN} --weights run --width 0.5": "do not fit",
+    f"{TRAIN} --table nowhere": "table nowhere: cannot be read: No such file",
+    f"{TRAIN} --table file": "table file: not JSON",
+    f"{TRAIN} --table three.json": "row 1 is [1, 2, 3]",
+    f"{TRAIN} --table object.json": "body must be a list",
+    # train: the place
+    "train data --out run": "run is not empty",
+    "train data --out file": "file",
+    "train data --out file/new": "file/new",
+    "train data --out unrecorded --resume": "unrecorded/recipe.json: damaged",
+    "train data --out run --resume --epochs 9": "leave --epochs out",
+    "train nowhere --out run --resume": "nowhere",
+    # evaluate
+    "evaluate": "MODEL, DATA",
+    "evaluate run": "DATA",
+    "evaluate nowhere data": "nowhere: no such model",
+    "evaluate file data": "file: no model.json there",
+    "evaluate data data": "data: no model.json there",
+    "evaluate run/curves.png data": "give the folder run",
+    "evaluate run nowhere": "nowhere",
+    "evaluate run file": "file is a file",
+    "evaluate run empty": "no class folders",
+    "evaluate run textual": "no pictures",
+    "evaluate run strangers": "the model does not know: ox",
+    "evaluate run data --device toaster": "device 'toaster'",
+    "evaluate run data --out file": "file: no folder can be written there (File exists); give another --out",
+    "evaluate run data --out file/x": "file/x: no folder can be written there",
+    "evaluate run data --top 3": "unknown argument '--top' (see mobilenets evaluate --help)",
+    # predict
+    "predict": "MODEL, IMAGE",
+    "predict run": "IMAGE",
+    "predict nowhere data": "nowhere: no such model",
+    "predict run empty": "empty holds no pictures",
+    "predict run textual": "textual holds no pictures",
+    "predict run data --top 0": "top 0: give a number of at least 1",
+    "predict run data --top x": "--top: invalid int value",
+    "predict run data --format xml": "invalid choice: 'xml'",
+    "predict run data --device toaster": "device 'toaster'",
+    "predict garbage data --format csv": "garbage/model.json: damaged",
+    "predict garbage data --json": "garbage/model.json: damaged",
+    # summary
+    "summary": "NAME",
+    "summary mobilenet_v9": "unknown model 'mobilenet_v9'",
+    "summary mobilenet_v2 --width 0": "width 0",
+    "summary mobilenet_v2 --width nan": "width nan",
+    "summary mobilenet_v2 --width x": "--width: invalid float value",
+    "summary mobilenet_v2 --size 0": "size 0",
+    "summary mobilenet_v2 --size 5000": "size 5000",
+    "summary mobilenet_v2 --classes -1": "classes -1",
+    "summary mobilenet_v2 --classes 99999999999": "classes 99999999999",
+    "summary mobilenet_v2 --diagram v2.bmp": "v2.bmp: give a file that ends in .png or .svg",
+    "summary mobilenet_v2 --diagram v2": "ends in .png or .svg",
+    "summary mobilenet_v2 --diagram file/v2.png": "file",
+    "summary mobilenet_v2 --table nowhere": "nowhere: cannot be read",
+    "summary mobilenet_v2 --table file": "file: not JSON",
+    **{f"summary mobilenet_v2 --table {name}.json": "table: " for name in TABLES},
+    # fetch
+    "fetch": "NAME, DIR",
+    "fetch digits": "DIR",
+    "fetch mnist64 new": "unknown data set 'mnist64'; known are cifar10",
+    "fetch digits data": "not empty",
+    "fetch digits file": "not empty",
+    "fetch digits new --size 0": "size 0",
+    "fetch digits new --size x": "--size: invalid int value",
+    "fetch digits new --archive file": "leave --archive out",
+    "fetch cifar10 new --archive nowhere": "nowhere: no such file",
+    "fetch cifar10 new --archive file": "not a .tar.gz archive",
+    "fetch fashion_mnist new --archive empty": "has no train-images",
+    # demo
+    "demo new": "unknown argument 'new'",
+    "demo --fast": "unknown argument '--fast' (see mobilenets demo --help)",
+    "demo --out": "--out: expected one argument",
+    "demo --out data": "data is not empty: go on with it by --resume",
+    "demo --out file": "file is a file",
+    "demo --out file --resume": "file is a file",
+    # a model that is no good, whatever is to be done with it
+    **{f"{verb} {name} data": name for verb in ("evaluate", "predict") for name in DAMAGE if name != "unrecorded"},
+}
+
+
+@pytest.mark.parametrize("words", WRONG, ids=lambda words: words or "nothing")
+def test_one_line_and_exit_2(words: str, place: Path, monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    monkeypatch.chdir(place)
+    before = sorted(path.name for path in place.iterdir())
+    status, out, err = command(*shlex.split(words))
+    assert (status, out) == (2, "")
+    assert err.startswith("mobilenets: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert WRONG[words] in err
+    assert sorted(path.name for path in place.iterdir()) == before
+
+
+@pytest.mark.parametrize("way", [(), ("--json",)])
+def test_nothing_to_measure(way: tuple[str, ...], place: Path, command: Any) -> None:
+    status, out, err = command("evaluate", place / "run", place / "bad", *way)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == f"mobilenets: {place / 'bad'}: no readable picture to measure on"
+    assert "broken.jpg" in err
+
+
+def test_an_error_of_the_system_is_one_line(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, words in (
+        (OSError(28, "No space left on device", "run/model.json"), "run/model.json: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (PermissionError(13, "Permission denied", b"a\xffb"), r"a\udcffb: Permission denied"),
+        (MemoryError(), "not enough memory: try a smaller --batch, --size or --width, or --device cpu"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), "not enough"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory.\nTried to"), "not enough memory"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "torch is not installed: pip install"),
+    ):
+        monkeypatch.setattr("mobilenets.api.fetch.fetch", raiser(error))
+        status, out, err = command("fetch", "digits", "new")
+        assert (status, out) == (2, "")
+        assert err.startswith(f"mobilenets: {words}")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ModuleNotFoundError("x", name="colour"), KeyError(1)])
+def test_our_own_fault_is_not_hidden(command: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr("mobilenets.api.fetch.fetch", raiser(error))
+    with pytest.raises(type(error)):
+        command("fetch", "digits", "new")
+
+
+def raiser(error: Exception) -> Callable[..., None]:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail

@@ -1,0 +1,234 @@
+"""Building networks: shapes, names, tables, initialisation, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture, table_to_json
+from mobilenets.models.catalog import CATALOG, create_model, describe, load_table
+from mobilenets.models.network import Network
+from mobilenets.models.rows import Conv, Inverted, divisible_channels, floor_channels, stage
+from mobilenets.models.tables import V2, V2_SETTINGS, v2_table
+
+
+@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize("classes", [0, 1, 5])
+def test_shapes(name: str, classes: int) -> None:
+    network = create_model(name, classes, 0.25, size=32).eval()
+    assert isinstance(network, nn.Module)
+    out = network(torch.rand(2, 3, 32, 32))
+    assert out.shape == (2, classes or network.features)
+    assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("size", [1, 17, 33, 97, 225])
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+def test_any_size(name: str, size: int) -> None:
+    network = create_model(name, 3, 0.25, size=size).eval()
+    assert network(torch.rand(1, 3, size, size)).shape == (1, 3)
+
+
+def test_a_flat_head_is_bound_to_its_size() -> None:
+    assert create_model("mobilenet_v1_cifar", 10).features == 1024
+    assert create_model("mobilenet_v1_cifar", 10, size=28).features == 1024
+    assert create_model("mobilenet_v1_cifar", 10, size=64).features == 4096
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+def test_small_pictures_have_their_variant(name: str) -> None:
+    small, standard = describe(name, size=64), describe(name, size=65)
+    assert (small.variant, standard.variant) == ("small", "standard")
+    assert math.prod(row.stride for row in small.table.body) == 8
+    assert math.prod(row.stride for row in standard.table.body) == 32
+    assert small.table.body[0].stride == 1
+    assert describe(name, size=32, variant="standard").variant == "standard"
+    one, other = Network(small, 4).state_dict(), Network(standard, 4).state_dict()
+    assert {key: value.shape for key, value in one.items()} == {key: value.shape for key, value in other.items()}
+
+
+def test_state_names_read_like_the_table() -> None:
+    names = set(create_model("mobilenet_v2", 10, 0.35).state_dict())
+    assert {
+        "body.conv0.conv.weight",
+        "body.inverted1.depthwise.norm.running_mean",
+        "body.inverted17.expand.conv.weight",
+        "body.inverted17.project.norm.bias",
+        "body.conv18.conv.weight",
+        "classifier.weight",
+        "classifier.bias",
+    } <= names
+    assert "body.inverted1.expand.conv.weight" not in names
+
+
+def test_initialisation() -> None:
+    torch.manual_seed(0)
+    network = create_model("mobilenet_v2", 100)
+    for part in network.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            std = 0.01 if isinstance(part, nn.Linear) else 0.09
+            assert part.weight.abs().max() <= 2 * std
+            if part.weight.numel() > 5000:
+                # A normal cut at two deviations has 0.88 of its deviation left.
+                assert part.weight.std().item() == pytest.approx(std * 0.8796, rel=0.05)
+            assert part.bias is None or not part.bias.any()
+        elif isinstance(part, nn.BatchNorm2d):
+            assert part.eps == 1e-3
+            assert (part.weight == 1).all() and not part.bias.any()
+
+
+def test_every_parameter_learns() -> None:
+    network = create_model("mobilenet_v2", 5, 0.35, size=32)
+    network(torch.rand(4, 3, 32, 32)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+
+
+def test_an_inverted_residual_adds_its_input() -> None:
+    block, channels = Inverted(16).build(16, describe("mobilenet_v2").style)
+    assert channels == 16
+    with torch.no_grad():
+        block.eval()
+        block.project.norm.weight.zero_()  # type: ignore[union-attr]
+        x = torch.rand(1, 16, 8, 8)
+        assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [(32 * 0.35, 16), (24 * 0.35, 8), (64 * 0.35, 24), (16 * 0.5, 8), (1280 * 1.4, 1792), (24 * 1.4, 32), (3, 8)],
+)
+def test_divisible_channels(channels: float, expected: int) -> None:
+    assert divisible_channels(channels) == expected
+
+
+@given(st.floats(1, 1e4))
+def test_divisible_channels_keep_their_promise(channels: float) -> None:
+    rounded = divisible_channels(channels)
+    assert rounded % 8 == 0 and rounded >= max(8, 0.9 * channels)
+    assert rounded <= max(16, channels + 8)
+
+
+def test_floor_channels() -> None:
+    assert [floor_channels(64 * 0.35), floor_channels(32 * 0.1)] == [22, 8]
+
+
+def test_stage_folds_the_stride_once() -> None:
+    rows = stage(Inverted(24, stride=2), 3)
+    assert [row.stride for row in rows] == [2, 1, 1]
+
+
+def test_settings_give_the_papers_table() -> None:
+    assert v2_table(V2_SETTINGS) == V2
+
+
+def test_own_table(tmp_path: Path) -> None:
+    rows = [[1, 8, 1, 1], [4, 16, 2, 2]]
+    (tmp_path / "table.json").write_text(json.dumps(rows))
+    for table in (rows, load_table(rows), load_table(tmp_path / "table.json")):
+        network = create_model("mobilenet_v2", 3, size=32, table=table)
+        assert network.architecture.variant == "custom"
+        assert [type(row).__name__ for row in network.architecture.table.body] == ["Conv"] + ["Inverted"] * 3 + ["Conv"]
+    whole = table_to_json(CATALOG["mobilenet_v1_cifar"].table)
+    assert load_table(whole) == CATALOG["mobilenet_v1_cifar"].table
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [],
+        [[1, 2, 3]],
+        [[1, 2, 3, 0]],
+        [["a", 2, 3, 4]],
+        [1, 2, 3, 4],
+        {},
+        {"body": []},
+        {"body": [{"kind": "conv"}]},
+        {"body": [{"kind": "conv", "channels": 8, "kernel": 4}]},
+        {"body": [{"kind": "conv", "channels": 8, "wings": 2}]},
+        {"body": [{"kind": "door", "channels": 8}]},
+        {"body": [{"kind": "conv", "channels": True}]},
+        {"body": [{"kind": "conv", "channels": 10**9}]},
+        {"body": [{"kind": "conv", "channels": 8}], "rounding": "up"},
+        {"body": [{"kind": "conv", "channels": 8}], "rounding": ["divisible"]},
+        {"body": [{"kind": "conv", "channels": 8}], "norm_epsilon": 0},
+        {"body": [{"kind": "conv", "channels": 8}], "head": {"kind": "pooled", "dropout": 2}},
+        {"body": [{"kind": ["conv"], "channels": 8}]},
+    ],
+)
+def test_wrong_tables(table: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        load_table(table)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize("size", [32, 224])
+def test_a_description_survives_json(name: str, size: int) -> None:
+    architecture = describe(name, 0.75, size, dropout=0.3)
+    assert Architecture.from_json(json.loads(json.dumps(architecture.to_json()))) == architecture
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["kind", "channels", "body", "head", "rounding", "table", "name", "width", "size"]),
+                inner,
+                max_size=6,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_anything_else_is_refused_in_one_line(value: Any) -> None:
+    for read in (Architecture.from_json, lambda v: load_table(v if isinstance(v, (list, dict)) else {})):
+        try:
+            read(value)
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"name": "mobilenet_v9"},
+        {"name": "mobilenet_v2", "width": 0},
+        {"name": "mobilenet_v2", "width": -1},
+        {"name": "mobilenet_v2", "width": math.nan},
+        {"name": "mobilenet_v2", "width": math.inf},
+        {"name": "mobilenet_v2", "size": 0},
+        {"name": "mobilenet_v2", "size": 10**6},
+        {"name": "mobilenet_v2", "variant": "tiny"},
+        {"name": "mobilenet_v1_cifar", "variant": "small"},
+        {"name": "mobilenet_v2", "classes": -1},
+        {"name": "mobilenet_v2", "classes": 2.5},
+        {"name": "mobilenet_v2", "dropout": 1.0},
+    ],
+)
+def test_wrong_wishes(wish: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        create_model(**wish)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(InputError, match="did you mean mobilenet_v2"):
+        create_model("mobilenetv2")
+
+
+def test_conv_rows_widen_only() -> None:
+    style = describe("mobilenet_v2", 0.5).style
+    assert Conv(1280, kernel=1, widen_only=True).build(8, style)[1] == 1280
+    assert Conv(1280, kernel=1).build(8, style)[1] == 640

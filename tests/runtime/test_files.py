@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mobilenets.runtime import files
+from mobilenets.runtime.files import write_bytes, write_json, write_text, writing
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file.txt"
+    write_text(path, "été\n")
+    assert path.read_bytes() == "été\n".encode()
+    with pytest.raises(RuntimeError, match="half way"), writing(path) as aside:
+        aside.write_text("half")
+        assert aside.parent == path.parent
+        assert aside.suffix == ".txt"
+        assert path.read_text("utf-8") == "été\n"
+        raise RuntimeError("half way")
+    assert path.read_text("utf-8") == "été\n"
+    assert names(path.parent) == ["file.txt"]
+
+
+def test_absent_stays_absent(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path / "file") as aside:
+        aside.write_bytes(b"x")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be brought to the disk does not take the final name."""
+    write_bytes(tmp_path / "file", b"old")
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_are_those_of_any_new_file(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_bytes(tmp_path / "file", b"")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"b": [1, 2.5], "a": "猫"})
+    assert path.read_text("utf-8") == '{\n  "b": [\n    1,\n    2.5\n  ],\n  "a": "猫"\n}\n'
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(path, {"loss": value})
+    assert json.loads(path.read_bytes())["a"] == "猫"
+
+
+def test_json_of_a_name_that_is_no_text(tmp_path: Path) -> None:
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    write_json(tmp_path / "value.json", {"path": name})
+    assert json.loads((tmp_path / "value.json").read_text("utf-8")) == {"path": name}
+    assert name.encode("utf-8", "surrogateescape") == b"caf\xe9.png"

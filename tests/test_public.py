@@ -1,0 +1,66 @@
+"""The public names, held against reality."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mobilenets
+
+SOURCE = Path(mobilenets.__file__)
+
+
+@pytest.mark.parametrize("name", mobilenets.__all__)
+def test_every_public_name_loads(name: str) -> None:
+    value = getattr(mobilenets, name)
+    if name != "__version__":
+        assert value.__name__ == name
+        assert inspect.getdoc(value)
+
+
+def test_the_names_are_those_promised() -> None:
+    assert set(mobilenets.__all__) == {
+        *("__version__", "FaultFound", "InputError", "MobilenetsError", "Predictor", "Recipe", "create_model"),
+        *("demo", "evaluate", "fetch", "predict", "summary", "train"),
+    }
+    assert dir(mobilenets) == sorted(mobilenets.__all__)
+
+
+def test_the_type_checker_sees_the_same_names() -> None:
+    block = next(node for node in ast.parse(SOURCE.read_text("utf-8")).body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == mobilenets._HOMES
+
+
+def test_what_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="module 'mobilenets' has no attribute 'paint'"):
+        mobilenets.paint  # noqa: B018
+    assert not hasattr(mobilenets, "np")
+
+
+def test_import_costs_nothing() -> None:
+    program = """
+import sys
+import mobilenets
+assert not {"torch", "numpy", "PIL", "matplotlib"} & set(sys.modules), "import mobilenets"
+mobilenets.Recipe
+assert not {"torch", "numpy", "PIL", "matplotlib"} & set(sys.modules), "Recipe"
+mobilenets.Predictor, mobilenets.predict, mobilenets.summary, mobilenets.fetch, mobilenets.InputError
+assert not {"torch", "matplotlib", "sklearn"} & set(sys.modules), "Predictor"
+"""
+    environment = os.environ | {"PYTHONPATH": str(SOURCE.parents[1])}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+
+
+def test_create_model_is_a_plain_module() -> None:
+    import torch
+
+    network = mobilenets.create_model("mobilenet_v2", classes=10, width=0.35).eval()
+    assert isinstance(network, torch.nn.Module)
+    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 10)

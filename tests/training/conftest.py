@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mobilenets.api import train as api
+from mobilenets.data.folder import read_folder
+from mobilenets.data.loader import Loader
+from mobilenets.data.presets import build
+from mobilenets.data.split import split
+from mobilenets.training.loop import Training
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.start import fresh_network, frozen_parts, preprocessing_of
+
+SMALL = {
+    "model": "mobilenet_v1_cifar",
+    "width": 0.25,
+    "size": 16,
+    "augment": "light",
+    "epochs": 2,
+    "batch": 6,
+    "lr": 0.01,
+    "device": "cpu",
+    "threads": 1,
+    "workers": 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """Give settings of a run that takes well under a second."""
+    return dict(SMALL)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out plots and report, which take most of the time of a small run."""
+    for name in ("draw_curves", "draw_confusion", "write_report"):
+        monkeypatch.setattr(api, name, lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a finished run, with all its files, to be read only."""
+    torch.set_num_threads(1)
+    run = tmp_path_factory.mktemp("finished") / "run"
+    api.train(photos, run, **(SMALL | {"epochs": 2, "weight_decay": 0.05}))
+    return run
+
+
+@pytest.fixture
+def begin(photos: Path, tmp_path: Path) -> Callable[..., Training]:
+    """Give ``begin(run_name, data=photos, frozen="none", **settings)``: a training that is ready to fit."""
+
+    def make(run: str = "run", data: Path = photos, frozen: str = "none", **settings: Any) -> Training:
+        recipe = Recipe(**(SMALL | settings))
+        folder = read_folder(data)
+        halves = split(folder.samples, folder.classes, 0.3, 0, data)
+        preprocessing = preprocessing_of(recipe, None)
+        network, _ = fresh_network(recipe, folder.classes, None)
+        validation = Loader(halves.validation, len(folder.classes), preprocessing, workers=1)
+        train = Loader(
+            halves.train,
+            len(folder.classes),
+            preprocessing,
+            build(recipe.augment, preprocessing),
+            recipe.mixup,
+            recipe.cutmix,
+            recipe.seed,
+            1,
+        )
+        return Training(
+            network,
+            recipe,
+            train,
+            validation,
+            folder.classes,
+            data,
+            tmp_path / run,
+            torch.device("cpu"),
+            frozen_parts(network, frozen),
+        )
+
+    return make

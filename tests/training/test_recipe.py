@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobilenets.data.presets import build
+from mobilenets.errors import InputError
+from mobilenets.models.catalog import describe
+from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.training.recipe import Recipe, parse_setting
+from mobilenets.training.recipes import RECIPES, find_recipe, load_recipe
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_named_recipes_are_whole(recipe: Recipe) -> None:
+    describe(recipe.model, recipe.width, recipe.size, variant=recipe.variant, dropout=recipe.dropout)
+    assert build(recipe.augment, Preprocessing(recipe.size)).transforms
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("keras-cifar100", {"optimizer": "adam", "lr": 1e-3, "batch": 128, "patience": 30, "model": "mobilenet_v2"}),
+        ("cifar10-light", {"optimizer": "adam", "lr": 1e-3, "batch": 100, "steps": 20_000}),
+        (
+            "garbage-mindspore",
+            {"momentum": 0.9, "lr": 0.05, "schedule": "cosine", "weight_decay": 1e-4, "batch": 16, "epochs": 10},
+        ),
+    ],
+)
+def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
+    values = find_recipe(name).to_json()
+    assert {key: values[key] for key in settings} == settings
+    assert values["augment"] == name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 0}, "width 0: give a number above 0 to 16"),
+        ({"epochs": 0}, "epochs 0: give a number from 1"),
+        ({"epochs": 2.5}, "epochs 2.5: not a int"),
+        ({"epochs": True}, "epochs True: not a int"),
+        ({"lr": float("nan")}, "lr nan: give a number above 0"),
+        ({"momentum": 1.0}, "momentum 1: give a number from 0 to below 1"),
+        ({"optimizer": "adamx"}, "optimizer 'adamx': choose sgd, adam, adamw, rmsprop"),
+        ({"freeze": "head"}, "freeze 'head': choose none, backbone or a number of blocks"),
+        ({"freeze": "backbone"}, "give --weights MODEL"),
+        ({"nesterov": True}, "nesterov: needs --optimizer sgd"),
+        ({"nesterov": True, "optimizer": "sgd", "momentum": 0}, "and a momentum above 0"),
+        ({"epoch": 3}, "there is no setting 'epoch'; did you mean epochs?"),
+        ({"zzz": 3}, "there is no setting 'zzz'"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Recipe.from_json(settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_become_what_the_field_says() -> None:
+    recipe = Recipe(lr=1, clip=2)
+    assert isinstance(recipe.lr, float)
+    assert isinstance(recipe.clip, float)
+    assert recipe == Recipe(lr=1.0, clip=2.0)
+
+
+def test_replace_keeps_the_rest() -> None:
+    recipe = find_recipe("digits").replace(epochs=3)
+    changed = {
+        field.name
+        for field in dataclasses.fields(Recipe)
+        if getattr(recipe, field.name) != getattr(RECIPES["digits"], field.name)
+    }
+    assert changed == {"epochs"}
+
+
+def test_words_of_the_command_line() -> None:
+    assert parse_setting("epochs")("3") == 3
+    assert parse_setting("lr")("1e-2") == 0.01
+    assert parse_setting("clip")("none") is None
+    assert parse_setting("patience")("None") is None
+    assert parse_setting("freeze")("none") == "none"
+    assert parse_setting("augment")("photo") == "photo"
+    with pytest.raises(ValueError, match="invalid literal"):
+        parse_setting("epochs")("three")
+
+
+def test_recipe_files(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps({"recipe": Recipe(epochs=3).to_json(), "versions": {}}))
+    assert load_recipe(file) == Recipe(epochs=3)
+    file.write_text('{"epochs": 4}')
+    assert load_recipe(str(file)) == Recipe(epochs=4)
+    assert load_recipe(None) == load_recipe("photos") == RECIPES["photos"]
+    with pytest.raises(InputError, match="unknown recipe 'photo': there are photos, "):
+        load_recipe("photo")
+    for content, message in ((b"\xff{", "not a recipe"), (b"[1]", "expected an object"), (b'{"lr": "x"}', "lr 'x'")):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            load_recipe(file)
