@@ -196,7 +196,7 @@ def test_fetch(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
     for name in ("draw_curves", "draw_confusion", "write_report"):
-        monkeypatch.setattr(f"mobilenets.api.train.{name}", lambda *_: None)
+        monkeypatch.setattr(f"mobilenets.api.results.{name}", lambda *_: None)
 
 
 def test_train_says_where_and_what_next(trained: Any, command: Any, tmp_path: Path, undrawn: None) -> None:

@@ -115,8 +115,8 @@ WRONG = {
     f"{TRAIN} --weights imagenet": "weights imagenet",
     f"{TRAIN} --weights cut": "cut/model.safetensors: is damaged",
     f"{TRAIN} --weights run --width 0.5": "do not fit",
-    f"{TRAIN} --table nowhere": "table nowhere: cannot be read: No such file",
-    f"{TRAIN} --table file": "table file: not JSON",
+    f"{TRAIN} --table nowhere": "nowhere: cannot be read: No such file",
+    f"{TRAIN} --table file": "file: not JSON",
     f"{TRAIN} --table three.json": "row 1 is [1, 2, 3]",
     f"{TRAIN} --table object.json": "body must be a list",
     # train: the place

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from mobilenets.api import results
 from mobilenets.api import train as api
 from mobilenets.data.folder import read_folder
 from mobilenets.data.loader import Loader
@@ -45,7 +46,7 @@ def small() -> dict[str, Any]:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
     for name in ("draw_curves", "draw_confusion", "write_report"):
-        monkeypatch.setattr(api, name, lambda *_: None)
+        monkeypatch.setattr(results, name, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

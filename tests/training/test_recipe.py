@@ -42,12 +42,12 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, "width 0: give a number above 0 to 16"),
-        ({"epochs": 0}, "epochs 0: give a number from 1"),
-        ({"epochs": 2.5}, "epochs 2.5: not a int"),
-        ({"epochs": True}, "epochs True: not a int"),
+        ({"width": 0}, "width 0: give a number above 0 and at most 16"),
+        ({"epochs": 0}, "epochs 0: give a number of at least 1"),
+        ({"epochs": 2.5}, "epochs 2.5: give a whole number"),
+        ({"epochs": True}, "epochs True: give a whole number"),
         ({"lr": float("nan")}, "lr nan: give a number above 0"),
-        ({"momentum": 1.0}, "momentum 1: give a number from 0 to below 1"),
+        ({"momentum": 1.0}, "momentum 1: give a number of at least 0 and below 1"),
         ({"optimizer": "adamx"}, "optimizer 'adamx': choose sgd, adam, adamw, rmsprop"),
         ({"freeze": "head"}, "freeze 'head': choose none, backbone or a number of blocks"),
         ({"freeze": "backbone"}, "give --weights MODEL"),

@@ -146,9 +146,7 @@ def test_what_was_kept_is_said_once(
         train(data, tmp_path / "run", weights=str(finished), **small | {"epochs": 1})
     said = [record.getMessage() for record in caplog.records if "head" in record.getMessage()]
     assert len(said) == 1
-    assert "out_features=3" in said[0]
-    assert "out_features=2" in said[0]
-    assert "all else kept" in said[0]
+    assert said[0].startswith("head replaced: 3 classes became 2; all else kept (")
 
 
 def test_freeze_more_blocks_than_there_are(photos: Path, finished: Path, tmp_path: Path) -> None:
@@ -215,8 +213,12 @@ def test_run_among_the_pictures(photos: Path, draw: Callable[..., Path], tmp_pat
     assert train(tmp_path, tmp_path / "run", **small | {"epochs": 1})["images"] == 4
 
 
-def test_odd_file_names(draw: Callable[..., Path], tmp_path: Path, small: dict[str, Any]) -> None:
+def test_odd_file_names(
+    draw: Callable[..., Path], tmp_path: Path, small: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     """A name that is no text is written down and found again."""
+    # pytest-xdist cannot hand on a captured note with such a name.
+    caplog.set_level(logging.CRITICAL, logger="mobilenets")
     data = draw(tmp_path / "photos", {"a": 6, "b": 6})
     odd = b"caf\xe9.png"
     (data / "a" / "000.png").rename(Path(str(data).encode().decode()) / "a" / odd.decode("utf-8", "surrogateescape"))
