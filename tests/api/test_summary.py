@@ -65,3 +65,10 @@ def test_wrong_suffix_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"give a file that ends in \.png or \.svg"):
         mobilenets.summary("mobilenet_v2", diagram=tmp_path / "v2.jpeg")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_variant_may_be_insisted_on() -> None:
+    small, standard = (mobilenets.summary("mobilenet_v2", size=32, variant=which) for which in ("auto", "standard"))
+    assert (small["variant"], standard["variant"]) == ("small", "standard")
+    assert small["parameters"] == standard["parameters"]
+    assert small["macs"] > 10 * standard["macs"]

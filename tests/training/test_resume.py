@@ -350,3 +350,14 @@ def test_second_ctrl_c_acts_at_once(begin: Callable[..., Training], monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         begin().fit()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_what_a_killed_writer_left_is_removed(
+    photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None
+) -> None:
+    train(photos, tmp_path / "run", **small | {"epochs": 1})
+    left = [tmp_path / "run" / name for name in (".writing-a.json", "checkpoint/.writing-b.safetensors")]
+    for path in left:
+        path.touch()
+    train(photos, tmp_path / "run", resume=True)
+    assert not any(path.exists() for path in left)

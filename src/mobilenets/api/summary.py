@@ -14,6 +14,7 @@ def summary(
     size: int | None = None,
     classes: int = 1000,
     *,
+    variant: str = "auto",
     table: str | Path | list[Any] | None = None,
     diagram: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -23,6 +24,8 @@ def summary(
     ----------
     name, width, size, classes:
         The network; without ``size`` the network's usual one.
+    variant:
+        ``auto`` takes the variant for small pictures up to 64 pixels; ``standard`` and ``small`` insist.
     table:
         A table of one's own in place of the named one: rows of V2's ``t, c, n, s``, a whole table, or a JSON file
         that holds either.
@@ -37,7 +40,7 @@ def summary(
     from mobilenets.models.catalog import describe, load_table
 
     own = load_table(table) if table is not None else None
-    counted = cost(describe(name, width, size, table=own), classes)
+    counted = cost(describe(name, width, size, variant=variant, table=own), classes)
     if diagram is not None:
         target = Path(diagram)
         if target.suffix.lower() not in (".png", ".svg"):

@@ -80,6 +80,8 @@ def train(
     else:
         _refuse_place(run, find_data(data), resume)
         chosen, prepared, record = _with_table(load_recipe(recipe).replace(**settings)), None, None
+    for leftover in run.rglob(".writing-*"):
+        leftover.unlink()  # of a process that was killed while it wrote
     device = pick_device(chosen.device)
     with _threads(chosen.threads):
         # A checkpoint holds every weight: the model that the run started from may be gone by then.

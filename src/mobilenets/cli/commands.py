@@ -94,6 +94,7 @@ def summary(options: Namespace) -> int:
         options.width,
         options.size,
         options.classes,
+        variant=options.variant,
         table=options.table,
         diagram=options.diagram,
     )

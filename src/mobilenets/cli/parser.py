@@ -171,5 +171,11 @@ def _summary(verbs: Any) -> None:
     verb.add_argument("--width", type=float, default=1.0, metavar="W", help="width multiplier (default: 1)")
     verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the network's)")
     verb.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
+    verb.add_argument(
+        "--variant",
+        default="auto",
+        choices=("auto", "standard", "small"),
+        help="auto (the default) takes the variant for small pictures up to 64 pixels",
+    )
     verb.add_argument("--table", metavar="FILE", help="JSON file with a table of your own: rows of t c n s")
     verb.add_argument("--diagram", metavar="FILE", help="draw the network into FILE (.png or .svg)")

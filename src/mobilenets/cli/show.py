@@ -59,9 +59,11 @@ def evaluated(result: dict[str, Any]) -> str:
 def headline(result: dict[str, Any]) -> str:
     """Top-1, top-5, loss and calibration in four lines."""
     lines = []
-    for key, name in (("top1", "top-1"), ("top5", "top-5")):
+    # The best five of five classes or fewer are all of them.
+    shown = ("top1", "top5") if len(result["classes"]) > 5 else ("top1",)
+    for key in shown:
         low, high = result[f"{key}_interval"]
-        lines.append(f"{name}  {percent(result[key])}   95 % interval {100 * low:.2f} to {100 * high:.2f}")
+        lines.append(f"top-{key[-1]}  {percent(result[key])}   95 % interval {100 * low:.2f} to {100 * high:.2f}")
     loss = f"loss   {result['loss']:.4f}"
     if result["loss_interval"]:
         loss += f"    95 % interval {result['loss_interval'][0]:.4f} to {result['loss_interval'][1]:.4f}"

@@ -41,7 +41,8 @@ def writing(path: Path) -> Iterator[Path]:
 
 def sync(path: Path) -> None:
     """Ask the system to put a file or folder on the disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows syncs only what is open for writing, and no folders.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
