@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import mobilenets
 from mobilenets.data.folder import read_folder
@@ -78,9 +79,17 @@ def test_own_folder_by_another_way_there(trained: Any, tmp_path: Path, monkeypat
     assert mobilenets.evaluate("run/model.safetensors", "./pets/../pets/")["images"] == 12
 
 
+def another_folder(data: Path, copy: Path) -> Path:
+    """Copy a folder with one picture named otherwise, so that it is no longer the one learned from."""
+    shutil.copytree(data, copy)
+    first = min((copy / "cat").iterdir())
+    first.rename(first.with_name(f"renamed{first.suffix}"))
+    return copy
+
+
 def test_other_folders_are_measured_whole(trained: Any, tmp_path: Path) -> None:
-    shutil.copytree(trained.data, tmp_path / "copy")
-    result = mobilenets.evaluate(trained.run, tmp_path / "copy")
+    other = another_folder(trained.data, tmp_path / "copy")
+    result = mobilenets.evaluate(trained.run, other)
     assert (result["images"], result["evaluated_on"]) == (60, "all")
     # A bundle without the record of its run cannot know.
     (tmp_path / "bundle").mkdir()
@@ -107,7 +116,7 @@ def test_a_missing_class_shifts_no_label(trained: Any, tmp_path: Path) -> None:
         shutil.copytree(trained.data, tmp_path / half)
     shutil.rmtree(tmp_path / "validation/cat")
     result = mobilenets.evaluate(trained.run, tmp_path)
-    whole = mobilenets.evaluate(trained.run, tmp_path / "train")
+    whole = mobilenets.evaluate(trained.run, another_folder(trained.data, tmp_path / "whole"))
     assert result["classes"]["cat"]["images"] == 0
     assert result["confusion"] == [[0, 0, 0], *whole["confusion"][1:]]
     assert result["confusion"][2][2] > 15  # owls are still owls
@@ -130,10 +139,9 @@ def test_labels_follow_the_model_and_not_the_folder(trained: Any, tmp_path: Path
     description |= {"classes": list(names), "classes_sha256": classes_hash(names)}
     (tmp_path / "run/model.json").write_text(json.dumps(description))
     (tmp_path / "run/recipe.json").unlink()
-    (tmp_path / "trained").mkdir()
-    shutil.copytree(trained.data, tmp_path / "trained/pets")
-    before = mobilenets.evaluate(trained.run, tmp_path / "trained/pets")["confusion"]
-    after = mobilenets.evaluate(tmp_path / "run", tmp_path / "trained/pets")
+    other = another_folder(trained.data, tmp_path / "pets")
+    before = mobilenets.evaluate(trained.run, other)["confusion"]
+    after = mobilenets.evaluate(tmp_path / "run", other)
     assert list(after["classes"]) == list(names)
     assert after["confusion"] == [before[2], before[1], before[0]]
 
@@ -149,3 +157,21 @@ def test_every_picture_once(trained: Any) -> None:
     folder = read_folder(trained.data)
     answers = list(mobilenets.predict(trained.run, [trained.data]))
     assert [answer["image"] for answer in answers] == [str(sample.path) for sample in folder.samples]
+
+
+def test_a_moved_folder_is_known_again(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Only the pictures held out are measured, wherever the folder lies now."""
+    run, data = trained
+    here = mobilenets.evaluate(run, data)
+    shutil.copytree(data, tmp_path / "moved")
+    there = mobilenets.evaluate(run, tmp_path / "moved")
+    assert (there["images"], there["evaluated_on"]) == (here["images"], "validation")
+    assert there["confusion"] == here["confusion"]
+
+
+def test_random_numbers_of_the_caller_are_left_alone(trained: tuple[Path, Path]) -> None:
+    run, data = trained
+    before = torch.get_rng_state()
+    mobilenets.evaluate(run, data)
+    mobilenets.Predictor(run)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -291,3 +291,13 @@ def test_unreadable_pictures_are_named(tmp_path: Path, monkeypatch: pytest.Monke
     assert threads == {threading.current_thread().name}
     assert check_readable(samples, 1) == (good, problems)
     assert check_readable((), 2) == ((), ())
+
+
+@pytest.mark.parametrize("half", ["validation", "Val", "test"])
+def test_a_half_without_train_is_refused(half: str, tmp_path: Path) -> None:
+    for top in (half, "training"):
+        for name in ("a", "b"):
+            (tmp_path / top / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / top / name / "x.png")
+    with pytest.raises(InputError, match=rf"has {half}/ with class folders but no train/"):
+        find_data(tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import shutil
 import signal
@@ -361,3 +362,11 @@ def test_what_a_killed_writer_left_is_removed(
         path.touch()
     train(photos, tmp_path / "run", resume=True)
     assert not any(path.exists() for path in left)
+
+
+def test_nothing_to_go_on_with_is_said(
+    photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "mobilenets"):
+        train(photos, tmp_path / "new", resume=True, **small | {"epochs": 1})
+    assert "there is nothing to go on with" in caplog.text

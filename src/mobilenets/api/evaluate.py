@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mobilenets.data.folder import Folder, find_data, read_folder
+from mobilenets.data.folder import Folder, Sample, find_data, fingerprint, read_folder
 from mobilenets.data.loader import Loader, default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.data.split import read_split
@@ -70,12 +70,11 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> tu
         return read_folder(layout.test, classes), "test"
     if layout.validation is not None:
         return read_folder(layout.validation, classes), "validation"
-    run = find_bundle(model)
-    if (run / "split.csv").is_file() and _learned_from(run) == str(data.resolve()):
-        held_out = read_split(run / "split.csv", layout.root, classes).validation
-        log.info("this is the folder that the model learned from: measuring on the %d held out", len(held_out))
-        return Folder(layout.root, classes, held_out, ()), "validation"
-    return read_folder(layout.train, classes), "all"
+    held_out = _held_out(find_bundle(model), layout.root, classes)
+    if held_out is None:
+        return read_folder(layout.train, classes), "all"
+    log.info("this is the folder that the model learned from: measuring on the %d held out", len(held_out))
+    return Folder(layout.root, classes, held_out, ()), "validation"
 
 
 def _make_folder(folder: Path) -> None:
@@ -85,9 +84,20 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no folder can be written there ({error.strerror}); give another --out") from error
 
 
-def _learned_from(run: Path) -> str | None:
-    """Return the folder that a run learned from, or None for a bundle without a record."""
+def _held_out(run: Path, root: Path, classes: tuple[str, ...]) -> tuple[Sample, ...] | None:
+    """Return what a run held out of these pictures, wherever they lie now; None where they are not the run's."""
     try:
-        return str(json.loads((run / "recipe.json").read_bytes())["data"]["folder"])
+        record = json.loads((run / "recipe.json").read_bytes())["data"]
+        folder, mark = record["folder"], record["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    same_place = folder == str(root.resolve())
+    try:
+        halves = read_split(run / "split.csv", root, classes)
+        if same_place or fingerprint([*halves.train, *halves.validation], root) == mark:
+            return halves.validation
+    except InputError:
+        if same_place:
+            raise
+    log.info("not the pictures that the model learned from, or changed: any that it did learn from flatter the figure")
+    return None

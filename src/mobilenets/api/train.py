@@ -79,9 +79,13 @@ def train(
         chosen, prepared, record = _begun(data, run, recipe, settings)
     else:
         _refuse_place(run, find_data(data), resume)
+        if resume:
+            log.warning("there is nothing to go on with in %s: starting anew, with the settings of this command", run)
         chosen, prepared, record = _with_table(load_recipe(recipe).replace(**settings)), None, None
     for leftover in run.rglob(".writing-*"):
         leftover.unlink()  # of a process that was killed while it wrote
+    if checkpoint.exists(run):
+        checkpoint.peek(run)  # a damaged one is refused before anything else is said
     device = pick_device(chosen.device)
     with _threads(chosen.threads):
         # A checkpoint holds every weight: the model that the run started from may be gone by then.

@@ -97,6 +97,12 @@ def find_data(root: Path) -> Layout:
         if not folders:
             lying = "pictures, but no class folders" if _has_pictures(root) else "no class folders"
             raise InputError(f"{root} holds {lying}: put the pictures of each class in a folder of its own")
+        half = validation or test
+        if half is not None and not _has_pictures(half) and _has_pictures(half, deep=True):
+            raise InputError(
+                f"{root} has {half.name}/ with class folders but no train/: name the training half train/, "
+                f"or give {half} alone to measure on it"
+            )
         return Layout(root, root)
     if not any(_has_pictures(Path(entry.path), deep=True) for entry in _folders(train)):
         if (

@@ -151,7 +151,7 @@ def _inside(problem: Problem, root: Path) -> Problem:
 def _refuse_empty(parts: dict[str, tuple[Sample, ...]], classes: Sequence[str]) -> None:
     for name, samples in parts.items():
         if not samples:
-            raise InputError(f"no readable picture is left for {name}; add some")
+            raise InputError(f"no readable picture is left for {name}; each class needs at least two, one to hold out")
     missing = [name for name, number in counts(parts["train"], classes).items() if not number]
     if missing:
         raise InputError(f"class {missing[0]} has no readable picture to learn from; add some or remove it")

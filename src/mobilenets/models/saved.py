@@ -57,14 +57,13 @@ def load_model(model: Path) -> SavedModel:
     except (OSError, SafetensorError, ValueError, MemoryError) as error:
         reason = "is missing" if not path.exists() else "is damaged, not whole safetensors"
         raise InputError(f"{path}: {reason}; copy or train the model again") from error
-    # Shapes are compared on the meta device first, so that a wrong description takes no memory.
+    # Built on the meta device: a wrong description takes no memory, and no random number is drawn.
     with torch.device("meta"):
-        expected = Network(architecture, len(bundle.classes)).state_dict()
-    problem = mismatch(expected, state)
+        network = Network(architecture, len(bundle.classes))
+    problem = mismatch(network.state_dict(), state)
     if problem:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")
-    network = Network(architecture, len(bundle.classes))
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)
     return SavedModel(network.eval(), bundle)
 
 

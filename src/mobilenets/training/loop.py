@@ -243,7 +243,7 @@ class Training:
             row["validation_loss"],
             row["validation_top1"],
             row["images_per_second"],
-            "  best so far" if better else "",
+            "  best so far" if better and self.recipe.keep == "best" else "",
         )
         if stale >= (self.recipe.patience or math.inf):
             log.info("no better top-1 for %d epochs: stopped early, epoch %d was best", stale, state.best_epoch)
