@@ -72,7 +72,9 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> tu
         return read_folder(layout.validation, classes), "validation"
     held_out = _held_out(find_bundle(model), layout.root, classes)
     if held_out is None:
-        return read_folder(layout.train, classes), "all"
+        folder = read_folder(layout.train, classes)
+        log.info("measuring on all pictures there; any that the model learned from would flatter the figure")
+        return folder, "all"
     log.info("this is the folder that the model learned from: measuring on the %d held out", len(held_out))
     return Folder(layout.root, classes, held_out, ()), "validation"
 
@@ -99,5 +101,4 @@ def _held_out(run: Path, root: Path, classes: tuple[str, ...]) -> tuple[Sample, 
     except InputError:
         if same_place:
             raise
-    log.info("not the pictures that the model learned from, or changed: any that it did learn from flatter the figure")
     return None
