@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mobilenets.data.loader import cores
 from mobilenets.errors import InputError
 
 PACKAGES = ("mobilenets", "torch", "numpy", "pillow", "safetensors")
@@ -30,10 +31,9 @@ def pick_device(wish: str) -> torch.device:
 
 def hardware(device: torch.device) -> dict[str, str | int]:
     """Name the processor, its cores that this process may use, PyTorch's threads, memory, system and GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found: dict[str, str | int] = {
         "processor": _processor(),
-        "cores": cores,
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "system": platform.platform(terse=True),
         "device": device.type,
