@@ -70,17 +70,6 @@ def digits(preprocessing: Preprocessing) -> Compose:
     return Compose((Fit(preprocessing), Affine(rotation=10, shift=0.1, zoom=(0.9, 1.1))))
 
 
-def fashion(preprocessing: Preprocessing) -> Compose:
-    """For Fashion-MNIST: CIFAR's shift on its black ground, mirrored, and now and then a box of its mean grey.
-
-    Erasing as Zhong et al. 2017, arXiv:1708.04896, but half as often and half as large: their figures are for 300
-    epochs, ours for a few.
-    """
-    size = preprocessing.size
-    shifted = PadCrop(size, shift(size, 8))
-    return Compose((Fit(preprocessing), shifted, Flip(), RandomErasing(0.25, area=(0.02, 0.2), fill=(73, 73, 73))))
-
-
 def keras_cifar100(preprocessing: Preprocessing) -> Compose:
     """For repeating the Keras tutorial on CIFAR-100: rotation to 90 degrees, shift, zoom, mirrored.
 
@@ -129,7 +118,6 @@ PRESETS: Mapping[str, Callable[[Preprocessing], Compose]] = MappingProxyType(
         "imagenet": imagenet,
         "strong": strong,
         "digits": digits,
-        "fashion": fashion,
         "keras-cifar100": keras_cifar100,
         "garbage-mindspore": garbage_mindspore,
         "cifar10-light": cifar10_light,
