@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mobilenets.api.demo import demo as demo
     from mobilenets.api.evaluate import evaluate as evaluate
     from mobilenets.api.fetch import fetch as fetch
+    from mobilenets.api.import_weights import import_weights as import_weights
+    from mobilenets.api.import_weights import published_weights as published_weights
     from mobilenets.api.predict import Predictor as Predictor
     from mobilenets.api.predict import predict as predict
     from mobilenets.api.summary import summary as summary
@@ -34,7 +36,9 @@ _HOMES = {
     "demo": "mobilenets.api.demo",
     "evaluate": "mobilenets.api.evaluate",
     "fetch": "mobilenets.api.fetch",
+    "import_weights": "mobilenets.api.import_weights",
     "predict": "mobilenets.api.predict",
+    "published_weights": "mobilenets.api.import_weights",
     "summary": "mobilenets.api.summary",
     "train": "mobilenets.api.train",
 }

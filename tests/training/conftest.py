@@ -15,7 +15,7 @@ from mobilenets.data.presets import build
 from mobilenets.data.split import split
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.start import fresh_network, frozen_parts, preprocessing_of
+from mobilenets.training.start import architecture_of, fresh_network, frozen_parts, preprocessing_of
 
 SMALL = {
     "model": "mobilenet_v1_cifar",
@@ -67,7 +67,7 @@ def begin(photos: Path, tmp_path: Path) -> Callable[..., Training]:
         folder = read_folder(data)
         halves = split(folder.samples, folder.classes, 0.3, 0, data)
         preprocessing = preprocessing_of(recipe, None)
-        network, _ = fresh_network(recipe, folder.classes, None)
+        network, _ = fresh_network(recipe, architecture_of(recipe, None), folder.classes, None)
         validation = Loader(halves.validation, len(folder.classes), preprocessing, workers=1)
         train = Loader(
             halves.train,

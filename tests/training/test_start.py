@@ -15,14 +15,26 @@ from safetensors.torch import load_file
 from mobilenets.api.train import train
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import create_model
+from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model, save_weights
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.start import follow, fresh_network, frozen_parts, preprocessing_of, refuse_lone_pictures
+from mobilenets.training.start import (
+    architecture_of,
+    follow,
+    fresh_network,
+    frozen_parts,
+    preprocessing_of,
+    refuse_lone_pictures,
+)
 
 CLASSES = ("blue", "green", "red")
 WEIGHTS = "model.safetensors"
+
+
+def begun(recipe: Recipe, classes: tuple[str, ...], saved: SavedModel | None) -> tuple[Network, dict[str, Any]]:
+    return fresh_network(recipe, architecture_of(recipe, saved), classes, saved)
 
 
 @pytest.fixture(autouse=True)
@@ -69,14 +81,14 @@ def test_a_table_of_ones_own_is_carried(tmp_path: Path) -> None:
     save_weights(tmp_path / WEIGHTS, network.state_dict())
     write_bundle(tmp_path, Bundle(network.architecture.to_json(), CLASSES, Preprocessing(40)))
     own = load_model(tmp_path)
-    again, _ = fresh_network(follow(Recipe(weights="x"), own, {"weights"}), CLASSES, own)
+    again, _ = begun(follow(Recipe(weights="x"), own, {"weights"}), CLASSES, own)
     assert again.architecture == network.architecture
     assert_same(again.state_dict(), network.state_dict())
 
 
 def test_from_224_to_32_pixels(saved: SavedModel) -> None:
     recipe = follow(Recipe(weights="x", size=32), saved, {"weights", "size"})
-    network, origin = fresh_network(recipe, CLASSES, saved)
+    network, origin = begun(recipe, CLASSES, saved)
     assert (network.architecture.size, network.architecture.variant) == (32, "small")
     assert origin == {"weights": "x", "head": "kept", "before": {"weights": "somewhere"}}
     assert_same(network.state_dict(), saved.network.state_dict())
@@ -85,20 +97,20 @@ def test_from_224_to_32_pixels(saved: SavedModel) -> None:
 @pytest.mark.parametrize("classes", [("blue", "green"), ("blue", "green", "pink"), ("red", "green", "blue")])
 def test_head_replaced_where_classes_differ(saved: SavedModel, classes: tuple[str, ...]) -> None:
     recipe = follow(Recipe(weights="x"), saved, {"weights"})
-    network, origin = fresh_network(recipe, classes, saved)
+    network, origin = begun(recipe, classes, saved)
     state, given = network.state_dict(), saved.network.state_dict()
     assert origin["head"] == "replaced"
     head = {"classifier.weight", "classifier.bias"}
     assert_same({n: t for n, t in state.items() if n not in head}, {n: t for n, t in given.items() if n not in head})
     assert state["classifier.weight"].shape == (len(classes), 256)
     # As a fresh network of this seed has it.
-    fresh, _ = fresh_network(recipe.replace(weights="none"), classes, None)
+    fresh, _ = begun(recipe.replace(weights="none"), classes, None)
     assert_same(network.classifier.state_dict(), fresh.classifier.state_dict())
 
 
 def test_the_saved_network_is_not_changed(saved: SavedModel) -> None:
     before = {name: tensor.clone() for name, tensor in saved.network.state_dict().items()}
-    network, _ = fresh_network(follow(Recipe(weights="x"), saved, {"weights"}), CLASSES, saved)
+    network, _ = begun(follow(Recipe(weights="x"), saved, {"weights"}), CLASSES, saved)
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.zero_()

@@ -17,7 +17,7 @@ from mobilenets.errors import InputError
 from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.hardware import pick_device
 from mobilenets.measure.plots import draw_confusion, draw_reliability
-from mobilenets.models.saved import load_model
+from mobilenets.models.saved import load_classifier
 from mobilenets.runtime.bundle import find_bundle
 from mobilenets.runtime.files import write_json
 
@@ -38,7 +38,7 @@ def evaluate(
     ``InputError`` for a model or a folder that cannot be used.
     """
     place = pick_device(device)
-    saved = load_model(Path(model))
+    saved = load_classifier(Path(model))
     if out is not None:
         # Refused before the pictures are read, which may take minutes.
         _make_folder(Path(out))

@@ -94,9 +94,9 @@ def _torch_engine(model: Path, device: str) -> tuple[Bundle, Engine]:
 
     from mobilenets.measure.evaluate import to_tensor
     from mobilenets.measure.hardware import pick_device
-    from mobilenets.models.saved import load_model
+    from mobilenets.models.saved import load_classifier
 
-    saved = load_model(model)
+    saved = load_classifier(model)
     place = pick_device(device)
     network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

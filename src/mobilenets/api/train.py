@@ -21,6 +21,7 @@ from mobilenets.data.presets import build
 from mobilenets.data.split import write_split
 from mobilenets.errors import InputError
 from mobilenets.measure.hardware import hardware, pick_device, versions
+from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
@@ -30,14 +31,15 @@ from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe, stated
 from mobilenets.training.start import (
+    architecture_of,
     follow,
     fresh_network,
     frozen_parts,
     preprocessing_of,
-    read_weights,
     refuse_lone_pictures,
     say_what_was_kept,
 )
+from mobilenets.weights.start import open_weights
 
 log = logging.getLogger("mobilenets")
 
@@ -89,13 +91,19 @@ def train(
     device = pick_device(chosen.device)
     with _threads(chosen.threads):
         # A checkpoint holds every weight: the model that the run started from may be gone by then.
-        saved = None if checkpoint.exists(run) else read_weights(chosen)
+        saved = (
+            None if checkpoint.exists(run) else open_weights(chosen.weights, chosen.model, chosen.width, chosen.size)
+        )
         if saved is not None and record is None:
             chosen = follow(chosen, saved, set(settings) | stated(recipe))
-        preprocessing = preprocessing_of(chosen, saved) if record is None else read_bundle(run).preprocessing
+        if record is None:
+            architecture, preprocessing = architecture_of(chosen, saved), preprocessing_of(chosen, saved)
+        else:
+            begun = read_bundle(run)
+            architecture, preprocessing = Architecture.from_json(begun.architecture), begun.preprocessing
         augment = build(chosen.augment, preprocessing)
         # Refused before the pictures are read, which may take minutes.
-        frozen_parts(fresh_network(chosen, ("one", "two"), saved)[0], chosen.freeze)
+        frozen_parts(fresh_network(chosen, architecture, ("one", "two"), saved)[0], chosen.freeze)
         if prepared is None:
             prepared = prepare(
                 data,
@@ -104,7 +112,7 @@ def train(
                 max_unreadable=chosen.max_unreadable,
                 workers=chosen.workers,
             )
-        network, origin = fresh_network(chosen, prepared.classes, saved)
+        network, origin = fresh_network(chosen, architecture, prepared.classes, saved)
         if saved is not None:
             say_what_was_kept(saved, network, origin)
         refuse_lone_pictures(chosen, network, len(prepared.train))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from mobilenets.errors import InputError, MobilenetsError
 
 INTERRUPTED = 130
-EXTRA = ("torch", "safetensors", "matplotlib", "jinja2", "sklearn")
+EXTRA = ("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

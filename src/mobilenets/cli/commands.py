@@ -102,6 +102,30 @@ def summary(options: Namespace) -> int:
     return 0
 
 
+def import_weights(options: Namespace) -> int:
+    """``mobilenets import``."""
+    from mobilenets.api.import_weights import import_weights as run
+
+    result = run(
+        options.files,
+        options.out,
+        size=options.size,
+        variant=options.variant,
+        classes=options.classes,
+        preprocessing=options.preprocessing,
+    )
+    _print(options, result, show.imported)
+    return 0
+
+
+def weights(options: Namespace) -> int:
+    """``mobilenets weights``."""
+    from mobilenets.api.import_weights import published_weights as run
+
+    _print(options, {"weights": run()}, show.published)
+    return 0
+
+
 def _print(options: Namespace, result: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
     print(_json(result) if options.json else words(result))
 

@@ -30,6 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     _train(verbs)
     _evaluate(verbs)
     _predict(verbs)
+    _import(verbs)
+    _weights(verbs)
     _summary(verbs)
     return parser
 
@@ -118,7 +120,7 @@ def _setting(group: Any, field: dataclasses.Field[Any]) -> None:
 
 
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}
-_METAVARS = {"weights": "none|MODEL", "freeze": "none|backbone|N", "table": "FILE"}
+_METAVARS = {"weights": "none|imagenet|MODEL|FILE", "freeze": "none|backbone|N", "table": "FILE"}
 
 
 def _evaluate(verbs: Any) -> None:
@@ -153,6 +155,50 @@ def _predict(verbs: Any) -> None:
     verb.add_argument("--top", type=int, default=5, metavar="K", help="so many classes a picture (default: 5)")
     _device(verb)
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
+
+
+def _import(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "import",
+        commands.import_weights,
+        "weights of Keras, TensorFlow, MindSpore or PyTorch as a model of ours",
+        "mobilenets import mobilenet_v2.h5 --out model",
+    )
+    verb.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt or .safetensors; or a backbone's and its head's",
+    )
+    verb.add_argument("--out", required=True, metavar="MODEL", help="folder to write")
+    verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the file's, or 224)")
+    verb.add_argument(
+        "--variant",
+        choices=("standard", "small"),
+        help="strides of the network, where the file does not tell them (default: standard)",
+    )
+    verb.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class names in order, one a line or JSON; or imagenet (default: the file's own; ImageNet's for 1,000)",
+    )
+    verb.add_argument(
+        "--preprocessing",
+        metavar="NAME|FILE",
+        help="tensorflow (numbers of ±1), torch (ImageNet's mean and deviation) or a JSON file "
+        "(default: the file's own, or its framework's)",
+    )
+
+
+def _weights(verbs: Any) -> None:
+    _verb(
+        verbs,
+        "weights",
+        commands.weights,
+        "the published ImageNet weights that --weights imagenet takes",
+        "mobilenets weights",
+    )
 
 
 def _device(verb: argparse.ArgumentParser) -> None:

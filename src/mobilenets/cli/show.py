@@ -100,6 +100,45 @@ def fetched(result: dict[str, Any]) -> str:
     )
 
 
+def imported(result: dict[str, Any]) -> str:
+    """What the file was, where the model is, and what to type next."""
+    folder = shlex.quote(result["model"])
+    kind = (
+        f"{result['name']} ({result['variant']}), width {result['width']:g}, {result['size']} × {result['size']} pixels"
+    )
+    lines = [
+        f"{result['format']}: {kind}, {result['classes'] or 'no'} classes, {result['parameters']:,} parameters",
+        f"padding {result['padding']}, BatchNorm epsilon {result['norm_epsilon']:g}",
+        f"The model:  {result['model']}",
+        "Next:",
+    ]
+    if result["classes"]:
+        lines.append(f"  mobilenets predict {folder} photo.jpg --top 3")
+    return "\n".join([*lines, f"  mobilenets train photos --weights {folder} --out run"])
+
+
+def published(result: dict[str, Any]) -> str:
+    """A line a set of weights."""
+    rows = [["network", "width", "size", "top-1", "licence", "mean, deviation", "source"]]
+    for entry in result["weights"]:
+        about = entry["preprocessing"]
+        numbers = "±1" if tuple(about["mean"]) == (0.5, 0.5, 0.5) else "ImageNet's"
+        top1 = "–" if entry["top1"] is None else f"{entry['top1']:.1f} %"
+        rows.append(
+            [
+                entry["network"],
+                f"{entry['width']:g}",
+                str(entry["size"]),
+                top1,
+                entry["licence"],
+                numbers,
+                entry["source"],
+            ]
+        )
+    use = "mobilenets train photos --model NETWORK --width W --weights imagenet --out run"
+    return f"{table(rows, {1, 2, 3})}\n\nUse them:  {use}"
+
+
 def predicted(answer: dict[str, Any]) -> str:
     """One line: the picture and its most probable classes."""
     name = printable(answer["image"])

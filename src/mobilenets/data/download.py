@@ -47,6 +47,7 @@ def download(
     sha256: str | None = None,
     size: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    way_round: str = _WAY_ROUND,
 ) -> Path:
     """Download ``url`` to ``path`` and return ``path``.
 
@@ -56,7 +57,8 @@ def download(
     the file takes its final name; a part that fails them is removed. A file already at ``path`` that passes a
     given ``sha256`` is kept as it is. The proxy variables of the environment are honoured.
 
-    ``progress`` is called with the bytes done and the bytes in all, or None where nobody knows.
+    ``progress`` is called with the bytes done and the bytes in all, or None where nobody knows. ``way_round`` is what
+    a user can do instead, the end of every message about the network.
 
     Raises InputError when the network or the server fails, when the bytes are not the expected ones, and when
     the file cannot be written.
@@ -67,8 +69,8 @@ def download(
         if sha256 is not None and path.is_file() and _digest(path) == sha256:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fill(url, part, size, report)
-        _check(url, part, sha256, size)
+        _fill(url, part, size, report, way_round)
+        _check(url, part, sha256, size, way_round)
         sync(part)
         part.replace(path)
     except OSError as error:
@@ -76,7 +78,7 @@ def download(
     return path
 
 
-def _fill(url: str, part: Path, size: int | None, progress: Callable[[int, int | None], None]) -> None:
+def _fill(url: str, part: Path, size: int | None, progress: Callable[[int, int | None], None], way_round: str) -> None:
     """Attempt until the part is whole; an attempt that brought new bytes earns a full set of further ones."""
     failures, furthest = 0, _length(part)
     while True:
@@ -84,14 +86,14 @@ def _fill(url: str, part: Path, size: int | None, progress: Callable[[int, int |
             _attempt(url, part, size, progress)
             return
         except _RefusedError as error:
-            raise InputError(f"cannot download {url}: {error}; {_WAY_ROUND}") from error
+            raise InputError(f"cannot download {url}: {error}; {way_round}") from error
         except _BrokenError as error:
             have = _length(part)
             failures = 0 if have > furthest else failures + 1
             furthest = max(furthest, have)
             if failures >= ATTEMPTS:
                 again = f"run it again to continue from {have:,} bytes"
-                raise InputError(f"cannot download {url}: {error}; {again}, or {_WAY_ROUND}") from error
+                raise InputError(f"cannot download {url}: {error}; {again}, or {way_round}") from error
             log.info("%s: %s; trying again", url, error)
             time.sleep(PAUSE * 2**failures)
 
@@ -185,7 +187,7 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
         raise _BrokenError(_words(error)) from error
 
 
-def _check(url: str, part: Path, sha256: str | None, size: int | None) -> None:
+def _check(url: str, part: Path, sha256: str | None, size: int | None, way_round: str) -> None:
     wrong = None
     if size is not None and _length(part) != size:
         wrong = f"it has {_length(part):,} bytes where {size:,} are expected"
@@ -193,7 +195,7 @@ def _check(url: str, part: Path, sha256: str | None, size: int | None) -> None:
         wrong = f"its SHA-256 is {found[:12]}… where {sha256[:12]}… is expected"
     if wrong:
         part.unlink()
-        raise InputError(f"{url} is not the expected file: {wrong}; it was removed: run it again, or {_WAY_ROUND}")
+        raise InputError(f"{url} is not the expected file: {wrong}; it was removed: run it again, or {way_round}")
 
 
 def _digest(path: Path) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
-from mobilenets.models.rows import Inverted, shrink
+from mobilenets.models.rows import Inverted
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _blocks(network: Network, layers: list[LayerCost]) -> tuple[BlockCost, ...]:
     channels, size = 3, network.architecture.size
     for row, (name, module) in zip(network.architecture.table.body, network.body.named_children(), strict=True):
         own = [layer for layer in layers if f"{layer.name}.".startswith(f"body.{name}.")]
-        outputs, after = own[-1].output[0], shrink(size, row)
+        outputs, after = own[-1].output[:2]
         blocks.append(
             BlockCost(
                 name=name,

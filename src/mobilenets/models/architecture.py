@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.models.layers import PADDINGS
 from mobilenets.models.rows import HEADS, ROUNDING, ROWS, Style
 from mobilenets.models.tables import Table
 
@@ -41,7 +42,7 @@ class Architecture:
     @property
     def style(self) -> Style:
         """What every block of this network shares."""
-        return Style(self.width, self.table.rounding, self.table.norm_epsilon)
+        return Style(self.width, self.table.rounding, self.table.norm_epsilon, self.table.padding)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the rows written out, so that no catalogue is needed to read them."""
@@ -81,6 +82,7 @@ def table_to_json(table: Table) -> dict[str, Any]:
         "head": {"kind": table.head.kind, **asdict(table.head)},
         "rounding": table.rounding,
         "norm_epsilon": table.norm_epsilon,
+        "padding": table.padding,
     }
 
 
@@ -96,11 +98,16 @@ def table_from_json(value: object) -> Table:
     epsilon = entries.get("norm_epsilon", 1e-3)
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 < epsilon < 1:
         raise InputError("table: norm_epsilon must be between 0 and 1")
+    # Models written before padding had a name are symmetric.
+    padding = entries.get("padding", "symmetric")
+    if not isinstance(padding, str) or padding not in PADDINGS:
+        raise InputError(f"table: padding {padding!r} is not one of {', '.join(PADDINGS)}")
     return Table(
         body=tuple(_read(row, ROWS, f"table: row {i}") for i, row in enumerate(body, start=1)),
         head=_read(entries.get("head", {"kind": "pooled"}), HEADS, "table: head"),
         rounding=rounding,
         norm_epsilon=float(epsilon),
+        padding=padding,
     )
 
 

@@ -32,7 +32,9 @@ class Network(nn.Module):
         channels, size = 3, architecture.size
         for index, row in enumerate(table.body):
             blocks[f"{row.kind}{index}"], channels = row.build(channels, architecture.style)
-            size = shrink(size, row)
+            size = shrink(size, row, table.padding)
+            if size < 1:
+                raise InputError(f"size {architecture.size}: too small for this network; give a larger --size")
         self.body = nn.Sequential(blocks)
         self.pool = table.head.build()
         self.features = table.head.features(channels, size)

@@ -30,7 +30,8 @@ def divisible_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-ROUNDING: dict[str, Callable[[float], int]] = {"floor": floor_channels, "divisible": divisible_channels}
+# ``exact`` is for tables that hold the channels of one network as they are.
+ROUNDING: dict[str, Callable[[float], int]] = {"floor": floor_channels, "divisible": divisible_channels, "exact": int}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Style:
     width: float
     rounding: str
     norm_epsilon: float
+    padding: str
 
     def channels(self, channels: int) -> int:
         """Give the paper's channel count at this width, rounded as the paper's reference code does."""
@@ -62,7 +64,9 @@ class Conv:
             style = replace(style, width=max(1.0, style.width))
         outputs = style.channels(self.channels)
         return (
-            layers.ConvNorm(inputs, outputs, self.kernel, self.stride, epsilon=style.norm_epsilon),
+            layers.ConvNorm(
+                inputs, outputs, self.kernel, self.stride, epsilon=style.norm_epsilon, padding=style.padding
+            ),
             outputs,
         )
 
@@ -79,25 +83,38 @@ class Separable:
     def build(self, inputs: int, style: Style) -> tuple[nn.Module, int]:
         """Return the module and the number of channels that it gives."""
         outputs = style.channels(self.channels)
-        block = layers.Separable(inputs, outputs, self.kernel, self.stride, epsilon=style.norm_epsilon)
+        block = layers.Separable(
+            inputs, outputs, self.kernel, self.stride, epsilon=style.norm_epsilon, padding=style.padding
+        )
         return block, outputs
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """An inverted residual of V2; ``expand`` is the paper's *t*."""
+    """An inverted residual of V2; ``expand`` is the paper's *t*.
+
+    ``always_expand`` keeps the expansion layer where *t* is 1, as some re-implementations do.
+    """
 
     kind: ClassVar[str] = "inverted"
     channels: int
     kernel: int = 3
     stride: int = 1
     expand: int = 6
+    always_expand: bool = False
 
     def build(self, inputs: int, style: Style) -> tuple[nn.Module, int]:
         """Return the module and the number of channels that it gives."""
         outputs = style.channels(self.channels)
         block = layers.InvertedResidual(
-            inputs, inputs * self.expand, outputs, self.kernel, self.stride, epsilon=style.norm_epsilon
+            inputs,
+            inputs * self.expand,
+            outputs,
+            self.kernel,
+            self.stride,
+            epsilon=style.norm_epsilon,
+            padding=style.padding,
+            always_expand=self.always_expand,
         )
         return block, outputs
 
@@ -129,8 +146,10 @@ def stage(first: AnyRow, repeats: int) -> tuple[AnyRow, ...]:
     return (first, *(replace(first, stride=1) for _ in range(repeats - 1)))
 
 
-def shrink(size: int, row: Row) -> int:
-    """Give the side of the map that ``row`` makes of a map of side ``size``."""
+def shrink(size: int, row: Row, padding: str) -> int:
+    """Give the side of the map that ``row`` makes of a map of side ``size``, with the table's ``padding``."""
+    if isinstance(row, Separable) and padding == "keras":
+        return layers.shrunk(size, row.kernel, row.stride, "after")
     return math.ceil(size / row.stride)
 
 

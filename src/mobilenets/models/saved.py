@@ -67,6 +67,14 @@ def load_model(model: Path) -> SavedModel:
     return SavedModel(network.eval(), bundle)
 
 
+def load_classifier(model: Path) -> SavedModel:
+    """Load a model as ``load_model`` does, and refuse one without a classifier."""
+    saved = load_model(model)
+    if not saved.bundle.classes:
+        raise InputError(f"{model}: it has no classifier; train it: mobilenets train DATA --weights {model} --out RUN")
+    return saved
+
+
 def mismatch(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
     """Say how a state dictionary differs from what a network expects, or return None."""
     missing = [name for name in expected if name not in given]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mobilenets.errors import InputError
 from mobilenets.models.rows import (
@@ -24,13 +24,16 @@ from mobilenets.models.rows import (
 class Table:
     """A network as its paper prints it, with the habits of its reference code.
 
-    ``rounding`` names how channels are rounded at other widths (``mobilenets.models.rows.ROUNDING``).
+    ``rounding`` names how channels are rounded at other widths (``mobilenets.models.rows.ROUNDING``), ``padding`` where
+    zeros go at stride 2 (``mobilenets.models.layers.PADDINGS``). Weights trained with one padding or ``norm_epsilon``
+    compute something else with another.
     """
 
     body: tuple[Row, ...]
     head: Head
     rounding: str = "divisible"
     norm_epsilon: float = 1e-3
+    padding: str = "symmetric"
 
 
 # arXiv 1704.04861, table 1. The table prints stride 2 for the last depthwise layer, but its own sizes (7 × 7 in
@@ -106,4 +109,4 @@ def small_pictures(table: Table) -> Table:
     The output stride falls from 32 to 8, so that a picture of 32 pixels ends in a map of 4 × 4 and not 1 × 1.
     No parameter is added or removed, so weights move between the variants.
     """
-    return Table(without_first_strides(table.body, 2), table.head, table.rounding, table.norm_epsilon)
+    return replace(table, body=without_first_strides(table.body, 2))

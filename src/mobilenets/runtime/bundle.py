@@ -24,8 +24,9 @@ MAX_DESCRIPTION_BYTES = 64 << 20
 class Bundle:
     """What ``model.json`` says.
 
-    ``architecture`` is left as plain values, for ``mobilenets.models`` to read: a predictor of an exported file
-    has no use for it. ``origin`` says where the weights came from.
+    ``classes`` is empty for a model without a classifier. ``architecture`` is left as plain values, for
+    ``mobilenets.models`` to read: a predictor of an exported file has no use for it. ``origin`` says where the weights
+    came from.
     """
 
     architecture: Mapping[str, Any]
@@ -89,7 +90,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 def _understood(value: dict[str, Any]) -> Bundle:
     classes = value.get("classes")
-    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise InputError("classes must be a list of names")
     if len(set(classes)) != len(classes):
         raise InputError("a class is named twice")

@@ -54,13 +54,15 @@ class Recipe:
     dropout: float | None = _setting(
         None, "dropout before the classifier; none: the network's own", low=0, high=1, open_high=True
     )
-    weights: str = _setting("none", "start from: none, or a model of ours (run folder or bundle)")
+    weights: str = _setting(
+        "none", "start from: none, imagenet, a model of ours (run folder or bundle), or a foreign weights file"
+    )
     freeze: str = _setting("none", "none, backbone (train the classifier only), or N (the first N blocks)")
 
     # The pictures.
     augment: str | list[Any] = _setting(
         "photo",
-        "augmentation: none, light, photo, imagenet, strong, digits, fashion, keras-cifar100, garbage-mindspore or "
+        "augmentation: none, light, photo, imagenet, strong, digits, keras-cifar100, garbage-mindspore or "
         "cifar10-light; in a recipe file also a list of transforms",
     )
     mixup: float = _setting(0.0, "mixup alpha; 0: off", low=0, high=100)
@@ -139,7 +141,9 @@ class Recipe:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
         if self.freeze != "none" and self.weights == "none":
-            raise InputError(f"freeze {self.freeze}: random weights learn nothing frozen; give --weights MODEL")
+            raise InputError(
+                f"freeze {self.freeze}: random weights learn nothing frozen; give --weights imagenet or a MODEL"
+            )
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a recipe with some settings changed."""

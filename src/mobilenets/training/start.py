@@ -1,18 +1,19 @@
-"""The network that a run begins with: fresh, or a model of ours with its head replaced where classes differ."""
+"""The network that a run begins with: fresh, or with given weights, its head replaced where the classes differ."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import describe, load_table
 from mobilenets.models.network import Network
-from mobilenets.models.saved import SavedModel, load_model
+from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.training.recipe import Recipe
 
@@ -54,12 +55,23 @@ def preprocessing_of(recipe: Recipe, saved: SavedModel | None) -> Preprocessing:
     return Preprocessing.from_json(base | settings) if base else Preprocessing(**settings)  # type: ignore[arg-type]
 
 
-def fresh_network(recipe: Recipe, classes: tuple[str, ...], saved: SavedModel | None) -> tuple[Network, dict[str, Any]]:
-    """Build the network with the weights it begins with; also says where they came from, for ``model.json``."""
+def architecture_of(recipe: Recipe, saved: SavedModel | None) -> Architecture:
+    """Describe the network of a run, with the padding and BatchNorm epsilon that its weights were trained with."""
     table = load_table(recipe.table) if recipe.table is not None else None
     architecture = describe(
         recipe.model, recipe.width, recipe.size, variant=recipe.variant, dropout=recipe.dropout, table=table
     )
+    if saved is None or table is not None:
+        return architecture
+    trained = saved.network.architecture.table
+    own = replace(architecture.table, padding=trained.padding, norm_epsilon=trained.norm_epsilon)
+    return replace(architecture, table=own)
+
+
+def fresh_network(
+    recipe: Recipe, architecture: Architecture, classes: tuple[str, ...], saved: SavedModel | None
+) -> tuple[Network, dict[str, Any]]:
+    """Build the network with the weights it begins with; also says where they came from, for ``model.json``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = Network(architecture, len(classes))
@@ -88,8 +100,8 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
         log.info("the classes are those of the weights: every tensor kept, the head too")
         return
     log.info(
-        "head replaced: %d classes became %d; all else kept (%d tensors)",
-        saved.network.classes,
+        "head %s %d; all else kept (%d tensors)",
+        f"replaced: {saved.network.classes} classes became" if saved.network.classes else "new, classes:",
         network.classes,
         len(network.body.state_dict()),
     )
@@ -121,12 +133,3 @@ def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> Non
                 f"batch {recipe.batch}: a step would see one picture alone, and BatchNorm cannot learn from a last map "
                 "of one pixel; give a larger --batch or --size"
             ) from error
-
-
-def read_weights(recipe: Recipe) -> SavedModel | None:
-    """Load the model that the recipe starts from, if it names one."""
-    if recipe.weights == "none":
-        return None
-    if recipe.weights == "imagenet":
-        raise InputError("weights imagenet: not in this release; give a model of ours, or none")
-    return load_model(Path(recipe.weights))

@@ -1,0 +1,156 @@
+"""Foreign layers into a network of ours: by forward order, checked by kind and shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mobilenets.errors import InputError
+from mobilenets.models.layers import ConvNorm
+from mobilenets.models.network import Network
+from mobilenets.weights.layers import Floats, Foreign, Layer, of_kind
+
+LISTED = 3
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What went where: names of the file's layers by those of ours, and those that found no place."""
+
+    placed: dict[str, tuple[str, ...]]
+    surplus: tuple[str, ...]
+
+
+def find_head(foreign: Foreign, body_convs: int, features: int) -> Layer | None:
+    """Find the classifier among a file's layers: a linear layer or a 1×1 convolution that takes ``features`` values.
+
+    The last that fits is taken, so that a retrained head goes before the one it replaced. Linear layers that follow
+    one another are no classifier of ours, which is a single one: then there is none.
+
+    Parameters
+    ----------
+    foreign:
+        The file's layers.
+    body_convs:
+        How many ordinary convolutions the body has; those after them may be classifiers.
+    features:
+        Length of the vector that a classifier takes.
+
+    """
+    linears = of_kind(foreign.layers, "linear")
+    outputs = {layer.arrays["weight"].shape[0] for layer in linears[:-1]}
+    if linears and linears[-1].arrays["weight"].shape[1] in outputs:
+        return None
+    candidates = [*of_kind(foreign.layers, "conv")[body_convs:], *linears]
+    fitting = [layer for layer in candidates if layer.arrays["weight"].shape[1:] in ((features,), (features, 1, 1))]
+    return fitting[-1] if fitting else None
+
+
+def assign(network: Network, foreign: Foreign) -> Assigned:
+    """Put a file's layers into ``network``, the n-th of each kind into the n-th of ours.
+
+    A bias before BatchNorm goes into its mean, and a convolution whose BatchNorm was folded into it gets one that
+    only adds the bias: both exactly the same function. A network without a classifier leaves the file's out.
+
+    Raises ``InputError`` that names what is missing, surplus or of another shape; the network is then unchanged.
+    """
+    blocks = [(name, part) for name, part in network.named_modules() if isinstance(part, ConvNorm)]
+    queues = {kind: of_kind(foreign.layers, kind) for kind in ("conv", "depthwise", "norm")}
+    ours = {
+        "conv": [name for name, part in blocks if part.conv.groups == 1],
+        "depthwise": [name for name, part in blocks if part.conv.groups > 1],
+    }
+    head = find_head(foreign, len(ours["conv"]), network.features) if network.classes else None
+    faults = _Faults()
+    for kind, names in ours.items():
+        faults.missing += [f"{name} ({kind})" for name in names[len(queues[kind]) :]]
+    faults.surplus += [layer.name for layer in queues["depthwise"][len(ours["depthwise"]) :]]
+    faults.surplus += [layer.name for layer in queues["norm"][len(blocks) :]]
+    if network.classes and head is None:
+        faults.missing.append("classifier (linear)")
+    state: dict[str, Floats] = {}
+    placed: dict[str, tuple[str, ...]] = {}
+    whole = len(queues["norm"]) == len(blocks)
+    taken = {kind: iter(layers) for kind, layers in queues.items()}
+    expected = network.state_dict()
+    for name, part in blocks:
+        conv = next(taken["conv" if part.conv.groups == 1 else "depthwise"], None)
+        if conv is None:
+            continue
+        norm = next(taken["norm"], None) if whole or "bias" not in conv.arrays else None
+        if norm is None and "bias" not in conv.arrays:
+            faults.missing.append(f"{name}.norm (norm)")
+            continue
+        state |= _unit(name, part, conv, norm)
+        placed[name] = (conv.name,) if norm is None else (conv.name, norm.name)
+    if head is not None:
+        weight = head.arrays["weight"]
+        bias = head.arrays.get("bias", np.zeros(weight.shape[0], np.float32))
+        state |= {"classifier.weight": weight.reshape(weight.shape[:2]), "classifier.bias": bias}
+        placed["classifier"] = (head.name,)
+    for key, value in state.items():
+        if tuple(expected[key].shape) != value.shape:
+            owner = next(name for name in placed if key.startswith(f"{name}."))
+            theirs = placed[owner][-1 if key.startswith(f"{owner}.norm.") else 0]
+            faults.shapes.append(f"{theirs} {value.shape} for {key} {tuple(expected[key].shape)}")
+    faults.report()
+    _load(network, state)
+    used = {name for theirs in placed.values() for name in theirs}
+    return Assigned(placed, tuple(layer.name for layer in foreign.layers if layer.name not in used))
+
+
+class _Faults:
+    """What does not fit, gathered to be said at once."""
+
+    def __init__(self) -> None:
+        self.missing: list[str] = []
+        self.surplus: list[str] = []
+        self.shapes: list[str] = []
+
+    def report(self) -> None:
+        parts = [
+            f"{len(names)} {what} ({_some(names)})"
+            for what, names in (("missing", self.missing), ("surplus", self.surplus), ("of another shape", self.shapes))
+            if names
+        ]
+        if parts:
+            raise InputError(
+                f"its layers do not fit this network: {', '.join(parts)}; give the weights of this network"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(" ".join(name[:100].split()) for name in names[:LISTED])
+    return shown + (", …" if len(names) > LISTED else "")
+
+
+def _unit(name: str, part: ConvNorm, conv: Layer, norm: Layer | None) -> dict[str, Floats]:
+    """Give the arrays of one convolution with its BatchNorm."""
+    weight = conv.arrays["weight"]
+    bias = conv.arrays.get("bias", np.zeros(weight.shape[0], np.float32))
+    if norm is None:
+        ones = np.ones_like(bias)
+        # Dividing by sqrt(variance + epsilon) is then dividing by 1.
+        arrays = {
+            "weight": ones,
+            "bias": bias,
+            "running_mean": 0 * bias,
+            "running_var": ones - np.float32(part.norm.eps),
+        }
+    else:
+        arrays = dict(norm.arrays)
+        if arrays["running_mean"].shape == bias.shape:
+            arrays["running_mean"] = arrays["running_mean"] - bias
+    return {f"{name}.conv.weight": weight} | {f"{name}.norm.{key}": value for key, value in arrays.items()}
+
+
+def _load(network: Network, state: dict[str, Floats]) -> None:
+    tensors: dict[str, Tensor] = {name: torch.from_numpy(value.copy()) for name, value in state.items()}
+    for name, part in network.named_modules():
+        if isinstance(part, nn.BatchNorm2d):
+            tensors[f"{name}.num_batches_tracked"] = torch.tensor(0)
+    network.load_state_dict(tensors, assign=True)

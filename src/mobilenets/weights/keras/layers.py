@@ -1,0 +1,167 @@
+"""From the arrays of a Keras file to ``Foreign``, whichever of its formats they came in."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from mobilenets.errors import InputError
+from mobilenets.weights.keras.config import Described, habitual_padding
+from mobilenets.weights.keras.scaling import Affine, joined, normalization
+from mobilenets.weights.layers import (
+    TENSORFLOW_INPUT,
+    Foreign,
+    Layer,
+    conv_hwio,
+    depthwise_hwcm,
+    linear,
+    norm,
+    of_kind,
+)
+
+# Of BatchNormalization in Keras, and in keras.applications.
+_EPSILON = 1e-3
+_NORM = {"gamma", "beta", "moving_mean", "moving_variance"}
+# Keras's names for the weights that a MobileNet has.
+PARTS = {*_NORM, "kernel", "depthwise_kernel", "bias"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The arrays of one layer of a file, by Keras's names for them. ``kind``: also ``scaling``, of a Normalization."""
+
+    name: str
+    kind: str
+    parts: Mapping[str, npt.NDArray[Any]]
+
+
+def layer_of(path: Path, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> Found:
+    """Tell the kind of a layer by the names and shapes of its arrays; InputError if a MobileNet has no such layer."""
+    kind = _kind(parts)
+    if kind is None:
+        held = ", ".join(f"{part[:30]} {array.shape}" for part, array in list(parts.items())[:4])
+        raise InputError(
+            f"{path}: {name[:100]!r} holds {held!r}, as no layer of a MobileNet does; give a MobileNet's weights"
+        )
+    return Found(name, kind, parts)
+
+
+def _kind(parts: Mapping[str, npt.NDArray[Any]]) -> str | None:
+    names = set(parts)
+    if {"moving_mean", "moving_variance"} <= names <= _NORM:
+        return "norm"
+    if names == {"mean", "variance"}:
+        return "scaling"
+    if {"depthwise_kernel"} <= names <= {"depthwise_kernel", "bias"}:
+        return "depthwise"
+    if not {"kernel"} <= names <= {"kernel", "bias"}:
+        return None
+    shape = parts["kernel"].shape
+    if len(shape) == 4:
+        # Keras 3 calls the kernel of both "kernel"; no convolution of a MobileNet with a window has one output.
+        return "depthwise" if shape[3] == 1 and shape[0] > 1 else "conv"
+    return "linear" if len(shape) == 2 else None
+
+
+def foreign(
+    path: Path, form: str, owned: Sequence[Found], described: Described | None, ignored: Sequence[str]
+) -> Foreign:
+    """Make the layers, each kind in the order of ``owned``; raises InputError, one line that begins with ``path``."""
+    if described is not None:
+        told, held = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
+        if told != held:
+            raise InputError(
+                f"{path}: its model_config lists {_counts(told)} and its weights are of {_counts(held)}; "
+                "give the file as Keras wrote it"
+            )
+    try:
+        layers = tuple(_make(layer) for layer in owned if layer.kind != "scaling")
+        scalings = [_scaling(layer) for layer in owned if layer.kind == "scaling"]
+        steps = (None,) * len(scalings) if described is None else described.steps
+        preprocessing, notes = _preprocessing(steps, scalings)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"{path}: the scaling of pixels inside it is no plain one, a channel; remove it") from error
+    if not layers:
+        raise InputError(f"{path}: no weights of convolutions in it; give a file that Keras saved of a MobileNet")
+    if described is None:
+        padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
+        return Foreign(form, layers, padding, _EPSILON, None, None, preprocessing, None, tuple(ignored), notes)
+    return Foreign(
+        format=form,
+        layers=layers,
+        padding=described.padding,
+        epsilon=_EPSILON if described.epsilon is None else described.epsilon,
+        strides=described.strides,
+        size=described.size,
+        preprocessing=preprocessing,
+        ignored=tuple(ignored),
+        notes=(*described.notes, *notes),
+    )
+
+
+def natural(name: str) -> tuple[tuple[str, int], ...]:
+    """Sort key in which conv2d, conv2d_1, conv2d_2, conv2d_10 are in order."""
+    pieces = re.findall(r"(\D+)(\d{0,18})", name if name[:1].isalpha() else f"_{name}")
+    return tuple((text.rstrip("_"), int(number or -1)) for text, number in pieces)
+
+
+_ROLES = {"expand": 0, "depthwise": 1, "project": 2, "dw": 0, "pw": 1}
+_KNOWN: tuple[tuple[str, Callable[[re.Match[str]], tuple[int, int]]], ...] = (
+    (r"(?:conv1|Conv1|conv1_bn|bn_Conv1)", lambda m: (-1, 0)),
+    (r"conv_(dw|pw)_(\d{1,3})(?:_bn)?", lambda m: (int(m[2]), _ROLES[m[1]])),
+    (r"expanded_conv_(expand|depthwise|project)(?:_BN)?", lambda m: (0, _ROLES[m[1]])),
+    (r"block_(\d{1,3})_(expand|depthwise|project)(?:_BN)?", lambda m: (int(m[1]), _ROLES[m[2]])),
+    (r"Conv_1(?:_bn)?", lambda m: (1000, 0)),
+    (r"(?:conv_preds|predictions|Logits|dense(?:_\d+)?)", lambda m: (1001, 0)),
+)
+
+
+def known_place(name: str) -> tuple[int, int] | None:
+    """Where a layer of keras.applications' MobileNets stands, by its name, whatever prefix that has."""
+    for pattern, place in _KNOWN:
+        if match := re.fullmatch(rf"(?:.*[^A-Za-z])??{pattern}", name):
+            return place(match)
+    return None
+
+
+def _make(layer: Found) -> Layer:
+    name, parts = layer.name, layer.parts
+    if layer.kind == "norm":
+        return norm(name, parts.get("gamma"), parts.get("beta"), parts["moving_mean"], parts["moving_variance"])
+    if layer.kind == "depthwise":
+        kernel = parts["depthwise_kernel"] if "depthwise_kernel" in parts else parts["kernel"]
+        return depthwise_hwcm(name, kernel, parts.get("bias"))
+    if layer.kind == "conv":
+        return conv_hwio(name, parts["kernel"], parts.get("bias"))
+    return linear(name, parts["kernel"].T, parts.get("bias"))
+
+
+def _scaling(layer: Found) -> Affine:
+    mean, variance = (layer.parts[part].reshape(-1) for part in ("mean", "variance"))
+    if max(mean.size, variance.size) > 3:
+        raise ValueError("not one figure a channel")
+    return normalization(mean.tolist(), variance.tolist())
+
+
+def _preprocessing(
+    steps: Sequence[Affine | None], scalings: Sequence[Affine]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Join the steps on pixels inside the model, those of Normalization layers filled in."""
+    if not steps:
+        return TENSORFLOW_INPUT, ()
+    fill = iter(scalings)
+    mean, std = joined([next(fill) if step is None else step for step in steps])
+    note = "the layers that scale pixels inside the model are taken into the preprocessing; it takes pixels 0 to 255"
+    return {**TENSORFLOW_INPUT, "mean": mean, "std": std}, (note,)
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "nothing"

@@ -1,0 +1,196 @@
+"""What every reader gives: the layers of a foreign file in PyTorch's layout, each kind in forward order.
+
+A reader knows one format; it knows nothing of our networks. ``recognise`` finds the network that such layers are, and
+``assign`` puts them into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.errors import InputError
+
+Floats = npt.NDArray[np.float32]
+
+# A MobileNet has hundreds of arrays and at most a few tens of millions of weights; a file that claims more is refused
+# before memory is taken for it.
+MAX_ARRAYS = 10_000
+MAX_BYTES = 256 << 20
+
+KINDS = ("conv", "depthwise", "norm", "linear")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with parameters, under the name that it has in its file.
+
+    By ``kind``, with ``arrays`` of float32:
+
+    - ``conv``: ``weight`` (outputs, inputs, kernel, kernel)
+    - ``depthwise``: ``weight`` (channels, 1, kernel, kernel)
+    - ``linear``: ``weight`` (outputs, inputs)
+    - ``norm``, BatchNorm: ``weight`` (scale), ``bias`` (shift), ``running_mean`` and ``running_var``, each (channels,)
+
+    The first three may also have a ``bias`` (outputs,).
+    """
+
+    name: str
+    kind: str
+    arrays: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a file holds, and what its framework makes of it.
+
+    Parameters
+    ----------
+    format:
+        What the file is, in words: ``Keras HDF5``.
+    layers:
+        Each kind in forward order; the order between kinds has no meaning.
+    padding:
+        Where padding goes at stride 2, a value of ``mobilenets.models.layers.PADDINGS``.
+    epsilon:
+        BatchNorm's epsilon.
+    strides:
+        Of the first convolution and then of each depthwise layer, where the file tells.
+    size:
+        Input side in pixels, where the file tells.
+    preprocessing:
+        Fields of ``Preprocessing`` that the file or the habit of its framework gives; ``size`` is not among them.
+    classes:
+        Class names in order, where the file has them.
+    ignored:
+        Names of arrays that are no weights of a network, such as an optimiser's.
+    notes:
+        What a user should know of how the file was read, one line each.
+
+    """
+
+    format: str
+    layers: tuple[Layer, ...]
+    padding: str
+    epsilon: float
+    strides: tuple[int, ...] | None = None
+    size: int | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+# What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's
+# inception_preprocessing; torchvision's MobileNet_V2_Weights.
+TENSORFLOW_INPUT: Mapping[str, Any] = {
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+    "scale": 1 / 255,
+    "crop_fraction": 0.875,
+    "interpolation": "bilinear",
+}
+TORCH_INPUT: Mapping[str, Any] = {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "scale": 1 / 255,
+    "crop_fraction": 0.875,
+    "interpolation": "bilinear",
+}
+
+
+def check_room(path: object, arrays: int, size: int) -> None:
+    """Refuse a file that claims more arrays or bytes than a MobileNet could have; raises ``InputError``."""
+    if arrays > MAX_ARRAYS:
+        raise InputError(f"{path}: it lists {arrays} arrays, a MobileNet has hundreds; give the weights of one network")
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: it claims {size} bytes of arrays, more than any MobileNet; give another file")
+
+
+def floats(name: str, array: npt.NDArray[Any]) -> Floats:
+    """Return float32 in C order; raises ``InputError`` for other kinds of numbers and for NaN and Inf."""
+    if array.dtype.kind != "f":
+        raise InputError(f"{name[:100]!r} holds {array.dtype}, not floating-point numbers")
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{name[:100]!r} holds values that are not finite; no network computes with them")
+    return values.reshape(array.shape)
+
+
+def conv(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+    """Make a convolution of PyTorch's layout (outputs, inputs / groups, k, k): depthwise where it has one input."""
+    if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
+        raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is no square convolution")
+    # A picture has three channels, so that no ordinary convolution of a MobileNet has a single input.
+    kind = "depthwise" if weight.shape[1] == 1 else "conv"
+    return _with_bias(name, kind, weight, bias)
+
+
+def conv_hwio(name: str, kernel: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+    """Make an ordinary convolution from TensorFlow's layout (k, k, inputs, outputs)."""
+    if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1]:
+        raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is no square convolution")
+    return _with_bias(name, "conv", kernel.transpose(3, 2, 0, 1), bias)
+
+
+def depthwise_hwcm(name: str, kernel: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+    """Make a depthwise convolution from TensorFlow's layout (k, k, channels, multiplier 1)."""
+    if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1] or kernel.shape[3] != 1:
+        raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is no depthwise layer of multiplier 1")
+    return _with_bias(name, "depthwise", kernel.transpose(2, 3, 0, 1), bias)
+
+
+def linear(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+    """Make a linear layer of PyTorch's layout (outputs, inputs)."""
+    if weight.ndim != 2:
+        raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is no linear layer")
+    return _with_bias(name, "linear", weight, bias)
+
+
+def norm(
+    name: str,
+    scale: npt.NDArray[Any] | None,
+    shift: npt.NDArray[Any] | None,
+    mean: npt.NDArray[Any],
+    variance: npt.NDArray[Any],
+) -> Layer:
+    """Make a BatchNorm; a scale or shift that the file lacks is 1 or 0."""
+    if mean.ndim != 1:
+        raise InputError(f"{name[:100]!r} has a mean of shape {mean.shape}, which is no BatchNorm")
+    arrays = {
+        "weight": np.ones(len(mean), np.float32) if scale is None else scale,
+        "bias": np.zeros(len(mean), np.float32) if shift is None else shift,
+        "running_mean": mean,
+        "running_var": variance,
+    }
+    for part, array in arrays.items():
+        if array.shape != mean.shape:
+            raise InputError(f"{name[:100]!r}: {part} is {array.shape} and running_mean {mean.shape}")
+    if (variance < 0).any():
+        raise InputError(f"{name[:100]!r} holds a variance below 0")
+    return Layer(name, "norm", {part: floats(f"{name}/{part}", array) for part, array in arrays.items()})
+
+
+def of_kind(layers: Sequence[Layer], kind: str) -> list[Layer]:
+    """Return the layers of one kind, in order."""
+    return [layer for layer in layers if layer.kind == kind]
+
+
+def count(shape: Sequence[int]) -> int:
+    """Give the number of elements of an array."""
+    return math.prod(shape)
+
+
+def _with_bias(name: str, kind: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None) -> Layer:
+    arrays = {"weight": floats(name, weight)}
+    if bias is not None:
+        if bias.shape != weight.shape[:1]:
+            raise InputError(f"{name[:100]!r}: a bias of shape {bias.shape} for {weight.shape[0]} outputs")
+        arrays["bias"] = floats(f"{name}/bias", bias)
+    return Layer(name, kind, arrays)

@@ -1,0 +1,218 @@
+"""ImageNet weights that others have published, as data, and the choice among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mobilenets.errors import InputError
+from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT
+
+HUB = "https://huggingface.co"
+KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One file of weights for 1,000 ImageNet classes.
+
+    Parameters
+    ----------
+    network, width:
+        As ``mobilenets.models.catalog.describe`` takes them.
+    size:
+        Input side in pixels that the weights were trained and ``top1`` was measured at.
+    top1:
+        Per cent of the ImageNet validation pictures, as published with the weights.
+    source:
+        ``timm``, on the Hugging Face hub, or ``Keras``.
+    repository, file:
+        The repository on the hub, or the folder of Keras's, and the file's name there.
+    revision:
+        The hub's commit, or a branch where no commit is known; None for Keras, which keeps no versions.
+    bytes, sha256:
+        Of the file, where known.
+    licence:
+        SPDX name of the licence that the weights are given under.
+    preprocessing:
+        Fields of ``Preprocessing``; ``size`` is not among them.
+
+    """
+
+    network: str
+    width: float
+    size: int
+    top1: float
+    source: str
+    repository: str
+    file: str
+    revision: str | None
+    bytes: int | None
+    sha256: str | None
+    licence: str
+    preprocessing: Mapping[str, Any]
+
+    @property
+    def url(self) -> str:
+        """Where the file is when no mirror is set."""
+        if self.source == "timm":
+            return f"{HUB}/{self.repository}/resolve/{self.revision}/{self.file}"
+        return f"{KERAS}/{self.repository}/{self.file}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the entry as plain JSON values."""
+        return {
+            "network": self.network,
+            "width": self.width,
+            "size": self.size,
+            "top1": self.top1,
+            "source": self.source,
+            "licence": self.licence,
+            "preprocessing": {
+                name: list(value) if isinstance(value, tuple) else value for name, value in self.preprocessing.items()
+            },
+            "url": self.url,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+        }
+
+
+def choose(network: str, width: float, size: int) -> Published:
+    """Choose the best published weights: timm's where it has the width, else Keras's of the nearest size.
+
+    Raises ``InputError`` with what there is when nothing is published for that network or width.
+    """
+    of_network = [entry for entry in PUBLISHED if entry.network == network]
+    otherwise = "give a file as --weights FILE, or train with --weights none"
+    if not of_network:
+        others = ", ".join(dict.fromkeys(entry.network for entry in PUBLISHED))
+        raise InputError(f"no ImageNet weights are published for {network}, only for {others}; {otherwise}")
+    fitting = [entry for entry in of_network if math.isclose(entry.width, width)]
+    if not fitting:
+        widths = ", ".join(f"{value:g}" for value in sorted({entry.width for entry in of_network}))
+        raise InputError(
+            f"no ImageNet weights are published for {network} at width {width:g}, only at {widths}; "
+            f"give one of these as --width, {otherwise}"
+        )
+    # At the same distance the larger size, whose weights have seen more detail.
+    return min(fitting, key=lambda entry: (entry.source != "timm", abs(entry.size - size), -entry.size))
+
+
+# timm/models/efficientnet.py, default_cfgs.
+_BICUBIC = {"interpolation": "bicubic", "crop_fraction": 0.875}
+_TIMM_V1: Mapping[str, Any] = {**TENSORFLOW_INPUT, **_BICUBIC}
+_TIMM_V2: Mapping[str, Any] = {**TORCH_INPUT, **_BICUBIC}
+
+
+def _timm(
+    network: str,
+    width: float,
+    top1: float,
+    name: str,
+    preprocessing: Mapping[str, Any],
+    revision: str,
+    count: int | None = None,
+    sha256: str | None = None,
+) -> Published:
+    place, file, licence = f"timm/{name}", "model.safetensors", "Apache-2.0"
+    return Published(network, width, 224, top1, "timm", place, file, revision, count, sha256, licence, preprocessing)
+
+
+# top1: results/results-imagenet.csv of pytorch-image-models, at 224 pixels. Licence: the model cards. Commits: the
+# repositories' histories on the hub. Bytes equal what a safetensors file of timm's arrays comes to; SHA-256: the hub's
+# page for 1.0 of V2, and for the others checkpoints.json of D-Robotics' rdk_model_zoo, which has the same for that one.
+# The full commit of V2 0.5 could not be found in print, so that it follows the branch.
+_TIMM = (
+    _timm(
+        "mobilenet_v1",
+        1.0,
+        75.388,
+        "mobilenetv1_100.ra4_e3600_r224_in1k",
+        _TIMM_V1,
+        "dda9ab42e23f3061aa191630817df76e8fe9cace",
+        17_030_248,
+        "15c2f1411deb8e0533acbb41fe9523062f80d444d0393e7ad2b429f41378efc3",
+    ),
+    _timm(
+        "mobilenet_v1",
+        1.25,
+        76.920,
+        "mobilenetv1_125.ra4_e3600_r224_in1k",
+        {**_TIMM_V1, "crop_fraction": 0.9},
+        "c59613f4f7c8154cc48d2c1c1d02007751309983",
+        25_207_640,
+        "5616b1d4d774ac5bdf3fb254a72da78a5f27b19aa13bcceac03a743077c6acd8",
+    ),
+    _timm("mobilenet_v2", 0.5, 65.928, "mobilenetv2_050.lamb_in1k", _TIMM_V2, "main"),
+    _timm(
+        "mobilenet_v2",
+        1.0,
+        72.910,
+        "mobilenetv2_100.ra_in1k",
+        _TIMM_V2,
+        "f3ff81ba89de0bc46b546568ebeab2edef6b9d49",
+        14_184_144,
+        "55ea4fb3a96010b933710ebf44fc965b070d5cd054d3f35e44f2d1320b4a714e",
+    ),
+    _timm(
+        "mobilenet_v2",
+        1.4,
+        76.528,
+        "mobilenetv2_140.ra_in1k",
+        _TIMM_V2,
+        "008fa2eb59c0080738c65898a7666059e11c0a75",
+        24_655_288,
+        "7cf3adc9931d132b0629481082a7b3fd2092139e355e89718da151ef50857c2f",
+    ),
+)
+
+# Keras's files are slim's checkpoints in another format: of V1 those of 2017-06-14 (Keras had them before slim renewed
+# its own in 2018), of V2 those of 2018. top1 is what slim's pages said of these: nets/mobilenet_v1.md of 2017, and
+# nets/mobilenet/README.md.
+_SLIM_V1 = {
+    0.25: {128: 41.3, 160: 46.0, 192: 49.0, 224: 50.6},
+    0.5: {128: 56.2, 160: 59.9, 192: 62.1, 224: 64.0},
+    0.75: {128: 61.8, 160: 65.2, 192: 67.4, 224: 68.4},
+    1.0: {128: 64.1, 160: 67.2, 192: 69.3, 224: 70.7},
+}
+_SLIM_V2 = {
+    0.35: {96: 45.5, 128: 50.8, 160: 55.7, 192: 58.2, 224: 60.3},
+    0.5: {96: 51.2, 128: 57.7, 160: 61.0, 192: 63.9, 224: 65.4},
+    0.75: {96: 58.8, 128: 63.2, 160: 66.4, 192: 68.7, 224: 69.8},
+    1.0: {96: 60.3, 128: 65.3, 160: 68.8, 192: 70.7, 224: 71.8},
+    1.3: {224: 74.4},
+    1.4: {224: 75.0},
+}
+
+
+def _keras(network: str, width: float, size: int, top1: float) -> Published:
+    # keras/src/applications/mobilenet.py and mobilenet_v2.py; licence: Keras's applications page, "released under the
+    # Apache License", the one of slim.
+    if network == "mobilenet_v1":
+        folder = "mobilenet"
+        # 1_0, 7_5, 5_0, 2_5: the file names of 0.75 and 0.25 leave their first digit out.
+        text = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}[width]
+        file = f"mobilenet_{text}_{size}_tf.h5"
+    else:
+        folder, file = "mobilenet_v2", f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{size}.h5"
+    return Published(
+        network, width, size, top1, "Keras", folder, file, None, None, None, "Apache-2.0", TENSORFLOW_INPUT
+    )
+
+
+PUBLISHED: tuple[Published, ...] = tuple(
+    sorted(
+        (
+            *_TIMM,
+            *(
+                _keras(network, width, size, top1)
+                for network, table in (("mobilenet_v1", _SLIM_V1), ("mobilenet_v2", _SLIM_V2))
+                for width, sizes in table.items()
+                for size, top1 in sizes.items()
+            ),
+        ),
+        key=lambda entry: (entry.network, entry.width, entry.source != "timm", -entry.size),
+    )
+)

@@ -1,0 +1,68 @@
+"""Files of safetensors: the format of the Hugging Face hub, of timm's weights and of our own.
+
+The ``safetensors`` library reads the header and holds it against the file: its length, the JSON, and that the arrays
+are as long as their shapes say, follow one another without gap or overlap, and fill the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, deserialize
+
+from mobilenets.errors import InputError
+from mobilenets.weights.layers import MAX_ARRAYS, Foreign, check_room, count
+from mobilenets.weights.pytorch.state import read_state
+
+# The longest names in use are below a hundred characters; the format itself admits a hundred million for all.
+MAX_HEADER = 1000 * MAX_ARRAYS
+
+_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1", "I8": "i1", "BOOL": "?"}
+
+
+def read(path: Path) -> Foreign:
+    """Read the weights of a ``.safetensors`` file.
+
+    Raises ``InputError`` in one line for a file that is missing, damaged, or holds no MobileNet's layers.
+    """
+    try:
+        with path.open("rb") as file:
+            check_room(path, 0, path.stat().st_size)
+            length = int.from_bytes(file.read(8), "little")
+            if length > MAX_HEADER:
+                raise InputError(f"{path}: damaged, a header of {length} bytes; copy or download it again")
+            file.seek(0)
+            entries: list[tuple[str, dict[str, Any]]] = deserialize(file.read())  # type: ignore[no-untyped-call]
+        check_room(path, len(entries), sum(4 * count(entry["shape"]) for _, entry in entries))
+        arrays = {}
+        for _ in range(len(entries)):
+            name, entry = entries.pop()  # a copy of the file's bytes, freed once it is converted
+            arrays[name] = _array(name, entry)
+        return read_state(path, "safetensors", dict(reversed(arrays.items())))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"{path}: damaged, not whole safetensors; copy or download it again") from error
+    except UnknownTypeError as error:
+        raise InputError(f"{path}: {error}; save the weights as float32") from error
+
+
+class UnknownTypeError(Exception):
+    """An array of numbers that no weights are kept in."""
+
+
+def _array(name: str, entry: dict[str, Any]) -> npt.NDArray[Any]:
+    kind, shape, data = entry["dtype"], entry["shape"], entry["data"]
+    if kind == "BF16":
+        return bfloat16(np.frombuffer(data, "<u2")).reshape(shape)
+    if kind not in _TYPES:
+        raise UnknownTypeError(f"{name[:100]!r} holds numbers of type {kind}")
+    return np.frombuffer(data, _TYPES[kind]).reshape(shape)
+
+
+def bfloat16(halves: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Widen bfloat16, which numpy does not have, given as its bits: the upper half of a float32."""
+    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)

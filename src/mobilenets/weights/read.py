@@ -1,0 +1,70 @@
+"""The reader of a file, found by what the file holds rather than by its name."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mobilenets.errors import InputError
+from mobilenets.weights import mindspore
+from mobilenets.weights.keras import h5, keras3
+from mobilenets.weights.layers import MAX_BYTES, Foreign
+from mobilenets.weights.pytorch import safetensors_file, torch_file
+from mobilenets.weights.tensorflow import checkpoint, graph
+
+Reader = Callable[[Path], Foreign]
+
+KNOWN = ".h5, .keras, .pb, .index, .ckpt, .pth, .pt or .safetensors"
+
+
+def read(paths: Path | Sequence[Path]) -> Foreign:
+    """Read foreign weights; of several files (a backbone and its head) the layers of all, in their order.
+
+    Raises ``InputError`` in one line that begins with the path for a file that is missing, damaged, hostile or of
+    another kind.
+    """
+    if isinstance(paths, Path):
+        paths = [paths]
+    first, *others = [reader_of(path)(path) for path in paths]
+    layers = first.layers
+    for other in others:
+        layers += other.layers
+    return replace(first, layers=layers, classes=next((f.classes for f in (first, *others) if f.classes), None))
+
+
+def reader_of(path: Path) -> Reader:
+    """Find the reader of a file; raises ``InputError`` where there is none."""
+    # A checkpoint is several files, and people name any of them, or what they have in common.
+    if path.suffix == ".index" or ".data-" in path.name or path.with_name(f"{path.name}.index").is_file():
+        return checkpoint.read
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; give a file of weights ({KNOWN})") from error
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: {size} bytes, more than any MobileNet's; give the weights of one network")
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return h5.read
+    if head.startswith(b"PK"):
+        return keras3.read if _is_keras(path) else torch_file.read
+    if head[8:9] == b"{":
+        return safetensors_file.read
+    if head[:1] == b"\x80":
+        return torch_file.read
+    if path.suffix == ".ckpt":
+        return mindspore.read
+    if path.suffix == ".pb":
+        return graph.read
+    raise InputError(f"{path}: no format of weights that we know; give {KNOWN}")
+
+
+def _is_keras(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "config.json" in archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path}: damaged, not a whole zip archive; copy or download it again") from error

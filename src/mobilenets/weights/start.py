@@ -1,0 +1,44 @@
+"""What ``--weights`` names, as a model to begin with: ours, a foreign file, or ImageNet's by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mobilenets.models.saved import SavedModel, load_model
+from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
+
+
+def open_weights(name: str, network: str, width: float, size: int) -> SavedModel | None:
+    """Load ``imagenet`` (for that network, width and size), a run folder or bundle, or a foreign file; or ``none``.
+
+    Raises ``InputError`` for what cannot be found or read.
+    """
+    if name == "none":
+        return None
+    if name == "imagenet":
+        return imagenet(network, width, size)
+    path = Path(name)
+    if path.is_dir() or (path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file()):
+        return load_model(path)
+    # The readers are imported where there is something to read.
+    from mobilenets.weights.convert import convert
+
+    return convert(path).model
+
+
+def imagenet(network: str, width: float, size: int) -> SavedModel:
+    """Get the best published ImageNet weights of a network, from the cache or the network."""
+    from mobilenets.weights import hub, published
+    from mobilenets.weights.convert import convert
+
+    chosen = published.choose(network, width, size)
+    fetched = hub.fetch(chosen)
+    origin: dict[str, Any] = {
+        "weights": "imagenet",
+        "url": chosen.url,
+        "revision": fetched.revision,
+        "licence": chosen.licence,
+        "published_top1": chosen.top1,
+    }
+    return convert(fetched.path, size=chosen.size, preprocessing=chosen.preprocessing, origin=origin).model

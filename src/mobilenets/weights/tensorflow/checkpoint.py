@@ -1,0 +1,254 @@
+"""TensorFlow checkpoints, ``NAME.index`` with ``NAME.data-00000-of-0000N``, read without TensorFlow.
+
+Sources: ``tensorflow/core/util/tensor_bundle`` for the format; slim's ``nets/mobilenet_v1.py`` and
+``nets/mobilenet/mobilenet_v2.py`` for the names, whose order is the forward order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenets.errors import InputError
+from mobilenets.weights.layers import (
+    TENSORFLOW_INPUT,
+    Foreign,
+    Layer,
+    check_room,
+    conv_hwio,
+    count,
+    depthwise_hwcm,
+    linear,
+    norm,
+)
+from mobilenets.weights.tensorflow.crc32c import crc32c, mask
+from mobilenets.weights.tensorflow.sstable import TableError, read_table
+from mobilenets.weights.tensorflow.tensor import KINDS, Array, from_bytes, read_shape
+from mobilenets.weights.wire import Budget, WireError, blob, fields, number, signed
+
+_INDEX_BYTES = 4 << 20
+_MAX_SHARDS = 10_000
+_FLOATS = (1, 2, 14, 19)
+
+_AVERAGE = "/ExponentialMovingAverage"
+_OBJECT = "/.ATTRIBUTES/VARIABLE_VALUE"
+_SLOT = "/.OPTIMIZER_SLOT/"
+_NORM_PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
+_KERNELS = ("weights", "depthwise_weights", "kernel", "depthwise_kernel")
+_BIASES = ("biases", "bias")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a tensor lies; the fields of BundleEntryProto."""
+
+    kind: int = 0
+    shape: tuple[int, ...] = ()
+    shard: int = 0
+    offset: int = 0
+    size: int = 0
+    checksum: int = 0
+    sliced: bool = False
+
+
+def read(path: Path) -> Foreign:
+    """Read a checkpoint given as its index, one of its data files, or their common prefix; raises InputError."""
+    prefix = re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", str(path))
+    index = Path(prefix + ".index")
+    try:
+        if not index.is_file():
+            raise InputError(f"{path}: {index.name!r} is not beside it; keep a checkpoint's files together")
+        if index.stat().st_size > _INDEX_BYTES:
+            raise InputError(f"{path}: an index of {index.stat().st_size} bytes is none of a MobileNet")
+        shards, entries = _parse(index.read_bytes())
+        return _foreign(_Bundle(path, prefix, shards, entries))
+    except (WireError, TableError) as error:
+        raise InputError(f"{path}: no whole TensorFlow checkpoint: {error}; copy its files again") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except InputError as error:
+        if str(error).startswith(f"{path}:"):
+            raise
+        # The makers of layers.py name the layer alone.
+        raise InputError(f"{path}: {error}") from error
+
+
+def _parse(data: bytes) -> tuple[int, dict[str, _Entry]]:
+    """Give the number of shards, and the entries by name."""
+    table, budget = read_table(data), Budget()
+    header = table.pop(b"", None)
+    if header is None:
+        raise TableError("its index has no header")
+    shards = 1
+    for field, _, value in fields(header, budget):
+        if field == 1:
+            shards = number(value)
+        elif field == 2 and value:
+            raise TableError("it was written on a big-endian machine")
+    if not 1 <= shards <= _MAX_SHARDS:
+        raise TableError(f"it claims {shards} data files")
+    entries = {}
+    for key, stored in table.items():
+        entry = _entry(stored, budget)
+        if not 0 <= entry.shard < shards:
+            raise TableError(f"an entry lies in data file {entry.shard} of {shards}")
+        if key[:1] != b"\0":  # the parts of a partitioned variable, whose own entry is refused where it matters
+            entries[key.decode("utf-8", "backslashreplace")] = entry
+    return shards, entries
+
+
+def _entry(data: bytes, budget: Budget) -> _Entry:
+    got: dict[str, Any] = {}
+    for field, _, value in fields(data, budget):
+        if field == 2:
+            shape = read_shape(blob(value), budget)
+            if shape is None or -1 in shape:
+                raise TableError("an entry has an open shape")
+            got["shape"] = shape
+        elif field == 6:
+            got["checksum"] = int.from_bytes(blob(value), "little")
+        elif field == 7:
+            got["sliced"] = True
+        elif field in (1, 3, 4, 5):
+            got[{1: "kind", 3: "shard", 4: "offset", 5: "size"}[field]] = signed(number(value))
+    return _Entry(**got)
+
+
+class _Bundle:
+    """The tensors of a checkpoint; each is read, and its checksum verified, when it is asked for."""
+
+    def __init__(self, path: Path, prefix: str, shards: int, entries: Mapping[str, _Entry]) -> None:
+        self.path, self.prefix, self.shards, self.entries = path, prefix, shards, entries
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse tensors that are too many, too large, or overlap; nothing is read yet."""
+        wanted = [(self.entries[name], name) for name in names]
+        for entry, name in wanted:
+            if entry.sliced:
+                raise InputError(
+                    f"{self.path}: {name[:100]!r} is a partitioned variable; save the model again without a partitioner"
+                )
+            if entry.offset < 0 or entry.size != count(entry.shape) * np.dtype(KINDS[entry.kind]).itemsize:
+                raise TableError(f"{name[:100]!r} of shape {entry.shape} claims {entry.size} bytes at {entry.offset}")
+        check_room(self.path, len(wanted), sum(entry.size for entry, _ in wanted))
+        spans = sorted((entry.shard, entry.offset, entry.offset + entry.size, name) for entry, name in wanted)
+        for (shard, _, end, name), (next_shard, start, _, next_name) in pairwise(spans):
+            if shard == next_shard and start < end:
+                raise TableError(f"{name[:100]!r} and {next_name[:100]!r} overlap")
+
+    def __getitem__(self, name: str) -> Array:
+        entry = self.entries[name]
+        # Only the prefix that the user gave makes the name; nothing of it comes from within the file.
+        shard = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}")
+        if not shard.is_file():
+            raise InputError(f"{self.path}: {shard.name!r} is not beside it; keep a checkpoint's files together")
+        with shard.open("rb") as file:
+            file.seek(entry.offset)
+            data = file.read(entry.size)
+        if len(data) != entry.size:
+            raise TableError(f"{shard.name!r} ends before {name[:100]!r} does")
+        if mask(crc32c(data)) != entry.checksum:
+            raise TableError(f"{name[:100]!r} does not fit its checksum: the file is damaged")
+        return from_bytes(entry.kind, data).reshape(entry.shape)
+
+
+def _foreign(bundle: _Bundle) -> Foreign:
+    names, notes = _names(bundle.entries)
+    objects = any(name.endswith(_OBJECT) for name in names.values())
+    modules: dict[str, dict[str, str]] = {}
+    for name, stored in names.items():
+        module, _, leaf = name.rpartition("/")
+        modules.setdefault(module, {})[leaf] = stored
+    if not any(leaf in _KERNELS for leaves in modules.values() for leaf in leaves):
+        raise InputError(f"{bundle.path}: a checkpoint without convolutions under slim's or Keras's names")
+    if objects and not all(re.search(r"layer_with_weights-[0-9]+$", module) for module in modules):
+        raise InputError(
+            f"{bundle.path}: its variables have no order that shows in their names; "
+            "load it in TensorFlow, save the Keras model as .h5 and import that"
+        )
+    bundle.check(names.values())
+    layers = []
+    for module in sorted(modules, key=_place):
+        layers += _layers(module, {leaf: bundle[stored] for leaf, stored in modules[module].items()})
+    if objects:
+        notes += ("padding is read as keras.applications has it; a checkpoint does not tell",)
+    return Foreign(
+        format="TensorFlow checkpoint",
+        layers=tuple(layers),
+        padding="keras" if objects else "same",
+        epsilon=1e-3,
+        preprocessing=TENSORFLOW_INPUT,
+        ignored=tuple(sorted(bundle.entries.keys() - names.values())),
+        notes=notes,
+    )
+
+
+def _names(entries: Mapping[str, _Entry]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Give the network's variables, each with the name under which it is stored, and what the user should know."""
+    names: dict[str, str] = {}
+    averaged = 0
+    for stored, entry in entries.items():
+        name = stored.removesuffix(_OBJECT).removesuffix(_AVERAGE)
+        leaf = name.rpartition("/")[2]
+        # A slot of an optimiser is named after its variable, /RMSProp and so on.
+        if leaf not in (*_KERNELS, *_BIASES, *_NORM_PARTS) or entry.kind not in _FLOATS or _SLOT in name:
+            continue
+        if stored.endswith(_AVERAGE):
+            averaged += 1
+        elif name + _AVERAGE in entries:
+            continue
+        names[name] = stored
+    notes = (f"{averaged} variables are their moving averages, which slim evaluates with",) if averaged else ()
+    return names, notes
+
+
+def _place(module: str) -> tuple[Any, ...]:
+    """Say where slim's networks have a module; others follow, numbers in their natural order."""
+    split = re.split(r"([0-9]{1,9})", module)
+    natural = tuple((int(part), "") if i % 2 else (-1, part) for i, part in enumerate(split))
+    parts = module.split("/")
+    if "Logits" in parts:
+        return (2, 0, 0, natural)
+    for part in parts:
+        if v1 := re.fullmatch(r"Conv2d_([0-9]{1,4})(_depthwise|_pointwise)?", part):
+            return (0, int(v1[1]), 1 if v1[2] == "_depthwise" else 2, natural)
+        if part == "Conv":
+            return (0, -1, 0, natural)
+        if v2 := re.fullmatch(r"expanded_conv(?:_([0-9]{1,4}))?", part):
+            order = {"expand": 0, "depthwise": 1, "project": 2}
+            return (0, int(v2[1] or 0), next((order[p] for p in parts if p in order), 3), natural)
+        if re.fullmatch(r"Conv_[0-9]{1,4}", part):
+            return (1, 0, 0, natural)
+    return (3, 0, 0, natural)
+
+
+def _layers(module: str, arrays: dict[str, Array]) -> list[Layer]:
+    """Make the layers of one module: a convolution or linear layer with its bias, or a BatchNorm."""
+    layers = []
+    bias = next((arrays[leaf] for leaf in _BIASES if leaf in arrays), None)
+    kernels = [leaf for leaf in _KERNELS if leaf in arrays]
+    if len(kernels) > 1:
+        raise InputError(f"{module[:100]!r} holds {' and '.join(kernels)}; that is no MobileNet")
+    for leaf in kernels:
+        kernel = arrays[leaf]
+        if kernel.ndim == 2:
+            layers.append(linear(module, kernel.T, bias))
+        # Keras 3 calls both kinds of kernel alike; a classifier of one class is one pixel wide.
+        elif leaf.startswith("depthwise") or (kernel.ndim == 4 and kernel.shape[3] == 1 and kernel.shape[0] > 1):
+            layers.append(depthwise_hwcm(module, kernel, bias))
+        else:
+            layers.append(conv_hwio(module, kernel, bias))
+    if "moving_mean" in arrays or "moving_variance" in arrays:
+        if not {"moving_mean", "moving_variance"} <= arrays.keys():
+            raise InputError(f"{module[:100]!r} lacks a half of BatchNorm's statistics; save the checkpoint again")
+        parts = arrays.get("gamma"), arrays.get("beta"), arrays["moving_mean"], arrays["moving_variance"]
+        layers.append(norm(module, *parts))
+    elif "gamma" in arrays or "beta" in arrays:
+        raise InputError(f"{module[:100]!r} has no statistics, as BatchNorm has; this network normalises otherwise")
+    return layers

@@ -1,0 +1,163 @@
+"""TensorFlow's GraphDef as plain nodes in an order in which each follows its inputs. Nothing of it is ever run.
+
+Source: ``graph.proto``, ``node_def.proto`` and ``attr_value.proto`` in ``tensorflow/core/framework``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+
+from mobilenets.weights.layers import MAX_ARRAYS
+from mobilenets.weights.tensorflow.tensor import Array, read_shape, read_tensor
+from mobilenets.weights.wire import BYTES, Budget, blob, fields, number, signed, text, varints
+
+# AttrValue's fields.
+_LIST, _TEXT, _FLOAT, _FLAG, _TYPE, _SHAPE, _TENSOR = 1, 2, 4, 5, 6, 7, 8
+
+
+class GraphError(ValueError):
+    """The graph is malformed or no MobileNet; the message is the reason, and what to do where that helps."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation: ``inputs`` are (name, which of its outputs); attributes are read when they are asked for."""
+
+    name: str
+    op: str
+    inputs: tuple[tuple[str, int], ...]
+    attributes: Mapping[str, memoryview]
+    budget: Budget = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.op[:100]!r} at node {self.name[:100]!r}"
+
+    def text(self, name: str, default: str) -> str:
+        """Give an attribute of text."""
+        value = self._value(name, _TEXT)
+        return default if value is None else text(value)
+
+    def flag(self, name: str) -> bool:
+        """Give an attribute that is true or false; false where it is not set."""
+        return bool(self._value(name, _FLAG))
+
+    def kind(self, name: str) -> int:
+        """Give the number of a DataType; 0 where it is not set."""
+        value = self._value(name, _TYPE)
+        return 0 if value is None else number(value)
+
+    def real(self, name: str, default: float) -> float:
+        """Give an attribute that is one float."""
+        value = self._value(name, _FLOAT)
+        return default if value is None else float(struct.unpack("<f", blob(value))[0])
+
+    def whole(self, name: str) -> tuple[int, ...]:
+        """Give an attribute that is a list of whole numbers; empty where it is not set."""
+        value = self._value(name, _LIST)
+        found: list[int] = []
+        for inner, wire_type, item in fields(blob(value), self.budget) if value is not None else ():
+            if inner == 3 and wire_type == BYTES:
+                found += [signed(int(v)) for v in varints(blob(item)[:100])]
+            elif inner == 3:
+                found.append(signed(number(item)))
+        return tuple(found)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Give an attribute that is a shape; None where it is open or not set."""
+        value = self._value(name, _SHAPE)
+        return None if value is None else read_shape(blob(value), self.budget)
+
+    def tensor(self, name: str) -> Array | None:
+        """Give an attribute that is a tensor; None where it is not of numbers."""
+        value = self._value(name, _TENSOR)
+        return None if value is None else read_tensor(blob(value), self.budget)
+
+    def behind(self, nodes: Mapping[str, Node], ops: Container[str]) -> Node:
+        """Give the node behind this one and a few more that only hand on their first input."""
+        node = self
+        for _ in range(16):
+            if node.op not in ops or not node.inputs:
+                break
+            node = nodes[node.inputs[0][0]]
+        return node
+
+    def _value(self, name: str, kind: int) -> int | memoryview | None:
+        found = None
+        for number_, _, value in fields(self.attributes.get(name, b""), self.budget):
+            if number_ == kind:
+                found = value
+        return found
+
+
+def read_graph(data: bytes | memoryview) -> dict[str, Node]:
+    """Read the nodes by name, each behind all of its inputs. Raises WireError and GraphError."""
+    budget = Budget()
+    nodes: dict[str, Node] = {}
+    for number_, wire_type, value in fields(data, budget):
+        if number_ == 1 and wire_type != BYTES:
+            raise GraphError("it is a SavedModel; give the variables.index in the folder 'variables' beside it")
+        if number_ != 1:
+            continue
+        node = _node(blob(value), budget)
+        if node.name in nodes:
+            raise GraphError(f"it has two nodes named {node.name[:100]!r}")
+        nodes[node.name] = node
+        if len(nodes) > MAX_ARRAYS:
+            raise GraphError(f"it has more than {MAX_ARRAYS} nodes, a MobileNet has hundreds")
+    if not nodes:
+        raise GraphError("it has no nodes")
+    return _sorted(nodes)
+
+
+def _node(data: memoryview, budget: Budget) -> Node:
+    name, op = "", ""
+    inputs: list[tuple[str, int]] = []
+    attributes: dict[str, memoryview] = {}
+    for number_, _, value in fields(data, budget):
+        if number_ == 1:
+            name = text(value)
+        elif number_ == 2:
+            op = text(value)
+        elif number_ == 3:
+            source = text(value)
+            if not source.startswith("^"):  # those only say what must have run before
+                before, _, port = source.rpartition(":")
+                known = before and port.isascii() and port.isdecimal() and len(port) < 6
+                inputs.append((before, int(port)) if known else (source, 0))
+        elif number_ == 5:
+            key, content = "", memoryview(b"")
+            for part, _, item in fields(blob(value), budget):
+                if part == 1:
+                    key = text(item)
+                elif part == 2:
+                    content = blob(item)
+            attributes[key] = content
+    return Node(name, op, tuple(inputs), attributes, budget)
+
+
+def _sorted(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """Put each node behind its inputs, otherwise in the order of the file; no recursion, however long the chain."""
+    waiting: dict[str, int] = {}
+    readers: dict[str, list[str]] = {}
+    for node in nodes.values():
+        waiting[node.name] = len(node.inputs)
+        for source, _ in node.inputs:
+            if source not in nodes:
+                raise GraphError(f"{node} takes {source[:100]!r}, which is not in the file")
+            readers.setdefault(source, []).append(node.name)
+    ready = deque(name for name, count in waiting.items() if not count)
+    ordered: dict[str, Node] = {}
+    while ready:
+        name = ready.popleft()
+        ordered[name] = nodes[name]
+        for reader in readers.get(name, ()):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                ready.append(reader)
+    if len(ordered) < len(nodes):
+        name = next(name for name in nodes if name not in ordered)
+        raise GraphError(f"its nodes go in a circle, which a MobileNet does not; see {nodes[name]}")
+    return ordered

@@ -1,0 +1,112 @@
+"""TensorFlow's shapes, kinds of numbers and tensors, as its files hold them.
+
+Source: ``tensor.proto``, ``tensor_shape.proto`` and ``types.proto`` in ``tensorflow/core/framework``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.weights.layers import MAX_BYTES, count
+from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields, number, signed, varints
+
+Array = npt.NDArray[Any]
+
+BFLOAT16, STRING = 14, 7
+# The kinds that weights, axes and sizes come in; bfloat16 is the upper half of a float32.
+KINDS = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 9: "<i8", 10: "?", BFLOAT16: "<u2", 19: "<f2"}
+_WHOLE_LISTS = {7: "<i4", 10: "<i8", 11: "?", 13: "<u2"}  # int_val, int64_val, bool_val, half_val
+_FLOAT_LISTS = {5: "<f4", 6: "<f8"}  # float_val, double_val
+_MAX_RANK = 16
+
+
+def read_shape(data: memoryview, budget: Budget) -> tuple[int, ...] | None:
+    """Read a TensorShapeProto: a side that is open is -1, and None is a tensor of any rank. Raises WireError."""
+    sides: list[int] = []
+    for field, _, value in fields(data, budget):
+        if field == 3 and value:
+            return None
+        if field == 2:
+            side = 0
+            for inner, _, size in fields(blob(value), budget):
+                if inner == 1:
+                    side = signed(number(size))
+            if side < -1 or len(sides) == _MAX_RANK:
+                raise WireError("a shape is malformed")
+            sides.append(side)
+    return tuple(sides)
+
+
+def from_bytes(kind: int, data: memoryview | bytes) -> Array:
+    """Take raw numbers of a kind of ``KINDS``, without a copy but for bfloat16. Raises WireError."""
+    form = np.dtype(KINDS[kind])
+    if len(data) % form.itemsize:
+        raise WireError(f"{len(data)} bytes are no whole count of numbers of {form.itemsize}")
+    return _widened(kind, np.frombuffer(data, form))
+
+
+def read_tensor(data: memoryview, budget: Budget) -> Array | None:
+    """Read a TensorProto; None is one of another kind of contents, such as text.
+
+    A list of numbers that is shorter than the shape goes on with its last number, which makes a constant of any size
+    out of a few bytes: the array that comes back may be such a repetition that holds no memory of its own.
+    Raises WireError.
+    """
+    kind = 0
+    shape: tuple[int, ...] = ()
+    content: memoryview | None = None
+    lists: list[Array] = []
+    for field, wire_type, value in fields(data, budget):
+        if field == 1:
+            kind = number(value)
+        elif field == 2:
+            shape = read_shape(blob(value), budget) or ()
+        elif field == 4:
+            content = blob(value)
+        elif field in _FLOAT_LISTS:
+            part = np.frombuffer(_whole(blob(value), _FLOAT_LISTS[field]), _FLOAT_LISTS[field])
+            lists.append(part)
+        elif field in _WHOLE_LISTS:
+            if wire_type == BYTES:
+                budget.take(16 * len(blob(value)))
+                numbers = varints(blob(value))
+            else:
+                numbers = np.array([number(value)], np.uint64)
+            lists.append(numbers.astype(_WHOLE_LISTS[field]))
+    if kind not in KINDS:
+        return None
+    if -1 in shape:
+        raise WireError("a constant has an open shape")
+    size = count(shape)
+    if size * np.dtype(KINDS[kind]).itemsize > MAX_BYTES:
+        raise WireError(f"a constant claims {size} numbers, more than any MobileNet has")
+    if content:
+        budget.take(2 * len(content) if kind == BFLOAT16 else 0)
+        values = from_bytes(kind, content)
+    else:
+        values = np.concatenate(lists) if lists else np.zeros(1 if size else 0)
+        half = kind in (BFLOAT16, 19) and values.dtype == np.uint16
+        values = from_bytes(kind, values.tobytes()) if half else values.astype(KINDS[kind])
+        if len(values) == 1:
+            values = np.broadcast_to(values, size)
+        elif 0 < len(values) < size:
+            budget.take(size * values.itemsize)
+            values = np.concatenate((values, np.broadcast_to(values[-1:], size - len(values))))
+    if len(values) != size:
+        raise WireError(f"a constant of shape {shape} holds {len(values)} numbers")
+    return values.reshape(shape)
+
+
+def _whole(data: memoryview, form: str) -> memoryview:
+    if len(data) % np.dtype(form).itemsize:
+        raise WireError("a list of numbers ends within one")
+    return data
+
+
+def _widened(kind: int, values: Array) -> Array:
+    if kind != BFLOAT16:
+        return values
+    return (values.astype(np.uint32) << 16).view(np.float32)

@@ -1,0 +1,249 @@
+"""What a model_config says, of Keras 2 and 3, without Keras."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobilenets.errors import InputError
+from mobilenets.weights.keras.config import Described, describe, snake_case
+from mobilenets.weights.keras.layers import known_place, natural
+from mobilenets.weights.keras.scaling import Affine, joined
+
+PATH = Path("m.keras")
+
+
+def layer(kind: str, nodes: Any = (), **config: Any) -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": kind.lower(), **config}, "inbound_nodes": list(nodes)}
+
+
+def pixels(side: int | None, channels_first: bool = False) -> dict[str, Any]:
+    return layer("InputLayer", batch_shape=[None, 3, side, side] if channels_first else [None, side, side, 3])
+
+
+def conv(stride: int = 2, padding: str = "same", kernel: int = 3, **more: Any) -> dict[str, Any]:
+    return layer("Conv2D", kernel_size=[kernel] * 2, strides=[stride] * 2, padding=padding, **more)
+
+
+def depthwise(stride: int = 2, padding: str = "same") -> dict[str, Any]:
+    return layer("DepthwiseConv2D", kernel_size=[3, 3], strides=[stride] * 2, padding=padding)
+
+
+def zeros(before: int, after: int) -> dict[str, Any]:
+    return layer("ZeroPadding2D", padding=[[before, after]] * 2)
+
+
+def norm(epsilon: float = 1e-3) -> dict[str, Any]:
+    return layer("BatchNormalization", epsilon=epsilon)
+
+
+def model(*layers: dict[str, Any], kind: str = "Functional") -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": kind.lower(), "layers": list(layers)}}
+
+
+def read(*layers: dict[str, Any]) -> Described:
+    described = describe(PATH, json.dumps(model(*layers)))
+    assert described is not None
+    return described
+
+
+def refused(*layers: dict[str, Any]) -> str:
+    with pytest.raises(InputError) as caught:
+        read(*layers)
+    assert str(caught.value).startswith("m.keras: ")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+V1 = (conv(), depthwise(1), conv(1, kernel=1))
+# Twice as many convolutions as depthwise layers.
+V2 = (*V1, *V1[1:], *(conv(1, kernel=1),) * 4)
+PADDED = (zeros(0, 1), depthwise(2, "valid"))
+
+
+@pytest.mark.parametrize(
+    ("side", "layers", "padding"),
+    [
+        (64, (*V1, depthwise()), "same"),
+        (65, (*V1, depthwise()), "same"),
+        # keras.applications' V1, at even sizes and odd.
+        (64, (*V1, *PADDED), "keras"),
+        (65, (*V1, *PADDED), "keras"),
+        (None, (*V1, *PADDED), "keras"),
+        # Keras 2.1 had it before the first convolution, too.
+        (64, (zeros(0, 1), conv(2, "valid"), zeros(1, 1), depthwise(1, "valid"), *PADDED), "keras"),
+        # Its V2 (correct_pad): 65 gives 33.
+        (64, (*V2, zeros(0, 1), depthwise(2, "valid")), "same"),
+        (65, (*V2, zeros(1, 1), depthwise(2, "valid")), "same"),
+        # As PyTorch has it.
+        (64, (zeros(1, 1), conv(2, "valid"), zeros(1, 1), depthwise(2, "valid")), "symmetric"),
+        (None, (zeros(1, 1), conv(2, "valid"), zeros(1, 1), depthwise(2, "valid")), "symmetric"),
+    ],
+)  # fmt: skip
+def test_padding(side: int | None, layers: tuple[dict[str, Any], ...], padding: str) -> None:
+    described = read(pixels(side), *layers)
+    assert described.padding == padding
+    assert described.size == side
+
+
+def test_layers_of_nested_models() -> None:
+    body = model(pixels(None), conv(), norm(2e-3), layer("ReLU", max_value=6.0), depthwise(), kind="Functional")
+    described = read(pixels(96, channels_first=True), model(body, kind="Sequential"), conv(1, kernel=1), layer("Dense"))
+    assert [(named.kind, named.path[-1], named.store) for named in described.layers] == [
+        ("conv", "conv2d", "layers/sequential/layers/functional/layers/conv2d"),
+        ("norm", "batchnormalization", "layers/sequential/layers/functional/layers/batch_normalization"),
+        ("depthwise", "depthwiseconv2d", "layers/sequential/layers/functional/layers/depthwise_conv2d"),
+        ("conv", "conv2d", "layers/conv2d"),
+        ("linear", "dense", "layers/dense"),
+    ]
+    assert described.layers[0].path == ("sequential", "functional", "conv2d")
+    assert (described.size, described.epsilon, described.strides) == (96, 2e-3, (2, 2))
+    again = read(conv(), conv(1), model(conv(1)), model(conv(1)))
+    assert [named.store for named in again.layers] == [
+        "layers/conv2d",
+        "layers/conv2d_1",
+        "layers/functional/layers/conv2d",
+        "layers/functional_1/layers/conv2d",
+    ]
+
+
+def keras3(value: Any, first: bool = False) -> list[Any]:
+    tensor = {"class_name": "__keras_tensor__", "config": {"keras_history": ["x", 0, 0]}}
+    return [{"args": [value, tensor] if first else [tensor, value], "kwargs": {}}]
+
+
+def keras2(kind: str, value: Any) -> dict[str, Any]:
+    return layer("TFOpLambda", [["x", 0, 0, {"y": value, "name": None}]], function=kind, trainable=True)
+
+
+@pytest.mark.parametrize(
+    ("layers", "mean", "std"),
+    [
+        ([layer("Rescaling", scale=1 / 127.5, offset=-1)], 0.5, 0.5),
+        ([layer("Rescaling", scale=1 / 255, offset=0.0)], 0.0, 1.0),
+        ([keras2("math.truediv", 127.5), keras2("math.subtract", 1.0)], 0.5, 0.5),
+        ([keras2("cast", None), keras2("math.multiply", 2 / 255), keras2("__operators__.add", -1.0)], 0.5, 0.5),
+        ([layer("TrueDivide", keras3(127.5)), layer("Subtract", keras3(1.0))], 0.5, 0.5),
+        ([layer("Multiply", keras3(1 / 127.5, first=True)), layer("Add", keras3(-1))], 0.5, 0.5),
+        ([layer("Normalization", mean=127.5, variance=127.5**2)], 0.5, 0.5),
+        (
+            [layer("Normalization", mean=[[[[51, 102, 153]]]], variance=[[[[255**2, 255**2, 51**2]]]])],
+            (0.2, 0.4, 0.6),
+            (1.0, 1.0, 0.2),
+        ),
+        (
+            [
+                layer("Multiply", keras3({"class_name": "__numpy__", "config": {"value": [1, 0.5, 0.25]}})),
+                layer("Rescaling", scale=1 / 255, offset=[0, -1, 0]),
+            ],
+            (0.0, 2.0, 0.0),
+            (1.0, 2.0, 4.0),
+        ),
+    ],
+)
+def test_scaling_inside(layers: list[dict[str, Any]], mean: Any, std: Any) -> None:
+    steps = read(pixels(64), *layers, *V1).steps
+    expected = [value if isinstance(value, tuple) else (value,) * 3 for value in (mean, std)]
+    assert list(joined([step for step in steps if step])) == expected
+
+
+def test_scaling_that_turns_pixels_round() -> None:
+    with pytest.raises(ValueError, match="round"):
+        joined([Affine((-1.0,) * 3, (0.0,) * 3)])
+
+
+def test_shortcuts_by_operator() -> None:
+    """``x + y`` of two tensors is no scaling."""
+    tensors = [{"args": [{"class_name": "__keras_tensor__"}] * 2, "kwargs": {}}]
+    assert read(*V1, layer("Add", tensors), keras2("__operators__.add", ["y", 0, 0])).steps == ()
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ((layer("Lambda", function=["4wEAAAAAAAAA", None, None]),), "Lambda"),
+        ((layer("Custom>Mish"),), "Custom>Mish"),
+        ((layer("SeparableConv2D"),), "SeparableConv2D"),
+        ((layer("Multiply", trainable=True),), "Multiply"),
+        ((keras2("nn.silu", None),), "nn.silu"),
+        ((keras2("math.truediv", ["y", 0, 0]),), "math.truediv"),
+        ((layer("TrueDivide", keras3(1.0, first=True)),), "malformed"),
+        ((layer("ReLU", max_value=None),), "'relu'"),
+        ((layer("Activation", activation="swish"),), "'swish'"),
+        ((layer("Dense", activation="relu"),), "'relu'"),
+        ((conv(), layer("Rescaling", scale=2.0, offset=0.0)), "behind its first convolution"),
+        ((norm(1e-3), norm(1e-5)), "several epsilons"),
+        ((conv(groups=3),), "grouped"),
+        ((conv(1, "valid"),), "at stride 1"),
+        ((zeros(0, 1), conv(2, "same")), "padded twice"),
+        ((zeros(2, 2), conv(2, "valid")), "neither SAME"),
+        ((pixels(64), conv(2, "valid")), "neither SAME"),
+        ((pixels(64), conv(), layer("AveragePooling2D", pool_size=[7, 7])), "AveragePooling2D"),
+        ((layer("Normalization", mean=[1, 2], variance=[1, 2]),), "malformed"),
+        ((layer("Normalization", mean=None, variance=None, invert=True),), "inverted"),
+        (({"class_name": "Conv2D"},), "malformed"),
+        ((layer("BatchNormalization"),), "malformed"),
+        ((conv(kernel=10**6),), "malformed"),
+    ],
+)
+def test_what_no_mobilenet_has(layers: tuple[dict[str, Any], ...], reason: str) -> None:
+    assert reason in refused(*layers)
+
+
+def test_activations_that_are_ours() -> None:
+    relu6 = {"module": "builtins", "class_name": "function", "config": "relu6", "registered_name": "function"}
+    whole = (layer("AveragePooling2D", pool_size=[32, 32]), layer("Dense", activation="sigmoid"))
+    described = read(pixels(64), conv(activation="relu6"), layer("Activation", activation=relu6), *whole)
+    assert len(described.notes) == 1
+    assert "sigmoid" in described.notes[0]
+
+
+def test_malformed_text() -> None:
+    deep: dict[str, Any] = model(conv())
+    for _ in range(30):
+        deep = model(deep)
+    for text in ("", "{", "[]", "null", '{"class_name": "Functional"}', "[" * 100_000, json.dumps(deep)):
+        with pytest.raises(InputError, match=r"^m\.keras: its model_config is malformed"):
+            describe(PATH, text)
+    assert describe(PATH, '{"class_name": "MyModel", "config": {}}') is None
+
+
+def test_random_damage() -> None:
+    """Bytes and values replaced anywhere: an InputError or a description."""
+    scaling = layer("Rescaling", scale=1 / 255, offset=0.0)
+    whole = json.dumps(model(pixels(64), scaling, *V1, norm(), *PADDED))
+    generator = random.Random(0)
+    results = set()
+    for _ in range(2000):
+        content = list(whole)
+        for _ in range(generator.randrange(1, 4)):
+            content[generator.randrange(len(content))] = generator.choice('0123456789-"[]{}:,. nulltrue')
+        try:
+            results.add(type(describe(PATH, "".join(content))))
+        except InputError as error:
+            results.add(InputError)
+            assert str(error).startswith("m.keras: ")
+            assert "\n" not in str(error)
+    assert results >= {InputError, Described}
+
+
+def test_names_in_order() -> None:
+    names = ["conv2d_10", "conv2d_9", "conv2d", "conv2d_100", "conv2d_1"]
+    assert sorted(names, key=natural) == ["conv2d", "conv2d_1", "conv2d_9", "conv2d_10", "conv2d_100"]
+    assert [snake_case(name) for name in ("DepthwiseConv2D", "BatchNormalization")] == [
+        "depthwise_conv2d",
+        "batch_normalization",
+    ]
+    v2 = ["Conv1", "expanded_conv_depthwise", "expanded_conv_project", "block_1_expand", "block_1_depthwise"]
+    v2 += ["block_10_expand", "block_16_project_BN", "Conv_1_bn", "predictions"]
+    v1 = ["conv1", "conv_dw_1", "conv_pw_1", "conv_dw_2_bn", "conv_pw_13_bn", "conv_preds"]
+    for known in (v1, v2):
+        for prefix in ("", "left_", "mobilenet_1.00_224/", "a.2/"):
+            places = [known_place(prefix + name) for name in known]
+            assert None not in places
+            assert places == sorted(place for place in places if place)
+    assert known_place("conv2d_3") is None

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mobilenets.errors import InputError
+from mobilenets.models.catalog import create_model
+from mobilenets.models.network import Network
+from mobilenets.weights.convert import convert, read_classes, read_input
+from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
+from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT
+
+Disturbed = Callable[..., Network]
+Bare = Callable[..., Path]
+
+
+@pytest.fixture
+def bare(tmp_path: Path, disturbed: Disturbed) -> Bare:
+    """Give ``bare(classes)``: weights of ours without their ``model.json``."""
+
+    def make(classes: int, width: float = 0.1) -> Path:
+        path = tmp_path / f"bare-{classes}.safetensors"
+        save_file(disturbed("mobilenet_v2", classes, width).state_dict(), path)
+        return path
+
+    return make
+
+
+def same_function(network: Network, other: Network, size: int = 64) -> bool:
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return torch.equal(network(images), other(images))
+
+
+def test_our_own_weights_without_their_description(bare: Bare, disturbed: Disturbed) -> None:
+    model = convert(bare(3)).model
+    assert same_function(model.network, disturbed("mobilenet_v2", 3, 0.1))
+    assert model.bundle.classes == ("class_0", "class_1", "class_2")
+    assert model.bundle.origin["weights"] == "imported"
+    assert model.bundle.origin["files"] == ["bare-3.safetensors"]
+    assert len(model.bundle.origin["sha256"][0]) == 64
+    assert not model.network.training
+
+
+def test_numbered_classes_are_said(bare: Bare, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mobilenets"):
+        convert(bare(3))
+    assert "the 3 classes are numbered; name them by --classes FILE" in caplog.text
+
+
+@pytest.mark.parametrize("outputs", [1000, 1001])
+def test_imagenets_classes(bare: Bare, outputs: int, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mobilenets"):
+        classes = convert(bare(outputs)).model.bundle.classes
+    assert classes == (imagenet_classes() if outputs == 1000 else (BACKGROUND, *imagenet_classes()))
+    assert "taken for ImageNet's classes" in caplog.text
+
+
+def test_classes_as_given(bare: Bare) -> None:
+    path = bare(2)
+    assert convert(path, classes=("cat", "dog")).model.bundle.classes == ("cat", "dog")
+    with pytest.raises(InputError, match=rf"^{path}: 3 class names for its 2 outputs"):
+        convert(path, classes=("cat", "dog", "cow"))
+    with pytest.raises(InputError, match="named twice"):
+        convert(path, classes=("cat", "cat"))
+
+
+def test_files_of_classes(tmp_path: Path) -> None:
+    text, keras, names, other = (tmp_path / name for name in ("c.txt", "keras.json", "list.json", "other.json"))
+    text.write_text("塑料瓶\n\n dog \n", encoding="utf-8")
+    keras.write_text(json.dumps({"1": ["n02", "goldfish"], "0": ["n01", "tench"]}))
+    names.write_text('["a", "b"]')
+    other.write_text('{"a": 1}')
+    assert read_classes(text) == ("塑料瓶", "dog")
+    assert read_classes(keras) == ("tench", "goldfish")
+    assert read_classes(names) == ("a", "b")
+    for path in (other, tmp_path / "absent.txt"):
+        with pytest.raises(InputError, match=str(path)):
+            read_classes(path)
+
+
+def test_how_pictures_come_in(bare: Bare, tmp_path: Path) -> None:
+    assert read_input("torch") == TORCH_INPUT
+    assert read_input("tensorflow") == TENSORFLOW_INPUT
+    own = tmp_path / "input.json"
+    own.write_text('{"mean": [0, 0, 0], "std": [1, 1, 1], "resize": "stretch"}')
+    contract = convert(bare(2), preprocessing=read_input(own), size=97).model.bundle.preprocessing
+    assert (contract.mean, contract.std, contract.resize, contract.size) == ((0, 0, 0), (1, 1, 1), "stretch", 97)
+    own.write_text('{"means": [0, 0, 0]}')
+    for wrong in (own, "caffe"):
+        with pytest.raises(InputError):
+            read_input(wrong)
+
+
+def test_a_backbone_and_its_head_apart(tmp_path: Path, disturbed: Disturbed) -> None:
+    network = disturbed("mobilenet_v1", 4, 0.25)
+    state = network.state_dict()
+    head = {name: value for name, value in state.items() if name.startswith("classifier")}
+    save_file({name: value for name, value in state.items() if name not in head}, tmp_path / "body.safetensors")
+    save_file(head, tmp_path / "head.safetensors")
+    whole = convert([tmp_path / "body.safetensors", tmp_path / "head.safetensors"]).model
+    assert same_function(whole.network, network)
+    body = convert(tmp_path / "body.safetensors").model
+    assert (body.network.classes, body.bundle.classes) == (0, ())
+    with pytest.raises(InputError, match=r"head\.safetensors: it holds 0 convolutions"):
+        convert(tmp_path / "head.safetensors")
+
+
+def test_an_odd_size_is_only_a_size(bare: Bare) -> None:
+    model = convert(bare(2), size=75).model
+    assert (model.network.architecture.size, model.bundle.preprocessing.size) == (75, 75)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none(tmp_path: Path, value: float) -> None:
+    state = create_model("mobilenet_v2", 2, 0.1).state_dict()
+    state["body.inverted3.expand.conv.weight"][0, 0] = value
+    save_file(state, tmp_path / "odd.safetensors")
+    with pytest.raises(InputError, match=r"odd\.safetensors: .*not finite"):
+        convert(tmp_path / "odd.safetensors")
