@@ -220,8 +220,12 @@ def test_cifar100_with_its_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     written = write_folders("cifar100", tmp_path / "out", archive=tmp_path)
     assert (written.train, written.validation, written.size) == (3, 1, 32)
     assert json.loads((tmp_path / "out/classes.json").read_text()) == {
-        "classes": {"apple": {"group": "fruit"}, "bear": {"group": "mammals"}, "pear": {"group": "fruit"}},
-        "groups": {"fruit": ["apple", "pear"], "mammals": ["bear"]},
+        "classes": {
+            "apple": {"names": {"en": "apple"}, "group": "fruit"},
+            "bear": {"names": {"en": "bear"}, "group": "mammals"},
+            "pear": {"names": {"en": "pear"}, "group": "fruit"},
+        },
+        "groups": {"fruit": {"names": {"en": "fruit"}}, "mammals": {"names": {"en": "mammals"}}},
     }
     image = Image.open(tmp_path / "out/train/bear/00001.png")
     assert image.mode == "RGB"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from mobilenets.errors import InputError
 from mobilenets.runtime import bundle as module
 from mobilenets.runtime.bundle import Bundle, classes_hash, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.labels import Group, Label, Labels
 from mobilenets.runtime.preprocess import Preprocessing
 
 BUNDLE = Bundle({"name": "x"}, ("cat", "dog", "été 猫"), Preprocessing(32, "pad"), {"weights": "random"})
@@ -28,6 +30,16 @@ def refusal(folder: Path) -> str:
     assert message.startswith(f"{folder / 'model.json'}: ")
     assert "\n" not in message
     return message
+
+
+def test_labels_threshold_and_no_classes(tmp_path: Path) -> None:
+    labels = Labels({"cat": Label({"zh": "猫"}, "pets")}, {"pets": Group({}, "#102030")})
+    for bundle in (
+        replace(BUNDLE, labels=labels, threshold=0.7),
+        replace(BUNDLE, classes=()),
+    ):
+        write_bundle(tmp_path, bundle)
+        assert read_bundle(tmp_path) == bundle
 
 
 def test_round_trip(folder: Path) -> None:
@@ -68,7 +80,9 @@ def test_truncated_anywhere(folder: Path) -> None:
         (lambda v: v["classes"].reverse(), "do not match their hash"),
         (lambda v: v.pop("classes_sha256"), "do not match their hash"),
         (lambda v: v.update(classes=["cat", "cat"]), "a class is named twice"),
-        (lambda v: v.update(classes=[]), "classes must be a list of names"),
+        (lambda v: v.update(threshold=1.5), "threshold must be a probability"),
+        (lambda v: v.update(threshold=True), "threshold must be a probability"),
+        (lambda v: v.update(labels={"classes": {"cat": {"group": "pets"}}}), "which is not among the groups"),
         (lambda v: v.update(classes="cat"), "classes must be a list of names"),
         (lambda v: v.update(classes=["cat", 3]), "classes must be a list of names"),
         (lambda v: v.pop("classes"), "classes must be a list of names"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,25 @@ from mobilenets.data.folder import Folder, Sample, find_data, fingerprint, read_
 from mobilenets.data.loader import Loader, default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.data.split import read_split
-from mobilenets.errors import InputError
+from mobilenets.errors import FaultFound, InputError
 from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
 from mobilenets.measure.hardware import pick_device
 from mobilenets.measure.plots import draw_confusion, draw_reliability
 from mobilenets.models.saved import load_classifier
-from mobilenets.runtime.bundle import find_bundle
+from mobilenets.runtime.bundle import find_bundle, write_bundle
 from mobilenets.runtime.files import write_json
 
 log = logging.getLogger("mobilenets")
 
 
 def evaluate(
-    model: str | Path, data: str | Path, *, out: str | Path | None = None, device: str = "auto"
+    model: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    accuracy: float | None = None,
 ) -> dict[str, Any]:
     """Measure a model on labelled pictures.
 
@@ -33,10 +40,16 @@ def evaluate(
     unsplit folder is measured on the pictures that the run held out, never on those it learned from. Labels are
     matched by class name.
 
+    Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
+    asks for the confidence from which on the answers given are right that often: it goes into ``model.json``, and
+    ``predict`` says "not sure" below it.
+
     Returns the object of ``evaluate --json``; with ``out`` it is also written there as ``metrics.json``, beside
     ``confusion.png`` and ``reliability.png``. Pictures that cannot be read are listed under ``problems``. Raises
-    ``InputError`` for a model or a folder that cannot be used.
+    ``InputError`` for a model or a folder that cannot be used, ``FaultFound`` when no confidence gives ``accuracy``.
     """
+    if accuracy is not None and not 0 < accuracy <= 1:
+        raise InputError(f"accuracy {accuracy:g}: give a fraction above 0 and up to 1, such as 0.95")
     place = pick_device(device)
     saved = load_classifier(Path(model))
     if out is not None:
@@ -52,7 +65,17 @@ def evaluate(
     network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = Loader(samples, len(saved.bundle.classes), saved.bundle.preprocessing)
     evaluation = evaluate_samples(network, loader, saved.bundle.classes, folder.root, place)
+    labels, threshold = saved.bundle.labels, saved.bundle.threshold
+    if accuracy is not None:
+        threshold = find_threshold(evaluation, accuracy)
+        if threshold is None:
+            raise FaultFound(
+                f"not even its surest answers are right in {accuracy:.1%} of the cases: ask for less, or train further"
+            )
+        write_bundle(find_bundle(Path(model)), replace(saved.bundle, threshold=threshold))
     result = evaluation.to_json() | {
+        "groups": None if labels is None else groups_to_json(evaluation, labels),
+        "sure": None if threshold is None else sure_to_json(evaluation, threshold),
         "evaluated_on": which,
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
     }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mobilenets.data.folder import pictures_below
 from mobilenets.data.loader import default_workers
-from mobilenets.errors import UnreadablePicture
+from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture, check_top
 
@@ -35,35 +35,48 @@ def predict(
     pictures: Iterable[Picture | tuple[str, Picture]] | Picture,
     *,
     top: int = 5,
+    language: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Predict pictures one after another.
 
     ``pictures`` are files, folders (searched at any depth), the bytes of files, or Pillow images, each perhaps as a
     pair with the name to call it by. Gives the objects of ``predict --json``, in order: ``image`` and
-    ``predictions``, or ``image`` and ``error`` for one that cannot be read. Raises ``InputError`` for a model that
+    ``predictions``, or ``image`` and ``error`` for one that cannot be read; ``language`` chooses among the names that a
+    model's labels give its classes. Raises ``InputError`` for a model that
     cannot be used, or a folder without pictures.
     """
     check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
+    _check_language(predictor.bundle, language)
     if isinstance(pictures, (str, bytes, Path)) or not isinstance(pictures, Iterable):
         pictures = [pictures]
-    return _answers(predictor, pictures, top)
+    return _answers(predictor, pictures, top, language)
+
+
+def _check_language(bundle: Bundle, language: str | None) -> None:
+    known = bundle.labels.languages if bundle.labels is not None else ()
+    if language is not None and language not in known:
+        there = f"its classes have names in {', '.join(known)}" if known else "its classes have no names by language"
+        raise InputError(f"language {language!r}: {there}")
 
 
 def _answers(
-    predictor: EnginePredictor, pictures: Iterable[Picture | tuple[str, Picture]], top: int
+    predictor: EnginePredictor,
+    pictures: Iterable[Picture | tuple[str, Picture]],
+    top: int,
+    language: str | None,
 ) -> Iterator[dict[str, Any]]:
     with ThreadPoolExecutor(default_workers()) as pool:
         files = _files(pictures)
         while group := list(islice(files, BATCH)):
             prepared = list(pool.map(lambda one: _prepared(predictor, one[1]), group))
             good = [one for one in prepared if not isinstance(one, str)]
-            answers = iter(predictor.batch(good, top) if good else ())
+            answers = iter(predictor.answers(good, top, language))
             for (name, _), one in zip(group, prepared, strict=True):
                 if isinstance(one, str):
                     yield {"image": name, "error": one}
                 else:
-                    yield {"image": name, "predictions": [entry._asdict() for entry in next(answers)]}
+                    yield {"image": name, **next(answers)}
 
 
 def _files(pictures: Iterable[Picture | tuple[str, Picture]]) -> Iterator[tuple[str, Picture]]:

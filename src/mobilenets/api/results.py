@@ -15,6 +15,7 @@ from mobilenets.data.loader import Loader, shuffled
 from mobilenets.data.prepare import Prepared
 from mobilenets.measure.cost import cost
 from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.plots import draw_confusion, draw_curves
 from mobilenets.measure.report import Report, write_report
 from mobilenets.models.saved import load_model
@@ -52,7 +53,9 @@ def finish(
             f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "
             "little to the bright side; a test/ folder beside validation/ gives one that does not."
         )
+    labels = saved.bundle.labels
     metrics = evaluation.to_json() | {
+        "groups": None if labels is None else groups_to_json(evaluation, labels),
         "evaluated_on": on,
         "epoch": kept,
         "epochs": state.epoch,

@@ -26,6 +26,7 @@ from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.files import read_json, write_json
+from mobilenets.runtime.labels import read_labels
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
@@ -116,7 +117,8 @@ def train(
         if saved is not None:
             say_what_was_kept(saved, network, origin)
         refuse_lone_pictures(chosen, network, len(prepared.train))
-        bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin)
+        labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
+        bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin, labels)
         if record is None:
             record = _record(data, run, chosen, prepared, device)
             write_split(run / SPLIT, prepared.layout.root, prepared.classes, prepared.train, prepared.validation)

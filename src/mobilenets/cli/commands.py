@@ -55,7 +55,7 @@ def evaluate(options: Namespace) -> int:
     """``mobilenets evaluate``."""
     from mobilenets.api.evaluate import evaluate as run
 
-    result = run(options.model, options.data, out=options.out, device=options.device)
+    result = run(options.model, options.data, out=options.out, device=options.device, accuracy=options.accuracy)
     _print(options, result, show.evaluated)
     return 0
 
@@ -70,7 +70,7 @@ def predict(options: Namespace) -> int:
     form = "json" if options.json else options.format
     writer = csv.writer(sys.stdout, lineterminator="\n")
     failed = begun = False
-    for answer in run(predictor, pictures, top=options.top):
+    for answer in run(predictor, pictures, top=options.top, language=options.language):
         failed |= "error" in answer
         if form == "json":
             print(_json(answer))

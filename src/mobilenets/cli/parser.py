@@ -133,6 +133,13 @@ def _evaluate(verbs: Any) -> None:
     )
     verb.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     verb.add_argument("data", metavar="DATA", help=DATA_HELP)
+    verb.add_argument(
+        "--accuracy",
+        type=float,
+        metavar="X",
+        help="find the confidence from which on answers are right at that rate (0.95), and say not sure below it "
+        "from now on",
+    )
     verb.add_argument("--out", metavar="DIR", help="also write metrics.json, confusion.png and reliability.png there")
     _device(verb)
 
@@ -153,6 +160,7 @@ def _predict(verbs: Any) -> None:
         help="files, folders, or - for one picture on standard input",
     )
     verb.add_argument("--top", type=int, default=5, metavar="K", help="so many classes a picture (default: 5)")
+    verb.add_argument("--language", metavar="CODE", help="names of the classes in that language, such as zh")
     _device(verb)
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
 

@@ -53,7 +53,35 @@ def evaluated(result: dict[str, Any]) -> str:
     for name, score in result["classes"].items():
         figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in ("precision", "recall", "f1")]
         rows.append([printable(name), str(score["images"]), *figures])
-    return f"{headline(result)}\n\n{table(rows, {1, 2, 3, 4})}"
+    parts = [headline(result), *_by_group(result), table(rows, {1, 2, 3, 4})]
+    return "\n\n".join(parts)
+
+
+def _by_group(result: dict[str, Any]) -> list[str]:
+    """The figures of the groups, and of the threshold, where there are any."""
+    parts = []
+    if result["groups"] is not None:
+        groups = result["groups"]
+        low, high = groups["top1_interval"]
+        total = result["images"]
+        lines = [f"group  {percent(groups['top1'])}   95 % interval {100 * low:.2f} to {100 * high:.2f}"]
+        for words, key in (("wrong class, right group", "wrong_class_right_group"), ("wrong group", "wrong_group")):
+            lines.append(f"{words}  {groups[key]} of {total}, {percent(groups[key] / total)}")
+        rows = [["group", "pictures", "precision", "recall", "F1"]]
+        for name, score in groups["groups"].items():
+            keys = ("precision", "recall", "f1")
+            figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in keys]
+            rows.append([printable(name), str(score["images"]), *figures])
+        parts += ["\n".join(lines), table(rows, {1, 2, 3, 4})]
+    if result["sure"] is not None:
+        sure = result["sure"]
+        low, high = sure["accuracy_interval"]
+        right = "none" if sure["accuracy"] is None else percent(sure["accuracy"])
+        parts.append(
+            f"sure from a confidence of {percent(sure['threshold'])}: {percent(sure['answered'])} of the pictures, "
+            f"{right} of them right   95 % interval {100 * low:.2f} to {100 * high:.2f}"
+        )
+    return parts
 
 
 def headline(result: dict[str, Any]) -> str:
@@ -144,8 +172,15 @@ def predicted(answer: dict[str, Any]) -> str:
     name = printable(answer["image"])
     if "error" in answer:
         return f"{name}: not read: {answer['error']}"
-    words = [f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in answer["predictions"]]
-    return f"{name}: {', '.join(words)}"
+    words = [_entry(entry, answer.get("groups", [])) for entry in answer["predictions"]]
+    unsure = "not sure: " if answer.get("sure") is False else ""
+    return f"{name}: {unsure}{', '.join(words)}"
+
+
+def _entry(entry: dict[str, Any], groups: list[dict[str, Any]]) -> str:
+    group = next((f" · {group['name']}" for group in groups if group["label"] == entry.get("group")), "")
+    between = " · " if group else " "
+    return f"{entry.get('name', entry['label'])}{group}{between}{100 * entry['probability']:.1f} %"
 
 
 PREDICTED_COLUMNS = ["image", "rank", "label", "probability", "error"]

@@ -16,6 +16,7 @@ from mobilenets.data import sources
 from mobilenets.data.sources import Content, Progress, RemoteFile, Source
 from mobilenets.errors import InputError
 from mobilenets.runtime.files import sync, write_json
+from mobilenets.runtime.labels import FILE, Group, Label, Labels
 
 LARGEST_SIZE = 4096  # pixels
 
@@ -218,12 +219,14 @@ def _write(content: Content, classes: tuple[str, ...], root: Path, side: int, re
             done += 1
             report("pictures", done, total)
     if content.groups:
-        pairs = list(zip(folders, content.groups, strict=True))
-        groups = {group: [fine for fine, of in pairs if of == group] for group in sorted({*content.groups})}
-        write_json(
-            root / "classes.json",
-            {"classes": {fine: {"group": group} for fine, group in pairs}, "groups": groups},
+        labels = Labels(
+            {
+                folder: Label({"en": name.replace("_", " ")}, group)
+                for folder, name, group in zip(folders, classes, content.groups, strict=True)
+            },
+            {group: Group({"en": group.replace("_", " ")}) for group in sorted({*content.groups})},
         )
+        write_json(root / FILE, labels.to_json())
     return folders
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.files import write_json
+from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.preprocess import Preprocessing
 
 FORMAT = "mobilenets model"
@@ -26,16 +27,24 @@ class Bundle:
 
     ``classes`` is empty for a model without a classifier. ``architecture`` is left as plain values, for
     ``mobilenets.models`` to read: a predictor of an exported file has no use for it. ``origin`` says where the weights
-    came from.
+    came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
+    answer is "not sure".
     """
 
     architecture: Mapping[str, Any]
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     origin: Mapping[str, Any] = field(default_factory=dict)
+    labels: Labels | None = None
+    threshold: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``."""
+        """Return the content of ``model.json``; labels and threshold only where there are any."""
+        optional: dict[str, Any] = {}
+        if self.labels is not None:
+            optional["labels"] = self.labels.to_json()
+        if self.threshold is not None:
+            optional["threshold"] = self.threshold
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -44,6 +53,7 @@ class Bundle:
             "classes_sha256": classes_hash(self.classes),
             "preprocessing": self.preprocessing.to_json(),
             "origin": dict(self.origin),
+            **optional,
         }
 
 
@@ -99,4 +109,16 @@ def _understood(value: dict[str, Any]) -> Bundle:
     architecture, origin = value.get("architecture"), value.get("origin", {})
     if not isinstance(architecture, dict) or not isinstance(origin, dict):
         raise InputError("architecture and origin must be objects")
-    return Bundle(architecture, tuple(classes), Preprocessing.from_json(value.get("preprocessing")), origin)
+    labels, threshold = value.get("labels"), value.get("threshold")
+    if threshold is not None and (
+        isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
+    ):
+        raise InputError("threshold must be a probability")
+    return Bundle(
+        architecture,
+        tuple(classes),
+        Preprocessing.from_json(value.get("preprocessing")),
+        origin,
+        None if labels is None else Labels.from_json(labels),
+        threshold,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -53,9 +53,50 @@ class EnginePredictor:
     def batch(self, prepared: Sequence[npt.NDArray[np.float32]], top: int = 5) -> list[list[Prediction]]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
         check_top(top)
+        return [self._best(row, top) for row in self._probabilities(prepared)]
+
+    def answers(
+        self, prepared: Sequence[npt.NDArray[np.float32]], top: int = 5, language: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Predict pictures that ``prepare`` gave, as the objects of ``predict --json`` without ``image``.
+
+        Where the model has labels, each prediction has its ``name`` in ``language`` (by default the folder's) and its
+        ``group``, and ``groups`` has the probability of each, the sum over its classes. Where it has a threshold,
+        ``sure`` says whether the best class reaches it.
+        """
+        check_top(top)
+        return [self._answer(row, top, language) for row in self._probabilities(prepared)]
+
+    def _probabilities(self, prepared: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
         if len(prepared) == 0:
-            return []
-        return [self._best(row, top) for row in softmax(self._engine(np.stack(prepared)))]
+            return np.empty((0, len(self.classes)))
+        return softmax(self._engine(np.stack(prepared)))
+
+    def _answer(self, row: npt.NDArray[np.float64], top: int, language: str | None) -> dict[str, Any]:
+        labels, threshold = self.bundle.labels, self.bundle.threshold
+        best = self._best(row, top)
+        answer: dict[str, Any] = {"predictions": [entry._asdict() for entry in best]}
+        if labels is not None:
+            for entry in answer["predictions"]:
+                group = labels.group(entry["label"])
+                entry["name"] = labels.name(entry["label"], language)
+                if group is not None:
+                    entry["group"] = group
+            members = labels.members(self.classes)
+            if members is not None:
+                names, of = members
+                sums = np.bincount(of, row, len(names))
+                answer["groups"] = [
+                    {
+                        "label": names[index],
+                        "name": labels.group_name(names[index], language),
+                        "probability": float(sums[index]),
+                    }
+                    for index in np.argsort(-sums, kind="stable")
+                ]
+        if threshold is not None:
+            answer["sure"] = bool(best[0].probability >= threshold)
+        return answer
 
     def _best(self, probabilities: npt.NDArray[np.float64], top: int) -> list[Prediction]:
         order = np.argsort(-probabilities, kind="stable")[:top]

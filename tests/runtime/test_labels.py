@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobilenets.errors import InputError
+from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.labels import Group, Label, Labels, read_labels
+from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.runtime.preprocess import Preprocessing
+
+LABELS = Labels(
+    {
+        "00_00": Label({"zh": "塑料瓶", "en": "plastic bottle"}, "recyclable"),
+        "00_01": Label({"zh": "易拉罐"}, "recyclable"),
+        "01_00": Label({"en": "eggshell"}, "kitchen"),
+    },
+    {
+        "kitchen": Group({"zh": "湿垃圾"}, "#4a7c2c"),
+        "recyclable": Group({"zh": "可回收物", "en": "recyclable"}, "#1b6fb5"),
+        "hazardous": Group(),
+    },
+)
+CLASSES = ("00_00", "00_01", "01_00")
+
+
+def test_names_fall_back_to_what_the_file_calls_them() -> None:
+    assert LABELS.languages == ("en", "zh")
+    assert [LABELS.name(name, "zh") for name in CLASSES] == ["塑料瓶", "易拉罐", "01_00"]
+    assert LABELS.name("00_00", None) == "00_00"
+    assert LABELS.name("strange", "zh") == "strange"
+    assert LABELS.group("strange") is None
+    assert [LABELS.group_name(group, "en") for group in LABELS.groups] == ["kitchen", "recyclable", "hazardous"]
+
+
+def test_members() -> None:
+    names, of = LABELS.members(CLASSES) or ((), np.empty(0))
+    assert names == ("kitchen", "recyclable")
+    assert of.tolist() == [1, 1, 0]
+    assert LABELS.members((*CLASSES, "strange")) is None
+    assert LABELS.members(()) is None
+
+
+def test_round_trip() -> None:
+    assert Labels.from_json(json.loads(json.dumps(LABELS.to_json()))) == LABELS
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([], "must be an object"),
+        ({"klasses": {}}, "'klasses' is not known; give classes and groups"),
+        ({"classes": {"a": {"name": "x"}}}, "class 'a': 'name' is not known; give names and group"),
+        ({"classes": {"a": {"names": "x"}}}, "class 'a': names must be an object"),
+        ({"classes": {"a": {"names": {"chinese": "x"}}}}, "give names by language"),
+        ({"classes": {"a": {"names": {"zh": " "}}}}, "give names by language"),
+        ({"classes": {"a": {"group": 3}}}, "class 'a': group 3 is not usable"),
+        ({"classes": {"a": {"group": "b"}}}, "class 'a' is of group 'b', which is not among the groups"),
+        ({"groups": {"b": {"color": "red"}}}, "group 'b': color 'red' is not usable; give it as #rrggbb"),
+    ],
+)
+def test_malformed(value: object, said: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text(json.dumps(value))
+    with pytest.raises(InputError) as caught:
+        read_labels(tmp_path, ("a",))
+    assert str(caught.value).startswith(f"{tmp_path / 'classes.json'}: ")
+    assert said in str(caught.value)
+
+
+def test_a_file_beside_the_data(tmp_path: Path) -> None:
+    assert read_labels(tmp_path, CLASSES) is None
+    (tmp_path / "classes.json").write_text(json.dumps(LABELS.to_json()), encoding="utf-8")
+    found = read_labels(tmp_path, ("00_00", "new"))
+    assert found is not None
+    assert set(found.classes) == {"00_00"}
+    with pytest.raises(InputError, match="names none of the class folders"):
+        read_labels(tmp_path, ("a", "b"))
+
+
+def answer(threshold: float | None = None, labels: Labels | None = LABELS, **settings: Any) -> dict[str, Any]:
+    logits = np.log(np.array([[0.3, 0.25, 0.45]], np.float32))
+    bundle = Bundle({}, CLASSES, Preprocessing(4), labels=labels, threshold=threshold)
+    return EnginePredictor(bundle, lambda images: logits).answers([np.zeros((4, 4, 3), np.float32)], **settings)[0]
+
+
+def test_answers_have_names_and_groups() -> None:
+    found = answer(language="zh", top=2)
+    assert [(e["label"], e["name"], e["group"]) for e in found["predictions"]] == [
+        ("01_00", "01_00", "kitchen"),
+        ("00_00", "塑料瓶", "recyclable"),
+    ]
+    # The most probable kind is of one bin, the most probable bin is the other.
+    assert [(e["label"], e["name"]) for e in found["groups"]] == [("recyclable", "可回收物"), ("kitchen", "湿垃圾")]
+    assert [e["probability"] for e in found["groups"]] == pytest.approx([0.55, 0.45], abs=1e-6)
+    assert "sure" not in found
+
+
+def test_sure_or_not() -> None:
+    assert answer(0.4)["sure"] is True
+    assert answer(0.5)["sure"] is False
+    assert set(answer(labels=None)) == {"predictions"}
+    assert set(answer(labels=None)["predictions"][0]) == {"label", "probability"}
