@@ -170,7 +170,7 @@ def test_freeze_more_blocks_than_there_are(photos: Path, finished: Path, tmp_pat
 def test_frozen_parts_are_blocks_from_the_input() -> None:
     network = create_model("mobilenet_v2", 3, 0.25, size=32)
     assert frozen_parts(network, "none") == ()
-    assert frozen_parts(network, "backbone") == (network.body,)
+    assert frozen_parts(network, "backbone") == tuple(network.body)
     assert frozen_parts(network, "3") == tuple(list(network.body)[:3])
 
 

@@ -28,6 +28,7 @@ from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bu
 from mobilenets.runtime.files import read_json, write_json
 from mobilenets.runtime.labels import read_labels
 from mobilenets.training import checkpoint
+from mobilenets.training.features import cached_features
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe, stated
@@ -134,16 +135,22 @@ def train(
             cutmix=chosen.cutmix,
             seed=chosen.seed,
         )
+        parts = frozen_parts(network, chosen.freeze)
+        if parts and checkpoint.exists(run):
+            checkpoint.restore_network(run, network)
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        features = cached_features(network, chosen, len(parts), teacher, validation, device)
         training = Training(
             network,
             chosen,
-            teacher,
-            validation,
+            features[0] if features else teacher,
+            features[1] if features else validation,
             prepared.classes,
             prepared.layout.root,
             run,
             device,
-            frozen_parts(network, chosen.freeze),
+            parts,
+            len(parts) if features else 0,
         )
         log.info(_announcement(network, prepared, training, record["hardware"]))
         state = training.fit()

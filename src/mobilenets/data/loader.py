@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,21 @@ class Batch:
     images: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+
+
+class Batches(Protocol):
+    """What gives batches of samples: a ``Loader``, or what a part of the network has made of its pictures."""
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """The samples that plans count."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+
+    def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
+        """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from mobilenets.data.folder import Sample, relative
-from mobilenets.data.loader import Batch, Loader, in_order
+from mobilenets.data.loader import Batch, Batches, in_order
 from mobilenets.measure.metrics import Evaluation
+from mobilenets.models.network import Network
 from mobilenets.runtime.progress import progress
 
 EVALUATION_BATCH = 64
@@ -24,21 +24,28 @@ def to_tensor(images: npt.NDArray[np.float32], device: torch.device) -> torch.Te
 
 
 @torch.inference_mode()
-def logits(network: nn.Module, batches: Iterable[Batch], device: torch.device) -> npt.NDArray[np.float32]:
-    """Return float32 N×classes, in the order of the batches. The network is left in evaluation mode."""
+def logits(network: Network, batches: Iterable[Batch], device: torch.device, start: int = 0) -> npt.NDArray[np.float32]:
+    """Return float32 N×classes, in the order of the batches. The network is left in evaluation mode.
+
+    With ``start`` the batches hold what the first so many blocks gave.
+    """
     network.eval()
-    parts = [network(to_tensor(batch.images, device)).float().cpu().numpy() for batch in batches]
+    parts = [network(to_tensor(batch.images, device), start).float().cpu().numpy() for batch in batches]
     return np.concatenate(parts)
 
 
 def evaluate_samples(
-    network: nn.Module,
-    pictures: Loader,
+    network: Network,
+    pictures: Batches,
     classes: Sequence[str],
     root: Path,
     device: torch.device,
+    start: int = 0,
 ) -> Evaluation:
-    """Run every picture of a loader through the network, in order; pictures are named relative to ``root``."""
+    """Run every picture of a loader through the network, in order; pictures are named relative to ``root``.
+
+    With ``start`` the loader holds what the first so many blocks gave.
+    """
     samples: Sequence[Sample] = pictures.samples
     plan = in_order(len(samples), EVALUATION_BATCH)
 
@@ -52,5 +59,5 @@ def evaluate_samples(
         classes=tuple(classes),
         images=tuple(relative(sample.path, root) for sample in samples),
         labels=np.array([sample.label for sample in samples], np.int64),
-        logits=logits(network, counted(), device),
+        logits=logits(network, counted(), device, start),
     )

@@ -42,10 +42,27 @@ class Network(nn.Module):
         self.classifier = nn.Linear(self.features, classes) if classes else nn.Identity()
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the logits (or, without a classifier, the pooled features) of a batch."""
-        out: Tensor = self.classifier(self.dropout(self.pool(self.body(x))))
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Give the logits (or, without a classifier, the pooled features) of a batch.
+
+        With ``start`` the batch is what ``trunk(pictures, start)`` gave, and the blocks after it are run.
+        """
+        if start == 0:
+            pooled = self.pool(self.body(x))
+        elif start < len(self.body):
+            pooled = self.pool(self.body[start:](x))
+        else:
+            pooled = x.flatten(1)
+        out: Tensor = self.classifier(self.dropout(pooled))
         return out
+
+    def trunk(self, x: Tensor, blocks: int) -> Tensor:
+        """Give the map after the first ``blocks`` blocks of the body; after all of them pooled, N×features×1×1."""
+        if blocks < len(self.body):
+            out: Tensor = self.body[:blocks](x)
+            return out
+        pooled: Tensor = self.pool(self.body(x))
+        return pooled[:, :, None, None]
 
     def l2_penalty(self) -> Tensor | None:
         """Give the classifier's own L2 term of the loss, or None where the table has none."""

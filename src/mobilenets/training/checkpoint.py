@@ -68,6 +68,16 @@ def peek(run: Path) -> State:
         raise _damaged(run) from error
 
 
+def restore_network(run: Path, network: nn.Module) -> None:
+    """Put the checkpoint's weights into ``network``, which has those that a run begins with."""
+    try:
+        with safe_open(run / FILE, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith("network.")]  # noqa: SIM118 (not a dict)
+            network.load_state_dict({name.removeprefix("network."): file.get_tensor(name) for name in names})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _damaged(run) from error
+
+
 def restore(run: Path, network: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer) -> State:
     """Put the checkpoint's values in place and return its state.
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mobilenets.data.loader import Batch, Loader, shuffled
+from mobilenets.data.loader import Batch, Batches, shuffled
 from mobilenets.errors import FaultFound
 from mobilenets.measure.evaluate import evaluate_samples, to_tensor
 from mobilenets.models.network import Network
@@ -56,18 +56,19 @@ class Training:
     """One run: a network, its pictures and its recipe, writing into the folder ``run``.
 
     ``root`` is the folder that pictures are named relative to; ``frozen`` are the modules that keep their weights
-    and their BatchNorm statistics.
+    and their BatchNorm statistics. ``start`` counts the blocks whose outputs the batches hold instead of pictures.
     """
 
     network: Network
     recipe: Recipe
-    train: Loader
-    validation: Loader
+    train: Batches
+    validation: Batches
     classes: tuple[str, ...]
     root: Path
     run: Path
     device: torch.device
     frozen: tuple[nn.Module, ...] = ()
+    start: int = 0
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
@@ -164,7 +165,7 @@ class Training:
                 self.precision or torch.bfloat16,
                 enabled=self.precision is not None,
             ):
-                output = self.network(to_tensor(batch.images, self.device))
+                output = self.network(to_tensor(batch.images, self.device), self.start)
             loss = functional.cross_entropy(
                 output.float(), targets, self.class_weights, label_smoothing=self.recipe.label_smoothing
             )
@@ -203,7 +204,7 @@ class Training:
         began = time.monotonic()
         measured = self.average or self.network
         try:
-            scores = evaluate_samples(measured, self.validation, self.classes, self.root, self.device)
+            scores = evaluate_samples(measured, self.validation, self.classes, self.root, self.device, self.start)
         except FaultFound as fault:
             where = f"after epoch {state.epoch + 1}, step {state.step}"
             raise self._diverged(f"the network's output is not finite {where}", lr) from fault

@@ -65,6 +65,9 @@ class Recipe:
         "augmentation: none, light, photo, imagenet, strong, digits, keras-cifar100, garbage-mindspore or "
         "cifar10-light; in a recipe file also a list of transforms",
     )
+    views: int = _setting(
+        4, "augmented views a picture that frozen blocks see, computed once; 0: new ones each epoch", low=0, high=1000
+    )
     mixup: float = _setting(0.0, "mixup alpha; 0: off", low=0, high=100)
     cutmix: float = _setting(0.0, "CutMix alpha; 0: off", low=0, high=100)
     resize: str = _setting(

@@ -109,14 +109,17 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
 
 def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:
     """Return the modules that ``--freeze`` keeps as they are; N counts the blocks of the body from the input."""
-    if freeze == "none":
-        return ()
-    if freeze == "backbone":
-        return (network.body,)
-    blocks = list(network.body.children())
-    if int(freeze) > len(blocks):
-        raise InputError(f"freeze {freeze}: this network has {len(blocks)} blocks; or choose backbone")
-    return tuple(blocks[: int(freeze)])
+    count = frozen_blocks(network, freeze)
+    if count > len(network.body):
+        raise InputError(f"freeze {freeze}: this network has {len(network.body)} blocks; or choose backbone")
+    return tuple(list(network.body.children())[:count])
+
+
+def frozen_blocks(network: Network, freeze: str) -> int:
+    """Count the blocks of the body that ``--freeze`` keeps as they are."""
+    if freeze in ("none", "backbone"):
+        return len(network.body) if freeze == "backbone" else 0
+    return int(freeze)
 
 
 def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel, load_model
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 
@@ -19,6 +20,8 @@ def open_weights(name: str, network: str, width: float, size: int) -> SavedModel
     if name == "imagenet":
         return imagenet(network, width, size)
     path = Path(name)
+    if not path.exists() and not path.with_name(f"{path.name}.index").is_file():
+        raise InputError(f"weights {name}: no such file; give none, imagenet, a run folder, or a file of weights")
     if path.is_dir() or (path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file()):
         return load_model(path)
     # The readers are imported where there is something to read.

@@ -1,0 +1,246 @@
+"""What a frozen trunk gives for each picture, computed once: training then runs the blocks after it alone.
+
+Kept in SQLite, one file a key in the cache folder: a killed process leaves whole entries or none. The key holds all
+that an entry follows from but the picture: the trunk's weights and architecture, preprocessing, augmentation and seed.
+The entries are found by the pictures' content, so that a changed picture is computed anew and nothing else is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sqlite3
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from mobilenets.data.augment import Fit
+from mobilenets.data.folder import Sample, content_hash
+from mobilenets.data.loader import Batch, Loader, default_workers
+from mobilenets.data.sources import cache_folder
+from mobilenets.errors import InputError
+from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.architecture import table_to_json
+from mobilenets.models.network import Network
+from mobilenets.runtime.progress import progress
+from mobilenets.training.recipe import Recipe
+
+log = logging.getLogger("mobilenets")
+
+Floats = npt.NDArray[np.float32]
+
+VERSION = 1
+COMPUTED_TOGETHER = 32
+# Of memory, and of all caches on the disk, in bytes.
+MOST_AT_ONCE = 2 << 30
+MOST_KEPT = 8 << 30
+
+
+@dataclass(frozen=True)
+class FeatureLoader:
+    """Batches of cached features in place of pictures: ``values`` is float32 pictures×views×H×W×C.
+
+    Which view of a picture a batch holds follows from ``seed``, the epoch and the picture's place in it.
+    """
+
+    samples: Sequence[Sample]
+    classes: int
+    values: Floats
+    seed: int = 0
+
+    def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
+        """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
+        start = sum(len(indices) for indices in plan[:skip])
+        for indices in plan[skip:]:
+            chosen = [
+                int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
+                for place in range(len(indices))
+            ]
+            labels = np.array([self.samples[index].label for index in indices], np.int64)
+            targets = np.zeros((len(indices), self.classes), np.float32)
+            targets[np.arange(len(indices)), labels] = 1.0
+            yield Batch(self.values[list(indices), chosen], targets, labels)
+            start += len(indices)
+
+
+def cached_features(
+    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+) -> tuple[FeatureLoader, FeatureLoader] | None:
+    """Give what the first ``blocks`` blocks of ``network`` make of both sets, from the cache where it is there.
+
+    None where that cannot stand in for the pictures: no frozen block, ``--views 0``, Mixup or CutMix (which blend
+    pictures before the network), or more features than memory should hold; all but the first are said.
+    """
+    if blocks == 0:
+        return None
+    size = network.architecture.size
+    with torch.inference_mode():
+        network.eval()
+        shape = network.trunk(torch.zeros(1, 3, size, size, device=device), blocks)[0].permute(1, 2, 0).shape
+    still = train.augment is None or all(isinstance(part, Fit) for part in train.augment.transforms)
+    views = 1 if still else recipe.views
+    room = (len(train.samples) * views + len(validation.samples)) * shape.numel() * 4
+    reason = (
+        "--views 0"
+        if recipe.views == 0
+        else "Mixup and CutMix blend pictures before it"
+        if recipe.mixup or recipe.cutmix
+        else f"they would take {room / 2**30:.1f} GiB"
+        if room > MOST_AT_ONCE
+        else None
+    )
+    if reason is not None:
+        log.info("the outputs of the frozen blocks are computed anew in every epoch: %s", reason)
+        return None
+    found = []
+    for loader, count in ((train, views), (validation, 1)):
+        key = _key(network, blocks, loader, recipe.seed)
+        values = _Cache(key, tuple(shape)).fill(network, blocks, loader, count, device)
+        found.append(FeatureLoader(loader.samples, loader.classes, values, recipe.seed))
+    _prune(cache_folder() / "features")
+    return found[0], found[1]
+
+
+def _key(network: Network, blocks: int, loader: Loader, seed: int) -> str:
+    """Hash all that features follow from, but the pictures."""
+    digest = hashlib.sha256()
+    table = table_to_json(network.architecture.table)
+    table["body"] = table["body"][:blocks]
+    augment = None if loader.augment is None else [loader.augment.to_json(), seed]
+    about = [VERSION, blocks, table, network.architecture.width, loader.preprocessing.to_json(), augment]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    frozen = {name: value for index in range(blocks) for name, value in _block(network, index).items()}
+    for name, value in sorted(frozen.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _block(network: Network, index: int) -> dict[str, torch.Tensor]:
+    state = network.body[index].state_dict()
+    # How many batches a BatchNorm has seen changes nothing that it computes.
+    return {f"{index}.{name}": value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS features (picture TEXT, view INTEGER, value BLOB, PRIMARY KEY (picture, view)) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """The entries of one key; ``shape`` is that of one entry, H×W×C."""
+
+    key: str
+    shape: tuple[int, ...]
+
+    def fill(self, network: Network, blocks: int, loader: Loader, views: int, device: torch.device) -> Floats:
+        """Read the entries of all pictures, and compute and keep those that are missing."""
+        with ThreadPoolExecutor(loader.workers or default_workers()) as pool:
+            marks = [mark.hex() for mark in pool.map(content_hash, (sample.path for sample in loader.samples))]
+        values = np.empty((len(marks), views, *self.shape), np.float32)
+        path = cache_folder() / "features" / f"{self.key}.sqlite"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for damaged in (False, True):
+            try:
+                if damaged:
+                    path.unlink()
+                with closing(sqlite3.connect(path, timeout=60)) as base:
+                    base.execute(_TABLE)
+                    path.touch()
+                    missing = self._read(base, marks, views, values)
+                    self._compute(base, network, blocks, loader, marks, missing, values, device)
+                return values
+            except (sqlite3.Error, OSError) as error:
+                # Not a database, or a damaged one: it begins anew.
+                if type(error) is sqlite3.DatabaseError and not damaged:
+                    continue
+                raise InputError(
+                    f"{path}: the feature cache cannot be used ({error}); set MOBILENETS_CACHE to a folder that can be "
+                    "written, or train with --views 0"
+                ) from error
+        return values
+
+    def _read(
+        self, base: sqlite3.Connection, marks: Sequence[str], views: int, values: Floats
+    ) -> list[tuple[int, int]]:
+        """Take the entries that are there; returns the places of those that are not."""
+        missing = []
+        for place, mark in enumerate(marks):
+            known = dict(base.execute("SELECT view, value FROM features WHERE picture = ?", (mark,)))
+            for view in range(views):
+                value = known.get(view)
+                if isinstance(value, bytes) and len(value) == values[place, view].nbytes:
+                    values[place, view] = np.frombuffer(value, np.float32).reshape(self.shape)
+                else:
+                    missing.append((place, view))
+        return missing
+
+    def _compute(
+        self,
+        base: sqlite3.Connection,
+        network: Network,
+        blocks: int,
+        loader: Loader,
+        marks: Sequence[str],
+        missing: Sequence[tuple[int, int]],
+        values: Floats,
+        device: torch.device,
+    ) -> None:
+        total = values.shape[0] * values.shape[1]
+        log.info("outputs of the frozen blocks: %d of %d in the cache", total - len(missing), total)
+        if not missing:
+            return
+        groups = [missing[start : start + COMPUTED_TOGETHER] for start in range(0, len(missing), COMPUTED_TOGETHER)]
+        with (
+            ThreadPoolExecutor(loader.workers or default_workers()) as pool,
+            progress("frozen blocks", len(missing), "pictures") as shown,
+        ):
+            # One group is decoded while the one before it is computed.
+            decoded = _ahead(pool, loader, marks, groups)
+            for group, pixels in zip(groups, decoded, strict=True):
+                images = loader.preprocessing.normalise(pixels)
+                with torch.inference_mode():
+                    given = network.eval().trunk(to_tensor(images, device), blocks)
+                    found = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+                with base:
+                    for (place, view), value in zip(group, found, strict=True):
+                        values[place, view] = value
+                        entry = (marks[place], view, value.tobytes())
+                        base.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", entry)
+                shown.advance(len(group))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, loader: Loader, marks: Sequence[str], groups: Sequence[Sequence[tuple[int, int]]]
+) -> Generator[npt.NDArray[np.uint8]]:
+    def one(entry: tuple[int, int]) -> Image.Image:
+        place, view = entry
+        # By content, and not by place: a view stays what it is when pictures come and go around it.
+        rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
+        return loader.picture(loader.samples[place], rng if loader.augment is not None else None)
+
+    waiting = None
+    for group in (*groups, ()):
+        coming = [pool.submit(one, entry) for entry in group]
+        if waiting is not None:
+            yield np.stack([np.asarray(picture.result()) for picture in waiting])
+        waiting = coming
+
+
+def _prune(folder: Path) -> None:
+    """Drop the caches that were used longest ago, beyond what should be kept."""
+    files = sorted(folder.glob("*.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
+    room = MOST_KEPT
+    for number, path in enumerate(files):
+        room -= path.stat().st_size
+        if room < 0 and number > 1:  # the two of this run stay
+            path.unlink(missing_ok=True)
