@@ -146,3 +146,11 @@ def test_count(value: float, text: str) -> None:
 def test_count_of_millions_and_more() -> None:
     assert style.count(300_774_272) == "300.8 M"
     assert style.count(1_137_000_000) == "1.14 G"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 300])
+def test_the_schedule_is_drawn(steps: int, tmp_path: Path) -> None:
+    epochs = [step / 10 for step in range(steps)]
+    plots.draw_schedule(epochs, [1e-3 * (1 + epoch) for epoch in epochs], "Learning rate: step", tmp_path / "lr.png")
+    width, height = size((tmp_path / "lr.png").read_bytes())
+    assert width > 2 * height > 400

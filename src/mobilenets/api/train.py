@@ -21,6 +21,7 @@ from mobilenets.data.presets import build
 from mobilenets.data.split import write_split
 from mobilenets.errors import InputError
 from mobilenets.measure.hardware import hardware, pick_device, versions
+from mobilenets.measure.plots import draw_schedule
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
@@ -47,6 +48,7 @@ log = logging.getLogger("mobilenets")
 
 RECIPE = "recipe.json"
 SPLIT = "split.csv"
+SCHEDULE = "lr.png"
 SHOWN_PICTURES = 24
 
 
@@ -152,6 +154,11 @@ def train(
             parts,
             len(parts) if features else 0,
         )
+        if not (run / SCHEDULE).exists():
+            # Before anything is trained, so that a wrong schedule is seen at once.
+            steps = sorted({round(part * (training.steps - 1) / 999) for part in range(1000)})
+            epochs, rates = ([at / training.steps_per_epoch for at in steps], [training.rate(at) for at in steps])
+            draw_schedule(epochs, rates, f"Learning rate: {chosen.schedule}", run / SCHEDULE)
         log.info(_announcement(network, prepared, training, record["hardware"]))
         state = training.fit()
         return finish(run, prepared, teacher, chosen, record, state, device)

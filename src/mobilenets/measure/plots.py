@@ -37,6 +37,20 @@ def draw_reliability(evaluation: Evaluation, path: Path) -> None:
     save(reliability_diagram(evaluation), path)
 
 
+def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str, path: Path) -> None:
+    """Write the learning rate over the epochs as PNG or SVG; one value of each for every step to be drawn."""
+    figure = new_figure(7, 2.8, LIGHT, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(epochs, rates, color=LIGHT.blue, linewidth=1.9)
+    axes.fill_between(epochs, rates, color=LIGHT.blue, alpha=0.12, linewidth=0)
+    axes.set_ylim(0, max(rates) * 1.08)
+    axes.set_xlim(0, max(1, epochs[-1]))
+    axes.set_xlabel("epoch")
+    dress(axes, LIGHT)
+    heading(axes, title, LIGHT)
+    save(figure, path)
+
+
 def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT) -> Figure:
     """Loss, top-1 accuracy and learning rate over the epochs.
 
