@@ -27,7 +27,7 @@ def test_every_public_name_loads(name: str) -> None:
 def test_the_names_are_those_promised() -> None:
     assert set(mobilenets.__all__) == {
         *("__version__", "FaultFound", "InputError", "MobilenetsError", "Predictor", "Recipe", "create_model"),
-        *("demo", "evaluate", "fetch", "predict", "summary", "train"),
+        *("demo", "evaluate", "fetch", "import_weights", "predict", "published_weights", "serve", "summary", "train"),
     }
     assert dir(mobilenets) == sorted(mobilenets.__all__)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mobilenets.api.import_weights import published_weights as published_weights
     from mobilenets.api.predict import Predictor as Predictor
     from mobilenets.api.predict import predict as predict
+    from mobilenets.api.serve import serve as serve
     from mobilenets.api.summary import summary as summary
     from mobilenets.api.train import train as train
     from mobilenets.errors import FaultFound as FaultFound
@@ -39,6 +40,7 @@ _HOMES = {
     "import_weights": "mobilenets.api.import_weights",
     "predict": "mobilenets.api.predict",
     "published_weights": "mobilenets.api.import_weights",
+    "serve": "mobilenets.api.serve",
     "summary": "mobilenets.api.summary",
     "train": "mobilenets.api.train",
 }

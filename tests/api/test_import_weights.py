@@ -79,6 +79,19 @@ def test_fine_tuning_keeps_all_but_the_head(foreign: Path, tmp_path: Path, photo
         assert torch.equal(value, theirs[f"body.{name}"]) or name.endswith("num_batches_tracked"), name
 
 
+def test_other_weights_than_the_run_began_with(foreign: Path, tmp_path: Path, photos: Path) -> None:
+    run, weights = tmp_path / "run", tmp_path / "weights.pth"
+    shutil.copy(foreign, weights)
+    mobilenets.train(photos, run, weights=str(weights), size=32, **SMALL)
+    # As if it had been killed before its first checkpoint.
+    shutil.rmtree(run / "checkpoint")
+    torch.save(create_model("mobilenet_v1", 5, 0.25).state_dict(), weights)
+    with pytest.raises(InputError, match="not the weights that this run began with"):
+        mobilenets.train(photos, run, resume=True)
+    shutil.copy(foreign, weights)
+    mobilenets.train(photos, run, resume=True)
+
+
 def test_tensorflows_padding_stays_with_the_weights(tmp_path: Path, photos: Path) -> None:
     file = TENSORFLOW / "v1_average.ckpt.index"
     shutil.copytree(TENSORFLOW, tmp_path / "tf")
@@ -110,7 +123,9 @@ def test_json(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ("words", "said"),
     [
         (["import", "absent.h5"], "absent.h5: cannot be read: No such file"),
-        (["import", "{photos}"], "cannot be read: Is a directory"),
+        (["import", "{photos}"], "no file; give a file of weights"),
+        (["import", "."], "a folder; give a file of weights"),
+        (["import", "/dev/null"], "no file; give a file of weights"),
         (["import", "{foreign}", "--size", "0"], "give an input size"),
         (["import", "{foreign}", "--classes", "absent.txt"], "absent.txt"),
         (["import", "{foreign}", "--preprocessing", "caffe"], "give tensorflow, torch"),

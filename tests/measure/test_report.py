@@ -167,6 +167,31 @@ def test_every_picture_decodes(page: Page) -> None:
         image.load()
 
 
+def test_what_the_network_looked_at_stands_beside_each_mistake(tmp_path: Path) -> None:
+    asked: list[tuple[tuple[int, int], int]] = []
+
+    def explain(image: Image.Image, index: int) -> Image.Image:
+        asked.append((image.size, index))
+        return Image.new("RGB", (320, 320), (0, 0, 255))
+
+    report = a_report(tmp_path, explain=explain)
+    write_report(tmp_path / "report.html", report)
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    mistakes = report.evaluation.mistakes(24)
+    opened = [one for one in mistakes if one.index < 38]
+    assert asked == [((30 + 10 * one.index, 40), one.predicted) for one in opened]
+    looked = [attrs["src"] for tag, attrs in page.tags if attrs.get("alt") == "what the network looked at"]
+    assert len(looked) == len(opened) == 22
+    image = Image.open(io.BytesIO(base64.b64decode(str(looked[0]).partition(",")[2])))
+    assert image.size == (192, 192) and image.format == "JPEG"
+    assert "the lighter, the more that place spoke for the wrong class" in page.text
+
+
+def test_without_explanations_nothing_is_said_of_them(page: Page) -> None:
+    assert "spoke for" not in page.text
+    assert not any("twins" in str(attrs.get("class")) for _, attrs in page.tags)
+
+
 def test_the_figures_are_said_in_words(page: Page, tmp_path: Path) -> None:
     one = a_report(tmp_path).evaluation
     low, high = one.top1_interval

@@ -89,10 +89,28 @@ def test_batchnorm_folded_into_the_convolutions(network: Network, foreign_of: Fo
     assert np.abs(logits(fresh) - expected).max() <= 1e-5 * np.ptp(expected)
 
 
+def test_a_batchnorm_that_is_missing_among_biases_is_no_reason_to_drop_the_others(
+    network: Network, foreign_of: ForeignOf
+) -> None:
+    foreign = foreign_of(network)
+    layers = [
+        conv(layer.name, layer.arrays["weight"], np.zeros(len(layer.arrays["weight"]), np.float32))
+        if layer.kind in ("conv", "depthwise")
+        else layer
+        for layer in foreign.layers
+        if layer.name != "n5"
+    ]
+    with pytest.raises(InputError, match=r"51 surplus \(n1, n3, n7, …\)"):
+        assign(network, dataclasses.replace(foreign, layers=tuple(layers)))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("c0", r"^its layers do not fit this network: 1 missing \(body\.conv18 \(conv\)\), \d+ of another shape \(c4 "),
+        (
+            "c0",
+            r"^its layers do not fit this network: 1 missing \(body\.conv18 \(conv\)\), 1 surplus \(n103\), \d+ of ",
+        ),
         ("c2", r"1 missing \(body\.inverted17\.depthwise \(depthwise\)\)"),
         (
             "n3",
@@ -140,6 +158,7 @@ def test_which_head_is_taken(network: Network, foreign_of: ForeignOf) -> None:
     assert heads(foreign, 1280, (1280, 64), (64, 5)) is None
     assert heads(foreign, 1280, (1280, 1280), (1280, 5)) is None
     assert heads(foreign, 1280, (300, 5)) is None
+    assert heads(foreign, 1280, (1280, 256), (256, 5)) is None
     assert heads(foreign, 1280) is None
 
 

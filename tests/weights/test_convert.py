@@ -52,7 +52,7 @@ def test_our_own_weights_without_their_description(bare: Bare, disturbed: Distur
 def test_numbered_classes_are_said(bare: Bare, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mobilenets"):
         convert(bare(3))
-    assert "the 3 classes are numbered; name them by --classes FILE" in caplog.text
+    assert "the 3 classes are numbered; name them by import --classes FILE" in caplog.text
 
 
 @pytest.mark.parametrize("outputs", [1000, 1001])

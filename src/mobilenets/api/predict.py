@@ -6,16 +6,22 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from mobilenets.data.folder import pictures_below
 from mobilenets.data.loader import default_workers
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.decode import decode
 from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture, check_top
+
+if TYPE_CHECKING:
+    from mobilenets.api.drawn import Drawn
+    from mobilenets.models.network import Network
 
 BATCH = 32
 
@@ -27,7 +33,31 @@ class Predictor(EnginePredictor):
     """
 
     def __init__(self, model: str | Path, device: str = "auto") -> None:
-        super().__init__(*_torch_engine(Path(model), device))
+        bundle, engine, self._network = _torch_engine(Path(model), device)
+        super().__init__(bundle, engine)
+
+    def explain(self, picture: Picture, label: str | None = None, *, caption: str | None = None) -> Image.Image:
+        """Draw what the network looked at for a class, by default the most probable (Grad-CAM).
+
+        Returns the picture as the network saw it, in grey under colours: the lighter, the more that place spoke for
+        the class; with ``caption`` below it. Raises ``UnreadablePicture``, or ``InputError`` for an unknown class or a
+        network that cannot tell places apart.
+        """
+        from mobilenets.measure.explain import explain_picture
+
+        self.check_explainable()
+        if label is not None and label not in self.classes:
+            raise InputError(f"class {label!r} is unknown to this model; it knows {', '.join(self.classes[:20])}")
+        image = decode(Path(picture) if isinstance(picture, str) else picture)
+        index = None if label is None else self.classes.index(label)
+        return explain_picture(self._network, self.bundle.preprocessing, image, index, caption)
+
+    def check_explainable(self) -> None:
+        """Raise ``InputError`` where ``explain`` has nothing to show: a last map of one cell."""
+        from mobilenets.measure.explain import has_places
+
+        if not has_places(self._network.architecture):
+            raise InputError("this network's last map is 1 × 1, so it cannot say where: train with a larger --size")
 
 
 def predict(
@@ -36,21 +66,28 @@ def predict(
     *,
     top: int = 5,
     language: str | None = None,
+    explain: str | Path | None = None,
+    sheet: str | Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Predict pictures one after another.
 
     ``pictures`` are files, folders (searched at any depth), the bytes of files, or Pillow images, each perhaps as a
     pair with the name to call it by. Gives the objects of ``predict --json``, in order: ``image`` and
     ``predictions``, or ``image`` and ``error`` for one that cannot be read; ``language`` chooses among the names that a
-    model's labels give its classes. Raises ``InputError`` for a model that
-    cannot be used, or a folder without pictures.
+    model's labels give its classes.
+
+    ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
+    ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. Neither
+    may lie below a folder of ``pictures``, and no file is replaced but by a newer one of the same making.
+
+    Raises ``InputError`` for a model that cannot be used, a folder without pictures, or a place not to draw to.
     """
     check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
     _check_language(predictor.bundle, language)
     if isinstance(pictures, (str, bytes, Path)) or not isinstance(pictures, Iterable):
         pictures = [pictures]
-    return _answers(predictor, pictures, top, language)
+    return _answers(predictor, pictures, top, language, _drawn(predictor, explain, sheet, language))
 
 
 def _check_language(bundle: Bundle, language: str | None) -> None:
@@ -65,21 +102,37 @@ def _answers(
     pictures: Iterable[Picture | tuple[str, Picture]],
     top: int,
     language: str | None,
+    drawn: Drawn | None,
 ) -> Iterator[dict[str, Any]]:
     with ThreadPoolExecutor(default_workers()) as pool:
-        files = _files(pictures)
+        files = _files(pictures, drawn)
         while group := list(islice(files, BATCH)):
             prepared = list(pool.map(lambda one: _prepared(predictor, one[1]), group))
             good = [one for one in prepared if not isinstance(one, str)]
             answers = iter(predictor.answers(good, top, language))
-            for (name, _), one in zip(group, prepared, strict=True):
-                if isinstance(one, str):
-                    yield {"image": name, "error": one}
-                else:
-                    yield {"image": name, **next(answers)}
+            for (name, picture), one in zip(group, prepared, strict=True):
+                answer = {"image": name, "error": one} if isinstance(one, str) else {"image": name, **next(answers)}
+                yield answer if drawn is None else drawn.add(answer, picture)
+    if drawn is not None:
+        drawn.close()
 
 
-def _files(pictures: Iterable[Picture | tuple[str, Picture]]) -> Iterator[tuple[str, Picture]]:
+def _drawn(
+    predictor: EnginePredictor, explain: str | Path | None, sheet: str | Path | None, language: str | None
+) -> Drawn | None:
+    """Prepare what is to be drawn; imported here, because it needs matplotlib."""
+    if explain is None and sheet is None:
+        return None
+    from mobilenets.api.drawn import Drawn
+
+    if not isinstance(predictor, Predictor):
+        raise InputError("only a model of ours, and no exported one, can be explained or drawn")
+    return Drawn(
+        predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language
+    )
+
+
+def _files(pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | None) -> Iterator[tuple[str, Picture]]:
     """Name every picture, going into folders."""
     for number, picture in enumerate(pictures, start=1):
         if isinstance(picture, tuple):
@@ -87,6 +140,8 @@ def _files(pictures: Iterable[Picture | tuple[str, Picture]]) -> Iterator[tuple[
         elif isinstance(picture, (str, Path)):
             path = Path(picture)
             if path.is_dir():
+                if drawn is not None:
+                    drawn.keep_out_of(path)
                 yield from ((str(file), file) for file in pictures_below(path))
             else:
                 yield str(picture), path
@@ -101,7 +156,7 @@ def _prepared(predictor: EnginePredictor, picture: Picture) -> npt.NDArray[np.fl
         return str(error)
 
 
-def _torch_engine(model: Path, device: str) -> tuple[Bundle, Engine]:
+def _torch_engine(model: Path, device: str) -> tuple[Bundle, Engine, Network]:
     """Load a model of ours into PyTorch; imported here, so that other engines need no torch."""
     import torch
 
@@ -111,11 +166,11 @@ def _torch_engine(model: Path, device: str) -> tuple[Bundle, Engine]:
 
     saved = load_classifier(model)
     place = pick_device(device)
-    network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network: Network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             logits: npt.NDArray[np.float32] = network(to_tensor(images, place)).float().cpu().numpy()
         return logits
 
-    return saved.bundle, run
+    return saved.bundle, run, network

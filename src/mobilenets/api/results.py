@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mobilenets.data.loader import Loader, shuffled
 from mobilenets.data.prepare import Prepared
 from mobilenets.measure.cost import cost
 from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.explain import explain_picture, has_places
 from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.plots import draw_confusion, draw_curves
 from mobilenets.measure.report import Report, write_report
@@ -45,6 +47,7 @@ def finish(
     network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures = dataclasses.replace(teacher, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
     evaluation = evaluate_samples(network, pictures, prepared.classes, prepared.layout.root, device)
+    explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
     notes = []
@@ -97,6 +100,7 @@ def finish(
             command=record["command"],
             notes=notes,
             root=prepared.layout.root,
+            explain=explain if has_places(network.architecture) else None,
         ),
     )
     # Last, because it is what marks a run as measured.

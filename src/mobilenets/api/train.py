@@ -87,7 +87,7 @@ def train(
         _refuse_place(run, find_data(data), resume)
         if resume:
             log.warning("there is nothing to go on with in %s: starting anew, with the settings of this command", run)
-        chosen, prepared, record = _with_table(load_recipe(recipe).replace(**settings)), None, None
+        chosen, prepared, record = _settled(load_recipe(recipe).replace(**settings)), None, None
     for leftover in run.rglob(".writing-*"):
         leftover.unlink()  # of a process that was killed while it wrote
     if checkpoint.exists(run):
@@ -118,6 +118,10 @@ def train(
             )
         network, origin = fresh_network(chosen, architecture, prepared.classes, saved)
         if saved is not None:
+            if record is not None and origin != read_bundle(run).origin:
+                raise InputError(
+                    f"{chosen.weights}: not the weights that this run began with; train into another folder"
+                )
             say_what_was_kept(saved, network, origin)
         refuse_lone_pictures(chosen, network, len(prepared.train))
         labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
@@ -164,10 +168,12 @@ def train(
         return finish(run, prepared, teacher, chosen, record, state, device)
 
 
-def _with_table(recipe: Recipe) -> Recipe:
-    """Take a table in from its file, so that the run can be repeated without it."""
+def _settled(recipe: Recipe) -> Recipe:
+    """Take a table in from its file, and name weights by their whole path, so that the run can be repeated anywhere."""
     if isinstance(recipe.table, str):
-        return recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
+        recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
+    if Path(recipe.weights).exists():
+        recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
     return recipe
 
 
@@ -200,7 +206,7 @@ def _begun(
         raise InputError(f"{run / RECIPE}: damaged; train again into another folder") from error
     source = load_recipe(given)
     wished = {name: getattr(source, name) for name in stated(given)} | settings
-    wish = _with_table(recipe.replace(**wished))
+    wish = _settled(recipe.replace(**wished))
     for name in sorted(wished):
         if getattr(wish, name) != getattr(recipe, name):
             flag = f"--{name.replace('_', '-')}" if name in settings else "--recipe"

@@ -70,7 +70,8 @@ def predict(options: Namespace) -> int:
     form = "json" if options.json else options.format
     writer = csv.writer(sys.stdout, lineterminator="\n")
     failed = begun = False
-    for answer in run(predictor, pictures, top=options.top, language=options.language):
+    drawn = {"explain": options.explain, "sheet": options.sheet}
+    for answer in run(predictor, pictures, top=options.top, language=options.language, **drawn):
         failed |= "error" in answer
         if form == "json":
             print(_json(answer))
@@ -83,6 +84,18 @@ def predict(options: Namespace) -> int:
         begun = True
         sys.stdout.flush()
     return int(failed)
+
+
+def serve(options: Namespace) -> int:
+    """``mobilenets serve``."""
+    from mobilenets.api.serve import serve as run
+
+    def started(about: dict[str, Any]) -> None:
+        if options.json:
+            print(_json(about), flush=True)
+
+    run(options.model, options.host, options.port, device=options.device, started=started)
+    return 0
 
 
 def summary(options: Namespace) -> int:

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _train(verbs)
     _evaluate(verbs)
     _predict(verbs)
+    _serve(verbs)
     _import(verbs)
     _weights(verbs)
     _summary(verbs)
@@ -161,8 +162,30 @@ def _predict(verbs: Any) -> None:
     )
     verb.add_argument("--top", type=int, default=5, metavar="K", help="so many classes a picture (default: 5)")
     verb.add_argument("--language", metavar="CODE", help="names of the classes in that language, such as zh")
+    verb.add_argument("--explain", metavar="DIR", help="draw what the network looked at into DIR, a PNG a picture")
+    verb.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of all pictures with their answers")
     _device(verb)
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
+
+
+def _serve(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "serve",
+        commands.serve,
+        "a page to try a model on, and predictions over HTTP",
+        "mobilenets serve run --port 8000",
+    )
+    verb.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    verb.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
+        help="address to listen at (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in, of whom a token in "
+        "the environment variable MOBILENETS_TOKEN is asked if it is set",
+    )
+    verb.add_argument("--port", type=int, default=8000, metavar="P", help="port to listen at (default: 8000)")
+    _device(verb)
 
 
 def _import(verbs: Any) -> None:

@@ -59,7 +59,8 @@ class Report:
     ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
     ``seconds`` is the training time. ``batch`` holds some training pictures as the network saw them, with
     their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
-    ``root``; one that does not open is shown by its name alone.
+    ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
+    took a picture for the class of that index; without it the report leaves this out.
     """
 
     title: str
@@ -76,6 +77,7 @@ class Report:
     command: str
     notes: Sequence[str] = ()
     root: Path = field(default_factory=Path)
+    explain: Callable[[Image.Image, int], Image.Image] | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -154,21 +156,26 @@ def _figures(report: Report) -> dict[str, _Drawing]:
 
 def _mistakes(report: Report) -> list[dict[str, Any]]:
     evaluation = report.evaluation
-    return [
-        {
-            "picture": _opened(report.root / evaluation.images[one.index]),
-            "path": evaluation.images[one.index],
-            "true": evaluation.classes[one.true],
-            "predicted": evaluation.classes[one.predicted],
-            "probability": one.probability,
-        }
-        for one in evaluation.mistakes(MISTAKES)
-    ]
+    shown = []
+    for one in evaluation.mistakes(MISTAKES):
+        image = _opened(report.root / evaluation.images[one.index])
+        looked = None if image is None or report.explain is None else report.explain(image, one.predicted)
+        shown.append(
+            {
+                "picture": None if image is None else _picture(image),
+                "looked": None if looked is None else _picture(looked),
+                "path": evaluation.images[one.index],
+                "true": evaluation.classes[one.true],
+                "predicted": evaluation.classes[one.predicted],
+                "probability": one.probability,
+            }
+        )
+    return shown
 
 
-def _opened(path: Path) -> str | None:
+def _opened(path: Path) -> Image.Image | None:
     try:
-        return _picture(decode(path))
+        return decode(path)
     except (InputError, OSError, ValueError):
         # The file has gone since it was evaluated, or its path cannot be one here; its name still tells.
         return None

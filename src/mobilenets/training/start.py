@@ -96,6 +96,12 @@ def fresh_network(
 
 def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any]) -> None:
     """Note what became of the weights that a run begins with."""
+    if (network.architecture.variant, saved.network.architecture.variant) == ("small", "standard"):
+        log.info(
+            "at %d pixels the variant for small pictures is taken: its first two strides are 1, where the weights were "
+            "trained with 2; --variant standard keeps theirs",
+            network.architecture.size,
+        )
     if origin["head"] == "kept":
         log.info("the classes are those of the weights: every tensor kept, the head too")
         return

@@ -28,8 +28,9 @@ class Assigned:
 def find_head(foreign: Foreign, body_convs: int, features: int) -> Layer | None:
     """Find the classifier among a file's layers: a linear layer or a 1×1 convolution that takes ``features`` values.
 
-    The last that fits is taken, so that a retrained head goes before the one it replaced. Linear layers that follow
-    one another are no classifier of ours, which is a single one: then there is none.
+    The last is taken, so that a retrained head goes before the one it replaced. Layers that follow one another, or
+    that take something else than the pooled features, are no classifier of ours, which is a single layer: then there
+    is none.
 
     Parameters
     ----------
@@ -41,13 +42,13 @@ def find_head(foreign: Foreign, body_convs: int, features: int) -> Layer | None:
         Length of the vector that a classifier takes.
 
     """
-    linears = of_kind(foreign.layers, "linear")
-    outputs = {layer.arrays["weight"].shape[0] for layer in linears[:-1]}
-    if linears and linears[-1].arrays["weight"].shape[1] in outputs:
+    candidates = [*of_kind(foreign.layers, "conv")[body_convs:], *of_kind(foreign.layers, "linear")]
+    shapes = [layer.arrays["weight"].shape for layer in candidates]
+    if not all(shape[1:] in ((features,), (features, 1, 1)) for shape in shapes):
         return None
-    candidates = [*of_kind(foreign.layers, "conv")[body_convs:], *linears]
-    fitting = [layer for layer in candidates if layer.arrays["weight"].shape[1:] in ((features,), (features, 1, 1))]
-    return fitting[-1] if fitting else None
+    if features in [shape[0] for shape in shapes[:-1]]:
+        return None
+    return candidates[-1] if candidates else None
 
 
 def assign(network: Network, foreign: Foreign) -> Assigned:
@@ -69,7 +70,6 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
     for kind, names in ours.items():
         faults.missing += [f"{name} ({kind})" for name in names[len(queues[kind]) :]]
     faults.surplus += [layer.name for layer in queues["depthwise"][len(ours["depthwise"]) :]]
-    faults.surplus += [layer.name for layer in queues["norm"][len(blocks) :]]
     if network.classes and head is None:
         faults.missing.append("classifier (linear)")
     state: dict[str, Floats] = {}
@@ -87,6 +87,8 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
             continue
         state |= _unit(name, part, conv, norm)
         placed[name] = (conv.name,) if norm is None else (conv.name, norm.name)
+    # A BatchNorm without a place would have changed what the network computes.
+    faults.surplus += [layer.name for layer in taken["norm"]]
     if head is not None:
         weight = head.arrays["weight"]
         bias = head.arrays.get("bias", np.zeros(weight.shape[0], np.float32))

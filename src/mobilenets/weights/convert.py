@@ -113,10 +113,12 @@ def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tup
         return foreign.classes
     imagenet = imagenet_classes()
     if outputs in (len(imagenet), len(imagenet) + 1):
-        log.info("%d outputs: taken for ImageNet's classes; if they are others, name them by --classes FILE", outputs)
+        log.info(
+            "%d outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE", outputs
+        )
         return imagenet if outputs == len(imagenet) else (BACKGROUND, *imagenet)
     if outputs:
-        log.warning("no class names in it: the %d classes are numbered; name them by --classes FILE", outputs)
+        log.warning("no class names in it: the %d classes are numbered; name them by import --classes FILE", outputs)
     return tuple(f"class_{index}" for index in range(outputs))
 
 
@@ -148,7 +150,7 @@ def read_classes(source: str | Path) -> tuple[str, ...]:
             raise InputError(f"{path}: not a list of class names")
         return tuple(value)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text; give a file with one class name a line") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -199,13 +199,12 @@ def _check_hdf5(head: bytes, size: int) -> None:
 
 
 def _drop(path: Path) -> None:
-    """Remove a file and, in the hub's cache, what its links lead to."""
+    """Remove a file and, in the hub's cache, the blob that its link leads to; what other links lead to is not ours."""
     try:
-        while path.is_symlink():
-            target = path.parent / path.readlink()
-            path.unlink()
-            path = target
+        target = path.parent / path.readlink() if path.is_symlink() else None
         path.unlink(missing_ok=True)
+        if target is not None and target.parent.name == "blobs":
+            target.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: not the published file, and it cannot be removed: {error.strerror}") from error
 

@@ -36,10 +36,14 @@ def read(paths: Path | Sequence[Path]) -> Foreign:
 
 def reader_of(path: Path) -> Reader:
     """Find the reader of a file; raises ``InputError`` where there is none."""
+    if not path.name:
+        raise InputError(f"{path}: a folder; give a file of weights ({KNOWN})")
     # A checkpoint is several files, and people name any of them, or what they have in common.
     if path.suffix == ".index" or ".data-" in path.name or path.with_name(f"{path.name}.index").is_file():
         return checkpoint.read
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: no file; give a file of weights ({KNOWN})")
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(32)

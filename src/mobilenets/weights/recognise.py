@@ -36,6 +36,8 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
     Raises ``InputError`` when the layers are not those of a MobileNetV1 or V2.
 
     """
+    if variant not in (None, "standard", "small"):
+        raise InputError(f"variant {variant!r}: choose standard or small")
     rows = _rows(foreign.layers)
     strides = foreign.strides
     if strides is not None and len(strides) != len(_strided(rows)):

@@ -9,6 +9,8 @@ from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel, load_model
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 
+IMAGENET_CLASSES = 1000
+
 
 def open_weights(name: str, network: str, width: float, size: int) -> SavedModel | None:
     """Load ``imagenet`` (for that network, width and size), a run folder or bundle, or a foreign file; or ``none``.
@@ -44,4 +46,11 @@ def imagenet(network: str, width: float, size: int) -> SavedModel:
         "licence": chosen.licence,
         "published_top1": chosen.top1,
     }
-    return convert(fetched.path, size=chosen.size, preprocessing=chosen.preprocessing, origin=origin).model
+    model = convert(fetched.path, size=chosen.size, preprocessing=chosen.preprocessing, origin=origin).model
+    found = model.network.architecture
+    if (found.name, found.width, model.network.classes) != (network, chosen.width, IMAGENET_CLASSES):
+        raise InputError(
+            f"{fetched.path}: not {chosen.url}, but {found.name} at width {found.width:g} with {model.network.classes} "
+            "classes; remove it, and it is fetched again"
+        )
+    return model

@@ -1,0 +1,191 @@
+"""Pictures of all requests, a few at a time: decoded side by side, answered together in one run of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mobilenets.errors import UnreadablePicture
+from mobilenets.runtime.labels import Labels
+from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.server.limits import Limits, busy, check_size
+from mobilenets.server.metrics import Metrics
+
+log = logging.getLogger("mobilenets")
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Job:
+    pixels: npt.NDArray[np.float32]
+    top: int
+    answer: asyncio.Future[Answer]
+
+
+class Batcher:
+    """Answers pictures of requests that come at the same time; lives in one event loop.
+
+    ``explain`` draws what the network looked at: the bytes of a picture to those of a PNG.
+    """
+
+    def __init__(
+        self,
+        predictor: EnginePredictor,
+        explain: Callable[[bytes], bytes] | None,
+        limits: Limits,
+        metrics: Metrics,
+        workers: int,
+    ) -> None:
+        self.predictor = predictor
+        self.answered = False
+        self._explain = explain
+        self._limits = limits
+        self._metrics = metrics
+        self._workers = workers
+        self._held = 0
+        self._decoding = 0
+        self._waiting: deque[_Job] = deque()
+        self._came = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin to work; ``answered`` turns true when the model has answered once."""
+        self._decoders = ThreadPoolExecutor(self._workers, "decode")
+        # One thread, for an engine need not be safe in several.
+        self._engine = ThreadPoolExecutor(1, "engine")
+        self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._warm_up())]
+
+    async def stop(self) -> None:
+        """End; whoever still waits is dropped."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for pool in (self._decoders, self._engine):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def full(self) -> bool:
+        """Whether not one more picture fits."""
+        return self._held >= self._limits.queue
+
+    async def answers(
+        self, pictures: Sequence[bytes], top: int, language: str | None
+    ) -> list[Answer | UnreadablePicture]:
+        """Answer pictures in order, as ``EnginePredictor.answers`` does; for an unreadable one, why it is.
+
+        Raises ``Refused`` with 503 when the queue is full or the time is up.
+        """
+        async with self._room(len(pictures)):
+            found = await asyncio.gather(*(self._answer(picture, top) for picture in pictures))
+        labels = self.predictor.bundle.labels
+        return [one if isinstance(one, UnreadablePicture) else _cut(one, top, language, labels) for one in found]
+
+    async def explanation(self, picture: bytes) -> bytes:
+        """Draw what the network looked at; raises ``UnreadablePicture``, and ``Refused`` as ``answers`` does."""
+        explain = self._explain
+        assert explain is not None
+
+        def run() -> bytes:
+            check_size(picture, self._limits.pixels)
+            return explain(picture)
+
+        async with self._room(1):
+            return await asyncio.get_running_loop().run_in_executor(self._engine, run)
+
+    @contextlib.asynccontextmanager
+    async def _room(self, pictures: int) -> Any:
+        if self._held + pictures > self._limits.queue:
+            raise busy("too many pictures are waiting")
+        self._hold(pictures)
+        try:
+            async with asyncio.timeout(self._limits.answer):
+                yield
+        except TimeoutError:
+            raise busy(f"no answer within {self._limits.answer:g} seconds") from None
+        finally:
+            self._hold(-pictures)
+
+    def _hold(self, pictures: int) -> None:
+        self._held += pictures
+        self._metrics.waiting.set(self._held)
+
+    async def _answer(self, picture: bytes, top: int) -> Answer | UnreadablePicture:
+        loop = asyncio.get_running_loop()
+        self._decoding += 1
+        try:
+            pixels = await loop.run_in_executor(self._decoders, self._prepare, picture)
+        except UnreadablePicture as error:
+            return error
+        finally:
+            self._decoding -= 1
+        return await self._ask(pixels, top)
+
+    def _prepare(self, picture: bytes) -> npt.NDArray[np.float32]:
+        check_size(picture, self._limits.pixels)
+        return self.predictor.prepare(picture)
+
+    async def _ask(self, pixels: npt.NDArray[np.float32], top: int) -> Answer:
+        job = _Job(pixels, top, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._came.set()
+        return await job.answer
+
+    async def _work(self) -> None:
+        """Run the engine on what waits, for ever."""
+        while True:
+            await self._came.wait()
+            if self._decoding and len(self._waiting) < self._limits.batch:
+                await asyncio.sleep(self._limits.gather)
+            jobs = [self._waiting.popleft() for _ in range(min(self._limits.batch, len(self._waiting)))]
+            if not self._waiting:
+                self._came.clear()
+            # Those whose time was up are left out.
+            jobs = [job for job in jobs if not job.answer.done()]
+            if jobs:
+                await self._run(jobs)
+
+    async def _run(self, jobs: list[_Job]) -> None:
+        pixels, top = [job.pixels for job in jobs], max(job.top for job in jobs)
+        self._metrics.batch.observe(len(jobs))
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(
+                self._engine, self.predictor.answers, pixels, top
+            )
+        except Exception as error:  # whatever an engine raises is for those who asked, not the end of the server
+            for job in jobs:
+                if not job.answer.done():
+                    job.answer.set_exception(error)
+            return
+        self.answered = True
+        for job, answer in zip(jobs, answers, strict=True):
+            if not job.answer.done():
+                job.answer.set_result(answer)
+
+    async def _warm_up(self) -> None:
+        side = self.predictor.bundle.preprocessing.size
+        try:
+            await self._ask(self.predictor.prepare(Image.new("RGB", (side, side))), 1)
+        except Exception as error:
+            log.error("the model does not answer: %s", error)
+
+
+def _cut(answer: Answer, top: int, language: str | None, labels: Labels | None) -> Answer:
+    """Take of an answer to many what was asked for: so many classes, names in the language."""
+    cut = answer | {"predictions": answer["predictions"][:top]}
+    if labels is None or language is None:
+        return cut
+    cut["predictions"] = [entry | {"name": labels.name(entry["label"], language)} for entry in cut["predictions"]]
+    if "groups" in cut:
+        cut["groups"] = [entry | {"name": labels.group_name(entry["label"], language)} for entry in cut["groups"]]
+    return cut

@@ -1,0 +1,157 @@
+"""What stands between the network and the routes: token, security headers, refusals, figures, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mobilenets.server.limits import Limits, Refused
+from mobilenets.server.metrics import Metrics
+
+SECURITY = {
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass
+class State:
+    """Whether the server is on its way out."""
+
+    closing: bool = False
+
+
+class Guard:
+    """Middleware around the whole application.
+
+    ``open_paths`` need no token; ``known_paths`` are counted under their own names.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        state: State,
+        limits: Limits,
+        metrics: Metrics,
+        token: str | None,
+        open_paths: Collection[str],
+        known_paths: Collection[str],
+    ) -> None:
+        self.app = app
+        self.state = state
+        self.limits = limits
+        self.metrics = metrics
+        self.token = token
+        self.open_paths = open_paths
+        self.known_paths = known_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self)
+        try:
+            refusal = self._refusal(scope)
+            if refusal is None:
+                await self.app(scope, exchange.receive, exchange.send)
+            else:
+                await refuse(refusal, exchange.send)
+        except asyncio.CancelledError:
+            # The last moment of a shutdown.
+            if exchange.status is not None:
+                raise
+            await refuse(Refused(503, "the server is shutting down", retry_after=5), exchange.send)
+        finally:
+            exchange.count()
+
+    def _refusal(self, scope: Scope) -> Refused | None:
+        headers = Headers(scope=scope)
+        # A page elsewhere may not use the reader's browser to reach a server that listens to this machine only.
+        if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
+            return Refused(403, "asked by a page of another site")
+        if self.token is None or scope["path"] in self.open_paths:
+            return None
+        given = headers.get("authorization", "")
+        kind, _, token = given.partition(" ")
+        same = hmac.compare_digest(token.strip().encode(), self.token.encode())
+        if kind.lower() == "bearer" and same:
+            return None
+        return Refused(401, "give the token: Authorization: Bearer TOKEN")
+
+
+async def refuse(refusal: Refused, send: Send) -> None:
+    """Answer with a status and ``{"error": reason}``."""
+    body = json.dumps({"error": refusal.reason}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.encode(), value.encode()) for name, value in refusal_headers(refusal).items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def refusal_headers(refusal: Refused) -> dict[str, str]:
+    """Return the headers that go with a refusal."""
+    headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    return headers | ({"www-authenticate": "Bearer"} if refusal.status == 401 else {})
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, guard: Guard) -> None:
+        self.status: int | None = None
+        self._scope, self._receive, self._send, self._guard = scope, receive, send, guard
+        self._begun = time.perf_counter()
+        # A sender who waits for `100 Continue` sends nothing more once it has another answer.
+        headers = Headers(scope=scope)
+        self._waits = headers.get("expect", "").lower() == "100-continue"
+        self._whole = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        self._waits = False
+        message = await self._receive()
+        self._whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY.items():
+                headers.setdefault(name, value)
+            if self._guard.state.closing or not self._whole:
+                headers["connection"] = "close"
+        elif not message.get("more_body", False) and not self._whole and not self._waits:
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body"}
+        await self._send(message)
+
+    async def _linger(self) -> None:
+        """Read on for a while: were the connection closed on a sender, the answer would be lost on the way."""
+        try:
+            async with asyncio.timeout(self._guard.limits.linger):
+                while not self._whole:
+                    await self.receive()
+        except TimeoutError:
+            pass
+
+    def count(self) -> None:
+        """Count the request."""
+        path = self._scope["path"] if self._scope["path"] in self._guard.known_paths else "other"
+        self._guard.metrics.requests.labels(path, str(self.status or 500)).inc()
+        self._guard.metrics.seconds.labels(path).observe(time.perf_counter() - self._begun)

@@ -1,0 +1,116 @@
+"""What the server takes on, and how it says no."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+from PIL import Image
+
+from mobilenets.runtime.decode import FORMATS, PictureTooLarge
+
+MIB = 1 << 20
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # JPEG (ITU T.81, B.1.1.2) without stuffing and restarts
+_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
+MAX_SCANS = 64
+"""Scans of a JPEG; encoders write about ten. Each goes over all pixels, so thousands would keep a core for hours."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a server; times in seconds."""
+
+    body_bytes: int = 32 * MIB
+    """Of one request."""
+    bodies_bytes: int = 256 * MIB
+    """Of all requests that are in at once."""
+    pixels: int = 50_000_000
+    """Of one picture."""
+    pictures: int = 16
+    """In one request."""
+    queue: int = 64
+    """Pictures that wait or are worked on."""
+    connections: int = 1000
+    batch: int = 16
+    """Pictures in one run of the engine."""
+    gather: float = 0.004
+    """How long a picture waits for company while others are being decoded."""
+    answer: float = 20.0
+    """From the whole request to its answer."""
+    header: float = 10.0
+    """For the head of a request to arrive."""
+    idle: float = 10.0
+    """Between two parts of a body."""
+    upload: float = 60.0
+    """For a whole body to arrive."""
+    linger: float = 2.0
+    """How long the rest of a refused body is read, so that its sender sees the answer."""
+    drain: float = 1.0
+    """How long the door stays open after SIGTERM, so that those on their way are still let in."""
+    shutdown: float = 30.0
+    """For the last answers after SIGTERM."""
+
+
+class Refused(Exception):
+    """An answer other than 200: its status, and the reason in one line."""
+
+    def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+def busy(reason: str) -> Refused:
+    """Refuse for now."""
+    return Refused(503, f"{reason}; try again in a moment", retry_after=1)
+
+
+class Budget:
+    """Bytes that all requests share."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.held = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many more; raises ``Refused`` with 503 when there are not so many left."""
+        if self.held + size > self.total:
+            raise busy("the server holds as many pictures as it can")
+        self.held += size
+
+    def give(self, size: int) -> None:
+        """Give so many back."""
+        self.held -= size
+
+
+def check_size(data: bytes, pixels: int) -> None:
+    """Refuse a picture that would take too much to decode, by its head alone; raises ``PictureTooLarge``.
+
+    What is wrong with it otherwise is left for ``decode`` to say.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureTooLarge(f"too many pixels: the limit is {pixels / 1e6:g} million") from error
+    except Exception:  # Pillow raises nearly every kind
+        return
+    if width * height > pixels:
+        raise PictureTooLarge(f"{width} x {height} pixels; the limit is {pixels / 1e6:g} million")
+    if data.startswith(b"\xff\xd8"):
+        _check_scans(data)
+
+
+def _check_scans(data: bytes) -> None:
+    scans, place = 0, 2
+    while (found := _MARKER.search(data, place)) is not None:
+        marker, place = data[found.start() + 1], found.end()
+        if marker == _END_OF_IMAGE:
+            return
+        # A segment says how long it is; behind a scan's come its coefficients, up to the next marker.
+        place += int.from_bytes(data[place : place + 2])
+        scans += marker == _START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise PictureTooLarge(f"a JPEG of more than {MAX_SCANS} scans")
