@@ -135,6 +135,43 @@ def test_our_own_description_is_heeded(tmp_path: Path) -> None:
     assert foreign.classes == ("a", "b", "c")
     assert foreign.strides == (1, 1, 1, 1, 2, *[1] * 2, 2, *[1] * 6, 2, 1, 1, 1)
     assert Preprocessing(size=32, **foreign.preprocessing) == preprocessing
+    assert not foreign.notes
+
+
+def assumed(foreign: Foreign) -> str:
+    """Give the note on our own weights whose description was not taken."""
+    assert (foreign.epsilon, foreign.padding, foreign.size, foreign.strides) == (1e-3, "symmetric", None, None)
+    assert foreign.classes is None
+    (note,) = foreign.notes
+    assert "symmetric padding" in note
+    assert "keep model.safetensors and its model.json together" in note
+    return note
+
+
+def test_our_own_weights_without_a_description_say_what_is_assumed(tmp_path: Path) -> None:
+    _, path, arrays = own(tmp_path)
+    assert "no model.json beside it" in assumed(read_state(path, "safetensors", arrays))
+
+
+@pytest.mark.parametrize("described", ["whole", "damaged"])
+def test_the_description_of_another_file_is_not_taken(tmp_path: Path, described: str) -> None:
+    network, path, arrays = own(tmp_path)
+    write_bundle(tmp_path, Bundle(network.architecture.to_json(), ("a", "b", "c"), Preprocessing(32)))
+    if described == "damaged":
+        (tmp_path / "model.json").write_text("{")
+    note = assumed(read_state(path.with_name("best.safetensors"), "safetensors", arrays))
+    assert "is that of model.safetensors and was not taken" in note
+
+
+@pytest.mark.parametrize(("name", "classes", "width"), [("mobilenet_v2", 3, 0.5), ("mobilenet_v1", 3, 0.35)])
+def test_the_description_of_another_network_is_not_taken(tmp_path: Path, name: str, classes: int, width: float) -> None:
+    _, path, arrays = own(tmp_path)
+    other = create_model(name, classes, width, size=32)
+    names = tuple("abcd"[:classes])
+    write_bundle(tmp_path, Bundle(other.architecture.to_json(), names, Preprocessing(32)))
+    assert "describes another network" in assumed(read_state(path, "safetensors", arrays))
+    prefixed = {f"module.{key}": value for key, value in arrays.items()}
+    assert "describes another network" in assumed(read_state(path, "safetensors", prefixed))
 
 
 @pytest.mark.parametrize("change", ["architecture", "json"])
@@ -164,7 +201,6 @@ ZOO_V1: Shapes = {"network.0.0.weight": (8, 3, 3, 3)} | {
         (published("timm_mobilenetv2_140"), "timm", 1e-5, "symmetric", 0.485, "bicubic"),
         (model_zoo(), "the model zoo", 1e-5, "symmetric", 0.485, "bilinear"),
         (ZOO_V1, "the model zoo", 1e-5, "same", 0.485, "bilinear"),
-        (mindcv(1), "MindCV", 1e-5, "symmetric", 0.485, "bilinear"),
         (mindcv(2), "MindCV", 1e-5, "symmetric", 0.485, "bilinear"),
     ],
 )
@@ -189,7 +225,8 @@ def test_mindspores_names_in_pytorch_are_of_no_known_source(shapes: Shapes) -> N
 
 
 def test_mindcv_v1_has_another_activation() -> None:
-    assert "ReLU" in read_state(Path("x"), "F", arrays_of(mindcv(1))).notes[0]
+    with pytest.raises(InputError, match=r"^x: MindCV's V1, .* activates with ReLU where ours has ReLU6; give"):
+        read_state(Path("x"), "F", arrays_of(mindcv(1)))
     assert not read_state(Path("x"), "F", arrays_of(mindcv(2))).notes
 
 
@@ -209,6 +246,7 @@ def test_unknown_names_keep_their_own_order_unless_it_is_merely_sorted() -> None
     assert foreign.format == "F"
     (note,) = foreign.notes
     assert "no source that we know" in note
+    assert "in the order of the numbers" in note
 
 
 def test_what_training_leaves_is_ignored() -> None:

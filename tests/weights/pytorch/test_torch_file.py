@@ -127,7 +127,7 @@ def test_checkpoints(file: Path, form: str) -> None:
     assert foreign.classes is None
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "net", "state_dict_ema"])
+@pytest.mark.parametrize("key", torch_file.STATES)
 def test_where_checkpoints_keep_the_weights(file: Path, key: str) -> None:
     state = small().state_dict()
     same(save({key: state, "epoch": 1}, file), state)

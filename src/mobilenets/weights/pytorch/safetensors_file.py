@@ -37,11 +37,13 @@ def read(path: Path) -> Foreign:
             file.seek(0)
             entries: list[tuple[str, dict[str, Any]]] = deserialize(file.read())  # type: ignore[no-untyped-call]
         check_room(path, len(entries), sum(4 * count(entry["shape"]) for _, entry in entries))
+        # The library gives them in another order each time, and has written them by type and name.
+        entries.sort(key=lambda entry: entry[0], reverse=True)
         arrays = {}
         for _ in range(len(entries)):
             name, entry = entries.pop()  # a copy of the file's bytes, freed once it is converted
             arrays[name] = _array(name, entry)
-        return read_state(path, "safetensors", dict(reversed(arrays.items())))
+        return read_state(path, "safetensors", arrays, ordered=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (SafetensorError, ValueError, OverflowError, MemoryError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.runtime.bundle import DESCRIPTION, read_bundle
+from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, read_bundle
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, Layer, conv, linear, norm
+from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +38,8 @@ class _Source:
     """A project whose names are known.
 
     ``mark`` is the start of a module's name that only this source has, ``mindspore`` whether it is one of MindSpore's;
-    ``epsilon``, ``padding`` and ``preprocessing`` are what it builds and trains with.
+    ``epsilon``, ``padding`` and ``preprocessing`` are what it builds and trains with; ``refused`` says why its networks
+    cannot be ours.
     """
 
     name: str
@@ -45,16 +47,13 @@ class _Source:
     epsilon: float = 1e-5
     padding: str = "symmetric"
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: TORCH_INPUT)
-    notes: tuple[str, ...] = ()
     mindspore: bool = False
+    refused: str = ""
 
 
 _IMAGENET: Mapping[str, Any] = {**TORCH_INPUT, "interpolation": "bicubic"}
 _HALVES: Mapping[str, Any] = {**TENSORFLOW_INPUT, "interpolation": "bicubic"}
-_RELU = (
-    "MindCV's V1, whose names these are, activates with ReLU where ours has ReLU6: the results differ once an "
-    "activation passes 6"
-)
+_RELU = "MindCV's V1, whose names these are, activates with ReLU where ours has ReLU6; give a V1 of another source"
 # The body of this package's networks; ``weights`` of their own folder say more in model.json.
 _OURS = _Source("mobilenets", r"body\.(conv|separable|inverted)\d", 1e-3, preprocessing=_HALVES)
 # Read in their own files: timm models/efficientnet.py (_gen_mobilenet_v1, _gen_mobilenet_v2 and default_cfgs),
@@ -67,16 +66,12 @@ _SOURCES = (
     _Source("the model zoo", r"features\.\d+\.(conv\.\d+\.)?features\.\d+$", mindspore=True),
     _Source("the model zoo", r"network\.\d+\.[01]$", padding="same", mindspore=True),
     _Source("MindCV", r"features\.\d+\.layers\.\d+$", mindspore=True),
-    _Source("MindCV", r"features\.\d+\.3$", notes=(_RELU,), mindspore=True),
+    _Source("MindCV", r"features\.\d+\.3$", mindspore=True, refused=_RELU),
     _Source("torchvision", r"features\.\d+\.conv\.\d+"),
 )
-_UNKNOWN = _Source(
-    name="",
-    mark="",
-    notes=(
-        "the names are of no source that we know, so PyTorch's habits were taken: symmetric padding, BatchNorm epsilon "
-        "1e-5, ReLU6, ImageNet's mean and deviation",
-    ),
+_UNKNOWN = (
+    "the names are of no source that we know, so the layers were taken in the order {order}, and with PyTorch's "
+    "habits: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, ImageNet's mean and deviation"
 )
 
 # Where a part of a name stands in the forward pass; parts that are not here stand in the middle. It holds for a
@@ -97,14 +92,16 @@ def read_state(
     file_format: str,
     arrays: Mapping[str, Array],
     *,
+    ordered: bool = True,
     classes: tuple[str, ...] | None = None,
     notes: Iterable[str] = (),
 ) -> Foreign:
     """Group arrays in PyTorch's layout by the modules of their names.
 
     Each kind comes in forward order: by the names where their source is known, else as the file has them where it is
-    not merely sorted, else by the numbers in the names. Prefixes such as ``module.`` do not matter. Epsilon, padding
-    and preprocessing are the habit of the source; of this package's own weights, what ``model.json`` beside them says.
+    not merely sorted, else by what the names tell (``order.by_names``). Prefixes such as ``module.`` do not matter.
+    Epsilon, padding and preprocessing are the habit of the source; of this package's own weights, what ``model.json``
+    beside them says.
 
     Parameters
     ----------
@@ -114,6 +111,8 @@ def read_state(
         What the file is, in words; the source is added.
     arrays:
         The arrays in the file's order, under their full names.
+    ordered:
+        Whether the format keeps the order in which the arrays were given to it.
     classes, notes:
         What else the file tells, handed on.
 
@@ -122,12 +121,22 @@ def read_state(
     """
     try:
         modules, ignored = _modules(arrays)
-        source, order = _order(modules, any(name.endswith(".gamma") for name in arrays))
-        layers = tuple(_layer(module, modules[module]) for module in order)
+        bare = {module: _WRAPPER.sub("", module + ".")[:-1] for module in modules}
+        source = _source(bare.values(), any(name.endswith(".gamma") for name in arrays))
+        if source and source.refused:
+            raise InputError(source.refused)
+        told = ordered and not is_sorted(list(modules))
+        names = list(modules) if told and not source else sorted(modules, key=lambda module: _place(bare[module]))
+        layers = tuple(_layer(module, modules[module]) for module in names)
+        # A head alone has names that tell nothing, and needs neither habits nor an order.
+        unknown = source is None and any(layer.kind == "depthwise" for layer in layers)
+        if unknown and not told:
+            layers = by_names(layers, bare)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    # A head alone has names that tell nothing, and needs no habits.
-    habits = source or (_UNKNOWN if any(layer.kind == "depthwise" for layer in layers) else _Source("", ""))
+    if unknown:
+        notes = (*notes, _UNKNOWN.format(order="of the file" if told else "of the numbers in them"))
+    habits = source or _Source("", "")
     foreign = Foreign(
         format=f"{file_format} of {source.name}" if source else file_format,
         layers=layers,
@@ -136,9 +145,9 @@ def read_state(
         preprocessing=habits.preprocessing,
         classes=classes,
         ignored=ignored,
-        notes=(*notes, *habits.notes),
+        notes=tuple(notes),
     )
-    return _described(path, foreign) if source is _OURS else foreign
+    return _described(path, foreign, bare) if source is _OURS else foreign
 
 
 def _modules(arrays: Mapping[str, Array]) -> tuple[dict[str, dict[str, Array]], tuple[str, ...]]:
@@ -175,15 +184,12 @@ def _layer(module: str, parts: Mapping[str, Array]) -> Layer:
     return (conv if weight.ndim == 4 else linear)(module, weight, bias)
 
 
-def _order(modules: Mapping[str, object], mindspore: bool) -> tuple[_Source | None, list[str]]:
-    bare = {module: _WRAPPER.sub("", module + ".")[:-1] for module in modules}
+def _source(names: Collection[str], mindspore: bool) -> _Source | None:
     for source in _SOURCES:
         mark = re.compile(source.mark)
-        if (mindspore or not source.mindspore) and any(mark.match(name) for name in bare.values()):
-            return source, sorted(modules, key=lambda module: _place(bare[module]))
-    if list(modules) != sorted(modules):
-        return None, list(modules)
-    return None, sorted(modules, key=lambda module: _place(bare[module]))
+        if (mindspore or not source.mindspore) and any(mark.match(name) for name in names):
+            return source
+    return None
 
 
 def _place(module: str) -> tuple[tuple[int, tuple[tuple[int, str], ...]], ...]:
@@ -193,29 +199,41 @@ def _place(module: str) -> tuple[tuple[int, tuple[tuple[int, str], ...]], ...]:
         # body.inverted3: the number is the place in the network, whatever the kind before it.
         numbered = re.fullmatch(r"(?:conv|separable|inverted|maxpool)([0-9]+)", part) if place else None
         pieces = re.findall(r"[0-9]+|[^0-9]+", numbered[1] if numbered else part)
-        place.append((_PLACES.get(part, _MIDDLE), tuple(_piece(piece) for piece in pieces)))
+        place.append((_PLACES.get(part, _MIDDLE), tuple(map(piece, pieces))))
     return tuple(place)
 
 
-def _piece(piece: str) -> tuple[int, str]:
-    # A longer number is a larger one; text comes after numbers. int() would refuse thousands of digits.
-    if piece[0] in "0123456789":
-        digits = piece.lstrip("0")
-        return len(digits) - (1 << 62), digits
-    return 0, piece
+def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign:
+    """Add what ``model.json`` beside weights of our own says, or a note of what is assumed without it."""
+    beside = path.parent / DESCRIPTION
+    assumed = (
+        "assumed: symmetric padding, the paper's strides, BatchNorm epsilon 1e-3, inputs from -1 to 1, the network's "
+        f"usual size; keep {WEIGHTS} and its {DESCRIPTION} together"
+    )
+    if not beside.is_file():
+        return replace(foreign, notes=(*foreign.notes, f"no {DESCRIPTION} beside it, so {assumed}"))
+    if path.name != WEIGHTS:
+        note = f"the {DESCRIPTION} beside it is that of {WEIGHTS} and was not taken, so {assumed}"
+        return replace(foreign, notes=(*foreign.notes, note))
+    import torch  # which no other file needs here
 
-
-def _described(path: Path, foreign: Foreign) -> Foreign:
-    """Add what ``model.json`` beside weights of our own says."""
-    if not (path.parent / DESCRIPTION).is_file():
-        return foreign
-    from mobilenets.models.architecture import Architecture  # brings torch, which no other file needs here
+    from mobilenets.models.architecture import Architecture
+    from mobilenets.models.network import Network
 
     bundle = read_bundle(path.parent)
     try:
         architecture = Architecture.from_json(bundle.architecture)
+        with torch.device("meta"):
+            network = Network(architecture, len(bundle.classes))
     except InputError as error:
-        raise InputError(f"{path.parent / DESCRIPTION}: {error}") from error
+        raise InputError(f"{beside}: {error}") from error
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items() if value.ndim}
+    given = {
+        f"{bare[layer.name]}.{part}": array.shape for layer in foreign.layers for part, array in layer.arrays.items()
+    }
+    if given != expected:
+        note = f"the {DESCRIPTION} beside it describes another network and was not taken, so {assumed}"
+        return replace(foreign, notes=(*foreign.notes, note))
     table = architecture.table
     fields = bundle.preprocessing.to_json()
     size = fields.pop("size")

@@ -35,7 +35,8 @@ HINT = "in PyTorch, save model.state_dict() alone"
 
 # Where checkpoints keep the weights, the better ones first: timm (models/_helpers.py) evaluates the moving average of
 # the weights where there is one.
-STATES = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net", "network", "weights")
+_AVERAGES = ("state_dict_ema", "model_ema")
+STATES = (*_AVERAGES, "state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights")
 
 
 def read(path: Path) -> Foreign:
