@@ -77,6 +77,9 @@ def test_a_file_beside_the_data(tmp_path: Path) -> None:
     found = read_labels(tmp_path, ("00_00", "new"))
     assert found is not None
     assert set(found.classes) == {"00_00"}
+    named = read_labels(tmp_path, ("塑料瓶", "Eggshell"))
+    assert named is not None
+    assert [named.group("塑料瓶"), named.group("Eggshell")] == ["recyclable", "kitchen"]
     with pytest.raises(InputError, match="names none of the class folders"):
         read_labels(tmp_path, ("a", "b"))
 

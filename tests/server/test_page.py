@@ -32,7 +32,7 @@ def read(page: Any) -> tuple[str, str, list[list[str]]]:
 
 def expected(model: Path, picture: Path, language: str) -> tuple[str, str, list[list[str]]]:
     [answer] = mobilenets.predict(model, picture, language=language)
-    bars = [[one["name"], f"{100 * one['probability']:.1f} %"] for one in answer["predictions"]]
+    bars = [[one["name"], f"{100 * one['probability']:.1f}\xa0%"] for one in answer["predictions"]]
     return bars[0][0], answer["groups"][0]["name"], bars
 
 

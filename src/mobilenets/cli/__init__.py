@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from mobilenets.errors import InputError, MobilenetsError
 
 INTERRUPTED = 130
-EXTRA = ("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub")
+# Packages that are not part of the bare install, and the extra that brings them.
+EXTRA = dict.fromkeys(
+    ("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub"), "train"
+) | dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,9 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "interrupted", INTERRUPTED)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in EXTRA:
+        extra = EXTRA.get((error.name or "").split(".")[0])
+        if extra is None:
             raise
-        return _fail(f"{error.name} is not installed: pip install 'mobilenets[train]'", 2)
+        return _fail(f"{error.name} is not installed: pip install 'mobilenets[{extra}]'", 2)
     except BrokenPipeError:
         # Whoever read our output has gone, as `| head` does; nothing is wrong.
         _discard_output()

@@ -15,8 +15,10 @@ def padded(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]
 
     - ``symmetric``: ``kernel // 2`` at both ends, as PyTorch's code and MindSpore's have it
     - ``same``: TensorFlow's SAME; where stride 2 meets an even side, only the end is padded
-    - ``after``: what SAME gives for even sides, for odd ones too: ``keras.applications`` has it before the strided
-      depthwise layers of MobileNetV1 (``ZeroPadding2D(((0, 1), (0, 1)))``)
+    - ``after``: what SAME gives for even sides, for odd ones too (``ZeroPadding2D(((0, 1), (0, 1)))``)
+
+    A table's ``keras`` is ``after`` for strided depthwise layers and ``same`` for all else: ``keras.applications`` has
+    it in MobileNetV1, and in V2 where that is built without an input size.
     """
     if padding == "symmetric" or (padding == "after" and stride == 1):
         return kernel // 2, kernel // 2
@@ -31,9 +33,14 @@ def shrunk(side: int, kernel: int, stride: int, padding: str) -> int:
     return (side + sum(padded(side, kernel, stride, padding)) - kernel) // stride + 1
 
 
-def _as_same(padding: str) -> str:
-    """Read ``keras`` for all but V1's depthwise layers: its SAME, and its ``correct_pad``, which is the same."""
+def of_conv(padding: str) -> str:
+    """Read a table's padding for an ordinary convolution."""
     return "same" if padding == "keras" else padding
+
+
+def of_depthwise(padding: str) -> str:
+    """Read a table's padding for a depthwise one."""
+    return "after" if padding == "keras" else padding
 
 
 class ConvNorm(nn.Module):
@@ -57,7 +64,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         # At stride 1 all ways of padding are one.
-        self.padding = _as_same(padding) if stride > 1 else "symmetric"
+        self.padding = padding if stride > 1 else "symmetric"
         beside = kernel // 2 if self.padding == "symmetric" else 0
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, beside, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=epsilon)
@@ -78,9 +85,9 @@ class Separable(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, *, epsilon: float, padding: str) -> None:
         super().__init__()
-        # keras.applications pads here by one more row and column, whatever the side.
-        padding = "after" if padding == "keras" else padding
-        self.depthwise = ConvNorm(inputs, inputs, kernel, stride, groups=inputs, epsilon=epsilon, padding=padding)
+        self.depthwise = ConvNorm(
+            inputs, inputs, kernel, stride, groups=inputs, epsilon=epsilon, padding=of_depthwise(padding)
+        )
         self.pointwise = ConvNorm(inputs, outputs, 1, epsilon=epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,7 +119,9 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
         expands = always_expand or expanded != inputs
         self.expand = ConvNorm(inputs, expanded, 1, epsilon=epsilon) if expands else nn.Identity()
-        self.depthwise = ConvNorm(expanded, expanded, kernel, stride, groups=expanded, epsilon=epsilon, padding=padding)
+        self.depthwise = ConvNorm(
+            expanded, expanded, kernel, stride, groups=expanded, epsilon=epsilon, padding=of_depthwise(padding)
+        )
         self.project = ConvNorm(expanded, outputs, 1, activate=False, epsilon=epsilon)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -65,7 +65,12 @@ class Conv:
         outputs = style.channels(self.channels)
         return (
             layers.ConvNorm(
-                inputs, outputs, self.kernel, self.stride, epsilon=style.norm_epsilon, padding=style.padding
+                inputs,
+                outputs,
+                self.kernel,
+                self.stride,
+                epsilon=style.norm_epsilon,
+                padding=layers.of_conv(style.padding),
             ),
             outputs,
         )
@@ -148,8 +153,8 @@ def stage(first: AnyRow, repeats: int) -> tuple[AnyRow, ...]:
 
 def shrink(size: int, row: Row, padding: str) -> int:
     """Give the side of the map that ``row`` makes of a map of side ``size``, with the table's ``padding``."""
-    if isinstance(row, Separable) and padding == "keras":
-        return layers.shrunk(size, row.kernel, row.stride, "after")
+    if isinstance(row, Separable | Inverted):
+        return layers.shrunk(size, row.kernel, row.stride, layers.of_depthwise(padding))
     return math.ceil(size / row.stride)
 
 

@@ -121,7 +121,10 @@ def read_labels(folder: Path, classes: Sequence[str]) -> Labels | None:
         labels = Labels.from_json(read_json(path, "see docs/data.md for what it holds"))
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
-    known = {name: label for name, label in labels.classes.items() if name in classes}
+    # A folder may also bear one of its class's names, such as an English or a Chinese one.
+    called = {text.casefold(): label for label in labels.classes.values() for text in label.names.values()}
+    found = {name: labels.classes.get(name) or called.get(name.casefold()) for name in classes}
+    known = {name: label for name, label in found.items() if label is not None}
     if not known:
         raise InputError(f"{path}: it names none of the class folders; call its classes as they are called")
     return Labels(known, labels.groups)

@@ -133,7 +133,8 @@ class _Exchange:
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY.items():
                 headers.setdefault(name, value)
-            if self._guard.state.closing or not self._whole:
+            # Who is to come back later must not find the connection just closed by a shutdown.
+            if self._guard.state.closing or self.status == 503 or not self._whole:
                 headers["connection"] = "close"
         elif not message.get("more_body", False) and not self._whole and not self._waits:
             await self._send({**message, "more_body": True})

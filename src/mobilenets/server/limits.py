@@ -44,7 +44,7 @@ class Limits:
     """Between two parts of a body."""
     upload: float = 60.0
     """For a whole body to arrive."""
-    linger: float = 2.0
+    linger: float = 5.0
     """How long the rest of a refused body is read, so that its sender sees the answer."""
     drain: float = 1.0
     """How long the door stays open after SIGTERM, so that those on their way are still let in."""

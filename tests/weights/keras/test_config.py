@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras.config import Described, describe, snake_case
+from mobilenets.weights.keras import config
+from mobilenets.weights.keras.config import Described, describe
+from mobilenets.weights.keras.graph import snake_case
 from mobilenets.weights.keras.layers import known_place, natural
 from mobilenets.weights.keras.scaling import Affine, joined
 
 PATH = Path("m.keras")
+
+
+@pytest.fixture(autouse=True)
+def loose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at each layer by itself; test_wiring has whole networks."""
+    monkeypatch.setattr(config.Wiring, "check", lambda self: None)
 
 
 def layer(kind: str, nodes: Any = (), **config: Any) -> dict[str, Any]:
@@ -26,7 +34,7 @@ def pixels(side: int | None, channels_first: bool = False) -> dict[str, Any]:
 
 
 def conv(stride: int = 2, padding: str = "same", kernel: int = 3, **more: Any) -> dict[str, Any]:
-    return layer("Conv2D", kernel_size=[kernel] * 2, strides=[stride] * 2, padding=padding, **more)
+    return layer("Conv2D", filters=8, kernel_size=[kernel] * 2, strides=[stride] * 2, padding=padding, **more)
 
 
 def depthwise(stride: int = 2, padding: str = "same") -> dict[str, Any]:
@@ -41,7 +49,7 @@ def norm(epsilon: float = 1e-3) -> dict[str, Any]:
     return layer("BatchNormalization", epsilon=epsilon)
 
 
-def model(*layers: dict[str, Any], kind: str = "Functional") -> dict[str, Any]:
+def model(*layers: dict[str, Any], kind: str = "Sequential") -> dict[str, Any]:
     return {"class_name": kind, "config": {"name": kind.lower(), "layers": list(layers)}}
 
 
@@ -91,23 +99,29 @@ def test_padding(side: int | None, layers: tuple[dict[str, Any], ...], padding: 
 
 
 def test_layers_of_nested_models() -> None:
-    body = model(pixels(None), conv(), norm(2e-3), layer("ReLU", max_value=6.0), depthwise(), kind="Functional")
-    described = read(pixels(96, channels_first=True), model(body, kind="Sequential"), conv(1, kernel=1), layer("Dense"))
+    body = model(pixels(None), conv(), norm(2e-3), layer("ReLU", max_value=6.0), depthwise(), kind="MyModel")
+    described = read(
+        pixels(96, channels_first=True),
+        model(body, kind="Sequential"),
+        conv(1, kernel=1),
+        layer("Flatten"),
+        layer("Dense"),
+    )
     assert [(named.kind, named.path[-1], named.store) for named in described.layers] == [
-        ("conv", "conv2d", "layers/sequential/layers/functional/layers/conv2d"),
-        ("norm", "batchnormalization", "layers/sequential/layers/functional/layers/batch_normalization"),
-        ("depthwise", "depthwiseconv2d", "layers/sequential/layers/functional/layers/depthwise_conv2d"),
+        ("conv", "conv2d", "layers/sequential/layers/my_model/layers/conv2d"),
+        ("norm", "batchnormalization", "layers/sequential/layers/my_model/layers/batch_normalization"),
+        ("depthwise", "depthwiseconv2d", "layers/sequential/layers/my_model/layers/depthwise_conv2d"),
         ("conv", "conv2d", "layers/conv2d"),
         ("linear", "dense", "layers/dense"),
     ]
-    assert described.layers[0].path == ("sequential", "functional", "conv2d")
+    assert described.layers[0].path == ("sequential", "mymodel", "conv2d")
     assert (described.size, described.epsilon, described.strides) == (96, 2e-3, (2, 2))
     again = read(conv(), conv(1), model(conv(1)), model(conv(1)))
     assert [named.store for named in again.layers] == [
         "layers/conv2d",
         "layers/conv2d_1",
-        "layers/functional/layers/conv2d",
-        "layers/functional_1/layers/conv2d",
+        "layers/sequential/layers/conv2d",
+        "layers/sequential_1/layers/conv2d",
     ]
 
 
@@ -174,9 +188,9 @@ def test_shortcuts_by_operator() -> None:
         ((layer("TrueDivide", keras3(1.0, first=True)),), "malformed"),
         ((layer("ReLU", max_value=None),), "'relu'"),
         ((layer("Activation", activation="swish"),), "'swish'"),
-        ((layer("Dense", activation="relu"),), "'relu'"),
+        ((conv(), layer("Dense", activation="relu")), "'dense'"),
         ((conv(), layer("Rescaling", scale=2.0, offset=0.0)), "behind its first convolution"),
-        ((norm(1e-3), norm(1e-5)), "several epsilons"),
+        ((conv(), norm(1e-3), depthwise(1), norm(1e-5)), "several epsilons"),
         ((conv(groups=3),), "grouped"),
         ((conv(1, "valid"),), "at stride 1"),
         ((zeros(0, 1), conv(2, "same")), "padded twice"),
@@ -186,7 +200,7 @@ def test_shortcuts_by_operator() -> None:
         ((layer("Normalization", mean=[1, 2], variance=[1, 2]),), "malformed"),
         ((layer("Normalization", mean=None, variance=None, invert=True),), "inverted"),
         (({"class_name": "Conv2D"},), "malformed"),
-        ((layer("BatchNormalization"),), "malformed"),
+        ((conv(), layer("BatchNormalization")), "malformed"),
         ((conv(kernel=10**6),), "malformed"),
     ],
 )

@@ -169,3 +169,15 @@ def test_biases_expansion_by_one_cut_widths_and_a_convolution_as_head(
         what = f"Keras {keras.__version__}, xiaochus/MobileNetV2, at 96 and 75"
         compared(kind, what, ours(converted.model.network, 96), theirs(model, 96))
         compared(kind, what, ours(converted.model.network, 75), theirs(odd, 75))
+
+
+def test_a_v2_built_without_an_input_size(tmp_path: Path, compared: Compared) -> None:
+    model = keras.applications.MobileNetV2(
+        input_shape=(None, None, 3), alpha=0.35, weights=None, include_top=False, pooling="avg"
+    )
+    disturb(model)
+    model.save(tmp_path / "open.keras")
+    network = convert(tmp_path / "open.keras").model.network
+    for size in (97, 150, 200):
+        what = f"Keras {keras.__version__}, mobilenet_v2 without an input size, at 97, 150 and 200"
+        compared("Keras .keras", what, ours(network, size), theirs(model, size))

@@ -144,7 +144,12 @@ def keras2_config(config: Any) -> Any:
     operator = {"TrueDivide": "math.truediv", "Subtract": "math.subtract"}.get(str(config.get("class_name")))
     if "inbound_nodes" in config:
         nodes = [
-            [[a["config"]["keras_history"][0], 0, 0, {}] for a in node["args"] if isinstance(a, dict)]
+            [
+                [a["config"]["keras_history"][0], 0, 0, {}]
+                for args in node["args"]
+                for a in (args if isinstance(args, list) else [args])
+                if isinstance(a, dict)
+            ]
             for node in config["inbound_nodes"]
         ]
         if operator:

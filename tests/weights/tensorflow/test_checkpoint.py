@@ -180,7 +180,8 @@ def test_keras_objects_come_in_the_order_of_their_numbers(tmp_path):
     foreign = read(write(tmp_path, arrays))
     assert [layer.arrays["weight"].shape[0] for layer in of_kind(foreign.layers, "conv")] == list(range(4, 16))
     assert foreign.layers[-1].arrays["weight"].shape == (2, 15)
-    assert foreign.padding == "keras"
+    # More convolutions than a V1 has for its depthwise layers, so V2's habit.
+    assert foreign.padding == "same"
     assert len(foreign.ignored) == 2
 
 

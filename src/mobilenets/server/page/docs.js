@@ -7,13 +7,20 @@ function make(tag, text, className) {
   return element;
 }
 
+// Text with `code` in it.
+function prose(tag, text) {
+  const element = make(tag);
+  text.split("`").forEach((part, index) => element.append(index % 2 ? make("code", part) : part));
+  return element;
+}
+
 function table(rows) {
   const whole = make("table");
   for (const [name, meaning] of rows) {
     const row = make("tr");
     const cell = make("td");
     cell.append(make("code", name));
-    row.append(cell, make("td", meaning));
+    row.append(cell, prose("td", meaning));
     whole.append(row);
   }
   return whole;
@@ -29,7 +36,8 @@ for (const [path, methods] of Object.entries(api.paths)) {
     const card = make("section", undefined, "card");
     const head = make("h2");
     head.append(make("span", `${method.toUpperCase()} `, "method"), make("code", path));
-    card.append(head, make("p", about.summary), make("p", about.description ?? ""));
+    card.append(head, make("p", about.summary));
+    if (about.description) card.append(prose("p", about.description));
     if (about.requestBody) card.append(make("p", `Body: ${Object.keys(about.requestBody.content).join(" or ")}`));
     const parameters = (about.parameters ?? []).map(({ name, schema, description }) => {
       const preset = schema.default === undefined || schema.default === null ? "" : `, ${schema.default} unless given`;

@@ -3,7 +3,7 @@
 const WORDS = {
   en: {
     title: "What is on the picture?", choose: "Choose pictures", photograph: "Take a photo",
-    hint: "Drop a picture here, paste one, or", unsure: "Not sure: it could be", bins: "Together",
+    hint: "Drop a picture here, paste one, or", unsure: "Not sure: it could be", bins: "By group",
     history: "Earlier", forget: "Forget", docs: "For programs: the HTTP interface", explain: "What did it look at?",
     original: "Show the picture", token: "This server asks for a token", enter: "Go on", other: "中文",
     working: "Looking …", lost: "The server does not answer. Is it still running?", big: "The file is too big: at most {} MiB.",
@@ -46,7 +46,7 @@ function named(part, fallback) {
 const className = (label) => named(model?.labels?.classes[label], label);
 const groupName = (group) => named(model?.labels?.groups[group], group);
 const groupColor = (group) => model?.labels?.groups[group]?.color ?? null;
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`; // not to be torn apart
 
 // Black or white, whichever is read better on the colour (WCAG 2.2, relative luminance).
 function inkOn(color) {

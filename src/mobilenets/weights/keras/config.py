@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model, spelt
 from mobilenets.weights.keras.scaling import OPERATORS, Affine, constants, normalization, numbers, operator, rescaling
+from mobilenets.weights.keras.wiring import Wiring
 
-MODELS = ("Functional", "Model", "Sequential")
 WEIGHTED = {
     "Conv2D": "conv",
     "DepthwiseConv2D": "depthwise",
@@ -33,8 +33,6 @@ _PASSING = {
     "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness", "RandomHeight", "RandomWidth",
 }  # fmt: skip
 _ACTIVATIONS = {"linear", "relu6", "softmax", "sigmoid"}
-_MAX_DEPTH = 20
-_WEIGHTS_ONLY = "save the weights alone (model.save_weights) and import those if they fit all the same"
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class Named:
     store: str
     scale: bool = True
     center: bool = True
+    behind: bool = False  # behind the pooling
+    single: bool = False  # gives one score that goes through sigmoid
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Described:
     size: int | None
     steps: tuple[Affine | None, ...]
     notes: tuple[str, ...]
+    stretched: bool = False  # whether pictures are resized without regard to their sides' proportion
 
 
 def describe(path: Path, text: str) -> Described | None:
@@ -68,36 +69,11 @@ def describe(path: Path, text: str) -> Described | None:
     """
     try:
         config = json.loads(text)
-        if config["class_name"] not in MODELS:
+        if config["class_name"] not in MODELS and not is_model(config):
             return None
         return _Reader(path).read(config)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise InputError(f"{path}: its model_config is malformed; {_WEIGHTS_ONLY}") from error
-
-
-def snake_case(name: str) -> str:
-    """Spell a class name as Keras 3 names the groups of its layers (``keras.src.utils.naming.to_snake_case``)."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _flat(model: Mapping[str, Any], path: tuple[str, ...], store: str) -> Iterator[tuple[Any, tuple[str, ...], str]]:
-    """Yield the plain layers of a model and of the models in it, with their names and Keras 3 groups."""
-    inner = model["config"]
-    used: dict[str, int] = {}
-    # Sequential models of Keras 2.1 and before are a bare list.
-    for layer in inner if isinstance(inner, list) else inner["layers"]:
-        group = snake_case(layer["class_name"])
-        used[group] = used.get(group, -1) + 1
-        group = f"{store}layers/{group}" + (f"_{used[group]}" if used[group] else "")
-        name = (*path, str(layer["config"]["name"] if isinstance(layer["config"], dict) else layer.get("name")))
-        if layer["class_name"] not in MODELS:
-            yield layer, name, group
-        elif len(path) > _MAX_DEPTH:
-            raise ValueError("nested too deep")
-        else:
-            yield from _flat(layer, name, f"{group}/")
+        raise InputError(f"{path}: its model_config is malformed; give the file as Keras wrote it") from error
 
 
 @dataclass(frozen=True)
@@ -122,15 +98,22 @@ class _Reader:
         self.steps: list[Affine | None] = []
         self.notes: list[str] = []
         self.size: int | None = None
+        self.stretched = False
         self.side: int | None = None  # of the map that the next layer takes
         self.zeros: tuple[int, int] | None = None  # of a ZeroPadding2D just passed
 
     def refusal(self, reason: str) -> InputError:
-        return InputError(f"{self.path}: {reason}; {_WEIGHTS_ONLY}")
+        return InputError(f"{self.path}: {reason}")
 
     def read(self, model: Mapping[str, Any]) -> Described:
-        for layer, path, store in _flat(model, (), ""):
-            self.take(layer, path, store)
+        ops = follow(model, self.refusal)
+        for op in ops:
+            if op.kind == "Lambda":
+                raise self.refusal(f"it has a Lambda layer, {op}, which is code and is never run")
+        wiring = Wiring(ops, self.refusal)
+        for op in ops:
+            self.take(op)
+        self.notes += wiring.notes()
         if len(self.epsilons) > 1:
             raise self.refusal("its BatchNorms have several epsilons, ours has one")
         strided = tuple(w.stride for i, w in enumerate(self.windows) if i == 0 or w.kind == "depthwise")
@@ -141,14 +124,17 @@ class _Reader:
             strides=strided,
             size=self.size,
             steps=tuple(self.steps),
-            notes=tuple(self.notes),
+            notes=tuple(dict.fromkeys(self.notes)),
+            stretched=self.stretched,
         )
 
-    def take(self, layer: Mapping[str, Any], path: tuple[str, ...], store: str) -> None:
+    def take(self, op: Op) -> None:
         """Take one layer."""
+        layer = op.layer
         name, config = str(layer["class_name"]), layer["config"]
-        if name == "Lambda":
-            raise self.refusal(f"it has a Lambda layer, {path[-1][:100]!r}, which is code and is never run")
+        if op.behind and self.windows and name not in ("AveragePooling2D", "Normalization", "Rescaling"):
+            self.head(op, name, config)
+            return
         self.input_side(config)
         if name in ("Conv2D", "DepthwiseConv2D"):
             self.window(name, config)
@@ -158,15 +144,16 @@ class _Reader:
                 raise self.refusal("it has an inverted Normalization layer")
             self.step(normalization(numbers(config["mean"]), numbers(config["variance"])) if fixed else None)
         if name in WEIGHTED and not fixed:
-            self.activation(name, config.get("activation") or "linear")
+            self.activation(name, config.get("activation"))
             flags = bool(config.get("scale", True)), bool(config.get("center", True))
-            self.layers.append(Named(WEIGHTED[name], path, store, *flags))
+            self.layers.append(Named(WEIGHTED[name], op.path, op.store, *flags))
         if name == "BatchNormalization":
             self.epsilons.add(float(config["epsilon"]))
         elif name == "ZeroPadding2D":
             self.zero_padding(config["padding"])
         elif name == "Resizing":
             self.size = self.side = int(config["height"]) if config["height"] == config["width"] else None
+            self.stretched = not config.get("crop_to_aspect_ratio") and not config.get("pad_to_aspect_ratio")
             self.notes.append(f"a Resizing layer inside the model is left out; pictures come at {self.size} pixels")
         elif name == "Rescaling":
             self.step(rescaling(config))
@@ -187,7 +174,18 @@ class _Reader:
         ):
             self.operator(layer)
         elif name not in _PASSING and name not in WEIGHTED:
-            raise self.refusal(f"it has a {name[:100]!r} layer, {path[-1][:100]!r}, which no MobileNet has")
+            raise self.refusal(f"it has a {name[:100]!r} layer, {op}, which no MobileNet has")
+
+    def head(self, op: Op, name: str, config: Mapping[str, Any]) -> None:
+        """Take one layer behind the pooling, where anything may stand."""
+        if name in WEIGHTED:
+            flags = bool(config.get("scale", True)), bool(config.get("center", True))
+            self.layers.append(Named(WEIGHTED[name], op.path, op.store, *flags, behind=True, single=op.single))
+        if name in ("Activation", "Dense", "Conv2D") and spelt(config.get("activation")) == "sigmoid":
+            if not op.single and not any(named.single for named in self.layers):
+                self.notes.append("its scores end in sigmoid, one class at a time; ours end in softmax")
+        elif name not in _PASSING and name not in WEIGHTED and name not in ("Activation", "ReLU"):
+            self.notes.append(f"its layer {op} behind the pooling, a {name[:100]!r}, is left out")
 
     def input_side(self, config: Mapping[str, Any]) -> None:
         """Take the first square input shape that is told."""
@@ -233,22 +231,29 @@ class _Reader:
         explicit = any(window.zeros is not None for window in strided)
         depthwises = sum(window.kind == "depthwise" for window in self.windows)
         habit = habitual_padding(len(self.windows) - depthwises, depthwises)
-        order = (habit, "same", "symmetric") if explicit else ("same",)
+        order: tuple[str, ...] = (habit, "same", "symmetric", "keras") if explicit else ("same",)
+        if explicit and any(window.side is None for window in strided):
+            # keras.applications' V2 has (0, 1) at every size when it is built without one, as "keras" does.
+            order = ("keras", "same", "symmetric")
         for padding in order:
             if all(_agrees(window, padding) for window in strided):
+                first = self.windows[0] if explicit else None
+                if (
+                    first
+                    and padding == "keras"
+                    and (first.kind, first.side) == ("conv", None)
+                    and first.zeros is not None
+                ):
+                    self.notes.append("its first convolution is padded at the end only, ours at odd sizes at both ends")
                 return padding
         raise self.refusal("its zero padding is neither SAME nor that of keras.applications")
 
     def activation(self, layer: str, activation: Any) -> None:
         """Refuse what computes something else than ReLU6 in the body and softmax at the end."""
-        if isinstance(activation, dict):  # a function or a layer, as Keras 3 writes them
-            inner = activation.get("config")
-            activation = inner if isinstance(inner, str) else activation["class_name"]
+        activation = spelt(activation)
         known = _ACTIVATIONS - {"relu6"} if layer == "Dense" else _ACTIVATIONS
         if activation not in known:
-            raise self.refusal(f"a {layer} has the activation {str(activation)[:100]!r}, where a MobileNet has ReLU6")
-        if activation == "sigmoid":
-            self.notes.append("its scores end in sigmoid, one class at a time; ours end in softmax")
+            raise self.refusal(f"a {layer} has the activation {activation[:100]!r}, where a MobileNet has ReLU6")
 
     def step(self, step: Affine | None) -> None:
         """Take a step on the pixels."""

@@ -36,7 +36,11 @@ def read(path: Path) -> Foreign:
     described = describe(path, config[0]) if config else None
     layers: list[Found] = []
     used: set[str] = set()
-    for layer in _list(tree, root, "layer_names") or ():
+    listed = _list(tree, root, "layer_names") or ()
+    if described is not None:  # the graph's order
+        places = {named.path[0]: place for place, named in reversed([*enumerate(described.layers)])}
+        listed = sorted(listed, key=lambda layer: places.get(layer, -1))
+    for layer in listed:
         group = f"{root}/{layer}" if root else layer
         if group not in tree.texts:
             raise InputError(f"{path}: it lists a layer {layer[:100]!r} that it does not hold; it is {DAMAGED}")
@@ -44,7 +48,8 @@ def read(path: Path) -> Foreign:
         used.update(f"{group}/{name}" for name in names)
         layers += _in_order(path, layer, names, _owned(path, tree, group, layer, names), described)
     ignored = [name for name in (*tree.arrays, *tree.unread) if name not in used]
-    return foreign(path, f"Keras HDF5, {'whole model' if config else 'weights only'}", layers, described, ignored)
+    form = f"Keras HDF5, {'whole model' if config else 'weights only'}"
+    return foreign(path, form, layers, described, ignored, told=bool(config))
 
 
 def _text(tree: Tree, group: str, name: str) -> Sequence[str]:

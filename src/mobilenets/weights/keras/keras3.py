@@ -67,7 +67,7 @@ def from_tree(path: Path, tree: Tree, described: Described | None, form: str) ->
         raise InputError(f"{path}: an HDF5 file without the layers of a Keras model; give one that Keras saved")
     owned = [layer for group in order if (layer := _layer(path, tree, group, stores[group], named.get(group)))]
     ignored = [name for group in stores if group not in order for name in stores[group]]
-    return foreign(path, form, owned, described, ignored)
+    return foreign(path, form, owned, described, ignored, told=form.endswith("(.keras)"))
 
 
 def _pieces(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> Any:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras.config import Described, habitual_padding
+from mobilenets.weights.keras.config import Described, Named, habitual_padding
 from mobilenets.weights.keras.scaling import Affine, joined, normalization
 from mobilenets.weights.layers import (
     TENSORFLOW_INPUT,
@@ -70,18 +71,27 @@ def _kind(parts: Mapping[str, npt.NDArray[Any]]) -> str | None:
 
 
 def foreign(
-    path: Path, form: str, owned: Sequence[Found], described: Described | None, ignored: Sequence[str]
+    path: Path,
+    form: str,
+    owned: Sequence[Found],
+    described: Described | None,
+    ignored: Sequence[str],
+    *,
+    told: bool = False,
 ) -> Foreign:
-    """Make the layers, each kind in the order of ``owned``; raises InputError, one line that begins with ``path``."""
+    """Make the layers, each kind in the order of ``owned``; raises InputError, one line that begins with ``path``.
+
+    ``told``: whether the file has a config, also one that does not list its layers.
+    """
     if described is not None:
-        told, held = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
-        if told != held:
+        listed, held = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
+        if listed != held:
             raise InputError(
-                f"{path}: its model_config lists {_counts(told)} and its weights are of {_counts(held)}; "
+                f"{path}: its model_config lists {_counts(listed)} and its weights are of {_counts(held)}; "
                 "give the file as Keras wrote it"
             )
     try:
-        layers = tuple(_make(layer) for layer in owned if layer.kind != "scaling")
+        layers, left = _layers(owned, described)
         scalings = [_scaling(layer) for layer in owned if layer.kind == "scaling"]
         steps = (None,) * len(scalings) if described is None else described.steps
         preprocessing, notes = _preprocessing(steps, scalings)
@@ -93,7 +103,10 @@ def foreign(
         raise InputError(f"{path}: no weights of convolutions in it; give a file that Keras saved of a MobileNet")
     if described is None:
         padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
+        notes = (_assumed(told, padding, bool(scalings)), *notes)
         return Foreign(form, layers, padding, _EPSILON, None, None, preprocessing, None, tuple(ignored), notes)
+    if described.stretched:
+        preprocessing = {**preprocessing, "resize": "stretch"}
     return Foreign(
         format=form,
         layers=layers,
@@ -102,8 +115,43 @@ def foreign(
         strides=described.strides,
         size=described.size,
         preprocessing=preprocessing,
-        ignored=tuple(ignored),
+        ignored=(*ignored, *left),
         notes=(*described.notes, *notes),
+    )
+
+
+def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[Layer, ...], list[str]]:
+    """Make the layers; also give the names of BatchNorms behind the pooling, which are left out."""
+    queues: dict[str, Iterator[Named]] = {}
+    for kind in {layer.kind for layer in owned} if described else ():
+        queues[kind] = iter([named for named in described.layers if named.kind == kind] if described else [])
+    layers: list[Layer] = []
+    left: list[str] = []
+    for found in owned:
+        named = next(queues[found.kind]) if queues else None
+        if found.kind == "scaling":
+            continue
+        if named is not None and named.behind and found.kind == "norm":
+            left.append(found.name)
+            continue
+        layer = _make(found)
+        layers.append(_two(layer) if named is not None and named.single else layer)
+    return tuple(layers), left
+
+
+def _two(layer: Layer) -> Layer:
+    """Give the scores 0 and z in place of z, so that softmax gives 1 - sigmoid(z) and sigmoid(z)."""
+    return replace(
+        layer, arrays={part: np.concatenate([np.zeros_like(array), array]) for part, array in layer.arrays.items()}
+    )
+
+
+def _assumed(told: bool, padding: str, scaled: bool) -> str:
+    pixels = "" if scaled else "pixels from -1 to 1, "
+    why = "its config does not list its layers" if told else "weights alone do not tell how they are used"
+    return (
+        f"{why}: assumed are {pixels}ReLU6, epsilon {_EPSILON}, and the paper's strides, shortcuts and wiring, "
+        f"with the padding {padding!r}"
     )
 
 

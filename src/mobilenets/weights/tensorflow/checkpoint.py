@@ -26,6 +26,7 @@ from mobilenets.weights.layers import (
     depthwise_hwcm,
     linear,
     norm,
+    of_kind,
 )
 from mobilenets.weights.tensorflow.crc32c import crc32c, mask
 from mobilenets.weights.tensorflow.sstable import TableError, read_table
@@ -181,12 +182,17 @@ def _foreign(bundle: _Bundle) -> Foreign:
     return Foreign(
         format="TensorFlow checkpoint",
         layers=tuple(layers),
-        padding="keras" if objects else "same",
+        padding=_padding_of_keras(layers) if objects else "same",
         epsilon=1e-3,
         preprocessing=TENSORFLOW_INPUT,
         ignored=tuple(sorted(bundle.entries.keys() - names.values())),
         notes=notes,
     )
+
+
+def _padding_of_keras(layers: list[Layer]) -> str:
+    """V1 has a convolution a depthwise layer, the first and a classifier; V2, which pads as SAME does, two each."""
+    return "keras" if len(of_kind(layers, "conv")) <= len(of_kind(layers, "depthwise")) + 2 else "same"
 
 
 def _names(entries: Mapping[str, _Entry]) -> tuple[dict[str, str], tuple[str, ...]]:

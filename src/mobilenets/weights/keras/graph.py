@@ -1,0 +1,180 @@
+"""The graph in a model_config of Keras 2 or 3, nested models and all, as calls of plain layers in forward order."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mobilenets.errors import InputError
+
+MODELS = ("Functional", "Model", "Sequential")
+_MAX_DEPTH = 20
+_USED_ONCE = {"Conv2D", "DepthwiseConv2D", "BatchNormalization", "Dense", "Normalization"}
+
+Refuse = Callable[[str], InputError]
+_Listed = tuple[Mapping[str, Any], str, str]
+
+
+@dataclass
+class Op:
+    """One call of a plain layer. ``inputs``: the places of those whose outputs it takes."""
+
+    layer: Mapping[str, Any]
+    path: tuple[str, ...]
+    store: str
+    inputs: tuple[int, ...]
+    behind: bool = False  # whether it stands behind the pooling
+    single: bool = False  # whether it gives one score that goes through sigmoid
+
+    @property
+    def kind(self) -> str:
+        """Its class, or the function that it calls."""
+        name = str(self.layer["class_name"])
+        return str(self.layer["config"]["function"]) if name == "TFOpLambda" else name
+
+    def __str__(self) -> str:
+        return repr(self.path[-1][:100])
+
+
+def is_model(layer: Mapping[str, Any]) -> bool:
+    """Whether it is a model that lists its layers; a registered subclass may be one."""
+    config = layer["config"]
+    listed = isinstance(config, dict) and isinstance(config.get("layers"), list)
+    return listed or layer["class_name"] in MODELS
+
+
+def snake_case(name: str) -> str:
+    """Spell a class name as Keras 3 names the groups of its layers (``keras.src.utils.naming.to_snake_case``)."""
+    name = re.sub(r"\W+", "", name.rpartition(">")[2])
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def spelt(activation: Any) -> str:
+    """The name of an activation, also of a function or a layer as Keras 3 writes them."""
+    if isinstance(activation, dict):
+        inner = activation.get("config")
+        activation = inner if isinstance(inner, str) else activation["class_name"]
+    return str(activation or "linear")
+
+
+def follow(model: Mapping[str, Any], refuse: Refuse) -> list[Op]:
+    """List the plain layers of a model and of those in it in forward order; raises ``refuse`` for shared layers."""
+    ops: list[Op] = []
+    _inline(ops, model, (), "", [], refuse)
+    return ops
+
+
+def _inline(
+    ops: list[Op], model: Mapping[str, Any], path: tuple[str, ...], store: str, given: list[int], refuse: Refuse
+) -> list[int]:
+    """Add the layers of one model, which takes ``given``; return what it gives."""
+    if len(path) > _MAX_DEPTH:
+        raise ValueError("nested too deep")
+    inner = model["config"]
+    used: dict[str, int] = {}
+
+    def call(layer: Mapping[str, Any], name: str, group: str, inputs: list[int]) -> list[int]:
+        if is_model(layer):
+            return _inline(ops, layer, (*path, name), f"{group}/", inputs, refuse)
+        if layer["class_name"] == "InputLayer" and inputs:
+            return inputs
+        ops.append(Op(layer, (*path, name), group, tuple(inputs)))
+        return [len(ops) - 1]
+
+    listed: list[_Listed] = []
+    # Sequential models of Keras 2.1 and before are a bare list.
+    for layer in inner if isinstance(inner, list) else inner["layers"]:
+        group = snake_case(layer["class_name"])
+        used[group] = used.get(group, -1) + 1
+        group = f"{store}layers/{group}" + (f"_{used[group]}" if used[group] else "")
+        # The graph refers to the name beside the config, which Keras writes the same.
+        name = layer.get("name") or layer["config"]["name"]
+        listed.append((layer, str(name), group))
+    if model["class_name"] == "Sequential" or isinstance(inner, list) or "input_layers" not in inner:
+        if model["class_name"] in ("Functional", "Model"):
+            raise ValueError("no inputs are told")
+        for layer, name, group in listed:
+            given = call(layer, name, group, given)
+        return given
+    return _network(listed, inner, given, call, refuse)
+
+
+def _network(
+    listed: Sequence[_Listed],
+    inner: Mapping[str, Any],
+    given: list[int],
+    call: Callable[..., list[int]],
+    refuse: Refuse,
+) -> list[int]:
+    """Call the layers of a Functional model in forward order, of those that are ready the one that is listed first."""
+    calls = {name: layer.get("inbound_nodes") or [[]] for layer, name, _ in listed}
+    for layer, name, _ in listed:
+        if len(calls[name]) > 1 and (is_model(layer) or layer["class_name"] in _USED_ONCE):
+            raise refuse(f"its layer {name[:100]!r} is used {len(calls[name])} times, in a MobileNet once")
+
+    def node(history: Sequence[Any]) -> tuple[str, int]:
+        # In a layer that is called once the number has no meaning: nested models of old begin with 1.
+        name = str(history[0])
+        return name, int(history[1]) if len(calls[name]) > 1 else 0
+
+    made: dict[tuple[str, int], list[int]] = {}
+    if given:
+        made = {node(entry): [tensor] for entry, tensor in zip(_several(inner["input_layers"]), given, strict=True)}
+    waiting: dict[tuple[str, int], int] = {}
+    users: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    ready: list[tuple[int, int]] = []
+    for place, (layer, name, _) in enumerate(listed):
+        for number, called in enumerate(calls[name]):
+            takes = {node(history) for history in _histories(called)} - made.keys()
+            if (name, number) in made:
+                continue
+            if not takes and not list(_histories(called)) and layer["class_name"] != "InputLayer":
+                raise refuse(f"its layer {name[:100]!r} is connected to nothing")
+            waiting[name, number] = len(takes)
+            for source in takes:
+                users.setdefault(source, []).append((place, number))
+            if not takes:
+                ready.append((place, number))
+    heapq.heapify(ready)
+    while ready:
+        place, number = heapq.heappop(ready)
+        layer, name, group = listed[place]
+        inputs = [made[node(history)][int(history[2])] for history in _histories(calls[name][number])]
+        made[name, number] = call(layer, name, group, inputs)
+        for user in users.get((name, number), ()):
+            key = listed[user[0]][1], user[1]
+            waiting[key] -= 1
+            if not waiting[key]:
+                heapq.heappush(ready, user)
+    if len(waiting.keys() - made.keys()):
+        raise ValueError("layers in a circle")
+    return [made[node(entry)][int(entry[2])] for entry in _several(inner["output_layers"])]
+
+
+def _several(entries: Any) -> list[Any]:
+    """Inputs or outputs of a model: ["x", 0, 0] for one, a list or a dictionary of these for more."""
+    if isinstance(entries, dict):
+        return [entry for value in entries.values() for entry in _several(value)]
+    return [entries] if entries and isinstance(entries[0], str) else list(entries)
+
+
+def _histories(called: Any) -> Iterator[Sequence[Any]]:
+    """Layer, node and tensor of all that a call takes, in the formats of Keras 2 and 3."""
+    if isinstance(called, dict):
+        if called.get("class_name") == "__keras_tensor__":
+            yield called["config"]["keras_history"]
+        elif "class_name" not in called:
+            for value in called.values():
+                yield from _histories(value)
+    elif isinstance(called, list):
+        if len(called) >= 3 and isinstance(called[0], str):
+            # Keras 2: ["x", 0, 0, {"y": ["z", 0, 0]}]; a constant that stands first is marked in place of a name.
+            if called[0] != "_CONSTANT_VALUE":
+                yield called[:3]
+            called = called[3:]
+        for value in called:
+            yield from _histories(value)

@@ -1,0 +1,227 @@
+"""How the layers of a Keras model_config are wired: checked to be serially MobileNetV1 or V2.
+
+Weights alone would not show a missing shortcut or ReLU6, and the network would compute something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from mobilenets.weights.keras.graph import Op, Refuse, spelt
+
+_ADDS = {"math.add", "__operators__.add"}
+_POOLS = {"GlobalAveragePooling2D", "AveragePooling2D", "Flatten", "Reshape"}
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An output. ``source``: the call that made it, but for those that pass it on; ``draft``: its convolution."""
+
+    source: int
+    draft: int = -1
+    norm: bool = False
+    active: bool = False
+    joined: bool = False
+    padded: bool = False
+    behind: bool = False
+
+
+@dataclass
+class _Draft:
+    """A convolution of the body, with what it takes and what is made of it."""
+
+    op: Op
+    takes: _Tensor
+    channels: int
+    stride: int
+    gives: _Tensor | None = None
+
+    @property
+    def depthwise(self) -> bool:
+        return self.op.kind == "DepthwiseConv2D"
+
+
+class Wiring:
+    """Goes along the calls once, marks those behind the pooling, and refuses another body than V1's or V2's."""
+
+    def __init__(self, ops: Sequence[Op], refuse: Refuse) -> None:
+        self.ops, self.refuse = ops, refuse
+        self.tensors: list[_Tensor] = []
+        self.drafts: list[_Draft] = []
+        self.pooled: list[tuple[Op, _Tensor]] = []
+        self.heads: list[Op] = []  # what stands behind the pooling and changes numbers
+        for place, op in enumerate(ops):
+            tensor = self.take(place, op)
+            op.behind = tensor.behind
+            self.tensors.append(tensor)
+        if any(draft.depthwise for draft in self.drafts):  # without any it is refused as no MobileNet
+            self.finish()
+            self.check()
+
+    def notes(self) -> list[str]:
+        """What a user should know of the head."""
+        linear = [op for op in self.heads if op.kind in ("Dense", "Conv2D")]
+        plain = len(linear) == len(self.heads) == 1 and self.activation(linear[0]) in ("linear", "softmax", "sigmoid")
+        notes = []
+        if self.heads and not plain:
+            names = ", ".join(" ".join(op.path[-1][:100].split()) for op in self.heads[:8])
+            notes.append(f"what stands behind the pooling is not one linear layer: {names}; the body is as it was")
+        if any(op.single for op in self.heads):
+            notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
+        return notes
+
+    @staticmethod
+    def activation(op: Op) -> str:
+        """The name of the activation in a layer."""
+        return spelt(op.layer["config"].get("activation"))
+
+    def take(self, place: int, op: Op) -> _Tensor:
+        """Give what one call makes."""
+        taken = [self.tensors[source] for source in op.inputs]
+        if any(tensor.behind for tensor in taken):
+            return self.behind(place, op, taken)
+        if op.kind in ("Add", *_ADDS) and len(taken) > 1:
+            return self.add(place, op, taken)
+        if len(taken) > 1:
+            raise self.refuse(f"its {op} takes {len(taken)} tensors, as nothing in the body of a MobileNet does")
+        tensor = taken[0] if taken else _Tensor(place)
+        if op.kind in ("Conv2D", "DepthwiseConv2D"):
+            return self.convolve(place, op, tensor)
+        if tensor.padded and op.kind not in ("ZeroPadding2D",) and tensor.draft >= 0:
+            raise self.refuse(f"its {op} ({op.kind[:100]}) takes a map padded with zeros, in no MobileNet")
+        if op.kind == "ZeroPadding2D":
+            return replace(tensor, padded=True)
+        if tensor.draft < 0:
+            if op.kind in ("BatchNormalization", "Dense") or op.kind in _POOLS - {"Reshape"}:
+                raise self.refuse(f"its {op} ({op.kind}) stands before the first convolution, in no MobileNet")
+            return tensor
+        if op.kind in _POOLS:
+            self.pooled.append((op, tensor))
+            return replace(tensor, source=place, behind=True)
+        return self.unit(place, op, tensor)
+
+    def unit(self, place: int, op: Op, tensor: _Tensor) -> _Tensor:
+        """Take what may follow a convolution of the body: BatchNorm, then ReLU6."""
+        of = self.drafts[tensor.draft].op
+        done = next((what for what in ("joined", "active", "norm") if getattr(tensor, what)), "")
+        after = {"joined": "a shortcut", "active": "ReLU6", "norm": "a BatchNorm"}.get(done, "")
+        if op.kind == "BatchNormalization":
+            if done:
+                raise self.refuse(f"its BatchNorm {op} follows {after} behind {of}, in no MobileNet")
+            return replace(tensor, source=place, norm=True)
+        activation = self.activation(op) if op.kind == "Activation" else ""
+        if op.kind in ("ReLU", "Relu6", "nn.relu6") or activation == "relu6":
+            if done == "joined":  # a second ReLU6 changes nothing
+                raise self.refuse(f"its activation {op} follows {after} behind {of}, in no MobileNet")
+            return replace(tensor, source=place, active=True)
+        if op.kind in ("Dense", "Softmax", "GlobalMaxPooling2D", "MaxPooling2D") or activation not in ("", "linear"):
+            raise self.refuse(f"its {op} ({activation or op.kind}) follows {of} before the pooling, in no MobileNet")
+        return tensor
+
+    def convolve(self, place: int, op: Op, tensor: _Tensor) -> _Tensor:
+        """Take a convolution of the body."""
+        config = op.layer["config"]
+        last = len(self.drafts) - 1
+        if tensor.draft != last:
+            raise self.refuse(f"its {op} does not take what {self.drafts[-1].op} gives, as in a MobileNet it would")
+        if last >= 0:
+            self.drafts[last].gives = replace(tensor, padded=False)
+        depthwise = op.kind == "DepthwiseConv2D"
+        strides = config["strides"]
+        stride = max(strides) if isinstance(strides, list) else int(strides)
+        if stride > 1 and not depthwise and self.drafts:
+            raise self.refuse(f"its {op} has stride {stride}, where a MobileNet has it in depthwise layers only")
+        channels = self.drafts[-1].channels if depthwise and self.drafts else int(config.get("filters", 0))
+        self.drafts.append(_Draft(op, tensor, channels, stride))
+        activation = self.activation(op)
+        return _Tensor(place, last + 1, active=activation != "linear")  # any other than ReLU6 is refused by the reader
+
+    def add(self, place: int, op: Op, taken: Sequence[_Tensor]) -> _Tensor:
+        """Take a shortcut: from the input of the block whose projection comes last."""
+        last = len(self.drafts) - 1
+        wrong = self.refuse(f"its {op} joins other tensors than a block's input and its projection")
+        if last < 2 or len(taken) != 2 or self.drafts[last].depthwise or not self.drafts[last - 1].depthwise:
+            raise wrong
+        # What the depthwise layer takes is an expansion, or the block's input itself.
+        start = self.drafts[last - 2 if self.expands(last - 2) else last - 1].takes
+        given = [tensor for tensor in taken if tensor.draft == last and not tensor.joined]
+        other = [tensor for tensor in taken if tensor.draft != last and not tensor.padded]
+        if len(given) != 1 or len(other) != 1 or other[0].source != start.source:
+            raise wrong
+        if given[0].active:
+            raise self.refuse(f"ReLU6 follows {self.drafts[last].op}, otherwise than in MobileNetV2")
+        return replace(given[0], source=place, joined=True)
+
+    def behind(self, place: int, op: Op, taken: Sequence[_Tensor]) -> _Tensor:
+        """Take what stands behind the pooling."""
+        if op.kind == "DepthwiseConv2D" or any(not tensor.behind and tensor.draft >= 0 for tensor in taken):
+            raise self.refuse(f"its {op} ({op.kind[:100]}) takes what is pooled back into the body, in no MobileNet")
+        activation = self.activation(op) if op.kind in ("Activation", "Dense", "Conv2D") else ""
+        if op.kind in ("Sigmoid", "math.sigmoid", "sigmoid"):
+            activation = "sigmoid"
+        maker = self.ops[taken[0].source]
+        changed = op.kind in ("BatchNormalization", "Dense", "Conv2D")
+        if changed or op.kind in ("ReLU", "Relu6") or activation not in ("", "linear", "softmax", "sigmoid"):
+            self.heads.append(op)
+        if changed:
+            maker = op
+        units = maker.layer["config"].get("units", maker.layer["config"].get("filters"))
+        if (
+            activation == "sigmoid"
+            and maker.kind in ("Dense", "Conv2D")
+            and maker.behind | (maker is op)
+            and units == 1
+        ):
+            maker.single = True
+        return replace(taken[0], source=place if changed else taken[0].source, behind=True)
+
+    def expands(self, index: int) -> bool:
+        """Whether a convolution is the expansion of a block rather than the stem or a projection."""
+        return index > 0 and not self.drafts[index].depthwise and not self.drafts[index - 1].depthwise
+
+    def finish(self) -> None:
+        """Find what leaves the body."""
+        last = len(self.drafts) - 1
+        for op, tensor in self.pooled:
+            if tensor.draft != last:
+                raise self.refuse(f"its {op} ({op.kind}) pools before {self.drafts[last].op}, in no MobileNet")
+        ends = [tensor for tensor in self.tensors if tensor.draft == last and not tensor.behind]
+        left = {tensor.source: tensor for _, tensor in self.pooled} or {ends[-1].source: ends[-1]}
+        if len(left) > 1:
+            raise self.refuse(f"{self.drafts[last].op} is pooled before and behind its activation, in no MobileNet")
+        self.drafts[last].gives = end = next(iter(left.values()))
+        if end.padded:
+            raise self.refuse("a ZeroPadding2D has no convolution after it")
+
+    def check(self) -> None:
+        """Refuse a chain of convolutions, activations and shortcuts that is not V1's or V2's."""
+        body = self.drafts
+        kinds = "".join("d" if draft.depthwise else "c" for draft in body)
+        first = re.fullmatch(r"c(dc)+", kinds) is not None
+        second = re.fullmatch(r"c(c?dc)+c", kinds) is not None
+        if re.fullmatch(r"c(dc)+c+|c(c?dc)+cc+", kinds):
+            raise self.refuse(f"its convolution {body[-1].op} stands between the body of a MobileNet and the pooling")
+        if not first and not second:
+            raise self.refuse("its convolutions do not follow one another as in MobileNetV1 or V2")
+        block = body[0]
+        for before, draft in pairwise([body[0], *body]):
+            gives = draft.gives
+            assert gives is not None
+            projects = second and before.depthwise
+            if gives.active == projects:
+                what = "ReLU6 follows" if projects else "no ReLU6 follows"
+                raise self.refuse(
+                    f"{what} {draft.op}{', a projection' * projects}, otherwise than in MobileNetV1 and V2"
+                )
+            if gives.joined and not projects:
+                raise self.refuse(f"a shortcut leads around {draft.op}, in no MobileNetV1")
+            if projects:
+                due = before.stride == 1 and draft.channels == block.channels
+                if gives.joined != due:
+                    what = "no shortcut leads" if due else "a shortcut leads"
+                    raise self.refuse(f"{what} around the block of {draft.op}, otherwise than in MobileNetV2")
+            if before.depthwise:
+                block = draft

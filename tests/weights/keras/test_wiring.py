@@ -1,0 +1,238 @@
+"""Keras models that are nearly MobileNets: refused, or read with a note, never taken for another function."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ["KERAS_BACKEND"] = "torch"
+keras = pytest.importorskip("keras")
+
+from mobilenets.errors import InputError  # noqa: E402
+from mobilenets.weights.keras import h5, hdf5, hdf5_child, keras3  # noqa: E402
+from mobilenets.weights.layers import Foreign, of_kind  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+L = keras.layers
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5_child, "_limit", lambda memory, seconds: None)
+
+    def run(path: Path, source: Path, folder: Path) -> None:
+        hdf5_child.main(str(source), str(folder), *map(str, (hdf5.MAX_ARRAYS, hdf5.MAX_BYTES, 0, 0)))
+
+    monkeypatch.setattr(hdf5, "_run", run)
+
+
+def unit(x: Any, filters: int, name: str, kernel: int = 1, stride: int = 1, end: str = "") -> Any:
+    """A convolution, depthwise where it has no filters; ``end``: how what follows it is changed."""
+    make = L.Conv2D(filters, kernel, stride, "same", name=name) if filters else None
+    x = (make or L.DepthwiseConv2D(kernel, stride, "same", name=name))(x)
+    if end == "early":
+        return L.BatchNormalization(name=f"{name}_bn")(L.ReLU(6.0)(x))
+    x = L.BatchNormalization(name=f"{name}_bn")(x)
+    return x if end == "linear" else L.ReLU(6.0, name=f"{name}_relu")(x)
+
+
+def head(x: Any, kind: str) -> Any:
+    if kind == "extra":
+        x = L.Conv2D(24, 1, name="extra", activation="relu6")(x)
+    if kind == "max":
+        return L.Dense(3)(L.GlobalMaxPooling2D(name="max")(x))
+    if kind == "none":
+        return x
+    x = L.GlobalAveragePooling2D()(x)
+    if kind == "sigmoid":
+        return L.Dense(1, activation="sigmoid", name="score")(x)
+    if kind == "sigmoid_apart":
+        return L.Activation("sigmoid")(L.Dense(1, name="score")(L.Dropout(0.1)(x)))
+    if kind == "two":
+        return L.Dense(3, name="top")(L.Dense(64, activation="relu", name="hidden")(x))
+    if kind == "norm":
+        return L.Dense(3, name="top")(L.BatchNormalization(name="late")(x))
+    if kind == "heads":
+        return [L.Dense(3, name="a")(x), L.Dense(4, name="b")(x)]
+    if kind == "unknown":
+        return L.Dense(3, name="top")(L.LeakyReLU(name="leaky")(L.Dense(8, name="hidden")(x)))
+    if kind == "squeeze":
+        return L.Dense(3)(L.GlobalAveragePooling2D()(unit(L.Reshape((1, 1, 8))(x), 0, "again", 3)))
+    return L.Dense(3, name="top")(x)
+
+
+def v1(end: str = "", skip: bool = False, stride: int = 1, top: str = "") -> Any:
+    inputs = keras.Input((32, 32, 3))
+    x = unit(inputs, 8, "stem", 3, 2, end)
+    for name in "abc":
+        y = unit(unit(x, 0, f"{name}_dw", 3), 8, f"{name}_pw", 1, stride if name == "b" else 1)
+        x = L.Add(name=f"{name}_add")([x, y]) if skip else y
+    return keras.Model(inputs, head(x, top))
+
+
+def v2(shortcut: str = "add", project: str = "linear", expand: str = "", last: str = "", top: str = "") -> Any:
+    inputs = keras.Input((32, 32, 3))
+    x = unit(inputs, 8, "stem", 3, 2)
+    x = unit(unit(x, 0, "a_dw", 3), 16, "a_project", end="linear")
+    for name in "bc":
+        wide = unit(x, 48, f"{name}_expand", end=expand)
+        y = unit(unit(wide, 0, f"{name}_dw", 3), 16, f"{name}_project", end=project)
+        given = {"add": [x, y], "turned": [y, x], "twice": [y, y], "inputs": [y, L.Dropout(0.2)(x)]}
+        if shortcut == "operator":
+            x = x + y
+        else:
+            x = L.Add(name=f"{name}_add")(given[shortcut]) if shortcut in given else y
+    return keras.Model(inputs, head(unit(x, 32, "last", end=last), top))
+
+
+def siamese() -> Any:
+    body = v1()
+    left, right = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
+    return keras.Model([left, right], L.Add()([body(left), body(right)]))
+
+
+def shared() -> Any:
+    inputs = keras.Input((32, 32, 3))
+    x = unit(inputs, 8, "stem", 3, 2)
+    again = L.DepthwiseConv2D(3, padding="same", name="again", activation="relu6")
+    return keras.Model(inputs, L.Conv2D(8, 1, activation="relu6")(again(again(x))))
+
+
+def read(model: Any, folder: Path, name: str = "m.keras") -> Foreign:
+    model.save(folder / name)
+    return h5.read(folder / name) if name.endswith("h5") else keras3.read(folder / name)
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+@pytest.mark.parametrize(
+    "model",
+    [v1, v2, lambda: v2("turned"), lambda: v2("inputs"), lambda: v2("operator"), lambda: v2(top="none")],
+)
+def test_ours_are_read(model: Any, name: str, tmp_path: Path) -> None:
+    foreign = read(model(), tmp_path, name)
+    assert foreign.notes == ()
+    assert len(foreign.strides or ()) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda: v2("none"), "no shortcut leads around the block of 'b_project'"),
+        (lambda: v2("twice"), "'b_add' joins other"),
+        (lambda: v2(project=""), "ReLU6 follows 'b_project'"),
+        (lambda: v2(expand="linear"), "no ReLU6 follows 'b_expand'"),
+        (lambda: v2(last="linear"), "no ReLU6 follows 'last'"),
+        (lambda: v1("early"), "'stem_bn' follows ReLU6 behind 'stem'"),
+        (lambda: v1("linear"), "no ReLU6 follows 'stem'"),
+        (lambda: v1(skip=True), "'a_add' joins|ReLU6 follows 'a_pw'"),
+        (lambda: v1(stride=2), "'b_pw' has stride 2"),
+        (lambda: v1(top="extra"), "'extra' stands between"),
+        (lambda: v2(top="extra"), "'extra' stands between"),
+        (lambda: v1(top="max"), "'max'.*GlobalMaxPooling2D"),
+        (lambda: v1(top="squeeze"), "'again'.*pooled back"),
+        (siamese, "is used 2 times"),
+        (shared, "'again' is used 2 times"),
+    ],
+)
+def test_others_are_refused(model: Any, reason: str, tmp_path: Path) -> None:
+    for name in ("m.keras", "m.h5"):
+        with pytest.raises(InputError, match=reason) as caught:
+            read(model(), tmp_path, name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        assert "\n" not in str(caught.value)
+        assert "alone" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("top", "linear", "ignored"),
+    [
+        ("two", ["hidden", "top"], ()),
+        ("norm", ["top"], ("late",)),
+        ("heads", ["a", "b"], ()),
+        ("unknown", ["hidden", "top"], ()),
+    ],
+)
+def test_what_stands_behind_the_pooling(top: str, linear: list[str], ignored: tuple[str, ...], tmp_path: Path) -> None:
+    for name in ("m.keras", "m.h5"):
+        foreign = read(v2(top=top), tmp_path, name)
+        assert [layer.name.split("/")[-1] for layer in of_kind(foreign.layers, "linear")] == linear
+        assert tuple(label.split("/")[-1] for label in foreign.ignored) == ignored
+        assert len(of_kind(foreign.layers, "norm")) == 10
+        assert "not one linear layer" in " ".join(foreign.notes)
+
+
+@pytest.mark.parametrize("top", ["sigmoid", "sigmoid_apart"])
+def test_one_sigmoid_is_two_classes(top: str, tmp_path: Path) -> None:
+    model = v1(top=top)
+    kernel, bias = (keras.ops.convert_to_numpy(w) for w in model.get_layer("score").weights)
+    foreign = read(model, tmp_path)
+    (layer,) = of_kind(foreign.layers, "linear")
+    assert np.array_equal(layer.arrays["weight"], np.concatenate([0 * kernel.T, kernel.T]))
+    assert np.array_equal(layer.arrays["bias"], np.concatenate([0 * bias, bias]))
+    assert len(foreign.notes) == 1
+    assert "two classes" in foreign.notes[0]
+
+
+@keras.saving.register_keras_serializable("mine")
+class Subclass(keras.Model):  # type: ignore[misc]
+    pass
+
+
+@keras.saving.register_keras_serializable("mine")
+class Opaque(keras.Model):  # type: ignore[misc]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.body = L.Conv2D(4, 3)
+
+    def call(self, x: Any) -> Any:
+        return self.body(x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+def test_subclasses(tmp_path: Path) -> None:
+    inputs = keras.Input((32, 32, 3))
+    x = unit(L.Rescaling(1 / 255)(inputs), 8, "stem", 3, 2)
+    x = unit(unit(x, 0, "dw", 3, 2), 16, "pw")
+    model = Subclass(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+    foreign = read(model, tmp_path)
+    assert (foreign.strides, foreign.size) == ((2, 2), 32)
+    assert foreign.preprocessing["mean"] == (0.0, 0.0, 0.0)
+    inputs = keras.Input((32, 32, 3))
+    with pytest.raises(InputError, match="no ReLU6"):
+        read(Subclass(inputs, v1("linear")(inputs)), tmp_path)
+    model.save_weights(tmp_path / "m.weights.h5")
+    (note,) = h5.read(tmp_path / "m.weights.h5").notes
+    assert "assumed" in note
+    opaque = Opaque()
+    opaque(np.zeros((1, 8, 8, 3), np.float32))
+    opaque.save(tmp_path / "opaque.keras")
+    try:
+        foreign = keras3.read(tmp_path / "opaque.keras")
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert "assumed" in foreign.notes[0]
+
+
+@pytest.mark.parametrize(("options", "resize"), [({}, "stretch"), ({"crop_to_aspect_ratio": True}, None)])
+def test_resizing(options: dict[str, bool], resize: str | None, tmp_path: Path) -> None:
+    inputs = keras.Input((None, None, 3))
+    foreign = read(keras.Model(inputs, v1()(L.Resizing(32, 32, **options)(inputs))), tmp_path)
+    assert foreign.preprocessing.get("resize") == resize
+    assert foreign.size == 32
+
+
+@pytest.mark.parametrize("size", [None, 96, 100])
+def test_v2_of_any_size(size: int | None, tmp_path: Path) -> None:
+    """Built without a size it is padded by (0, 1) everywhere, as MobileNetV1 is."""
+    body = keras.applications.MobileNetV2((None, None, 3), 0.35, include_top=False, weights=None)
+    inputs = keras.Input((size, size, 3))
+    foreign = read(keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(body(inputs)))), tmp_path)
+    assert foreign.padding == ("same" if size == 96 else "keras")
+    assert foreign.notes == ()
