@@ -79,6 +79,13 @@ def test_fine_tuning_keeps_all_but_the_head(foreign: Path, tmp_path: Path, photo
         assert torch.equal(value, theirs[f"body.{name}"]) or name.endswith("num_batches_tracked"), name
 
 
+def test_a_folder_called_none_is_no_weights(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "none").mkdir()
+    monkeypatch.chdir(tmp_path)
+    mobilenets.train(photos, tmp_path / "run", model="mobilenet_v1", width=0.25, size=32, **SMALL)
+    assert load_model(tmp_path / "run").bundle.origin == {"weights": "random"}
+
+
 def test_other_weights_than_the_run_began_with(foreign: Path, tmp_path: Path, photos: Path) -> None:
     run, weights = tmp_path / "run", tmp_path / "weights.pth"
     shutil.copy(foreign, weights)

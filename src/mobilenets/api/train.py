@@ -172,7 +172,8 @@ def _settled(recipe: Recipe) -> Recipe:
     """Take a table in from its file, and name weights by their whole path, so that the run can be repeated anywhere."""
     if isinstance(recipe.table, str):
         recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
-    if Path(recipe.weights).exists():
+    # A folder that happens to be called imagenet is not what --weights imagenet asks for.
+    if recipe.weights not in ("none", "imagenet") and Path(recipe.weights).exists():
         recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
     return recipe
 
