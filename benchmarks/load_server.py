@@ -3,8 +3,9 @@
     python benchmarks/load_server.py MODEL --clients 200 --seconds 60
 
 Prints a JSON object: p50 and p99 of the good clients' answers in milliseconds, answers by kind of client and status,
-memory of the server at most, and what was lost: requests of good clients that were sent and not answered. Exit
-status 1 when something was lost, or a server error other than 503 was seen. Linux, because memory is read from /proc.
+processor time of the server, its memory in MiB (about twenty figures of its curve), and what was lost: requests of good
+clients that were sent and not answered. Exit status 1 when something was lost, or a server error other than 503 was
+seen. Linux, because time and memory are read from /proc.
 """
 
 from __future__ import annotations
@@ -183,14 +184,23 @@ def memory(pid: int, key: str) -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{key}:"))
 
 
+def processor(pid: int) -> float:
+    """Processor time so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc(5)
+
+
 async def load(process: subprocess.Popen[str], port: int, clients: int, seconds: float) -> dict[str, object]:
-    before = memory(process.pid, "VmRSS")
+    before, worked = memory(process.pid, "VmRSS"), processor(process.pid)
     kinds = [kind for kind, share in KINDS.items() for _ in range(share)]
     random.Random(0).shuffle(kinds)
     whole = Load(port, seconds)
     tasks = [asyncio.create_task(whole.client(kinds[number % 100], number)) for number in range(clients)]
-    await asyncio.sleep(seconds)
-    after, most = memory(process.pid, "VmRSS"), memory(process.pid, "VmHWM")
+    curve = []
+    while time.monotonic() < whole.end:
+        await asyncio.sleep(1)
+        curve.append(memory(process.pid, "VmRSS"))
+    most, worked = memory(process.pid, "VmHWM"), processor(process.pid) - worked
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
     while process.poll() is None:
@@ -207,10 +217,11 @@ async def load(process: subprocess.Popen[str], port: int, clients: int, seconds:
         "clients": clients,
         "seconds": seconds,
         "good_answers_per_second": round(len(whole.seconds) / seconds, 1),
+        "processor_seconds": round(worked, 1),
         "p50_ms": round(float(p50), 1),
         "p99_ms": round(float(p99), 1),
         "answers": {kind: dict(sorted(found.items())) for kind, found in sorted(whole.statuses.items())},
-        "rss_mib": {"before": before, "after": after, "most": most},
+        "rss_mib": {"before": before, "most": most, "curve": curve[:: -(-len(curve) // 20) or 1]},
         "shutdown_seconds": round(ended, 1),
         "exit_status": process.returncode,
         "lost": whole.lost,

@@ -28,6 +28,7 @@ def test_the_names_are_those_promised() -> None:
     assert set(mobilenets.__all__) == {
         *("__version__", "FaultFound", "InputError", "MobilenetsError", "Predictor", "Recipe", "create_model"),
         *("demo", "evaluate", "fetch", "import_weights", "predict", "published_weights", "serve", "summary", "train"),
+        *("audit", "benchmark", "compare", "export"),
     }
     assert dir(mobilenets) == sorted(mobilenets.__all__)
 
@@ -52,6 +53,7 @@ assert not {"torch", "numpy", "PIL", "matplotlib"} & set(sys.modules), "import m
 mobilenets.Recipe
 assert not {"torch", "numpy", "PIL", "matplotlib"} & set(sys.modules), "Recipe"
 mobilenets.Predictor, mobilenets.predict, mobilenets.summary, mobilenets.fetch, mobilenets.InputError
+mobilenets.benchmark
 assert not {"torch", "matplotlib", "sklearn"} & set(sys.modules), "Predictor"
 """
     environment = os.environ | {"PYTHONPATH": str(SOURCE.parents[1])}

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mobilenets.api.audit import audit as audit
+    from mobilenets.api.benchmark import benchmark as benchmark
+    from mobilenets.api.compare import compare as compare
     from mobilenets.api.demo import demo as demo
     from mobilenets.api.evaluate import evaluate as evaluate
+    from mobilenets.api.export import export as export
     from mobilenets.api.fetch import fetch as fetch
     from mobilenets.api.import_weights import import_weights as import_weights
     from mobilenets.api.import_weights import published_weights as published_weights
@@ -33,9 +37,13 @@ _HOMES = {
     "MobilenetsError": "mobilenets.errors",
     "Predictor": "mobilenets.api.predict",
     "Recipe": "mobilenets.training.recipe",
+    "audit": "mobilenets.api.audit",
+    "benchmark": "mobilenets.api.benchmark",
+    "compare": "mobilenets.api.compare",
     "create_model": "mobilenets.models.catalog",
     "demo": "mobilenets.api.demo",
     "evaluate": "mobilenets.api.evaluate",
+    "export": "mobilenets.api.export",
     "fetch": "mobilenets.api.fetch",
     "import_weights": "mobilenets.api.import_weights",
     "predict": "mobilenets.api.predict",

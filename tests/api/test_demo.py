@@ -46,7 +46,7 @@ def test_whole_way(
     assert main(["demo", "--out", str(out)]) == 2
     assert "is not empty: go on with it by --resume" in capsys.readouterr().err
     weights = (out / "run/model.safetensors").read_bytes()
-    for name in ("draw_curves", "draw_confusion", "write_report"):  # which take most of the time
+    for name in ("draw_curves", "draw_confusions", "write_report"):  # which take most of the time
         monkeypatch.setattr(f"mobilenets.api.results.{name}", lambda *_: None)
     assert main(["demo", "--out", str(out), "--resume", "--json"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)

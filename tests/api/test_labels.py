@@ -47,6 +47,11 @@ def test_training_takes_them_into_the_model(tmp_path: Path, draw: Any) -> None:
     assert labels is not None
     assert labels.to_json() == LABELS
     assert set(metrics["groups"]["groups"]) == {"furry", "feathered"}
+    assert (tmp_path / "run" / "confusion_groups.png").is_file()
+    report = (tmp_path / "run" / "report.html").read_text("utf-8")
+    # In the table, and what the pictures of the batch are; the folder alone is called owl.
+    assert report.count("<bdi>猫 cat</bdi>") >= 2
+    assert "By group" in report
 
 
 def test_a_broken_file_stops_training(tmp_path: Path, draw: Any) -> None:
@@ -57,8 +62,16 @@ def test_a_broken_file_stops_training(tmp_path: Path, draw: Any) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluate_scores_both_levels(labelled: Path, trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    result = mobilenets.evaluate(labelled, trained.data)
+def test_evaluate_scores_both_levels(
+    labelled: Path, trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = mobilenets.evaluate(labelled, trained.data, out=tmp_path / "measured")
+    assert {path.name for path in (tmp_path / "measured").iterdir()} == {
+        "metrics.json",
+        "confusion.png",
+        "confusion_groups.png",
+        "reliability.png",
+    }
     groups = result["groups"]
     assert groups["right_class"] + groups["wrong_class_right_group"] + groups["wrong_group"] == result["images"]
     assert groups["right_class"] == round(result["top1"] * result["images"])

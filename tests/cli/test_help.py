@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from typing import Any
 
@@ -11,13 +12,13 @@ from mobilenets.cli.parser import build_parser
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
 
-VERBS = ["demo", "fetch", "train", "evaluate", "predict", "summary"]
+VERBS = ["demo", "fetch", "train", "evaluate", "predict", "export", "summary", "benchmark", "compare", "audit"]
 
 
 def test_help_names_the_verbs(command: Any) -> None:
     status, out, err = command("--help")
     assert (status, err) == (0, "")
-    assert all(f"\n    {verb} " in out for verb in VERBS)
+    assert all(re.search(rf"^    {verb}\s", out, re.MULTILINE) for verb in VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -195,7 +195,7 @@ def test_fetch(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
-    for name in ("draw_curves", "draw_confusion", "write_report"):
+    for name in ("draw_curves", "draw_confusions", "write_report"):
         monkeypatch.setattr(f"mobilenets.api.results.{name}", lambda *_: None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from mobilenets.api import results
+from mobilenets.cli import main
 from mobilenets.data.folder import find_data, read_folder
+from mobilenets.measure import style
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.labels import Labels
 
@@ -147,6 +151,32 @@ def test_pictures_turned_by_exif_are_upright_when_decoded(script: ModuleType) ->
         red, _, blue = upright.getpixel((5, 20))
         assert blue > red
     assert 0 < turned < 20
+
+
+def test_from_the_set_to_an_answer_in_chinese(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's commands, on a small set and a small network."""
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    for name in ("draw_curves", "draw_confusions"):  # the report draws the same
+        monkeypatch.setattr(results, name, lambda *_: None)
+    monkeypatch.setattr(style, "DPI", 30)
+    data, run, measured = str(drawn), str(tmp_path / "run"), tmp_path / "measured"
+    recipe = ["--recipe", "garbage-mindspore", "--freeze", "backbone", "--epochs", "2", "--views", "1"]
+    small = ["--width", "0.1", "--size", "32", "--device", "cpu", "--threads", "1", "--workers", "1"]
+    assert main(["train", data, "--out", run, *recipe, *small]) == 0
+    assert "random weights" in capsys.readouterr().err
+    assert main(["evaluate", run, data, "--out", str(measured)]) == 0
+    assert "wrong class, right group" in capsys.readouterr().out
+    groups = json.loads((measured / "metrics.json").read_text("utf-8"))["groups"]
+    assert set(groups["groups"]) == set(BINS.values())
+    assert groups["right_class"] + groups["wrong_class_right_group"] + groups["wrong_group"] == 26 * 2
+    assert (measured / "confusion_groups.png").is_file()
+    report = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "塑料瓶 plastic bottle" in report and "有害垃圾 hazardous" in report
+    picture = next((drawn / "validation" / "00_00").iterdir())
+    assert main(["predict", run, str(picture), "--language", "zh", "--top", "1"]) == 0
+    assert re.search("[一-鿿]+ · (可回收物|干垃圾|有害垃圾|湿垃圾) · ", capsys.readouterr().out)
 
 
 def test_it_draws_into_no_folder_that_holds_something(drawn: Path) -> None:

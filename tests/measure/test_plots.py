@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import struct
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from mobilenets.measure import plots, style
+from mobilenets.measure.lettering import drawable
 from mobilenets.measure.metrics import Evaluation
+from mobilenets.runtime.labels import Group, Label, Labels
 
 HOSTILE = ["雏菊", "$\\frac{", "a\nb", "\ud800\x1b", "😀", "\U0010ffff", "<script>", "x" * 300]
 
@@ -109,6 +112,50 @@ def test_any_class_name_can_be_drawn(tmp_path: Path) -> None:
         plots.draw_confusion(matrix(len(HOSTILE)), HOSTILE, tmp_path / f"confusion{suffix}")
     assert min(size((tmp_path / "confusion.png").read_bytes())) > 500
     assert ElementTree.parse(tmp_path / "confusion.svg").getroot().tag.endswith("svg")
+
+
+ONE = Label({"zh": "塑料瓶", "en": "plastic bottle"}, "recyclable")
+LABELS = Labels(
+    {"00_00": ONE, "00_01": Label({"zh": "易拉罐"}, "recyclable"), "01_00": Label({"en": "eggshell"}, "kitchen")},
+    {"recyclable": Group({"zh": "可回收物", "en": "recyclable"}), "kitchen": Group({"zh": "湿垃圾"})},
+)
+
+
+@pytest.mark.parametrize("chinese", [True, False])
+def test_confusions_bear_names_that_can_be_drawn(
+    chinese: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "drawable", lambda text: chinese or text.isascii())
+    drawn: list[tuple[list[str], str]] = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append((words(figure), path.name)))
+    logits = np.random.default_rng(0).normal(0, 1, (6, 3)).astype(np.float32)
+    one = Evaluation(("00_00", "00_01", "01_00"), tuple("abcdef"), np.arange(6) % 3, logits)
+    plots.draw_confusions(one, LABELS, tmp_path)
+    (classes, first), (groups, second) = drawn
+    assert (first, second) == ("confusion.png", "confusion_groups.png")
+    names = ["塑料瓶 plastic bottle", "易拉罐", "eggshell"] if chinese else ["plastic bottle", "00_01", "eggshell"]
+    assert {*names, "true class", "predicted class"} <= set(classes)
+    bins = ["可回收物 recyclable", "湿垃圾"] if chinese else ["recyclable", "kitchen"]
+    assert {*bins, "true group", "predicted group", "of the true group"} <= set(groups)
+    drawn.clear()
+    plots.draw_confusions(one, None, tmp_path)
+    plots.draw_confusions(one, Labels({"00_00": ONE}, LABELS.groups), tmp_path)
+    assert [name for _, name in drawn] == ["confusion.png"] * 2
+    assert "00_00" in drawn[0][0]
+
+
+def test_the_names_of_26_classes_do_not_overlap() -> None:
+    example = Path(__file__).resolve().parents[2] / "examples/garbage/classes.json"
+    labels = Labels.from_json(json.loads(example.read_text("utf-8")))
+    figure = plots.confusion_matrix(matrix(26), labels.shown(tuple(labels.classes), drawable))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert all(not one.get_text().endswith("…") for one in axes.get_yticklabels())
+    for one, other in itertools.pairwise(axes.get_yticklabels()):
+        assert not one.get_window_extent().overlaps(other.get_window_extent())
+    slanted = axes.get_xticklabels()[0]
+    assert slanted.get_rotation() == 45
+    assert figure.get_figwidth() * figure.dpi / 26 * 0.7 > 1.2 * slanted.get_fontsize() * figure.dpi / 72
 
 
 def test_reliability(tmp_path: Path) -> None:

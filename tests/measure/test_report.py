@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from mobilenets.data.folder import Problem
+from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.report import Report, percent, shown, span, write_report
+from mobilenets.runtime.labels import Group, Label, Labels
 
 SECTIONS = ["result", "curves", "confusion", "classes", "mistakes", "reliability", "batch", "data", "recipe"]
 VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
@@ -190,6 +192,58 @@ def test_what_the_network_looked_at_stands_beside_each_mistake(tmp_path: Path) -
 def test_without_explanations_nothing_is_said_of_them(page: Page) -> None:
     assert "spoke for" not in page.text
     assert not any("twins" in str(attrs.get("class")) for _, attrs in page.tags)
+
+
+def test_classes_by_name_and_a_section_by_group(tmp_path: Path) -> None:
+    kinds = {
+        "daisy": Label({"zh": "雏菊", "en": "daisy flower"}, "white"),
+        EVIL: Label({"en": f"evil {EVIL}"}, "other"),
+        "郁金香": Label({"en": "tulip"}, "other"),
+        'a" onmouseover="x': Label({}, "white"),
+        "e": Label({}, "white"),
+        "never seen": Label({}, "other"),
+    }
+    labels = Labels(kinds, {"white": Group({"zh": "白", "en": "white"}, "#fefefe"), "other": Group()})
+    report = a_report(tmp_path, labels=labels)
+    write_report(tmp_path / "report.html", report)
+    source = (tmp_path / "report.html").read_text("utf-8")
+    page = Page(source)
+    ids = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
+    assert ids == [*SECTIONS[:4], "groups", *SECTIONS[4:]]
+    assert EVIL not in source
+    figures = groups_to_json(report.evaluation, labels)
+    assert figures is not None
+    low, high = (f"{100 * end:.1f}" for end in figures["top1_interval"])
+    for words in (
+        "6 classes in 2 groups",
+        f"{100 * figures['top1']:.1f} % the most probable group is right 95 % interval {low}\N{EN DASH}{high}",
+        f"{figures['right_class']} of 40 pictures: right class",
+        f"{figures['wrong_class_right_group']} wrong class, of the right group",
+        f"{figures['wrong_group']} class of a wrong group",
+        "雏菊 daisy flower daisy",  # the folder stands after the name
+        f"is evil {EVIL}",
+    ):
+        assert words in page.text, words
+    table = page.text.partition("By group")[2].partition("Its surest")[0]
+    score = figures["groups"]["white"]
+    row = (
+        f"白 white {percent(score['precision'])} {percent(score['recall'])} {percent(score['f1'])} 3 {score['images']}"
+    )
+    assert row.replace("\N{NO-BREAK SPACE}", " ") in table
+    # The colour of the only group that has one: in its row, and before each mention of its three classes.
+    swatches = [attrs["style"] for tag, attrs in page.tags if attrs.get("class") == "swatch"]
+    mistakes = report.evaluation.mistakes(24)
+    mentions = sum(index in (0, 3, 4) for one in mistakes for index in (one.true, one.predicted))
+    assert swatches == ["background: #fefefe"] * (1 + 3 + mentions)
+    assert sum(str(attrs.get("alt")).startswith("Confusion matrix") for tag, attrs in page.tags if tag == "img") == 2
+
+
+def test_names_without_groups(tmp_path: Path) -> None:
+    labels = Labels({"daisy": Label({"zh": "雏菊"}, "white")}, {"white": Group({}, "#fefefe")})
+    write_report(tmp_path / "report.html", a_report(tmp_path, labels=labels))
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    assert [attrs["id"] for tag, attrs in page.tags if tag == "section"] == SECTIONS
+    assert "雏菊" in page.text and "By group" not in page.text and "groups" not in page.text
 
 
 def test_the_figures_are_said_in_words(page: Page, tmp_path: Path) -> None:

@@ -37,6 +37,20 @@ def test_names_fall_back_to_what_the_file_calls_them() -> None:
     assert [LABELS.group_name(group, "en") for group in LABELS.groups] == ["kitchen", "recyclable", "hazardous"]
 
 
+def test_shown_in_all_languages_at_once() -> None:
+    assert LABELS.shown((*CLASSES, "strange")) == ("塑料瓶 plastic bottle", "易拉罐", "eggshell", "strange")
+    assert LABELS.shown_groups(("recyclable", "hazardous")) == ("可回收物 recyclable", "hazardous")
+    # Where Chinese cannot be drawn.
+    assert LABELS.shown(CLASSES, str.isascii) == ("plastic bottle", "00_01", "eggshell")
+    assert LABELS.shown_groups(("kitchen",), str.isascii) == ("kitchen",)
+
+
+def test_no_two_are_shown_alike() -> None:
+    can = Label({"en": "can", "de": "can"})
+    labels = Labels({"a": can, "b": can, "c": Label({"en": "d"}), "e": Label({"en": "e"})})
+    assert labels.shown(("a", "b", "c", "d", "e")) == ("can a", "can b", "d c", "d", "e")
+
+
 def test_members() -> None:
     names, of = LABELS.members(CLASSES) or ((), np.empty(0))
     assert names == ("kitchen", "recyclable")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+
+from mobilenets.server.limits import Code
 
 Run = Callable[..., Any]
 
@@ -29,6 +31,7 @@ def test_several_pictures_some_of_them_bad(running: Run, tools: Any) -> None:
     assert answer[0]["predictions"][0]["label"] == "can"
     assert answer[2]["predictions"][0]["label"] == "bottle"
     assert answer[1]["error"].startswith("no picture that can be read") and "predictions" not in answer[1]
+    assert answer[1]["code"] == "not_a_picture"
 
 
 def test_top_and_language(running: Run, tools: Any) -> None:
@@ -42,9 +45,11 @@ def test_top_and_language(running: Run, tools: Any) -> None:
         assert answer["sure"] is False
         refused = server.post("/predict?language=fr", tools.png())
         assert refused.status == 422 and refused.json["error"] == "language 'fr': there is en, zh"
+        assert refused.json["code"] == "unknown_language"
         for wrong in ("top=0", "top=x", "top=10001"):
             refused = server.post(f"/predict?{wrong}", tools.png())
             assert refused.status == 422 and refused.json["error"].startswith("top: ")
+            assert refused.json["code"] == "wrong_parameter"
 
 
 def test_names_of_files(running: Run, tools: Any) -> None:
@@ -77,7 +82,7 @@ def test_ready_only_when_the_model_has_answered(running: Run, tools: Any) -> Non
         assert server.get("/health").json == {"status": "ok"}
         early = server.get("/ready")
         assert early.status == 503 and early.headers["retry-after"] == "1"
-        assert early.json == {"error": "the model has not answered yet"}
+        assert early.json == {"error": "the model has not answered yet", "code": "not_ready"}
         server.engine.gate.set()
         tools.wait_until(lambda: server.get("/ready").status == 200)
 
@@ -85,7 +90,8 @@ def test_ready_only_when_the_model_has_answered(running: Run, tools: Any) -> Non
 def test_a_fault_of_the_engine_is_not_the_end(running: Run, tools: Any, caplog: pytest.LogCaptureFixture) -> None:
     with running() as server:
         server.engine.fault = ValueError("wrong")
-        assert server.post("/predict", tools.png()).status == 500
+        answer = server.post("/predict", tools.png())
+        assert answer.status == 500 and answer.json["code"] == "fault" and "wrong" not in answer.json["error"]
         server.engine.fault = None
         assert server.post("/predict", tools.png()).status == 200
         assert server.metric('mobilenets_requests_total{path="/predict",status="500"}') == 1
@@ -147,7 +153,7 @@ def test_metrics_are_prometheus_text(running: Run, tools: Any) -> None:
 
 def test_pages_load_nothing_from_elsewhere(running: Run) -> None:
     with running() as server:
-        for path in ("/", "/docs", "/page/page.js", "/page/page.css", "/page/docs.js"):
+        for path in ("/", "/docs", "/page/page.js", "/page/words.js", "/page/page.css", "/page/docs.js"):
             answer = server.get(path)
             assert answer.status == 200, path
             assert b"http://" not in answer.body and b"https://" not in answer.body
@@ -168,7 +174,14 @@ def test_openapi_names_every_route_and_status(running: Run) -> None:
 
 def test_unknown_paths_and_methods(running: Run) -> None:
     with running() as server:
-        assert (server.get("/none").status, server.get("/none").json) == (404, {"error": "Not Found"})
-        assert server.get("/predict").status == 405
+        none = server.get("/none")
+        assert none.status == 404 and none.json == {"error": "Not Found", "code": "not_found"}
         assert server.get("/page/../app.py").status == 404
-        assert json.loads(server.get("/predict").body)["error"] == "Method Not Allowed"
+        wrong = server.get("/predict")
+        assert wrong.status == 405 and wrong.headers["allow"] == "POST"
+        assert wrong.json == {"error": "Method Not Allowed", "code": "wrong_method"}
+
+
+def test_the_documentation_names_every_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
+    assert [code for code in get_args(Code) if f"`{code}`" not in text] == []

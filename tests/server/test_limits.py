@@ -50,6 +50,7 @@ def test_body_too_long_by_its_own_word(running: Run, tools: Any) -> None:
     with running(body_bytes=10_000) as server:
         answer = server.post("/predict", bytes(10_001))
         assert answer.status == 413 and answer.json["error"].startswith("the request is too long")
+        assert answer.json["code"] == "body_too_large"
         assert server.post("/predict", bytes(10_000)).status == 422
 
 
@@ -82,6 +83,8 @@ def test_pixels(running: Run, tools: Any) -> None:
         assert server.post("/predict", tools.png(side=100)).status == 200
         answer = server.post("/predict", tools.png(side=101))
         assert answer.status == 413 and answer.json["error"] == "101 x 101 pixels; the limit is 0.01 million"
+        assert answer.json["code"] == "too_many_pixels"
+        assert server.post("/predict", scans(MAX_SCANS + 1)).json["code"] == "too_many_scans"
         for side in (8_000, 12_000, 60_000):
             assert server.post("/predict", bomb(side)).status == 413
         # Beside one that is fine, it is one answer of two.
@@ -109,6 +112,7 @@ def test_pictures_a_request(running: Run, tools: Any) -> None:
         assert len(server.send(*[("a.png", tools.png())] * 3).json) == 3
         answer = server.send(*[("a.png", tools.png())] * 4)
         assert answer.status == 413 and answer.json["error"] == "too many pictures; the limit is 3 a request"
+        assert answer.json["code"] == "too_many_pictures"
 
 
 def test_fields_of_a_form(running: Run, tools: Any) -> None:
@@ -131,16 +135,22 @@ def test_broken_forms(running: Run, tools: Any) -> None:
         ):
             answer = server.post("/predict", *wrong)
             assert answer.status == 400 and "form" in answer.json["error"], wrong
+            assert answer.json["code"] == "broken_form"
         empty = server.post("/predict", b"--xyz--\r\n", headers)
         assert empty.status in (400, 422)
 
 
 def test_no_picture(running: Run) -> None:
     with running() as server:
-        for body, reason in ((b"", "the file is empty"), (b"words", "no picture that can be read")):
+        for body, reason, code in (
+            (b"", "the file is empty", "empty"),
+            (b"words", "no picture that can be read", "not_a_picture"),
+            (scans(1)[:200], "the picture is damaged", "damaged"),
+        ):
             answer = server.post("/predict", body)
             assert answer.status == 422
-            assert answer.json["error"].startswith(reason)
+            assert answer.json["error"].startswith(reason) and answer.json["code"] == code
+            assert answer.json["pictures"][0]["code"] == code
             assert answer.json["pictures"][0]["image"] == "picture 1"
 
 
@@ -152,6 +162,7 @@ def test_queue(running: Run, tools: Any) -> None:
         # Two more do not fit.
         refused = server.send(("a.png", tools.png()), ("b.png", tools.png()))
         assert refused.status == 503 and refused.headers["retry-after"] == "1"
+        assert refused.json["code"] == "busy"
         asked.append(pool.submit(server.post, "/predict", tools.png()))
         tools.wait_until(lambda: server.metric("mobilenets_pictures_waiting") == 4)
         assert server.post("/predict", bytes(5_000_000)).status == 503  # without reading the picture
@@ -165,6 +176,7 @@ def test_time(running: Run, tools: Any) -> None:
         server.engine.gate.clear()
         answer = server.post("/predict", tools.png())
         assert answer.status == 503 and answer.json["error"].startswith("no answer within 0.3 seconds")
+        assert answer.json["code"] == "late"
         assert answer.headers["retry-after"] == "1"
         server.engine.gate.set()
         assert server.post("/predict", tools.png()).status == 200
@@ -193,6 +205,23 @@ def test_a_head_that_does_not_end(running: Run) -> None:
                 continue
         assert seen.startswith(b"HTTP/1.1 408 ")
         assert 0.4 < time.monotonic() - begun < 3
+
+
+def test_a_connection_between_two_requests(running: Run) -> None:
+    request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with running(keep_alive=1) as server, server.connect() as connection:
+        for pause in (0.5, 0.5, 0):  # counted anew from each answer
+            connection.sendall(request)
+            seen = b""
+            while not seen.endswith(b'{"status":"ok"}'):
+                seen += connection.recv(65536)
+                assert seen.startswith(b"HTTP/1.1 200 ")
+            time.sleep(pause)
+        begun = time.monotonic()
+        assert connection.recv(1) == b"" and time.monotonic() - begun < 5
+    # Proxies keep theirs for a minute: they should be the first to close.
+    with running() as server:
+        assert server.server.config.timeout_keep_alive > 60
 
 
 def test_a_connection_that_says_nothing(running: Run) -> None:
@@ -266,6 +295,7 @@ def test_token(running: Run, tools: Any) -> None:
         for path in ("/model", "/metrics"):
             assert server.get(path).status == 401
             assert server.get(path, **right).status == 200
+        assert server.get("/model").json["code"] == "no_token"
         for wrong in (
             {},
             {"Authorization": "Bearer open-sesam"},
@@ -274,6 +304,7 @@ def test_token(running: Run, tools: Any) -> None:
         ):
             answer = server.post("/predict", tools.png(), wrong)
             assert answer.status == 401 and answer.headers["www-authenticate"] == "Bearer"
+            assert answer.json["code"] == ("wrong_token" if wrong else "no_token")
         assert server.post("/predict", tools.png(), right).status == 200
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import mobilenets
+from mobilenets.server.limits import Code
 
 SHOTS = os.environ.get("MOBILENETS_SHOTS")  # a folder to keep pictures of the page in
 
@@ -91,16 +92,99 @@ def test_choose_drop_and_paste(
     assert all(url.startswith((own, "data:", f"blob:{own}", "about:")) for url in page.requested)
 
 
-def test_what_is_no_picture(server: Any, chromium: Any, tmp_path: Path) -> None:
+PROBLEMS = {
+    "not_a_picture": ("This is no picture that can be read", "这不是可识别的图片"),
+    "empty": ("The file is empty.", "文件是空的。"),
+    "damaged": ("The picture is damaged.", "图片已损坏。"),
+    "too_many_pixels": ("The picture is too large: at most 0.01 million", "最多 1 万像素"),
+    "body_too_large": ("The file is too big: at most 1 MiB.", "最多 1 MiB"),
+    "late": ("The server was too busy to answer in time.", "服务器太忙"),
+    "lost": ("The server does not answer.", "服务器没有响应"),
+    "unheard_of": ("a new reason", "a new reason"),
+}
+STATUS = "document.querySelector('#status')"
+SWITCH = "document.querySelector('#language').click()"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_goes_wrong(running: Callable[..., Any], tools: Any, chromium: Any, tmp_path: Path, language: str) -> None:
+    """Each reason is said in the page's language, and in the other one once that is chosen."""
+    first, other = (0, 1) if language == "en" else (1, 0)
+
+    def said(code: str) -> None:
+        chromium.until(f"{STATUS}.className === 'bad'")
+        # What has no answer from the server is not kept in the history.
+        kept = code not in ("body_too_large", "lost")
+        assert chromium.run("document.querySelectorAll('#history li').length") == kept
+        for place in (first, other):
+            assert PROBLEMS[code][place] in chromium.run(f"{STATUS}.textContent"), code
+            if kept:
+                assert PROBLEMS[code][place] in chromium.run("document.querySelector('#history .wrong').textContent")
+            chromium.run(SWITCH)
+        _keep(chromium, f"{code}-{language}.png")
+        chromium.run("document.querySelector('#forget').click()")
+        assert chromium.run(f"{STATUS}.className") == ""
+
+    with running(pixels=10_000, body_bytes=1 << 20, answer=0.3) as server:
+        chromium.open(f"http://127.0.0.1:{server.port}/", 390, 844, True)
+        chromium.until("document.body.dataset.ready")
+        if chromium.run("document.documentElement.lang")[:2] != language:
+            chromium.run(SWITCH)
+        for code, data in (
+            ("not_a_picture", b"words"),
+            ("empty", b""),
+            ("damaged", tools.png("red", 90)[:-30]),
+            ("too_many_pixels", tools.png("red", 101)),
+            ("body_too_large", bytes(1 << 20)),
+        ):
+            (tmp_path / code).write_bytes(data)
+            chromium.choose("#files", tmp_path / code)
+            said(code)
+        (tmp_path / "a.png").write_bytes(tools.png())
+        server.engine.gate.clear()
+        chromium.choose("#files", tmp_path / "a.png")
+        said("late")
+        server.engine.gate.set()
+        chromium.run(
+            "window.real = fetch; window.fetch = async () =>"
+            ' new Response(\'{"error": "a new reason", "code": "unheard_of"}\', { status: 422 }); 0'
+        )
+        chromium.choose("#files", tmp_path / "a.png")
+        said("unheard_of")
+        chromium.run("window.fetch = window.real; 0")
+    chromium.choose("#files", tmp_path / "a.png")
+    said("lost")
+
+
+def test_the_page_has_words_for_every_code(chromium: Any, running: Callable[..., Any]) -> None:
+    with running() as server:
+        chromium.open(f"http://127.0.0.1:{server.port}/", 800, 600)
+        english, chinese = chromium.run(
+            "import('/page/words.js').then(({ PROBLEMS }) => [Object.keys(PROBLEMS.en), Object.keys(PROBLEMS.zh)])"
+        )
+    assert sorted(english) == sorted(chinese)
+    ours = {"lost", "unreadable"}
+    # What a page that asks as it should does not come upon.
+    others = {
+        *("hung_up", "no_token", "other_site", "not_found", "wrong_method", "too_many_pictures", "too_many_fields"),
+        *("no_picture", "wrong_parameter", "unknown_language", "broken_form"),
+    }
+    assert {*english} - ours == {*get_args(Code)} - others
+
+
+def test_several_at_once_and_a_folder(server: Any, chromium: Any, trained: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("words")
     chromium.open(f"http://127.0.0.1:{server.port}/", 800, 600)
     chromium.until("document.body.dataset.ready")
-    chromium.choose("#files", tmp_path / "notes.png")
-    chromium.until("document.querySelector('#status').className === 'bad'")
-    assert chromium.run("document.querySelector('#status').textContent").startswith("no picture that can be read")
-    assert chromium.run("document.querySelector('#result').hidden")
-    # A name is shown as it is, and never as markup.
-    assert chromium.run("document.querySelectorAll('#history li').length") == 1
+    cat, owl = (trained.data / kind / "001.png" for kind in ("cat", "owl"))
+    # The bad one in the middle is said, and takes neither of the others with it.
+    chromium.choose("#files", cat, tmp_path / "notes.png", owl)
+    chromium.until(f"{STATUS}.className === 'bad'")
+    assert chromium.run("document.querySelectorAll('#history li').length") == 3
+    assert chromium.run("document.querySelectorAll('#history .wrong').length") == 1
+    assert chromium.run("document.querySelector('#picture').alt") == owl.name
+    chromium.drop(tmp_path)
+    chromium.until(f"{STATUS}.textContent.startsWith('This file cannot be opened')")
 
 
 def test_not_sure_and_explanation(running: Callable[..., Any], tools: Any, chromium: Any, tmp_path: Path) -> None:
@@ -125,9 +209,12 @@ def test_token(running: Callable[..., Any], tools: Any, chromium: Any, tmp_path:
     with running(token="sesame") as server:
         chromium.open(f"http://127.0.0.1:{server.port}/", 800, 600)
         chromium.until("document.querySelector('#ask').open")
+        assert not chromium.run("document.querySelector('#wrong').checkVisibility()")
         _keep(chromium, "token.png")
         chromium.run(enter.format("wrong"))
         chromium.until("document.querySelector('#ask').open")
+        assert chromium.run("document.querySelector('#wrong').checkVisibility()")
+        _keep(chromium, "wrong-token.png")
         chromium.run(enter.format("sesame"))
         chromium.until("document.body.dataset.ready")
         chromium.choose("#files", tmp_path / "a.png")

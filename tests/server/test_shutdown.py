@@ -32,13 +32,58 @@ def test_the_last_answers_are_given(running: Run, tools: Any) -> None:
             time.sleep(0.1)
             server.server.handle_exit(signal.SIGTERM, None)
             late = server.get("/ready")
-            assert late.status == 503 and late.json == {"error": "shutting down"}
+            assert late.status == 503 and late.json == {"error": "shutting down", "code": "closing"}
             assert late.headers["connection"] == "close"
             time.sleep(1)
             half.sendall(picture[10:])
             server.engine.gate.set()
             assert half.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert [one.result().status for one in asked] == [200] * 20
+
+
+def test_a_head_that_has_begun_is_heard_to_its_end(running: Run, tools: Any) -> None:
+    """Also when it ends only after the door and the connections that say nothing have been closed."""
+    with running() as server, server.connect() as begun, server.connect() as idle:
+        begun.sendall(b"GET /health HTTP/1.1\r\nHost:")
+        tools.wait_until(lambda: len(server.server.server_state.connections) == 2)
+        server.server.handle_exit(signal.SIGTERM, None)
+        assert idle.recv(1) == b""
+        begun.sendall(b" x\r\n\r\n")
+        answer = begun.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer.lower()
+
+
+def test_who_has_connected_is_let_in(running: Run, tools: Any) -> None:
+    """Also when the server, busy with others, has not yet looked at the door."""
+    picture = tools.png()
+    with running() as server, ThreadPoolExecutor(8) as pool:
+        [door] = server.server.servers
+        listener = door.sockets[0].fileno()
+        door.get_loop().call_soon_threadsafe(door.get_loop().remove_reader, listener)
+        asked = [pool.submit(server.post, "/predict", picture) for _ in range(8)]
+        time.sleep(0.5)
+        server.server.handle_exit(signal.SIGTERM, None)
+        assert [one.result().status for one in asked] == [200] * 8
+
+
+def test_what_has_come_to_the_socket_is_heard(running: Run, tools: Any) -> None:
+    """A connection is to be closed, idle for long or at the end, when a request has come that was not yet read."""
+    for end in ("timeout_keep_alive_handler", "hang_up"):
+        sent = threading.Event()
+        with running() as server, server.connect() as connection:
+            connections = server.server.server_state.connections
+            tools.wait_until(lambda open=connections: len(open) == 1)
+            [ours] = connections
+
+            def close(ours: Any = ours, end: str = end, sent: threading.Event = sent) -> None:
+                assert sent.wait(20)
+                getattr(ours, end)()
+
+            server.server.servers[0].get_loop().call_soon_threadsafe(close)
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.1)
+            sent.set()
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_who_is_too_late_hears_so(running: Run, tools: Any) -> None:

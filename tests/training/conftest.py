@@ -45,7 +45,7 @@ def small() -> dict[str, Any]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
-    for name in ("draw_curves", "draw_confusion", "write_report"):
+    for name in ("draw_curves", "draw_confusions", "write_report"):
         monkeypatch.setattr(results, name, lambda *_: None)
     monkeypatch.setattr(api, "draw_schedule", lambda *_: None)
 

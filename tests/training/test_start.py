@@ -13,7 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from mobilenets.api.train import train
+from mobilenets.data.folder import read_folder
+from mobilenets.data.loader import Loader, in_order
 from mobilenets.errors import InputError
+from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model, save_weights
@@ -27,6 +30,7 @@ from mobilenets.training.start import (
     frozen_parts,
     preprocessing_of,
     refuse_lone_pictures,
+    settle_norms,
 )
 
 CLASSES = ("blue", "green", "red")
@@ -144,6 +148,45 @@ def test_frozen_is_bit_identical(
     assert bundle.classes == ("a", "b")
     assert bundle.origin["head"] == "replaced"
     assert result["parameters"] == sum(t.numel() for n, t in after.items() if "running" not in n and "num_" not in n)
+
+
+def test_frozen_random_blocks_give_features_to_learn_from(photos: Path) -> None:
+    """Fresh BatchNorm lets the features shrink away; after it has seen pictures they are of order 1 and differ."""
+    folder = read_folder(photos)
+    pictures = Loader(folder.samples, 3, Preprocessing(32), workers=1, mixup=0.5)
+    torch.manual_seed(0)
+    network = create_model("mobilenet_v2", 3, 0.25, size=32).eval()
+    plain = Loader(folder.samples, 3, Preprocessing(32), workers=1)
+    batch = next(iter(plain.batches(in_order(len(folder.samples), 64))))
+    images = to_tensor(batch.images, torch.device("cpu"))
+    norms = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    momentum = norms[0].momentum
+    weights = {name: value.clone() for name, value in network.named_parameters()}
+    with torch.inference_mode():
+        assert network.trunk(images, len(network.body)).std(0).mean() < 1e-4
+        settle_norms(tuple(network.body), pictures, torch.device("cpu"))
+        assert 0.05 < network.trunk(images, len(network.body)).std(0).mean() < 5
+    assert_same(dict(network.named_parameters()), weights)
+    assert {norm.momentum for norm in norms} == {momentum}
+    assert not any(part.training for part in network.body.modules())
+
+
+def test_random_weights_may_be_frozen_with_a_warning(
+    photos: Path, tmp_path: Path, small: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("one", "two"):
+        train(photos, tmp_path / name, freeze="backbone", **small)
+    said = [record.getMessage() for record in caplog.records if "random weights" in record.getMessage()]
+    assert len(said) == 2 and said[0].endswith("give --weights imagenet or a MODEL, or leave --freeze out")
+    one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
+    assert_same(one, two)
+    fresh, _ = begun(Recipe(**small), CLASSES, None)
+    moved = {name for name, value in fresh.state_dict().items() if not torch.equal(value, one[name])}
+    assert {"classifier.weight", "body.conv0.norm.running_var"} <= moved
+    assert not [name for name in moved if name.startswith("body") and "running" not in name and "num_" not in name]
+    # What it holds is not measured again when the run goes on.
+    train(photos, tmp_path / "one", resume=True)
+    assert_same(load_file(tmp_path / "one" / WEIGHTS), one)
 
 
 def test_what_was_kept_is_said_once(

@@ -15,9 +15,11 @@ from PIL import Image
 from mobilenets.data.folder import pictures_below
 from mobilenets.data.loader import default_workers
 from mobilenets.errors import InputError, UnreadablePicture
-from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle
 from mobilenets.runtime.decode import decode
-from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture, check_top
+from mobilenets.runtime.engines import open_engine
+from mobilenets.runtime.exported import Exported
+from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture, Prepared, check_top
 
 if TYPE_CHECKING:
     from mobilenets.api.drawn import Drawn
@@ -29,11 +31,26 @@ BATCH = 32
 class Predictor(EnginePredictor):
     """A model ready to answer: ``Predictor("run")("photo.jpg")`` gives the most probable classes.
 
-    ``model`` is a run folder or a bundle. Raises ``InputError`` for a model that cannot be used.
+    ``model`` is a run folder, a bundle, or an exported file beside its ``model.json``; the last runs without torch, in
+    ``runtime`` (by default the fastest installed one) on ``threads`` threads (by default one a core). ``device`` is
+    where a model of ours runs. Raises ``InputError`` for a model that cannot be used.
     """
 
-    def __init__(self, model: str | Path, device: str = "auto") -> None:
-        bundle, engine, self._network = _torch_engine(Path(model), device)
+    def __init__(
+        self, model: str | Path, device: str = "auto", *, runtime: str | None = None, threads: int | None = None
+    ) -> None:
+        path = Path(model)
+        folder = find_bundle(path)
+        self._network: Network | None = None
+        bundle = read_bundle(folder)
+        engine: Engine
+        if bundle.export is not None:
+            _check_exported(path, bundle.export, device)
+            engine = open_engine(folder, bundle.export, runtime, threads)
+        else:
+            if runtime not in (None, "torch"):
+                raise InputError(f"{model}: a model of ours runs in PyTorch; for {runtime} export it first")
+            bundle, engine, self._network = _torch_engine(path, device, threads)
         super().__init__(bundle, engine)
 
     def explain(self, picture: Picture, label: str | None = None, *, caption: str | None = None) -> Image.Image:
@@ -45,19 +62,22 @@ class Predictor(EnginePredictor):
         """
         from mobilenets.measure.explain import explain_picture
 
-        self.check_explainable()
+        network = self.check_explainable()
         if label is not None and label not in self.classes:
             raise InputError(f"class {label!r} is unknown to this model; it knows {', '.join(self.classes[:20])}")
         image = decode(Path(picture) if isinstance(picture, str) else picture)
         index = None if label is None else self.classes.index(label)
-        return explain_picture(self._network, self.bundle.preprocessing, image, index, caption)
+        return explain_picture(network, self.bundle.preprocessing, image, index, caption)
 
-    def check_explainable(self) -> None:
-        """Raise ``InputError`` where ``explain`` has nothing to show: a last map of one cell."""
+    def check_explainable(self) -> Network:
+        """Return the network; raises ``InputError`` where ``explain`` has nothing to show: a last map of one cell."""
+        if self._network is None:
+            raise InputError("an exported file cannot be explained; give the run folder that it was made from")
         from mobilenets.measure.explain import has_places
 
         if not has_places(self._network.architecture):
             raise InputError("this network's last map is 1 × 1, so it cannot say where: train with a larger --size")
+        return self._network
 
 
 def predict(
@@ -149,16 +169,29 @@ def _files(pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | Non
             yield f"picture {number}", picture
 
 
-def _prepared(predictor: EnginePredictor, picture: Picture) -> npt.NDArray[np.float32] | str:
+def _prepared(predictor: EnginePredictor, picture: Picture) -> Prepared | str:
     try:
         return predictor.prepare(picture)
     except UnreadablePicture as error:
         return str(error)
 
 
-def _torch_engine(model: Path, device: str) -> tuple[Bundle, Engine, Network]:
+def _check_exported(model: Path, exported: Exported, device: str) -> None:
+    if model.is_file() and model.name not in (DESCRIPTION, *exported.sha256):
+        raise InputError(f"{model}: the model.json beside it describes {exported.file}; give that file")
+    if device not in ("auto", "cpu"):
+        raise InputError(f"device {device!r}: an exported file runs on the CPU here; choose auto or cpu")
+
+
+def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle, Engine, Network]:
     """Load a model of ours into PyTorch; imported here, so that other engines need no torch."""
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"{model}: a model of ours runs in PyTorch, which is not installed: pip install 'mobilenets[train]', or "
+            "give an exported file"
+        ) from error
 
     from mobilenets.measure.evaluate import to_tensor
     from mobilenets.measure.hardware import pick_device
@@ -166,9 +199,13 @@ def _torch_engine(model: Path, device: str) -> tuple[Bundle, Engine, Network]:
 
     saved = load_classifier(model)
     place = pick_device(device)
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads {threads}: give a number of at least 1")
+        torch.set_num_threads(threads)
     network: Network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def run(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             logits: npt.NDArray[np.float32] = network(to_tensor(images, place)).float().cpu().numpy()
         return logits

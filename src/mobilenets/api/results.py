@@ -18,7 +18,7 @@ from mobilenets.measure.cost import cost
 from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.explain import explain_picture, has_places
 from mobilenets.measure.groups import groups_to_json
-from mobilenets.measure.plots import draw_confusion, draw_curves
+from mobilenets.measure.plots import draw_confusions, draw_curves
 from mobilenets.measure.report import Report, write_report
 from mobilenets.models.saved import load_model
 from mobilenets.runtime.files import write_json
@@ -57,6 +57,7 @@ def finish(
             "little to the bright side; a test/ folder beside validation/ gives one that does not."
         )
     labels = saved.bundle.labels
+    names = prepared.classes if labels is None else labels.shown(prepared.classes)
     metrics = evaluation.to_json() | {
         "groups": None if labels is None else groups_to_json(evaluation, labels),
         "evaluated_on": on,
@@ -68,7 +69,7 @@ def finish(
         "notes": notes,
     }
     draw_curves(state.history, run / "curves.png", kept)
-    draw_confusion(evaluation.confusion, evaluation.classes, run / "confusion.png")
+    draw_confusions(evaluation, labels, run)
     data = record["data"]
     write_report(
         run / "report.html",
@@ -95,10 +96,11 @@ def finish(
             hardware=record["hardware"],
             seconds=state.seconds,
             best_epoch=kept,
-            batch=as_seen(teacher, prepared.classes, recipe),
+            batch=as_seen(teacher, names, recipe),
             versions=record["versions"],
             command=record["command"],
             notes=notes,
+            labels=labels,
             root=prepared.layout.root,
             explain=explain if has_places(network.architecture) else None,
         ),

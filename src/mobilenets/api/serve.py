@@ -30,6 +30,8 @@ def serve(
     port: int = 8000,
     *,
     device: str = "auto",
+    runtime: str | None = None,
+    threads: int | None = None,
     limits: Limits | None = None,
     started: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
@@ -38,11 +40,11 @@ def serve(
     Parameters
     ----------
     model:
-        A run folder, a bundle, or a predictor.
+        A run folder, a bundle, an exported file, or a predictor.
     host, port:
         Where to listen; port 0 takes a free one.
-    device:
-        Where the model runs.
+    device, runtime, threads:
+        Where the model runs, as for ``Predictor``.
     limits:
         Bounds on what the server takes on.
     started:
@@ -58,7 +60,9 @@ def serve(
 
     listener = _listen(host, port)
     with listener:
-        predictor = model if isinstance(model, EnginePredictor) else Predictor(model, device)
+        predictor = (
+            model if isinstance(model, EnginePredictor) else Predictor(model, device, runtime=runtime, threads=threads)
+        )
         name = "model" if isinstance(model, EnginePredictor) else Path(model).resolve().name
         if not predictor.classes:
             raise InputError(

@@ -41,6 +41,7 @@ from mobilenets.training.start import (
     preprocessing_of,
     refuse_lone_pictures,
     say_what_was_kept,
+    settle_norms,
 )
 from mobilenets.weights.start import open_weights
 
@@ -145,6 +146,8 @@ def train(
         if parts and checkpoint.exists(run):
             checkpoint.restore_network(run, network)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if parts and chosen.weights == "none" and not checkpoint.exists(run):
+            settle_norms(parts, teacher, device)
         features = cached_features(network, chosen, len(parts), teacher, validation, device)
         training = Training(
             network,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mobilenets.cli import show
+from mobilenets.cli import show, show_exports, show_measure
 from mobilenets.errors import InputError
 from mobilenets.training.recipe import Recipe
 
@@ -55,7 +55,8 @@ def evaluate(options: Namespace) -> int:
     """``mobilenets evaluate``."""
     from mobilenets.api.evaluate import evaluate as run
 
-    result = run(options.model, options.data, out=options.out, device=options.device, accuracy=options.accuracy)
+    settings = {"device": options.device, "accuracy": options.accuracy, **_engine(options)}
+    result = run(options.model, options.data, out=options.out, **settings)
     _print(options, result, show.evaluated)
     return 0
 
@@ -65,7 +66,7 @@ def predict(options: Namespace) -> int:
     from mobilenets.api.predict import Predictor
     from mobilenets.api.predict import predict as run
 
-    predictor = Predictor(options.model, options.device)
+    predictor = Predictor(options.model, options.device, **_engine(options))
     pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
     form = "json" if options.json else options.format
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -86,6 +87,26 @@ def predict(options: Namespace) -> int:
     return int(failed)
 
 
+def export(options: Namespace) -> int:
+    """``mobilenets export``: exit status 1 when the file did not pass, and none was written."""
+    from mobilenets.api.export import export as run
+
+    result = run(
+        options.model,
+        options.out,
+        options.format,
+        precision=options.precision,
+        data=options.data,
+        pixels=options.pixels,
+        probabilities=options.probabilities,
+        batch=options.batch,
+        tolerance=options.tolerance,
+        web_runtime=options.web_runtime,
+    )
+    _print(options, result, show_exports.exported)
+    return int(not result["passed"])
+
+
 def serve(options: Namespace) -> int:
     """``mobilenets serve``."""
     from mobilenets.api.serve import serve as run
@@ -94,7 +115,7 @@ def serve(options: Namespace) -> int:
         if options.json:
             print(_json(about), flush=True)
 
-    run(options.model, options.host, options.port, device=options.device, started=started)
+    run(options.model, options.host, options.port, device=options.device, started=started, **_engine(options))
     return 0
 
 
@@ -139,11 +160,64 @@ def weights(options: Namespace) -> int:
     return 0
 
 
-def _print(options: Namespace, result: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
+def benchmark(options: Namespace) -> int:
+    """``mobilenets benchmark``."""
+    from mobilenets.api.benchmark import benchmark as run
+    from mobilenets.api.benchmark import write_device_script
+
+    if options.device_script is not None:
+        written = write_device_script(options.device_script)
+        print(f"on the device: python {shlex.quote(written.name)} model.onnx", file=sys.stderr)
+    if options.models or options.device_script is None:
+        result = run(
+            options.models,
+            runtimes=options.runtimes,
+            threads=options.threads,
+            batches=options.batches,
+            seconds=options.seconds,
+            out=options.out,
+        )
+        _print(options, result, show_measure.benchmarked)
+    elif options.json:
+        print("[]")
+    return 0
+
+
+def compare(options: Namespace) -> int:
+    """``mobilenets compare``."""
+    from mobilenets.api.compare import compare as run
+
+    result = run(
+        options.names,
+        size=options.size,
+        widths=options.widths,
+        classes=options.classes,
+        runs=options.runs,
+        threads=options.threads,
+        seconds=options.seconds,
+        out=options.out,
+    )
+    _print(options, result, show_measure.compared)
+    return 0
+
+
+def audit(options: Namespace) -> int:
+    """``mobilenets audit``."""
+    from mobilenets.api.audit import audit as run
+
+    _print(options, run(options.model, data=options.data, out=options.out), show_measure.audited)
+    return 0
+
+
+def _engine(options: Namespace) -> dict[str, Any]:
+    return {"runtime": options.runtime, "threads": options.threads}
+
+
+def _print(options: Namespace, result: Any, words: Callable[[Any], str]) -> None:
     print(_json(result) if options.json else words(result))
 
 
-def _json(value: dict[str, Any]) -> str:
+def _json(value: Any) -> str:
     """Write JSON as people read it, or in ASCII where the output's encoding lacks one of its characters."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:

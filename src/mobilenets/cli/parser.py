@@ -7,7 +7,8 @@ import dataclasses
 from typing import Any
 
 from mobilenets import __version__
-from mobilenets.cli import Parser, commands
+from mobilenets.cli import Parser, commands, measure_verbs
+from mobilenets.exports.formats import FORMATS
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
@@ -30,10 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
     _train(verbs)
     _evaluate(verbs)
     _predict(verbs)
+    _export(verbs)
     _serve(verbs)
     _import(verbs)
     _weights(verbs)
     _summary(verbs)
+    measure_verbs.add(verbs, _verb, MODEL_HELP)
     return parser
 
 
@@ -141,7 +144,11 @@ def _evaluate(verbs: Any) -> None:
         help="find the confidence from which on answers are right at that rate (0.95), and say not sure below it "
         "from now on",
     )
-    verb.add_argument("--out", metavar="DIR", help="also write metrics.json, confusion.png and reliability.png there")
+    verb.add_argument(
+        "--out",
+        metavar="DIR",
+        help="also write metrics.json there, and the confusion (by group too) and reliability as pictures",
+    )
     _device(verb)
 
 
@@ -166,6 +173,47 @@ def _predict(verbs: Any) -> None:
     verb.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of all pictures with their answers")
     _device(verb)
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
+
+
+def _export(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "export",
+        commands.export,
+        "a model as a file for another runtime, checked on your pictures before it counts",
+        "mobilenets export run --format onnx --int8 --data photos --out exported",
+    )
+    verb.add_argument("model", metavar="MODEL", help="run folder")
+    verb.add_argument("--out", required=True, metavar="DIR", help="folder to write: the file beside its model.json")
+    verb.add_argument("--format", default="onnx", metavar="NAME", help=f"{', '.join(FORMATS)} (default: onnx)")
+    verb.add_argument(
+        "--int8",
+        dest="precision",
+        action="store_const",
+        const="int8",
+        default="float32",
+        help="8-bit weights and activations, calibrated on the training pictures of --data",
+    )
+    verb.add_argument("--float16", dest="precision", action="store_const", const="float16", help="weights in 16 bits")
+    verb.add_argument(
+        "--data", metavar="DATA", help="labelled pictures to check it on (default: those held out by the run)"
+    )
+    verb.add_argument(
+        "--pixels", action="store_true", help="the file takes uint8 pixels, resized and cropped, and makes the numbers"
+    )
+    verb.add_argument("--probabilities", action="store_true", help="end in a softmax, not in logits")
+    verb.add_argument("--batch", type=int, metavar="N", help="pictures a run (default: any number)")
+    verb.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="POINTS",
+        help="points of top-1 that may be lost (default: 0.05 for float, 0.5 for int8)",
+    )
+    verb.add_argument(
+        "--web-runtime",
+        metavar="FOLDER",
+        help="for web: the unpacked npm package onnxruntime-web (default: that of node_modules, or npm fetches it)",
+    )
 
 
 def _serve(verbs: Any) -> None:
@@ -234,6 +282,8 @@ def _weights(verbs: Any) -> None:
 
 def _device(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    verb.add_argument("--runtime", metavar="NAME", help="what runs an exported file (default: the fastest installed)")
+    verb.add_argument("--threads", type=int, metavar="N", help="threads of the runtime (default: one a core)")
 
 
 def _summary(verbs: Any) -> None:

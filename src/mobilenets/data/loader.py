@@ -6,7 +6,6 @@ processes, and Ctrl-C stops them at once on every system.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from mobilenets.data.augment import Compose
 from mobilenets.data.folder import Sample
 from mobilenets.data.mixing import mix
 from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.runtime.cores import cores
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.preprocess import Preprocessing
 
@@ -117,11 +117,6 @@ class Loader:
 def default_workers() -> int:
     """Give the number of decoding threads: one a core that this process may use, up to 16."""
     return min(cores(), 16)
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(count: int, batch: int) -> list[list[int]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
-from pathlib import Path
 
 import torch
 
-from mobilenets.data.loader import cores
 from mobilenets.errors import InputError
+from mobilenets.measure.latency import describe_machine
 
 PACKAGES = ("mobilenets", "torch", "numpy", "pillow", "safetensors")
 
@@ -31,15 +29,7 @@ def pick_device(wish: str) -> torch.device:
 
 def hardware(device: torch.device) -> dict[str, str | int]:
     """Name the processor, its cores that this process may use, PyTorch's threads, memory, system and GPU."""
-    found: dict[str, str | int] = {
-        "processor": _processor(),
-        "cores": cores(),
-        "threads": torch.get_num_threads(),
-        "system": platform.platform(terse=True),
-        "device": device.type,
-    }
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    found: dict[str, str | int] = {**describe_machine(), "threads": torch.get_num_threads(), "device": device.type}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
@@ -54,12 +44,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()

@@ -14,8 +14,11 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
+from mobilenets.measure.groups import grouped
+from mobilenets.measure.lettering import drawable
 from mobilenets.measure.metrics import Evaluation, Integers
 from mobilenets.measure.style import LIGHT, Theme, columns, dress, heading, new_figure, printable, save
+from mobilenets.runtime.labels import Labels
 
 History = Sequence[Mapping[str, float]]
 
@@ -27,9 +30,19 @@ def draw_curves(history: History, path: Path, best_epoch: int | None = None) -> 
     save(curves(history, best_epoch), path)
 
 
-def draw_confusion(confusion: Integers, classes: Sequence[str], path: Path) -> None:
+def draw_confusion(confusion: Integers, classes: Sequence[str], path: Path, kind: str = "class") -> None:
     """Write the confusion matrix as PNG or SVG; see ``confusion_matrix``."""
-    save(confusion_matrix(confusion, classes), path)
+    save(confusion_matrix(confusion, classes, kind=kind), path)
+
+
+def draw_confusions(evaluation: Evaluation, labels: Labels | None, folder: Path) -> None:
+    """Write ``confusion.png`` and, where all classes have groups, ``confusion_groups.png``; both by readable names."""
+    classes = evaluation.classes if labels is None else labels.shown(evaluation.classes, drawable)
+    draw_confusion(evaluation.confusion, classes, folder / "confusion.png")
+    by_group = None if labels is None else grouped(evaluation, labels)
+    if labels is not None and by_group is not None:
+        groups = labels.shown_groups(by_group.classes, drawable)
+        draw_confusion(by_group.confusion, groups, folder / "confusion_groups.png", "group")
 
 
 def draw_reliability(evaluation: Evaluation, path: Path) -> None:
@@ -138,11 +151,14 @@ def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT
     return figure
 
 
-def confusion_matrix(confusion: Integers, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
+def confusion_matrix(
+    confusion: Integers, classes: Sequence[str], theme: Theme = LIGHT, *, kind: str = "class"
+) -> Figure:
     """The (K, K) confusion matrix, coloured by row: the fraction of a true class that got each answer.
 
     The figure grows with K; counts are written into the cells while they fit, and above 200 classes only
-    every second, third, … class is named. The row of a class without pictures is grey.
+    every second, third, … class is named. The row of a class without pictures is grey. ``kind`` is what the axes
+    call a class.
     """
     size = len(classes)
     cell = float(np.interp(size, (2, 5, 10, 30, 60, 120), (1, 0.7, 0.5, 0.32, 0.2, 0.14)))
@@ -196,8 +212,8 @@ def confusion_matrix(confusion: Integers, classes: Sequence[str], theme: Theme =
         ha="right" if slanted else "center",
         rotation_mode="anchor" if slanted else "default",
     )
-    axes.set_ylabel("true class", fontsize=10, color=theme.muted, labelpad=8)
-    axes.set_xlabel("predicted class", fontsize=10, color=theme.muted, labelpad=8)
+    axes.set_ylabel(f"true {kind}", fontsize=10, color=theme.muted, labelpad=8)
+    axes.set_xlabel(f"predicted {kind}", fontsize=10, color=theme.muted, labelpad=8)
     heading(axes, "Confusion matrix", theme)
 
     # A colour bar of fixed size in inches, whatever the number of classes.
@@ -205,7 +221,7 @@ def confusion_matrix(confusion: Integers, classes: Sequence[str], theme: Theme =
     key = figure.colorbar(mesh, cax=bar, ticks=[0, 0.05, 0.25, 0.5, 1], format=PercentFormatter(1, 0, " %"))
     key.outline.set_visible(False)
     dress(bar, theme, grid=False)
-    bar.set_ylabel("of the true class", fontsize=9, color=theme.muted)
+    bar.set_ylabel(f"of the true {kind}", fontsize=9, color=theme.muted)
     return figure
 
 

@@ -18,10 +18,13 @@ from PIL import Image
 from mobilenets.data.folder import Problem
 from mobilenets.errors import InputError
 from mobilenets.measure import plots
+from mobilenets.measure.groups import grouped, groups_to_json
+from mobilenets.measure.lettering import drawable
 from mobilenets.measure.metrics import Evaluation, Interval
 from mobilenets.measure.style import DARK, DPI, LIGHT, Theme, count, png
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.files import write_text
+from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.progress import duration
 
 DASH = "\N{EN DASH}"
@@ -60,7 +63,8 @@ class Report:
     ``seconds`` is the training time. ``batch`` holds some training pictures as the network saw them, with
     their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
     ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
-    took a picture for the class of that index; without it the report leaves this out.
+    took a picture for the class of that index; without it the report leaves this out. ``labels`` name the classes for
+    people, and add a section by group where all of them have one.
     """
 
     title: str
@@ -76,6 +80,7 @@ class Report:
     versions: Mapping[str, str]
     command: str
     notes: Sequence[str] = ()
+    labels: Labels | None = None
     root: Path = field(default_factory=Path)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
 
@@ -87,10 +92,17 @@ def write_report(path: Path, report: Report) -> None:
     )
     environment.filters |= {"count": count, "percent": percent, "span": span, "shown": shown}
     template = environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
+    labels = report.labels or Labels({})
+    classes = report.evaluation.classes
+    by_group = grouped(report.evaluation, labels)
     page = template.render(
         report=report,
         evaluation=report.evaluation,
-        figures=_figures(report),
+        names=dict(zip(classes, labels.shown(classes), strict=True)),
+        colors={label: _color(labels, labels.group(label)) for label in classes},
+        groups=groups_to_json(report.evaluation, labels),
+        by_group=None if by_group is None else _groups(by_group, labels, classes),
+        figures=_figures(report, labels, by_group),
         mistakes=_mistakes(report),
         batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
         time=duration(report.seconds),
@@ -136,8 +148,22 @@ class _Drawing:
     width: int
 
 
-def _figures(report: Report) -> dict[str, _Drawing]:
+def _color(labels: Labels, group: str | None) -> str | None:
+    return None if group is None else labels.color(group)
+
+
+def _groups(by_group: Evaluation, labels: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of the table of groups."""
+    kinds = Counter(labels.group(label) for label in classes)
+    return [
+        {"name": name, "color": labels.color(group), "score": by_group.per_class[group], "kinds": kinds[group]}
+        for group, name in zip(by_group.classes, labels.shown_groups(by_group.classes), strict=True)
+    ]
+
+
+def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dict[str, _Drawing]:
     evaluation = report.evaluation
+    names = labels.shown(evaluation.classes, drawable)
 
     def both(draw: Callable[[Theme], Figure]) -> _Drawing:
         light, dark = (png(draw(theme)) for theme in (LIGHT, DARK))
@@ -146,9 +172,12 @@ def _figures(report: Report) -> dict[str, _Drawing]:
         return _Drawing(_address("png", light), _address("png", dark), width)
 
     figures = {
-        "confusion": both(lambda theme: plots.confusion_matrix(evaluation.confusion, evaluation.classes, theme)),
+        "confusion": both(lambda theme: plots.confusion_matrix(evaluation.confusion, names, theme)),
         "reliability": both(lambda theme: plots.reliability_diagram(evaluation, theme)),
     }
+    if by_group is not None:
+        found, groups = by_group.confusion, labels.shown_groups(by_group.classes, drawable)
+        figures["groups"] = both(lambda theme: plots.confusion_matrix(found, groups, theme, kind="group"))
     if report.history:
         figures["curves"] = both(lambda theme: plots.curves(report.history, report.best_epoch, theme))
     return figures

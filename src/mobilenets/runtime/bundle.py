@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.files import write_json
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.preprocess import Preprocessing
@@ -28,7 +29,7 @@ class Bundle:
     ``classes`` is empty for a model without a classifier. ``architecture`` is left as plain values, for
     ``mobilenets.models`` to read: a predictor of an exported file has no use for it. ``origin`` says where the weights
     came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
-    answer is "not sure".
+    answer is "not sure". ``export`` is there where the model is an exported file.
     """
 
     architecture: Mapping[str, Any]
@@ -37,14 +38,17 @@ class Bundle:
     origin: Mapping[str, Any] = field(default_factory=dict)
     labels: Labels | None = None
     threshold: float | None = None
+    export: Exported | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``; labels and threshold only where there are any."""
+        """Return the content of ``model.json``; labels, threshold and export only where there are any."""
         optional: dict[str, Any] = {}
         if self.labels is not None:
             optional["labels"] = self.labels.to_json()
         if self.threshold is not None:
             optional["threshold"] = self.threshold
+        if self.export is not None:
+            optional["export"] = self.export.to_json()
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -109,7 +113,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
     architecture, origin = value.get("architecture"), value.get("origin", {})
     if not isinstance(architecture, dict) or not isinstance(origin, dict):
         raise InputError("architecture and origin must be objects")
-    labels, threshold = value.get("labels"), value.get("threshold")
+    labels, threshold, export = value.get("labels"), value.get("threshold"), value.get("export")
     if threshold is not None and (
         isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
     ):
@@ -121,4 +125,5 @@ def _understood(value: dict[str, Any]) -> Bundle:
         origin,
         None if labels is None else Labels.from_json(labels),
         threshold,
+        None if export is None else Exported.from_json(export),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,19 @@ class Labels:
     def group_name(self, group: str, language: str | None) -> str:
         """Name a group; as it is called in the file where there is no name in that language."""
         return group if language is None else self.groups[group].names.get(language, group)
+
+    def shown(self, classes: Sequence[str], drawable: Callable[[str], bool] = bool) -> tuple[str, ...]:
+        """Name classes for people of any language: ``塑料瓶 plastic bottle``, in the order of the file.
+
+        Left out are names for which ``drawable`` says no, and a class without any is called by its folder. Two classes
+        of one name bear their folders too, so that no two are called the same.
+        """
+        known = [self.classes.get(label, Label()).names for label in classes]
+        return _shown(classes, known, drawable)
+
+    def shown_groups(self, groups: Sequence[str], drawable: Callable[[str], bool] = bool) -> tuple[str, ...]:
+        """Name groups as ``shown`` names classes."""
+        return _shown(groups, [self.groups[group].names for group in groups], drawable)
 
     def color(self, group: str) -> str | None:
         """Give the colour of a group, or None."""
@@ -128,6 +142,16 @@ def read_labels(folder: Path, classes: Sequence[str]) -> Labels | None:
     if not known:
         raise InputError(f"{path}: it names none of the class folders; call its classes as they are called")
     return Labels(known, labels.groups)
+
+
+def _shown(keys: Sequence[str], names: Sequence[Mapping[str, str]], drawable: Callable[[str], bool]) -> tuple[str, ...]:
+    words = [
+        " ".join(dict.fromkeys(filter(drawable, own.values()))) or key for key, own in zip(keys, names, strict=True)
+    ]
+    taken = Counter(words) + Counter(keys)
+    return tuple(
+        word if word == key or taken[word] == 1 else f"{word} {key}" for key, word in zip(keys, words, strict=True)
+    )
 
 
 def _mapping(value: object, what: str) -> Mapping[str, Any]:

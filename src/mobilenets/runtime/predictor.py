@@ -15,7 +15,8 @@ from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.decode import decode
 
 Picture: TypeAlias = str | Path | bytes | Image.Image
-Engine: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Prepared: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Engine: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 class Prediction(NamedTuple):
@@ -28,13 +29,16 @@ class Prediction(NamedTuple):
 class EnginePredictor:
     """Answers with the most probable classes of a picture.
 
-    ``engine`` takes preprocessed pictures, float32 N×H×W×3, and gives logits, float32 N×classes.
+    ``engine`` takes preprocessed pictures, float32 N×S×S×3, and gives logits, float32 N×classes; that of an exported
+    file takes and gives what the bundle's ``export`` says.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self.bundle = bundle
         self.classes = bundle.classes
-        self._engine = engine
+        self._pixels = bundle.export is not None and bundle.export.input == "uint8"
+        self._finished = bundle.export is not None and bundle.export.output == "probabilities"
+        self.engine = engine
 
     def __call__(self, picture: Picture, top: int = 5) -> list[Prediction]:
         """Predict one picture: a path, the bytes of a file, or a Pillow image.
@@ -44,20 +48,24 @@ class EnginePredictor:
         """
         return self.batch([self.prepare(picture)], top)[0]
 
-    def prepare(self, picture: Picture) -> npt.NDArray[np.float32]:
-        """Decode and preprocess one picture to float32 H×W×3."""
+    def prepare(self, picture: Picture) -> Prepared:
+        """Decode and preprocess one picture to S×S×3: float32, or uint8 where the file makes the numbers itself."""
         if not isinstance(picture, (str, Path, bytes, Image.Image)):
             raise TypeError(f"a picture is a path, bytes or a Pillow image, not {type(picture).__name__}")
-        return self.bundle.preprocessing(decode(Path(picture) if isinstance(picture, str) else picture))
+        image = decode(Path(picture) if isinstance(picture, str) else picture)
+        return self.prepare_image(image)
 
-    def batch(self, prepared: Sequence[npt.NDArray[np.float32]], top: int = 5) -> list[list[Prediction]]:
+    def prepare_image(self, image: Image.Image) -> Prepared:
+        """Preprocess an upright RGB picture, as ``decode`` gives it, to S×S×3."""
+        preprocessing = self.bundle.preprocessing
+        return np.asarray(preprocessing.fit(image)) if self._pixels else preprocessing(image)
+
+    def batch(self, prepared: Sequence[Prepared], top: int = 5) -> list[list[Prediction]]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
         check_top(top)
-        return [self._best(row, top) for row in self._probabilities(prepared)]
+        return [self._best(row, top) for row in self.probabilities(prepared)]
 
-    def answers(
-        self, prepared: Sequence[npt.NDArray[np.float32]], top: int = 5, language: str | None = None
-    ) -> list[dict[str, Any]]:
+    def answers(self, prepared: Sequence[Prepared], top: int = 5, language: str | None = None) -> list[dict[str, Any]]:
         """Predict pictures that ``prepare`` gave, as the objects of ``predict --json`` without ``image``.
 
         Where the model has labels, each prediction has its ``name`` in ``language`` (by default the folder's) and its
@@ -65,12 +73,19 @@ class EnginePredictor:
         ``sure`` says whether the best class reaches it.
         """
         check_top(top)
-        return [self._answer(row, top, language) for row in self._probabilities(prepared)]
+        return [self._answer(row, top, language) for row in self.probabilities(prepared)]
 
-    def _probabilities(self, prepared: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
+    def probabilities(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float64]:
+        """Give the probabilities of pictures that ``prepare`` gave, N×classes, in one run of the engine."""
         if len(prepared) == 0:
             return np.empty((0, len(self.classes)))
-        return softmax(self._engine(np.stack(prepared)))
+        scores = self.engine(np.stack(prepared))
+        return np.asarray(scores, np.float64) if self._finished else softmax(scores)
+
+    def logits(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
+        """Give the logits, N×classes; of a file that ends in the softmax their logarithms, which rank the same."""
+        scores = self.engine(np.stack(prepared))
+        return np.log(np.maximum(scores, np.finfo(np.float32).tiny)) if self._finished else scores
 
     def _answer(self, row: npt.NDArray[np.float64], top: int, language: str | None) -> dict[str, Any]:
         labels, threshold = self.bundle.labels, self.bundle.threshold

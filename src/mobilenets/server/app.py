@@ -19,11 +19,12 @@ from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.server.batching import Answer, Batcher
 from mobilenets.server.bodies import Intake
 from mobilenets.server.guard import Guard, State, refusal_headers
-from mobilenets.server.limits import Limits, Refused, busy
+from mobilenets.server.limits import Code, Limits, Refused, busy, code_of, too_many
 from mobilenets.server.metrics import CONTENT_TYPE, Metrics
 
 PAGE = Path(__file__).with_name("page")
-FILES = {"/": "index.html", "/docs": "docs.html", **{f"/page/{n}": n for n in ("page.css", "page.js", "docs.js")}}
+_PARTS = ("page.css", "page.js", "answerer.js", "problem.js", "words.js", "docs.js")
+FILES = {"/": "index.html", "/docs": "docs.html", **{f"/page/{name}": name for name in _PARTS}}
 OPEN = (*FILES, "/health", "/ready", "/openapi.json")
 REST = ("/predict", "/explain", "/model", "/metrics")
 
@@ -90,13 +91,14 @@ def create_app(
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_query)
+    app.add_exception_handler(Exception, _fault)
 
     @app.post(
         "/predict",
         summary="Say what is on pictures",
         description="Send files of a form, or one picture as the body. Answers a list, an object a picture, as "
         "`mobilenets predict --json`: `image` and `predictions` (with `groups` and `sure` where the model has them), "
-        "or `image` and `error`.",
+        "or `image`, `error` and its `code`.",
         openapi_extra={"requestBody": _BODY},
         responses=_REFUSALS,
     )
@@ -109,9 +111,8 @@ def create_app(
             raise busy("too many pictures are waiting")
         known = labels.languages if labels is not None else ()
         if language is not None and language not in known:
-            raise Refused(
-                422, f"language {language!r}: " + (f"there is {', '.join(known)}" if known else "there is none")
-            )
+            there_is = f"there is {', '.join(known)}" if known else "there is none"
+            raise Refused(422, "unknown_language", f"language {language!r}: {there_is}")
         async with intake.pictures(request) as pictures:
             found = await batcher.answers([data for _, data in pictures], top, language)
         for one in found:
@@ -132,9 +133,10 @@ def create_app(
         responses={503: {"description": "The model has not answered yet, or the server is shutting down."}},
     )
     async def ready() -> JSONResponse:
-        if state.closing or not batcher.answered:
-            why = "shutting down" if state.closing else "the model has not answered yet"
-            return JSONResponse({"error": why}, 503, {"retry-after": "1"})
+        if state.closing:
+            raise Refused(503, "closing", "shutting down", retry_after=1)
+        if not batcher.answered:
+            raise Refused(503, "not_ready", "the model has not answered yet", retry_after=1)
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
@@ -156,7 +158,7 @@ def create_app(
                 raise busy("too many pictures are waiting")
             async with intake.pictures(request) as pictures:
                 if len(pictures) > 1:
-                    raise Refused(413, "one picture at a time")
+                    raise too_many(1)
                 try:
                     drawn = await batcher.explanation(pictures[0][1])
                 except UnreadablePicture as error:
@@ -197,27 +199,37 @@ def _about(predictor: EnginePredictor, name: str, limits: Limits, explains: bool
 def _response(names: list[str], found: list[Answer | UnreadablePicture]) -> JSONResponse:
     """Answer a list; where not one picture could be read, the first reason with the status of the worst."""
     answers = [
-        {"image": name, "error": str(one)} if isinstance(one, UnreadablePicture) else {"image": name, **one}
+        {"image": name, **(_problem(str(one), code_of(one)) if isinstance(one, UnreadablePicture) else one)}
         for name, one in zip(names, found, strict=True)
     ]
     headers = {"cache-control": "no-store"}
     if any("predictions" in answer for answer in answers):
         return JSONResponse(answers, headers=headers)
     status = 413 if all(isinstance(one, PictureTooLarge) for one in found) else 422
-    return JSONResponse({"error": answers[0]["error"], "pictures": answers}, status, headers)
+    first = {key: answers[0][key] for key in ("error", "code")}
+    return JSONResponse(first | {"pictures": answers}, status, headers)
+
+
+def _problem(reason: str, code: Code) -> dict[str, str]:
+    return {"error": reason, "code": code}
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
-    return JSONResponse({"error": error.reason}, error.status, refusal_headers(error))
+    return JSONResponse(_problem(error.reason, error.code), error.status, refusal_headers(error))
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    code: Code = "not_found" if error.status_code == 404 else "wrong_method"
+    return JSONResponse(_problem(error.detail, code), error.status_code, error.headers)
 
 
 async def _wrong_query(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return JSONResponse({"error": f"{first['loc'][-1]}: {first['msg']}"}, 422)
+    return JSONResponse(_problem(f"{first['loc'][-1]}: {first['msg']}", "wrong_parameter"), 422)
+
+
+async def _fault(_: Request, __: Exception) -> JSONResponse:
+    return JSONResponse(_problem("the server failed; its log says how", "fault"), 500)

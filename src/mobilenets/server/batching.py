@@ -11,13 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
 from mobilenets.runtime.labels import Labels
-from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.runtime.predictor import EnginePredictor, Prepared
 from mobilenets.server.limits import Limits, busy, check_size
 from mobilenets.server.metrics import Metrics
 
@@ -28,7 +26,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Job:
-    pixels: npt.NDArray[np.float32]
+    pixels: Prepared
     top: int
     answer: asyncio.Future[Answer]
 
@@ -112,7 +110,7 @@ class Batcher:
             async with asyncio.timeout(self._limits.answer):
                 yield
         except TimeoutError:
-            raise busy(f"no answer within {self._limits.answer:g} seconds") from None
+            raise busy(f"no answer within {self._limits.answer:g} seconds", "late") from None
         finally:
             self._hold(-pictures)
 
@@ -131,11 +129,11 @@ class Batcher:
             self._decoding -= 1
         return await self._ask(pixels, top)
 
-    def _prepare(self, picture: bytes) -> npt.NDArray[np.float32]:
+    def _prepare(self, picture: bytes) -> Prepared:
         check_size(picture, self._limits.pixels)
         return self.predictor.prepare(picture)
 
-    async def _ask(self, pixels: npt.NDArray[np.float32], top: int) -> Answer:
+    async def _ask(self, pixels: Prepared, top: int) -> Answer:
         job = _Job(pixels, top, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._came.set()

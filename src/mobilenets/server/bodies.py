@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from mobilenets.server.limits import Budget, Limits, Refused
+from mobilenets.server.limits import Budget, Limits, Refused, too_many
 
 MAX_FIELDS = 16
 """Parts that are no files."""
@@ -63,13 +63,14 @@ class Intake:
                     self.budget.take(len(chunk))
                     body += chunk
         except TimeoutError:
-            raise Refused(408, "the picture came too slowly") from None
+            raise Refused(408, "too_slow", "the picture came too slowly") from None
         except ClientDisconnect:
-            raise Refused(400, "the sender hung up") from None
+            raise Refused(400, "hung_up", "the sender hung up") from None
 
 
 def _too_long(limits: Limits) -> Refused:
-    return Refused(413, f"the request is too long; the limit is {limits.body_bytes / (1 << 20):g} MiB")
+    mib = limits.body_bytes / (1 << 20)
+    return Refused(413, "body_too_large", f"the request is too long; the limit is {mib:g} MiB")
 
 
 @dataclass
@@ -104,10 +105,10 @@ class _Form:
         if b"filename" not in options:
             self.fields += 1
             if self.fields > MAX_FIELDS:
-                raise Refused(413, f"too many fields in the form; the limit is {MAX_FIELDS}")
+                raise Refused(413, "too_many_fields", f"too many fields in the form; the limit is {MAX_FIELDS}")
             return
         if len(self.files) == self.limits.pictures:
-            raise Refused(413, f"too many pictures; the limit is {self.limits.pictures} a request")
+            raise too_many(self.limits.pictures)
         name = options[b"filename"].decode("utf-8", "replace")
         self.name = name.replace("\\", "/").rsplit("/", 1)[-1][:200] or f"picture {len(self.files) + 1}"
 
@@ -142,9 +143,9 @@ def _parts(body: bytearray, boundary: bytes, limits: Limits) -> list[tuple[str, 
             parser.write(bytes(view[place : place + _CHUNK]))
         parser.finalize()
     except FormParserError:
-        raise Refused(400, "the form is broken: send multipart/form-data with its boundary") from None
+        raise Refused(400, "broken_form", "the form is broken: send multipart/form-data with its boundary") from None
     if not form.ended:
-        raise Refused(400, "the form breaks off")
+        raise Refused(400, "broken_form", "the form breaks off")
     if not form.files:
-        raise Refused(422, "there is no picture in the form: send it as a file")
+        raise Refused(422, "no_picture", "there is no picture in the form: send it as a file")
     return form.files

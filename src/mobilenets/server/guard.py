@@ -65,6 +65,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send, self)
+        if scope["method"] == "HEAD":
+            # As GET (RFC 9110, 9.3.2); uvicorn keeps the body back.
+            scope = {**scope, "method": "GET"}
         try:
             refusal = self._refusal(scope)
             if refusal is None:
@@ -75,7 +78,7 @@ class Guard:
             # The last moment of a shutdown.
             if exchange.status is not None:
                 raise
-            await refuse(Refused(503, "the server is shutting down", retry_after=5), exchange.send)
+            await refuse(Refused(503, "closing", "the server is shutting down", retry_after=5), exchange.send)
         finally:
             exchange.count()
 
@@ -83,7 +86,7 @@ class Guard:
         headers = Headers(scope=scope)
         # A page elsewhere may not use the reader's browser to reach a server that listens to this machine only.
         if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
-            return Refused(403, "asked by a page of another site")
+            return Refused(403, "other_site", "asked by a page of another site")
         if self.token is None or scope["path"] in self.open_paths:
             return None
         given = headers.get("authorization", "")
@@ -91,12 +94,12 @@ class Guard:
         same = hmac.compare_digest(token.strip().encode(), self.token.encode())
         if kind.lower() == "bearer" and same:
             return None
-        return Refused(401, "give the token: Authorization: Bearer TOKEN")
+        return Refused(401, "wrong_token" if given else "no_token", "give the token: Authorization: Bearer TOKEN")
 
 
 async def refuse(refusal: Refused, send: Send) -> None:
-    """Answer with a status and ``{"error": reason}``."""
-    body = json.dumps({"error": refusal.reason}).encode()
+    """Answer with a status and ``{"error": reason, "code": code}``."""
+    body = json.dumps({"error": refusal.reason, "code": refusal.code}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.encode(), value.encode()) for name, value in refusal_headers(refusal).items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from typing import Literal
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from mobilenets.errors import UnreadablePicture
 from mobilenets.runtime.decode import FORMATS, PictureTooLarge
 
 MIB = 1 << 20
@@ -42,6 +44,9 @@ class Limits:
     """For the head of a request to arrive."""
     idle: float = 10.0
     """Between two parts of a body."""
+    keep_alive: int = 75
+    """Between two requests on one connection; longer than proxies keep theirs, so that it is they who close: a request
+    that crosses the server's close on the way is lost."""
     upload: float = 60.0
     """For a whole body to arrive."""
     linger: float = 5.0
@@ -52,19 +57,74 @@ class Limits:
     """For the last answers after SIGTERM."""
 
 
-class Refused(Exception):
-    """An answer other than 200: its status, and the reason in one line."""
+Code = Literal[
+    "broken_form",
+    "hung_up",
+    "no_token",
+    "wrong_token",
+    "other_site",
+    "not_found",
+    "wrong_method",
+    "too_slow",
+    "body_too_large",
+    "too_many_pixels",
+    "too_many_scans",
+    "too_many_pictures",
+    "too_many_fields",
+    "empty",
+    "not_a_picture",
+    "damaged",
+    "no_picture",
+    "wrong_parameter",
+    "unknown_language",
+    "busy",
+    "late",
+    "not_ready",
+    "closing",
+    "fault",
+]
+"""Why an answer is no prediction, for programs and for the page, which says it in the reader's language."""
 
-    def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
+
+class Refused(Exception):
+    """An answer other than 200: its status, the reason as a code, and in one line of English."""
+
+    def __init__(self, status: int, code: Code, reason: str, retry_after: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.code: Code = code
         self.reason = reason
         self.retry_after = retry_after
 
 
-def busy(reason: str) -> Refused:
+def busy(reason: str, code: Code = "busy") -> Refused:
     """Refuse for now."""
-    return Refused(503, f"{reason}; try again in a moment", retry_after=1)
+    return Refused(503, code, f"{reason}; try again in a moment", retry_after=1)
+
+
+class EmptyPicture(UnreadablePicture):
+    """Not a byte."""
+
+
+class TooManyScans(PictureTooLarge):
+    """A JPEG of more than ``MAX_SCANS`` scans."""
+
+
+def code_of(error: UnreadablePicture) -> Code:
+    """Return the code of what is wrong with a picture."""
+    if isinstance(error, EmptyPicture):
+        return "empty"
+    if isinstance(error, TooManyScans):
+        return "too_many_scans"
+    if isinstance(error, PictureTooLarge):
+        return "too_many_pixels"
+    # What ``decode`` raises from it.
+    return "not_a_picture" if isinstance(error.__cause__, UnidentifiedImageError) else "damaged"
+
+
+def too_many(pictures: int) -> Refused:
+    """Refuse more pictures in a request than so many."""
+    return Refused(413, "too_many_pictures", f"too many pictures; the limit is {pictures} a request")
 
 
 class Budget:
@@ -88,8 +148,10 @@ class Budget:
 def check_size(data: bytes, pixels: int) -> None:
     """Refuse a picture that would take too much to decode, by its head alone; raises ``PictureTooLarge``.
 
-    What is wrong with it otherwise is left for ``decode`` to say.
+    What is wrong with it otherwise is left for ``decode`` to say; raises ``EmptyPicture`` where there is nothing.
     """
+    if not data:
+        raise EmptyPicture("the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
@@ -113,4 +175,4 @@ def _check_scans(data: bytes) -> None:
         place += int.from_bytes(data[place : place + 2])
         scans += marker == _START_OF_SCAN
         if scans > MAX_SCANS:
-            raise PictureTooLarge(f"a JPEG of more than {MAX_SCANS} scans")
+            raise TooManyScans(f"a JPEG of more than {MAX_SCANS} scans")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
 import signal
 import socket
 import threading
@@ -20,6 +21,8 @@ from mobilenets.server.limits import Limits
 
 _SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+_LAST_WORDS = 0.5
+"""Seconds from the door's closing to that of connections on which nothing comes."""
 
 
 def connections(limits: Limits) -> type[asyncio.Protocol]:
@@ -57,6 +60,28 @@ def connections(limits: Limits) -> type[asyncio.Protocol]:
                 self.transport.write(answer)
                 self.transport.close()
 
+        def shutdown(self) -> None:
+            self.loop.call_later(_LAST_WORDS, self.hang_up)
+
+        def hang_up(self) -> None:
+            """Close behind the last answer; now, if none is due."""
+            if not (self.transport.is_closing() or self._begun()):
+                super().shutdown()
+
+        def timeout_keep_alive_handler(self) -> None:
+            if not self._begun():
+                super().timeout_keep_alive_handler()
+
+        def _begun(self) -> bool:
+            """Whether some of a head has come, be it only to the socket; its time is then kept by the watch."""
+            if self.conn.their_state is not IDLE or self.transport.is_closing():
+                return False
+            if self.conn.trailing_data[0]:
+                return True
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.transport.get_extra_info("socket"), selectors.EVENT_READ)
+                return bool(selector.select(0))
+
         def pause_writing(self) -> None:
             super().pause_writing()
             self._unread = self.loop.call_later(limits.idle, self.transport.abort)
@@ -91,6 +116,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                timeout_keep_alive=limits.keep_alive,
                 timeout_graceful_shutdown=int(limits.shutdown),
             )
         )
@@ -101,12 +127,34 @@ class Server(uvicorn.Server):
         """Answer ``Connection: close`` for a moment, then close the door, answer the rest, and end."""
         self._app.state.server.closing = True
         await asyncio.sleep(self._drain)
+        late = [connection for listener in sockets or () for connection in _queued(listener)]
+        for server in self.servers:
+            server.close()
+        for connection in late:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        config = self.config
+        return config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to end; a second Ctrl-C ends at once."""
         self._app.state.server.closing = True
         super().handle_exit(sig, frame)
+
+
+def _queued(listener: socket.socket) -> Iterator[socket.socket]:
+    """Let in who has connected and was not yet seen; the system would hang up on them when the listener closes."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 def run(app: FastAPI, listener: socket.socket, limits: Limits) -> None:

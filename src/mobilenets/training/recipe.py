@@ -143,10 +143,6 @@ class Recipe:
             raise InputError(f"freeze {self.freeze!r}: choose none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
-        if self.freeze != "none" and self.weights == "none":
-            raise InputError(
-                f"freeze {self.freeze}: random weights learn nothing frozen; give --weights imagenet or a MODEL"
-            )
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a recipe with some settings changed."""

@@ -1,35 +1,30 @@
-// The page: takes pictures, asks the server, shows what it says. It loads nothing from elsewhere.
+// The page: takes pictures, asks its answerer, shows what it says. It loads nothing from elsewhere.
 
-const WORDS = {
-  en: {
-    title: "What is on the picture?", choose: "Choose pictures", photograph: "Take a photo",
-    hint: "Drop a picture here, paste one, or", unsure: "Not sure: it could be", bins: "By group",
-    history: "Earlier", forget: "Forget", docs: "For programs: the HTTP interface", explain: "What did it look at?",
-    original: "Show the picture", token: "This server asks for a token", enter: "Go on", other: "中文",
-    working: "Looking …", lost: "The server does not answer. Is it still running?", big: "The file is too big: at most {} MiB.",
-    about: "{name} · {classes} classes · {size} × {size} pixels", explaining: "Drawing …",
-  },
-  zh: {
-    title: "图片里是什么？", choose: "选择图片", photograph: "拍照",
-    hint: "把图片拖到这里、粘贴，或者", unsure: "不确定，可能是", bins: "按类别合计",
-    history: "历史记录", forget: "清除", docs: "供程序使用：HTTP 接口", explain: "它看了哪里？",
-    original: "显示原图", token: "此服务器需要令牌", enter: "继续", other: "English",
-    working: "正在识别…", lost: "服务器没有响应，它还在运行吗？", big: "文件太大：最多 {} MiB。",
-    about: "{name} · {classes} 个类别 · {size} × {size} 像素", explaining: "正在绘制…",
-  },
-};
-const LANGUAGE = "mobilenets.language", TOKEN = "mobilenets.token", HISTORY = "mobilenets.history";
+import * as answerer from "./answerer.js";
+import { PROBLEMS, WORDS } from "./words.js";
+
+const LANGUAGE = "mobilenets.language", HISTORY = "mobilenets.history";
 const MAX_HISTORY = 24;
+const UNHEARD = ["lost", "not_loaded"]; // nobody has looked at the picture
 const at = (id) => document.getElementById(id);
 
 let language = localStorage.getItem(LANGUAGE) || (navigator.language.startsWith("zh") ? "zh" : "en");
 let model = null;
 let shown = null;
-let problem = null; // [word, filling] or a text of the server's
-// An entry: {image, small, answer | error}, and while the page is open its file.
-let history = JSON.parse(sessionStorage.getItem(HISTORY) || "[]");
+let problem = null; // {code, error}
+// An entry: {image, small, answer | problem}, and while the page is open its file.
+let history = JSON.parse(sessionStorage.getItem(HISTORY) || "[]").filter((entry) => entry.answer || entry.problem);
 
 const word = (key) => WORDS[language][key];
+const told = ({ code, message }) => ({ code, error: message });
+
+function reason({ code, error }) {
+  const { body_bytes, pixels } = model?.limits ?? {};
+  const own = answerer.PROBLEMS?.[language][code];
+  const words = own ?? (Object.hasOwn(PROBLEMS[language], code) ? PROBLEMS[language][code] : error);
+  return words.replace("{mib}", body_bytes / 2 ** 20).replace("{megapixels}", pixels / 1e6)
+    .replace("{tenthousands}", pixels / 1e4);
+}
 
 function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -55,41 +50,6 @@ function inkOn(color) {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
-async function ask(path, options = {}) {
-  for (;;) {
-    const token = sessionStorage.getItem(TOKEN);
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const response = await fetch(path, { ...options, headers });
-    if (response.status !== 401) return response;
-    await askForToken();
-  }
-}
-
-let asking = null;
-function askForToken() {
-  asking ??= new Promise((resolve) => {
-    sessionStorage.removeItem(TOKEN);
-    at("token").value = "";
-    at("ask").showModal();
-    at("ask").addEventListener("close", () => {
-      // HTTP headers hold no other characters.
-      sessionStorage.setItem(TOKEN, at("token").value.replace(/[^\x21-\x7e]/g, ""));
-      asking = null;
-      resolve();
-    }, { once: true });
-  });
-  return asking;
-}
-at("ask").addEventListener("cancel", (event) => event.preventDefault());
-
-async function reasonOf(response) {
-  try {
-    return (await response.json()).error ?? response.statusText;
-  } catch {
-    return `${response.status} ${response.statusText}`;
-  }
-}
-
 // A small copy for the history; what the browser cannot show has none.
 async function shrink(file) {
   try {
@@ -109,8 +69,12 @@ async function shrink(file) {
   }
 }
 
-async function take(files) {
-  say(["working"]);
+// One after another, also what comes in the meantime.
+let queue = Promise.resolve();
+const take = (files) => (queue = queue.then(() => takeAll(files)));
+
+async function takeAll(files) {
+  say("working");
   problem = null;
   for (const file of files) await takeOne(file);
   say(problem);
@@ -119,23 +83,21 @@ async function take(files) {
 async function takeOne(file) {
   const bound = model?.limits.body_bytes;
   if (bound && file.size > bound - 1024) {
-    problem = ["big", Math.floor(bound / 2 ** 20)];
+    problem = { code: "body_too_large" };
     return;
   }
-  const form = new FormData();
-  form.append("file", file, file.name || "picture");
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    problem = { code: "unreadable" };
+    return;
+  }
   const entry = { image: file.name || "picture", small: await shrink(file), file };
   try {
-    const response = await ask("/predict?top=5", { method: "POST", body: form });
-    if (response.ok) {
-      entry.answer = (await response.json())[0];
-    } else {
-      entry.error = await reasonOf(response);
-      problem = entry.error;
-    }
-  } catch {
-    problem = ["lost"];
-    return;
+    entry.answer = await answerer.predict(file, 5);
+  } catch (error) {
+    problem = entry.problem = told(error);
+    if (UNHEARD.includes(problem.code)) return;
   }
   history = [entry, ...history].slice(0, MAX_HISTORY);
   remember();
@@ -151,12 +113,13 @@ function remember() {
   }
 }
 
+// A word, or a problem.
 let said = null;
 function say(what) {
   said = what;
-  const text = !what ? "" : typeof what === "string" ? what : word(what[0]).replace("{}", what[1] ?? "");
-  at("status").textContent = text;
-  at("status").className = what && !["working", "explaining"].includes(what[0]) ? "bad" : "";
+  const calm = !what || typeof what === "string";
+  at("status").textContent = !what ? "" : calm ? word(what) : reason(what);
+  at("status").className = calm ? "" : "bad";
 }
 
 function bar(name, probability, color) {
@@ -227,10 +190,10 @@ function showHistory() {
       }
       button.append(`${entry.answer.sure === false ? "? " : ""}${className(best.label)} · ${percent(best.probability)}`);
     } else {
-      button.append(make("span", "wrong", entry.error));
+      button.append(make("span", "wrong", reason(entry.problem)));
     }
     button.addEventListener("click", () => {
-      say(entry.error ?? null);
+      say(entry.problem ?? null);
       show(entry);
     });
     item.append(button);
@@ -241,15 +204,14 @@ function showHistory() {
 async function explain() {
   const entry = shown;
   if (!entry.drawn) {
-    say(["explaining"]);
-    const form = new FormData();
-    form.append("file", entry.file, entry.image);
+    say("explaining");
+    at("explain").disabled = true;
     try {
-      const response = await ask("/explain", { method: "POST", body: form });
-      if (!response.ok) return say(await reasonOf(response));
-      entry.drawn = URL.createObjectURL(await response.blob());
-    } catch {
-      return say(["lost"]);
+      entry.drawn = URL.createObjectURL(await answerer.explain(entry.file));
+    } catch (error) {
+      return say(told(error));
+    } finally {
+      at("explain").disabled = false;
     }
     say(null);
   }
@@ -260,6 +222,7 @@ async function explain() {
 function speak() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = word(element.dataset.text);
+  at("wrong").textContent = reason({ code: "wrong_token" });
   document.title = word("title");
   at("language").textContent = word("other");
   at("language").lang = language === "zh" ? "en" : "zh-CN";
@@ -271,7 +234,7 @@ function speak() {
   if (shown) show(shown); else showHistory();
 }
 
-const pictures = (list) => [...(list ?? [])].filter((file) => file.size > 0);
+const pictures = (list) => [...(list ?? [])];
 
 at("choose").addEventListener("click", () => at("files").click());
 at("photograph").addEventListener("click", () => at("camera").click());
@@ -318,13 +281,17 @@ at("language").addEventListener("click", () => {
   speak();
 });
 
+if (answerer.docs) at("docs").href = answerer.docs;
+at("docs").hidden = !answerer.docs;
 speak();
+say("loading");
 try {
-  const response = await ask("/model");
-  if (response.ok) model = await response.json();
-  else say(await reasonOf(response));
-} catch {
-  say(["lost"]);
+  model = await answerer.model();
+  if (said === "loading") say(null);
+  speak();
+  await answerer.check?.();
+} catch (error) {
+  say(told(error));
 }
 speak();
 if (!shown && history[0]?.answer) show(history[0]);

@@ -1,0 +1,253 @@
+"""``export``: a trained model as a file for another runtime, checked on the user's own pictures before it counts."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mobilenets.api.pictures import Halves, data_of_run, pictures_to_export
+from mobilenets.api.predict import Predictor
+from mobilenets.data.folder import Sample, relative
+from mobilenets.data.loader import default_workers
+from mobilenets.data.readable import check_readable
+from mobilenets.errors import InputError
+from mobilenets.exports.formats import find_format
+from mobilenets.exports.gate import Verdict, check_tolerance, probe_difference, probes
+from mobilenets.exports.job import Job, Options, write
+from mobilenets.exports.snippets import write_use
+from mobilenets.measure.predicted import evaluate_predictors
+from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.decode import decode
+from mobilenets.runtime.exported import Exported, Golden, file_hash
+from mobilenets.runtime.files import sync, write_json
+from mobilenets.runtime.progress import progress
+
+log = logging.getLogger("mobilenets")
+
+REPORT = "export.json"
+GOLDEN_PICTURES = 8
+CALIBRATION_PICTURES = 512
+LAYER_PICTURES = 8
+
+
+def export(
+    model: str | Path,
+    out: str | Path,
+    format: str = "onnx",
+    *,
+    precision: str = "float32",
+    data: str | Path | None = None,
+    pixels: bool = False,
+    probabilities: bool = False,
+    batch: int | None = None,
+    tolerance: float | None = None,
+    web_runtime: str | Path | None = None,
+) -> dict[str, Any]:
+    """Write a model as a file for another runtime, if it answers there as the model does.
+
+    Parameters
+    ----------
+    model:
+        A run folder or a bundle.
+    out:
+        The folder to write: the file, its ``model.json``, ``export.json`` with all figures and ``USE.md`` with code for
+        Python, browsers, Android and C++.
+    format:
+        ``onnx``.
+    precision:
+        ``float32``, ``float16`` or ``int8``.
+    data:
+        The labelled pictures to check it on, by default those that the run learned from, of which the held out are
+        taken. int8 is calibrated on the training half of it, and must be told.
+    pixels:
+        Make the numbers inside: the file takes uint8 N×S×S×3 after resizing and cropping.
+    probabilities:
+        End in a softmax.
+    batch:
+        Pictures a run; by default any number.
+    tolerance:
+        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8.
+    web_runtime:
+        For ``web``: the folder of the unpacked npm package onnxruntime-web. By default it is looked for in
+        ``node_modules``, and else fetched by npm.
+
+    Returns the object of ``export --json``. Where ``passed`` is false nothing was written, ``faults`` says why and
+    ``layer`` which layer differs first. Raises ``InputError`` for what cannot be used.
+
+    """
+    options = Options(
+        format, precision, pixels, probabilities, batch, None if web_runtime is None else Path(web_runtime)
+    )
+    find_format(format, precision)
+    points = check_tolerance(tolerance, precision)
+    source, folder = Path(model), Path(out)
+    _check_out(folder)
+    saved = load_classifier(source)
+    data = _data(source, data, precision)
+    halves = pictures_to_export(source, Path(data), saved.bundle.classes, training=precision == "int8")
+    measured = _readable(halves.measured)
+    calibration = _calibration(_readable(halves.training), saved.bundle) if precision == "int8" else None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place, so that moving it there is a renaming.
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as aside:
+        draft = Path(aside)
+        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration))
+        _describe(draft, saved, exported, source)
+        verdict, candidate = _judge(source, draft, measured, halves, points)
+        result = {
+            "file": str(folder / exported.file),
+            "format": format,
+            "precision": precision,
+            "bytes": sum((draft / name).stat().st_size for name in exported.sha256),
+            **verdict.to_json(),
+            "evaluated_on": halves.which,
+            "runtime": exported_runtime(candidate),
+            "quantization": exported.about.get("quantization"),
+            "layer": None,
+        }
+        if not verdict.passed:
+            result |= {"file": None, "layer": _layer(saved, draft, exported, measured)}
+            return result
+        golden = _golden(candidate, measured, halves.root)
+        about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
+        _describe(draft, saved, replace(exported, golden=golden, about=about), source)
+        write_use(draft, read_bundle(draft))
+        write_json(draft / REPORT, result)
+        _move(draft, folder)
+    return result
+
+
+def exported_runtime(predictor: Predictor) -> str:
+    """Name the runtime that a predictor of an exported file runs in, with its version."""
+    engine: Any = predictor.engine
+    return f"{engine.runtime} {engine.version}"
+
+
+def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
+    if data is not None:
+        return data
+    if precision == "int8":
+        raise InputError("int8 is calibrated on your training pictures: give --data DATA")
+    found = data_of_run(find_bundle(model))
+    if found is None:
+        raise InputError(f"{model}: an export is checked on labelled pictures before it counts: give --data DATA")
+    log.info("checking on the pictures of %s that the run held out", found)
+    return found
+
+
+def _check_out(folder: Path) -> None:
+    """Refuse a place where something of the user's would be replaced; an earlier export may be."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give another --out")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    try:
+        known = read_bundle(folder).export
+    except InputError:
+        known = None
+    if known is None:
+        raise InputError(f"{folder} holds something else than an export: give another --out")
+
+
+def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    good, problems = check_readable(samples, default_workers())
+    for problem in problems:
+        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+    return good
+
+
+def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.uint8]:
+    """Take so many training pictures, evenly over their order, which is by class."""
+    if not samples:
+        raise InputError("int8 is calibrated on training pictures, and there is none: give --data with train/")
+    places = np.unique(np.linspace(0, len(samples) - 1, CALIBRATION_PICTURES).round().astype(int))
+    made = []
+    with progress("calibration pictures", len(places), "pictures") as shown:
+        for place in places:
+            made.append(np.asarray(bundle.preprocessing.fit(decode(samples[place].path))))
+            shown.advance(1)
+    return np.stack(made)
+
+
+def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
+    origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
+    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported))
+
+
+def _judge(
+    source: Path, draft: Path, measured: Sequence[Sample], halves: Halves, points: float
+) -> tuple[Verdict, Predictor]:
+    """Open the file as a user would, from its own description, and ask both about every picture."""
+    if not measured:
+        raise InputError(f"{halves.root}: no readable picture to check the export on")
+    reference, candidate = Predictor(source, "cpu"), Predictor(draft)
+    ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
+    from mobilenets.measure.paired import Pair
+
+    assert candidate.bundle.export is not None
+    return Verdict(
+        Pair(ours, theirs), probe_difference(reference, candidate), candidate.bundle.export.precision, points
+    ), candidate
+
+
+def _layer(saved: SavedModel, draft: Path, exported: Exported, measured: Sequence[Sample]) -> dict[str, Any] | None:
+    """Find the layer that breaks a file, where the runtime lets it be looked into."""
+    if exported.format != "onnx":
+        return None
+    from mobilenets.exports.layers import breaking_layer, layer_errors
+
+    bundle = read_bundle(draft)
+    pictures = [decode(sample.path) for sample in measured[:: max(1, len(measured) // LAYER_PICTURES)][:LAYER_PICTURES]]
+    pictures += probes(saved.bundle.preprocessing.size)[:LAYER_PICTURES]
+    images = np.stack([saved.bundle.preprocessing(picture) for picture in pictures])
+    errors = layer_errors(saved.network, images, draft / exported.file, exported, _fed(bundle, pictures, exported))
+    worst = breaking_layer(errors)
+    return None if worst is None else {"layer": worst.layer, "decibels": worst.decibels}
+
+
+def _fed(bundle: Bundle, pictures: Sequence[Image.Image], exported: Exported) -> npt.NDArray[Any]:
+    fitted = [np.asarray(bundle.preprocessing.fit(picture)) for picture in pictures]
+    return np.stack(fitted) if exported.input == "uint8" else bundle.preprocessing.normalise(np.stack(fitted))
+
+
+def _golden(candidate: Predictor, measured: Sequence[Sample], root: Path) -> tuple[Golden, ...]:
+    """Describe a few pictures of as many classes as there are, with what the file answers."""
+    places = np.unique(np.linspace(0, len(measured) - 1, GOLDEN_PICTURES).round().astype(int))
+    golden = []
+    for place in places:
+        path = measured[place].path
+        fitted = np.asarray(candidate.bundle.preprocessing.fit(decode(path)))
+        [outputs] = candidate.engine(np.stack([candidate.prepare(path)]))
+        golden.append(
+            Golden(
+                relative(path, root),
+                file_hash(path),
+                sha256(fitted.tobytes()).hexdigest(),
+                tuple(float(value) for value in outputs),
+            )
+        )
+    return tuple(golden)
+
+
+def _move(draft: Path, folder: Path) -> None:
+    """Bring the finished files to their place, the description last: until then no reader takes them."""
+    for path in draft.iterdir():
+        sync(path)
+    folder.mkdir(exist_ok=True)
+    names = sorted((path.name for path in draft.iterdir()), key=lambda name: (name == DESCRIPTION, name))
+    for name in names:
+        if (draft / name).is_dir():
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (draft / name).replace(folder / name)
+    sync(folder)

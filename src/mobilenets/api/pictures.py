@@ -1,0 +1,86 @@
+"""Which pictures of DATA a model may honestly be measured on, and which it may learn from."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilenets.data.folder import Folder, Layout, Sample, find_data, fingerprint, read_folder
+from mobilenets.data.split import Split, read_split, split
+from mobilenets.errors import InputError
+from mobilenets.runtime.bundle import find_bundle
+
+log = logging.getLogger("mobilenets")
+
+SHARE = 0.2
+
+
+def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
+    """Return the pictures that a figure may honestly be taken on, and what they are called."""
+    layout = find_data(data)
+    if layout.test is not None:
+        return read_folder(layout.test, classes), "test"
+    if layout.validation is not None:
+        return read_folder(layout.validation, classes), "validation"
+    halves = split_of_run(find_bundle(model), layout, classes)
+    if halves is None:
+        folder = read_folder(layout.train, classes)
+        log.info("measuring on all pictures there; any that the model learned from would flatter the figure")
+        return folder, "all"
+    log.info("this is the folder that the model learned from: measuring on the %d held out", len(halves.validation))
+    return Folder(layout.root, classes, halves.validation, ()), "validation"
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Pictures to calibrate or tune on, and pictures to measure on; no picture is in both."""
+
+    root: Path
+    training: tuple[Sample, ...]
+    measured: tuple[Sample, ...]
+    which: str
+
+
+def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], training: bool) -> Halves:
+    """Return the pictures that an export is checked on and, with ``training``, those that it may be calibrated on.
+
+    A folder that is not split, and that the model did not learn from, is split by content for it.
+    """
+    layout = find_data(data)
+    halves = split_of_run(find_bundle(model), layout, classes)
+    if training and layout.test is None and layout.validation is None:
+        if halves is None:
+            folder = read_folder(layout.train, classes)
+            halves = split(folder.samples, classes, SHARE, 0, layout.root)
+        return Halves(layout.root, halves.train, halves.validation, "validation")
+    folder, which = pictures_to_measure(model, data, classes)
+    return Halves(layout.root, read_folder(layout.train, classes).samples if training else (), folder.samples, which)
+
+
+def split_of_run(run: Path, layout: Layout, classes: tuple[str, ...]) -> Split | None:
+    """Return how a run split these pictures, wherever they lie now; None where they are not the run's own."""
+    try:
+        record = json.loads((run / "recipe.json").read_bytes())["data"]
+        folder, mark = record["folder"], record["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    same_place = folder == str(layout.root.resolve())
+    try:
+        halves = read_split(run / "split.csv", layout.root, classes)
+        if same_place or fingerprint([*halves.train, *halves.validation], layout.root) == mark:
+            return halves
+    except InputError:
+        if same_place:
+            raise
+    return None
+
+
+def data_of_run(run: Path) -> Path | None:
+    """Return the folder that a run learned from, if it is known and still there."""
+    try:
+        folder = Path(json.loads((run / "recipe.json").read_bytes())["data"]["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if folder.is_dir() else None

@@ -1,0 +1,95 @@
+"""The words of the verbs that measure: benchmark, compare and audit."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from mobilenets.cli import commands
+
+# The parent, name, function, help and example of a verb; gives its parser.
+NewVerb: TypeAlias = Callable[[Any, str, Any, str, str], argparse.ArgumentParser]
+
+
+def add(verbs: Any, new: NewVerb, model_help: str) -> None:
+    """Add the verbs, each made by ``new``."""
+    _benchmark(verbs, new, model_help)
+    _compare(verbs, new)
+    _audit(verbs, new)
+
+
+def _benchmark(verbs: Any, new: NewVerb, model_help: str) -> None:
+    verb = new(
+        verbs,
+        "benchmark",
+        commands.benchmark,
+        "latency, throughput and memory of models on this processor, by runtime, threads and batch",
+        "mobilenets benchmark run exported --threads 1 2 --out figures",
+    )
+    verb.add_argument("models", metavar="MODEL", nargs="*", help=model_help)
+    verb.add_argument(
+        "--runtime",
+        dest="runtimes",
+        nargs="+",
+        metavar="NAME",
+        help="torch, onnxruntime, openvino, … (default: every installed one)",
+    )
+    verb.add_argument("--threads", type=int, nargs="+", metavar="N", help="threads (default: one a core)")
+    verb.add_argument(
+        "--batch", dest="batches", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32"
+    )
+    verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="for each figure (default: 2)")
+    verb.add_argument("--out", metavar="DIR", help="also write benchmark.json and benchmark.png there")
+    verb.add_argument(
+        "--device-script",
+        metavar="FILE.py",
+        help="write one file that measures the same on another device (Python, NumPy and a runtime), and prints JSON",
+    )
+
+
+def _compare(verbs: Any, new: NewVerb) -> None:
+    verb = new(
+        verbs,
+        "compare",
+        commands.compare,
+        "networks side by side: parameters, multiply-accumulates, size, latency measured here, accuracy of runs",
+        "mobilenets compare mobilenet_v1 mobilenet_v2 resnet18 --width 0.5 1 --out figures",
+    )
+    verb.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="mobilenet_v1, mobilenet_v2, mobilenet_v1_cifar, resnet18, resnet50, plain (default: all but the third; "
+        "none where runs are named)",
+    )
+    verb.add_argument("--size", type=int, default=224, metavar="S", help="input size in pixels a side (default: 224)")
+    verb.add_argument(
+        "--width",
+        dest="widths",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="W",
+        help="width multipliers of the MobileNets (default: 1)",
+    )
+    verb.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
+    verb.add_argument(
+        "--run", dest="runs", nargs="+", default=[], metavar="RUN", help="run folders, with their accuracy"
+    )
+    verb.add_argument("--threads", type=int, metavar="N", help="threads (default: one a core)")
+    verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="for each latency (default: 2)")
+    verb.add_argument("--out", metavar="DIR", help="also write compare.json, compare.png and blocks.png there")
+
+
+def _audit(verbs: Any, new: NewVerb) -> None:
+    verb = new(
+        verbs,
+        "audit",
+        commands.audit,
+        "dead kernels and channels of a trained model, and what int8 does to each layer",
+        "mobilenets audit run --data photos --out figures",
+    )
+    verb.add_argument("model", metavar="MODEL", help="run folder")
+    verb.add_argument("--data", metavar="DATA", help="pictures, to see which channels never change")
+    verb.add_argument("--out", metavar="DIR", help="also write audit.json and audit.png there")

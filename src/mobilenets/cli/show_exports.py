@@ -1,0 +1,43 @@
+"""What an export came to, as text for people."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from mobilenets.cli.show import percent, printable
+
+
+def exported(result: dict[str, Any]) -> str:
+    """The gate's figures, then the file and what to type next, or why there is none."""
+    low, high = result["top1_change_interval"]
+    lines = [
+        f"{result['format']} {result['precision']} in {result['runtime']}, {result['images']} pictures "
+        f"({result['evaluated_on']})",
+        f"top-1  {percent(result['top1_exported'])}, the model's {percent(result['top1_reference'])}: "
+        f"{100 * result['top1_change']:+.2f} points   95 % interval {100 * low:+.2f} to {100 * high:+.2f}",
+        f"largest difference of a probability  {max(result['max_difference'], result['probe_difference']):.2g}",
+    ]
+    worst = result["worst_class"]
+    if worst is not None:
+        lines.append(
+            f"class that lost most  {printable(worst['class'])}: {percent(worst['reference'])} to "
+            f"{percent(worst['exported'])} of {worst['images']}"
+        )
+    if result["passed"]:
+        folder = shlex.quote(str(Path(result["file"]).parent))
+        lines += [
+            f"passed: {result['file']}, {size(result['bytes'])}",
+            f"Next:  mobilenets predict {folder} photo.jpg",
+        ]
+    else:
+        lines += [f"not passed, nothing was written: {fault}" for fault in result["faults"]]
+        if result["layer"] is not None:
+            lines.append(f"it begins at {result['layer']['layer']} ({result['layer']['decibels']:.0f} dB)")
+    return "\n".join(lines)
+
+
+def size(count: int) -> str:
+    """Write a number of bytes as people do: 3.50 MB."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

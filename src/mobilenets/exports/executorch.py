@@ -1,0 +1,103 @@
+"""A network as ExecuTorch with XNNPACK; int8 by quantization of the exported graph (PT2E)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+    XNNPACKQuantizer,
+    get_symmetric_quantization_config,
+)
+from executorch.exir import to_edge_transform_and_lower
+from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from mobilenets.exports.deployed import Deployed, sample
+from mobilenets.exports.job import Job
+from mobilenets.exports.nearest import batches, divided, nearest
+from mobilenets.exports.quiet import quiet
+from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.runtime.files import write_bytes
+
+FILE = "model.pte"
+# What watches the activations: the smallest and largest numbers, or a histogram, cut where that errs less.
+OBSERVERS = {"extremes": MinMaxObserver, "histogram": HistogramObserver}
+
+
+def write(job: Job) -> Exported:
+    """Write ``model.pte``, which takes N×S×S×3; N is 1 unless ``options.batch`` says otherwise.
+
+    int8 has int8 weights, one step an output channel, and int8 activations, one step a tensor; it takes and gives
+    float32, or takes uint8 with ``options.pixels``.
+    """
+    options, batch = job.options, job.options.batch or 1
+    about: dict[str, Any] = {name: version(name) for name in ("executorch", "torchao")}
+    graph: torch.nn.Module = Deployed(job)
+    if options.precision == "int8":
+        graph, about["quantization"] = _quantized(graph, job, batch)
+    with quiet():
+        program = torch.export.export(graph, (sample(job, batch),))
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    path = job.folder / FILE
+    write_bytes(path, bytes(lowered.buffer))
+    return Exported(
+        FILE,
+        options.format,
+        options.precision,
+        {FILE: file_hash(path)},
+        "uint8" if options.pixels else "float32",
+        "NHWC",
+        "probabilities" if options.probabilities else "logits",
+        batch,
+        about=about,
+    )
+
+
+def _quantized(network: torch.nn.Module, job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Quantize with several observers; returns the graph nearest to float, and what was tried."""
+    assert job.calibration is not None and len(job.calibration)
+    fitted, judged = (_fed(job, pictures) for pictures in divided(job.calibration))
+    made, tried = nearest(
+        _candidates(network, job, fitted, judged, batch), _answers(network, judged, batch), job.options.probabilities
+    )
+    return made, {
+        "weights": "int8, one step an output channel",
+        "activations": "int8, one step a tensor",
+        "pictures": len(job.calibration),
+        **tried,
+    }
+
+
+def _candidates(
+    network: torch.nn.Module, job: Job, fitted: npt.NDArray[Any], judged: npt.NDArray[Any], batch: int
+) -> Iterator[tuple[dict[str, Any], torch.nn.Module, npt.NDArray[np.float32]]]:
+    with quiet():
+        captured = torch.export.export(network, (sample(job, batch),)).module()
+    for ranges, observer in OBSERVERS.items():
+        settings = get_symmetric_quantization_config(is_per_channel=True)
+        watched = replace(settings.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))
+        settings = replace(settings, input_activation=watched, output_activation=watched)
+        quantizer = XNNPACKQuantizer().set_global(settings)
+        with quiet():
+            prepared = prepare_pt2e(copy.deepcopy(captured), quantizer)
+            _answers(prepared, fitted, batch)
+            made = convert_pt2e(prepared)
+        yield {"ranges": ranges}, made, _answers(made, judged, batch)
+
+
+def _fed(job: Job, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
+
+
+def _answers(graph: torch.nn.Module, images: npt.NDArray[Any], batch: int) -> npt.NDArray[np.float32]:
+    with torch.no_grad():
+        found = [graph(torch.from_numpy(np.ascontiguousarray(run))).numpy() for run in batches(images, batch)]
+    return np.concatenate(found)[: len(images)]

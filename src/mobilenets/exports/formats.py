@@ -1,0 +1,46 @@
+"""The formats there are. Nothing heavy is imported before one is written."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from mobilenets.errors import InputError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    ``module`` below ``mobilenets.exports`` has its ``write(job) -> Exported``; it imports ``packages``, which the
+    optional dependency ``extra`` brings.
+    """
+
+    module: str
+    precisions: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+
+
+FORMATS = {
+    "onnx": Format("onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), "export"),
+    "openvino": Format("openvino", ("float32", "float16", "int8"), ("onnx", "openvino"), "openvino"),
+    "litert": Format(
+        "litert", ("float32", "float16", "int8"), ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"), "litert"
+    ),
+    "executorch": Format("executorch", ("float32", "int8"), ("executorch", "torchao"), "executorch"),
+    "web": Format("web", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), "export"),
+}
+
+
+def find_format(name: str, precision: str) -> Format:
+    """Look a format up; raises ``InputError`` where there is none, or what it needs is not installed."""
+    found = FORMATS.get(name)
+    if found is None:
+        raise InputError(f"format {name!r}: choose {', '.join(FORMATS)}")
+    if precision not in found.precisions:
+        raise InputError(f"{name} is not written in {precision} here: choose {', '.join(found.precisions)}")
+    missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(f"{name} needs {missing[0]}: pip install 'mobilenets[{found.extra}]'")
+    return found

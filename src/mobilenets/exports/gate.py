@@ -1,0 +1,107 @@
+"""The gate: an exported file leaves only when it answers as the checkpoint does, on the user's own pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mobilenets.errors import InputError
+from mobilenets.measure.paired import Pair
+from mobilenets.runtime.predictor import EnginePredictor
+
+# Points of top-1 that may be lost. None is visible to one decimal in a float file.
+TOLERANCE = {"float32": 0.05, "float16": 0.05, "int8": 0.5}
+# How far a probability may be off: rounding in float32, and the rounding of weights to 11 bits.
+DIFFERENCE = {"float32": 1e-3, "float16": 3e-2}
+PROBES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the gate found.
+
+    ``pair`` compares the checkpoint and the file on the whole validation set; ``probe_difference`` is the largest
+    difference of a probability on generated pictures in many colours, because grey pictures cannot tell a swapped
+    channel. ``tolerance`` is in points of top-1.
+    """
+
+    pair: Pair
+    probe_difference: float
+    precision: str
+    tolerance: float
+
+    @cached_property
+    def faults(self) -> tuple[str, ...]:
+        """Why the file may not leave; empty when it may."""
+        pair, found = self.pair, []
+        if 100 * pair.top1_change < -self.tolerance:
+            _, lost, gained, _ = pair.table
+            found.append(
+                f"top-1 falls by {-100 * pair.top1_change:.2f} points ({lost} of {sum(pair.table)} pictures lost, "
+                f"{gained} gained), and {self.tolerance:g} are tolerated"
+            )
+        allowed = DIFFERENCE.get(self.precision)
+        difference = max(pair.max_difference, self.probe_difference)
+        if allowed is not None and difference > allowed:
+            found.append(f"a probability differs by {difference:.4f}, and {allowed:g} is rounding in {self.precision}")
+        return tuple(found)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file may leave."""
+        return not self.faults
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures, as in ``export --json``."""
+        pair = self.pair
+        _, lost, gained, _ = pair.table
+        return {
+            "passed": self.passed,
+            "faults": list(self.faults),
+            "images": sum(pair.table),
+            "top1_reference": pair.reference.top1,
+            "top1_exported": pair.candidate.top1,
+            "top1_exported_interval": list(pair.candidate.top1_interval),
+            "top1_change": pair.top1_change,
+            "top1_change_interval": list(pair.top1_change_interval),
+            "pictures_lost": lost,
+            "pictures_gained": gained,
+            "worst_class": pair.worst_class(),
+            "max_difference": pair.max_difference,
+            "probe_difference": self.probe_difference,
+            "tolerance": self.tolerance,
+        }
+
+
+def check_tolerance(points: float | None, precision: str) -> float:
+    """Return the points of top-1 that may be lost; raises ``InputError`` for what is none."""
+    if points is None:
+        return TOLERANCE[precision]
+    if not 0 <= points <= 100:
+        raise InputError(f"tolerance {points:g}: give points of top-1 from 0 to 100, such as 0.5")
+    return points
+
+
+def probes(size: int) -> list[Image.Image]:
+    """Make pictures of ``size`` pixels a side in many colours, from soft to noisy: the same ones every time."""
+    made = []
+    for number in range(PROBES):
+        rng = np.random.default_rng((7, number))
+        cells = 2 ** (number % 5) + 1
+        small = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), np.uint8))
+        made.append(small.resize((size, size), Image.Resampling.BICUBIC))
+    return made
+
+
+def probe_difference(reference: EnginePredictor, candidate: EnginePredictor) -> float:
+    """Give the largest difference of a probability on generated pictures."""
+    pictures = probes(reference.bundle.preprocessing.size)
+    one, other = (
+        predictor.probabilities([predictor.prepare_image(picture) for picture in pictures])
+        for predictor in (reference, candidate)
+    )
+    return float(np.abs(one - other).max())

@@ -1,0 +1,185 @@
+"""A float graph in int8: several quantizers are tried on training pictures, and the one nearest to float is taken.
+
+On x86 processors without VNNI instructions ONNX Runtime adds products of int8 in 16 bits, which can overflow: what was
+measured on a processor with them does not hold there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from mobilenets.exports.bias import corrected_biases
+from mobilenets.exports.job import Job
+from mobilenets.exports.observe import RANGE_RULES, observe, open_session
+from mobilenets.exports.qdq import Floats, Plan, block_of, in_int8, weight_steps
+from mobilenets.runtime.engines import Array, laid_out
+from mobilenets.runtime.progress import Progress, progress
+
+# One picture of so many is held back from ranges and biases: on these the candidates are compared.
+HELD_BACK = 4
+# Of fewer pictures than this none is held back.
+ENOUGH = 16
+# Pixels that the bias correction runs at once, which bounds its memory: 16 pictures at 224. More changed nothing.
+CORRECTED_PIXELS = 16 * 224 * 224
+# Training pictures are known too surely for their probabilities to tell quantizers apart: they are softened, as in
+# distillation (Hinton et al. 2015, arXiv 1503.02531, section 2).
+TEMPERATURE = 4.0
+# Leaving a block in float pays where it takes away this share of the divergence ...
+PAYS = 0.1
+FLOAT_BLOCKS = 3
+# ... and all of them together hold no more than this share of the weights.
+FLOAT_WEIGHTS = 0.05
+# Below this divergence, in nats, no block is tried in float: it is rounding of all layers, and no one of them.
+SMALL = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A quantizer with what it gave on the pictures held back.
+
+    ``divergence`` is the mean Kullback-Leibler divergence of its probabilities, softened by ``TEMPERATURE``, from those
+    of float, in nats; ``agreement`` the share of pictures with the same first class.
+    """
+
+    activations: str
+    weights: str
+    plan: Plan
+    divergence: float = np.inf
+    agreement: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the report shows."""
+        return {
+            "activations": self.activations,
+            "weights": self.weights,
+            "bias_correction": bool(self.plan.biases),
+            "float_blocks": sorted(self.plan.left),
+            "divergence": float(f"{self.divergence:.4g}"),
+            "agreement": round(self.agreement, 4),
+        }
+
+
+def quantize(model: onnx.ModelProto, job: Job) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return a float graph in int8, and what was tried as JSON values.
+
+    ``job.calibration`` has the pictures, uint8 N×S×S×3; nothing else is looked at. Ranges of the activations, steps of
+    the weights, bias correction and blocks left in float are chosen one after the other, each where it brings the
+    probabilities nearer to those of float. The same pictures give the same file.
+    """
+    assert job.calibration is not None and len(job.calibration)
+    images: Array = job.calibration
+    if not job.options.pixels:
+        images = laid_out(job.preprocessing.normalise(job.calibration), "NCHW")
+    search = _Search(_of_any_batch(model), images, job)
+    best = search.best()
+    quantized = in_int8(model, best.plan)
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized, {
+        "weights": "int8, one step an output channel",
+        "activations": "uint8, one step a tensor",
+        "pictures": len(images),
+        "pictures_held_back": len(search.judged) if search.split else 0,
+        "candidates": [one.to_json() for one in search.tried],
+        "chosen": best.to_json(),
+    }
+
+
+class _Search:
+    def __init__(self, model: onnx.ModelProto, images: Array, job: Job) -> None:
+        self._model, self._images, self._job = model, images, job
+        places = range(len(images))
+        self.split = len(images) >= ENOUGH
+        self.judged = [place for place in places if not self.split or place % HELD_BACK == 0]
+        self._fitted = [place for place in places if not self.split or place % HELD_BACK]
+        self._float = observe(model, images)
+        self._wanted = self._answers(self._float.outputs[self.judged])
+        self.tried: list[Candidate] = []
+
+    def best(self) -> Candidate:
+        """Try step by step; a later candidate wins only by being better."""
+        with progress("int8: trying quantizers", None, "candidates") as shown:
+            largest, least = (weight_steps(self._model, rule) for rule in ("largest", "least squares"))
+            for rule in RANGE_RULES:
+                plain = Candidate(rule, "largest", Plan(self._float.ranges(rule, self._fitted), largest))
+                self._try(plain, shown)
+                self._try(self._corrected(plain), shown)
+            best = min(self.tried, key=_divergence)
+            finer = replace(best, weights="least squares", plan=replace(best.plan, steps=least))
+            self._try(self._corrected(finer) if best.plan.biases else finer, shown)
+            return self._partly_float(min(self.tried, key=_divergence), shown)
+
+    def _partly_float(self, best: Candidate, shown: Progress) -> Candidate:
+        """Leave the most sensitive blocks in float, one after the other, as long as each pays."""
+        if best.divergence < SMALL:
+            return best
+        weights = _weights_of_blocks(self._model)
+        allowed = FLOAT_WEIGHTS * sum(weights.values())
+        alone = {block: self._try(_with_float(best, block), shown) for block in weights if weights[block] <= allowed}
+        for block in sorted(alone, key=lambda one: alone[one].divergence)[:FLOAT_BLOCKS]:
+            if weights[block] + sum(weights[one] for one in best.plan.left) > allowed:
+                continue
+            one = self._try(_with_float(best, block), shown) if best.plan.left else alone[block]
+            if one.divergence > (1 - PAYS) * best.divergence:
+                break
+            best = one
+        return best
+
+    def _corrected(self, candidate: Candidate) -> Candidate:
+        plan = replace(candidate.plan, biases={})
+        size = self._job.preprocessing.size
+        count = min(len(self._fitted), max(1, CORRECTED_PIXELS // size**2))
+        places = [self._fitted[int(place)] for place in np.linspace(0, len(self._fitted) - 1, count).round()]
+        means = {name: rows[places].mean(axis=0, dtype=np.float64) for name, rows in self._float.means.items()}
+        biases = corrected_biases(in_int8(self._model, plan), self._images[places], means)
+        return replace(candidate, plan=replace(plan, biases=biases))
+
+    def _try(self, candidate: Candidate, shown: Progress) -> Candidate:
+        session = open_session(in_int8(self._model, candidate.plan))
+        entry = session.get_inputs()[0].name
+        answers = self._answers(
+            np.concatenate([session.run(None, {entry: self._images[place : place + 1]})[0] for place in self.judged])
+        )
+        divergence = float((np.exp(self._wanted) * (self._wanted - answers)).sum(axis=1).mean())
+        agreement = float((answers.argmax(axis=1) == self._wanted.argmax(axis=1)).mean())
+        self.tried.append(replace(candidate, divergence=divergence, agreement=agreement))
+        shown.advance(1, divergence=f"{divergence:.2g}")
+        return self.tried[-1]
+
+    def _answers(self, outputs: Floats) -> npt.NDArray[np.float64]:
+        """Give the logarithms of the softened probabilities, from logits or from the probabilities of the file."""
+        values = outputs.astype(np.float64)
+        if self._job.options.probabilities:
+            values = np.log(np.maximum(values, 1e-30))
+        values = (values - values.max(axis=1, keepdims=True)) / TEMPERATURE
+        return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
+
+
+def _divergence(candidate: Candidate) -> float:
+    return candidate.divergence
+
+
+def _with_float(candidate: Candidate, block: str) -> Candidate:
+    return replace(candidate, plan=replace(candidate.plan, left=candidate.plan.left | {block}))
+
+
+def _of_any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    for value in (*copied.graph.input, *copied.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return copied
+
+
+def _weights_of_blocks(model: onnx.ModelProto) -> Counter[str]:
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    found: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            found[block_of(node)] += sizes[node.input[1]]
+    return found

@@ -1,0 +1,70 @@
+"""What a writer is asked for, and the call that hands it on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.errors import InputError
+from mobilenets.exports.formats import find_format
+from mobilenets.runtime.exported import MAX_BATCH, PRECISIONS, Exported
+from mobilenets.runtime.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from mobilenets.models.network import Network
+
+
+@dataclass(frozen=True)
+class Options:
+    """One export.
+
+    ``pixels`` puts the numbers of the preprocessing into the graph: the file then takes uint8 N×S×S×3 as decoding,
+    resizing and cropping give it. ``probabilities`` ends it in a softmax. ``batch`` fixes the number of pictures a run,
+    None leaves it open. ``web_runtime`` is the folder of onnxruntime-web, for the format ``web``.
+    """
+
+    format: str
+    precision: str = "float32"
+    pixels: bool = False
+    probabilities: bool = False
+    batch: int | None = None
+    web_runtime: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision!r}: choose {', '.join(PRECISIONS)}")
+        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
+            raise InputError(f"batch {self.batch}: give a number from 1 to {MAX_BATCH}")
+        if self.web_runtime is not None and self.format != "web":
+            raise InputError("--web-runtime is for --format web")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Write ``network``, in evaluation mode on the CPU, into ``folder`` as ``options`` say.
+
+    ``calibration`` holds training pictures, uint8 N×S×S×3 after the geometry of the preprocessing; only int8 has them.
+    """
+
+    network: Network
+    preprocessing: Preprocessing
+    options: Options
+    folder: Path
+    calibration: npt.NDArray[np.uint8] | None = None
+
+
+Writer: TypeAlias = Callable[[Job], Exported]
+
+
+def write(job: Job) -> Exported:
+    """Write one export into ``job.folder``; returns what describes it."""
+    found = find_format(job.options.format, job.options.precision)
+    module: Any = importlib.import_module(f"mobilenets.exports.{found.module}")
+    writer: Writer = module.write
+    return writer(job)

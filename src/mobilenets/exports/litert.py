@@ -1,0 +1,172 @@
+"""A network as LiteRT (formerly TensorFlow Lite): converted by LiteRT Torch, quantized by AI Edge Quantizer."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_quantizer import quantizer
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.qtyping import (
+    ComputePrecision,
+    OpQuantizationConfig,
+    TensorDataType,
+    TensorQuantizationConfig,
+    TFLOperationName,
+)
+
+from mobilenets.exports.deployed import Deployed, sample
+from mobilenets.exports.job import Job
+from mobilenets.exports.nearest import batches, divided, nearest
+from mobilenets.exports.quiet import quiet
+from mobilenets.runtime.cores import cores
+from mobilenets.runtime.engines import Array
+from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.runtime.files import write_bytes
+
+FILE = "model.tflite"
+ANY = ".*"
+WEIGHTED = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D, TFLOperationName.FULLY_CONNECTED)
+# What stays in float: what goes in and comes out, the numbers of the preprocessing, and the softmax, whose small
+# probabilities 8 bits do not hold.
+FLOAT = (
+    TFLOperationName.INPUT,
+    TFLOperationName.OUTPUT,
+    TFLOperationName.MUL,
+    TFLOperationName.SUB,
+    TFLOperationName.DIV,
+    TFLOperationName.SOFTMAX,
+)
+# How the smallest (or, turned round, the largest) numbers of many pictures become one end of a range.
+RANGES: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
+    "extremes": lambda lows: float(lows.min()),
+    "99 % of extremes": lambda lows: float(np.quantile(lows, 0.01)),
+    "mean of extremes": lambda lows: float(lows.mean()),
+}
+
+
+def write(job: Job) -> Exported:
+    """Write ``model.tflite``, which takes N×S×S×3; N is 1 unless ``options.batch`` says otherwise.
+
+    float16 stores the weights in half precision and computes in float32. int8 has int8 weights, one step an output
+    channel, and int8 activations, one step a tensor; it takes and gives float32, or takes uint8 with
+    ``options.pixels``.
+    """
+    options, batch = job.options, job.options.batch or 1
+    content = _converted(job, batch)
+    about: dict[str, Any] = {name: version(name) for name in ("litert-torch", "ai-edge-quantizer")}
+    if options.precision == "float16":
+        content = _halved(content)
+    elif options.precision == "int8":
+        content, about["quantization"] = _quantized(content, job, batch)
+    path = job.folder / FILE
+    write_bytes(path, content)
+    return Exported(
+        FILE,
+        options.format,
+        options.precision,
+        {FILE: file_hash(path)},
+        "uint8" if options.pixels else "float32",
+        "NHWC",
+        "probabilities" if options.probabilities else "logits",
+        batch,
+        about=about,
+    )
+
+
+def _converted(job: Job, batch: int) -> bytes:
+    with quiet():
+        litert_torch: Any = importlib.import_module("litert_torch")
+        litert_torch.config.show_progress = False
+        return bytes(litert_torch.convert(Deployed(job), (sample(job, batch),)).model_content())
+
+
+def _halved(content: bytes) -> bytes:
+    half = OpQuantizationConfig(
+        weight_tensor_config=TensorQuantizationConfig(num_bits=16, dtype=TensorDataType.FLOAT),
+        compute_precision=ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    made = quantizer.Quantizer(content)
+    for operation in WEIGHTED:
+        made.update_quantization_recipe(ANY, operation, half, AlgorithmName.FLOAT_CASTING)
+    with quiet():
+        return bytes(made.quantize(enable_progress_report=False).quantized_model)
+
+
+def _quantized(content: bytes, job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
+    """Quantize with several rules for ranges; returns the file nearest to float, and what was tried."""
+    assert job.calibration is not None and len(job.calibration)
+    fitted, judged = (_fed(job, pictures) for pictures in divided(job.calibration))
+    made, tried = nearest(
+        _candidates(content, fitted, judged, batch), _answers(content, judged, batch), job.options.probabilities
+    )
+    return made, {
+        "weights": "int8, one step an output channel",
+        "activations": "int8, one step a tensor",
+        "pictures": len(job.calibration),
+        **tried,
+    }
+
+
+def _fed(job: Job, pictures: npt.NDArray[np.uint8]) -> Array:
+    return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
+
+
+def _candidates(
+    content: bytes, fitted: Array, judged: Array, batch: int
+) -> Iterator[tuple[dict[str, Any], bytes, npt.NDArray[np.float32]]]:
+    made = quantizer.Quantizer(content)
+    made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    for operation in FLOAT:
+        made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    with quiet():
+        # The quantizer's own ranges are moving averages; this run gives their form and names.
+        [(key, names)] = Interpreter(model_content=content).get_signature_list().items()
+        form = made.calibrate({key: [{names["inputs"][0]: fitted[:batch]}]}, num_threads=1)
+        ends = _extremes(content, fitted, batch, list(form))
+    for rule, of in RANGES.items():
+        found = {
+            name: entry | {"min": np.full_like(entry["min"], of(low)), "max": np.full_like(entry["max"], -of(-high))}
+            for name, entry in form.items()
+            for low, high in (ends[name],)
+        }
+        with quiet():
+            file = bytes(made.quantize(found, enable_progress_report=False).quantized_model)
+        yield {"ranges": rule}, file, _answers(file, judged, batch)
+
+
+def _extremes(
+    content: bytes, images: Array, batch: int, names: list[str]
+) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Give the smallest and the largest number of each named tensor, run by run."""
+    with quiet():
+        interpreter = Interpreter(model_content=content, num_threads=cores(), experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    places = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
+    entry = interpreter.get_input_details()[0]["index"]
+    rows = []
+    for run in batches(images, batch):
+        interpreter.set_tensor(entry, run)
+        interpreter.invoke()
+        values = [interpreter.get_tensor(places[name]) for name in names]
+        rows.append([(value.min(), value.max()) for value in values])
+    table = np.array(rows, np.float64)
+    return {name: (table[:, place, 0], table[:, place, 1]) for place, name in enumerate(names)}
+
+
+def _answers(content: bytes, images: Array, batch: int) -> npt.NDArray[np.float32]:
+    interpreter = Interpreter(model_content=content, num_threads=cores())
+    interpreter.allocate_tensors()
+    entry, leave = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    found = []
+    for run in batches(images, batch):
+        interpreter.set_tensor(entry, run)
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(leave))
+    return np.concatenate(found)[: len(images)]

@@ -1,0 +1,100 @@
+// What the page asks: here the model in the browser itself. (server/page/answerer.js asks a server instead.)
+
+import { MAX_PIXELS } from "./decode.js";
+import { Predictor } from "./predictor.js";
+import { Problem } from "./problem.js";
+
+export const docs = null;
+
+// What goes wrong only here; the rest is in words.js.
+export const PROBLEMS = {
+  en: {
+    not_loaded: "The model could not be loaded. Is the connection bad, or the folder incomplete?",
+    not_for_browsers: "This is no picture that can be read here: JPEG, PNG, WebP, BMP and GIF can.",
+    differs: "This browser changes pictures while reading them, perhaps against tracking: the answers may be wrong.",
+  },
+  zh: {
+    not_loaded: "模型无法加载：网络连接不好，或者文件夹不完整？",
+    not_for_browsers: "这不是可在此识别的图片；支持 JPEG、PNG、WebP、BMP 和 GIF。",
+    differs: "此浏览器在读取图片时会改动像素（可能为了防止跟踪），结果可能不正确。",
+  },
+};
+
+// How far a probability may be off: what comes from rounding in this precision.
+const DIFFERENCE = { float32: 1e-3, float16: 1e-3, int8: 0.05 };
+const ROOT = new URL("../", import.meta.url);
+const opening = open();
+opening.catch(() => {}); // told when asked
+
+/** What the model is: its name, classes, labels, size and limits. Throws a Problem where it cannot be loaded. */
+export async function model() {
+  const { description } = await opening;
+  const { architecture, classes, labels, preprocessing } = description;
+  return {
+    name: architecture.name, size: preprocessing.size, classes, labels, explains: false, limits: { pixels: MAX_PIXELS },
+  };
+}
+
+/** Answer a picture as `predict --json` does. Throws a Problem where it cannot be read. */
+export async function predict(file, top) {
+  return (await opening).answer(file, top);
+}
+
+/** The probability of each class, in the model's order. */
+export async function probabilities(file) {
+  return (await opening).probabilities(file);
+}
+
+/** Ask about a picture that both sides can draw. Throws a Problem where the answer is not what the export said. */
+export async function check() {
+  const predictor = await opening, { precision, about } = predictor.description.export;
+  const { width, height, probabilities: expected } = about.web.self_test;
+  const found = await predictor.probabilities(await drawn(width, height));
+  const difference = Math.max(...expected.map((value, place) => Math.abs(value - found[place])));
+  if (!(difference <= DIFFERENCE[precision])) throw new Problem("differs", `differs by ${difference}`);
+}
+
+// Waves from wide to narrow, as drawn_picture of exports/web.py draws them.
+function drawn(width, height) {
+  const canvas = new OffscreenCanvas(width, height), pen = canvas.getContext("2d"), image = pen.createImageData(width, height);
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at += 4) {
+      for (let c = 0; c < 3; c++) image.data[at + c] = ((x * x * (c + 1) + 3 * y * (x + 5 * c)) >> 5) & 255;
+      image.data[at + 3] = 255;
+    }
+  }
+  pen.putImageData(image, 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}
+
+async function open() {
+  const description = JSON.parse(new TextDecoder().decode(await bytes("model.json", "no-cache")));
+  const { file, sha256 } = description.export;
+  const [ort, wasm, weights] = await Promise.all([
+    import("./ort.wasm.bundle.min.mjs").catch(() => { throw new Problem("not_loaded"); }),
+    bytes("page/ort-wasm-simd-threaded.wasm"),
+    bytes(file, "no-cache"),
+  ]);
+  // Only where the page came by https, or from this machine, is there a hash.
+  if (crypto.subtle && hex(await crypto.subtle.digest("SHA-256", weights)) !== sha256[file]) throw new Problem("not_loaded");
+  ort.env.wasm.wasmBinary = wasm;
+  const session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: ["wasm"] });
+  const type = description.export.input;
+  // One run after another: a session does not take two at once.
+  let last = Promise.resolve();
+  const run = (data, shape) => {
+    const feeds = { [session.inputNames[0]]: new ort.Tensor(type, data, shape) };
+    const result = last.then(() => session.run(feeds)).then((outputs) => outputs[session.outputNames[0]].data);
+    last = result.catch(() => {});
+    return result;
+  };
+  return new Predictor(description, run);
+}
+
+async function bytes(path, cache = "default") {
+  const response = await fetch(new URL(path, ROOT), { cache }).catch(() => null);
+  if (!response?.ok) throw new Problem("not_loaded", `${path}: ${response?.status ?? "no answer"}`);
+  return response.arrayBuffer();
+}
+
+const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,0 +1,60 @@
+// From a file to the picture as people see it, by the browser's own decoder: upright, RGB, 8 bit, sRGB, on white.
+
+import { decodeGrey16, isGrey16 } from "./grey16.js";
+import { converter } from "./icc.js";
+import { inspect, typeOf } from "./metadata.js";
+import { Problem } from "./problem.js";
+import { rows } from "./resample.js";
+
+export const MAX_PIXELS = 50_000_000;
+const MAX_SIDE = 65_535;
+const BAND = 4_000_000; // pixels of a canvas; all browsers take so many
+
+/** Decode a file to an upright picture. @returns {Promise<import("./resample.js").Picture>} */
+export async function decode(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (!bytes.length) throw new Problem("empty");
+  const type = typeOf(bytes);
+  if (!type) throw new Problem("not_for_browsers");
+  const { orientation, profile } = await inspect(bytes, type);
+  if (type === "image/png" && !profile && isGrey16(bytes)) return upright(await decodeGrey16(bytes), orientation);
+  const blob = new Blob([bytes], { type });
+  const change = profile && converter(profile);
+  // Profiles of other kinds are left to the browser.
+  const seen = await pixels(blob, change === undefined ? "default" : "none");
+  change?.(seen.data);
+  return upright(seen, orientation);
+}
+
+async function pixels(blob, colorSpaceConversion) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion, premultiplyAlpha: "none" }).catch(() => {
+    throw new Problem("damaged");
+  });
+  const { width, height } = bitmap;
+  try {
+    if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) throw new Problem("too_many_pixels");
+    const data = new Uint8ClampedArray(width * height * 4), most = Math.min(height, Math.ceil(BAND / width));
+    const pen = new OffscreenCanvas(width, most).getContext("2d", { willReadFrequently: true });
+    for (let y = 0; y < height; y += most) {
+      pen.fillStyle = "#fff";
+      pen.fillRect(0, 0, width, most);
+      pen.drawImage(bitmap, 0, -y);
+      data.set(pen.getImageData(0, 0, width, Math.min(most, height - y)).data, y * width * 4);
+    }
+    return rows(data, width, height, 4);
+  } finally {
+    bitmap.close();
+  }
+}
+
+// By EXIF: 2 to 4 mirror and turn; from 5 on rows and columns change places.
+function upright(picture, orientation) {
+  const { width, height, across, down } = picture;
+  const end = { x: (width - 1) * across, y: (height - 1) * down };
+  const [start, right, below] = [
+    [0, across, down], [end.x, -across, down], [end.x + end.y, -across, -down], [end.y, across, -down],
+    [0, down, across], [end.y, -down, across], [end.x + end.y, -down, -across], [end.x, down, -across],
+  ][orientation - 1];
+  const lying = orientation > 4;
+  return { ...picture, width: lying ? height : width, height: lying ? width : height, start, across: right, down: below };
+}

@@ -1,0 +1,62 @@
+// From pictures to named probabilities, by the model's own model.json; what runtime/predictor.py does in Python.
+
+import { decode } from "./decode.js";
+import { fit, numbers } from "./preprocess.js";
+
+export class Predictor {
+  /** `run` takes the numbers of a batch with their shape and gives the scores of the batch. */
+  constructor(description, run) {
+    this.description = description;
+    this.run = run;
+  }
+
+  /** Answer a picture's file with the object of `predict --json` without `image`. */
+  async answer(file, top) {
+    return this.described(await this.probabilities(file), top);
+  }
+
+  /** The probability of each class, in the model's order. How long each half took is in the browser's performance log. */
+  async probabilities(file) {
+    const { preprocessing, export: exported } = this.description;
+    const begun = performance.now();
+    const one = numbers(fit(await decode(file), preprocessing), preprocessing, exported);
+    const prepared = performance.now();
+    const batch = exported.batch ?? 1, { size } = preprocessing;
+    const whole = batch === 1 ? one : new one.constructor(batch * one.length);
+    for (let i = 0; batch > 1 && i < batch; i++) whole.set(one, i * one.length);
+    const shape = exported.layout === "NCHW" ? [batch, 3, size, size] : [batch, size, size, 3];
+    const scores = Array.from(await this.run(whole, shape)).slice(0, this.description.classes.length);
+    performance.measure("mobilenets: decode and preprocess", { start: begun, end: prepared });
+    performance.measure("mobilenets: network", { start: prepared, end: performance.now() });
+    return exported.output === "probabilities" ? scores : softmax(scores);
+  }
+
+  described(probabilities, top) {
+    const { classes, labels, threshold } = this.description;
+    const order = descending(probabilities).slice(0, top);
+    const groupOf = (label) => labels?.classes[label]?.group;
+    const answer = {
+      predictions: order.map((place) => {
+        const label = classes[place], group = groupOf(label);
+        return { label, probability: probabilities[place], ...(group && { group }) };
+      }),
+    };
+    if (labels && classes.every(groupOf)) {
+      const names = Object.keys(labels.groups).filter((name) => classes.some((label) => groupOf(label) === name));
+      const sums = names.map(() => 0);
+      classes.forEach((label, place) => (sums[names.indexOf(groupOf(label))] += probabilities[place]));
+      answer.groups = descending(sums).map((place) => ({ label: names[place], probability: sums[place] }));
+    }
+    if (threshold !== undefined) answer.sure = answer.predictions[0].probability >= threshold;
+    return answer;
+  }
+}
+
+// The places from the greatest value to the least; equal ones stay in order.
+const descending = (values) => values.map((_, place) => place).sort((one, other) => values[other] - values[one]);
+
+function softmax(scores) {
+  const greatest = Math.max(...scores), powers = scores.map((score) => Math.exp(score - greatest));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
+}

@@ -1,0 +1,207 @@
+"""A float graph with its layers in int8, as every runtime reads it: pairs of QuantizeLinear and DequantizeLinear.
+
+Written here and not by ``onnxruntime.quantization``, so that every tensor keeps its layer's name: what an int8 layer
+gives, after its pair, is ``body.inverted3`` and can be laid beside the float one. Weights are int8, symmetric, one step
+an output channel; biases int32; what flows between layers is uint8, one step and zero point a tensor (Jacob et al.
+2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv 1806.08342, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Range: TypeAlias = tuple[float, float]
+
+KINDS = ("Conv", "Clip", "Add", "MaxPool", "GlobalAveragePool", "Flatten", "Gemm")
+# A bias of more steps than this would leave int32 once a product is added.
+_BIAS_STEPS = 2.0**30
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a graph becomes int8.
+
+    ``ranges`` has the lowest and highest value of each tensor that flows (see ``flowing``), ``steps`` the step of each
+    output channel of each weight (see ``weight_steps``). ``biases`` replaces those of the layers named. The blocks
+    ``left`` stay in float.
+    """
+
+    ranges: Mapping[str, Range]
+    steps: Mapping[str, Floats]
+    biases: Mapping[str, Floats] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+
+
+def block_of(node: onnx.NodeProto) -> str:
+    """Name the block that a node belongs to: ``body.inverted3``, ``pool`` or ``classifier``."""
+    if node.op_type == "Gemm":
+        return "classifier"
+    parts = node.name.split(".")
+    return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
+
+
+def flowing(model: onnx.ModelProto, left: frozenset[str] = frozenset()) -> list[str]:
+    """Name the tensors that int8 layers read or give, in order: each gets a pair.
+
+    What a clip takes is none of them, because the pair clips by itself, nor are the logits, which stay exact.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    found: dict[str, None] = {}
+    for node in model.graph.node:
+        if not _in_int8(node, left):
+            continue
+        if node.op_type != "Clip":
+            found |= {name: None for name in node.input if name not in constants}
+        if node.op_type != "Gemm":
+            found[node.output[0]] = None
+    clipped = {node.input[0] for node in model.graph.node if node.op_type == "Clip" and _in_int8(node, left)}
+    return [name for name in found if name not in clipped]
+
+
+def in_int8(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """Return the graph as ``plan`` says; input, output and the tensors' names are those of ``model``."""
+    return _Writer(model, plan).write()
+
+
+def weight_steps(model: onnx.ModelProto, rule: str) -> dict[str, Floats]:
+    """Give the step of each output channel, float32 O, for every weight O×…, by a rule.
+
+    ``largest`` just holds a channel's largest weight, ``least squares`` has the least squared error.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    names = [node.input[1] for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    return {name: _steps(numpy_helper.to_array(constants[name]), rule) for name in names}
+
+
+def _steps(weight: Floats, rule: str) -> Floats:
+    flat = weight.reshape(len(weight), -1)
+    largest: Floats = np.abs(flat).max(axis=1) / np.float32(127)
+    if rule == "largest":
+        return largest
+    best: Floats = largest
+    least = np.full(len(flat), np.inf)
+    for fraction in np.linspace(1.0, 0.75, 11):
+        steps = largest * np.float32(fraction)
+        column = np.where(steps > 0, steps, 1)[:, None]
+        error = np.square(np.clip(np.rint(flat / column), -127, 127) * column - flat).sum(axis=1)
+        best, least = np.where(error < least, steps, best), np.minimum(error, least)
+    return best
+
+
+def activation_scale(low: float, high: float) -> tuple[np.float32, np.uint8]:
+    """Give step and zero point of uint8 for a range; zero itself is held exactly, as padding needs it."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = np.float32((high - low) / 255)
+    if not scale > 0:
+        return np.float32(1), np.uint8(0)
+    return scale, np.uint8(np.clip(np.rint(-low / scale), 0, 255))
+
+
+def _in_int8(node: onnx.NodeProto, left: frozenset[str]) -> bool:
+    return node.op_type in KINDS and block_of(node) not in left
+
+
+class _Writer:
+    def __init__(self, model: onnx.ModelProto, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._flowing = set(flowing(model, plan.left))
+        self._nodes: list[onnx.NodeProto] = []
+        self._tensors: dict[str, onnx.TensorProto] = {}
+        # Names of the step and the zero point of every tensor that flows, and the step itself.
+        self._steps: dict[str, tuple[str, str, np.float32]] = {}
+        self._renamed: dict[str, str] = {}
+
+    def write(self) -> onnx.ModelProto:
+        graph = self._model.graph
+        for entry in graph.input:
+            if entry.name in self._flowing:
+                self._renamed[entry.name] = f"{entry.name}.rounded"
+                self._measured(entry.name)
+                self._pair(entry.name, entry.name, f"{entry.name}.rounded")
+        for node in graph.node:
+            self._node(node)
+        made = helper.make_graph(self._nodes, graph.name, graph.input, graph.output, list(self._tensors.values()))
+        return helper.make_model(
+            made,
+            opset_imports=self._model.opset_import,
+            ir_version=self._model.ir_version,
+            producer_name=self._model.producer_name,
+        )
+
+    def _node(self, node: onnx.NodeProto) -> None:
+        inside, [output] = _in_int8(node, self._plan.left), node.output
+        inputs = [self._renamed.get(name, name) for name in node.input]
+        if inside and node.op_type == "Clip":
+            # The end of uint8 is the clip.
+            raw = inputs[0]
+        else:
+            if inside and node.op_type in ("Conv", "Gemm"):
+                self._weights(node)
+            else:
+                self._tensors |= {name: self._constants[name] for name in inputs if name in self._constants}
+            copied = onnx.NodeProto()
+            copied.CopyFrom(node)
+            raw = f"{output}.float" if output in self._flowing else output
+            del copied.input[:], copied.output[:]
+            copied.input.extend(inputs)
+            copied.output.append(raw)
+            self._nodes.append(copied)
+        if output not in self._flowing:
+            return
+        if inside and node.op_type in ("MaxPool", "Flatten"):
+            # These only choose and move: with the same step on both sides they run on the bytes.
+            self._steps[output] = self._steps[node.input[0]]
+        else:
+            self._measured(output)
+        self._pair(output, raw, output)
+
+    def _measured(self, name: str) -> None:
+        scale, zero = activation_scale(*self._plan.ranges[name])
+        self._steps[name] = (self._constant(f"{name}.step", scale), self._constant(f"{name}.zero", zero), scale)
+
+    def _pair(self, name: str, raw: str, output: str) -> None:
+        step, zero, _ = self._steps[name]
+        self._add("QuantizeLinear", [raw, step, zero], f"{name}.uint8")
+        self._add("DequantizeLinear", [f"{name}.uint8", step, zero], output)
+
+    def _weights(self, node: onnx.NodeProto) -> None:
+        entry, weight_name, bias_name = node.input
+        weight = numpy_helper.to_array(self._constants[weight_name])
+        bias = self._plan.biases.get(node.name)
+        bias = numpy_helper.to_array(self._constants[bias_name]) if bias is None else bias
+        entry_step = self._steps[entry][2]
+        # A channel of (nearly) no weight still has its bias, which is counted in these steps.
+        scales = np.maximum(
+            self._plan.steps[weight_name], (np.abs(bias) / (entry_step * _BIAS_STEPS)).astype(np.float32)
+        )
+        scales = np.where(scales > 1e-30, scales, np.float32(1)).astype(np.float32)
+        steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
+        rounded = np.clip(np.rint(weight / steps), -127, 127).astype(np.int8)
+        self._constants_of(weight_name, rounded, scales, "int8")
+        counted = np.rint(bias.astype(np.float64) / (scales.astype(np.float64) * entry_step)).astype(np.int32)
+        self._constants_of(bias_name, counted, scales * entry_step, "int32")
+
+    def _constants_of(self, name: str, values: npt.NDArray[Any], scales: Floats, kind: str) -> None:
+        inputs = [
+            self._constant(f"{name}.{kind}", values),
+            self._constant(f"{name}.step", scales),
+            # ONNX does without; ONNX Runtime would then leave the classifier in float.
+            self._constant(f"{name}.zero", np.zeros(len(scales), values.dtype)),
+        ]
+        self._add("DequantizeLinear", inputs, name, axis=0)
+
+    def _constant(self, name: str, value: Any) -> str:
+        self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name)
+        return name
+
+    def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self._nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}.{kind}", **attributes))

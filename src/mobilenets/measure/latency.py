@@ -1,0 +1,346 @@
+"""Measures exported models on any device that has Python, NumPy and a runtime: python FILE.py MODEL.onnx
+
+Latency, throughput, peak memory, load time and file size of .onnx files (onnxruntime) and .tflite files
+(ai_edge_litert or tflite_runtime), by threads and batch; prints JSON with the keys of `mobilenets benchmark --json`.
+This one file is all that is needed: `mobilenets benchmark --device-script` copies it, and `mobilenets benchmark` itself
+measures by it.
+
+Every model has, for each number of threads, a process of its own: what that process needed until the first batch of a
+size was done is the peak memory of that size, smaller batches coming first, and `load_ms` is what it took to import the
+runtime and open the file. The processes then take turns, in an order drawn anew each round, so that whatever else the
+machine does hits all alike; one that waits computes nothing. A turn begins with a run that is not counted. A latency is
+that of one run of a whole batch, in milliseconds; `images_per_second` is pictures over the sum of the latencies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+ROUNDS = 10
+# From so many runs on there is one beyond the 99th percentile.
+RUNS_FOR_P99 = 100
+
+Run = Callable[[], object]
+# Runs a batch of that many pictures again and again for so many seconds; gives the milliseconds of each run.
+Burst = Callable[[int, float], "list[float]"]
+
+
+class Unusable(Exception):
+    """A model that cannot be measured; the message says why in one line."""
+
+
+class Subject:
+    """A model in a process of its own, which waits to be asked. ``about`` is what it said of itself when ready."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        # To a file: a pipe that nobody empties would stop the process once it is full.
+        self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, encoding="utf-8"
+        )
+        try:
+            self.about = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, batch: int, seconds: float) -> dict[str, Any]:
+        """Let it run for so long; gives ``ms``, the latency of each run, and ``peak_rss_mb`` so far."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # It has ended, and why is found below.
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._complaints.close()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            status = self._process.wait()
+            self._complaints.seek(0)
+            last = self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            memory = " (out of memory?)" if status == -9 else ""
+            raise Unusable(f"the process that measures it ended with status {status}{memory}: {''.join(last)}")
+        answer: dict[str, Any] = json.loads(line)
+        if "unusable" in answer:
+            raise Unusable(answer["unusable"])
+        return answer
+
+
+def answer_questions(load: Callable[[], tuple[dict[str, Any], Burst]]) -> None:
+    """Be such a process: load, then answer on standard output until standard input ends."""
+    with _answers() as out:
+        start = time.perf_counter()
+        try:
+            about, burst = load()
+        except Unusable as error:
+            about, burst = {"unusable": str(error)}, lambda batch, seconds: []
+        about["load_ms"] = 1e3 * (time.perf_counter() - start)
+        print(json.dumps(about), file=out, flush=True)
+        for line in sys.stdin:
+            question = json.loads(line)
+            ms = burst(question["batch"], question["seconds"])
+            print(json.dumps({"ms": ms, "peak_rss_mb": peak_mb()}), file=out, flush=True)
+
+
+@contextmanager
+def _answers() -> Iterator[IO[str]]:
+    """Keep standard output for the answers: what a runtime prints there goes to standard error."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        yield out
+
+
+def bursts(run: Run, seconds: float) -> list[float]:
+    """Run once uncounted, then for so many seconds, at least once; gives the milliseconds of each run."""
+    run()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def in_turns(subjects: Sequence[Callable[[float], list[float]]], seconds: float) -> list[list[float]]:
+    """Give every subject its share of ``seconds`` in each of ``ROUNDS`` rounds; returns all latencies of each."""
+    times: list[list[float]] = [[] for _ in subjects]
+    for number in range(ROUNDS):
+        order = list(range(len(subjects)))
+        random.Random(number).shuffle(order)
+        for index in order:
+            times[index] += subjects[index](seconds / ROUNDS)
+    return times
+
+
+def measure(
+    subjects: Sequence[Subject], batches: Sequence[int], seconds: float, done: Callable[[int], None] = lambda _: None
+) -> list[dict[str, Any]]:
+    """Measure every subject at every batch, ``seconds`` each; gives a row each, ``done`` hears of every turn taken."""
+    pairs = [(subject, batch) for subject in subjects for batch in sorted(set(batches))]
+    peaks = []
+    for subject, batch in pairs:
+        peaks.append(subject.ask(batch, 0.0)["peak_rss_mb"])
+        done(1)
+
+    def turn(subject: Subject, batch: int) -> Callable[[float], list[float]]:
+        def take(share: float) -> list[float]:
+            times: list[float] = subject.ask(batch, share)["ms"]
+            done(1)
+            return times
+
+        return take
+
+    machine = describe_machine()
+    times = in_turns([turn(*pair) for pair in pairs], seconds)
+    return [
+        {**subject.about, "batch": batch, **figures(ms, batch), "peak_rss_mb": peak, "machine": machine}
+        for (subject, batch), ms, peak in zip(pairs, times, peaks)  # noqa: B905
+    ]
+
+
+def figures(ms: Sequence[float], batch: int) -> dict[str, Any]:
+    """Sum latencies up; ``p99_ms`` is None where there are fewer than 100."""
+    p50, p95, p99 = (float(value) for value in np.percentile(ms, (50, 95, 99)))
+    return {
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99 if len(ms) >= RUNS_FOR_P99 else None,
+        "images_per_second": 1e3 * batch * len(ms) / sum(ms),
+        "runs": len(ms),
+    }
+
+
+def peak_mb() -> float:
+    """Tell how much memory this process has held at most, in MB of 10⁶ bytes, Python and libraries included."""
+    try:
+        # Not ru_maxrss: Linux lets a process begin with the peak of the one that started it.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _windows_peak_mb()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _windows_peak_mb() -> float:
+    import ctypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = [("size", ctypes.c_ulong), ("faults", ctypes.c_ulong), ("peak", ctypes.c_size_t)] + [
+            (f"other{number}", ctypes.c_size_t) for number in range(7)
+        ]
+
+    counters, system = Counters(), ctypes.windll.kernel32  # type: ignore[attr-defined]
+    counters.size = ctypes.sizeof(counters)
+    system.GetCurrentProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(system.GetCurrentProcess())
+    system.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.size)
+    return float(counters.peak) / 1e6
+
+
+def describe_machine() -> dict[str, Any]:
+    """Name the processor, the cores that this process may use, the memory in GiB and the system."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found: dict[str, Any] = {"processor": _processor(), "cores": cores, "system": platform.platform(terse=True)}
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    # "Model" is what a Raspberry Pi says, "Hardware" what phones say.
+    for key in ("model name", "Model", "Hardware"):
+        named = [line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key]
+        if named:
+            return named[0]
+    return platform.processor() or platform.machine()
+
+
+def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    [source] = session.get_inputs()
+    kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+    if source.type not in kinds:
+        raise Unusable(f"{path}: takes {source.type}, not float32 or uint8 pictures")
+    fixed = source.shape[0] if isinstance(source.shape[0], int) else None
+
+    def burst(batch: int, seconds: float) -> list[float]:
+        images = noise([fixed or batch, *source.shape[1:]], kinds[source.type])
+        return bursts(repeated(lambda: session.run(None, {source.name: images}), batch, fixed), seconds)
+
+    return {"runtime": "onnxruntime", "runtime_version": onnxruntime.__version__}, burst
+
+
+def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
+    package, module = "ai_edge_litert", "ai_edge_litert.interpreter"
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        package = "tflite_runtime"
+        found = importlib.import_module("tflite_runtime.interpreter")
+    interpreter = found.Interpreter(str(path), num_threads=threads)
+    [source], [result] = interpreter.get_input_details(), interpreter.get_output_details()
+    fixed = int(source["shape"][0]) if source["shape_signature"][0] > 0 else None
+
+    def run(images: Any) -> None:
+        interpreter.set_tensor(source["index"], images)
+        interpreter.invoke()
+        interpreter.get_tensor(result["index"])
+
+    def burst(batch: int, seconds: float) -> list[float]:
+        shape = [fixed or batch, *map(int, source["shape"][1:])]
+        interpreter.resize_tensor_input(source["index"], shape)
+        interpreter.allocate_tensors()
+        images = noise(shape, source["dtype"])
+        return bursts(repeated(lambda: run(images), batch, fixed), seconds)
+
+    version = importlib.import_module("importlib.metadata").version(package.replace("_", "-"))
+    return {"runtime": "litert", "runtime_version": version}, burst
+
+
+def repeated(run: Run, batch: int, fixed: int | None) -> Run:
+    """Do a batch by a file whose own batch is ``fixed``: in as many runs as it takes."""
+    count = -(-batch // fixed) if fixed else 1
+    return run if count == 1 else lambda: [run() for _ in range(count)]
+
+
+def noise(shape: Sequence[int], kind: Any) -> Any:
+    """Draw pictures of noise: whole numbers from 0 to 255, or of mean 0 and deviation 1."""
+    rng = np.random.default_rng(0)
+    if np.dtype(kind) == np.float32:
+        return rng.standard_normal(tuple(shape), np.float32)
+    return rng.integers(0, 256, tuple(shape)).astype(kind)
+
+
+OPENERS = {".onnx": _open_onnx, ".tflite": _open_tflite}
+
+
+def _load(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
+    if not path.is_file() or path.suffix not in OPENERS:
+        raise Unusable(f"{path}: give a file that ends in {' or '.join(OPENERS)}")
+    try:
+        opened, burst = OPENERS[path.suffix](path, threads)
+    except ImportError as error:
+        raise Unusable(f"{path}: {error}: install onnxruntime, or ai-edge-litert for .tflite") from error
+    except Unusable:
+        raise
+    except Exception as error:
+        raise Unusable(f"{path}: cannot be opened: {str(error).strip().splitlines()[0]}") from error
+    try:
+        precision = json.loads(path.with_name("model.json").read_bytes())["export"]["precision"]
+    except (OSError, ValueError, LookupError, TypeError):
+        precision = None
+    about = {"model": str(path), **opened, "precision": precision, "threads": threads, "bytes": path.stat().st_size}
+    return about, burst
+
+
+def main() -> int:
+    """Measure what the command line names and print it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="files that end in .onnx or .tflite")
+    parser.add_argument("--threads", type=int, nargs="+", default=[os.cpu_count() or 1], metavar="N")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], metavar="N")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="for each figure (default: 3)")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if min(*options.threads, *options.batch) < 1 or not options.seconds > 0:
+        parser.error("threads and batch begin at 1, and seconds are more than 0")
+    if options.child:
+        answer_questions(lambda: _load(Path(options.models[0]), options.threads[0]))
+        return 0
+    subjects: list[Subject] = []
+    try:
+        for model in options.models:
+            for threads in options.threads:
+                own = [sys.executable, str(Path(__file__).resolve())]
+                subjects.append(Subject([*own, model, "--threads", str(threads), "--child"]))
+        print(json.dumps(measure(subjects, options.batch, options.seconds), indent=1))
+    except Unusable as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        for subject in subjects:
+            subject.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

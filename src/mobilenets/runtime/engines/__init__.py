@@ -1,0 +1,105 @@
+"""Runtimes that run exported files; each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.errors import InputError
+from mobilenets.runtime.exported import Exported
+
+Array: TypeAlias = npt.NDArray[Any]
+
+# For each format its runtimes, the fastest first (docs/benchmarks.md), each with the package that must be there.
+RUNTIMES: dict[str, dict[str, str]] = {
+    "onnx": {"onnxruntime": "onnxruntime", "openvino": "openvino"},
+    "web": {"onnxruntime": "onnxruntime"},
+    "openvino": {"openvino": "openvino"},
+    "litert": {"litert": "ai_edge_litert"},
+    "executorch": {"executorch": "executorch"},
+}
+_HOMES = {"onnxruntime": "ort", "openvino": "ov", "litert": "litert", "executorch": "executorch"}
+_INSTALL = {
+    "onnxruntime": "pip install onnxruntime",
+    "openvino": "pip install openvino",
+    "litert": "pip install ai-edge-litert",
+    "executorch": "pip install executorch",
+}
+
+
+class Engine(Protocol):
+    """An exported file, opened.
+
+    Takes uint8 or float32 N×H×W×3, as ``Exported.input`` says, for any N of at least 1; gives float32 N×classes.
+    """
+
+    runtime: str
+    version: str
+    threads: int
+
+    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        """Run a batch."""
+
+
+def present(form: str) -> list[str]:
+    """Name the installed runtimes that run this format, the fastest first."""
+    return [name for name, package in RUNTIMES.get(form, {}).items() if importlib.util.find_spec(package)]
+
+
+def open_engine(folder: Path, exported: Exported, runtime: str | None = None, threads: int | None = None) -> Engine:
+    """Open an exported file in ``runtime``, by default the fastest that is installed.
+
+    ``threads`` defaults to one a core that this process may use. Raises ``InputError`` for a file that is not the one
+    described, a runtime that does not run it, or one that is not installed.
+    """
+    from mobilenets.runtime.cores import cores
+
+    known = RUNTIMES.get(exported.format)
+    if known is None:
+        raise InputError(f"format {exported.format!r} is unknown to this release; update mobilenets")
+    if runtime is not None and runtime not in known:
+        raise InputError(f"runtime {runtime!r} does not run {exported.format}: choose {' or '.join(known)}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads {threads}: give a number of at least 1")
+    path = exported.check(folder)
+    installed = present(exported.format)
+    chosen = runtime or next(iter(installed), next(iter(known)))
+    if chosen not in installed:
+        raise InputError(f"{path}: {chosen} runs it, which is not installed: {_INSTALL[chosen]}")
+    opener: Callable[[Path, Exported, int], Engine] = importlib.import_module(
+        f"mobilenets.runtime.engines.{_HOMES[chosen]}"
+    ).open_file
+    try:
+        engine = opener(path, exported, threads or cores())
+    except (RuntimeError, ValueError, OSError, MemoryError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: {chosen} cannot open it: {reason}") from error
+    return engine if exported.batch is None else _Batched(engine, exported.batch)
+
+
+def laid_out(images: Array, layout: str) -> Array:
+    """Bring N×H×W×3 into the order that the file takes."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if layout == "NCHW" else images)
+
+
+class _Batched:
+    """An engine of one batch size: the last batch is filled up with copies of its last picture."""
+
+    def __init__(self, engine: Engine, batch: int) -> None:
+        self.runtime, self.version, self.threads = engine.runtime, engine.version, engine.threads
+        self._engine, self._batch = engine, batch
+
+    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        parts = []
+        for start in range(0, len(images), self._batch):
+            part = images[start : start + self._batch]
+            lacking = self._batch - len(part)
+            whole = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part
+            parts.append(self._engine(whole)[: len(part)])
+        return np.concatenate(parts)

@@ -1,0 +1,53 @@
+"""ExecuTorch, on the CPU by XNNPACK. Its Python bindings take and give tensors of PyTorch, and bring it along."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from executorch.extension.pybindings import portable_lib
+from executorch.runtime import Runtime, Verification
+
+from mobilenets.runtime.engines import Array, laid_out
+from mobilenets.runtime.exported import Exported
+
+# Not an import of ours: without PyTorch the bindings above are not there either.
+torch: Any = importlib.import_module("torch")
+
+
+class ExecuTorchEngine:
+    """A ``.pte`` file in ExecuTorch; threads that call it take turns, as a method is for one at a time.
+
+    The threads that it computes with are the process's: the engine opened last sets their number for all.
+    """
+
+    runtime = "executorch"
+    version = version("executorch")
+
+    def __init__(self, path: Path, exported: Exported, threads: int) -> None:
+        if portable_lib._threadpool_get_thread_count() != threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+        self.threads = threads
+        self._layout = exported.layout
+        self.program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
+        method = self.program.load_method("forward")
+        if method is None:
+            raise ValueError("it has no method 'forward'")
+        self._method = method
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        """Run a batch of the file's own size."""
+        with self._lock:
+            [scores] = self._method.execute([torch.from_numpy(laid_out(images, self._layout))])
+            return np.array(scores.numpy(), np.float32)
+
+
+def open_file(path: Path, exported: Exported, threads: int) -> ExecuTorchEngine:
+    """Open an ExecuTorch file."""
+    return ExecuTorchEngine(path, exported, threads)

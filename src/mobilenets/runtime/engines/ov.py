@@ -1,0 +1,70 @@
+"""OpenVINO, on the CPU: its own files, and ONNX as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.runtime.engines import Array, laid_out
+from mobilenets.runtime.exported import Exported
+
+# Whoever needs OpenVINO takes it from here, so that the import below is the first.
+__all__ = ["OpenVinoEngine", "open_file", "openvino", "unreported"]
+
+_REPORTER = "openvino_telemetry"
+
+
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """Import parts of OpenVINO without the package by which each import of them reports itself over the network."""
+    there = sys.modules.get(_REPORTER)
+    sys.modules[_REPORTER] = None  # type: ignore[assignment]  # so an import of it fails, for which they are prepared
+    try:
+        yield
+    finally:
+        del sys.modules[_REPORTER]
+        if there is not None:
+            sys.modules[_REPORTER] = there
+
+
+with unreported():
+    import openvino
+
+
+class OpenVinoEngine:
+    """A compiled model; each thread that calls gets a request of its own."""
+
+    runtime = "openvino"
+    version = openvino.__version__
+
+    def __init__(self, path: Path, exported: Exported, threads: int) -> None:
+        core = openvino.Core()
+        # Without the hint OpenVINO may compute in bfloat16 where the processor has it: faster, and other answers.
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        self.threads = threads
+        self._layout = exported.layout
+        self.compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        self._local = threading.local()
+
+    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        """Run a batch."""
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self.compiled.create_infer_request()
+        scores = request.infer([laid_out(images, self._layout)], share_inputs=True)[0]
+        return np.array(scores, np.float32)
+
+
+def open_file(path: Path, exported: Exported, threads: int) -> OpenVinoEngine:
+    """Open an OpenVINO or ONNX file."""
+    return OpenVinoEngine(path, exported, threads)

@@ -1,0 +1,125 @@
+"""How an exported file is fed and read: the part of ``model.json`` that a runtime needs beside the preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mobilenets.errors import InputError
+
+PRECISIONS = ("float32", "float16", "int8")
+INPUTS = ("float32", "uint8")
+LAYOUTS = ("NCHW", "NHWC")
+OUTPUTS = ("logits", "probabilities")
+MAX_BATCH = 4096
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A picture with what the exported file answered, for a port to test itself against.
+
+    ``sha256`` is that of the picture's file, ``pixels_sha256`` that of the uint8 S×S×3 that decoding, resizing and
+    cropping must give; ``outputs`` are the file's own.
+    """
+
+    picture: str
+    sha256: str
+    pixels_sha256: str
+    outputs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One exported file.
+
+    ``sha256`` has the hash of every file that belongs to it, ``file`` being the one to open. The input is a batch in
+    ``layout`` of ``input``: float32 after the whole preprocessing, or uint8 pixels after its geometry alone, with the
+    numbers made inside. ``batch`` is the number of pictures a run, None for any. ``about`` says how it was made and
+    checked.
+    """
+
+    file: str
+    format: str
+    precision: str
+    sha256: Mapping[str, str]
+    input: str = "float32"
+    layout: str = "NCHW"
+    output: str = "logits"
+    batch: int | None = None
+    golden: tuple[Golden, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what stands under ``export`` in ``model.json``."""
+        return asdict(self) | {
+            "sha256": dict(self.sha256),
+            "golden": [asdict(one) | {"outputs": list(one.outputs)} for one in self.golden],
+            "about": dict(self.about),
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Exported:
+        """Read what ``to_json`` wrote; raises ``InputError`` for anything else."""
+        if not isinstance(value, dict):
+            raise InputError("export must be an object")
+        for key, known in (("precision", PRECISIONS), ("input", INPUTS), ("layout", LAYOUTS), ("output", OUTPUTS)):
+            if value.get(key) not in known:
+                raise InputError(f"export: {key} must be {' or '.join(known)}, not {value.get(key)!r}")
+        file, form, hashes, batch = (value.get(key) for key in ("file", "format", "sha256", "batch"))
+        if not isinstance(form, str) or not isinstance(hashes, dict) or file not in hashes:
+            raise InputError("export: it must name its file, format and hashes")
+        # A description from elsewhere must not lead out of its folder.
+        for name, digest in hashes.items():
+            if not _PLAIN_NAME.fullmatch(name) or not isinstance(digest, str) or not _HASH.fullmatch(digest):
+                raise InputError(f"export: {name!r} is no plain file name with a SHA-256")
+        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH):
+            raise InputError(f"export: batch must be null or from 1 to {MAX_BATCH}")
+        golden, about = value.get("golden", []), value.get("about", {})
+        if not isinstance(golden, list) or not isinstance(about, dict):
+            raise InputError("export: golden must be a list and about an object")
+        return cls(
+            str(file),
+            form,
+            value["precision"],
+            dict(hashes),
+            value["input"],
+            value["layout"],
+            value["output"],
+            batch,
+            tuple(_golden(one) for one in golden),
+            about,
+        )
+
+    def check(self, folder: Path) -> Path:
+        """Return the file to open; raises ``InputError`` where a file is missing or is not the one described."""
+        for name, digest in self.sha256.items():
+            path = folder / name
+            try:
+                found = file_hash(path)
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read: {error.strerror}; export the model again") from error
+            if found != digest:
+                raise InputError(f"{path}: not the file that model.json describes; copy or export the model again")
+        return folder / self.file
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _golden(value: object) -> Golden:
+    try:
+        assert isinstance(value, dict)
+        outputs = tuple(float(number) for number in value["outputs"])
+        return Golden(str(value["picture"]), str(value["sha256"]), str(value["pixels_sha256"]), outputs)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise InputError("export: a golden picture is malformed") from error

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+
+import mobilenets
+import mobilenets.api.export as module
+import mobilenets.exports.onnx as writer
+from mobilenets.errors import InputError
+from mobilenets.runtime.bundle import read_bundle
+from mobilenets.runtime.decode import decode
+
+KEYS = {"file", "format", "bytes", "passed", "top1_reference", "top1_exported", "top1_change", "max_difference"}
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    out = tmp_path_factory.mktemp("export") / "out"
+    return mobilenets.export(trained.run, out), out
+
+
+def test_what_is_given_and_written(exported: tuple[dict[str, Any], Path]) -> None:
+    result, out = exported
+    assert set(result) >= KEYS and result["passed"]
+    assert result["images"] == 12 and result["evaluated_on"] == "validation"
+    assert result["top1_change"] == 0 and result["max_difference"] < 1e-5
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "model.json", "export.json", "USE.md"}
+    assert json.loads((out / "export.json").read_bytes()) == result
+    assert result["bytes"] == (out / "model.onnx").stat().st_size
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".writing")]
+
+
+def test_answers_as_the_run_does(trained: Any, exported: tuple[dict[str, Any], Path]) -> None:
+    pictures = [*sorted(trained.data.rglob("*.png"))[::7], Image.new("L", (500, 30), 90)]
+    ours = list(mobilenets.predict(trained.run, pictures))
+    for model in (exported[1], exported[1] / "model.onnx", exported[1] / "model.json"):
+        theirs = list(mobilenets.predict(model, pictures))
+        for one, other in zip(ours, theirs, strict=True):
+            assert [entry["label"] for entry in one["predictions"]] == [
+                entry["label"] for entry in other["predictions"]
+            ]
+            for entry, same in zip(one["predictions"], other["predictions"], strict=True):
+                assert same["probability"] == pytest.approx(entry["probability"], abs=1e-5)
+
+
+def test_golden_pictures(trained: Any, exported: tuple[dict[str, Any], Path]) -> None:
+    bundle = read_bundle(exported[1])
+    assert bundle.export is not None and len(bundle.export.golden) == 8
+    predictor = mobilenets.Predictor(exported[1])
+    classes = set()
+    for golden in bundle.export.golden:
+        path = trained.data / golden.picture
+        classes.add(golden.picture.split("/")[0])
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == golden.sha256
+        fitted = np.asarray(bundle.preprocessing.fit(decode(path)))
+        assert hashlib.sha256(fitted.tobytes()).hexdigest() == golden.pixels_sha256
+        np.testing.assert_allclose(predictor.logits([predictor.prepare(path)])[0], golden.outputs, atol=1e-5)
+    assert classes == {"cat", "dog", "owl"}
+    assert bundle.export.about["gate"]["passed"] is True
+    assert len(bundle.origin["exported_from"]) == 64
+
+
+@pytest.mark.parametrize(
+    "settings", [{"pixels": True}, {"probabilities": True}, {"batch": 5}, {"precision": "float16"}]
+)
+def test_kinds(settings: dict[str, Any], trained: Any, tmp_path: Path) -> None:
+    result = mobilenets.export(trained.run, tmp_path / "out", **settings)
+    assert result["passed"], result["faults"]
+    path = trained.data / "owl/003.png"
+    tolerance = 2e-2 if settings.get("precision") == "float16" else 1e-5
+    ours, theirs = mobilenets.Predictor(trained.run)(path), mobilenets.Predictor(tmp_path / "out")(path)
+    assert [entry.label for entry in ours] == [entry.label for entry in theirs]
+    np.testing.assert_allclose([entry[1] for entry in ours], [entry[1] for entry in theirs], atol=tolerance)
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[onnx.ModelProto], None]) -> None:
+    whole = writer.onnx_model
+
+    def spoilt(*arguments: Any) -> onnx.ModelProto:
+        model = whole(*arguments)
+        change(model)
+        return model
+
+    monkeypatch.setattr(writer, "onnx_model", spoilt)
+
+
+def change_tensor(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    [tensor] = [one for one in model.graph.initializer if one.name == name]
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(numpy_helper.to_array(tensor))), name))
+
+
+def test_wrong_channel_order_is_refused(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, lambda model: change_tensor(model, "body.conv0.weight", lambda weight: weight[:, ::-1]))
+    result = mobilenets.export(trained.run, tmp_path / "out")
+    assert not result["passed"] and result["file"] is None
+    assert result["layer"]["layer"].startswith("body.conv0")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_channel_order_on_grey_pictures(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "grey" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (30, 30), 20 * number).save(tmp_path / "grey" / name / f"{number}.png")
+    spoil(monkeypatch, lambda model: change_tensor(model, "body.conv0.weight", lambda weight: weight[:, ::-1]))
+    result = mobilenets.export(trained.run, tmp_path / "out", data=tmp_path / "grey")
+    assert result["max_difference"] < 1e-4
+    assert not result["passed"] and "a probability differs" in result["faults"][0]
+
+
+def test_wrong_mean_is_refused(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    describe = module._describe
+
+    def wrong(draft: Path, *arguments: Any) -> None:
+        describe(draft, *arguments)
+        value = json.loads((draft / "model.json").read_bytes())
+        value["preprocessing"]["mean"] = [0.485, 0.456, 0.406]
+        (draft / "model.json").write_text(json.dumps(value))
+
+    monkeypatch.setattr(module, "_describe", wrong)
+    result = mobilenets.export(trained.run, tmp_path / "out")
+    assert not result["passed"] and not (tmp_path / "out").exists()
+
+
+def test_a_broken_layer_is_named(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "body.separable3.depthwise"
+    spoil(monkeypatch, lambda model: change_tensor(model, f"{name}.bias", lambda bias: bias + 3))
+    result = mobilenets.export(trained.run, tmp_path / "out", pixels=True)
+    assert not result["passed"]
+    assert result["layer"]["layer"].startswith(name)
+
+
+def test_earlier_export_is_replaced_and_a_failed_one_leaves_it(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    mobilenets.export(trained.run, out, precision="float16")
+    small = (out / "model.onnx").read_bytes()
+    assert mobilenets.export(trained.run, out)["passed"]
+    whole = (out / "model.onnx").read_bytes()
+    assert len(whole) > len(small)
+    spoil(monkeypatch, lambda model: change_tensor(model, "body.conv0.weight", lambda weight: weight * 0))
+    assert not mobilenets.export(trained.run, out)["passed"]
+    assert (out / "model.onnx").read_bytes() == whole
+    assert mobilenets.Predictor(out)(trained.data / "owl/003.png")[0].label == "owl"
+
+
+def test_what_is_of_the_users_stays(trained: Any, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "full", tmp_path / "file", trained.run):
+        before = sorted(path.name for path in out.iterdir()) if out.is_dir() else None
+        with pytest.raises(InputError, match="give another --out"):
+            mobilenets.export(trained.run, out)
+        assert before == (sorted(path.name for path in out.iterdir()) if out.is_dir() else None)
+
+
+def test_needs_pictures(trained: Any, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(trained.run / name, model)
+    with pytest.raises(InputError, match="checked on labelled pictures before it counts: give --data"):
+        mobilenets.export(model, tmp_path / "out")
+    with pytest.raises(InputError, match="int8 is calibrated on your training pictures: give --data"):
+        mobilenets.export(trained.run, tmp_path / "out", precision="int8")
+    assert mobilenets.export(model, tmp_path / "out", data=trained.data)["evaluated_on"] == "all"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "caffe"}, "choose onnx"),
+        ({"precision": "int4"}, "choose float32"),
+        ({"tolerance": -1}, "give points"),
+        ({"batch": 0}, "give a number"),
+        ({"data": "nowhere"}, "nowhere"),
+    ],
+)
+def test_wrong_use(settings: dict[str, Any], message: str, trained: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        mobilenets.export(trained.run, tmp_path / "out", **settings)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_exported_file_in_other_hands(exported: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    shutil.copytree(exported[1], tmp_path / "copy")
+    copy = tmp_path / "copy"
+    predictor = mobilenets.Predictor(copy)
+    with pytest.raises(InputError, match="an exported file cannot be explained"):
+        predictor.explain(Image.new("RGB", (5, 5)))
+    with pytest.raises(InputError, match="choose auto or cpu"):
+        mobilenets.Predictor(copy, "cuda")
+    with pytest.raises(InputError, match="runtime 'torch' does not run onnx"):
+        mobilenets.Predictor(copy, runtime="torch")
+    with pytest.raises(InputError, match="threads 0"):
+        mobilenets.Predictor(copy, threads=0)
+    (copy / "other.onnx").write_bytes(b"")
+    with pytest.raises(InputError, match=r"describes model\.onnx"):
+        mobilenets.Predictor(copy / "other.onnx")
+    (copy / "model.onnx").write_bytes(b"garbage")
+    with pytest.raises(InputError, match=r"not the file that model\.json describes"):
+        mobilenets.Predictor(copy)
+    value = json.loads((copy / "model.json").read_bytes())
+    value["export"]["sha256"]["model.onnx"] = hashlib.sha256(b"garbage").hexdigest()
+    (copy / "model.json").write_text(json.dumps(value))
+    with pytest.raises(InputError, match="onnxruntime cannot open it") as caught:
+        mobilenets.Predictor(copy)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_runtimes(runtime: str, trained: Any, exported: tuple[dict[str, Any], Path]) -> None:
+    pytest.importorskip(runtime)
+    path = trained.data / "owl/003.png"
+    theirs = mobilenets.Predictor(exported[1], runtime=runtime, threads=1)
+    assert theirs.engine.runtime == runtime  # type: ignore[attr-defined]
+    ours = mobilenets.Predictor(trained.run)
+    for count in (1, 3):
+        expected, found = (one.logits([one.prepare(path)] * count) for one in (ours, theirs))
+        np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -1,0 +1,75 @@
+"""ResNet-18, ResNet-50 and the plain network against their published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from mobilenets.measure.cost import cost
+from mobilenets.measure.counted import counted
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.catalog import create_model, describe
+from mobilenets.models.network import Network
+from mobilenets.models.peers import PLAIN, resnet18, resnet50
+
+ONE = Architecture("plain", 1.0, 224, "standard", PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("build", "parameters", "macs"), [(resnet18, 11_689_512, 1.814), (resnet50, 25_557_032, 4.089)]
+)
+def test_resnets_have_the_published_costs(build: Callable[[], nn.Module], parameters: int, macs: float) -> None:
+    # torchvision's page of each network: num_params and GFLOPS (which there are multiply-accumulates).
+    found = counted(build, 224)
+    assert found.parameters == parameters
+    assert round(found.macs / 1e9, 3) == macs
+
+
+def test_plain_is_the_papers_full_convolutions() -> None:
+    # arXiv 1704.04861, table 4: 29.3 M parameters and 4866 M multiply-adds, the classifier's not among these.
+    found = counted(lambda: Network(ONE, 1000), 224)
+    assert round(found.parameters / 1e6, 1) == 29.3
+    assert (found.macs - 1024 * 1000) // 10**6 == 4866
+
+
+def test_plain_has_the_shapes_of_v1() -> None:
+    ours, v1 = cost(ONE, 1000), cost(describe("mobilenet_v1"), 1000)
+    assert [(block.channels, block.out_size) for block in ours.blocks] == [
+        (block.channels, block.out_size) for block in v1.blocks
+    ]
+
+
+@pytest.mark.parametrize(("name", "width", "size"), [("mobilenet_v1", 0.5, 160), ("mobilenet_v2", 1.0, 96)])
+def test_counting_agrees_with_the_table(name: str, width: float, size: int) -> None:
+    found, table = (
+        counted(lambda: create_model(name, 10, width, size=size), size),
+        cost(describe(name, width, size), 10),
+    )
+    assert (found.parameters, found.macs) == (table.parameters, table.macs)
+
+
+def test_bytes_are_those_of_all_values() -> None:
+    values = [tensor for tensor in resnet18(3).state_dict().values() if tensor.is_floating_point()]
+    assert counted(lambda: resnet18(3), 64).bytes == sum(tensor.numel() * tensor.element_size() for tensor in values)
+
+
+@pytest.mark.parametrize("build", [resnet18, resnet50])
+def test_resnets_run(build: Callable[[int], nn.Module]) -> None:
+    network = build(7).eval()
+    maps: list[torch.Size] = []
+    network.get_submodule("body").register_forward_hook(lambda *call: maps.append(call[2].shape))
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, 96, 96)).shape == (2, 7)
+    assert maps[0][2:] == (3, 3)
+
+
+def test_a_residual_block_adds_its_input() -> None:
+    block = resnet18().eval().body[4]
+    for part in block.layers:
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.zeros_(part.weight)
+    x = torch.randn(1, 64, 5, 5)
+    assert torch.equal(block(x), x.relu())
