@@ -174,7 +174,7 @@ def main() -> None:
     print(f"load average when it began: {load:.1f}")
     installed = {name: version(name) for name in PACKAGES}
     print(", ".join(f"{name} {found}" for name, found in installed.items() if found))
-    print(f"\nMobileNetV2 1.0, one picture at {SIZE}, {options.threads} threads, float32\n")
+    print(f"\nMobileNetV2 1.0, one picture at {SIZE}, threads: {options.threads}, float32\n")
     print("| | median ms | p95 ms | runs | beside the bare ONNX Runtime | beside our Predictor |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for (name, ms), all_of_it in sorted(zip(medians.items(), times, strict=True), key=lambda pair: pair[0][1]):

@@ -236,6 +236,10 @@ PROBLEMS = {
     "empty.png": (b"", "The file is empty."),
     "photo.tif": (b"II*\0" + bytes(40), "This is no picture that can be read here"),
     "cut.jpg": (saved(scene(200, 150), "JPEG")[:2000], "The picture is damaged."),
+    "ink.jpg": (
+        pictures.not_adobes(saved(scene(90, 120, "CMYK"), "JPEG")),
+        "Browsers show such a CMYK picture inverted",
+    ),
     "cut.png": (saved(scene(200, 150), "PNG")[:2000], "The picture is damaged."),
 }
 

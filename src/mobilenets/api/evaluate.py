@@ -52,7 +52,9 @@ def evaluate(
         raise InputError(f"accuracy {accuracy:g}: give a fraction above 0 and up to 1, such as 0.95")
     predictor = Predictor(model, device, runtime=runtime, threads=threads)
     if out is not None:
-        # Refused before the pictures are read, which may take minutes.
+        # Refused before the pictures are read, which may take minutes; and a bare install has nothing to draw with.
+        from mobilenets.measure.plots import draw_confusions, draw_reliability
+
         check_folder(Path(out))
     folder, which = pictures_to_measure(Path(model), Path(data), predictor.classes)
     samples, unreadable = check_readable(folder.samples, default_workers())
@@ -77,8 +79,6 @@ def evaluate(
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
     }
     if out is not None:
-        from mobilenets.measure.plots import draw_confusions, draw_reliability
-
         draw_confusions(evaluation, labels, Path(out))
         draw_reliability(evaluation, Path(out) / "reliability.png")
         write_json(Path(out) / "metrics.json", result)

@@ -64,7 +64,7 @@ def export(
         The folder to write: the file, its ``model.json``, ``export.json`` with all figures and ``USE.md`` with code for
         Python, browsers, Android and C++.
     format:
-        ``onnx``.
+        ``onnx``, ``openvino``, ``litert``, ``executorch`` or ``web``.
     precision:
         ``float32``, ``float16`` or ``int8``.
     data:

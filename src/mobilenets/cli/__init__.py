@@ -14,9 +14,11 @@ from mobilenets.errors import InputError, MobilenetsError
 
 INTERRUPTED = 130
 # Packages that are not part of the bare install, and the extra that brings them.
-EXTRA = dict.fromkeys(
-    ("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub"), "train"
-) | dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
+EXTRA = (
+    dict.fromkeys(("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub"), "train")
+    | dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
+    | {"onnx": "export", "nncf": "openvino", "openvino": "openvino"}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

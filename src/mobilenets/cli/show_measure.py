@@ -56,9 +56,9 @@ def compared(result: dict[str, Any]) -> str:
             ]
         )
     machine = result["machine"]
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
     about = (
-        f"one picture a run, {result['threads']} threads, median; {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['system']}"
+        f"one picture a run, {threads}, median; {machine['processor']}, {machine['cores']} cores, {machine['system']}"
     )
     return f"{table(lines, set(range(1, 8)))}\n\n{printable(about)}"
 

@@ -33,7 +33,7 @@ def benchmark_figure(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
     colors = {name: shades[number % len(shades)] for number, name in enumerate(runtimes)}
 
     height = 1.3 + 0.42 * max(len(first), 3)
-    figure = new_figure(11.5 if len(batches) > 1 else 7.5, height, theme, layout="constrained")
+    figure = new_figure(12.5 if len(batches) > 1 else 7.5, height, theme, layout="constrained")
     parts = figure.add_gridspec(1, 2 if len(batches) > 1 else 1, wspace=0.08)
     axes = figure.add_subplot(parts[0])
     places = range(len(first))
@@ -41,14 +41,15 @@ def benchmark_figure(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
     most = max(row["p95_ms"] for row in first)
     for place, row in zip(places, first, strict=True):
         axes.plot([row["p95_ms"]] * 2, [place - BAR / 2, place + BAR / 2], color=theme.ink, linewidth=1.6)
-        axes.text(row["p95_ms"] + 0.015 * most, place, _figure(row["p50_ms"]), fontsize=9, color=theme.ink, va="center")
-    axes.set_xlim(0, 1.14 * most)
+        words = f"{_figure(row['p50_ms'])} (p95 {_figure(row['p95_ms'])})"
+        axes.text(row["p95_ms"] + 0.015 * most, place, words, fontsize=9, color=theme.ink, va="center")
+    axes.set_xlim(0, 1.45 * most)
     axes.set_yticks(list(places), names)
     axes.invert_yaxis()
     dress(axes, theme, grid=False)
     axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     axes.set_xlabel("milliseconds a run", fontsize=9, color=theme.muted)
-    heading(axes, f"Latency at batch {batches[0]}: median, and p95 as a line", theme)
+    heading(axes, f"Latency at batch {batches[0]}: median and p95", theme)
 
     if len(batches) > 1:
         right = figure.add_subplot(parts[1])

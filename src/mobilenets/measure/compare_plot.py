@@ -67,7 +67,8 @@ def comparison(result: Row, theme: Theme = LIGHT) -> Figure:
         heading(axes, "Latency against multiply-accumulates", theme)
     axes.margins(x=0.14, y=0.12)
     machine = result["machine"]
-    words = f"{machine['processor']}, {result['threads']} threads, one picture a run"
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+    words = f"{machine['processor']}, {threads}, one picture a run"
     figure.supxlabel(printable(words, 110), fontsize=8, color=theme.muted)
     axes.legend(frameon=False, fontsize=9, labelcolor=theme.ink, loc="lower right" if not known else "best")
     figure.draw_without_rendering()  # sets the places of the axes

@@ -11,11 +11,13 @@ export const PROBLEMS = {
   en: {
     not_loaded: "The model could not be loaded. Is the connection bad, or the folder incomplete?",
     not_for_browsers: "This is no picture that can be read here: JPEG, PNG, WebP, BMP and GIF can.",
+    inverted: "Browsers show such a CMYK picture inverted. Save it as RGB.",
     differs: "This browser changes pictures while reading them, perhaps against tracking: the answers may be wrong.",
   },
   zh: {
     not_loaded: "模型无法加载：网络连接不好，或者文件夹不完整？",
     not_for_browsers: "这不是可在此识别的图片；支持 JPEG、PNG、WebP、BMP 和 GIF。",
+    inverted: "浏览器会把这种 CMYK 图片显示为反色，请另存为 RGB。",
     differs: "此浏览器在读取图片时会改动像素（可能为了防止跟踪），结果可能不正确。",
   },
 };

@@ -16,7 +16,8 @@ export async function decode(file) {
   if (!bytes.length) throw new Problem("empty");
   const type = typeOf(bytes);
   if (!type) throw new Problem("not_for_browsers");
-  const { orientation, profile } = await inspect(bytes, type);
+  const { orientation, profile, inverted } = await inspect(bytes, type);
+  if (inverted) throw new Problem("inverted");
   if (type === "image/png" && !profile && isGrey16(bytes)) return upright(await decodeGrey16(bytes), orientation);
   const blob = new Blob([bytes], { type });
   const change = profile && converter(profile);

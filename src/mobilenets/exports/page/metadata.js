@@ -22,11 +22,12 @@ export function typeOf(bytes) {
 }
 
 /**
- * Read the orientation (1 to 8) of a picture's bytes, and its ICC profile, null where it has none for its colours. The
+ * Read the orientation (1 to 8) of a picture's bytes, its ICC profile (null where it has none for its colours), and
+ * whether it is a JPEG of inks that are not Adobe's, which browsers take to be stored inverted as Adobe's are. The
  * orientation is then set to 1 in the bytes: some browsers turn such a picture and some do not, of some kinds of files.
  */
 export async function inspect(bytes, type) {
-  const found = { exif: null, xmp: null, profile: [], channels: 3 };
+  const found = { exif: null, xmp: null, profile: [], channels: 3, adobe: false };
   try {
     ({ "image/jpeg": jpeg, "image/png": png, "image/webp": webp })[type]?.(bytes, found);
   } catch (error) {
@@ -37,7 +38,11 @@ export async function inspect(bytes, type) {
   const profile = found.profile.length ? await whole(new Blob(found.profile), type) : null;
   const space = { 1: "GRAY", 4: "CMYK" }[found.channels] ?? "RGB ";
   const fits = profile && text(profile, 16, 20) === space;
-  return { orientation: said >= 1 && said <= 8 ? said : 1, profile: fits ? profile : null };
+  return {
+    orientation: said >= 1 && said <= 8 ? said : 1,
+    profile: fits ? profile : null,
+    inverted: found.channels === 4 && !found.adobe,
+  };
 }
 
 // PNG packs its profile.
@@ -58,6 +63,7 @@ function jpeg(bytes, found) {
     if ([0xc0, 0xc1, 0xc2].includes(marker)) found.channels = part[5];
     if (marker === 0xe1 && text(part, 0, 6) === "Exif\0\0") found.exif ??= part;
     if (marker === 0xe1 && text(part, 0, ADOBE.length) === ADOBE) found.xmp ??= text(part);
+    if (marker === 0xee && text(part, 0, 5) === "Adobe") found.adobe = true;
     if (marker === 0xe2 && text(part, 0, 12) === "ICC_PROFILE\0") found.profile[part[12] - 1] = part.subarray(14);
     at += data.getUint16(at);
   }

@@ -1,0 +1,64 @@
+"""What exporting costs: every format in every precision that is installed here, through the gate.
+
+    python benchmarks/exports.py RUN=DATA … [--formats onnx openvino litert executorch]
+
+Prints a table in Markdown, a line an export: what the gate found, on the pictures that the model never learned from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mobilenets
+from mobilenets.errors import InputError
+from mobilenets.exports.formats import FORMATS, find_format
+from mobilenets.measure.hardware import hardware, pick_device
+
+HEAD = "| model | format | precision | MB | top-1 | change, points | 95 % interval | probability differs by | passes |"
+
+
+def row(run: str, found: dict[str, Any]) -> str:
+    low, high = (100 * end for end in found["top1_change_interval"])
+    cells = [
+        f"{run}, {found['images']} pictures",
+        found["format"],
+        found["precision"],
+        f"{found['bytes'] / 1e6:.2f}",
+        f"{100 * found['top1_exported']:.2f} %",
+        f"{100 * found['top1_change']:+.2f}",
+        f"{low:+.2f} to {high:+.2f}",
+        f"{max(found['max_difference'], found['probe_difference']):.2g}",
+        "yes" if found["passed"] else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN=DATA")
+    parser.add_argument("--formats", nargs="+", default=[name for name in FORMATS if name != "web"])
+    options = parser.parse_args()
+    print(f"<!-- {hardware(pick_device('cpu'))} -->")
+    print(HEAD)
+    print("| --- " * HEAD.count(" |") + "|")
+    for pair in options.runs:
+        run, _, data = pair.partition("=")
+        for name in options.formats:
+            for precision in FORMATS[name].precisions:
+                try:
+                    find_format(name, precision)
+                except InputError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+                    continue
+                with tempfile.TemporaryDirectory() as place:
+                    found = mobilenets.export(run, Path(place) / "out", name, precision=precision, data=data)
+                print(row(Path(run).name, found), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
