@@ -153,7 +153,16 @@ def test_metrics_are_prometheus_text(running: Run, tools: Any) -> None:
 
 def test_pages_load_nothing_from_elsewhere(running: Run) -> None:
     with running() as server:
-        for path in ("/", "/docs", "/page/page.js", "/page/words.js", "/page/page.css", "/page/docs.js"):
+        for path in (
+            "/",
+            "/docs",
+            "/page/page.js",
+            "/page/words.js",
+            "/page/answerer.js",
+            "/page/problem.js",
+            "/page/page.css",
+            "/page/docs.js",
+        ):
             answer = server.get(path)
             assert answer.status == 200, path
             assert b"http://" not in answer.body and b"https://" not in answer.body

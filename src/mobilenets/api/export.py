@@ -203,7 +203,7 @@ def _judge(
 
 def _layer(saved: SavedModel, draft: Path, exported: Exported, measured: Sequence[Sample]) -> dict[str, Any] | None:
     """Find the layer that breaks a file, where the runtime lets it be looked into."""
-    if exported.format != "onnx":
+    if exported.format not in ("onnx", "web"):
         return None
     from mobilenets.exports.layers import breaking_layer, layer_errors
 

@@ -27,10 +27,10 @@ def exported(result: dict[str, Any]) -> str:
         )
     if result["passed"]:
         folder = shlex.quote(str(Path(result["file"]).parent))
-        lines += [
-            f"passed: {result['file']}, {size(result['bytes'])}",
-            f"Next:  mobilenets predict {folder} photo.jpg",
-        ]
+        following = f"mobilenets predict {folder} photo.jpg"
+        if result["format"] == "web":
+            following = f"python -m http.server --bind 127.0.0.1 --directory {folder} 8000"
+        lines += [f"passed: {result['file']}, {size(result['bytes'])}", f"Next:  {following}"]
     else:
         lines += [f"not passed, nothing was written: {fault}" for fault in result["faults"]]
         if result["layer"] is not None:
