@@ -73,7 +73,7 @@ def test_nothing_of_the_users_is_replaced(trained: Any, predictor: mobilenets.Pr
     (own / "000-2.png").mkdir()
     (own / "001.png").symlink_to(trained.data / "cat/001.png")
     before = held(own) | held(trained.data)
-    [one] = mobilenets.predict(predictor, own / "000.png", explain=own)
+    [one] = mobilenets.predict(predictor, trained.data / "cat/000.png", explain=own)
     [two] = mobilenets.predict(predictor, trained.data / "cat/001.png", explain=own)
     assert [Path(answer["explanation"]).name for answer in (one, two)] == ["000-3.png", "001-2.png"]
     assert {name: content for name, content in (held(own) | held(trained.data)).items() if name in before} == before
@@ -92,6 +92,16 @@ def test_never_below_a_folder_of_pictures(trained: Any, predictor: mobilenets.Pr
         with pytest.raises(InputError, match="lies among the pictures"):
             list(mobilenets.predict(predictor, trained.data, **place))
     assert not (trained.data / "drawn").exists() and not (trained.data / "cat/sheet.png").exists()
+
+
+def test_never_beside_a_picture(trained: Any, predictor: mobilenets.Predictor, tmp_path: Path) -> None:
+    photo = tmp_path / "photos/mine.png"
+    photo.parent.mkdir()
+    shutil.copy(trained.data / "owl/000.png", photo)
+    with pytest.raises(InputError, match=r"photos holds mine\.png: give another folder"):
+        list(mobilenets.predict(predictor, [photo], explain=photo.parent))
+    assert set(held(photo.parent)) == {"mine.png"}
+    assert len(list(mobilenets.predict(predictor, [photo], explain=photo.parent / "looked"))) == 1
 
 
 def test_a_sheet_of_all(trained: Any, predictor: mobilenets.Predictor, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import mobilenets
 from mobilenets.cli import main
-from mobilenets.errors import FaultFound, InputError
+from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import read_bundle
 
 LABELS = {
@@ -115,12 +115,28 @@ def test_a_wish_that_is_none(labelled: Path, trained: Any, accuracy: float) -> N
         mobilenets.evaluate(labelled, trained.data, accuracy=accuracy)
 
 
-def test_a_wish_that_cannot_be_met_stores_nothing(labelled: Path, trained: Any, tmp_path: Path) -> None:
+def test_a_wish_that_cannot_be_met_stores_nothing(
+    labelled: Path, trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     wrong = tmp_path / "wrong"
     # Every picture under another name than its own.
     for label, name in (("cat", "dog"), ("dog", "owl"), ("owl", "cat")):
         shutil.copytree(trained.data / label, wrong / name)
     before = (labelled / "model.json").read_bytes()
-    with pytest.raises(FaultFound, match="not even its surest answers"):
-        mobilenets.evaluate(labelled, wrong, accuracy=1.0)
+    result = mobilenets.evaluate(labelled, wrong, accuracy=1.0)
+    # The figures are there all the same.
+    assert result["faults"][0].startswith("not even its surest answers") and result["top1"] < 0.1
     assert (labelled / "model.json").read_bytes() == before
+    out = tmp_path / "measured"
+    assert main(["evaluate", str(labelled), str(wrong), "--accuracy", "1", "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert f"top-1  {100 * result['top1']:.2f} %" in said.out and "mobilenets: not even its surest answers" in said.err
+    assert json.loads((out / "metrics.json").read_text("utf-8"))["faults"] == result["faults"]
+
+
+def test_classes_are_listed_by_name(labelled: Path, trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(labelled), str(trained.data)]) == 0
+    said = capsys.readouterr().out
+    names = mobilenets.evaluate(labelled, trained.data)["names"]
+    assert set(names) == {"cat", "dog", "owl"} and all(name in said for name in names.values())
+    assert mobilenets.evaluate(trained.run, trained.data)["names"] is None

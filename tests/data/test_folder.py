@@ -109,6 +109,23 @@ def test_unknown_class_is_refused_with_the_known_names(tmp_path: Path) -> None:
     refused("class9 and 990 more", tmp_path, many)
 
 
+def test_a_class_may_be_found_under_another_name(tmp_path: Path) -> None:
+    put(tmp_path, "Mutt/1.png", "cat/1.png")
+    (tmp_path / "Owl").mkdir()
+    others = {"Mutt": "dog", "Hound": "dog", "Owl": "owl"}
+    found = read_folder(tmp_path, ("cat", "dog", "owl"), others.get)
+    assert [(sample.path.parent.name, sample.label) for sample in found.samples] == [("cat", 0), ("Mutt", 1)]
+    # The owls' folder is there, if under another name.
+    assert [(problem.kind, Path(problem.path).name) for problem in found.problems] == [("empty_class", "Owl")]
+    (tmp_path / "dog").mkdir()
+    assert len(read_folder(tmp_path, ("cat", "dog", "owl"), others.get).samples) == 2
+    put(tmp_path, "Hound/1.png")
+    with pytest.raises(InputError, match="two folders for the class 'dog', 'Hound' and 'Mutt': put them in one folder"):
+        read_folder(tmp_path, ("cat", "dog", "owl"), others.get)
+    with pytest.raises(InputError, match="does not know: Hound, Mutt"):
+        read_folder(tmp_path, ("cat", "dog", "owl"), {"Owl": "owl"}.get)
+
+
 def test_one_known_class_is_enough(tmp_path: Path) -> None:
     put(tmp_path, "dog/1.png", "dog/outdoors/2.png")
     assert [sample.label for sample in read_folder(tmp_path, ("cat", "dog")).samples] == [1, 1]

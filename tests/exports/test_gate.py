@@ -33,8 +33,18 @@ def test_int8_may_lose_half_a_point(lost: int, gained: int, passed: bool) -> Non
 
 
 def test_float_may_lose_nothing() -> None:
-    for precision in ("float32", "float16"):
-        assert not Verdict(pair(1), 0.0, precision, check_tolerance(None, precision)).passed
+    for precision, lost in (("float32", 1), ("float16", 2)):
+        assert not Verdict(pair(lost), 0.0, precision, check_tolerance(None, precision)).passed
+
+
+def test_one_picture_on_the_edge_is_rounding_in_float16() -> None:
+    labels = np.zeros(300, np.int64)
+    ours, theirs = np.tile(np.float32([3, 0]), (300, 1)), np.tile(np.float32([3, 0]), (300, 1))
+    ours[0], theirs[0] = [0.02, 0], [0, 0.02]
+    images = tuple(map(str, range(300)))
+    both = Pair(Evaluation(("a", "b"), images, labels, ours), Evaluation(("a", "b"), images, labels, theirs))
+    assert Verdict(both, 0.0, "float16", 0.05).passed
+    assert not Verdict(both, 0.0, "float32", 0.05).passed
 
 
 def test_float_gives_the_same_probabilities() -> None:

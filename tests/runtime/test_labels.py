@@ -9,7 +9,7 @@ import pytest
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.labels import Group, Label, Labels, read_labels
+from mobilenets.runtime.labels import Group, Label, Labels, doubts, read_labels
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.runtime.preprocess import Preprocessing
 
@@ -75,6 +75,11 @@ def test_round_trip() -> None:
         ({"classes": {"a": {"group": 3}}}, "class 'a': group 3 is not usable"),
         ({"classes": {"a": {"group": "b"}}}, "class 'a' is of group 'b', which is not among the groups"),
         ({"groups": {"b": {"color": "red"}}}, "group 'b': color 'red' is not usable; give it as #rrggbb"),
+        ({"classes": {"a": {"names": {"en": "a\nb"}}}}, r"class 'a': 'a\nb' holds a character that cannot be shown"),
+        ({"classes": {"a": {"names": {"en": "\x1b[2J"}}}}, r"'\x1b[2J' holds a character that cannot be shown"),
+        ({"classes": {"a": {"names": {"en": "\ud800"}}}}, r"'\ud800' holds a character that cannot be shown"),
+        ({"classes": {"a\n": {}}}, r"classes: 'a\n' holds a character that cannot be shown"),
+        ({"groups": {"\u2028": {}}}, r"groups: '\u2028' holds a character that cannot be shown"),
     ],
 )
 def test_malformed(value: object, said: str, tmp_path: Path) -> None:
@@ -96,6 +101,87 @@ def test_a_file_beside_the_data(tmp_path: Path) -> None:
     assert [named.group("塑料瓶"), named.group("Eggshell")] == ["recyclable", "kitchen"]
     with pytest.raises(InputError, match="names none of the class folders"):
         read_labels(tmp_path, ("a", "b"))
+
+
+def write(folder: Path, labels: Labels) -> Path:
+    (folder / "classes.json").write_text(json.dumps(labels.to_json()), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["Plastic_Bottle", " plastic-bottle ", "00-00", "塑料瓶 ", "CAFÉ", "cafe\u0301"])
+def test_folders_are_matched_loosely(name: str, tmp_path: Path) -> None:
+    assert find_in({"00_00": ("plastic bottle", "塑料瓶", "café"), "01": ("plastic",)}, name, tmp_path) == "00_00"
+
+
+def find_in(names: dict[str, tuple[str, ...]], folder: str, place: Path) -> str | None:
+    """Say which class the folder is taken for, told by a group of the class's own name."""
+    languages = ("en", "zh", "fr")
+    classes = {key: Label(dict(zip(languages, own, strict=False)), key) for key, own in names.items()}
+    labels = read_labels(write(place, Labels(classes, {key: Group() for key in names})), (folder,))
+    return None if labels is None else labels.group(folder)
+
+
+def test_a_name_that_two_classes_bear(tmp_path: Path) -> None:
+    names = {"a": ("can",), "b": ("tin", "Can"), "c": ("b",)}
+    with pytest.raises(InputError, match=r"classes\.json: the class folder 'CAN' could be 'a' or 'b'"):
+        find_in(names, "CAN", tmp_path)
+    # Only where it is needed; and what a class is called comes before any name.
+    assert [find_in(names, folder, tmp_path) for folder in ("a", "b", "tin")] == ["a", "b", "b"]
+    assert find_in({"a": ("can", "CAN")}, "Can", tmp_path) == "a"
+
+
+def test_two_folders_of_one_class(tmp_path: Path) -> None:
+    write(tmp_path, LABELS)
+    with pytest.raises(InputError, match="'00_00' and 'Plastic Bottle' are one class, '00_00': put them in one folder"):
+        read_labels(tmp_path, ("00_00", "01_00", "Plastic Bottle"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"classes": {"a": {}, "b": {}, "a": {"group": "x"}}, "groups": {"x": {}}}',
+        '{"classes": {"b": {"names": {"a": "1", "a": "2"}}}}',
+        '{"a": {}, "a": {}}',
+    ],
+)
+def test_a_key_given_twice(text: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text(text)
+    with pytest.raises(InputError, match=r"classes\.json: 'a' is given twice"):
+        read_labels(tmp_path, ("a", "b"))
+
+
+def test_what_is_no_file_is_not_absent(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.mkdir()
+    with pytest.raises(InputError, match=r"classes\.json: a folder, or a link that leads nowhere"):
+        read_labels(tmp_path, CLASSES)
+    path.rmdir()
+    path.symlink_to(tmp_path / "gone.json")
+    with pytest.raises(InputError, match=r"classes\.json: a folder, or a link that leads nowhere"):
+        read_labels(tmp_path, CLASSES)
+
+
+def test_classes_without_a_group_are_told() -> None:
+    assert doubts(None, CLASSES) == doubts(LABELS, CLASSES) == []
+    [said] = doubts(LABELS, (*CLASSES, "new"))
+    assert said.startswith("no group for 'new': nothing is scored or answered by group; give every class one")
+    [said] = doubts(LABELS, (*CLASSES, *"abcdefg"))
+    assert said.startswith("no group for 'a', 'b', 'c', 'd', 'e' and 2 more: ")
+    # Names alone promise no scores by group.
+    assert doubts(Labels({"a": Label({"en": "can"})}), ("a", "b")) == []
+
+
+def test_other_labels_beside_the_pictures_are_told(tmp_path: Path) -> None:
+    assert doubts(LABELS, CLASSES, tmp_path) == []
+    assert doubts(LABELS, CLASSES, write(tmp_path, LABELS)) == []
+    other = Labels(LABELS.classes | {"00_01": Label({"zh": "易拉罐"}, "kitchen")}, LABELS.groups)
+    [said] = doubts(LABELS, CLASSES, write(tmp_path, other))
+    assert said.startswith(f"{tmp_path / 'classes.json'} says something else than the model: the model keeps")
+    assert doubts(None, CLASSES, tmp_path) == [said]
+    (tmp_path / "classes.json").write_text("{")
+    [said] = doubts(LABELS, CLASSES, tmp_path)
+    assert "not JSON" in said
+    assert said.endswith("(the model keeps what it was trained with; train again to change it)")
 
 
 def answer(threshold: float | None = None, labels: Labels | None = LABELS, **settings: Any) -> dict[str, Any]:

@@ -192,6 +192,82 @@ def test_a_page_of_it_overwritten(network: Network, data: Path, cache: Path) -> 
     np.testing.assert_array_equal(before[0].values, after[0].values)
 
 
+def overwrite_in_a_value(path: Path, view: int) -> None:
+    """Write over some bytes of one value where it lies in the file, of which SQLite itself notices nothing."""
+    with sqlite3.connect(path) as base:
+        (value,) = base.execute("SELECT value FROM features WHERE view = ? LIMIT 1", (view,)).fetchone()
+    base.close()
+    content = bytearray(path.read_bytes())
+    place = content.find(value[:64])
+    assert place > 0
+    content[place : place + 64] = np.full(16, 7.5, np.float32).tobytes()
+    path.write_bytes(content)
+
+
+def test_bytes_overwritten_in_the_middle_of_a_value(
+    network: Network, data: Path, cache: Path, counted: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = cached(network, loaders(data))
+    for path in cache.iterdir():
+        overwrite_in_a_value(path, 0)
+    counted.clear()
+    after = cached(network, loaders(data))
+    assert sum(counted) == 2  # one of each file
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_allclose(new.values, old.values, rtol=1e-4, atol=1e-5)
+    damaged = "1 of the outputs in the cache are damaged: computed again"
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [damaged] * 2
+    # Mended for good.
+    caplog.clear()
+    counted.clear()
+    cached(network, loaders(data))
+    assert counted == []
+    assert "damaged" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE features SET value = (SELECT value FROM features WHERE view = 1) WHERE view = 0",
+        "UPDATE features SET checksum = NULL WHERE view = 0",
+        "UPDATE features SET checksum = checksum + 1 WHERE view = 0",
+        "UPDATE features SET value = NULL WHERE view = 0",
+        "UPDATE features SET value = CAST(x'ff00ff' AS TEXT) WHERE view = 0",
+    ],
+)
+def test_an_entry_that_is_not_its_own(
+    network: Network, data: Path, cache: Path, counted: list[int], damage: str
+) -> None:
+    before = cached(network, loaders(data))
+    (path,) = (path for path in cache.iterdir() if views_of(path) == 2)
+    with sqlite3.connect(path) as base:
+        base.execute(damage)
+    base.close()
+    counted.clear()
+    after = cached(network, loaders(data))
+    assert sum(counted) == 7
+    np.testing.assert_allclose(after[0].values, before[0].values, rtol=1e-4, atol=1e-5)
+
+
+def views_of(path: Path) -> int:
+    with sqlite3.connect(path) as base:
+        (count,) = base.execute("SELECT count(DISTINCT view) FROM features").fetchone()
+    base.close()
+    return int(count)
+
+
+def test_a_cache_of_an_older_version_is_not_read(
+    network: Network, data: Path, cache: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached(network, loaders(data))
+    names = {path.name for path in cache.iterdir()}
+    counted.clear()
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    cached(network, loaders(data))
+    assert sum(counted) == 21
+    assert len({path.name for path in cache.iterdir()} - names) == 2
+
+
 def test_a_value_of_another_length_is_not_taken(network: Network, data: Path, cache: Path, counted: list[int]) -> None:
     cached(network, loaders(data))
     for path in cache.iterdir():

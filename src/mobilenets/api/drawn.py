@@ -61,6 +61,11 @@ class Drawn:
             if place is not None and place.resolve().is_relative_to(pictures.resolve()):
                 raise InputError(f"{place} lies among the pictures in {pictures}: give a place elsewhere")
 
+    def keep_apart(self, picture: Path) -> None:
+        """Refuse to draw into the folder that a picture of the user's lies in."""
+        if self._folder is not None and self._folder.resolve() == picture.resolve().parent:
+            raise InputError(f"{self._folder} holds {picture.name}: give another folder for the explanations")
+
     def add(self, answer: dict[str, Any], picture: Picture) -> dict[str, Any]:
         """Draw one answer; gives it back with the ``explanation``'s file, if one was wished."""
         image = None

@@ -12,11 +12,12 @@ from mobilenets.api.pictures import pictures_to_measure
 from mobilenets.api.predict import Predictor
 from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
-from mobilenets.errors import FaultFound, InputError
+from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
 from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.runtime.bundle import find_bundle, write_bundle
 from mobilenets.runtime.files import write_json
+from mobilenets.runtime.labels import doubts
 
 log = logging.getLogger("mobilenets")
 
@@ -45,8 +46,8 @@ def evaluate(
 
     Returns the object of ``evaluate --json``; with ``out`` it is also written there as ``metrics.json``, beside
     ``confusion.png``, ``reliability.png`` and, where there are groups, ``confusion_groups.png``. Pictures that cannot
-    be read are listed under ``problems``. Raises ``InputError`` for a model or a folder that cannot be used,
-    ``FaultFound`` when no confidence gives ``accuracy``.
+    be read are listed under ``problems``; ``faults`` says it when no confidence gives ``accuracy``, and the command
+    then ends with exit status 1. Raises ``InputError`` for a model or a folder that cannot be used.
     """
     if accuracy is not None and not 0 < accuracy <= 1:
         raise InputError(f"accuracy {accuracy:g}: give a fraction above 0 and up to 1, such as 0.95")
@@ -57,6 +58,8 @@ def evaluate(
 
         check_folder(Path(out))
     folder, which = pictures_to_measure(Path(model), Path(data), predictor.classes)
+    for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
+        log.warning("%s", doubt)
     samples, unreadable = check_readable(folder.samples, default_workers())
     problems = [*folder.problems, *unreadable]
     for problem in problems:
@@ -65,17 +68,24 @@ def evaluate(
         raise InputError(f"{data}: no readable picture to measure on")
     [evaluation] = evaluate_predictors([predictor], samples, folder.root)
     labels, threshold = predictor.bundle.labels, predictor.bundle.threshold
+    faults = []
     if accuracy is not None:
-        threshold = find_threshold(evaluation, accuracy)
-        if threshold is None:
-            raise FaultFound(
-                f"not even its surest answers are right in {accuracy:.1%} of the cases: ask for less, or train further"
+        found = find_threshold(evaluation, accuracy)
+        if found is None:
+            stays = "" if threshold is None else "; the model keeps the confidence that it had"
+            faults.append(
+                f"not even its surest answers are right in {accuracy:.1%} of the cases: ask for less, or train "
+                f"further{stays}"
             )
-        write_bundle(find_bundle(Path(model)), replace(predictor.bundle, threshold=threshold))
+        else:
+            threshold = found
+            write_bundle(find_bundle(Path(model)), replace(predictor.bundle, threshold=threshold))
     result = evaluation.to_json() | {
         "groups": None if labels is None else groups_to_json(evaluation, labels),
         "sure": None if threshold is None else sure_to_json(evaluation, threshold),
         "evaluated_on": which,
+        "names": None if labels is None else dict(zip(predictor.classes, labels.shown(predictor.classes), strict=True)),
+        "faults": faults,
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
     }
     if out is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.data.folder import Folder, Layout, Sample, find_data, fingerprint, read_folder
 from mobilenets.data.split import Split, read_split, split
 from mobilenets.errors import InputError
-from mobilenets.runtime.bundle import find_bundle
+from mobilenets.runtime.bundle import find_bundle, read_bundle
 
 log = logging.getLogger("mobilenets")
 
@@ -18,15 +19,18 @@ SHARE = 0.2
 
 
 def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
-    """Return the pictures that a figure may honestly be taken on, and what they are called."""
-    layout = find_data(data)
+    """Return the pictures that a figure may honestly be taken on, and what they are called.
+
+    Class folders may also bear the names that the model's labels give the classes.
+    """
+    layout, find = find_data(data), _finder(model, classes)
     if layout.test is not None:
-        return read_folder(layout.test, classes), "test"
+        return read_folder(layout.test, classes, find), "test"
     if layout.validation is not None:
-        return read_folder(layout.validation, classes), "validation"
+        return read_folder(layout.validation, classes, find), "validation"
     halves = split_of_run(find_bundle(model), layout, classes)
     if halves is None:
-        folder = read_folder(layout.train, classes)
+        folder = read_folder(layout.train, classes, find)
         log.info("measuring on all pictures there; any that the model learned from would flatter the figure")
         return folder, "all"
     log.info("this is the folder that the model learned from: measuring on the %d held out", len(halves.validation))
@@ -46,17 +50,19 @@ class Halves:
 def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], training: bool) -> Halves:
     """Return the pictures that an export is checked on and, with ``training``, those that it may be calibrated on.
 
-    A folder that is not split, and that the model did not learn from, is split by content for it.
+    A folder that is not split, and that the model did not learn from, is split by content for it. Class folders may
+    also bear the names that the model's labels give the classes.
     """
-    layout = find_data(data)
+    layout, find = find_data(data), _finder(model, classes)
     halves = split_of_run(find_bundle(model), layout, classes)
     if training and layout.test is None and layout.validation is None:
         if halves is None:
-            folder = read_folder(layout.train, classes)
+            folder = read_folder(layout.train, classes, find)
             halves = split(folder.samples, classes, SHARE, 0, layout.root)
         return Halves(layout.root, halves.train, halves.validation, "validation")
     folder, which = pictures_to_measure(model, data, classes)
-    return Halves(layout.root, read_folder(layout.train, classes).samples if training else (), folder.samples, which)
+    learned = read_folder(layout.train, classes, find).samples if training else ()
+    return Halves(layout.root, learned, folder.samples, which)
 
 
 def split_of_run(run: Path, layout: Layout, classes: tuple[str, ...]) -> Split | None:
@@ -75,6 +81,11 @@ def split_of_run(run: Path, layout: Layout, classes: tuple[str, ...]) -> Split |
         if same_place:
             raise
     return None
+
+
+def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None] | None:
+    labels = read_bundle(find_bundle(model)).labels
+    return None if labels is None else labels.finder(classes)
 
 
 def data_of_run(run: Path) -> Path | None:

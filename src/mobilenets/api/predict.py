@@ -164,6 +164,8 @@ def _files(pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | Non
                     drawn.keep_out_of(path)
                 yield from ((str(file), file) for file in pictures_below(path))
             else:
+                if drawn is not None:
+                    drawn.keep_apart(path)
                 yield str(picture), path
         else:
             yield f"picture {number}", picture

@@ -56,6 +56,9 @@ def finish(
             f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "
             "little to the bright side; a test/ folder beside validation/ gives one that does not."
         )
+    worse = _worse_than_before(state, kept, recipe)
+    if worse is not None:
+        notes.append(worse)
     labels = saved.bundle.labels
     names = prepared.classes if labels is None else labels.shown(prepared.classes)
     metrics = evaluation.to_json() | {
@@ -118,6 +121,18 @@ def finish(
         duration(state.seconds),
     )
     return {"run": str(run), "report": str(run / "report.html"), **metrics}
+
+
+def _worse_than_before(state: State, kept: int, recipe: Recipe) -> str | None:
+    """Say so when the kept epoch does worse on the validation pictures than the model that training started from."""
+    after = state.history[kept - 1]["validation_top1"]
+    if state.before is None or after >= state.before:
+        return None
+    freeze = "" if recipe.freeze == "backbone" else f", or more frozen blocks than --freeze {recipe.freeze}"
+    return (
+        f"Training made the model worse: validation top-1 {100 * state.before:.1f} % before it, {100 * after:.1f} % at "
+        f"the kept epoch {kept}. Try a lower --lr than {recipe.lr:g}, such as {recipe.lr / 10:.3g}{freeze}."
+    )
 
 
 def as_seen(teacher: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:

@@ -27,7 +27,7 @@ from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.files import read_json, write_json
-from mobilenets.runtime.labels import read_labels
+from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.training import checkpoint
 from mobilenets.training.features import cached_features
 from mobilenets.training.loop import Training
@@ -126,6 +126,8 @@ def train(
             say_what_was_kept(saved, network, origin)
         refuse_lone_pictures(chosen, network, len(prepared.train))
         labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
+        for doubt in doubts(labels, prepared.classes):
+            log.warning("%s", doubt)
         bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin, labels)
         if record is None:
             record = _record(data, run, chosen, prepared, device)
@@ -160,6 +162,7 @@ def train(
             device,
             parts,
             len(parts) if features else 0,
+            measure_before=origin.get("head") == "kept",
         )
         if not (run / SCHEDULE).exists():
             # Before anything is trained, so that a wrong schedule is seen at once.

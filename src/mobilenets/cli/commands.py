@@ -52,13 +52,15 @@ def train(options: Namespace) -> int:
 
 
 def evaluate(options: Namespace) -> int:
-    """``mobilenets evaluate``."""
+    """``mobilenets evaluate``: exit status 1 when no confidence gives the wished accuracy."""
     from mobilenets.api.evaluate import evaluate as run
 
     settings = {"device": options.device, "accuracy": options.accuracy, **_engine(options)}
     result = run(options.model, options.data, out=options.out, **settings)
     _print(options, result, show.evaluated)
-    return 0
+    for fault in result["faults"]:
+        print(f"mobilenets: {fault}", file=sys.stderr)
+    return int(bool(result["faults"]))
 
 
 def predict(options: Namespace) -> int:

@@ -52,7 +52,8 @@ def evaluated(result: dict[str, Any]) -> str:
     rows = [["class", "pictures", "precision", "recall", "F1"]]
     for name, score in result["classes"].items():
         figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in ("precision", "recall", "f1")]
-        rows.append([printable(name), str(score["images"]), *figures])
+        shown = name if result["names"] is None else result["names"][name]
+        rows.append([printable(shown), str(score["images"]), *figures])
     parts = [headline(result), *_by_group(result), table(rows, {1, 2, 3, 4})]
     return "\n\n".join(parts)
 
@@ -78,10 +79,15 @@ def _by_group(result: dict[str, Any]) -> list[str]:
         low, high = sure["accuracy_interval"]
         right = "none" if sure["accuracy"] is None else percent(sure["accuracy"])
         parts.append(
-            f"sure from a confidence of {percent(sure['threshold'])}: {percent(sure['answered'])} of the pictures, "
+            f"sure from a confidence of {_confidence(sure['threshold'])}: {percent(sure['answered'])} of the pictures, "
             f"{right} of them right   95 % interval {100 * low:.2f} to {100 * high:.2f}"
         )
     return parts
+
+
+def _confidence(threshold: float) -> str:
+    """Write a confidence that is below one as such, however near."""
+    return "over 99.99 %" if 0.99995 <= threshold < 1 else percent(threshold)
 
 
 def headline(result: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,29 +118,39 @@ def find_data(root: Path) -> Layout:
     return Layout(root, train, validation, test)
 
 
-def read_folder(root: Path, classes: tuple[str, ...] | None = None) -> Folder:
+def read_folder(
+    root: Path, classes: tuple[str, ...] | None = None, find: Callable[[str], str | None] | None = None
+) -> Folder:
     """Read one folder a class, pictures at any depth inside it.
 
     Without ``classes`` they are the names of the folders that hold pictures, sorted by code point, as Keras
     and torchvision do. With ``classes``, from a model or from the training half, labels are places in
-    ``classes`` whatever the folder holds, so a class without pictures shifts no label.
+    ``classes`` whatever the folder holds, so a class without pictures shifts no label. ``find`` then gives the class
+    of a folder that is called otherwise, or None; see ``Labels.finder``.
 
     Pictures are the files with a suffix in ``SUFFIXES``, in any case; hidden files and system litter are
     passed over; links are followed, and each real folder is read once a class. The problems found are of
     the kinds ``empty_class class_missing not_an_image unreadable`` (a link that leads nowhere).
 
-    Raises InputError in one line: no such folder, no pictures, a class that ``classes`` lacks, fewer than
-    two classes when they are to be learned from the folder.
+    Raises InputError in one line: no such folder, no pictures, a class that ``classes`` lacks, two folders of one
+    class, fewer than two classes when they are to be learned from the folder.
     """
     problems: list[Problem] = []
     found: dict[str, list[Path]] = {}
+    folders: dict[str, str] = {}
     for entry in _folders(root):
+        name = (find(entry.name) if find else None) or entry.name
         pictures = sorted(_pictures(Path(entry.path), problems))
         if pictures:
             if not entry.name.isprintable():
                 raise InputError(f"{root} has a class folder with an unprintable name, {entry.name!r}: rename it")
-            found[entry.name] = pictures
+            if name in found:
+                both = f"{folders[name]!r} and {entry.name!r}"
+                raise InputError(f"{root} has two folders for the class {name!r}, {both}: put them in one folder")
+            found[name] = pictures
+            folders[name] = entry.name
         else:
+            folders.setdefault(name, entry.name)
             problems.append(Problem("empty_class", entry.path, "the class folder holds no pictures"))
     lying = sum(_is_picture(entry) for entry in _entries(root))
     if lying and found:
@@ -149,7 +159,7 @@ def read_folder(root: Path, classes: tuple[str, ...] | None = None) -> Folder:
         raise InputError(f"{root} holds no pictures in class folders ({' '.join(sorted(SUFFIXES))} are read)")
     unknown = sorted(found.keys() - set(classes)) if classes is not None else []
     if len(found) == 1 and (classes is None or unknown):
-        _refuse_nested(root / next(iter(found)))
+        _refuse_nested(root / folders[next(iter(found))])
     if classes is None:
         if len(found) == 1:
             raise InputError(f"{root} holds pictures of one class only, {next(iter(found))}: two are needed")
@@ -160,7 +170,7 @@ def read_folder(root: Path, classes: tuple[str, ...] | None = None) -> Folder:
             f"it knows {_names(classes)}: rename or remove them"
         )
     for name in classes:
-        if name not in found and not (root / name).is_dir():
+        if name not in folders and not (root / name).is_dir():
             problems.append(Problem("class_missing", str(root / name), "there is no folder for this class"))
     samples = tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, ()))
     return Folder(root, classes, samples, tuple(problems))

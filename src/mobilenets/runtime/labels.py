@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.runtime.files import read_json
 
 FILE = "classes.json"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+# Control characters and line ends, which break a line of output, and lone surrogates, which UTF-8 does not have.
+_UNSHOWABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,36 @@ class Labels:
             return None
         return used, np.array([used.index(group) for group in own if group is not None])
 
+    def ungrouped(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Give the classes without a group, which keep ``members`` from grouping the others; () without any groups."""
+        return tuple(label for label in classes if self.groups and self.group(label) is None)
+
+    def finder(self, classes: Iterable[str]) -> Callable[[str], str | None]:
+        """Return a function that says which of these classes a folder is by its name, None where it is none of them.
+
+        A class is found under its own name exactly, else under that or any of its names, compared without case,
+        Unicode form (macOS decomposes) and blanks at the ends, and with ``_`` and ``-`` as blanks. The function raises
+        ``InputError`` where a folder could be either of two classes.
+        """
+        own = dict.fromkeys(classes)
+        called: dict[str, dict[str, None]] = {}
+        for label in own:
+            for text in (label, *self.classes.get(label, Label()).names.values()):
+                called.setdefault(_plain(text), {})[label] = None
+
+        def find(name: str) -> str | None:
+            if name in own:
+                return name
+            either = list(called.get(_plain(name), ()))
+            if len(either) > 1:
+                raise InputError(
+                    f"the class folder {name!r} could be {either[0]!r} or {either[1]!r}, which both have that name: "
+                    "rename it to the one that is meant"
+                )
+            return either[0] if either else None
+
+        return find
+
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``classes.json``."""
         classes = {
@@ -127,21 +161,81 @@ class Labels:
 
 
 def read_labels(folder: Path, classes: Sequence[str]) -> Labels | None:
-    """Read what ``classes.json`` in a folder says of these classes; None where there is no such file."""
+    """Read what ``classes.json`` in a folder says of these class folders; None where there is no such file.
+
+    Raises ``InputError`` for what cannot be read or understood, for a folder that could be either of two classes, for
+    two folders that are one class, and where no folder is named.
+    """
     path = folder / FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        labels = Labels.from_json(read_json(path, "see docs/data.md for what it holds"))
+        labels = Labels.from_json(_read(path))
+        # A folder may also bear one of its class's names, such as an English or a Chinese one.
+        find = labels.finder(labels.classes)
+        known: dict[str, str] = {}
+        for name in classes:
+            label = find(name)
+            if label in known:
+                raise InputError(
+                    f"the class folders {known[label]!r} and {name!r} are one class, {label!r}: put them in one folder"
+                )
+            if label is not None:
+                known[label] = name
+        if not known:
+            raise InputError("it names none of the class folders; call its classes as they are called")
     except InputError as error:
-        raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
-    # A folder may also bear one of its class's names, such as an English or a Chinese one.
-    called = {text.casefold(): label for label in labels.classes.values() for text in label.names.values()}
-    found = {name: labels.classes.get(name) or called.get(name.casefold()) for name in classes}
-    known = {name: label for name, label in found.items() if label is not None}
-    if not known:
-        raise InputError(f"{path}: it names none of the class folders; call its classes as they are called")
-    return Labels(known, labels.groups)
+        raise InputError(f"{path}: {error}") from error
+    return Labels({name: labels.classes[label] for label, name in known.items()}, labels.groups)
+
+
+def doubts(labels: Labels | None, classes: Sequence[str], folder: Path | None = None) -> list[str]:
+    """Say, a line each, what the user may not expect of a model's labels.
+
+    Some class may lack the group that scoring by group needs; and ``classes.json`` in ``folder``, where pictures are
+    measured, may say something else than the model.
+    """
+    said = []
+    if labels is not None and (lacking := labels.ungrouped(classes)):
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        said.append(
+            f"no group for {', '.join(map(repr, lacking[:5]))}{more}: nothing is scored or answered by group; "
+            f"give every class one in {FILE} before training"
+        )
+    if folder is not None:
+        keeps = "the model keeps what it was trained with; train again to change it"
+        try:
+            there = read_labels(folder, classes)
+            if there is not None and there != labels:
+                said.append(f"{folder / FILE} says something else than the model: {keeps}")
+        except InputError as error:
+            said.append(f"{error} ({keeps})")
+    return said
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError("a folder, or a link that leads nowhere; put a file there, or take it away")
+    try:
+        return json.loads(path.read_bytes(), object_pairs_hook=_once)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError("not JSON; see docs/data.md for what it holds") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse what JSON lets pass: a key given twice, of which the last would win."""
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
+            raise InputError(f"{key!r} is given twice in one object; keep one of them")
+    return dict(pairs)
+
+
+def _plain(name: str) -> str:
+    """Return a name as it is compared with others."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return " ".join(folded.replace("_", " ").replace("-", " ").split()) or folded
 
 
 def _shown(keys: Sequence[str], names: Sequence[Mapping[str, str]], drawable: Callable[[str], bool]) -> tuple[str, ...]:
@@ -157,7 +251,14 @@ def _shown(keys: Sequence[str], names: Sequence[Mapping[str, str]], drawable: Ca
 def _mapping(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InputError(f"{what} must be an object of named values")
+    for key in value:
+        _check_showable(key, what)
     return value
+
+
+def _check_showable(name: str, what: str) -> None:
+    if any(unicodedata.category(letter) in _UNSHOWABLE for letter in name):
+        raise InputError(f"{what}: {name!r} holds a character that cannot be shown, such as a line end; take it out")
 
 
 def _parts(value: object, what: str, other: str, form: re.Pattern[str] | None) -> tuple[dict[str, str], str | None]:
@@ -169,6 +270,7 @@ def _parts(value: object, what: str, other: str, form: re.Pattern[str] | None) -
     for language, name in names.items():
         if not _LANGUAGE.fullmatch(language) or not isinstance(name, str) or not name.strip():
             raise InputError(f'{what}: give names by language, such as {{"en": "can"}}')
+        _check_showable(name, what)
     part = entries.get(other)
     if part is not None and (not isinstance(part, str) or (form and not form.fullmatch(part))):
         raise InputError(f"{what}: {other} {part!r} is not usable" + ("; give it as #rrggbb" if form else ""))

@@ -20,7 +20,10 @@ FILE = Path("checkpoint") / "state.safetensors"
 
 @dataclass
 class State:
-    """How far a run has come. The sums run over the epoch under way, ``step`` counts its steps done."""
+    """How far a run has come. The sums run over the epoch under way, ``step`` counts its steps done.
+
+    ``before`` is the validation top-1 of the model that training started from, where that was measured.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -34,6 +37,7 @@ class State:
     best_score: list[float] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
+    before: float | None = None
 
 
 def save(

@@ -2,7 +2,8 @@
 
 Kept in SQLite, one file a key in the cache folder: a killed process leaves whole entries or none. The key holds all
 that an entry follows from but the picture: the trunk's weights and architecture, preprocessing, augmentation and seed.
-The entries are found by the pictures' content, so that a changed picture is computed anew and nothing else is.
+The entries are found by the pictures' content, so that a changed picture is computed anew and nothing else is. Each
+carries a checksum: what the disk has damaged is computed anew too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import logging
 import sqlite3
+import zlib
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -37,7 +39,7 @@ log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
 
-VERSION = 1
+VERSION = 2
 COMPUTED_TOGETHER = 32
 # Of memory, and of all caches on the disk, in bytes.
 MOST_AT_ONCE = 2 << 30
@@ -131,7 +133,8 @@ def _block(network: Network, index: int) -> dict[str, torch.Tensor]:
 
 
 _TABLE = """
-CREATE TABLE IF NOT EXISTS features (picture TEXT, view INTEGER, value BLOB, PRIMARY KEY (picture, view)) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS features
+(picture TEXT, view INTEGER, value BLOB, checksum INTEGER, PRIMARY KEY (picture, view)) WITHOUT ROWID
 """
 
 
@@ -154,6 +157,7 @@ class _Cache:
                 if damaged:
                     path.unlink()
                 with closing(sqlite3.connect(path, timeout=60)) as base:
+                    base.text_factory = bytes  # damage may make text of a value, and text that is not UTF-8
                     base.execute(_TABLE)
                     path.touch()
                     missing = self._read(base, marks, views, values)
@@ -161,7 +165,7 @@ class _Cache:
                 return values
             except (sqlite3.Error, OSError) as error:
                 # Not a database, or a damaged one: it begins anew.
-                if type(error) is sqlite3.DatabaseError and not damaged:
+                if type(error) in (sqlite3.DatabaseError, sqlite3.DataError) and not damaged:
                     continue
                 raise InputError(
                     f"{path}: the feature cache cannot be used ({error}); set MOBILENETS_CACHE to a folder that can be "
@@ -172,17 +176,26 @@ class _Cache:
     def _read(
         self, base: sqlite3.Connection, marks: Sequence[str], views: int, values: Floats
     ) -> list[tuple[int, int]]:
-        """Take the entries that are there; returns the places of those that are not."""
-        missing = []
+        """Take the entries that are there and whole; returns the places of those that are not."""
+        missing, damaged = [], 0
         for place, mark in enumerate(marks):
-            known = dict(base.execute("SELECT view, value FROM features WHERE picture = ?", (mark,)))
+            rows = base.execute("SELECT view, value, checksum FROM features WHERE picture = ?", (mark,))
+            known = {view: (value, checksum) for view, value, checksum in rows}
             for view in range(views):
-                value = known.get(view)
-                if isinstance(value, bytes) and len(value) == values[place, view].nbytes:
+                value, checksum = known.get(view, (None, None))
+                whole = isinstance(value, bytes) and len(value) == values[place, view].nbytes
+                if whole and checksum == self._checksum(mark, view, value):
                     values[place, view] = np.frombuffer(value, np.float32).reshape(self.shape)
                 else:
                     missing.append((place, view))
+                    damaged += view in known
+        if damaged:
+            log.warning("%d of the outputs in the cache are damaged: computed again", damaged)
         return missing
+
+    def _checksum(self, mark: str, view: int, value: bytes) -> int:
+        """Sum up an entry and what it is the entry of, so that none passes for another either."""
+        return zlib.crc32(value, zlib.crc32(f"{self.key} {mark} {view}".encode()))
 
     def _compute(
         self,
@@ -214,8 +227,9 @@ class _Cache:
                 with base:
                     for (place, view), value in zip(group, found, strict=True):
                         values[place, view] = value
-                        entry = (marks[place], view, value.tobytes())
-                        base.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", entry)
+                        mark, content = marks[place], value.tobytes()
+                        entry = (mark, view, content, self._checksum(mark, view, content))
+                        base.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", entry)
                 shown.advance(len(group))
 
 

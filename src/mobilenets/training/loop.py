@@ -24,6 +24,7 @@ from torch.nn import functional
 from mobilenets.data.loader import Batch, Batches, shuffled
 from mobilenets.errors import FaultFound
 from mobilenets.measure.evaluate import evaluate_samples, to_tensor
+from mobilenets.measure.metrics import Evaluation
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS
@@ -57,6 +58,7 @@ class Training:
 
     ``root`` is the folder that pictures are named relative to; ``frozen`` are the modules that keep their weights
     and their BatchNorm statistics. ``start`` counts the blocks whose outputs the batches hold instead of pictures.
+    ``measure_before``: the network knows these classes already, so it is measured before the first epoch.
     """
 
     network: Network
@@ -69,6 +71,7 @@ class Training:
     device: torch.device
     frozen: tuple[nn.Module, ...] = ()
     start: int = 0
+    measure_before: bool = False
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
@@ -109,11 +112,26 @@ class Training:
                 log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), _stop_requests() as stopped:
+            if self.measure_before and not checkpoint.exists(self.run):
+                state.before = self._top1_before()
             while state.epoch < self.epochs and not state.finished:
                 self._epoch(state, stopped)
                 if stopped():
                     raise KeyboardInterrupt
         return state
+
+    def _top1_before(self) -> float | None:
+        """Measure the model that training starts from, which draws nothing at random and changes no tensor."""
+        try:
+            top1 = self._measure(self.network).top1
+        except FaultFound:
+            log.warning("before training: the network's output is not finite, so there is no figure to compare with")
+            return None
+        log.info("before training: validation top-1 %.1f %%", 100 * top1)
+        return top1
+
+    def _measure(self, network: Network) -> Evaluation:
+        return evaluate_samples(network, self.validation, self.classes, self.root, self.device, self.start)
 
     def _epoch(self, state: State, stopped: Callable[[], bool]) -> None:
         plan = shuffled(
@@ -204,7 +222,7 @@ class Training:
         began = time.monotonic()
         measured = self.average or self.network
         try:
-            scores = evaluate_samples(measured, self.validation, self.classes, self.root, self.device, self.start)
+            scores = self._measure(measured)
         except FaultFound as fault:
             where = f"after epoch {state.epoch + 1}, step {state.step}"
             raise self._diverged(f"the network's output is not finite {where}", lr) from fault
