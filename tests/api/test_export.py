@@ -17,7 +17,7 @@ import mobilenets
 import mobilenets.api.export as module
 import mobilenets.exports.onnx as writer
 from mobilenets.errors import InputError
-from mobilenets.runtime.bundle import read_bundle
+from mobilenets.runtime.bundle import classes_hash, read_bundle
 from mobilenets.runtime.decode import decode
 
 KEYS = {"file", "format", "bytes", "passed", "top1_reference", "top1_exported", "top1_change", "max_difference"}
@@ -145,6 +145,8 @@ def test_earlier_export_is_replaced_and_a_failed_one_leaves_it(
 ) -> None:
     out = tmp_path / "out"
     mobilenets.export(trained.run, out, precision="float16")
+    with pytest.raises(InputError, match="holds an export as onnx: give another --out"):
+        mobilenets.export(trained.run, out, "openvino")
     small = (out / "model.onnx").read_bytes()
     assert mobilenets.export(trained.run, out)["passed"]
     whole = (out / "model.onnx").read_bytes()
@@ -171,7 +173,7 @@ def test_needs_pictures(trained: Any, tmp_path: Path) -> None:
     model.mkdir()
     for name in ("model.json", "model.safetensors"):
         shutil.copy(trained.run / name, model)
-    with pytest.raises(InputError, match="checked on labelled pictures before it counts: give --data"):
+    with pytest.raises(InputError, match=r"before it counts, .* give --data"):
         mobilenets.export(model, tmp_path / "out")
     with pytest.raises(InputError, match="int8 is calibrated on your training pictures: give --data"):
         mobilenets.export(trained.run, tmp_path / "out", precision="int8")
@@ -218,6 +220,58 @@ def test_exported_file_in_other_hands(exported: tuple[dict[str, Any], Path], tmp
     with pytest.raises(InputError, match="onnxruntime cannot open it") as caught:
         mobilenets.Predictor(copy)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"export": {"input": "uint8"}}, "does not take what model.json says"),
+        ({"export": {"layout": "NHWC"}}, "does not take what model.json says"),
+        ({"preprocessing": {"size": 64}}, "does not take what model.json says"),
+        ({"export": {"output": "probabilities"}}, "gives no probabilities"),
+        ({"classes": ["cat", "dog"]}, "gives 3 scores, but model.json names 2 classes"),
+        ({"export": {"file": []}}, "must name its file"),
+        ({"preprocessing": {"scale": 10**400}}, "finite numbers"),
+    ],
+)
+def test_description_that_is_not_the_files(
+    change: dict[str, Any], message: str, exported: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    shutil.copytree(exported[1], tmp_path / "copy")
+    path = tmp_path / "copy/model.json"
+    value = json.loads(path.read_bytes())
+    for key, part in change.items():
+        value[key] = value[key] | part if isinstance(part, dict) else part
+    value["classes_sha256"] = classes_hash(tuple(value["classes"]))
+    path.write_text(json.dumps(value))
+    with pytest.raises(InputError, match=message) as caught:
+        mobilenets.Predictor(tmp_path / "copy")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_weights_that_are_no_numbers(exported: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    shutil.copytree(exported[1], tmp_path / "copy")
+    model = onnx.load(tmp_path / "copy/model.onnx")
+    change_tensor(model, "classifier.bias", lambda bias: bias * np.float32("nan"))
+    onnx.save(model, tmp_path / "copy/model.onnx")
+    value = json.loads((tmp_path / "copy/model.json").read_bytes())
+    value["export"]["sha256"]["model.onnx"] = hashlib.sha256((tmp_path / "copy/model.onnx").read_bytes()).hexdigest()
+    (tmp_path / "copy/model.json").write_text(json.dumps(value))
+    with pytest.raises(InputError, match="not finite"):
+        mobilenets.Predictor(tmp_path / "copy")
+
+
+def test_an_exported_file_is_not_exported_again(exported: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="takes the run folder that it was made from"):
+        mobilenets.export(exported[1], tmp_path / "again", data=tmp_path)
+
+
+def test_pictures_that_were_not_held_out(trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(trained.data, tmp_path / "other")
+    next((tmp_path / "other/owl").iterdir()).unlink()
+    result = mobilenets.export(trained.run, tmp_path / "out", precision="int8", data=tmp_path / "other", tolerance=100)
+    assert result["evaluated_on"] == "a fifth of all"
+    assert "did not hold these pictures out" in caplog.text
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

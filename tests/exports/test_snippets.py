@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -37,8 +38,15 @@ def test_python(trained: Any, exported: Path) -> None:
     program.write_text(blocks(exported)["python"])
     test = subprocess.run([sys.executable, program, "--test", trained.data], capture_output=True, text=True, check=True)
     lines = test.stdout.splitlines()
-    assert len(lines) == 8 and all("same pixels" in line for line in lines)
+    assert len(lines) == 8 and all(line.startswith("OK ") and "same pixels" in line for line in lines)
     assert all(float(line.split()[-1]) < 1e-5 for line in lines)
+    value = json.loads((exported / "model.json").read_bytes())
+    value["export"]["golden"][3]["outputs"][0] += 1
+    (exported / "model.json").write_text(json.dumps(value))
+    test = subprocess.run(
+        [sys.executable, program, "--test", trained.data], capture_output=True, text=True, check=False
+    )
+    assert test.returncode == 1 and test.stdout.count("FAILED") == 1
     path = trained.data / "owl/003.png"
     said = subprocess.run([sys.executable, program, path], capture_output=True, text=True, check=True).stdout
     best = mobilenets.Predictor(exported)(path)[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -92,16 +93,13 @@ def export(
     find_format(format, precision)
     points = check_tolerance(tolerance, precision)
     source, folder = Path(model), Path(out)
-    _check_out(folder)
+    _check_out(folder, format)
     saved = load_classifier(source)
     data = _data(source, data, precision)
     halves = pictures_to_export(source, Path(data), saved.bundle.classes, training=precision == "int8")
     measured = _readable(halves.measured)
     calibration = _calibration(_readable(halves.training), saved.bundle) if precision == "int8" else None
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place, so that moving it there is a renaming.
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as aside:
-        draft = Path(aside)
+    with _aside(folder) as draft:
         exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration))
         _describe(draft, saved, exported, source)
         verdict, candidate = _judge(source, draft, measured, halves, points)
@@ -128,6 +126,18 @@ def export(
     return result
 
 
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """Give a folder beside the final one, so that moving files there is a renaming; it is removed in the end."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        place = tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written there ({error.strerror}); give another --out") from error
+    with place as name:
+        yield Path(name)
+
+
 def exported_runtime(predictor: Predictor) -> str:
     """Name the runtime that a predictor of an exported file runs in, with its version."""
     engine: Any = predictor.engine
@@ -141,12 +151,15 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
         raise InputError("int8 is calibrated on your training pictures: give --data DATA")
     found = data_of_run(find_bundle(model))
     if found is None:
-        raise InputError(f"{model}: an export is checked on labelled pictures before it counts: give --data DATA")
+        raise InputError(
+            f"{model}: an export is checked on labelled pictures before it counts, and those that it learned from are "
+            "not known or not there: give --data DATA"
+        )
     log.info("checking on the pictures of %s that the run held out", found)
     return found
 
 
-def _check_out(folder: Path) -> None:
+def _check_out(folder: Path, format: str) -> None:
     """Refuse a place where something of the user's would be replaced; an earlier export may be."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give another --out")
@@ -158,6 +171,8 @@ def _check_out(folder: Path) -> None:
         known = None
     if known is None:
         raise InputError(f"{folder} holds something else than an export: give another --out")
+    if known.format != format:
+        raise InputError(f"{folder} holds an export as {known.format}: give another --out")
 
 
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -190,7 +205,7 @@ def _judge(
 ) -> tuple[Verdict, Predictor]:
     """Open the file as a user would, from its own description, and ask both about every picture."""
     if not measured:
-        raise InputError(f"{halves.root}: no readable picture to check the export on")
+        raise InputError(f"{halves.root}: no readable picture held out to check the export on: give more pictures")
     reference, candidate = Predictor(source, "cpu"), Predictor(draft)
     ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
     from mobilenets.measure.paired import Pair

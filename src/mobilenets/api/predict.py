@@ -47,6 +47,7 @@ class Predictor(EnginePredictor):
         if bundle.export is not None:
             _check_exported(path, bundle.export, device)
             engine = open_engine(folder, bundle.export, runtime, threads)
+            _try(engine, bundle, folder / bundle.export.file)
         else:
             if runtime not in (None, "torch"):
                 raise InputError(f"{model}: a model of ours runs in PyTorch; for {runtime} export it first")
@@ -183,6 +184,24 @@ def _check_exported(model: Path, exported: Exported, device: str) -> None:
         raise InputError(f"{model}: the model.json beside it describes {exported.file}; give that file")
     if device not in ("auto", "cpu"):
         raise InputError(f"device {device!r}: an exported file runs on the CPU here; choose auto or cpu")
+
+
+def _try(engine: Engine, bundle: Bundle, file: Path) -> None:
+    """Run the file once: whether it takes and gives what ``model.json`` says is seen here, not at the first picture."""
+    assert bundle.export is not None
+    size = bundle.preprocessing.size
+    kind = np.uint8 if bundle.export.input == "uint8" else np.float32
+    try:
+        scores = engine(np.zeros((1, size, size, 3), kind))
+    except Exception as error:  # each runtime raises classes of its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{file}: does not take what model.json says: {reason}") from error
+    if scores.shape != (1, len(bundle.classes)):
+        raise InputError(f"{file}: gives {scores.shape[-1]} scores, but model.json names {len(bundle.classes)} classes")
+    if not np.isfinite(scores).all():
+        raise InputError(f"{file}: gives numbers that are not finite; export the model again")
+    if bundle.export.output == "probabilities" and (scores.min() < -0.01 or abs(float(scores.sum()) - 1) > 0.1):
+        raise InputError(f"{file}: gives no probabilities, though model.json says so; export the model again")
 
 
 def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle, Engine, Network]:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shlex
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -93,6 +94,8 @@ def export(options: Namespace) -> int:
     """``mobilenets export``: exit status 1 when the file did not pass, and none was written."""
     from mobilenets.api.export import export as run
 
+    # So that what was written aside is taken away, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result = run(
         options.model,
         options.out,
@@ -175,7 +178,7 @@ def benchmark(options: Namespace) -> int:
             options.models,
             runtimes=options.runtimes,
             threads=options.threads,
-            batches=options.batches,
+            **({} if options.batches is None else {"batches": options.batches}),
             seconds=options.seconds,
             out=options.out,
         )
@@ -192,7 +195,7 @@ def compare(options: Namespace) -> int:
     result = run(
         options.names,
         size=options.size,
-        widths=options.widths,
+        **({} if options.widths is None else {"widths": options.widths}),
         classes=options.classes,
         runs=options.runs,
         threads=options.threads,

@@ -31,14 +31,14 @@ def _benchmark(verbs: Any, new: NewVerb, model_help: str) -> None:
     verb.add_argument(
         "--runtime",
         dest="runtimes",
+        action="extend",
         nargs="+",
         metavar="NAME",
         help="torch, onnxruntime, openvino, … (default: every installed one)",
     )
-    verb.add_argument("--threads", type=int, nargs="+", metavar="N", help="threads (default: one a core)")
-    verb.add_argument(
-        "--batch", dest="batches", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32"
-    )
+    several: Any = {"type": int, "action": "extend", "nargs": "+", "metavar": "N"}
+    verb.add_argument("--threads", **several, help="threads (default: one a core)")
+    verb.add_argument("--batch", dest="batches", **several, help="pictures a run (default: 1 8 32)")
     verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="for each figure (default: 2)")
     verb.add_argument("--out", metavar="DIR", help="also write benchmark.json and benchmark.png there")
     verb.add_argument(
@@ -68,14 +68,20 @@ def _compare(verbs: Any, new: NewVerb) -> None:
         "--width",
         dest="widths",
         type=float,
+        action="extend",
         nargs="+",
-        default=[1.0],
         metavar="W",
         help="width multipliers of the MobileNets (default: 1)",
     )
     verb.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
     verb.add_argument(
-        "--run", dest="runs", nargs="+", default=[], metavar="RUN", help="run folders, with their accuracy"
+        "--run",
+        dest="runs",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="run folders, with their accuracy",
     )
     verb.add_argument("--threads", type=int, metavar="N", help="threads (default: one a core)")
     verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="for each latency (default: 2)")

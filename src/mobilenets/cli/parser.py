@@ -186,7 +186,8 @@ def _export(verbs: Any) -> None:
     verb.add_argument("model", metavar="MODEL", help="run folder")
     verb.add_argument("--out", required=True, metavar="DIR", help="folder to write: the file beside its model.json")
     verb.add_argument("--format", default="onnx", metavar="NAME", help=f"{', '.join(FORMATS)} (default: onnx)")
-    verb.add_argument(
+    precision = verb.add_mutually_exclusive_group()
+    precision.add_argument(
         "--int8",
         dest="precision",
         action="store_const",
@@ -194,7 +195,9 @@ def _export(verbs: Any) -> None:
         default="float32",
         help="8-bit weights and activations, calibrated on the training pictures of --data",
     )
-    verb.add_argument("--float16", dest="precision", action="store_const", const="float16", help="weights in 16 bits")
+    precision.add_argument(
+        "--float16", dest="precision", action="store_const", const="float16", help="weights in 16 bits"
+    )
     verb.add_argument(
         "--data", metavar="DATA", help="labelled pictures to check it on (default: those held out by the run)"
     )

@@ -28,7 +28,9 @@ def write_use(folder: Path, bundle: Bundle) -> None:
         "`model.json` says all that a program must know: how pictures are prepared, the classes in order, and golden\n"
         "pictures with what this file answers. A program that gives the same numbers for those is right.\n\n"
         f"Input: {exported.input}, {exported.layout}. Output: {exported.output}. With the package, and no PyTorch:\n"
-        "`mobilenets predict . photo.jpg`.\n",
+        "`mobilenets predict . photo.jpg`.\n\n"
+        "The code below reads ordinary pictures. Colour profiles other than sRGB, 16-bit grey and the like are\n"
+        'converted by the package alone; so are names by language, groups and "not sure".\n',
     ]
     for language, title in LANGUAGES.items():
         made = snippet(bundle, language)

@@ -47,6 +47,8 @@ def load_model(model: Path) -> SavedModel:
     if model.is_file() and model.suffix not in (".safetensors", ".json"):
         raise InputError(f"{model}: this release runs {WEIGHTS} only; give the folder {folder}")
     bundle = read_bundle(folder)
+    if bundle.export is not None:
+        raise InputError(f"{model}: an exported file, and this takes the run folder that it was made from")
     try:
         architecture = Architecture.from_json(bundle.architecture)
     except InputError as error:

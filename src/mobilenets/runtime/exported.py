@@ -73,7 +73,7 @@ class Exported:
             if value.get(key) not in known:
                 raise InputError(f"export: {key} must be {' or '.join(known)}, not {value.get(key)!r}")
         file, form, hashes, batch = (value.get(key) for key in ("file", "format", "sha256", "batch"))
-        if not isinstance(form, str) or not isinstance(hashes, dict) or file not in hashes:
+        if not isinstance(form, str) or not isinstance(hashes, dict) or not isinstance(file, str) or file not in hashes:
             raise InputError("export: it must name its file, format and hashes")
         # A description from elsewhere must not lead out of its folder.
         for name, digest in hashes.items():
@@ -85,7 +85,7 @@ class Exported:
         if not isinstance(golden, list) or not isinstance(about, dict):
             raise InputError("export: golden must be a list and about an object")
         return cls(
-            str(file),
+            file,
             form,
             value["precision"],
             dict(hashes),
@@ -121,5 +121,5 @@ def _golden(value: object) -> Golden:
         assert isinstance(value, dict)
         outputs = tuple(float(number) for number in value["outputs"])
         return Golden(str(value["picture"]), str(value["sha256"]), str(value["pixels_sha256"]), outputs)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError("export: a golden picture is malformed") from error

@@ -162,7 +162,7 @@ def _number(name: str, value: object) -> float:
             return float(value)
     except OverflowError:  # an int beyond every float
         pass
-    raise InputError(f"preprocessing: {name} must be made of finite numbers, not {value!r}")
+    raise InputError(f"preprocessing: {name} must be made of finite numbers, not {value!r:.40}")
 
 
 def _three(name: str, value: object) -> tuple[object, object, object]:
