@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 SIZE, CLASSES = 224, 1000
 PACKAGES = ("mobilenets", "numpy", "torch", "onnxruntime", "openvino", "keras", "ai-edge-litert")
@@ -72,7 +73,7 @@ def predictors(network: Any, place: Path, threads: int) -> Runs:
     from mobilenets import Predictor
     from mobilenets.runtime.engines import present
 
-    picture = np.random.default_rng(0).standard_normal((SIZE, SIZE, 3), np.float32)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8))
     runs: Runs = {}
     for form in ("onnx", "litert"):
         if not export(network, place / form, form):
@@ -80,7 +81,7 @@ def predictors(network: Any, place: Path, threads: int) -> Runs:
         for runtime in present(form):
             predictor = Predictor(place / form, runtime=runtime, threads=threads)
             name = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "litert": "LiteRT"}.get(runtime, runtime)
-            runs[f"mobilenets Predictor ({name})"] = partial(predictor.batch, [picture], 5)
+            runs[f"mobilenets Predictor ({name})"] = partial(predictor.batch, [predictor.prepare(image)], 5)
     return runs
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from PIL import Image
 
 import mobilenets
 from mobilenets.api.export import export
+from mobilenets.exports import openvino as openvino_writer
 
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
@@ -88,3 +90,10 @@ def test_nothing_is_reported_to_the_maker_and_nothing_printed(int8: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code, str(int8)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_the_users_log_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """NNCF would raise the level of every handler there is."""
+    openvino_writer._nncf()
+    logging.getLogger("mobilenets").warning("heard")
+    assert "heard" in caplog.text

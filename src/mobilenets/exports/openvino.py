@@ -123,5 +123,6 @@ def _nncf() -> Any:
             nncf = importlib.import_module("nncf")
     finally:
         logging.setLoggerClass(kind)
-    nncf.set_log_level(logging.ERROR)
+    # Not by nncf.set_log_level, which sets the handlers of the root logger too.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf

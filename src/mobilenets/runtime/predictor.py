@@ -37,6 +37,7 @@ class EnginePredictor:
         self.bundle = bundle
         self.classes = bundle.classes
         self._pixels = bundle.export is not None and bundle.export.input == "uint8"
+        self._planes = bundle.export is not None and bundle.export.layout == "NCHW"
         self._finished = bundle.export is not None and bundle.export.output == "probabilities"
         self.engine = engine
 
@@ -58,7 +59,10 @@ class EnginePredictor:
     def prepare_image(self, image: Image.Image) -> Prepared:
         """Preprocess an upright RGB picture, as ``decode`` gives it, to S×S×3."""
         preprocessing = self.bundle.preprocessing
-        return np.asarray(preprocessing.fit(image)) if self._pixels else preprocessing(image)
+        made: npt.NDArray[Any] = np.asarray(preprocessing.fit(image)) if self._pixels else preprocessing(image)
+        # The memory is laid out here as the file takes it, so that a run has nothing to move.
+        laid: Prepared = np.ascontiguousarray(made.transpose(2, 0, 1)).transpose(1, 2, 0) if self._planes else made
+        return laid
 
     def batch(self, prepared: Sequence[Prepared], top: int = 5) -> list[list[Prediction]]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
@@ -79,13 +83,21 @@ class EnginePredictor:
         """Give the probabilities of pictures that ``prepare`` gave, N×classes, in one run of the engine."""
         if len(prepared) == 0:
             return np.empty((0, len(self.classes)))
-        scores = self.engine(np.stack(prepared))
+        scores = self.engine(self._stacked(prepared))
         return np.asarray(scores, np.float64) if self._finished else softmax(scores)
 
     def logits(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
         """Give the logits, N×classes; of a file that ends in the softmax their logarithms, which rank the same."""
-        scores = self.engine(np.stack(prepared))
+        scores = self.engine(self._stacked(prepared))
         return np.log(np.maximum(scores, np.finfo(np.float32).tiny)) if self._finished else scores
+
+    def _stacked(self, prepared: Sequence[Prepared]) -> npt.NDArray[Any]:
+        """Give N×S×S×3 whose memory is as ``prepare_image`` laid it out; one picture is not copied."""
+        if len(prepared) == 1:
+            return prepared[0][None]
+        if not self._planes:
+            return np.stack(prepared)
+        return np.stack([one.transpose(2, 0, 1) for one in prepared]).transpose(0, 2, 3, 1)
 
     def _answer(self, row: npt.NDArray[np.float64], top: int, language: str | None) -> dict[str, Any]:
         labels, threshold = self.bundle.labels, self.bundle.threshold
