@@ -60,7 +60,8 @@ def test_what_breaks_libhdf5_is_refused(kind: str) -> None:
     assert "damaged" in refused(FIXTURES / f"{kind}.h5")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4.5
-    assert after.ru_maxrss < 1 << 20  # KiB, of the largest child
+    # KiB, of the largest child there ever was: other tests have had larger ones.
+    assert after.ru_maxrss <= max(before.ru_maxrss, 1 << 20)
 
 
 def external_link(group: Any) -> None:
