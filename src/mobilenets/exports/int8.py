@@ -16,15 +16,12 @@ import onnx
 
 from mobilenets.exports.bias import corrected_biases
 from mobilenets.exports.job import Job
+from mobilenets.exports.nearest import ENOUGH, HELD_BACK
 from mobilenets.exports.observe import RANGE_RULES, observe, open_session
 from mobilenets.exports.qdq import Floats, Plan, block_of, in_int8, weight_steps
 from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.progress import Progress, progress
 
-# One picture of so many is held back from ranges and biases: on these the candidates are compared.
-HELD_BACK = 4
-# Of fewer pictures than this none is held back.
-ENOUGH = 16
 # Pixels that the bias correction runs at once, which bounds its memory: 16 pictures at 224. More changed nothing.
 CORRECTED_PIXELS = 16 * 224 * 224
 # Training pictures are known too surely for their probabilities to tell quantizers apart: they are softened, as in
