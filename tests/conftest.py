@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import base64
+import json
 import logging
-from collections.abc import Callable, Mapping
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -73,3 +79,111 @@ def _fresh_log() -> None:
     log.handlers.clear()
     log.setLevel(logging.NOTSET)
     log.propagate = True
+
+
+class Chromium:
+    """A page in headless Chromium, driven by the DevTools protocol over a pipe."""
+
+    def __init__(self, profile: Path, binary: str) -> None:
+        ours_in, theirs_out = os.pipe()
+        theirs_in, ours_out = os.pipe()
+        arguments = (
+            "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --remote-debugging-pipe"
+        )
+        script = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        self._process = subprocess.Popen(
+            ["bash", "-c", script, binary, *arguments.split(), f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._in, self._out = os.fdopen(ours_in, "rb"), os.fdopen(ours_out, "wb")
+        self._number, self._session = 0, ""
+        self.requested: list[str] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "DOM", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        self._out.write(json.dumps(message).encode() + b"\0")
+        self._out.flush()
+        while True:
+            answer = self._read()
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requested.append(answer["params"]["request"]["url"])
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def _read(self) -> Any:
+        whole = bytearray()
+        while (byte := self._in.read(1)) != b"\0":
+            assert byte, "Chromium has gone"
+            whole += byte
+        return json.loads(whole)
+
+    def run(self, script: str) -> Any:
+        result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def until(self, script: str) -> None:
+        end = time.monotonic() + 20
+        while not self.run(f"Boolean({script})"):
+            assert time.monotonic() < end, f"waited in vain until {script}"
+            time.sleep(0.01)
+
+    def open(self, url: str, width: int, height: int, phone: bool = False) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2 if phone else 1,
+            mobile=phone,
+        )
+        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.call("Page.navigate", url=url)
+        self.until("document.readyState === 'complete'")
+
+    def choose(self, selector: str, *files: Path) -> None:
+        handle = self.call("Runtime.evaluate", expression=f"document.querySelector('{selector}')")["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[str(file) for file in files], objectId=handle)
+
+    def drop(self, file: Path) -> None:
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=100, y=200, data=data)
+
+    def shot(self, file: Path) -> None:
+        height = self.run("document.documentElement.scrollHeight")
+        width = self.run("document.documentElement.clientWidth")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        answer = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(answer["data"]))
+
+    def close(self) -> None:
+        self._session = ""
+        self.call("Browser.close")
+        self._process.wait(20)
+        self._in.close()
+        self._out.close()
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator[Chromium]:
+    """Give a page in headless Chromium."""
+    binary = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    if binary is None:
+        pytest.skip("Chromium is not installed")
+    browser = Chromium(tmp_path / "profile", binary)
+    yield browser
+    browser.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,12 @@ import torch
 from PIL import Image
 
 import mobilenets
+from mobilenets.api.pictures import fitted_pictures
+from mobilenets.cli.show_measure import audited
+from mobilenets.data.folder import Sample
 from mobilenets.errors import InputError
 from mobilenets.measure.cost import cost
+from mobilenets.measure.kernel_plot import Curves, Kernels, audit_figure
 from mobilenets.measure.kernels import constant_channels, int8_decibels, weak_kernels
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.network import Network
@@ -57,6 +62,88 @@ def test_a_scale_for_each_channel_loses_less(whole: dict[str, Any]) -> None:
     for layer in whole["layers"]:
         assert 30 < layer["int8_db"] < 70
         assert layer["int8_one_scale_db"] < layer["int8_db"] + 0.1
+
+
+def test_int8_of_the_activations(whole: dict[str, Any], trained: Any) -> None:
+    pytest.importorskip("onnx")
+    rows = whole["layers"]
+    # Errors add up, and those of the activations come to those of the weights.
+    assert all(10 < row["int8_output_db"] < row["int8_db"] for row in rows[1:])
+    assert rows[0]["int8_output_db"] > rows[-1]["int8_output_db"]
+    assert {key: whole["int8"][key] for key in ("calibrated_on", "images")} == {"calibrated_on": 48, "images": 12}
+    assert 10 < whole["int8"]["logits_db"] < 60
+    assert whole["int8"]["quantization"]["pictures"] == 48
+    assert "int8 dB, output" in audited(whole)
+    assert f"calibrated on 48 training pictures, leaves the logits {whole['int8']['logits_db']:.1f} dB" in audited(
+        whole
+    )
+
+
+def test_without_pictures_it_says_what_to_add(whole: dict[str, Any], trained: Any) -> None:
+    alone = mobilenets.audit(trained.run)
+    assert alone["int8"] is None
+    assert "with --data DATA also" in audited(alone)
+    assert "with --data" not in audited(whole)
+    assert "int8 dB, output" not in audited(alone)
+    assert [row | {"constant": None, "int8_output_db": None} for row in whole["layers"]] == alone["layers"]
+
+
+def test_a_layer_that_int8_breaks_is_seen(trained: Any, tmp_path: Path, whole: dict[str, Any]) -> None:
+    pytest.importorskip("onnx")
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    network = load_model(run).network
+    layer: Any = network.get_submodule("body.separable3.pointwise")
+    after: Any = network.get_submodule("body.separable4.depthwise")
+    with torch.no_grad():
+        # Within ReLU6 a channel of 1/1000 does as much as before, but a step of 8 bits is larger than all of it.
+        for part in (layer.norm.weight, layer.norm.bias):
+            part[1:] /= 1000
+        after.conv.weight[1:] *= 1000
+    save_weights(run / "model.safetensors", network.state_dict())
+    found = {row["name"]: row["int8_output_db"] for row in mobilenets.audit(run, data=trained.data)["layers"]}
+    before = {row["name"]: row["int8_output_db"] for row in whole["layers"]}
+    assert found["body.separable3.depthwise"] == pytest.approx(before["body.separable3.depthwise"], abs=3)
+    assert found["body.separable4.depthwise"] < before["body.separable4.depthwise"] - 10
+
+
+def test_int8_without_what_it_needs(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
+    found = mobilenets.audit(trained.run, data=trained.data)
+    assert found["int8"] is None
+    assert found["images"] == 12
+    assert "pip install 'mobilenets[export]'" in caplog.text
+
+
+def test_int8_without_pictures_to_calibrate_on(trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # One picture a class cannot be split.
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        shutil.copy(next((trained.data / name).iterdir()), tmp_path / name)
+    found = mobilenets.audit(trained.run, data=tmp_path)
+    assert (found["images"], found["int8"]) == (3, None)
+    assert "what int8 does to the activations was not looked at" in caplog.text
+
+
+def test_fitted_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    samples = [Sample(tmp_path / f"{number}.png", 0) for number in range(9)]
+    for number, sample in enumerate(samples):
+        Image.new("RGB", (40, 50), (number, 0, 0)).save(sample.path)
+    samples[4].path.write_bytes(b"no picture")
+
+    def reds(most: int) -> list[int]:
+        made = fitted_pictures(samples, Preprocessing(32), most, "reading")
+        assert made.dtype == np.uint8 and made.shape[1:] == (32, 32, 3)
+        return [int(value) for value in made[:, 0, 0, 0]]
+
+    assert reds(2) == [0, 8]
+    assert not caplog.records
+    assert reds(100) == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert "4.png" in caplog.text
+    assert fitted_pictures([], Preprocessing(32), 5, "reading").shape == (0, 32, 32, 3)
 
 
 def alive(*body: Any) -> Network:
@@ -192,6 +279,25 @@ def test_out(drawn: Path) -> None:
     with Image.open(drawn / "audit.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 300
+
+
+CURVES = Curves(("body.conv0", "body.inverted1.depthwise"), (40.0, 45.0), (38.0, -2.0))
+ONES = np.ones((3, 1, 3, 3), np.float32)
+
+
+@pytest.mark.parametrize("kernels", [None, Kernels("body.inverted1.depthwise", ONES, weak_kernels(ONES))])
+def test_curves(kernels: Kernels | None) -> None:
+    figure = audit_figure(kernels, CURVES)
+    assert len(figure.axes) == (1 if kernels is None else 2)
+    axes = figure.axes[-1]
+    assert [list(np.asarray(line.get_ydata())) for line in axes.lines] == [[40.0, 45.0], [38.0, -2.0]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["conv0", "inverted1.depthwise"]
+    assert axes.get_ylim()[0] <= -2.0
+
+
+def test_nothing_to_draw() -> None:
+    with pytest.raises(ValueError, match="nothing to draw"):
+        audit_figure(None, None)
 
 
 def test_nothing_depthwise_is_nothing_to_draw(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -120,6 +120,19 @@ assert len(rows) == 1
 
 
 @has_onnx
+def test_a_file_that_resizes_gets_pictures_of_a_camera(trained: Any, tmp_path: Path) -> None:
+    assert mobilenets.export(trained.run, tmp_path / "out", camera=True)["passed"]
+    rows = mobilenets.benchmark(tmp_path / "out", runtimes=["onnxruntime"], threads=[1], batches=[2], seconds=0.05)
+    sound(rows)
+    assert [row["geometry"] for row in rows] == ["inside"]
+    script = write_device_script(tmp_path / "bench.py")
+    words = [str(tmp_path / "out/model.onnx"), "--threads", "1", "--batch", "2", "--seconds", "0.05"]
+    done = subprocess.run([sys.executable, "-I", script, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert [row["batch"] for row in json.loads(done.stdout)] == [2]
+
+
+@has_onnx
 def test_the_device_script_stands_alone(exported: Path, tmp_path: Path) -> None:
     script = write_device_script(tmp_path / "elsewhere" / "bench.py")
     # The same file again is no loss.

@@ -15,6 +15,7 @@ from PIL import Image
 
 import mobilenets
 import mobilenets.api.export as module
+import mobilenets.exports.geometry as geometry
 import mobilenets.exports.onnx as writer
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import classes_hash, read_bundle
@@ -34,7 +35,11 @@ def test_what_is_given_and_written(exported: tuple[dict[str, Any], Path]) -> Non
     assert set(result) >= KEYS and result["passed"]
     assert result["images"] == 12 and result["evaluated_on"] == "validation"
     assert result["top1_change"] == 0 and result["max_difference"] < 1e-5
-    assert {path.name for path in out.iterdir()} == {"model.onnx", "model.json", "export.json", "USE.md"}
+    files = {"model.onnx", "model.json", "export.json", "export.png", "USE.md"}
+    assert {path.name for path in out.iterdir()} == files
+    with Image.open(out / "export.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 400
+    assert "export.png" not in (out / "model.json").read_text("utf-8")
     assert json.loads((out / "export.json").read_bytes()) == result
     assert result["bytes"] == (out / "model.onnx").stat().st_size
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".writing")]
@@ -81,6 +86,72 @@ def test_kinds(settings: dict[str, Any], trained: Any, tmp_path: Path) -> None:
     ours, theirs = mobilenets.Predictor(trained.run)(path), mobilenets.Predictor(tmp_path / "out")(path)
     assert [entry.label for entry in ours] == [entry.label for entry in theirs]
     np.testing.assert_allclose([entry[1] for entry in ours], [entry[1] for entry in theirs], atol=tolerance)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_pictures_as_a_camera_gives_them(
+    form: str, precision: str, trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that resizes itself answers as the run does, for pictures of any size, one or many at once."""
+    pytest.importorskip(form)
+    out = tmp_path / "out"
+    data = trained.data if precision == "int8" else None
+    result = mobilenets.export(trained.run, out, form, precision=precision, data=data, camera=True, tolerance=100)
+    assert result["passed"], result["faults"]
+    if precision == "float32":
+        assert max(result["max_difference"], result["probe_difference"]) < 1e-3
+    bundle = read_bundle(out)
+    assert bundle.export is not None
+    assert (bundle.export.input, bundle.export.layout, bundle.export.batch) == ("uint8", "NHWC", 1)
+    assert bundle.export.geometry == "inside"
+    rng = np.random.default_rng(0)
+    shapes = [(48, 64), (90, 40), (24, 24), (31, 300)]
+    pictures = [Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)) for shape in shapes]
+    ours, theirs = mobilenets.Predictor(trained.run), mobilenets.Predictor(out)
+    prepared = [theirs.prepare(picture) for picture in pictures]
+    assert [one.shape for one in prepared] == [(*shape, 3) for shape in shapes]
+    expected = ours.probabilities([ours.prepare(picture) for picture in pictures])
+    found = theirs.probabilities(prepared)
+    np.testing.assert_allclose(found, expected, atol=1e-3 if precision == "float32" else 0.2)
+    np.testing.assert_array_equal(theirs.logits(prepared[1:2]), theirs.logits(prepared)[1:2])
+    for golden in bundle.export.golden:
+        path = trained.data / golden.picture
+        assert hashlib.sha256(np.asarray(decode(path)).tobytes()).hexdigest() == golden.pixels_sha256
+        np.testing.assert_allclose(theirs.logits([theirs.prepare(path)])[0], golden.outputs, atol=1e-5)
+    if precision == "float32":
+        assert mobilenets.evaluate(out, trained.data)["images"] == 60
+        [answer, *_] = mobilenets.predict(out, trained.data / "owl")
+        assert answer["predictions"][0]["label"] == "owl"
+
+
+def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
+    for settings, message in (
+        ({"format": "web"}, "web is not written with --camera here: choose onnx or openvino, or --pixels"),
+        ({"format": "litert"}, "litert is not written with --camera"),
+        ({"format": "executorch"}, "executorch is not written with --camera"),
+        ({"batch": 4}, "batch 4: a file made with --camera takes one picture a run"),
+    ):
+        with pytest.raises(InputError, match=message):
+            mobilenets.export(trained.run, tmp_path / "out", camera=True, **settings)
+    shutil.copytree(trained.run, tmp_path / "run")
+    value = json.loads((tmp_path / "run/model.json").read_bytes())
+    value["preprocessing"]["interpolation"] = "nearest"
+    (tmp_path / "run/model.json").write_text(json.dumps(value))
+    with pytest.raises(InputError, match="and this model by nearest: use --pixels"):
+        mobilenets.export(tmp_path / "run", tmp_path / "out", data=trained.data, camera=True)
+
+
+def test_a_broken_geometry_is_named(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = geometry._filtered
+    monkeypatch.setattr(geometry, "_filtered", lambda _name, x: right("bilinear", x))
+    result = mobilenets.export(trained.run, tmp_path / "soft", camera=True)
+    assert not result["passed"] and result["layer"]["layer"] == "geometry"
+    monkeypatch.undo()
+    name = "body.separable3.depthwise"
+    spoil(monkeypatch, lambda model: change_tensor(model, f"{name}.bias", lambda bias: bias + 3))
+    result = mobilenets.export(trained.run, tmp_path / "out", camera=True)
+    assert not result["passed"] and result["layer"]["layer"].startswith(name)
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[onnx.ModelProto], None]) -> None:

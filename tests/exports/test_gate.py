@@ -56,6 +56,13 @@ def test_float_gives_the_same_probabilities() -> None:
     assert not Verdict(pair(0), 0.1, "float16", 0.05).passed
 
 
+def test_a_file_that_resizes_in_float32_may_be_a_level_off() -> None:
+    assert not Verdict(pair(0), 0.01, "float32", 0.05).passed
+    assert Verdict(pair(0), 0.01, "float32", 0.05, resized=True).passed
+    assert not Verdict(pair(0), 0.03, "float32", 0.05, resized=True).passed
+    assert Verdict(pair(0), 0.03, "float16", 0.05, resized=True).passed
+
+
 def test_probes_are_colourful_and_the_same() -> None:
     one, other = probes(40), probes(40)
     assert [picture.tobytes() for picture in one] == [picture.tobytes() for picture in other]

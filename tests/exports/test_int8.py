@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from onnx import numpy_helper
-from torch import nn
 
-import mobilenets
 from mobilenets.api.export import export
 from mobilenets.exports import int8, job
 from mobilenets.exports.job import Job, Options
@@ -24,26 +22,13 @@ from mobilenets.models.saved import load_classifier
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.preprocess import Preprocessing
 
+Lively = Callable[..., Network]
+
 SMALL_NETWORKS = [
     ("mobilenet_v1", {"width": 0.25, "size": 33}),
     ("mobilenet_v2", {"width": 0.35, "size": 32}),
     ("mobilenet_v1_cifar", {"size": 28}),
 ]
-
-
-def network(name: str, classes: int = 5, **settings: Any) -> Network:
-    """A network whose every number matters: BatchNorm that does something, logits of a few units."""
-    made = mobilenets.create_model(name, classes=classes, **settings).eval()
-    assert isinstance(made, Network)
-    torch.manual_seed(0)
-    for part in made.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            assert part.running_mean is not None and part.running_var is not None
-            nn.init.normal_(part.bias, std=0.3)
-            part.running_mean.normal_(0, 0.2)
-            part.running_var.uniform_(0.3, 1.2)
-    nn.init.normal_(made.classifier.weight, std=0.3)  # type: ignore[arg-type]
-    return made
 
 
 def pictures(count: int, size: int) -> np.ndarray:
@@ -69,8 +54,10 @@ def both(task: Job) -> tuple[onnx.ModelProto, onnx.ModelProto, dict[str, Any]]:
 
 @pytest.mark.parametrize("options", [{}, {"pixels": True}, {"probabilities": True}, {"batch": 2}])
 @pytest.mark.parametrize(("name", "settings"), SMALL_NETWORKS)
-def test_answers_nearly_as_float(tmp_path: Path, name: str, settings: dict[str, Any], options: dict[str, Any]) -> None:
-    task = a_job(tmp_path, network(name, **settings), **options)
+def test_answers_nearly_as_float(
+    tmp_path: Path, name: str, settings: dict[str, Any], options: dict[str, Any], lively: Lively
+) -> None:
+    task = a_job(tmp_path, lively(name, **settings), **options)
     model, quantized, _ = both(task)
     assert quantized.graph.input == model.graph.input
     assert quantized.graph.output == model.graph.output
@@ -82,9 +69,9 @@ def test_answers_nearly_as_float(tmp_path: Path, name: str, settings: dict[str, 
     assert np.abs(one - other).max() < 0.1 * np.ptp(one)
 
 
-def test_runs_on_integers(tmp_path: Path) -> None:
+def test_runs_on_integers(tmp_path: Path, lively: Lively) -> None:
     """ONNX Runtime must take the pairs for what they mean, or int8 is slower than float."""
-    made = network("mobilenet_v2", width=0.35, size=32)
+    made = lively("mobilenet_v2", width=0.35, size=32)
     task = a_job(tmp_path, made)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
@@ -98,8 +85,8 @@ def test_runs_on_integers(tmp_path: Path) -> None:
     assert {"Conv", "Clip", "Add", "Gemm", "DequantizeLinear"}.isdisjoint(kinds)
 
 
-def test_size_is_about_a_quarter_and_weights_have_a_step_a_channel(tmp_path: Path) -> None:
-    made = network("mobilenet_v2", classes=1000, size=32)
+def test_size_is_about_a_quarter_and_weights_have_a_step_a_channel(tmp_path: Path, lively: Lively) -> None:
+    made = lively("mobilenet_v2", classes=1000, size=32)
     model = onnx_model(made, Preprocessing(32), Options("onnx", "int8"))
     plan = Plan(dict.fromkeys(flowing(model), (-1.0, 1.0)), weight_steps(model, "largest"))
     quantized = in_int8(model, plan)
@@ -114,8 +101,8 @@ def test_size_is_about_a_quarter_and_weights_have_a_step_a_channel(tmp_path: Pat
         assert (np.abs(whole.reshape(len(whole), -1).astype(int)).max(axis=1) == 127).all()
 
 
-def test_same_pictures_same_file(tmp_path: Path) -> None:
-    made = network("mobilenet_v1_cifar", size=20)
+def test_same_pictures_same_file(tmp_path: Path, lively: Lively) -> None:
+    made = lively("mobilenet_v1_cifar", size=20)
     files = []
     for number in range(2):
         (tmp_path / str(number)).mkdir()
@@ -125,8 +112,8 @@ def test_same_pictures_same_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5, 20])
-def test_says_what_was_tried(tmp_path: Path, count: int) -> None:
-    tried = both(a_job(tmp_path, network("mobilenet_v1_cifar", size=20), count))[2]
+def test_says_what_was_tried(tmp_path: Path, count: int, lively: Lively) -> None:
+    tried = both(a_job(tmp_path, lively("mobilenet_v1_cifar", size=20), count))[2]
     assert tried["pictures"] == count
     assert tried["pictures_held_back"] == (5 if count == 20 else 0)
     assert {one["activations"] for one in tried["candidates"]} == {"min-max", "percentile 99.99", "least squares"}
@@ -134,8 +121,8 @@ def test_says_what_was_tried(tmp_path: Path, count: int) -> None:
     assert tried["chosen"] == min(tried["candidates"], key=lambda one: one["divergence"])
 
 
-def test_bias_correction_brings_the_mean_back(tmp_path: Path) -> None:
-    made = network("mobilenet_v2", width=0.35, size=32)
+def test_bias_correction_brings_the_mean_back(tmp_path: Path, lively: Lively) -> None:
+    made = lively("mobilenet_v2", width=0.35, size=32)
     task = a_job(tmp_path, made, count=12)
     model = onnx_model(made, task.preprocessing, task.options)
     images = np.ascontiguousarray(task.preprocessing.normalise(pictures(12, 32)).transpose(0, 3, 1, 2))
@@ -182,8 +169,8 @@ def test_zero_is_exact() -> None:
     assert activation_scale(0.0, 0.0) == (1, 0)
 
 
-def test_dead_channels_keep_their_bias(tmp_path: Path) -> None:
-    made = network("mobilenet_v1_cifar", size=20)
+def test_dead_channels_keep_their_bias(tmp_path: Path, lively: Lively) -> None:
+    made = lively("mobilenet_v1_cifar", size=20)
     convolution = made.body.conv0.conv  # type: ignore[union-attr]
     convolution.weight.data[0] = 0.0  # type: ignore[union-attr, index, operator]
     convolution.weight.data[1] = 1e-30  # type: ignore[union-attr, index, operator]

@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
-from torch import nn
 
-import mobilenets
 from mobilenets.exports.job import Job, Options
 from mobilenets.exports.layers import LayerError, breaking_layer, decibels, layer_errors
 from mobilenets.exports.onnx import write
@@ -26,18 +23,8 @@ Spoil = Callable[[np.ndarray], np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
-    made = mobilenets.create_model("mobilenet_v2", classes=5, width=0.35, size=SIZE).eval()
-    assert isinstance(made, Network)
-    torch.manual_seed(0)
-    for part in made.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            assert part.running_mean is not None and part.running_var is not None
-            nn.init.normal_(part.bias, std=0.3)
-            part.running_mean.normal_(0, 0.2)
-            part.running_var.uniform_(0.3, 1.2)
-    nn.init.normal_(made.classifier.weight, std=0.3)  # type: ignore[arg-type]
-    return made
+def network(lively: Callable[..., Network]) -> Network:
+    return lively("mobilenet_v2", width=0.35, size=SIZE)
 
 
 @pytest.fixture(scope="module", params=["float32", "float16", "int8"])

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import mobilenets
-from mobilenets.api.export import export
 
 pytest.importorskip("litert_torch")
 pytest.importorskip("ai_edge_quantizer")
@@ -17,27 +17,13 @@ pytestmark = pytest.mark.filterwarnings("default")  # the converters warn of the
 
 
 @pytest.fixture(scope="module")
-def int8(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An int8 file that takes pixels and gives probabilities."""
-    folder = tmp_path_factory.mktemp("litert") / "int8"
-    result = export(trained.run, folder, "litert", precision="int8", data=trained.data, pixels=True, probabilities=True)
-    assert result["passed"], result["faults"]
-    return folder
+def int8(exported: Callable[..., Path]) -> Path:
+    return exported("litert", "int8")
 
 
 @pytest.fixture(scope="module")
-def float16(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float16 file of batch 4."""
-    folder = tmp_path_factory.mktemp("litert") / "float16"
-    assert export(trained.run, folder, "litert", precision="float16", batch=4)["passed"]
-    return folder
-
-
-def pictures(count: int) -> list[Image.Image]:
-    return [
-        Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 30, 3), np.uint8))
-        for number in range(count)
-    ]
+def float16(exported: Callable[..., Path]) -> Path:
+    return exported("litert", "float16", batch=4)
 
 
 def operators(folder: Path) -> list[str]:
@@ -47,13 +33,8 @@ def operators(folder: Path) -> list[str]:
     return [operator["op_name"] for operator in interpreter._get_ops_details()]
 
 
-def test_any_number_of_pictures_is_answered_as_by_the_checkpoint(trained, float16: Path) -> None:
-    ours, theirs = mobilenets.Predictor(trained.run, "cpu"), mobilenets.Predictor(float16)
-    for count in (1, 4, 6):
-        prepared = [ours.prepare(picture) for picture in pictures(count)]
-        found = theirs.probabilities(prepared)
-        assert found.shape == (count, 3)
-        assert np.abs(ours.probabilities(prepared) - found).max() < 0.03
+def test_any_number_of_pictures_is_answered_as_by_the_checkpoint(float16: Path, answers_as_the_run: Any) -> None:
+    answers_as_the_run(float16, 0.03)
 
 
 def test_no_transpose_is_left_and_float16_is_half(trained, float16: Path) -> None:
@@ -62,7 +43,7 @@ def test_no_transpose_is_left_and_float16_is_half(trained, float16: Path) -> Non
     assert "TRANSPOSE" not in operators(float16)
 
 
-def test_int8_takes_pixels_and_computes_in_int8(int8: Path) -> None:
+def test_int8_takes_pixels_and_computes_in_int8(int8: Path, noise: Any) -> None:
     described = json.loads((int8 / "model.json").read_bytes())["export"]
     assert (described["input"], described["layout"], described["output"]) == ("uint8", "NHWC", "probabilities")
     assert described["batch"] == 1
@@ -70,11 +51,9 @@ def test_int8_takes_pixels_and_computes_in_int8(int8: Path) -> None:
     # One step into int8 and one out of it: nothing between is left in float.
     assert (found.count("QUANTIZE"), found.count("DEQUANTIZE")) == (1, 1)
     predictor = mobilenets.Predictor(int8)
-    sums = predictor.probabilities([predictor.prepare(picture) for picture in pictures(3)]).sum(axis=1)
+    sums = predictor.probabilities([predictor.prepare(picture) for picture in noise(3)]).sum(axis=1)
     assert np.allclose(sums, 1, atol=1e-3)
 
 
-def test_the_quantizer_nearest_to_float_was_taken(int8: Path) -> None:
-    tried = json.loads((int8 / "model.json").read_bytes())["export"]["about"]["quantization"]
-    assert tried["chosen"] == min(tried["candidates"], key=lambda one: one["divergence"])
-    assert len(tried["candidates"]) > 1 and 0 < tried["pictures_held_back"] < tried["pictures"]
+def test_the_quantizer_nearest_to_float_was_taken(int8: Path, took_the_nearest: Any) -> None:
+    took_the_nearest(int8)

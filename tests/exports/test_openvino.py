@@ -4,12 +4,13 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import mobilenets
 from mobilenets.api.export import export
@@ -20,30 +21,14 @@ pytest.importorskip("nncf")
 
 
 @pytest.fixture(scope="module")
-def int8(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An int8 file that takes pixels and gives probabilities."""
-    folder = tmp_path_factory.mktemp("openvino") / "int8"
-    result = export(
-        trained.run, folder, "openvino", precision="int8", data=trained.data, pixels=True, probabilities=True
-    )
-    assert result["passed"], result["faults"]
-    return folder
+def int8(exported: Callable[..., Path]) -> Path:
+    return exported("openvino", "int8")
 
 
-def pictures(count: int) -> list[Image.Image]:
-    return [
-        Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 30, 3), np.uint8))
-        for number in range(count)
-    ]
-
-
-def test_float32_answers_as_the_checkpoint_for_any_batch(trained, tmp_path: Path) -> None:
+def test_float32_answers_as_the_checkpoint_for_any_batch(trained, tmp_path: Path, answers_as_the_run: Any) -> None:
     result = export(trained.run, tmp_path / "out", "openvino")
     assert result["passed"] and result["max_difference"] < 1e-4
-    ours, theirs = mobilenets.Predictor(trained.run, "cpu"), mobilenets.Predictor(tmp_path / "out")
-    for count in (1, 5, 2):
-        prepared = [ours.prepare(picture) for picture in pictures(count)]
-        assert np.abs(ours.probabilities(prepared) - theirs.probabilities(prepared)).max() < 1e-4
+    answers_as_the_run(tmp_path / "out", 1e-4)
 
 
 def test_float16_is_half_the_file(trained, tmp_path: Path) -> None:
@@ -72,9 +57,9 @@ def test_int8_is_a_quarter_and_reports_what_was_tried(int8: Path) -> None:
     assert (described["input"], described["layout"], described["output"]) == ("uint8", "NHWC", "probabilities")
 
 
-def test_threads_that_call_at_once_get_their_own_answers(int8: Path) -> None:
+def test_threads_that_call_at_once_get_their_own_answers(int8: Path, noise: Any) -> None:
     predictor = mobilenets.Predictor(int8, threads=1)
-    prepared = [predictor.prepare(picture) for picture in pictures(8)]
+    prepared = [predictor.prepare(picture) for picture in noise(8)]
     alone = [predictor.probabilities([one]) for one in prepared]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda one: predictor.probabilities([one]), prepared * 4))

@@ -25,7 +25,9 @@ def blocks(folder: Path) -> dict[str, str]:
     return dict(re.findall(r"```(\w+)\n(.*?)\n```", (folder / "USE.md").read_text("utf-8"), re.DOTALL))
 
 
-@pytest.fixture(scope="module", params=[{}, {"pixels": True, "probabilities": True}, {"batch": 3}], ids=str)
+@pytest.fixture(
+    scope="module", params=[{}, {"pixels": True, "probabilities": True}, {"batch": 3}, {"camera": True}], ids=str
+)
 def exported(request: Any, trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("snippets") / "out"
     assert mobilenets.export(trained.run, out, **request.param)["passed"]
@@ -86,8 +88,8 @@ def test_cpp(trained: Any, tmp_path: Path) -> None:
     libraries = sorted((place / "libs").glob("libopenvino.so.*"))
     if compiler is None or not (place / "include").is_dir() or not libraries:
         pytest.skip("needs g++ and OpenVINO's headers")
-    for settings in ({}, {"pixels": True}):
-        out = tmp_path / str(len(settings))
+    for number, settings in enumerate(({}, {"pixels": True}, {"camera": True})):
+        out = tmp_path / str(number)
         assert mobilenets.export(trained.run, out, **settings)["passed"]
         bundle = read_bundle(out)
         assert bundle.export is not None
@@ -98,19 +100,29 @@ def test_cpp(trained: Any, tmp_path: Path) -> None:
         command = [compiler, "-std=c++17", "-I", place / "include", "main.cpp", libraries[0], "-o", "main"]
         subprocess.run([*command, f"-Wl,-rpath,{place / 'libs'}"], cwd=out, check=True)
         path = trained.data / "owl/003.png"
-        (out / "pixels").write_bytes(np.asarray(bundle.preprocessing.fit(decode(path))).tobytes())
-        said = subprocess.run(["./main", "pixels"], cwd=out, capture_output=True, text=True, check=True).stdout
-        found = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in said.splitlines()}
+        image, sides = decode(path), []
+        if "camera" in settings:
+            image = image.resize((61, 47))
+            sides = ["47", "61"]
         predictor = mobilenets.Predictor(out)
-        expected = dict(zip(bundle.classes, predictor.logits([predictor.prepare(path)])[0], strict=True))
+        prepared = predictor.prepare_image(image)
+        pixels = prepared if sides else np.asarray(bundle.preprocessing.fit(image))
+        (out / "pixels").write_bytes(pixels.tobytes())
+        said = subprocess.run(["./main", "pixels", *sides], cwd=out, capture_output=True, text=True, check=True).stdout
+        found = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in said.splitlines()}
+        expected = dict(zip(bundle.classes, predictor.logits([prepared])[0], strict=True))
         assert found == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino", "litert"])
 def test_every_place_is_filled(form: str, tmp_path: Path) -> None:
     classes = ('with "quotes"', "back\\slash", "$dollar", "塑料瓶", "line\nbreak")
-    for kind, layout in (("float32", "NCHW"), ("uint8", "NHWC")):
-        exported = Exported("model.x", form, "int8", {"model.x": HASH}, kind, layout)
+    for kind, layout, geometry in (
+        ("float32", "NCHW", "outside"),
+        ("uint8", "NHWC", "outside"),
+        ("uint8", "NHWC", "inside"),
+    ):
+        exported = Exported("model.x", form, "int8", {"model.x": HASH}, kind, layout, geometry=geometry)
         write_use(tmp_path, Bundle({}, classes, Preprocessing(32), export=exported))
         text = (tmp_path / "USE.md").read_text("utf-8")
         assert "model.x" in text and not re.search(r"@[a-z_]+@", text)

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import base64
-import functools
-import http.server
 import importlib.util
 import json
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,15 +14,11 @@ import pytest
 from PIL import Image
 
 import mobilenets
-from mobilenets.errors import InputError
 from mobilenets.exports import web, web_runtime
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
 
 BLANK = "<!doctype html><title>blank</title>"
-
-
-TESTS = Path(__file__).parents[1]
 
 
 def _module(path: Path) -> Any:
@@ -36,34 +29,8 @@ def _module(path: Path) -> Any:
     return module
 
 
-pictures = _module(TESTS / "exports" / "browser_pictures.py")
+pictures = _module(Path(__file__).with_name("browser_pictures.py"))
 scene, saved = pictures.scene, pictures.saved
-
-
-@pytest.fixture
-def chromium(tmp_path: Path) -> Iterator[Any]:
-    binary = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
-    if binary is None:
-        pytest.skip("Chromium is not installed")
-    browser = _module(TESTS / "server" / "conftest.py").Chromium(tmp_path / "profile", binary)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="session")
-def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOBILENETS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        try:
-            found = web_runtime.find_web_runtime(None)
-        except InputError as error:
-            pytest.skip(str(error))
-    return found.files[web_runtime.FILES[0]].parent
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 class Hosted(NamedTuple):
@@ -73,7 +40,9 @@ class Hosted(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def hosted(trained: Any, runtime_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+def hosted(
+    trained: Any, runtime_folder: Path, hosting: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hosted]:
     """Export the pets, with names, groups and a threshold, and serve the folder as any static host would."""
     place = tmp_path_factory.mktemp("web")
     run = place / "run"
@@ -97,13 +66,8 @@ def hosted(trained: Any, runtime_folder: Path, tmp_path_factory: pytest.TempPath
         out = mobilenets.export(run, place / name, "web", data=trained.data, web_runtime=runtime_folder, **options)
         assert out["passed"], out
     (place / "blank.html").write_text(BLANK, "utf-8")
-    handler = functools.partial(_Quiet, directory=str(place))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield Hosted(run, place / "web", f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join(20)
+    with hosting(place) as url:
+        yield Hosted(run, place / "web", url)
 
 
 ANSWER = """(async () => {

@@ -26,6 +26,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_bundle(tmp_path).export == EXPORTED
 
 
+def test_geometry(tmp_path: Path) -> None:
+    camera = replace(EXPORTED, input="uint8", layout="NHWC", batch=1, geometry="inside")
+    assert Exported.from_json(json.loads(json.dumps(camera.to_json()))) == camera
+    earlier = {key: value for key, value in EXPORTED.to_json().items() if key != "geometry"}
+    assert Exported.from_json(earlier) == EXPORTED
+
+
 def test_no_export_no_key() -> None:
     assert "export" not in Bundle({}, ("cat",), Preprocessing(32)).to_json()
 
@@ -53,6 +60,10 @@ def test_no_export_no_key() -> None:
         {"golden": [GOLDEN.picture]},
         {"golden": [{"picture": "x", "sha256": "", "pixels_sha256": "", "outputs": ["a"]}]},
         {"about": []},
+        {"geometry": "partly"},
+        {"geometry": "inside"},
+        {"geometry": "inside", "input": "uint8", "layout": "NHWC"},
+        {"geometry": "inside", "input": "uint8", "layout": "NHWC", "batch": 2},
     ],
 )
 def test_malformed(change: dict[str, Any], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobilenets.api.int8_layers import int8_layers
 from mobilenets.api.out import check_folder
 from mobilenets.api.pictures import pictures_to_measure
 from mobilenets.data.loader import Loader, default_workers
@@ -21,7 +22,7 @@ from mobilenets.errors import InputError
 from mobilenets.exports.fold import folded
 from mobilenets.measure.cost import Cost, cost
 from mobilenets.measure.evaluate import evaluate_samples
-from mobilenets.measure.kernel_plot import draw_kernels
+from mobilenets.measure.kernel_plot import Curves, Kernels, draw_audit
 from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
 from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable
 from mobilenets.models.network import Network
@@ -57,13 +58,16 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     """Look for kernels that training has left near zero.
 
     ``model`` is a run folder. With labelled pictures in ``data`` (of the run's own those held out) it also finds
-    the channels that never change on them, and what top-1 is without those. With ``out`` it writes ``audit.json``, and
-    ``audit.png`` with the kernels of the depthwise layer that has the most dead ones.
+    the channels that never change on them, and what top-1 is without those, and what int8 does to the layers' outputs
+    (``mobilenets.api.int8_layers``). With ``out`` it writes ``audit.json``, and ``audit.png`` with the kernels of the
+    depthwise layer that has the most dead ones and, with ``data``, the curves of int8.
 
     Returns the object of ``audit --json``. ``layers`` has a row for each convolution, BatchNorm folded in: its
     ``kernels``, how many are ``dead`` and ``near_dead`` (``mobilenets.measure.kernels``) and, with ``data``, how many
     channels are ``constant``; the signal to noise ratio of its int8 weights with a scale a channel (``int8_db``) and
-    with one for the layer (``int8_one_scale_db``), in decibels. ``removable`` says what goes with the depthwise
+    with one for the layer (``int8_one_scale_db``), in decibels; with ``data``, that of its output where weights and
+    activations are int8 (``int8_output_db``). ``int8`` says how that was measured; None without ``data``, without the
+    extra ``export`` or without training pictures. ``removable`` says what goes with the depthwise
     channels that are constant on the pictures, or without ``data`` dead: the kernel itself, the filter that makes its
     input, where nothing else uses it, and the weights that read its output, whose constant goes into the next bias.
     Nothing is removed. Raises ``InputError`` for what cannot be used.
@@ -78,7 +82,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     weak = {name: weak_kernels(weight) for name, weight in weights.items()}
     groups = list(_groups(network))
     seen = None if data is None else _look(saved, Path(model), Path(data), [group.layer for group in groups])
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "name": name,
             "kind": kinds[name],
@@ -93,11 +97,15 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     ]
     idle = {group.layer: weak[group.layer].dead if seen is None else seen[0].constant[group.layer] for group in groups}
     without = None if seen is None else seen[1]
+    int8 = None if data is None else int8_layers(saved, Path(model), Path(data))
+    for layer in layers:
+        layer["int8_output_db"] = None if int8 is None else int8.decibels[layer["name"]]
     depthwise = [layer for layer in layers if layer["name"] in idle]
     result: dict[str, Any] = {
         "model": str(model),
         "images": None if seen is None else seen[0].images,
         "layers": layers,
+        "int8": None if int8 is None else int8.to_json(),
         "depthwise": {key: sum(layer[key] for layer in depthwise) for key in ("kernels", "dead", "near_dead")},
         "removable": _removable(groups, idle, costs)
         | {
@@ -107,7 +115,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     }
     if folder is not None:
         write_json(folder / "audit.json", result)
-        _draw(weights, weak, [group.layer for group in groups], folder / "audit.png")
+        _draw(weights, weak, [group.layer for group in groups], None if int8 is None else layers, folder / "audit.png")
     return result
 
 
@@ -244,9 +252,24 @@ def _removable(groups: list[Channels], idle: Mapping[str, Flags], costs: Cost) -
     }
 
 
-def _draw(weights: Mapping[str, Floats], weak: Mapping[str, Weak], depthwise: list[str], path: Path) -> None:
-    if not depthwise:
+def _draw(
+    weights: Mapping[str, Floats],
+    weak: Mapping[str, Weak],
+    depthwise: list[str],
+    layers: list[dict[str, Any]] | None,
+    path: Path,
+) -> None:
+    kernels = curves = None
+    if depthwise:
+        worst = max(depthwise, key=lambda name: (weak[name].dead.mean(), weak[name].near_dead.mean()))
+        kernels = Kernels(worst, weights[worst], weak[worst])
+    if layers is not None:
+        curves = Curves(
+            tuple(layer["name"] for layer in layers),
+            tuple(layer["int8_db"] for layer in layers),
+            tuple(layer["int8_output_db"] for layer in layers),
+        )
+    if kernels is None and curves is None:
         log.warning("no picture was drawn, because this network has no depthwise layer")
         return
-    worst = max(depthwise, key=lambda name: (weak[name].dead.mean(), weak[name].near_dead.mean()))
-    draw_kernels(worst, weights[worst], weak[worst], path)
+    draw_audit(kernels, curves, path)

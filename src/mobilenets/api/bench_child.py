@@ -2,7 +2,7 @@
 
 ``load_ms`` is from nothing imported but NumPy to a ``Predictor`` that could answer; a latency is that of its engine:
 float32 (or uint8) N×S×S×3 in, laid out as the file takes it, run, scores as an array out. Decoding and preprocessing of
-pictures are not in it.
+pictures are not in it, but for a file made with ``--camera``: it resizes itself, and is given pictures of 480 × 640.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.measure.latency import Burst, Unusable, answer_questions, bursts, noise
+from mobilenets.measure.latency import CAMERA, Burst, Unusable, answer_questions, bursts, noise
 
 
 def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]:
@@ -28,8 +28,11 @@ def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]
     exported, size = predictor.bundle.export, predictor.bundle.preprocessing.size
     kind = np.uint8 if exported is not None and exported.input == "uint8" else np.float32
 
+    camera = exported is not None and exported.geometry == "inside"
+    sides = CAMERA if camera else (size, size, 3)
+
     def burst(batch: int, seconds: float) -> list[float]:
-        images = noise((batch, size, size, 3), kind)
+        images = noise((batch, *sides), kind)
         return bursts(lambda: predictor.engine(images), seconds)
 
     version = getattr(predictor.engine, "version", None)
@@ -44,6 +47,7 @@ def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]
         "precision": "float32" if exported is None else exported.precision,
         "threads": threads,
         "size": size,
+        "geometry": "inside" if camera else "outside",
     }
     return about, burst
 

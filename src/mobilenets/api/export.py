@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.api.pictures import Halves, data_of_run, pictures_to_export
+from mobilenets.api.pictures import Halves, data_of_run, fitted_pictures, pictures_to_export
 from mobilenets.api.predict import Predictor
 from mobilenets.data.folder import Sample, relative
 from mobilenets.data.loader import default_workers
@@ -32,11 +32,11 @@ from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bun
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.exported import Exported, Golden, file_hash
 from mobilenets.runtime.files import sync, write_json
-from mobilenets.runtime.progress import progress
 
 log = logging.getLogger("mobilenets")
 
 REPORT = "export.json"
+PICTURE = "export.png"
 GOLDEN_PICTURES = 8
 CALIBRATION_PICTURES = 512
 LAYER_PICTURES = 8
@@ -54,6 +54,7 @@ def export(
     batch: int | None = None,
     tolerance: float | None = None,
     web_runtime: str | Path | None = None,
+    camera: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a file for another runtime, if it answers there as the model does.
 
@@ -62,8 +63,8 @@ def export(
     model:
         A run folder or a bundle.
     out:
-        The folder to write: the file, its ``model.json``, ``export.json`` with all figures and ``USE.md`` with code for
-        Python, browsers, Android and C++.
+        The folder to write: the file, its ``model.json``, ``export.json`` with all figures, ``export.png`` and
+        ``USE.md`` with code for Python, browsers, Android and C++.
     format:
         ``onnx``, ``openvino``, ``litert``, ``executorch`` or ``web``.
     precision:
@@ -82,19 +83,26 @@ def export(
     web_runtime:
         For ``web``: the folder of the unpacked npm package onnxruntime-web. By default it is looked for in
         ``node_modules``, and else fetched by npm.
+    camera:
+        Resize and crop inside as well: the file takes one upright picture a run, uint8 1×H×W×3 for any H and W.
+        ``onnx`` and ``openvino`` only.
 
     Returns the object of ``export --json``. Where ``passed`` is false nothing was written, ``faults`` says why and
     ``layer`` which layer differs first. Raises ``InputError`` for what cannot be used.
 
     """
     options = Options(
-        format, precision, pixels, probabilities, batch, None if web_runtime is None else Path(web_runtime)
+        format, precision, pixels, probabilities, batch, None if web_runtime is None else Path(web_runtime), camera
     )
-    find_format(format, precision)
+    find_format(format, precision, camera)
     points = check_tolerance(tolerance, precision)
     source, folder = Path(model), Path(out)
     _check_out(folder, format)
     saved = load_classifier(source)
+    if camera:
+        from mobilenets.exports.geometry import check_geometry
+
+        check_geometry(saved.bundle.preprocessing)
     data = _data(source, data, precision)
     halves = pictures_to_export(source, Path(data), saved.bundle.classes, training=precision == "int8")
     measured = _readable(halves.measured)
@@ -122,6 +130,7 @@ def export(
         _describe(draft, saved, replace(exported, golden=golden, about=about), source)
         write_use(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
+        _draw(verdict, saved.bundle, draft / PICTURE)
         _move(draft, folder)
     return result
 
@@ -183,16 +192,9 @@ def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.uint8]:
-    """Take so many training pictures, evenly over their order, which is by class."""
     if not samples:
         raise InputError("int8 is calibrated on training pictures, and there is none: give --data with train/")
-    places = np.unique(np.linspace(0, len(samples) - 1, CALIBRATION_PICTURES).round().astype(int))
-    made = []
-    with progress("calibration pictures", len(places), "pictures") as shown:
-        for place in places:
-            made.append(np.asarray(bundle.preprocessing.fit(decode(samples[place].path))))
-            shown.advance(1)
-    return np.stack(made)
+    return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
 
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
@@ -210,23 +212,43 @@ def _judge(
     ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
     from mobilenets.measure.paired import Pair
 
-    assert candidate.bundle.export is not None
+    exported = candidate.bundle.export
+    assert exported is not None
+    resized = exported.geometry == "inside" and exported.format == "openvino"
     return Verdict(
-        Pair(ours, theirs), probe_difference(reference, candidate), candidate.bundle.export.precision, points
+        Pair(ours, theirs), probe_difference(reference, candidate), exported.precision, points, resized
     ), candidate
+
+
+def _draw(verdict: Verdict, bundle: Bundle, path: Path) -> None:
+    from mobilenets.measure.export_plot import draw_export
+
+    draw_export(verdict.pair, verdict.tolerance, bundle.labels, path)
 
 
 def _layer(saved: SavedModel, draft: Path, exported: Exported, measured: Sequence[Sample]) -> dict[str, Any] | None:
     """Find the layer that breaks a file, where the runtime lets it be looked into."""
     if exported.format not in ("onnx", "web"):
         return None
-    from mobilenets.exports.layers import breaking_layer, layer_errors
+    from mobilenets.exports.layers import breaking_layer, decibels, layer_errors
 
     bundle = read_bundle(draft)
     pictures = [decode(sample.path) for sample in measured[:: max(1, len(measured) // LAYER_PICTURES)][:LAYER_PICTURES]]
     pictures += probes(saved.bundle.preprocessing.size)[:LAYER_PICTURES]
-    images = np.stack([saved.bundle.preprocessing(picture) for picture in pictures])
-    errors = layer_errors(saved.network, images, draft / exported.file, exported, _fed(bundle, pictures, exported))
+    path, how = draft / exported.file, saved.bundle.preprocessing
+    if exported.geometry == "inside":
+        from mobilenets.exports.geometry import NAME, pixels_inside
+
+        # A picture a run, and the network is asked about the very pixels that the file makes, if these are right.
+        fed = np.asarray(pictures[0])[None]
+        fitted, made = np.asarray(how.fit(pictures[0])), pixels_inside(path, fed[0])
+        if np.abs(made.astype(int) - fitted).max() > 1:
+            return {"layer": NAME, "decibels": decibels(fitted.astype(np.float32), made.astype(np.float32))}
+        images = how.normalise(made)[None]
+    else:
+        images = np.stack([how(picture) for picture in pictures])
+        fed = _fed(bundle, pictures, exported)
+    errors = layer_errors(saved.network, images, path, exported, fed)
     worst = breaking_layer(errors)
     return None if worst is None else {"layer": worst.layer, "decibels": worst.decibels}
 
@@ -242,13 +264,19 @@ def _golden(candidate: Predictor, measured: Sequence[Sample], root: Path) -> tup
     golden = []
     for place in places:
         path = measured[place].path
-        fitted = np.asarray(candidate.bundle.preprocessing.fit(decode(path)))
-        [outputs] = candidate.engine(np.stack([candidate.prepare(path)]))
+        # Decoded whole, as a port will, and as the hash of the pixels says.
+        image = decode(path)
+        prepared = candidate.prepare_image(image)
+        exported = candidate.bundle.export
+        assert exported is not None
+        inside = exported.geometry == "inside"
+        pixels = prepared if inside else np.asarray(candidate.bundle.preprocessing.fit(image))
+        [outputs] = candidate.engine(prepared[None])
         golden.append(
             Golden(
                 relative(path, root),
                 file_hash(path),
-                sha256(fitted.tobytes()).hexdigest(),
+                sha256(pixels.tobytes()).hexdigest(),
                 tuple(float(value) for value in outputs),
             )
         )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from mobilenets.data.folder import Folder, Layout, Sample, find_data, fingerprint, read_folder
 from mobilenets.data.split import Split, read_split, split
-from mobilenets.errors import InputError
+from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.runtime.decode import decode
+from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.runtime.progress import progress
 
 log = logging.getLogger("mobilenets")
 
@@ -65,6 +71,26 @@ def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], traini
     folder, which = pictures_to_measure(model, data, classes)
     learned = read_folder(layout.train, classes, find).samples if training else ()
     return Halves(layout.root, learned, folder.samples, which)
+
+
+def fitted_pictures(
+    samples: Sequence[Sample], preprocessing: Preprocessing, most: int, doing: str
+) -> npt.NDArray[np.uint8]:
+    """Decode, resize and crop up to ``most`` pictures, evenly over their order, which is by class.
+
+    Returns uint8 N×S×S×3. One that does not decode is left out with a note to the user.
+    """
+    size = preprocessing.size
+    places = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int))
+    made = [np.empty((0, size, size, 3), np.uint8)]
+    with progress(doing, len(places), "pictures") as shown:
+        for place in places:
+            try:
+                made.append(np.asarray(preprocessing.fit(decode(samples[place].path)))[None])
+            except UnreadablePicture as error:
+                log.warning("%s: %s (unreadable)", samples[place].path, error)
+            shown.advance(1)
+    return np.concatenate(made)
 
 
 def split_of_run(run: Path, layout: Layout, classes: tuple[str, ...]) -> Split | None:

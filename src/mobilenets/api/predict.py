@@ -66,7 +66,7 @@ class Predictor(EnginePredictor):
         network = self.check_explainable()
         if label is not None and label not in self.classes:
             raise InputError(f"class {label!r} is unknown to this model; it knows {', '.join(self.classes[:20])}")
-        image = decode(Path(picture) if isinstance(picture, str) else picture)
+        image = decode(Path(picture) if isinstance(picture, str) else picture, self.surplus)
         index = None if label is None else self.classes.index(label)
         return explain_picture(network, self.bundle.preprocessing, image, index, caption)
 
@@ -191,8 +191,9 @@ def _try(engine: Engine, bundle: Bundle, file: Path) -> None:
     assert bundle.export is not None
     size = bundle.preprocessing.size
     kind = np.uint8 if bundle.export.input == "uint8" else np.float32
+    sides = (size + 1, size + 2) if bundle.export.geometry == "inside" else (size, size)
     try:
-        scores = engine(np.zeros((1, size, size, 3), kind))
+        scores = engine(np.zeros((1, *sides, 3), kind))
     except Exception as error:  # each runtime raises classes of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{file}: does not take what model.json says: {reason}") from error

@@ -103,6 +103,7 @@ def export(options: Namespace) -> int:
         precision=options.precision,
         data=options.data,
         pixels=options.pixels,
+        camera=options.camera,
         probabilities=options.probabilities,
         batch=options.batch,
         tolerance=options.tolerance,

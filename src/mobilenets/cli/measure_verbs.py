@@ -97,5 +97,7 @@ def _audit(verbs: Any, new: NewVerb) -> None:
         "mobilenets audit run --data photos --out figures",
     )
     verb.add_argument("model", metavar="MODEL", help="run folder")
-    verb.add_argument("--data", metavar="DATA", help="pictures, to see which channels never change")
+    verb.add_argument(
+        "--data", metavar="DATA", help="pictures, to see which channels never change and what int8 does to the outputs"
+    )
     verb.add_argument("--out", metavar="DIR", help="also write audit.json and audit.png there")

@@ -204,6 +204,12 @@ def _export(verbs: Any) -> None:
     verb.add_argument(
         "--pixels", action="store_true", help="the file takes uint8 pixels, resized and cropped, and makes the numbers"
     )
+    verb.add_argument(
+        "--camera",
+        action="store_true",
+        help="the file takes one upright picture of any size a run, uint8 pixels, and resizes and crops too (onnx, "
+        "openvino)",
+    )
     verb.add_argument("--probabilities", action="store_true", help="end in a softmax, not in logits")
     verb.add_argument("--batch", type=int, metavar="N", help="pictures a run (default: any number)")
     verb.add_argument(

@@ -64,10 +64,10 @@ def compared(result: dict[str, Any]) -> str:
 
 
 def audited(result: dict[str, Any]) -> str:
-    """A line a layer, then what could be removed."""
-    seen = result["images"] is not None
+    """A line a layer, then what int8 does and what could be removed."""
+    seen, int8 = result["images"] is not None, result["int8"]
     head = ["layer", "kind", "kernels", "dead", "near dead", *(["constant"] if seen else [])]
-    lines = [[*head, "int8 dB", "int8 dB, one scale"]]
+    lines = [[*head, "int8 dB", "int8 dB, one scale", *(["int8 dB, output"] if int8 else [])]]
     for layer in result["layers"]:
         lines.append(
             [
@@ -79,6 +79,7 @@ def audited(result: dict[str, Any]) -> str:
                 *([_some(layer["constant"])] if seen else []),
                 f"{layer['int8_db']:.1f}",
                 f"{layer['int8_one_scale_db']:.1f}",
+                *([f"{layer['int8_output_db']:.1f}"] if int8 else []),
             ]
         )
     found = result["depthwise"]
@@ -99,6 +100,13 @@ def audited(result: dict[str, Any]) -> str:
             f"without them top-1 is {percent(removable['top1'])} on those pictures, "
             f"{100 * removable['top1_change']:+.2f} points"
         )
+    if int8:
+        parts.append(
+            f"int8 of weights and activations, calibrated on {int8['calibrated_on']} training pictures, leaves the "
+            f"logits {int8['logits_db']:.1f} dB on {int8['images']} others"
+        )
+    if not seen:
+        parts.append("with --data DATA also: channels that never change, and what int8 does to the layers' outputs")
     return "\n\n".join([parts[0], "\n".join(parts[1:])])
 
 

@@ -68,8 +68,10 @@ class Loader:
 
     def picture(self, sample: Sample, rng: np.random.Generator | None) -> Image.Image:
         """Decode one picture and bring it to size, augmented when ``rng`` is given."""
+        changed = self.augment is not None and rng is not None
         try:
-            image = decode(sample.path)
+            # What is drawn may be a small part, which wants all its pixels.
+            image = decode(sample.path, None if changed else self.preprocessing.surplus)
         except UnreadablePicture as error:
             raise InputError(
                 f"{sample.path}: {error}; it was readable before: restore it, then go on with --resume"

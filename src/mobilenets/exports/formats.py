@@ -13,18 +13,19 @@ class Format:
     """A format.
 
     ``module`` below ``mobilenets.exports`` has its ``write(job) -> Exported``; it imports ``packages``, which the
-    optional dependency ``extra`` brings.
+    optional dependency ``extra`` brings. ``camera``: the geometry of the preprocessing can go inside.
     """
 
     module: str
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
+    camera: bool = False
 
 
 FORMATS = {
-    "onnx": Format("onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), "export"),
-    "openvino": Format("openvino", ("float32", "float16", "int8"), ("onnx", "openvino"), "openvino"),
+    "onnx": Format("onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), "export", camera=True),
+    "openvino": Format("openvino", ("float32", "float16", "int8"), ("onnx", "openvino"), "openvino", camera=True),
     "litert": Format(
         "litert", ("float32", "float16", "int8"), ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"), "litert"
     ),
@@ -33,13 +34,16 @@ FORMATS = {
 }
 
 
-def find_format(name: str, precision: str) -> Format:
+def find_format(name: str, precision: str, camera: bool = False) -> Format:
     """Look a format up; raises ``InputError`` where there is none, or what it needs is not installed."""
     found = FORMATS.get(name)
     if found is None:
         raise InputError(f"format {name!r}: choose {', '.join(FORMATS)}")
     if precision not in found.precisions:
         raise InputError(f"{name} is not written in {precision} here: choose {', '.join(found.precisions)}")
+    if camera and not found.camera:
+        able = " or ".join(name for name, one in FORMATS.items() if one.camera)
+        raise InputError(f"{name} is not written with --camera here: choose {able}, or --pixels")
     missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"{name} needs {missing[0]}: pip install 'mobilenets[{found.extra}]'")

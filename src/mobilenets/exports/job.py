@@ -25,7 +25,8 @@ class Options:
     """One export.
 
     ``pixels`` puts the numbers of the preprocessing into the graph: the file then takes uint8 N×S×S×3 as decoding,
-    resizing and cropping give it. ``probabilities`` ends it in a softmax. ``batch`` fixes the number of pictures a run,
+    resizing and cropping give it. ``camera`` puts the geometry there too: the file takes one upright picture a run,
+    uint8 1×H×W×3 for any H and W. ``probabilities`` ends it in a softmax. ``batch`` fixes the number of pictures a run,
     None leaves it open. ``web_runtime`` is the folder of onnxruntime-web, for the format ``web``.
     """
 
@@ -35,6 +36,7 @@ class Options:
     probabilities: bool = False
     batch: int | None = None
     web_runtime: Path | None = None
+    camera: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -43,6 +45,12 @@ class Options:
             raise InputError(f"batch {self.batch}: give a number from 1 to {MAX_BATCH}")
         if self.web_runtime is not None and self.format != "web":
             raise InputError("--web-runtime is for --format web")
+        if self.camera:
+            if self.batch not in (None, 1):
+                raise InputError(f"batch {self.batch}: a file made with --camera takes one picture a run")
+            # What the quantizers see is the graph of ``pixels``, for any number of pictures.
+            object.__setattr__(self, "pixels", True)
+            object.__setattr__(self, "batch", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +72,7 @@ Writer: TypeAlias = Callable[[Job], Exported]
 
 def write(job: Job) -> Exported:
     """Write one export into ``job.folder``; returns what describes it."""
-    found = find_format(job.options.format, job.options.precision)
+    found = find_format(job.options.format, job.options.precision, job.options.camera)
     module: Any = importlib.import_module(f"mobilenets.exports.{found.module}")
     writer: Writer = module.write
     return writer(job)

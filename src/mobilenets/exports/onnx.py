@@ -43,6 +43,10 @@ def write(job: Job) -> Exported:
 
         model, tried = quantize(model, job)
         about["quantization"] = tried
+    if job.options.camera:
+        from mobilenets.exports.geometry import with_geometry
+
+        model = with_geometry(model, job.preprocessing)
     path = job.folder / FILE
     write_bytes(path, model.SerializeToString())
     return Exported(
@@ -53,8 +57,9 @@ def write(job: Job) -> Exported:
         "uint8" if job.options.pixels else "float32",
         "NHWC" if job.options.pixels else "NCHW",
         "probabilities" if job.options.probabilities else "logits",
-        job.options.batch,
+        1 if job.options.camera else job.options.batch,
         about=about,
+        geometry="inside" if job.options.camera else "outside",
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.exports.geometry import geometry_model
 from mobilenets.exports.job import Job
 from mobilenets.exports.nearest import batches, divided, nearest
 from mobilenets.exports.onnx import onnx_model
@@ -49,6 +50,8 @@ def write(job: Job) -> Exported:
     about: dict[str, Any] = {"openvino": openvino.__version__}
     if options.precision == "int8":
         model, about["quantization"] = _quantized(model, job)
+    if options.camera:
+        model = _with_geometry(model, job)
     openvino.save_model(model, job.folder / FILE, compress_to_fp16=options.precision == "float16")
     return Exported(
         FILE,
@@ -58,9 +61,22 @@ def write(job: Job) -> Exported:
         "uint8" if options.pixels else "float32",
         "NHWC" if options.pixels else "NCHW",
         "probabilities" if options.probabilities else "logits",
-        options.batch,
+        1 if options.camera else options.batch,
         about=about,
+        geometry="inside" if options.camera else "outside",
     )
+
+
+def _with_geometry(model: openvino.Model, job: Job) -> openvino.Model:
+    """Put the geometry of the preprocessing before a finished model that takes uint8 N×S×S×3."""
+    entry = model.input(0)
+    made = openvino.convert_model(
+        io.BytesIO(geometry_model(job.preprocessing, entry.get_any_name()).SerializeToString())
+    )
+    pixels = made.output(0).get_node().input_value(0)
+    for place in entry.get_target_inputs():
+        place.replace_source_output(pixels)
+    return openvino.Model(model.get_results(), made.get_parameters(), model.get_friendly_name())
 
 
 def _quantized(model: openvino.Model, job: Job) -> tuple[openvino.Model, dict[str, Any]]:

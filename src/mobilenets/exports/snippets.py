@@ -1,11 +1,12 @@
 """``USE.md``: code to paste for each place where an exported file may run, filled in for this one.
 
-The texts are in ``snippets/``: ``cpp.txt`` with places such as ``@size@``, and ``cpp.onnx.txt`` with what is the
-runtime's own.
+The texts are in ``snippets/``: ``cpp.txt`` with places such as ``@size@``, ``cpp.onnx.txt`` with what is the runtime's
+own, and ``cpp.outside.txt`` or ``cpp.inside.txt`` with how the file is fed, by where pictures are resized.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mobilenets.runtime.bundle import Bundle
@@ -23,11 +24,13 @@ def write_use(folder: Path, bundle: Bundle) -> None:
     """Write ``USE.md`` into ``folder``, for the file that ``bundle.export`` describes."""
     assert bundle.export is not None
     exported = bundle.export
+    whole = exported.geometry == "inside"
+    shape = "1×H×W×3, one upright RGB picture of any size" if whole else exported.layout
     parts = [
         f"# How to use {exported.file}\n",
         "`model.json` says all that a program must know: how pictures are prepared, the classes in order, and golden\n"
         "pictures with what this file answers. A program that gives the same numbers for those is right.\n\n"
-        f"Input: {exported.input}, {exported.layout}. Output: {exported.output}. With the package, and no PyTorch:\n"
+        f"Input: {exported.input}, {shape}. Output: {exported.output}. With the package, and no PyTorch:\n"
         "`mobilenets predict . photo.jpg`.\n\n"
         "The code below reads ordinary pictures. Colour profiles other than sRGB, 16-bit grey and the like are\n"
         'converted by the package alone; so are names by language, groups and "not sure".\n',
@@ -47,21 +50,27 @@ def snippet(bundle: Bundle, language: str) -> str | None:
         return None
     text = (_TEXTS / f"{language}.txt").read_text("utf-8")
     # Twice, because what is the runtime's own has places of its own.
-    for values in (_sections(own.read_text("utf-8")), _values(bundle, bundle.export, language)):
+    geometry = (_TEXTS / f"{language}.{bundle.export.geometry}.txt").read_text("utf-8")
+    parts = _sections(geometry) | _sections(own.read_text("utf-8"))
+    for values in (parts, _values(bundle, bundle.export, language)):
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
     return text
 
 
 def _sections(text: str) -> dict[str, str]:
-    parts = text.split("=== ")[1:]
-    return {name: body.rstrip("\n") for name, _, body in (part.partition("\n") for part in parts)}
+    # At the beginning of a line: JavaScript has the same three characters within.
+    parts = re.split(r"^=== (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return {name: body.rstrip("\n") for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def _values(bundle: Bundle, exported: Exported, language: str) -> dict[str, str]:
     how, pixels = bundle.preprocessing, exported.input == "uint8"
-    planes = exported.layout == "NCHW"
-    shape = "1, 3, S, S" if planes else "1, S, S, 3"
+    planes, inside = exported.layout == "NCHW", exported.geometry == "inside"
+    shape = "1, H, W, 3" if inside else "1, 3, S, S" if planes else "1, S, S, 3"
+    if language == "kotlin":
+        for side, name in (("S", "S"), ("H", "picture.height"), ("W", "picture.width")):
+            shape = re.sub(rf"\b{side}\b", f"{name}.toLong()", shape)
     return {
         "file": exported.file,
         "input": exported.input,
@@ -75,7 +84,7 @@ def _values(bundle: Bundle, exported: Exported, language: str) -> dict[str, str]
         "std": ", ".join(f"{value!r}f" for value in how.std),
         "crop_fraction": f"{how.crop_fraction!r}f",
         "place": "channel * S * S + place" if planes else "3 * place + channel",
-        "shape": shape.replace("S", "S.toLong()") if language == "kotlin" else shape,
+        "shape": shape,
         "type": "uint8_t" if pixels else "float",
         "element": "u8" if pixels else "f32",
         "value": "value" if pixels else "(value * SCALE - MEAN[channel]) / STD[channel]",

@@ -44,8 +44,11 @@ def evaluate_predictors(
 def _batches(predictors: Sequence[EnginePredictor], samples: Sequence[Sample]) -> Iterator[list[list[Prepared]]]:
     """Decode a few batches ahead, in threads; gives for each picture what each predictor takes."""
 
+    def surplus(width: int, height: int) -> float:
+        return min(predictor.surplus(width, height) for predictor in predictors)
+
     def prepare(sample: Sample) -> list[Prepared]:
-        image = decode(sample.path)
+        image = decode(sample.path, surplus)
         return [predictor.prepare_image(image) for predictor in predictors]
 
     workers = default_workers()

@@ -15,6 +15,7 @@ PRECISIONS = ("float32", "float16", "int8")
 INPUTS = ("float32", "uint8")
 LAYOUTS = ("NCHW", "NHWC")
 OUTPUTS = ("logits", "probabilities")
+GEOMETRIES = ("outside", "inside")
 MAX_BATCH = 4096
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -26,7 +27,7 @@ class Golden:
     """A picture with what the exported file answered, for a port to test itself against.
 
     ``sha256`` is that of the picture's file, ``pixels_sha256`` that of the uint8 S×S×3 that decoding, resizing and
-    cropping must give; ``outputs`` are the file's own.
+    cropping must give, or of the upright H×W×3 where the file resizes itself; ``outputs`` are the file's own.
     """
 
     picture: str
@@ -41,8 +42,8 @@ class Exported:
 
     ``sha256`` has the hash of every file that belongs to it, ``file`` being the one to open. The input is a batch in
     ``layout`` of ``input``: float32 after the whole preprocessing, or uint8 pixels after its geometry alone, with the
-    numbers made inside. ``batch`` is the number of pictures a run, None for any. ``about`` says how it was made and
-    checked.
+    numbers made inside. With ``geometry`` "inside" it is one upright picture of any size, uint8 1×H×W×3. ``batch`` is
+    the number of pictures a run, None for any. ``about`` says how it was made and checked.
     """
 
     file: str
@@ -55,6 +56,7 @@ class Exported:
     batch: int | None = None
     golden: tuple[Golden, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    geometry: str = "outside"
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands under ``export`` in ``model.json``."""
@@ -81,6 +83,12 @@ class Exported:
                 raise InputError(f"export: {name!r} is no plain file name with a SHA-256")
         if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH):
             raise InputError(f"export: batch must be null or from 1 to {MAX_BATCH}")
+        # Files of earlier releases do not say it.
+        geometry = value.get("geometry", "outside")
+        if geometry not in GEOMETRIES:
+            raise InputError(f"export: geometry must be {' or '.join(GEOMETRIES)}, not {geometry!r}")
+        if geometry == "inside" and (value["input"], value["layout"], batch) != ("uint8", "NHWC", 1):
+            raise InputError("export: with its geometry inside a file takes uint8 in NHWC, one picture a run")
         golden, about = value.get("golden", []), value.get("about", {})
         if not isinstance(golden, list) or not isinstance(about, dict):
             raise InputError("export: golden must be a list and about an object")
@@ -95,6 +103,7 @@ class Exported:
             batch,
             tuple(_golden(one) for one in golden),
             about,
+            geometry,
         )
 
     def check(self, folder: Path) -> Path:

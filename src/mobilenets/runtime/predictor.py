@@ -38,6 +38,7 @@ class EnginePredictor:
         self.classes = bundle.classes
         self._pixels = bundle.export is not None and bundle.export.input == "uint8"
         self._planes = bundle.export is not None and bundle.export.layout == "NCHW"
+        self._whole = bundle.export is not None and bundle.export.geometry == "inside"
         self._finished = bundle.export is not None and bundle.export.output == "probabilities"
         self.engine = engine
 
@@ -53,11 +54,17 @@ class EnginePredictor:
         """Decode and preprocess one picture to S×S×3: float32, or uint8 where the file makes the numbers itself."""
         if not isinstance(picture, (str, Path, bytes, Image.Image)):
             raise TypeError(f"a picture is a path, bytes or a Pillow image, not {type(picture).__name__}")
-        image = decode(Path(picture) if isinstance(picture, str) else picture)
+        image = decode(Path(picture) if isinstance(picture, str) else picture, self.surplus)
         return self.prepare_image(image)
 
+    def surplus(self, width: int, height: int) -> float:
+        """Say how many times smaller, a side, ``decode`` may make a JPEG of width × height for ``prepare_image``."""
+        return 1.0 if self._whole else self.bundle.preprocessing.surplus(width, height)
+
     def prepare_image(self, image: Image.Image) -> Prepared:
-        """Preprocess an upright RGB picture, as ``decode`` gives it, to S×S×3."""
+        """Preprocess an upright RGB picture, as ``decode`` gives it, to S×S×3; to H×W×3 where the file resizes."""
+        if self._whole:
+            return np.asarray(image)
         preprocessing = self.bundle.preprocessing
         made: npt.NDArray[Any] = np.asarray(preprocessing.fit(image)) if self._pixels else preprocessing(image)
         # The memory is laid out here as the file takes it, so that a run has nothing to move.
@@ -83,13 +90,18 @@ class EnginePredictor:
         """Give the probabilities of pictures that ``prepare`` gave, N×classes, in one run of the engine."""
         if len(prepared) == 0:
             return np.empty((0, len(self.classes)))
-        scores = self.engine(self._stacked(prepared))
+        scores = self._scores(prepared)
         return np.asarray(scores, np.float64) if self._finished else softmax(scores)
 
     def logits(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
         """Give the logits, N×classes; of a file that ends in the softmax their logarithms, which rank the same."""
-        scores = self.engine(self._stacked(prepared))
+        scores = self._scores(prepared)
         return np.log(np.maximum(scores, np.finfo(np.float32).tiny)) if self._finished else scores
+
+    def _scores(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
+        if self._whole:  # each of a size of its own
+            return np.concatenate([self.engine(one[None]) for one in prepared])
+        return self.engine(self._stacked(prepared))
 
     def _stacked(self, prepared: Sequence[Prepared]) -> npt.NDArray[Any]:
         """Give N×S×S×3 whose memory is as ``prepare_image`` laid it out; one picture is not copied."""

@@ -21,6 +21,9 @@ INTERPOLATIONS = {
 }
 MAX_SIZE = 4096
 
+ENOUGH = 5
+"""A picture decoded to so many times the sides that ``fit`` makes of it gives nearly the same pixels as the whole."""
+
 Triple = tuple[float, float, float]
 
 
@@ -100,6 +103,18 @@ class Preprocessing:
         canvas = Image.new("RGB", target, self.fill)
         canvas.paste(image.resize((width, height), resample), ((self.size - width) // 2, (self.size - height) // 2))
         return canvas
+
+    def surplus(self, width: int, height: int) -> float:
+        """Say how many times smaller, a side, ``decode`` may make a JPEG of width × height.
+
+        What ``fit`` gives then differs by little: see docs/data.md for how little, and benchmarks/decode.py.
+        """
+        if self.interpolation == "nearest":  # each pixel of its counts
+            return 1.0
+        if self.resize == "pad":
+            return max(width, height) / (ENOUGH * self.size)
+        resized = round(self.size / self.crop_fraction) if self.resize == "crop" else self.size
+        return min(width, height) / (ENOUGH * resized)
 
     def normalise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Pixels of shape (..., 3), values 0 to 255, to float32 of the same shape."""
