@@ -234,20 +234,21 @@ def encode(image: Image.Image, rng: np.random.Generator) -> bytes:
     return file.getvalue()
 
 
-def counts(pictures: int) -> dict[str, dict[str, int]]:
+def counts(pictures: int, validation: int) -> dict[str, dict[str, int]]:
     """Give the number of pictures by folder and split, for that mean number of training pictures a class."""
     order = np.random.default_rng(26).permutation(len(SOURCES))
-    evenly = max(2, round(pictures * 0.3))
     return {
-        folder: {"train": max(2, round(pictures * float(UNEVEN[place]))), "validation": evenly}
+        folder: {"train": max(2, round(pictures * float(UNEVEN[place]))), "validation": validation}
         for folder, place in zip(SOURCES, order, strict=True)
     }
 
 
-def draw(root: Path, shelf: Shelf, pictures: int, size: int, seed: int) -> Iterator[tuple[str, str, int]]:
-    """Draw the whole set; tells each folder, split and count when done."""
+def draw(
+    root: Path, shelf: Shelf, numbers: dict[str, dict[str, int]], size: int, seed: int
+) -> Iterator[tuple[str, str, int]]:
+    """Draw the whole set, ``numbers`` as ``counts`` gives them; tells each folder, split and count when done."""
     report = {}
-    for place, (folder, number) in enumerate(counts(pictures).items()):
+    for place, (folder, number) in enumerate(numbers.items()):
         for split, own in sources(folder).items():
             into = root / split / folder
             into.mkdir(parents=True)
@@ -304,6 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw a stand-in for the garbage data set: clip-art, not photos.")
     parser.add_argument("dir", type=Path, metavar="DIR", help="folder to write; it must not exist, or be empty")
     parser.add_argument("--pictures", type=int, default=40, help="training pictures a class, on average (40)")
+    parser.add_argument("--validation", type=int, help="validation pictures a class (0.3 of --pictures)")
     parser.add_argument("--size", type=int, default=160, help="shorter side of a picture in pixels (160)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other pictures (0)")
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf, if it is not in a usual place")
@@ -314,12 +316,14 @@ def main() -> None:
         sys.exit(f"the colour emoji font is not here; on Debian and Ubuntu type: {PACKAGES}")
     if not (asked.stamps / "sports/basketball.png").is_file():
         sys.exit(f"Tux Paint's stamps are not here; on Debian and Ubuntu type: {PACKAGES}")
-    if asked.pictures < 1 or asked.size < 32 or asked.seed < 0:
-        sys.exit("give --pictures of 1 or more, --size of 32 or more and --seed of 0 or more")
+    validation = max(2, round(asked.pictures * 0.3)) if asked.validation is None else asked.validation
+    if min(asked.pictures, validation) < 1 or asked.size < 32 or asked.seed < 0:
+        sys.exit("give --pictures and --validation of 1 or more, --size of 32 or more and --seed of 0 or more")
     if asked.dir.exists() and (not asked.dir.is_dir() or any(asked.dir.iterdir())):
         sys.exit(f"{asked.dir} is not an empty folder; give another")
-    done, total = 0, sum(sum(number.values()) for number in counts(asked.pictures).values())
-    for folder, _, number in draw(asked.dir, Shelf(font, asked.stamps), asked.pictures, asked.size, asked.seed):
+    numbers = counts(asked.pictures, validation)
+    done, total = 0, sum(sum(number.values()) for number in numbers.values())
+    for folder, _, number in draw(asked.dir, Shelf(font, asked.stamps), numbers, asked.size, asked.seed):
         done += number
         print(f"\r{done} of {total} pictures ({folder})", end="", file=sys.stderr, flush=True)
     print(f"\n{total} drawn pictures, a stand-in for photos; look at {asked.dir / 'contact.png'}", file=sys.stderr)

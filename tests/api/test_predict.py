@@ -9,6 +9,10 @@ from PIL import Image
 
 import mobilenets
 from mobilenets.errors import InputError
+from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.exported import Exported
+from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.runtime.preprocess import Preprocessing
 
 
 def test_kinds_of_pictures(trained: Any, tmp_path: Path) -> None:
@@ -41,6 +45,19 @@ def test_unreadable_among_good(trained: Any, tmp_path: Path) -> None:
     assert ["error" in answer for answer in answers] == [False] * 33 + [True] * 3 + [False]
     assert answers[34] == {"image": "picture 35", "error": "the file is empty"}
     assert answers[-1]["predictions"][0]["label"] == "cat"
+
+
+@pytest.mark.parametrize(("geometry", "ahead"), [("outside", 32), ("inside", 4)])
+def test_few_whole_pictures_are_held(geometry: str, ahead: int) -> None:
+    exported = Exported("m.onnx", "onnx", "float32", {"m.onnx": "0" * 64}, "uint8", "NHWC", geometry=geometry)
+    bundle = Bundle({}, ("cat", "dog"), Preprocessing(8), export=exported)
+    predictor = EnginePredictor(bundle, lambda images: np.array([[images.shape[1], 0]] * len(images), np.float32))
+    taken: list[int] = []
+    pictures = (taken.append(side) or Image.new("RGB", (9, side)) for side in range(1, 80))
+    answers = mobilenets.predict(predictor, pictures)
+    first = next(answers)
+    assert len(taken) == ahead and first["predictions"][0]["label"] == "cat"
+    assert len(list(answers)) == 78
 
 
 def test_all_unreadable(trained: Any) -> None:

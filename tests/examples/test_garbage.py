@@ -99,10 +99,10 @@ def test_every_drawing_shows_something_that_fits_its_square(script: ModuleType, 
 
 
 def test_classes_are_uneven_about_the_mean(script: ModuleType) -> None:
-    trains = [number["train"] for number in script.counts(40).values()]
+    trains = [number["train"] for number in script.counts(40, 12).values()]
     assert abs(np.mean(trains) - 40) < 1
     assert max(trains) > 3 * min(trains)
-    assert {number["validation"] for number in script.counts(40).values()} == {12}
+    assert {number["validation"] for number in script.counts(40, 12).values()} == {12}
 
 
 def test_mobilenets_reads_the_set_without_complaint(drawn: Path, script: ModuleType) -> None:
@@ -111,7 +111,7 @@ def test_mobilenets_reads_the_set_without_complaint(drawn: Path, script: ModuleT
         assert folder.classes == tuple(script.SOURCES)
         assert not folder.problems
         numbers = np.bincount([sample.label for sample in folder.samples])
-        assert numbers.tolist() == [number[split] for number in script.counts(2).values()]
+        assert numbers.tolist() == [number[split] for number in script.counts(2, 2).values()]
         for sample in folder.samples:
             picture = decode(sample.path)
             assert min(picture.size) == 48

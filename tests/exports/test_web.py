@@ -123,7 +123,7 @@ SIZES = [(1, 1), (7, 200), (200, 7), (61, 97), (97, 61), (33, 32), (32, 32), (29
 
 
 def test_resizing_is_pillows_to_the_bit(hosted: Hosted, chromium: Any) -> None:
-    """All rules and filters; (60, 88) and (60, 89) are where Pillow begins with the columns instead of the rows."""
+    """All rules and filters; also where Pillow, left to itself, would begin with the columns: from (60, 89) on."""
     chromium.open(f"{hosted.url}/blank.html", 800, 600)
     wanted = [
         Preprocessing(size, resize, fraction, interpolation, fill=(7, 200, 90))

@@ -12,7 +12,7 @@ from PIL import Image
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.decode import MAX_SIDE, decode
-from mobilenets.runtime.predictor import EnginePredictor, softmax
+from mobilenets.runtime.predictor import EnginePredictor, largest, softmax
 from mobilenets.runtime.preprocess import Preprocessing
 
 ORIENTATION = 0x0112
@@ -159,6 +159,17 @@ def test_batch(predictor: EnginePredictor, photo: Image.Image) -> None:
     assert predictor.batch(prepared) == [predictor(picture) for picture in pictures]
     assert predictor.batch(np.stack(prepared)) == predictor.batch(prepared)
     assert predictor.batch([]) == []
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 1000])
+@pytest.mark.parametrize("top", [1, 5, 1000])
+def test_the_largest_are_those_of_sorting_all(classes: int, top: int) -> None:
+    rng = np.random.default_rng(classes)
+    for number in range(30):
+        values = np.round(rng.random(classes), 1 if number % 2 else 3)
+        if number % 5 == 4:
+            values[rng.integers(classes)] = np.nan
+        assert np.array_equal(largest(values, top), np.argsort(-values, kind="stable")[:top])
 
 
 def test_equal_probabilities_keep_the_order_of_classes(predictor: EnginePredictor) -> None:

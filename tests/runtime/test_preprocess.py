@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mobilenets.errors import InputError
+from mobilenets.runtime import preprocess as module
 from mobilenets.runtime.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
 
 
@@ -32,7 +33,7 @@ def test_crop_is_resize_and_centre_crop(
 ) -> None:
     """The one-step crop gives the pixels of torchvision's two steps, written out here.
 
-    On a smooth picture: between its two passes Pillow rounds and clips, and it chooses their order by shape.
+    On a smooth picture: between its two passes Pillow rounds and clips, and it may choose their order by shape.
     """
     picture = noise(5, 5).resize((width, height), Image.Resampling.BICUBIC)
     short = round(size / fraction)
@@ -72,6 +73,69 @@ def test_extreme_shapes_need_little_memory(resize: str, width: int, height: int)
     assert peak < 1 << 22
 
 
+def box_of(how: Preprocessing, width: int, height: int) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
+    """The size that the picture becomes, and the part of it that is seen, written out once more."""
+    if how.resize == "stretch":
+        return (how.size, how.size), (0, 0, width, height)
+    if how.resize == "pad":
+        wide, high = (max(1, round(how.size * side / max(width, height))) for side in (width, height))
+        return (wide, high), (0, 0, width, height)
+
+    def seen(side: int) -> tuple[float, float]:
+        scaled = round(how.size / how.crop_fraction) * side // min(width, height)
+        offset = round((scaled - how.size) / 2)
+        return side * offset / scaled, side * (offset + how.size) / scaled
+
+    (left, right), (upper, lower) = seen(width), seen(height)
+    return (how.size, how.size), (left, upper, right, lower)
+
+
+def inner(how: Preprocessing, fitted: Image.Image, size: tuple[int, int]) -> Image.Image:
+    left, upper = ((how.size - side) // 2 for side in size)
+    return fitted.crop((left, upper, left + size[0], upper + size[1]))
+
+
+filters = st.sampled_from(["bilinear", "bicubic", "lanczos"])
+shapes = st.one_of(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.tuples(st.integers(1, 30), st.integers(1, 2000)),
+    st.tuples(st.integers(200, 400), st.integers(1, 1500)),
+)
+fractions = st.one_of(st.just(0.875), st.floats(0.05, 1))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 70), st.sampled_from(RESIZES), fractions, filters, shapes)
+def test_rows_come_first_in_every_shape(
+    size: int, resize: str, fraction: float, interpolation: str, shape: tuple[int, int]
+) -> None:
+    """Not cutting away rows gives the same, and so does one call, where no Pillow begins with the columns."""
+    width, height = shape
+    how, picture = Preprocessing(size, resize, fraction, interpolation), noise(width, height)
+    (wide, high), (left, upper, right, lower) = box_of(how, width, height)
+    kind = INTERPOLATIONS[interpolation]
+    rows = picture.resize((wide, height), kind, box=(left, 0, right, height))
+    expected = rows.resize((wide, high), kind, box=(0, upper, wide, lower))
+    found = inner(how, how.fit(picture), (wide, high))
+    assert apart(found, expected) == 0
+    if height - high <= 2 * max(width - wide, 0):
+        assert apart(found, picture.resize((wide, high), kind, box=(left, upper, right, lower))) == 0
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_a_pass_does_not_begin_the_other(interpolation: str) -> None:
+    """What ``fit`` asks of Pillow: rows filtered together are as each by itself, and so are columns."""
+    kind, picture = INTERPOLATIONS[interpolation], noise(19, 300)
+    rows = np.asarray(picture.resize((7, 300), kind, box=(1.25, 0, 17.5, 300)))
+    for y in range(300):
+        alone = picture.crop((0, y, 19, y + 1)).resize((7, 1), kind, box=(1.25, 0, 17.5, 1))
+        assert np.array_equal(rows[y], np.asarray(alone)[0])
+    columns = np.asarray(picture.resize((19, 23), kind, box=(0, 3.5, 19, 288.75)))
+    for x in range(19):
+        alone = picture.crop((x, 0, x + 1, 300)).resize((1, 23), kind, box=(0, 3.5, 1, 288.75))
+        assert np.array_equal(columns[:, x], np.asarray(alone)[:, 0])
+
+
 def test_a_strip_is_never_resized_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
     original = Image.Image.resize
@@ -82,7 +146,19 @@ def test_a_strip_is_never_resized_whole(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(Image.Image, "resize", resize)
     Preprocessing(224).fit(Image.new("RGB", (1, 5000)))
-    assert asked == [(224, 224)]
+    Preprocessing(224, resize="pad").fit(Image.new("RGB", (1, 5000)))
+    assert asked == [(224, 8), (224, 224), (1, 5000), (1, 224)]
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_channels_by_themselves_give_the_same(resize: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, how = noise(40, 700), Preprocessing(64, resize=resize)
+    expected, merged = how.fit(picture), Image.merge
+    asked: list[tuple[str, Any]] = []
+    monkeypatch.setattr(module, "MANY", 1000)
+    monkeypatch.setattr(Image, "merge", lambda mode, bands: asked.append((mode, len(bands))) or merged(mode, bands))
+    assert apart(how.fit(picture), expected) == 0
+    assert asked == [("RGB", 3)]
 
 
 def test_pad_puts_the_picture_in_the_middle() -> None:

@@ -127,7 +127,7 @@ def _answers(
 ) -> Iterator[dict[str, Any]]:
     with ThreadPoolExecutor(default_workers()) as pool:
         files = _files(pictures, drawn)
-        while group := list(islice(files, BATCH)):
+        while group := list(islice(files, predictor.at_once(BATCH))):
             prepared = list(pool.map(lambda one: _prepared(predictor, one[1]), group))
             good = [one for one in prepared if not isinstance(one, str)]
             answers = iter(predictor.answers(good, top, language))

@@ -19,7 +19,7 @@ from mobilenets.runtime.engines import Array
 
 
 def corrected_biases(model: onnx.ModelProto, images: Array, means: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Give the biases (O a layer, by the name of its node) with which int8 has the mean of float, channel by channel.
+    """Give the biases (O a layer, by the tensor's name) with which int8 has the mean of float, channel by channel.
 
     ``images``, as the graph takes them, run through the int8 graph of open batch; ``means`` has what each layer gives
     in float on the same ones before the activation, O a layer.
@@ -35,7 +35,7 @@ def corrected_biases(model: onnx.ModelProto, images: Array, means: Mapping[str, 
         if node.op_type in ("Conv", "Gemm") and node.input[2] in dequantized:
             axes = (0, 2, 3) if node.op_type == "Conv" else (0,)
             shift = means[node.name] - value.mean(axis=axes, dtype=np.float64)
-            found[node.name] = (values[node.input[2]] + shift).astype(np.float32)
+            found[node.input[2]] = (values[node.input[2]] + shift).astype(np.float32)
             value = value + shift.astype(np.float32).reshape(1, -1, *[1] * (value.ndim - 2))
         values[node.output[0]] = value
         for name in node.input:

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from mobilenets.errors import InputError
 from mobilenets.exports.fold import fold
 from mobilenets.models.rows import shrink
+from mobilenets.runtime.engines import Array
+from mobilenets.runtime.exported import Exported, file_hash
 
 if TYPE_CHECKING:
     from mobilenets.exports.job import Job
+    from mobilenets.exports.qdq import Plan
     from mobilenets.models.network import Network
 
 
 class Deployed(nn.Module):
     """A network with BatchNorm folded, perhaps with the preprocessing's numbers before it and a softmax after it.
 
-    Takes N×S×S×3: uint8 pixels with ``options.pixels``, else float32 after the whole preprocessing. Gives N×classes:
-    probabilities with ``options.probabilities``, else logits. The job's own network stays as it is. Raises
-    ``InputError`` where network and preprocessing disagree about the size.
+    With ``plan`` its weights and biases are the numbers of int8, see ``settle``. Takes N×S×S×3: uint8 pixels with
+    ``options.pixels``, else float32 after the whole preprocessing. Gives N×classes: probabilities with
+    ``options.probabilities``, else logits. The job's own network stays as it is. Raises ``InputError`` where network
+    and preprocessing disagree about the size.
     """
 
     factor: Tensor
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, plan: Plan | None = None) -> None:
         super().__init__()
         size, preprocessing = job.network.architecture.size, job.preprocessing
         if preprocessing.size != size:
@@ -36,6 +42,8 @@ class Deployed(nn.Module):
                 f"the network takes {size} pixels a side, but its preprocessing gives {preprocessing.size}"
             )
         self.network = fold(job.network)
+        if plan is not None:
+            settle(self.network, plan)
         if isinstance(self.network.pool, nn.Sequential):
             self.network.pool = _Mean()
         else:
@@ -54,6 +62,12 @@ class Deployed(nn.Module):
             images = (images.float() * self.factor - self.mean) / self.deviation
         scores: Tensor = self.network(images.permute(0, 3, 1, 2))
         return scores.softmax(1) if self.probabilities else scores
+
+    def answers(self, images: Array) -> npt.NDArray[np.float32]:
+        """Answer for N pictures, each alone."""
+        with torch.no_grad():
+            found = [self(torch.from_numpy(np.ascontiguousarray(image[None]))) for image in images]
+        return np.asarray(torch.cat(found).numpy())
 
 
 class _Mean(nn.Module):
@@ -79,6 +93,47 @@ def _reorder(network: Network) -> None:
     weight = classifier.weight.detach()
     weight = weight.reshape(len(weight), -1, side, side).permute(0, 2, 3, 1).flatten(1)
     classifier.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+
+
+def settle(network: Network, plan: Plan) -> None:
+    """Give a folded network the weights and biases that a plan for int8 has for them, as float32.
+
+    Every channel's largest weight then is 127 steps, so a quantizer that takes its steps from that finds just these.
+    """
+    with torch.no_grad():
+        for name, layer in network.named_modules():
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            name = name.removesuffix(".conv")
+            if ".".join(name.split(".")[:2]) in plan.left:
+                continue
+            steps = torch.from_numpy(plan.steps[f"{name}.weight"]).reshape(-1, *[1] * (layer.weight.dim() - 1))
+            whole = (layer.weight / steps.clamp_min(1e-30)).round().clamp(-127, 127)
+            layer.weight.copy_(whole * steps)
+            if f"{name}.bias" in plan.biases:
+                assert layer.bias is not None
+                layer.bias.copy_(torch.from_numpy(plan.biases[f"{name}.bias"]))
+
+
+def fed(job: Job, pictures: npt.NDArray[np.uint8]) -> Array:
+    """Give pictures, uint8 N×S×S×3, as the deployed network takes them."""
+    return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
+
+
+def described(job: Job, file: str, batch: int, about: dict[str, Any]) -> Exported:
+    """Describe the finished file of a deployed network."""
+    options = job.options
+    return Exported(
+        file,
+        options.format,
+        options.precision,
+        {file: file_hash(job.folder / file)},
+        "uint8" if options.pixels else "float32",
+        "NHWC",
+        "probabilities" if options.probabilities else "logits",
+        batch,
+        about=about,
+    )
 
 
 def sample(job: Job, batch: int) -> Tensor:

@@ -20,11 +20,14 @@ from executorch.exir import to_edge_transform_and_lower
 from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from mobilenets.exports.deployed import Deployed, sample
+from mobilenets.exports.deployed import Deployed, described, fed, sample
+from mobilenets.exports.int8 import planned
 from mobilenets.exports.job import Job
 from mobilenets.exports.nearest import batches, divided, nearest
+from mobilenets.exports.qdq import Plan
 from mobilenets.exports.quiet import quiet
-from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.runtime.engines import Array
+from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.files import write_bytes
 
 FILE = "model.pte"
@@ -40,44 +43,43 @@ def write(job: Job) -> Exported:
     """
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("executorch", "torchao")}
-    graph: torch.nn.Module = Deployed(job)
+    graph: torch.nn.Module
     if options.precision == "int8":
-        graph, about["quantization"] = _quantized(graph, job, batch)
+        graph, about["quantization"] = _quantized(job, batch)
+    else:
+        graph = Deployed(job)
     with quiet():
         program = torch.export.export(graph, (sample(job, batch),))
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
     path = job.folder / FILE
     write_bytes(path, bytes(lowered.buffer))
-    return Exported(
-        FILE,
-        options.format,
-        options.precision,
-        {FILE: file_hash(path)},
-        "uint8" if options.pixels else "float32",
-        "NHWC",
-        "probabilities" if options.probabilities else "logits",
-        batch,
-        about=about,
-    )
+    return described(job, FILE, batch, about)
 
 
-def _quantized(network: torch.nn.Module, job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Quantize with several observers; returns the graph nearest to float, and what was tried."""
+def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Quantize with several observers; returns the graph nearest to float, and what was tried.
+
+    Weights, biases and what stays in float are those of our own search.
+    """
     assert job.calibration is not None and len(job.calibration)
-    fitted, judged = (_fed(job, pictures) for pictures in divided(job.calibration))
+    plan, searched = planned(job)
+    fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
     made, tried = nearest(
-        _candidates(network, job, fitted, judged, batch), _answers(network, judged, batch), job.options.probabilities
+        _candidates(Deployed(job, plan), plan, job, fitted, judged, batch),
+        Deployed(job).answers(judged),
+        job.options.probabilities,
     )
     return made, {
         "weights": "int8, one step an output channel",
         "activations": "int8, one step a tensor",
         "pictures": len(job.calibration),
+        "plan": searched["chosen"],
         **tried,
     }
 
 
 def _candidates(
-    network: torch.nn.Module, job: Job, fitted: npt.NDArray[Any], judged: npt.NDArray[Any], batch: int
+    network: Deployed, plan: Plan, job: Job, fitted: Array, judged: Array, batch: int
 ) -> Iterator[tuple[dict[str, Any], torch.nn.Module, npt.NDArray[np.float32]]]:
     with quiet():
         captured = torch.export.export(network, (sample(job, batch),)).module()
@@ -86,15 +88,13 @@ def _candidates(
         watched = replace(settings.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))
         settings = replace(settings, input_activation=watched, output_activation=watched)
         quantizer = XNNPACKQuantizer().set_global(settings)
+        # None means float; set_module_name would not take it.
+        quantizer.module_name_config |= {f"network.{block}": None for block in plan.left}
         with quiet():
             prepared = prepare_pt2e(copy.deepcopy(captured), quantizer)
             _answers(prepared, fitted, batch)
             made = convert_pt2e(prepared)
         yield {"ranges": ranges}, made, _answers(made, judged, batch)
-
-
-def _fed(job: Job, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-    return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
 
 
 def _answers(graph: torch.nn.Module, images: npt.NDArray[Any], batch: int) -> npt.NDArray[np.float32]:

@@ -23,14 +23,15 @@ class Format:
     camera: bool = False
 
 
+_ONNX = ("onnx", "onnxruntime")
+_LITERT = (*_ONNX, "litert_torch", "ai_edge_litert", "ai_edge_quantizer")
+_ALL = ("float32", "float16", "int8")
 FORMATS = {
-    "onnx": Format("onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), "export", camera=True),
-    "openvino": Format("openvino", ("float32", "float16", "int8"), ("onnx", "openvino"), "openvino", camera=True),
-    "litert": Format(
-        "litert", ("float32", "float16", "int8"), ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"), "litert"
-    ),
-    "executorch": Format("executorch", ("float32", "int8"), ("executorch", "torchao"), "executorch"),
-    "web": Format("web", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), "export"),
+    "onnx": Format("onnx", _ALL, _ONNX, "export", camera=True),
+    "openvino": Format("openvino", _ALL, (*_ONNX, "openvino"), "openvino", camera=True),
+    "litert": Format("litert", _ALL, _LITERT, "litert"),
+    "executorch": Format("executorch", ("float32", "int8"), (*_ONNX, "executorch", "torchao"), "executorch"),
+    "web": Format("web", _ALL, _ONNX, "export"),
 }
 
 

@@ -11,7 +11,6 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +22,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from mobilenets.errors import InputError
-from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.runtime.preprocess import REACH, Preprocessing
 
 NAME = "geometry"
 PIXELS = f"{NAME}.pixels"
@@ -32,10 +31,8 @@ BLOCK = 16
 # Pillow's weights for 8-bit pictures are whole multiples of this.
 STEP = 2.0**-22
 HALF = 2.0**11
-# How far each filter reaches, in pixels of the wider grid.
 # An end of a slice beyond every size.
 NO_END = 2**31 - 1
-REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
 
 
 def check_geometry(preprocessing: Preprocessing) -> None:
@@ -118,13 +115,6 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def branch(self, build: Callable[[], _Term]) -> onnx.GraphProto:
-        """Build a graph inside this one, which sees all that is outside."""
-        outside, self.nodes = self.nodes, []
-        leave = helper.make_tensor_value_info(build().name, TensorProto.UINT8, None)
-        inside, self.nodes = self.nodes, outside
-        return helper.make_graph(inside, f"{NAME}.branch", [], [leave])
-
     def constant(self, value: Any, kind: type) -> str:
         array: npt.NDArray[Any] = np.array(value, kind)
         key = (array.dtype.name, array.tobytes(), array.shape)
@@ -169,11 +159,6 @@ class _Term:
     def __mod__(self, other: _Other) -> _Term:
         return self.op("Mod", other)
 
-    def choose(self, then: Callable[[], _Term], otherwise: Callable[[], _Term]) -> _Term:
-        """Compute one of two uint8 terms, by whether this one is true."""
-        branches = {"then_branch": self.graph.branch(then), "else_branch": self.graph.branch(otherwise)}
-        return _Term(self.graph, self.graph.add("If", [self.name], **branches), np.uint8)
-
     def floats(self) -> _Term:
         return self.op("Cast", to=TensorProto.FLOAT, kind=np.float32)
 
@@ -214,7 +199,7 @@ class _Span:
 
 
 def _fitted(graph: _Graph, how: Preprocessing, camera: _Term) -> None:
-    """Do what ``Preprocessing.fit`` does: resample along one side and round, then along the other."""
+    """Do what ``Preprocessing.fit`` does: resample along the rows and round, then along the columns."""
     size, shape = how.size, camera.op("Shape", kind=np.int64)
     # A sum of one number is the number. But OpenVINO does not work out bounds through it, which would take it seconds
     # when it reads and when it opens a file.
@@ -224,15 +209,7 @@ def _fitted(graph: _Graph, how: Preprocessing, camera: _Term) -> None:
     # Only the lines that are needed, each line's pixels in a row.
     first, last = (lines.op(kind, keepdims=0).shaped(1) for kind in ("ReduceMin", "ReduceMax"))
     x = camera.part(first, last + 1, 1).op("Squeeze", graph.term([0], np.int64)).shaped(0, -1)
-    lines = lines - first
-    # Pillow begins with the columns where the height shrinks by more than twice as much as the width (from 13 on; those
-    # before begin with the rows always, which changes a few levels of a tall picture).
-    shrinks = [side - span.count for side, span in zip((height, width), spans, strict=True)]
-    tall = shrinks[0].op("Greater", shrinks[1].op("Max", 0) * 2)
-    x = tall.choose(lambda: _downwards(x, down, lines, size), lambda: x.op("Identity"))
-    x = _across(x, along, columns, size)
-    x = tall.choose(lambda: x.op("Identity"), lambda: _downwards(x, down, lines, size))
-    x = x.shaped(size, size, 3)
+    x = _downwards(_across(x, along, columns, size), down, lines - first, size).shaped(size, size, 3)
     if how.resize == "pad":
         seen = [_seen(size, span) for span in spans]
         inside = seen[0].shaped(-1, 1, 1).op("And", seen[1].shaped(1, -1, 1))
@@ -335,14 +312,13 @@ def _across(x: _Term, weights: _Term, columns: _Term, size: int) -> _Term:
     )
     matrices = [(half * apart).shaped(blocks, -1, 3 * BLOCK) for half in turned]
     first, last = columns.part(0, 1, 1) * 3, columns.part(-1, NO_END, 1) * 3 + 3
-    made: tuple[list[_Term], list[_Term]] = ([], [])
+    made = []
     for block in range(blocks):
         start, end = (place.part(block, block + 1, 0).shaped(1) for place in (first, last))
-        taken = x.part(start, end, 1).floats()
-        for parts, matrix in zip(made, matrices, strict=True):
-            parts.append(taken.op("MatMul", matrix.part(block, block + 1, 0).op("Squeeze", graph.term([0], np.int64))))
-    upper, lower = (parts[0].op("Concat", *parts[1:], axis=1) for parts in made)
-    return _levels(upper, lower).part(0, 3 * size, 1)
+        taken, at = x.part(start, end, 1).floats(), graph.term([0], np.int64)
+        halves = (taken.op("MatMul", matrix.part(block, block + 1, 0).op("Squeeze", at)) for matrix in matrices)
+        made.append(_levels(*halves))
+    return made[0].op("Concat", *made[1:], axis=1).part(0, 3 * size, 1)
 
 
 def _levels(upper: _Term, lower: _Term) -> _Term:

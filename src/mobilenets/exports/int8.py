@@ -7,6 +7,7 @@ measured on a processor with them does not hold there.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from mobilenets.exports.bias import corrected_biases
 from mobilenets.exports.job import Job
 from mobilenets.exports.nearest import ENOUGH, HELD_BACK
 from mobilenets.exports.observe import RANGE_RULES, observe, open_session
+from mobilenets.exports.onnx import onnx_model
 from mobilenets.exports.qdq import Floats, Plan, block_of, in_int8, weight_steps
 from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.progress import Progress, progress
@@ -27,12 +29,15 @@ CORRECTED_PIXELS = 16 * 224 * 224
 # Training pictures are known too surely for their probabilities to tell quantizers apart: they are softened, as in
 # distillation (Hinton et al. 2015, arXiv 1503.02531, section 2).
 TEMPERATURE = 4.0
-# Leaving a block in float pays where it takes away this share of the divergence ...
+# A block in float pays where it takes away this share of the divergence, and all that stay in float together hold no
+# more than that share of the weights.
 PAYS = 0.1
-FLOAT_BLOCKS = 3
-# ... and all of them together hold no more than this share of the weights.
 FLOAT_WEIGHTS = 0.05
-# Below this divergence, in nats, no block is tried in float: it is rounding of all layers, and no one of them.
+# So many of the first blocks are tried in float, because all that follow carry on what is rounded there ...
+FIRST_BLOCKS = 4
+# ... and so many of the others, the most sensitive ones.
+OTHER_BLOCKS = 2
+# Below this divergence, in nats, none is tried: it is rounding of all layers, and no one of them.
 SMALL = 1e-3
 
 
@@ -63,26 +68,38 @@ class Candidate:
 
 
 def quantize(model: onnx.ModelProto, job: Job) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Return a float graph in int8, and what was tried as JSON values.
+    """Return a float graph in int8, and what was tried as JSON values; see ``search``."""
+    plan, tried = search(model, job)
+    quantized = in_int8(model, plan)
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized, tried
+
+
+def planned(job: Job) -> tuple[Plan, dict[str, Any]]:
+    """Search for a network that another converter takes to int8; see ``search``."""
+    options = replace(job.options, format="onnx", precision="float32", camera=False, batch=None)
+    return search(onnx_model(job.network, job.preprocessing, options), job)
+
+
+def search(model: onnx.ModelProto, job: Job) -> tuple[Plan, dict[str, Any]]:
+    """Choose how a float graph becomes int8; returns the plan, and what was tried as JSON values.
 
     ``job.calibration`` has the pictures, uint8 N×S×S×3; nothing else is looked at. Ranges of the activations, steps of
     the weights, bias correction and blocks left in float are chosen one after the other, each where it brings the
-    probabilities nearer to those of float. The same pictures give the same file.
+    probabilities nearer to those of float. The same pictures give the same plan.
     """
     assert job.calibration is not None and len(job.calibration)
     images: Array = job.calibration
     if not job.options.pixels:
         images = laid_out(job.preprocessing.normalise(job.calibration), "NCHW")
-    search = _Search(_of_any_batch(model), images, job)
-    best = search.best()
-    quantized = in_int8(model, best.plan)
-    onnx.checker.check_model(quantized, full_check=True)
-    return quantized, {
+    found = _Search(_of_any_batch(model), images, job)
+    best = found.best()
+    return best.plan, {
         "weights": "int8, one step an output channel",
         "activations": "uint8, one step a tensor",
         "pictures": len(images),
-        "pictures_held_back": len(search.judged) if search.split else 0,
-        "candidates": [one.to_json() for one in search.tried],
+        "pictures_held_back": len(found.judged) if found.split else 0,
+        "candidates": [one.to_json() for one in found.tried],
         "chosen": best.to_json(),
     }
 
@@ -112,20 +129,29 @@ class _Search:
             return self._partly_float(min(self.tried, key=_divergence), shown)
 
     def _partly_float(self, best: Candidate, shown: Progress) -> Candidate:
-        """Leave the most sensitive blocks in float, one after the other, as long as each pays."""
+        """Leave the first blocks in float, then the most sensitive of the others, as far as it pays."""
         if best.divergence < SMALL:
             return best
         weights = _weights_of_blocks(self._model)
         allowed = FLOAT_WEIGHTS * sum(weights.values())
-        alone = {block: self._try(_with_float(best, block), shown) for block in weights if weights[block] <= allowed}
-        for block in sorted(alone, key=lambda one: alone[one].divergence)[:FLOAT_BLOCKS]:
-            if weights[block] + sum(weights[one] for one in best.plan.left) > allowed:
-                continue
-            one = self._try(_with_float(best, block), shown) if best.plan.left else alone[block]
-            if one.divergence > (1 - PAYS) * best.divergence:
-                break
-            best = one
+
+        def small(blocks: Iterable[str]) -> bool:
+            return sum(weights[block] for block in blocks) <= allowed
+
+        first = list(weights)[:FIRST_BLOCKS]
+        leading = [first[: count + 1] for count in range(len(first)) if small(first[: count + 1])]
+        best = min([best, *(self._try(self._left(best, blocks), shown) for blocks in leading)], key=_worth)
+        others = [block for block in weights if block not in best.plan.left and small({*best.plan.left, block})]
+        # Each with the biases as they are, which is quick; then the best with their own.
+        alone = {block: self._try(_with_float(best, [block]), shown) for block in others}
+        for block in sorted(alone, key=lambda one: alone[one].divergence)[:OTHER_BLOCKS]:
+            if small({*best.plan.left, block}):
+                best = min(best, alone[block], self._try(self._left(best, [block]), shown), key=_worth)
         return best
+
+    def _left(self, best: Candidate, blocks: Iterable[str]) -> Candidate:
+        found = _with_float(best, blocks)
+        return self._corrected(found) if best.plan.biases else found
 
     def _corrected(self, candidate: Candidate) -> Candidate:
         plan = replace(candidate.plan, biases={})
@@ -161,8 +187,13 @@ def _divergence(candidate: Candidate) -> float:
     return candidate.divergence
 
 
-def _with_float(candidate: Candidate, block: str) -> Candidate:
-    return replace(candidate, plan=replace(candidate.plan, left=candidate.plan.left | {block}))
+def _worth(candidate: Candidate) -> float:
+    """Weigh the divergence against the blocks in float, each of which costs time: the less, the better."""
+    return candidate.divergence / (1 - PAYS) ** len(candidate.plan.left)
+
+
+def _with_float(candidate: Candidate, blocks: Iterable[str]) -> Candidate:
+    return replace(candidate, plan=replace(candidate.plan, left=candidate.plan.left.union(blocks)))
 
 
 def _of_any_batch(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -20,13 +20,15 @@ from ai_edge_quantizer.qtyping import (
     TFLOperationName,
 )
 
-from mobilenets.exports.deployed import Deployed, sample
+from mobilenets.exports.deployed import Deployed, described, fed, sample
+from mobilenets.exports.int8 import planned
 from mobilenets.exports.job import Job
 from mobilenets.exports.nearest import batches, divided, nearest
+from mobilenets.exports.qdq import Plan
 from mobilenets.exports.quiet import quiet
 from mobilenets.runtime.cores import cores
 from mobilenets.runtime.engines import Array
-from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.files import write_bytes
 
 FILE = "model.tflite"
@@ -58,32 +60,23 @@ def write(job: Job) -> Exported:
     ``options.pixels``.
     """
     options, batch = job.options, job.options.batch or 1
-    content = _converted(job, batch)
     about: dict[str, Any] = {name: version(name) for name in ("litert-torch", "ai-edge-quantizer")}
-    if options.precision == "float16":
-        content = _halved(content)
-    elif options.precision == "int8":
-        content, about["quantization"] = _quantized(content, job, batch)
+    if options.precision == "int8":
+        content, about["quantization"] = _quantized(job, batch)
+    else:
+        content = _converted(Deployed(job), job, batch)
+        if options.precision == "float16":
+            content = _halved(content)
     path = job.folder / FILE
     write_bytes(path, content)
-    return Exported(
-        FILE,
-        options.format,
-        options.precision,
-        {FILE: file_hash(path)},
-        "uint8" if options.pixels else "float32",
-        "NHWC",
-        "probabilities" if options.probabilities else "logits",
-        batch,
-        about=about,
-    )
+    return described(job, FILE, batch, about)
 
 
-def _converted(job: Job, batch: int) -> bytes:
+def _converted(network: Deployed, job: Job, batch: int) -> bytes:
     with quiet():
         litert_torch: Any = importlib.import_module("litert_torch")
         litert_torch.config.show_progress = False
-        return bytes(litert_torch.convert(Deployed(job), (sample(job, batch),)).model_content())
+        return bytes(litert_torch.convert(network, (sample(job, batch),)).model_content())
 
 
 def _halved(content: bytes) -> bytes:
@@ -99,32 +92,41 @@ def _halved(content: bytes) -> bytes:
         return bytes(made.quantize(enable_progress_report=False).quantized_model)
 
 
-def _quantized(content: bytes, job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
-    """Quantize with several rules for ranges; returns the file nearest to float, and what was tried."""
+def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
+    """Quantize with several rules for ranges; returns the file nearest to float, and what was tried.
+
+    Weights, biases and what stays in float are those of our own search.
+    """
     assert job.calibration is not None and len(job.calibration)
-    fitted, judged = (_fed(job, pictures) for pictures in divided(job.calibration))
+    plan, searched = planned(job)
+    content = _converted(Deployed(job, plan), job, batch)
+    fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
     made, tried = nearest(
-        _candidates(content, fitted, judged, batch), _answers(content, judged, batch), job.options.probabilities
+        _candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job.options.probabilities
     )
     return made, {
         "weights": "int8, one step an output channel",
         "activations": "int8, one step a tensor",
         "pictures": len(job.calibration),
+        "plan": searched["chosen"],
         **tried,
     }
 
 
-def _fed(job: Job, pictures: npt.NDArray[np.uint8]) -> Array:
-    return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
-
-
 def _candidates(
-    content: bytes, fitted: Array, judged: Array, batch: int
+    content: bytes, plan: Plan, fitted: Array, judged: Array, batch: int
 ) -> Iterator[tuple[dict[str, Any], bytes, npt.NDArray[np.float32]]]:
     made = quantizer.Quantizer(content)
     made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for operation in FLOAT:
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for block in plan.left:
+        # Operators are found by the names of what they give: …InvertedResidual_inverted3/… and …_inverted3;
+        made.update_quantization_recipe(
+            rf"_{block.split('.')[-1]}[/;]",
+            TFLOperationName.ALL_SUPPORTED,
+            algorithm_key=AlgorithmName.NO_QUANTIZE,
+        )
     with quiet():
         # The quantizer's own ranges are moving averages; this run gives their form and names.
         [(key, names)] = Interpreter(model_content=content).get_signature_list().items()

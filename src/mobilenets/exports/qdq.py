@@ -30,7 +30,7 @@ class Plan:
     """How a graph becomes int8.
 
     ``ranges`` has the lowest and highest value of each tensor that flows (see ``flowing``), ``steps`` the step of each
-    output channel of each weight (see ``weight_steps``). ``biases`` replaces those of the layers named. The blocks
+    output channel of each weight (see ``weight_steps``). ``biases`` replaces those named. The blocks
     ``left`` stay in float.
     """
 
@@ -176,7 +176,7 @@ class _Writer:
     def _weights(self, node: onnx.NodeProto) -> None:
         entry, weight_name, bias_name = node.input
         weight = numpy_helper.to_array(self._constants[weight_name])
-        bias = self._plan.biases.get(node.name)
+        bias = self._plan.biases.get(bias_name)
         bias = numpy_helper.to_array(self._constants[bias_name]) if bias is None else bias
         entry_step = self._steps[entry][2]
         # A channel of (nearly) no weight still has its bias, which is counted in these steps.

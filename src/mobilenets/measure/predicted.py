@@ -51,12 +51,12 @@ def _batches(predictors: Sequence[EnginePredictor], samples: Sequence[Sample]) -
         image = decode(sample.path, surplus)
         return [predictor.prepare_image(image) for predictor in predictors]
 
-    workers = default_workers()
+    workers, size = default_workers(), min(predictor.at_once(BATCH) for predictor in predictors)
     pending: deque[Future[list[Prepared]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for sample in samples:
             pending.append(pool.submit(prepare, sample))
-            if len(pending) >= BATCH * 2 + workers:
-                yield [pending.popleft().result() for _ in range(BATCH)]
+            if len(pending) >= size * 2 + workers:
+                yield [pending.popleft().result() for _ in range(size)]
         while pending:
-            yield [pending.popleft().result() for _ in range(min(BATCH, len(pending)))]
+            yield [pending.popleft().result() for _ in range(min(size, len(pending)))]

@@ -18,6 +18,8 @@ Picture: TypeAlias = str | Path | bytes | Image.Image
 Prepared: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Engine: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
+AT_ONCE = 4
+
 
 class Prediction(NamedTuple):
     """A class name and its probability, from 0 to 1."""
@@ -70,6 +72,10 @@ class EnginePredictor:
         # The memory is laid out here as the file takes it, so that a run has nothing to move.
         laid: Prepared = np.ascontiguousarray(made.transpose(2, 0, 1)).transpose(1, 2, 0) if self._planes else made
         return laid
+
+    def at_once(self, batch: int) -> int:
+        """Say how many of ``batch`` prepared pictures to hold: few where each is as large as it came."""
+        return min(batch, AT_ONCE) if self._whole else batch
 
     def batch(self, prepared: Sequence[Prepared], top: int = 5) -> list[list[Prediction]]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
@@ -138,8 +144,17 @@ class EnginePredictor:
         return answer
 
     def _best(self, probabilities: npt.NDArray[np.float64], top: int) -> list[Prediction]:
-        order = np.argsort(-probabilities, kind="stable")[:top]
+        order = largest(probabilities, top)
         return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
+
+
+def largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+    """Give the places of the largest values in order, of equals the first; all of a thousand need not be sorted."""
+    count = min(count, len(values))
+    near = np.flatnonzero(values >= np.partition(values, -count)[-count])
+    if len(near) < count:  # NaN is above nothing
+        near = np.arange(len(values))
+    return near[np.argsort(-values[near], kind="stable")][:count]
 
 
 def check_top(top: int) -> None:

@@ -28,22 +28,15 @@ export const rows = (data, width, height, channels) => ({
   data, width, height, start: 0, across: channels, down: channels * width,
 });
 
-/** Resample the box [left, upper, right, lower] of a picture to `width` x `height`. @returns {Picture} */
+/**
+ * Resample the box [left, upper, right, lower] of a picture to `width` x `height`: its rows first, then its columns,
+ * each where there is something to do. @returns {Picture}
+ */
 export function resize(picture, width, height, filter, box = [0, 0, picture.width, picture.height]) {
   const [left, upper, right, lower] = box.map(Math.fround); // Pillow's C takes float32
   if (filter === "nearest") return nearest(picture, width, height, [left, upper, right, lower]);
-  const filtered = [
-    coefficients(picture.width, left, right, width, FILTERS[filter]),
-    coefficients(picture.height, upper, lower, height, FILTERS[filter]),
-  ];
-  // The order is that of Pillow 13; others begin with the rows of any picture, which may differ by one level.
-  const fewer = picture.height - height;
-  if (fewer > 0 && fewer > 2 * (picture.width - width)) return turned(twice(turned(picture), filtered.reverse()));
-  return twice(picture, filtered);
-}
-
-// Filter the rows and then the columns, each where there is something to do.
-function twice(picture, [along, below]) {
+  const along = coefficients(picture.width, left, right, width, FILTERS[filter]);
+  const below = coefficients(picture.height, upper, lower, height, FILTERS[filter]);
   let done = picture;
   if (along && below) {
     // Only the rows that the second pass will look at.

@@ -15,13 +15,13 @@ from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.exported import Exported
 
 # Whoever needs OpenVINO takes it from here, so that the import below is the first.
-__all__ = ["OpenVinoEngine", "open_file", "openvino", "unreported"]
+__all__ = ["OpenVinoEngine", "open_file", "openvino"]
 
 _REPORTER = "openvino_telemetry"
 
 
 @contextlib.contextmanager
-def unreported() -> Iterator[None]:
+def _unreported() -> Iterator[None]:
     """Import parts of OpenVINO without the package by which each import of them reports itself over the network."""
     there = sys.modules.get(_REPORTER)
     sys.modules[_REPORTER] = None  # type: ignore[assignment]  # so an import of it fails, for which they are prepared
@@ -33,7 +33,7 @@ def unreported() -> Iterator[None]:
             sys.modules[_REPORTER] = there
 
 
-with unreported():
+with _unreported():
     import openvino
 
 
