@@ -101,9 +101,11 @@ def audited(result: dict[str, Any]) -> str:
             f"{100 * removable['top1_change']:+.2f} points"
         )
     if int8:
+        left = int8["quantization"]["chosen"]["float_blocks"]
         parts.append(
             f"int8 of weights and activations, calibrated on {int8['calibrated_on']} training pictures, leaves the "
             f"logits {int8['logits_db']:.1f} dB on {int8['images']} others"
+            + (f", with {', '.join(left)} left in float" if left else "")
         )
     if not seen:
         parts.append("with --data DATA also: channels that never change, and what int8 does to the layers' outputs")
