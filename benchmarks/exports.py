@@ -1,6 +1,6 @@
 """What exporting costs: every format in every precision that is installed here, through the gate.
 
-    python benchmarks/exports.py RUN=DATA … [--formats onnx openvino litert executorch]
+    python benchmarks/exports.py RUN=DATA … [--formats onnx …] [--precisions int8 …]
 
 Prints a table in Markdown, a line an export: what the gate found, on the pictures that the model never learned from.
 """
@@ -41,6 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN=DATA")
     parser.add_argument("--formats", nargs="+", default=[name for name in FORMATS if name != "web"])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "float16", "int8"])
     options = parser.parse_args()
     print(f"<!-- {hardware(pick_device('cpu'))} -->")
     print(HEAD)
@@ -49,6 +50,8 @@ def main() -> int:
         run, _, data = pair.partition("=")
         for name in options.formats:
             for precision in FORMATS[name].precisions:
+                if precision not in options.precisions:
+                    continue
                 try:
                     find_format(name, precision)
                 except InputError as error:

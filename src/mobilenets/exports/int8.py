@@ -12,23 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from mobilenets.exports.bias import corrected_biases
 from mobilenets.exports.job import Job
-from mobilenets.exports.nearest import ENOUGH, HELD_BACK
+from mobilenets.exports.nearest import ENOUGH, HELD_BACK, compared, softened
 from mobilenets.exports.observe import RANGE_RULES, observe, open_session
 from mobilenets.exports.onnx import onnx_model
-from mobilenets.exports.qdq import Floats, Plan, block_of, in_int8, weight_steps
+from mobilenets.exports.qdq import Plan, block_of, in_int8, weight_steps
 from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.progress import Progress, progress
 
 # Pixels that the bias correction runs at once, which bounds its memory: 16 pictures at 224. More changed nothing.
 CORRECTED_PIXELS = 16 * 224 * 224
-# Training pictures are known too surely for their probabilities to tell quantizers apart: they are softened, as in
-# distillation (Hinton et al. 2015, arXiv 1503.02531, section 2).
-TEMPERATURE = 4.0
 # A block in float pays where it takes away this share of the divergence, and all that stay in float together hold no
 # more than that share of the weights.
 PAYS = 0.1
@@ -45,8 +41,7 @@ SMALL = 1e-3
 class Candidate:
     """A quantizer with what it gave on the pictures held back.
 
-    ``divergence`` is the mean Kullback-Leibler divergence of its probabilities, softened by ``TEMPERATURE``, from those
-    of float, in nats; ``agreement`` the share of pictures with the same first class.
+    ``divergence`` and ``agreement`` are those of ``mobilenets.exports.nearest.compared``.
     """
 
     activations: str
@@ -112,7 +107,7 @@ class _Search:
         self.judged = [place for place in places if not self.split or place % HELD_BACK == 0]
         self._fitted = [place for place in places if not self.split or place % HELD_BACK]
         self._float = observe(model, images)
-        self._wanted = self._answers(self._float.outputs[self.judged])
+        self._wanted = softened(self._float.outputs[self.judged], job.options.probabilities)
         self.tried: list[Candidate] = []
 
     def best(self) -> Candidate:
@@ -165,22 +160,13 @@ class _Search:
     def _try(self, candidate: Candidate, shown: Progress) -> Candidate:
         session = open_session(in_int8(self._model, candidate.plan))
         entry = session.get_inputs()[0].name
-        answers = self._answers(
-            np.concatenate([session.run(None, {entry: self._images[place : place + 1]})[0] for place in self.judged])
+        answers = np.concatenate(
+            [session.run(None, {entry: self._images[place : place + 1]})[0] for place in self.judged]
         )
-        divergence = float((np.exp(self._wanted) * (self._wanted - answers)).sum(axis=1).mean())
-        agreement = float((answers.argmax(axis=1) == self._wanted.argmax(axis=1)).mean())
+        divergence, agreement = compared(self._wanted, softened(answers, self._job.options.probabilities))
         self.tried.append(replace(candidate, divergence=divergence, agreement=agreement))
         shown.advance(1, divergence=f"{divergence:.2g}")
         return self.tried[-1]
-
-    def _answers(self, outputs: Floats) -> npt.NDArray[np.float64]:
-        """Give the logarithms of the softened probabilities, from logits or from the probabilities of the file."""
-        values = outputs.astype(np.float64)
-        if self._job.options.probabilities:
-            values = np.log(np.maximum(values, 1e-30))
-        values = (values - values.max(axis=1, keepdims=True)) / TEMPERATURE
-        return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
 
 
 def _divergence(candidate: Candidate) -> float:

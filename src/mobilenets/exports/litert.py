@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -24,7 +25,7 @@ from mobilenets.exports.deployed import Deployed, described, fed, sample
 from mobilenets.exports.int8 import planned
 from mobilenets.exports.job import Job
 from mobilenets.exports.nearest import batches, divided, nearest
-from mobilenets.exports.qdq import Plan
+from mobilenets.exports.qdq import Plan, Range
 from mobilenets.exports.quiet import quiet
 from mobilenets.runtime.cores import cores
 from mobilenets.runtime.engines import Array
@@ -44,12 +45,9 @@ FLOAT = (
     TFLOperationName.DIV,
     TFLOperationName.SOFTMAX,
 )
-# How the smallest (or, turned round, the largest) numbers of many pictures become one end of a range.
-RANGES: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
-    "extremes": lambda lows: float(lows.min()),
-    "99 % of extremes": lambda lows: float(np.quantile(lows, 0.01)),
-    "mean of extremes": lambda lows: float(lows.mean()),
-}
+# A tensor's name is a path of modules, …InvertedResidual_inverted3/mobilenets.models.layers.ConvNorm_project/…, where
+# each part ends in the name that its parent has for it.
+_PART = re.compile(r"_([a-z0-9]+)(?=[/;]|$)")
 
 
 def write(job: Job) -> Exported:
@@ -93,7 +91,7 @@ def _halved(content: bytes) -> bytes:
 
 
 def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
-    """Quantize with several rules for ranges; returns the file nearest to float, and what was tried.
+    """Quantize with two rules for ranges; returns the file nearest to float, and what was tried.
 
     Weights, biases and what stays in float are those of our own search.
     """
@@ -132,21 +130,26 @@ def _candidates(
         [(key, names)] = Interpreter(model_content=content).get_signature_list().items()
         form = made.calibrate({key: [{names["inputs"][0]: fitted[:batch]}]}, num_threads=1)
         ends = _extremes(content, fitted, batch, list(form))
-    for rule, of in RANGES.items():
+    planned_ends = {name: plan.ranges[_layer(name)] for name in form if _layer(name) in plan.ranges}
+    for rule, chosen in (("as planned", ends | planned_ends), ("extremes", ends)):
         found = {
-            name: entry | {"min": np.full_like(entry["min"], of(low)), "max": np.full_like(entry["max"], -of(-high))}
+            name: entry | {"min": np.full_like(entry["min"], low), "max": np.full_like(entry["max"], high)}
             for name, entry in form.items()
-            for low, high in (ends[name],)
+            for low, high in (chosen[name],)
         }
         with quiet():
             file = bytes(made.quantize(found, enable_progress_report=False).quantized_model)
         yield {"ranges": rule}, file, _answers(file, judged, batch)
 
 
-def _extremes(
-    content: bytes, images: Array, batch: int, names: list[str]
-) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Give the smallest and the largest number of each named tensor, run by run."""
+def _layer(tensor: str) -> str:
+    """Name the layer of ours whose output a tensor is."""
+    parts = _PART.findall(tensor.partition(";")[0])
+    return ".".join(part for part in parts if part not in ("network", "conv", "activation"))
+
+
+def _extremes(content: bytes, images: Array, batch: int, names: list[str]) -> dict[str, Range]:
+    """Give the smallest and the largest number of each named tensor."""
     with quiet():
         interpreter = Interpreter(model_content=content, num_threads=cores(), experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
@@ -159,7 +162,7 @@ def _extremes(
         values = [interpreter.get_tensor(places[name]) for name in names]
         rows.append([(value.min(), value.max()) for value in values])
     table = np.array(rows, np.float64)
-    return {name: (table[:, place, 0], table[:, place, 1]) for place, name in enumerate(names)}
+    return dict(zip(names, zip(table[:, :, 0].min(axis=0), table[:, :, 1].max(axis=0), strict=True), strict=True))
 
 
 def _answers(content: bytes, images: Array, batch: int) -> npt.NDArray[np.float32]:

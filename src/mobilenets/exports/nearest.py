@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.runtime.predictor import softmax
 from mobilenets.runtime.progress import progress
 
 # One picture of so many is held back from calibration: on these the candidates are compared.
 HELD_BACK = 4
 # Of fewer pictures than this none is held back.
 ENOUGH = 16
+# Training pictures are known too surely for their probabilities to tell quantizers apart: they are softened, as in
+# distillation (Hinton et al. 2015, arXiv 1503.02531, section 2).
+TEMPERATURE = 4.0
 
 Made = TypeVar("Made")
 
@@ -42,19 +44,15 @@ def nearest(
     """Take the candidate nearest to float, and report all of them as JSON values.
 
     Each candidate is its settings, what was made with them, and its answers N×classes on the pictures held back;
-    ``wanted`` has those of float. They are logits, or ``probabilities``. The measure is the mean Kullback-Leibler
-    divergence of the probabilities from those of float, in nats; ``agreement`` is the share of pictures with the same
-    first class. Of equals the first is taken.
+    ``wanted`` has those of float. They are logits, or ``probabilities``. For the measures see ``compared``. Of equals
+    the first is taken.
     """
-    reference = _probabilities(wanted, probabilities)
+    reference = softened(wanted, probabilities)
     best: tuple[float, Made, dict[str, Any]] | None = None
     tried = []
     with progress("int8: trying quantizers", None, "candidates") as shown:
         for settings, made, outputs in candidates:
-            answers = _probabilities(outputs, probabilities)
-            ratios = np.log(np.maximum(reference, 1e-12)) - np.log(np.maximum(answers, 1e-12))
-            divergence = float((reference * ratios).sum(axis=1).mean())
-            agreement = float((answers.argmax(axis=1) == reference.argmax(axis=1)).mean())
+            divergence, agreement = compared(reference, softened(outputs, probabilities))
             tried.append(settings | {"divergence": float(f"{divergence:.4g}"), "agreement": round(agreement, 4)})
             shown.advance(1, divergence=f"{divergence:.2g}")
             if best is None or divergence < best[0]:
@@ -64,5 +62,20 @@ def nearest(
     return best[1], {"pictures_held_back": len(wanted), "candidates": tried, "chosen": best[2]}
 
 
-def _probabilities(outputs: npt.NDArray[np.float32], finished: bool) -> npt.NDArray[np.float64]:
-    return np.asarray(outputs, np.float64) if finished else softmax(outputs)
+def softened(outputs: npt.NDArray[np.float32], probabilities: bool) -> npt.NDArray[np.float64]:
+    """Give the logarithms of softened probabilities, N×classes, from logits or from ``probabilities``."""
+    values = outputs.astype(np.float64)
+    if probabilities:
+        values = np.log(np.maximum(values, 1e-30))
+    values = (values - values.max(axis=1, keepdims=True)) / TEMPERATURE
+    return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
+
+
+def compared(wanted: npt.NDArray[np.float64], answers: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Compare answers with those of float, both as ``softened`` gives them.
+
+    Returns the mean Kullback-Leibler divergence from float, in nats, and the share of pictures with the same first
+    class.
+    """
+    divergence = float((np.exp(wanted) * (wanted - answers)).sum(axis=1).mean())
+    return divergence, float((answers.argmax(axis=1) == wanted.argmax(axis=1)).mean())
