@@ -39,6 +39,7 @@ REPORT = "export.json"
 PICTURE = "export.png"
 GOLDEN_PICTURES = 8
 CALIBRATION_PICTURES = 512
+FEW_PICTURES = 64
 LAYER_PICTURES = 8
 
 
@@ -194,6 +195,10 @@ def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.uint8]:
     if not samples:
         raise InputError("int8 is calibrated on training pictures, and there is none: give --data with train/")
+    if len(samples) < FEW_PICTURES:
+        log.warning(
+            "int8 is calibrated on %d training pictures only: %d and more are better", len(samples), FEW_PICTURES
+        )
     return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
 
 

@@ -15,7 +15,8 @@ def benchmarked(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         lines.append(
             [
-                printable(row["model"]),
+                # Resizing is in its time.
+                printable(row["model"]) + (" (480×640)" if row["geometry"] == "inside" else ""),
                 f"{row['runtime']} {row['runtime_version'].split('-')[0]}",
                 row["precision"],
                 str(row["threads"]),
@@ -68,11 +69,12 @@ def audited(result: dict[str, Any]) -> str:
     seen, int8 = result["images"] is not None, result["int8"]
     head = ["layer", "kind", "kernels", "dead", "near dead", *(["constant"] if seen else [])]
     lines = [[*head, "int8 dB", "int8 dB, one scale", *(["int8 dB, output"] if int8 else [])]]
+    left = tuple(f"{block}." for block in int8["quantization"]["chosen"]["float_blocks"]) if int8 else ()
     for layer in result["layers"]:
         lines.append(
             [
                 layer["name"],
-                layer["kind"],
+                layer["kind"] + (" (float)" if f"{layer['name']}.".startswith(left) else ""),
                 str(layer["kernels"]),
                 _some(layer["dead"]),
                 _some(layer["near_dead"]),
@@ -101,11 +103,10 @@ def audited(result: dict[str, Any]) -> str:
             f"{100 * removable['top1_change']:+.2f} points"
         )
     if int8:
-        left = int8["quantization"]["chosen"]["float_blocks"]
         parts.append(
             f"int8 of weights and activations, calibrated on {int8['calibrated_on']} training pictures, leaves the "
             f"logits {int8['logits_db']:.1f} dB on {int8['images']} others"
-            + (f", with {', '.join(left)} left in float" if left else "")
+            + (", with the blocks marked (float) left in float" if left else "")
         )
     if not seen:
         parts.append("with --data DATA also: channels that never change, and what int8 does to the layers' outputs")

@@ -88,6 +88,10 @@ def _candidates(
         watched = replace(settings.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))
         settings = replace(settings, input_activation=watched, output_activation=watched)
         quantizer = XNNPACKQuantizer().set_global(settings)
+        # Logits of 8 bits would be equal where classes are near one another: these come out in float.
+        quantizer.set_operator_type(
+            torch.ops.aten.linear.default, get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+        )
         # None means float; set_module_name would not take it.
         quantizer.module_name_config |= {f"network.{block}": None for block in plan.left}
         with quiet():

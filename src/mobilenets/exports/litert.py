@@ -118,6 +118,8 @@ def _candidates(
     made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for operation in FLOAT:
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    # Logits of 8 bits would be equal where classes are near one another: these come out in float.
+    made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
     for block in plan.left:
         # Operators are found by the names of what they give: …InvertedResidual_inverted3/… and …_inverted3;
         made.update_quantization_recipe(

@@ -45,7 +45,9 @@ def write_use(folder: Path, bundle: Bundle) -> None:
 def snippet(bundle: Bundle, language: str) -> str | None:
     """Return the code for one of ``LANGUAGES``, or None where the format does not run there."""
     assert bundle.export is not None
-    own = _TEXTS / f"{language}.{bundle.export.format}.txt"
+    # The page's own file is ONNX.
+    form = "onnx" if bundle.export.format == "web" else bundle.export.format
+    own = _TEXTS / f"{language}.{form}.txt"
     if not own.is_file():
         return None
     text = (_TEXTS / f"{language}.txt").read_text("utf-8")

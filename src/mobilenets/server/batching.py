@@ -55,6 +55,8 @@ class Batcher:
         self._decoding = 0
         self._waiting: deque[_Job] = deque()
         self._came = asyncio.Event()
+        # Where pictures are kept as large as they came, few at a time.
+        self._kept = asyncio.Semaphore(predictor.at_once(limits.queue))
 
     async def start(self) -> None:
         """Begin to work; ``answered`` turns true when the model has answered once."""
@@ -120,14 +122,15 @@ class Batcher:
 
     async def _answer(self, picture: bytes, top: int) -> Answer | UnreadablePicture:
         loop = asyncio.get_running_loop()
-        self._decoding += 1
-        try:
-            pixels = await loop.run_in_executor(self._decoders, self._prepare, picture)
-        except UnreadablePicture as error:
-            return error
-        finally:
-            self._decoding -= 1
-        return await self._ask(pixels, top)
+        async with self._kept:
+            self._decoding += 1
+            try:
+                pixels = await loop.run_in_executor(self._decoders, self._prepare, picture)
+            except UnreadablePicture as error:
+                return error
+            finally:
+                self._decoding -= 1
+            return await self._ask(pixels, top)
 
     def _prepare(self, picture: bytes) -> Prepared:
         check_size(picture, self._limits.pixels)

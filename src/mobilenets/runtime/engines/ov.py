@@ -41,7 +41,7 @@ class OpenVinoEngine:
     """A compiled model; each thread that calls gets a request of its own."""
 
     runtime = "openvino"
-    version = openvino.__version__
+    version = openvino.__version__.partition("-")[0]  # without the hash of its build
 
     def __init__(self, path: Path, exported: Exported, threads: int) -> None:
         core = openvino.Core()
