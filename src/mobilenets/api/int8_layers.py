@@ -86,7 +86,7 @@ def int8_layers(saved: SavedModel, model: Path, data: Path) -> Int8Layers | None
 
 def _decibels(job: Job, exported: Exported, pictures: npt.NDArray[np.uint8]) -> dict[str, float]:
     """Give the ratio of every layer that both have, a few pictures at a time."""
-    from mobilenets.exports.layers import outputs_of_file, outputs_of_network
+    from mobilenets.exports.layers import outputs_of_file, outputs_of_network, power, ratio
 
     signal: defaultdict[str, float] = defaultdict(float)
     noise: defaultdict[str, float] = defaultdict(float)
@@ -97,15 +97,7 @@ def _decibels(job: Job, exported: Exported, pictures: npt.NDArray[np.uint8]) -> 
             ours = outputs_of_network(job.network, images)
             theirs = outputs_of_file(job.folder / exported.file, exported, images)
             for layer in (name for name in ours if name in theirs):
-                signal[layer] += _power(ours[layer])
-                noise[layer] += _power(theirs[layer] - ours[layer])
+                signal[layer] += power(ours[layer])
+                noise[layer] += power(theirs[layer] - ours[layer])
             shown.advance(len(images))
-    return {layer: _ratio(signal[layer], noise[layer]) for layer in signal}
-
-
-def _power(values: npt.NDArray[np.float32]) -> float:
-    return float(np.square(values, dtype=np.float64).sum())
-
-
-def _ratio(signal: float, noise: float) -> float:
-    return 200.0 if noise == 0 else float(np.clip(10 * np.log10(max(signal, 1e-30) / noise), -200, 200))
+    return {layer: ratio(signal[layer], noise[layer]) for layer in signal}

@@ -60,11 +60,19 @@ def breaking_layer(errors: Sequence[LayerError]) -> LayerError | None:
 
 def decibels(signal: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
     """Give the signal to noise ratio of ``other`` in decibels; 200 where they are equal."""
-    noise = float(np.square(signal.astype(np.float64) - other).sum())
-    power = float(np.square(signal.astype(np.float64)).sum())
+    return ratio(power(signal), power(signal.astype(np.float64) - other))
+
+
+def power(values: npt.NDArray[Any]) -> float:
+    """Give the sum of squares."""
+    return float(np.square(values, dtype=np.float64).sum())
+
+
+def ratio(signal: float, noise: float) -> float:
+    """Give a signal to noise ratio of powers in decibels, from -200 to 200."""
     if noise == 0:
         return 200.0
-    return float(np.clip(10 * np.log10(max(power, 1e-30) / noise), -200, 200)) if np.isfinite(noise) else -200.0
+    return float(np.clip(10 * np.log10(max(signal, 1e-30) / noise), -200, 200)) if np.isfinite(noise) else -200.0
 
 
 def outputs_of_network(network: Network, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
