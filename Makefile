@@ -2,33 +2,44 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Which extras are installed; "dev" holds "train".
+TRAIN := $(VENV)/.train
+DEV := $(VENV)/.dev
 
 .PHONY: demo test lint format clean
 
-demo: $(READY)
+demo: $(TRAIN)
 	$(BIN)/mobilenets demo --out demo
 
 test: lint
 	# One thread a process: threads of two processes on two cores would wait for each other.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY)
+format: $(DEV)
 	$(BIN)/ruff format src tests benchmarks examples
 	$(BIN)/ruff check --fix src tests benchmarks examples
 
-# The stamp is written last, so that an interrupted set-up is done again.
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+# The stamps are written last, so that an interrupted set-up is done again.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+
+$(TRAIN): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV), once: PyTorch and what training needs, about 320 MB to download (PyTorch for the CPU), 1.4 GB on disk."
+	$(PIP) -e '.[train]'
 	touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) for development, once: about 1.8 GB on disk."
+	$(PIP) -e '.[dev]'
+	touch $(TRAIN) $@
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

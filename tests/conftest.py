@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# A shell that starts the tests in the background has SIGINT ignored, and so would every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Draw = Callable[..., Path]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what was skipped and why; each reason names what brings it."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
+    )
+    if reasons:
+        terminalreporter.section(f"skipped: {sum(reasons.values())}")
+        for reason, count in reasons.most_common():
+            terminalreporter.write_line(f"{count:4}  {reason}")
 
 
 def draw_photos(folder: Path, counts: Mapping[str, int], size: int = 20) -> Path:
@@ -183,7 +200,7 @@ def chromium(tmp_path: Path) -> Iterator[Chromium]:
         (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
     )
     if binary is None:
-        pytest.skip("Chromium is not installed")
+        pytest.skip("needs Chromium: apt-get install chromium")
     browser = Chromium(tmp_path / "profile", binary)
     yield browser
     browser.close()

@@ -8,7 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mobilenets.runtime.cores import share_cores
+
 __version__ = "0.1.0"
+
+# Now and not on first use: it counts only before PyTorch is loaded, by us or by a line after this import.
+share_cores()
 
 if TYPE_CHECKING:
     from mobilenets.api.audit import audit as audit

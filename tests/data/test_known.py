@@ -56,7 +56,7 @@ def tree(root: Path) -> list[str]:
 
 
 def test_catalogue() -> None:
-    assert list(KNOWN) == ["cifar10", "cifar100", "fashion_mnist", "digits"]
+    assert list(KNOWN) == ["cifar10", "cifar100", "fashion_mnist", "digits", "shapes"]
     for name, entry in KNOWN.items():
         assert entry.name == name
         for file in entry.files:
@@ -150,7 +150,7 @@ def test_fashion_mnist_of_the_system_is_found(
 def test_fashion_mnist_of_debian(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path("/usr/share/datasets/fashion-mnist")
     if not folder.is_dir():
-        pytest.skip("Debian's dataset-fashion-mnist is not installed")
+        pytest.skip("needs Debian's Fashion-MNIST: apt-get install dataset-fashion-mnist")
     content = sources.fashion_mnist(KNOWN["fashion_mnist"].files, folder, folder, lambda *_: None)
     assert content.train.pixels.shape == (60000, 28, 28)
     assert np.bincount(content.train.labels).tolist() == [6000] * 10
@@ -252,7 +252,7 @@ def test_class_names_that_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"name": "imagenet"}, "known are cifar10, cifar100, fashion_mnist, digits"),
+        ({"name": "imagenet"}, "known are cifar10, cifar100, fashion_mnist, digits, shapes"),
         ({"size": 0}, "1 to 4096"),
         ({"size": 5000}, "1 to 4096"),
         ({"archive": Path("none.tar.gz")}, "no such file"),

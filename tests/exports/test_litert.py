@@ -10,8 +10,8 @@ import pytest
 
 import mobilenets
 
-pytest.importorskip("litert_torch")
-pytest.importorskip("ai_edge_quantizer")
+for part in ("litert_torch", "ai_edge_quantizer"):
+    pytest.importorskip(part, reason="needs the extra litert: docs/export.md has the line")
 
 pytestmark = pytest.mark.filterwarnings("default")  # the converters warn of their own insides
 

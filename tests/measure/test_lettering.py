@@ -44,7 +44,7 @@ def test_letters_stand_where_they_are_put() -> None:
     assert ink[:, 1].max() <= 4 + length("EE", 20)
 
 
-@pytest.mark.skipif(not drawable("塑"), reason="no font with Chinese here")
+@pytest.mark.skipif(not drawable("塑"), reason="needs a font with Chinese: apt-get install fonts-wqy-microhei")
 def test_scripts_in_one_line() -> None:
     both = np.asarray(drawn("E塑"))
     assert (both[:, : int(4 + length("E", 20))] == np.asarray(drawn("E"))[:, : int(4 + length("E", 20))]).all()

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import http.client
+import http.server
 import os
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,6 +39,65 @@ def expected(model: Path, picture: Path, language: str) -> tuple[str, str, list[
     [answer] = mobilenets.predict(model, picture, language=language)
     bars = [[one["name"], f"{100 * one['probability']:.1f}\xa0%"] for one in answer["predictions"]]
     return bars[0][0], answer["groups"][0]["name"], bars
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Maps what lies below /ml/ to a server, as nginx's `location /ml/ { proxy_pass http://…/; }` does."""
+
+    port: int
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if not self.path.startswith("/ml/"):
+            self.send_error(404)
+            return
+        kept = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as behind:
+            behind.request(self.command, self.path.removeprefix("/ml"), body, kept)
+            answer = behind.getresponse()
+            content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def proxied(server: Any) -> Iterator[str]:
+    handler = type("Handler", (Proxy,), {"port": server.port})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_port}/ml/"
+        proxy.shutdown()
+
+
+def test_below_a_path_of_a_proxy(proxied: str, labelled: Path, trained: Any, chromium: Any) -> None:
+    page = chromium
+    page.open(proxied, 1280, 800)
+    page.until("document.body.dataset.ready")
+    cat = trained.data / "cat/001.png"
+    page.choose("#files", cat)
+    page.until(SHOWN)
+    language = page.run("document.documentElement.lang")
+    assert read(page) == expected(labelled, cat, language)
+    page.run("document.querySelector('#explain').click()")
+    page.until("document.querySelector('#explain').ariaPressed === 'true'")
+    page.run("document.querySelector('#docs').click()")
+    page.until("document.querySelectorAll('main pre').length")
+    assert f"{proxied}predict?top=3" in page.run("document.querySelector('main pre').textContent")
+    assert page.run("[...document.querySelectorAll('header a')].map((link) => link.href)") == [
+        f"{proxied}openapi.json",
+        proxied,
+    ]
+    assert all(url.startswith((proxied, "blob:", "data:")) for url in page.requested if url != "about:blank")
 
 
 SHOWN = "!document.querySelector('#result').hidden && document.querySelector('#status').textContent === ''"

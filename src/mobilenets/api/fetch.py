@@ -11,7 +11,7 @@ from mobilenets.runtime.progress import Progress, progress
 
 
 def fetch(name: str, out: str | Path, *, archive: str | Path | None = None, size: int | None = None) -> dict[str, Any]:
-    """Write the data set ``name`` (cifar10, cifar100, fashion_mnist, digits) under ``out``.
+    """Write the data set ``name`` (cifar10, cifar100, fashion_mnist, digits, shapes) under ``out``.
 
     ``archive`` is a file or folder that you already have, instead of a download; ``size`` is the side of the
     pictures in pixels, native if left out. Progress goes to standard error.

@@ -26,6 +26,7 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
+from mobilenets.runtime.cores import threads_spin
 from mobilenets.runtime.files import read_json, write_json
 from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.training import checkpoint
@@ -94,6 +95,11 @@ def train(
     if checkpoint.exists(run):
         checkpoint.peek(run)  # a damaged one is refused before anything else is said
     device = pick_device(chosen.device)
+    if threads_spin():
+        log.info(
+            "PyTorch was loaded before mobilenets, so its threads spin while they wait, which is slow beside other "
+            "programs: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"
+        )
     with _threads(chosen.threads):
         # A checkpoint holds every weight: the model that the run started from may be gone by then.
         saved = (

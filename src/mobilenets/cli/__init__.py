@@ -17,7 +17,7 @@ INTERRUPTED = 130
 EXTRA = (
     dict.fromkeys(("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub"), "train")
     | dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
-    | {"onnx": "export", "openvino": "openvino"}
+    | {"onnx": "train", "openvino": "openvino"}
 )
 
 

@@ -73,7 +73,7 @@ def _fetch(verbs: Any) -> None:
         "a known data set as folders of pictures",
         "mobilenets fetch fashion_mnist fashion --archive /usr/share/datasets/fashion-mnist",
     )
-    verb.add_argument("name", metavar="NAME", help="cifar10, cifar100, fashion_mnist or digits")
+    verb.add_argument("name", metavar="NAME", help="cifar10, cifar100, fashion_mnist, digits or shapes")
     verb.add_argument("out", metavar="DIR", help="folder to write: train/ and validation/ with one folder a class")
     verb.add_argument("--archive", metavar="FILE", help="files that you have already, instead of a download")
     verb.add_argument("--size", type=int, metavar="S", help="pixels a side, bicubic (default: the data set's own)")

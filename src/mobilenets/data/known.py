@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from mobilenets.data import sources
+from mobilenets.data.shapes import SHAPES, SIDE
 from mobilenets.data.sources import Content, Progress, RemoteFile, Source
 from mobilenets.errors import InputError
 from mobilenets.runtime.files import sync, write_json
@@ -124,6 +125,16 @@ KNOWN = {
             citation='E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine '
             "Learning Repository, 1998; as in scikit-learn's load_digits",
             read=sources.digits,
+        ),
+        KnownSet(
+            name="shapes",
+            title="Shapes",
+            side=SIDE,
+            files=(),
+            classes=tuple(SHAPES),
+            licence="Apache-2.0",
+            citation="drawn by this package",
+            read=sources.shapes,
         ),
     )
 }

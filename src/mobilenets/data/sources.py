@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mobilenets.data.cifar import Cifar, read_cifar10, read_cifar100
 from mobilenets.data.download import download
 from mobilenets.data.idx import read_idx
+from mobilenets.data.shapes import HELD_OUT, PICTURES, SHAPES, draw
 from mobilenets.errors import InputError
 
 log = logging.getLogger("mobilenets")
@@ -140,6 +141,17 @@ def digits(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     for label in range(10):
         members = np.flatnonzero(labels == label)
         held_out[random.permutation(members)[: round(len(members) * DIGITS_VALIDATION)]] = True
+    return Content(Part(pixels[~held_out], labels[~held_out]), Part(pixels[held_out], labels[held_out]))
+
+
+def shapes(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: Progress) -> Content:
+    """Six shapes as ``shapes.draw`` draws them, from fixed seeds."""
+    if archive is not None:
+        raise InputError("shapes are drawn and have no archive; leave --archive out")
+    seeds = range(PICTURES + HELD_OUT)
+    pixels = np.stack([draw(shape, seed) for shape in SHAPES for seed in seeds])
+    labels = np.repeat(np.arange(len(SHAPES)), len(seeds))
+    held_out = np.tile(np.arange(len(seeds)) >= PICTURES, len(SHAPES))
     return Content(Part(pixels[~held_out], labels[~held_out]), Part(pixels[held_out], labels[held_out]))
 
 

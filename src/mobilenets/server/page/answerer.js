@@ -1,23 +1,24 @@
 // What the page asks: here the server. (exports/page/answerer.js has the model in the browser instead.)
+// Addresses are relative to the page, so that it works below a path too, behind a proxy that maps /ml/ to the server.
 
 import { Problem } from "./problem.js";
 
-export const docs = "/docs";
+export const docs = "docs";
 
 const TOKEN = "mobilenets.token";
 const at = (id) => document.getElementById(id);
 
 /** What the model is: its name, classes, labels, size and limits, and whether it explains. */
-export const model = async () => (await ask("/model")).json().catch(lost);
+export const model = async () => (await ask("model")).json().catch(lost);
 
 /** Answer a picture as `predict --json` does. Throws a Problem where it does not. */
 export async function predict(file, top) {
-  const [answer] = await (await ask(`/predict?top=${top}`, form(file))).json().catch(lost);
+  const [answer] = await (await ask(`predict?top=${top}`, form(file))).json().catch(lost);
   return answer;
 }
 
 /** A picture, as a Blob, of what the network looked at. */
-export const explain = async (file) => (await ask("/explain", form(file))).blob().catch(lost);
+export const explain = async (file) => (await ask("explain", form(file))).blob().catch(lost);
 
 function lost() {
   throw new Problem("lost");

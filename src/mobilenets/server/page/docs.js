@@ -29,7 +29,7 @@ function table(rows) {
 // Of nullable types only the real one.
 const typeOf = (schema) => schema.type ?? schema.anyOf?.map((one) => one.type).filter((one) => one !== "null").join(" or ") ?? "";
 
-const api = await (await fetch("/openapi.json")).json();
+const api = await (await fetch("openapi.json")).json();
 document.getElementById("title").textContent = `${api.info.title}, ${api.info.version}`;
 for (const [path, methods] of Object.entries(api.paths)) {
   for (const [method, about] of Object.entries(methods)) {
@@ -45,7 +45,7 @@ for (const [path, methods] of Object.entries(api.paths)) {
     });
     const answers = Object.entries(about.responses).map(([status, { description }]) => [status, description]);
     card.append(table([...parameters, ...answers]));
-    if (path === "/predict") card.append(make("pre", `curl -F file=@photo.jpg '${location.origin}/predict?top=3'`));
+    if (path === "/predict") card.append(make("pre", `curl -F file=@photo.jpg '${new URL("predict?top=3", document.baseURI)}'`));
     document.getElementById("paths").append(card);
   }
 }
