@@ -24,7 +24,7 @@ RECIPES: dict[str, Recipe] = {
         lr=4e-3,
         keep="last",
     ),
-    # Fashion-MNIST at its own 28 pixels; docs/fashion-mnist.md has command, hardware, time and score.
+    # Fashion-MNIST at its own 28 pixels; docs/measured/fashion-mnist.md has command, hardware, time and score.
     "fashion-mnist": Recipe(
         model="mobilenet_v1_cifar",
         width=2.0,
