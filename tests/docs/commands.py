@@ -1,6 +1,6 @@
 """The commands of a page, as a reader would type them: the fenced blocks marked ``sh`` and ``python``, in order.
 
-Run as a script it prints one shell script of all of them, for a bare machine: ``python tests/docs/commands.py README.md``.
+``python tests/docs/commands.py README.md`` prints them as one shell script, to be run on a bare machine.
 """
 
 from __future__ import annotations

@@ -127,10 +127,14 @@ def trained(result: dict[str, Any]) -> str:
 def fetched(result: dict[str, Any]) -> str:
     """What was written and what to type next."""
     folder = result["folder"]
+    pictures = f"{result['train']} training and {result['validation']} validation pictures"
+    if not result["validation"]:
+        pictures = f"{result['train']} pictures"
+    # Small pictures would be enlarged to the usual 224 pixels, for nothing.
+    size = f" --size {result['size']}" if result["size"] <= 64 else ""
     return (
-        f"{result['name']}: {result['train']} training and {result['validation']} validation pictures of "
-        f"{len(result['classes'])} classes in {folder}\n"
-        f"Next:  mobilenets train {shlex.quote(folder)} --out run --size {result['size']}"
+        f"{result['name']}: {pictures} of {len(result['classes'])} classes in {folder}\n"
+        f"Next:  mobilenets train {shlex.quote(folder)} --out run{size}"
     )
 
 

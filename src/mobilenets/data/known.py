@@ -161,6 +161,8 @@ def write_folders(
 ) -> Written:
     """Write a known data set as PNG pictures, one folder a class, under ``out/train`` and ``out/validation``.
 
+    ``shapes`` is not split: its class folders lie in ``out`` itself.
+
     The pictures come from ``archive`` if given (a CIFAR ``.tar.gz``, or for Fashion-MNIST the folder of its
     four files or one of them), else from the install, else from the network by way of the cache folder. They
     keep their native size untouched, or become ``size`` x ``size`` pixels by bicubic interpolation; grey
@@ -200,7 +202,8 @@ def write_folders(
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise InputError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
-    return Written(out, side, len(content.train.labels), len(content.validation.labels), classes)
+    held_out = 0 if content.validation is None else len(content.validation.labels)
+    return Written(out, side, len(content.train.labels), held_out, classes)
 
 
 def _check_free(out: Path) -> None:
@@ -216,17 +219,20 @@ def _check_free(out: Path) -> None:
 def _write(content: Content, classes: tuple[str, ...], root: Path, side: int, report: Progress) -> tuple[str, ...]:
     """Write everything under ``root``; returns the folder of each class, in label order."""
     folders = _folder_names(classes)
-    total = len(content.train.labels) + len(content.validation.labels)
+    parts = [(root, content.train)]
+    if content.validation is not None:
+        parts = [(root / "train", content.train), (root / "validation", content.validation)]
+    total = sum(len(part.labels) for _, part in parts)
     done = 0
-    for part_name, part in (("train", content.train), ("validation", content.validation)):
+    for place, part in parts:
         numbers = [count(1) for _ in folders]
         for folder in folders:
-            (root / part_name / folder).mkdir(parents=True)
+            (place / folder).mkdir(parents=True)
         for pixels, label in zip(part.pixels, part.labels.tolist(), strict=True):
             image = Image.fromarray(pixels)
             if image.size != (side, side):
                 image = image.resize((side, side), Image.Resampling.BICUBIC)
-            image.save(root / part_name / folders[label] / f"{next(numbers[label]):05d}.png")
+            image.save(place / folders[label] / f"{next(numbers[label]):05d}.png")
             done += 1
             report("pictures", done, total)
     if content.groups:

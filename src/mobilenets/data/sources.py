@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mobilenets.data.cifar import Cifar, read_cifar10, read_cifar100
 from mobilenets.data.download import download
 from mobilenets.data.idx import read_idx
-from mobilenets.data.shapes import HELD_OUT, PICTURES, SHAPES, draw
+from mobilenets.data.shapes import PICTURES, SHAPES, draw
 from mobilenets.errors import InputError
 
 log = logging.getLogger("mobilenets")
@@ -52,10 +52,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Content:
-    """A data set in memory; ``classes``, and ``groups`` (one for each class), are empty where it has none."""
+    """A data set in memory; ``classes``, and ``groups`` (one for each class), are empty where it has none.
+
+    ``validation`` is None for a set that is not split.
+    """
 
     train: Part
-    validation: Part
+    validation: Part | None
     classes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
 
@@ -148,11 +151,8 @@ def shapes(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     """Six shapes as ``shapes.draw`` draws them, from fixed seeds."""
     if archive is not None:
         raise InputError("shapes are drawn and have no archive; leave --archive out")
-    seeds = range(PICTURES + HELD_OUT)
-    pixels = np.stack([draw(shape, seed) for shape in SHAPES for seed in seeds])
-    labels = np.repeat(np.arange(len(SHAPES)), len(seeds))
-    held_out = np.tile(np.arange(len(seeds)) >= PICTURES, len(SHAPES))
-    return Content(Part(pixels[~held_out], labels[~held_out]), Part(pixels[held_out], labels[held_out]))
+    pixels = np.stack([draw(shape, seed) for shape in SHAPES for seed in range(PICTURES)])
+    return Content(Part(pixels, np.repeat(np.arange(len(SHAPES)), PICTURES)), None)
 
 
 def _downloaded(files: tuple[RemoteFile, ...], cache: Path, report: Progress) -> list[Path]:
