@@ -13,10 +13,10 @@ from mobilenets.errors import InputError
 
 def test_shapes_as_folders(tmp_path: Path) -> None:
     written = write_folders("shapes", tmp_path / "shapes")
-    assert (written.train, written.validation, written.size) == (300, 0, SIDE)
+    assert (written.train, written.validation, written.size) == (150, 0, SIDE)
     assert written.classes == tuple(sorted(SHAPES))
     for shape in SHAPES:
-        assert len(list((tmp_path / "shapes" / shape).glob("*.png"))) == 50
+        assert len(list((tmp_path / "shapes" / shape).glob("*.png"))) == 25
     with Image.open(tmp_path / "shapes/star/00001.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), draw("star", 0))
     with pytest.raises(InputError, match="are drawn and have no archive"):

@@ -13,7 +13,7 @@ Point = tuple[float, float]
 
 SIDE = 160  # pixels
 FINE = 3  # drawn so many times larger, so that edges are smooth
-PICTURES = 50  # of each shape
+PICTURES = 25  # of each shape
 
 
 def _around(radii: tuple[float, ...], corners: int) -> list[Point]:
