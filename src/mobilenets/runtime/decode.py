@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-from PIL import Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
 
 from mobilenets.errors import UnreadablePicture
 from mobilenets.runtime import jpeg, kinds, png, tiff
@@ -84,7 +84,7 @@ def decode(source: Path | bytes | Image.Image, surplus: Surplus | None = None) -
     try:
         with _quiet_pillow():
             if isinstance(source, Image.Image):
-                return _upright(source)
+                return _upright(_still_open(source))
             with _opened(source) as stream:
                 return _decoded(stream, surplus)
     except UnreadablePicture:
@@ -158,6 +158,17 @@ def _all_of(stream: IO[bytes]) -> bytes:
     return stream.read()
 
 
+def _still_open(picture: Image.Image) -> Image.Image:
+    if not isinstance(picture, ImageFile.ImageFile) or not picture.tile:
+        try:
+            _ = picture.im
+        except ValueError:
+            raise UnreadablePicture("this Pillow image is closed: give it while it is open") from None
+        except AttributeError:  # not decoded yet
+            pass
+    return picture
+
+
 @contextmanager
 def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
@@ -217,7 +228,7 @@ def _check_pixels(picture: Image.Image, stream: IO[bytes] | None) -> None:
         tiff.check_alpha(picture)
     if stream is None:
         return
-    if picture.format in ("JPEG", "MPO") and jpeg.may_lack_pixels(picture) and jpeg.lacks_pixels(_all_of(stream)):
+    if picture.format in ("JPEG", "MPO") and jpeg.lacks_pixels(stream, picture):
         raise UnreadablePicture("the picture is damaged: a part of its pixels is missing")
     if picture.format == "PNG" and png.is_damaged(_all_of(stream)):
         raise UnreadablePicture("the picture is damaged: its pixels are not those that its checksum is of")

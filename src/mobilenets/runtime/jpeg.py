@@ -6,17 +6,18 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
 from mobilenets.runtime.kinds import CONVERT
 
 SOI, EOI, SOS, DHT, DAC, DRI, LS = 0xD8, 0xD9, 0xDA, 0xC4, 0xCC, 0xDD, 0xF7
-START = b"\xff\xd8\xff"
+START = b"\xff\xd8"
 FRAMES = {*range(0xC0, 0xD0)} - {DHT, 0xC8, DAC}
 PROGRESSIVE = {0xC2, 0xCA}
 
+_TAIL = 1 << 12
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _BEHIND_A_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -67,23 +68,22 @@ def mended(data: bytes) -> bytes | None:
     return None if _missing(parts, data) else _joined(parts, data)
 
 
-def may_lack_pixels(picture: Image.Image) -> bool:
-    """Say whether a decoded picture looks as if the decoder had made pixels up.
+def lacks_pixels(stream: IO[bytes], picture: Image.Image) -> bool:
+    """Say whether a decoder made up some of the pixels of a picture, which ``stream`` is the file of.
 
-    libjpeg fills what is missing before the end mark with middle grey, and a progressive file shows without its last
-    scans.
+    Looked for only where it may be so: the file has no end mark, or the last pixel is of the middle grey that libjpeg
+    puts for what is missing, or the file is progressive and shows without its last scans.
     """
     last: Any = picture.getpixel((picture.width - 1, picture.height - 1))
     grey = all(value in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
-    return grey or bool(picture.info.get("progressive"))
-
-
-def lacks_pixels(data: bytes) -> bool:
-    """Say whether a file of which Pillow made a picture lacks some of its coefficients."""
+    progressive = bool(picture.info.get("progressive"))
+    stream.seek(max(0, stream.seek(0, io.SEEK_END) - _TAIL))
+    if b"\xff\xd9" in stream.read() and not grey and not progressive:
+        return False
+    stream.seek(0)
+    data = stream.read()
     parts = _parts(data)
-    if parts.kind in PROGRESSIVE:
-        return not _covered(parts)
-    return _missing(parts, data)
+    return not _covered(parts) or ((grey or not parts.ended) and _missing(parts, data))
 
 
 def unread_kind(data: bytes) -> str | None:
@@ -168,13 +168,12 @@ def _joined(parts: _Parts, data: bytes, padding: bytes = b"") -> bytes:
 
 
 def _stripped(scan: bytes) -> bytes:
-    """Take away what is no coefficients: half of a marker, and the zeros that fill a file of which the rest is lost."""
-    bare = scan.rstrip(b"\0")
-    if len(scan) - len(bare) < 2:
-        bare = scan
-    elif bare.endswith(b"\xff"):
-        bare += b"\0"
-    return bare[:-1] if bare.endswith(b"\xff") else bare
+    """Take away what is no coefficients: half of a marker, and what fills a file of which the rest is lost."""
+    bare = scan.rstrip(b"\0\xff")
+    fill = scan[len(bare) :]
+    if fill == b"\0":
+        return scan
+    return bare + b"\xff\0" if fill.startswith(b"\xff\0") else bare
 
 
 def _missing(parts: _Parts, data: bytes) -> bool:

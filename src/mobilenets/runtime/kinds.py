@@ -100,6 +100,8 @@ def family(head: bytes) -> str | None:
 
 def explain(head: bytes) -> str | None:
     """Say in one line what a file is that is no picture, and what to do; None where its first bytes do not tell."""
+    if family(head) is not None:
+        return None
     if head and not head.strip(b"\0"):
         return "the file holds nothing but zeros: copy or download it again"
     for place, start, line in _STARTS:
