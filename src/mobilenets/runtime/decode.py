@@ -159,13 +159,13 @@ def _all_of(stream: IO[bytes]) -> bytes:
 
 
 def _still_open(picture: Image.Image) -> Image.Image:
-    if not isinstance(picture, ImageFile.ImageFile) or not picture.tile:
-        try:
-            _ = picture.im
-        except ValueError:
-            raise UnreadablePicture("this Pillow image is closed: give it while it is open") from None
-        except AttributeError:  # not decoded yet
-            pass
+    unread = isinstance(picture, ImageFile.ImageFile) and bool(picture.tile)
+    try:
+        closed = picture.fp is None or picture.fp.closed if unread else picture.im is None
+    except (AttributeError, ValueError):  # Pillow puts an error in the place of what it gave away
+        closed = not unread or not hasattr(picture, "fp") or not hasattr(picture.fp, "closed")
+    if closed:
+        raise UnreadablePicture("this Pillow image is closed: give it while it is open")
     return picture
 
 
