@@ -59,7 +59,7 @@ def test_files(tmp_path: Path) -> None:
         assert decode(source_of(stream)).tobytes() == PHOTO.tobytes()
     with path.open("r", encoding="latin-1") as text, pytest.raises(UnreadablePicture, match=r'open\(path, "rb"\)'):
         source_of(text)  # type: ignore[arg-type]
-    with pytest.raises(UnreadablePicture, match="the file object cannot be read: .*closed"):
+    with pytest.raises(UnreadablePicture, match=r"the file object cannot be read: .*closed"):
         source_of(stream)
 
 

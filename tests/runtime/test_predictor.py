@@ -140,7 +140,7 @@ def test_unusable_images(predictor: EnginePredictor, photo: Image.Image) -> None
 
 @pytest.mark.parametrize("thing", [None, 3, {}])
 def test_what_is_no_picture(predictor: EnginePredictor, thing: Any) -> None:
-    with pytest.raises(UnreadablePicture, match="a picture is a path, the bytes of a file, .*, not "):
+    with pytest.raises(UnreadablePicture, match=r"a picture is a path, the bytes of a file, .*, not "):
         predictor(thing)
 
 

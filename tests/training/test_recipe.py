@@ -112,5 +112,5 @@ def test_numbers_of_numpy() -> None:
     recipe = Recipe(**settings, nesterov=np.bool_(False))  # type: ignore[arg-type]
     assert (recipe.epochs, recipe.size, recipe.width, recipe.lr) == (3, 64, 0.35, 0.01)
     assert all(type(value) in (int, float, bool, str, type(None)) for value in recipe.to_json().values())
-    with pytest.raises(InputError, match="epochs 2.5: give a whole number"):
+    with pytest.raises(InputError, match=r"epochs 2\.5: give a whole number"):
         Recipe(epochs=np.float32(2.5))  # type: ignore[arg-type]

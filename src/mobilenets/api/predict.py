@@ -195,7 +195,7 @@ def _below(name: str, drawn: Drawn | None) -> Iterator[tuple[str, Source | Unrea
             yield from ((str(file), file) for file in found)
         return
     if isinstance(source, Path) and glob.has_magic(name) and not source.exists():
-        fitting = sorted(glob.glob(name, recursive=True))
+        fitting = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute ones too
         for one in fitting:
             yield from _below(one, drawn)
         if not fitting:

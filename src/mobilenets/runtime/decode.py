@@ -159,11 +159,14 @@ def _all_of(stream: IO[bytes]) -> bytes:
 
 
 def _still_open(picture: Image.Image) -> Image.Image:
-    unread = isinstance(picture, ImageFile.ImageFile) and bool(picture.tile)
+    # Closing puts None, or an error that is raised when it is used, in the place of the file and of the pixels.
     try:
-        closed = picture.fp is None or picture.fp.closed if unread else picture.im is None
-    except (AttributeError, ValueError):  # Pillow puts an error in the place of what it gave away
-        closed = not unread or not hasattr(picture, "fp") or not hasattr(picture.fp, "closed")
+        if isinstance(picture, ImageFile.ImageFile) and picture.tile:
+            closed = picture.fp is None or picture.fp.closed
+        else:
+            closed = picture.im is None
+    except (AttributeError, ValueError):
+        closed = True
     if closed:
         raise UnreadablePicture("this Pillow image is closed: give it while it is open")
     return picture
@@ -196,9 +199,7 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _upright(
-    picture: Image.Image, surplus: Surplus | None = None, stream: IO[bytes] | None = None
-) -> Image.Image:
+def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[bytes] | None = None) -> Image.Image:
     """Decode an opened picture; ``stream`` is its file, None for an image of the caller's."""
     width, height = picture.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:

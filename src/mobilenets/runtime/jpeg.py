@@ -1,4 +1,4 @@
-"""JPEG files that viewers open and Pillow refuses, and files that Pillow reads though pixels are missing (ITU-T T.81)."""
+"""JPEG files that viewers open and Pillow refuses, and those that Pillow reads though pixels are missing (ITU-T T.81)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
 
-Picture: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
+Picture: TypeAlias = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
+)
 Source: TypeAlias = Path | bytes | Image.Image
 
 _KINDS = "a path, the bytes of a file, an open file, a Pillow image or a NumPy array"
@@ -79,7 +81,9 @@ def _image(array: npt.NDArray[Any]) -> Image.Image:
             hint = ": move the channels last, array.transpose(1, 2, 0)"
         else:
             hint = ": give several pictures to mobilenets.predict" if array.ndim == 4 else ""
-        raise UnreadablePicture(f"an array is to be H×W×3 RGB, H×W×4 with alpha or H×W grey, not {shape or 'empty'}{hint}")
+        raise UnreadablePicture(
+            f"an array is to be H×W×3 RGB, H×W×4 with alpha or H×W grey, not {shape or 'empty'}{hint}"
+        )
     if 0 in array.shape:
         raise UnreadablePicture("the picture has no pixels")
     return Image.fromarray(np.ascontiguousarray(array))

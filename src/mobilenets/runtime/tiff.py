@@ -69,9 +69,9 @@ def _unsure(picture: TiffImagePlugin.TiffImageFile) -> str | None:
         return f"a TIFF with JPEG of the old style {ADVICE}"
     if photometric == _YCBCR and compression == _RAW and samples > 1:
         return f"a TIFF of uncompressed YCbCr {ADVICE}"
-    if tags.get(_PLANAR, 1) == 2 and samples > 1:
-        if samples == 2 or max(bits) != 8 or tags.get(_FILL_ORDER, 1) == 2:
-            return f"a TIFF of {max(bits)}-bit channels in planes of their own {ADVICE}"
+    in_planes = tags.get(_PLANAR, 1) == 2 and samples > 1
+    if in_planes and (samples == 2 or max(bits) != 8 or tags.get(_FILL_ORDER, 1) == 2):
+        return f"a TIFF of {max(bits)}-bit channels in planes of their own {ADVICE}"
     if kinds == {_SIGNED} and max(bits) == 8:
         return f"a TIFF of signed 8-bit values {ADVICE}"
     if photometric == _WHITE_IS_ZERO and kinds != {_UNSIGNED}:
