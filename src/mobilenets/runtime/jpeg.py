@@ -1,4 +1,4 @@
-"""JPEG files that viewers open and Pillow refuses, and those that Pillow reads though pixels are missing (ITU-T T.81)."""
+"""JPEG files that viewers open and Pillow refuses, and those that it reads though pixels are missing (ITU-T T.81)."""
 
 from __future__ import annotations
 
@@ -171,8 +171,8 @@ def _stripped(scan: bytes) -> bytes:
     """Take away what is no coefficients: half of a marker, and what fills a file of which the rest is lost."""
     bare = scan.rstrip(b"\0\xff")
     fill = scan[len(bare) :]
-    if fill == b"\0":
-        return scan
+    if fill in (b"\0", b"\0\xff"):
+        return bare + b"\0"
     return bare + b"\xff\0" if fill.startswith(b"\xff\0") else bare
 
 
