@@ -106,7 +106,9 @@ def open_picture(stream: IO[bytes]) -> Image.Image:
     if family == "avif":
         if not features.check("avif"):
             raise UnknownKind(f"AVIF: Pillow reads it from version 11.3 on (pip install -U pillow), or {kinds.CONVERT}")
-        return Image.open(stream, formats=("AVIF",))
+        from PIL import AvifImagePlugin  # registers itself; without it Pillow would load every plugin that it has
+
+        return Image.open(stream, formats=(AvifImagePlugin.AvifImageFile.format,))
     return Image.open(stream, formats=FORMATS)
 
 
