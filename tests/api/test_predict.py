@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,57 @@ def test_few_whole_pictures_are_held(geometry: str, ahead: int) -> None:
 def test_all_unreadable(trained: Any) -> None:
     first, second = mobilenets.predict(trained.run, [b"", b"x"])
     assert first == {"image": "picture 1", "error": "the file is empty"}
-    assert second["error"].startswith("no picture that can be read")
+    assert second["error"] == "not a picture but text"
+
+
+def two_answers() -> EnginePredictor:
+    """Stand in for a network: bright pictures are cats."""
+    bundle = Bundle({}, ("cat", "dog"), Preprocessing(8, resize="stretch"))
+    return EnginePredictor(bundle, lambda images: np.stack([images.mean((1, 2, 3)), 0 * images[:, 0, 0, 0]], 1))
+
+
+def test_python_objects() -> None:
+    bright, dark = np.full((9, 12, 3), 250, np.uint8), np.zeros((9, 12, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(bright).save(stream, "PNG")
+
+    def said(pictures: Any) -> list[tuple[str, str]]:
+        answers = mobilenets.predict(two_answers(), pictures, top=1)
+        return [(answer["image"], answer["predictions"][0]["label"]) for answer in answers]
+
+    for one in (bright, bright[..., 0], stream, bytearray(stream.getvalue()), memoryview(stream.getvalue())):
+        assert said(one) == said([one]) == [("picture 1", "cat")]
+    assert said(np.stack([bright, dark])) == said((bright, dark)) == [("picture 1", "cat"), ("picture 2", "dog")]
+    assert said({"a": dark, "b": stream}) == said([("a", dark), ("b", bright)]) == [("a", "dog"), ("b", "cat")]
+
+
+def test_one_bad_item_does_not_end_the_others(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    bright = np.full((9, 12, 3), 250, np.uint8)
+    bad: list[Any] = [None, 3, [bright], bright / 255, "https://example.com/a.jpg", tmp_path / "empty", "no.jpg"]
+    bad += [tmp_path / "no*.jpg", io.StringIO("words"), ("named", object()), ("three", bright, 1)]
+    answers = list(mobilenets.predict(two_answers(), [*bad, bright]))
+    assert all("error" in answer for answer in answers[:-1])
+    assert answers[-1]["predictions"][0]["label"] == "cat"
+    assert [answer["image"] for answer in answers[4:8]] == [str(one) for one in bad[4:8]]
+    assert len(answers) == len(bad) + 1
+    assert answers[5]["error"].startswith("holds no pictures")
+    assert answers[6]["error"] == "there is no such file"
+    assert answers[7]["error"] == "no file fits this pattern"
+    with pytest.raises(InputError, match="give files, folders, images or arrays, not NoneType"):
+        mobilenets.predict(two_answers(), None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="holds no pictures"):
+        mobilenets.predict(two_answers(), tmp_path / "empty")
+
+
+def test_patterns(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "a[1].png", "c.txt"):
+        Image.new("RGB", (5, 5)).save(tmp_path / name, "PNG")
+    found = [Path(one["image"]).name for one in mobilenets.predict(two_answers(), str(tmp_path / "[ab].png"))]
+    assert found == ["a.png", "b.png"]
+    # A file of that very name comes before what the name would stand for as a pattern.
+    [answer] = mobilenets.predict(two_answers(), str(tmp_path / "a[1].png"))
+    assert answer["image"].endswith("a[1].png") and "predictions" in answer
 
 
 def test_no_pictures(trained: Any) -> None:

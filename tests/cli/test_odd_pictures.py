@@ -18,7 +18,7 @@ from mobilenets.cli import main
 ORIENTATION = 0x0112
 BROKEN = {
     "cut.jpg": "the picture is damaged",
-    "text.jpg": "no picture that can be read",
+    "text.jpg": "not a picture but text",
     "empty.jpg": "the file is empty",
 }
 ODD = ("inks.jpg", "deep.png", "phone.jpg", "moving.gif")

@@ -67,7 +67,7 @@ def test_predict_csv(trained: Any, named: list[str], command: Any) -> None:
     assert rows[0]["label"] == "dog"
     assert 1 >= float(rows[0]["probability"]) > float(rows[1]["probability"]) >= 0
     assert rows[0]["error"] == ""
-    assert rows[-1]["error"].startswith("no picture that can be read")
+    assert rows[-1]["error"].startswith("not a picture but text")
 
 
 def test_predict_text(trained: Any, named: list[str], command: Any) -> None:
@@ -80,7 +80,7 @@ def test_predict_text(trained: Any, named: list[str], command: Any) -> None:
     assert lines[0].endswith(" %")
     assert r"two\nlines.png: dog" in lines[2]
     assert r"bytes\udcff.png: dog" in lines[4]
-    assert r"broken\udcfe.png: not read: no picture that can be read" in lines[-1]
+    assert r"broken\udcfe.png: not read: not a picture but text" in lines[-1]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

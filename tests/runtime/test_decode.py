@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from mobilenets.errors import UnreadablePicture
-from mobilenets.runtime import decode as module
+from mobilenets.runtime import colour
 from mobilenets.runtime.decode import PictureTooLarge, decode
 
 Pixels = npt.NDArray[Any]
@@ -458,7 +458,7 @@ def test_every_truncation_is_refused_or_whole(form: str) -> None:
 def test_what_is_not_a_picture(tmp_path: Path) -> None:
     text = tmp_path / "notes.jpg"
     text.write_text("this is text\n" * 50, encoding="utf-8")
-    assert "no picture" in refused(text)
+    assert refused(text) == "not a picture but text"
     empty = tmp_path / "empty.png"
     empty.touch()
     assert "empty" in refused(empty)
@@ -466,7 +466,7 @@ def test_what_is_not_a_picture(tmp_path: Path) -> None:
     assert "folder" in refused(tmp_path)
     assert "no such file" in refused(tmp_path / "missing.jpg")
     assert "cannot be opened" in refused(Path("zero\0byte.jpg"))
-    assert "no picture" in refused(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    assert "PostScript is not read" in refused(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes and links are POSIX here")
@@ -560,7 +560,7 @@ def test_many_threads_agree() -> None:
         saved(scene().convert("CMYK"), "JPEG", icc_profile=cmyk_profile()),
     ]
     expected = [decode(content).tobytes() for content in contents]
-    module._transform.cache_clear()
+    colour.transform_to_srgb.cache_clear()
     before = list(warnings.filters)
     together = threading.Barrier(8)
 

@@ -138,10 +138,17 @@ def test_unusable_images(predictor: EnginePredictor, photo: Image.Image) -> None
         predictor("nowhere.jpg")
 
 
-@pytest.mark.parametrize("thing", [None, 3, np.zeros((4, 4, 3), np.uint8)])
+@pytest.mark.parametrize("thing", [None, 3, {}])
 def test_what_is_no_picture(predictor: EnginePredictor, thing: Any) -> None:
-    with pytest.raises(TypeError, match="a picture is a path, bytes or a Pillow image, not "):
+    with pytest.raises(UnreadablePicture, match=r"a picture is a path, the bytes of a file, .*, not "):
         predictor(thing)
+
+
+def test_a_file_is_named(predictor: EnginePredictor, tmp_path: Path) -> None:
+    with pytest.raises(UnreadablePicture, match=r"^nowhere\.jpg: there is no such file$"):
+        predictor("nowhere.jpg")
+    with pytest.raises(UnreadablePicture, match="this is a folder"):
+        predictor(tmp_path)
 
 
 def test_top(predictor: EnginePredictor, photo: Image.Image) -> None:

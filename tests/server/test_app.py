@@ -30,7 +30,7 @@ def test_several_pictures_some_of_them_bad(running: Run, tools: Any) -> None:
     assert [one["image"] for one in answer] == ["a.png", "b.txt", "c.png"]
     assert answer[0]["predictions"][0]["label"] == "can"
     assert answer[2]["predictions"][0]["label"] == "bottle"
-    assert answer[1]["error"].startswith("no picture that can be read") and "predictions" not in answer[1]
+    assert answer[1]["error"].startswith("not a picture but text") and "predictions" not in answer[1]
     assert answer[1]["code"] == "not_a_picture"
 
 

@@ -144,7 +144,7 @@ def test_no_picture(running: Run) -> None:
     with running() as server:
         for body, reason, code in (
             (b"", "the file is empty", "empty"),
-            (b"words", "no picture that can be read", "not_a_picture"),
+            (b"words", "not a picture but text", "not_a_picture"),
             (scans(1)[:200], "the picture is damaged", "damaged"),
         ):
             answer = server.post("/predict", body)

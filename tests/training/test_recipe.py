@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mobilenets.data.presets import build
@@ -104,3 +105,12 @@ def test_recipe_files(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(InputError, match=message):
             load_recipe(file)
+
+
+def test_numbers_of_numpy() -> None:
+    settings = {"epochs": np.int64(3), "size": np.int32(64), "width": np.float32(0.35), "lr": np.float64(0.01)}
+    recipe = Recipe(**settings, nesterov=np.bool_(False))  # type: ignore[arg-type]
+    assert (recipe.epochs, recipe.size, recipe.width, recipe.lr) == (3, 64, 0.35, 0.01)
+    assert all(type(value) in (int, float, bool, str, type(None)) for value in recipe.to_json().values())
+    with pytest.raises(InputError, match=r"epochs 2\.5: give a whole number"):
+        Recipe(epochs=np.float32(2.5))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from mobilenets.measure.lettering import drawable
 from mobilenets.measure.sheet import Sheet
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.files import writing
-from mobilenets.runtime.predictor import Picture
+from mobilenets.runtime.pictures import Source
 
 if TYPE_CHECKING:
     from mobilenets.api.predict import Predictor
@@ -66,12 +66,12 @@ class Drawn:
         if self._folder is not None and self._folder.resolve() == picture.resolve().parent:
             raise InputError(f"{self._folder} holds {picture.name}: give another folder for the explanations")
 
-    def add(self, answer: dict[str, Any], picture: Picture) -> dict[str, Any]:
+    def add(self, answer: dict[str, Any], picture: Source | UnreadablePicture) -> dict[str, Any]:
         """Draw one answer; gives it back with the ``explanation``'s file, if one was wished."""
         image = None
-        if "error" not in answer:
+        if not isinstance(picture, UnreadablePicture) and "error" not in answer:
             try:
-                image = decode(Path(picture) if isinstance(picture, str) else picture)
+                image = decode(picture)
             except UnreadablePicture:
                 # It was readable a moment ago; the answer stands.
                 log.warning("%s: cannot be read any more, so it is not drawn", answer["image"])

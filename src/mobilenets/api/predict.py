@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import glob
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,8 @@ from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bun
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import Exported
-from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture, Prepared, check_top
+from mobilenets.runtime.pictures import Picture, Source, is_one, source_of
+from mobilenets.runtime.predictor import Engine, EnginePredictor, Prepared, check_top, naming
 
 if TYPE_CHECKING:
     from mobilenets.api.drawn import Drawn
@@ -66,7 +69,8 @@ class Predictor(EnginePredictor):
         network = self.check_explainable()
         if label is not None and label not in self.classes:
             raise InputError(f"class {label!r} is unknown to this model; it knows {', '.join(self.classes[:20])}")
-        image = decode(Path(picture) if isinstance(picture, str) else picture, self.surplus)
+        with naming(picture):
+            image = decode(source_of(picture), self.surplus)
         index = None if label is None else self.classes.index(label)
         return explain_picture(network, self.bundle.preprocessing, image, index, caption)
 
@@ -83,7 +87,7 @@ class Predictor(EnginePredictor):
 
 def predict(
     model: str | Path | EnginePredictor,
-    pictures: Iterable[Picture | tuple[str, Picture]] | Picture,
+    pictures: Iterable[Picture | tuple[str, Picture]] | Mapping[str, Picture] | Picture,
     *,
     top: int = 5,
     language: str | None = None,
@@ -92,23 +96,34 @@ def predict(
 ) -> Iterator[dict[str, Any]]:
     """Predict pictures one after another.
 
-    ``pictures`` are files, folders (searched at any depth), the bytes of files, or Pillow images, each perhaps as a
-    pair with the name to call it by. Gives the objects of ``predict --json``, in order: ``image`` and
-    ``predictions``, or ``image`` and ``error`` for one that cannot be read; ``language`` chooses among the names that a
-    model's labels give its classes.
+    ``pictures`` is one or several of these: files, folders (searched at any depth), patterns such as ``photos/*.jpg``,
+    the bytes of files, open files, Pillow images, and arrays (uint8, H×W×3 RGB, H×W×4 RGB with alpha, H×W grey; several
+    as N×H×W×3), each perhaps as a pair with the name to call it by, or in a dictionary by that name. Gives the objects
+    of ``predict --json``, in order: ``image`` and ``predictions``, or ``image`` and ``error`` for one that cannot be
+    read; ``language`` chooses among the names that a model's labels give its classes.
 
     ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
     ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. Neither
     may lie below a folder of ``pictures``, and no file is replaced but by a newer one of the same making.
 
-    Raises ``InputError`` for a model that cannot be used, a folder without pictures, or a place not to draw to.
+    Raises ``InputError`` for a model that cannot be used, for a folder without pictures if nothing else was given, or
+    for a place not to draw to.
     """
     check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
     _check_language(predictor.bundle, language)
-    if isinstance(pictures, (str, bytes, Path)) or not isinstance(pictures, Iterable):
-        pictures = [pictures]
-    return _answers(predictor, pictures, top, language, _drawn(predictor, explain, sheet, language))
+    if is_one(pictures):
+        pictures = [cast(Picture, pictures)]
+    elif isinstance(pictures, Mapping):
+        pictures = list(pictures.items())
+    elif not isinstance(pictures, Iterable):
+        raise InputError(f"pictures: give files, folders, images or arrays, not {type(pictures).__name__}")
+    several = cast("Iterable[Picture | tuple[str, Picture]]", pictures)
+    if isinstance(several, Sequence) and len(several) == 1 and isinstance(several[0], (str, os.PathLike)):
+        only = Path(several[0])
+        if only.is_dir():
+            pictures_below(only)  # raises, because there is nothing else to answer for
+    return _answers(predictor, several, top, language, _drawn(predictor, explain, sheet, language))
 
 
 def _check_language(bundle: Bundle, language: str | None) -> None:
@@ -153,28 +168,56 @@ def _drawn(
     )
 
 
-def _files(pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | None) -> Iterator[tuple[str, Picture]]:
-    """Name every picture, going into folders."""
+def _files(
+    pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | None
+) -> Iterator[tuple[str, Source | UnreadablePicture]]:
+    """Name every picture, going into folders; one that is none is named with the reason."""
     for number, picture in enumerate(pictures, start=1):
-        if isinstance(picture, tuple):
-            yield picture
-        elif isinstance(picture, (str, Path)):
-            path = Path(picture)
-            if path.is_dir():
-                if drawn is not None:
-                    drawn.keep_out_of(path)
-                yield from ((str(file), file) for file in pictures_below(path))
-            else:
-                if drawn is not None:
-                    drawn.keep_apart(path)
-                yield str(picture), path
+        if isinstance(picture, tuple) and len(picture) == 2 and isinstance(picture[0], str):
+            yield picture[0], _source(picture[1])
+        elif isinstance(picture, (str, os.PathLike)):
+            yield from _below(os.fspath(picture), drawn)
         else:
-            yield f"picture {number}", picture
+            yield f"picture {number}", _source(cast(Picture, picture))
 
 
-def _prepared(predictor: EnginePredictor, picture: Picture) -> Prepared | str:
+def _below(name: str, drawn: Drawn | None) -> Iterator[tuple[str, Source | UnreadablePicture]]:
+    """Give the file of that name, those in the folder of that name, or those that fit the pattern."""
+    source = _source(name)
+    if isinstance(source, Path) and source.is_dir():
+        if drawn is not None:
+            drawn.keep_out_of(source)
+        try:
+            found = pictures_below(source)
+        except InputError as error:  # one bad folder is no reason to leave the others unanswered
+            yield name, UnreadablePicture(str(error).removeprefix(f"{source} "))
+        else:
+            yield from ((str(file), file) for file in found)
+        return
+    if isinstance(source, Path) and glob.has_magic(name) and not source.exists():
+        fitting = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute ones too
+        for one in fitting:
+            yield from _below(one, drawn)
+        if not fitting:
+            yield name, UnreadablePicture("no file fits this pattern")
+        return
+    if isinstance(source, Path) and drawn is not None:
+        drawn.keep_apart(source)
+    yield name, source
+
+
+def _source(picture: Picture) -> Source | UnreadablePicture:
     try:
-        return predictor.prepare(picture)
+        return source_of(picture)
+    except UnreadablePicture as error:
+        return error
+
+
+def _prepared(predictor: EnginePredictor, source: Source | UnreadablePicture) -> Prepared | str:
+    try:
+        if isinstance(source, UnreadablePicture):
+            raise source
+        return predictor.prepare(source)
     except UnreadablePicture as error:
         return str(error)
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,9 @@ def train(
     ``out``.
 
     """
+    for name, place in (("data", data), ("out", out)):
+        if not isinstance(place, (str, os.PathLike)):
+            raise InputError(f"{name} is to be the path of a folder, not {type(place).__name__}")
     data, run = Path(data), Path(out)
     if resume and (run / RECIPE).is_file():
         chosen, prepared, record = _begun(data, run, recipe, settings)

@@ -8,14 +8,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-import numpy as np
-from PIL import Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
 
 from mobilenets.errors import UnreadablePicture
+from mobilenets.runtime import jpeg, kinds, png, tiff
+from mobilenets.runtime.colour import as_seen, transform_to_srgb
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused before their pixels are decoded (a 108-megapixel phone photo passes)."""
@@ -46,7 +46,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_GREY = ("1", "L", "LA", "La")
 
 Surplus: TypeAlias = Callable[[int, int], float]
 """How many times larger, a side, a picture of so many pixels a side is than it need be decoded."""
@@ -60,11 +59,16 @@ class PictureTooLarge(UnreadablePicture):
     """More pixels than ``MAX_PIXELS``, or a side longer than ``MAX_SIDE``."""
 
 
+class UnknownKind(UnreadablePicture):
+    """No picture, or one of a kind that is not read."""
+
+
 def decode(source: Path | bytes | Image.Image, surplus: Surplus | None = None) -> Image.Image:
     """Decode a picture file, the bytes of one, or an open Pillow image to upright RGB; safe in several threads.
 
     A Pillow image is left as it is and gives what its file would: its EXIF, transparency and profile count.
-    Reads JPEG, PNG, WebP, BMP, GIF, TIFF and PPM, of animations and documents the first frame. Transparency
+    Reads JPEG, PNG, WebP, BMP, GIF, TIFF and PPM, HEIC where pillow-heif is installed and AVIF where Pillow has it, of
+    animations and documents the first frame. A file is what its bytes say, whatever its name. Transparency
     is composited on white. EXIF (or XMP) orientation is applied. An embedded colour profile other than sRGB
     is converted to sRGB; one that cannot be used is ignored, as is broken EXIF. CMYK without a profile is
     converted by the plain formula. 16-bit grey is scaled to 8 bit; 16-bit colour keeps its high byte.
@@ -80,13 +84,94 @@ def decode(source: Path | bytes | Image.Image, surplus: Surplus | None = None) -
     try:
         with _quiet_pillow():
             if isinstance(source, Image.Image):
-                return _upright(source)
-            with _opened(source) as stream, Image.open(stream, formats=FORMATS) as picture:
-                return _upright(picture, surplus)
+                return _upright(_still_open(source))
+            with _opened(source) as stream:
+                return _decoded(stream, surplus)
+    except UnreadablePicture:
+        raise
+    except Exception as error:
+        raise _explained(error) from error
+
+
+def open_picture(stream: IO[bytes]) -> Image.Image:
+    """Open a picture of any kind that is read, by its content; its pixels are not decoded yet.
+
+    Raises ``UnknownKind`` where HEIC or AVIF would need what is not installed, and whatever Pillow does.
+    """
+    head = stream.read(kinds.HEAD)
+    stream.seek(0)
+    family = kinds.family(head)
+    if family == "heic":
+        return _heic(stream)
+    if family == "avif":
+        if not features.check("avif"):
+            raise UnknownKind(f"AVIF: Pillow reads it from version 11.3 on (pip install -U pillow), or {kinds.CONVERT}")
+        from PIL import AvifImagePlugin  # registers itself; without it Pillow would load every plugin that it has
+
+        return Image.open(stream, formats=(AvifImagePlugin.AvifImageFile.format,))
+    return Image.open(stream, formats=FORMATS)
+
+
+def _heic(stream: IO[bytes]) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile  # an extra; nothing is registered with Pillow
+    except ImportError:
+        raise UnknownKind(
+            f"HEIC: install pillow-heif to read it (in the project's folder: {kinds.INSTALL_HEIC}), or {kinds.CONVERT}"
+        ) from None
+    return cast(Image.Image, HeifImageFile(stream))
+
+
+def _decoded(stream: IO[bytes], surplus: Surplus | None) -> Image.Image:
+    """Decode a file; one that Pillow refuses, and viewers read, once more without what is wrong with it."""
+    try:
+        with open_picture(stream) as picture:
+            return _upright(picture, surplus, stream)
     except UnreadablePicture:
         raise
     except Exception as error:  # Pillow raises nearly every kind: SyntaxError, struct.error, zlib.error, …
-        raise _explained(error) from error
+        if isinstance(error, Image.DecompressionBombError):
+            raise
+        content = _all_of(stream)
+        mended = _mended(content)
+        if mended is None:
+            raise _explained(error, content) from error
+    again = io.BytesIO(mended)
+    try:
+        with Image.open(again, formats=FORMATS) as picture:
+            return _upright(picture, surplus, again)
+    except UnreadablePicture:
+        raise
+    except Exception as error:
+        raise _explained(error, content) from error
+
+
+def _mended(content: bytes) -> bytes | None:
+    try:
+        if content.startswith(jpeg.START):
+            return jpeg.mended(content)
+        return png.mended(content) if content.startswith(png.START) else None
+    except Exception:  # beyond mending: what was wrong at first is said
+        return None
+
+
+def _all_of(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def _still_open(picture: Image.Image) -> Image.Image:
+    # Closing puts None, or an error that is raised when it is used, in the place of the file and of the pixels.
+    try:
+        if isinstance(picture, ImageFile.ImageFile) and picture.tile:
+            closed = picture.fp is None or picture.fp.closed
+        else:
+            closed = picture.im is None
+    except (AttributeError, ValueError):
+        closed = True
+    if closed:
+        raise UnreadablePicture("this Pillow image is closed: give it while it is open")
+    return picture
 
 
 @contextmanager
@@ -116,7 +201,8 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _upright(picture: Image.Image, surplus: Surplus | None = None) -> Image.Image:
+def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[bytes] | None = None) -> Image.Image:
+    """Decode an opened picture; ``stream`` is its file, None for an image of the caller's."""
     width, height = picture.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise PictureTooLarge(
@@ -126,14 +212,29 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None) -> Image.Imag
         raise UnreadablePicture("the picture has no pixels")
     if surplus is not None and isinstance(picture, JpegImagePlugin.JpegImageFile):
         _scale(picture, surplus(width, height))
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        tiff.check(picture)
     picture.load()
-    seen = _as_seen(picture)
+    _check_pixels(picture, stream)
+    seen = as_seen(picture)
     # Asked only now: PNG may carry EXIF behind its pixels, and TIFF turns itself while loading.
     turn = _UPRIGHT.get(_orientation(picture))
     if turn is not None:
         seen = seen.transpose(turn)
     seen.info = {}  # what it says (profile, transparency, EXIF) is done, and must not be done again
     return seen
+
+
+def _check_pixels(picture: Image.Image, stream: IO[bytes] | None) -> None:
+    """Refuse pixels that the decoder made up without a word."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        tiff.check_alpha(picture)
+    if stream is None:
+        return
+    if picture.format in ("JPEG", "MPO") and jpeg.lacks_pixels(stream, picture):
+        raise UnreadablePicture("the picture is damaged: a part of its pixels is missing")
+    if picture.format == "PNG" and png.is_damaged(_all_of(stream)):
+        raise UnreadablePicture("the picture is damaged: its pixels are not those that its checksum is of")
 
 
 def _scale(picture: JpegImagePlugin.JpegImageFile, surplus: float) -> None:
@@ -151,7 +252,7 @@ def _scales_well(picture: JpegImagePlugin.JpegImageFile) -> bool:
         return False
     # Conversion clips what sRGB does not hold, and a mean of clipped pixels is not the clipped mean.
     profile = picture.info.get("icc_profile")
-    return not isinstance(profile, bytes) or _transform(profile, picture.mode) is None
+    return not isinstance(profile, bytes) or transform_to_srgb(profile, picture.mode) is None
 
 
 def _of_dct(stream: IO[bytes]) -> bool:
@@ -176,101 +277,19 @@ def _orientation(picture: Image.Image) -> Any:
     return value if isinstance(value, int) else None
 
 
-def _as_seen(picture: Image.Image) -> Image.Image:
-    """RGB in sRGB, on white, not yet upright."""
-    profile = picture.info.get("icc_profile")
-    if picture.mode[0] in "IF":
-        picture = _eight_bit_grey(picture)
-    if picture.mode == "CMYK":
-        if picture.format in ("JPEG", "MPO") and "adobe" not in picture.info:
-            # Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted.
-            picture = Image.eval(picture, lambda ink: 255 - ink)
-        return _in_srgb(picture, profile, "CMYK") or picture.convert("RGB")
-    seen = _on_white(picture)
-    if not profile:
-        return seen
-    return _in_srgb(seen, profile, "L" if picture.mode in _GREY else "RGB") or seen
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    key = picture.info.get("transparency")
-    if picture.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and key is None:
-        return picture.convert("RGB")
-    if isinstance(key, tuple) and max(key) > 255:
-        # A 16-bit PNG's transparent colour; its pixels keep their high byte, so the key does too.
-        picture = picture.copy()
-        picture.info["transparency"] = tuple(value >> 8 for value in key)
-    layer = picture.convert("RGBA")
-    white = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB")
-
-
-def _eight_bit_grey(picture: Image.Image) -> Image.Image:
-    """Modes I;16 (and its byte orders), I and F to L; Pillow's own conversion would clip at 255."""
-    values = np.asarray(picture)
-    sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
-    numbers = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
-    low, high = float(numbers.min()), float(numbers.max())
-    whites = (65535,) if sixteen else (255, 65535) if picture.mode == "I" else (1, 255, 65535)
-    white = next((float(white) for white in whites if low >= 0 and high <= white), None)
-    if white is None:
-        numbers -= low
-        white = (high - low) or 1.0
-    grey = np.rint(numbers * (255 / white)).astype(np.uint8)
-    key = picture.info.get("transparency")
-    if isinstance(key, int):
-        grey[values == key] = 255
-    return Image.fromarray(grey)
-
-
-def _in_srgb(picture: Image.Image, profile: Any, mode: str) -> Image.Image | None:
-    """The picture converted from its profile, or None where there is nothing to convert or no way to."""
-    if not isinstance(profile, bytes):
-        return None
-    transform = _transform(profile, mode)
-    if transform is None:
-        return None
-    try:
-        return cast(Image.Image, transform.apply(picture.convert(mode)))
-    except Exception:  # a profile that cannot be used does not make a bad picture
-        return None
-
-
-@lru_cache(maxsize=16)
-def _transform(profile: bytes, mode: str) -> Any:
-    """ImageCms transform from a profile to sRGB; None for an unusable one and for sRGB by any name."""
-    # The header's data colour space (ICC.1:2022, 7.2.8) must be the picture's.
-    if profile[16:20] != {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK"}[mode]:
-        return None
-    try:
-        from PIL import ImageCms  # an optional part of Pillow
-
-        transform = ImageCms.buildTransform(
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            mode,
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            # Without its one-pixel cache a transform can be shared between threads.
-            ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE,
-        )
-        if mode == "CMYK":
-            return transform
-        ramp = np.linspace(0, 255, 9).round().astype(np.uint8)
-        probe = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(27, 27, 3)
-        before = Image.fromarray(probe).convert(mode)
-        after = np.asarray(transform.apply(before), np.int16)
-    except Exception:
-        return None
-    same = np.abs(after - np.asarray(before.convert("RGB"), np.int16)).max() <= 2
-    return None if same else transform
-
-
-def _explained(error: Exception) -> UnreadablePicture:
+def _explained(error: Exception, content: bytes = b"") -> UnreadablePicture:
+    """Say in one line what is wrong with a file, where its first bytes do not tell what it is."""
     if isinstance(error, Image.DecompressionBombError):
         return PictureTooLarge(f"too many pixels: the limit is {MAX_PIXELS // 10**6} million")
+    kind = jpeg.unread_kind(content) or kinds.explain(content[: kinds.HEAD])
+    if kind is not None:
+        return UnknownKind(kind)
     if isinstance(error, UnidentifiedImageError):
-        return UnreadablePicture(f"no picture that can be read ({READS} can)")
+        if content.startswith((jpeg.START, png.START)):
+            return UnreadablePicture("the picture is damaged: its head cannot be understood")
+        if content.startswith(tiff.STARTS):
+            return UnknownKind(f"this kind of TIFF {tiff.ADVICE}")
+        return UnknownKind(f"no picture that can be read ({READS} can)")
     if isinstance(error, MemoryError):
         return UnreadablePicture("the picture is damaged, or does not fit into memory")
     if isinstance(error, OSError) and error.strerror:

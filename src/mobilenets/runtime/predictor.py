@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.errors import InputError
+from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.decode import decode
+from mobilenets.runtime.pictures import Picture, source_of
 
-Picture: TypeAlias = str | Path | bytes | Image.Image
 Prepared: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Engine: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
@@ -45,19 +46,19 @@ class EnginePredictor:
         self.engine = engine
 
     def __call__(self, picture: Picture, top: int = 5) -> list[Prediction]:
-        """Predict one picture: a path, the bytes of a file, or a Pillow image.
+        """Predict one picture: a path, the bytes of a file, an open file, a Pillow image, or a NumPy array.
 
         A Pillow image is taken as its file would be: turned upright by its EXIF, and laid on white where it is
-        transparent. Raises ``UnreadablePicture`` when it does not decode.
+        transparent. Arrays are uint8, H×W×3 RGB, H×W×4 RGB with alpha, or H×W grey. Raises ``UnreadablePicture`` when
+        it does not decode.
         """
-        return self.batch([self.prepare(picture)], top)[0]
+        with naming(picture):
+            prepared = self.prepare(picture)
+        return self.batch([prepared], top)[0]
 
     def prepare(self, picture: Picture) -> Prepared:
         """Decode and preprocess one picture to S×S×3: float32, or uint8 where the file makes the numbers itself."""
-        if not isinstance(picture, (str, Path, bytes, Image.Image)):
-            raise TypeError(f"a picture is a path, bytes or a Pillow image, not {type(picture).__name__}")
-        image = decode(Path(picture) if isinstance(picture, str) else picture, self.surplus)
-        return self.prepare_image(image)
+        return self.prepare_image(decode(source_of(picture), self.surplus))
 
     def surplus(self, width: int, height: int) -> float:
         """Say how many times smaller, a side, ``decode`` may make a JPEG of width × height for ``prepare_image``."""
@@ -146,6 +147,17 @@ class EnginePredictor:
     def _best(self, probabilities: npt.NDArray[np.float64], top: int) -> list[Prediction]:
         order = largest(probabilities, top)
         return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
+
+
+@contextmanager
+def naming(picture: Picture) -> Iterator[None]:
+    """Have ``UnreadablePicture`` name the file, where the picture is given by its path."""
+    try:
+        yield
+    except UnreadablePicture as error:
+        if isinstance(picture, (str, os.PathLike)):
+            error.args = (f"{os.fspath(picture)[:200]}: {error}",)
+        raise
 
 
 def largest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:

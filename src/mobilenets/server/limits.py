@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
-from mobilenets.runtime.decode import FORMATS, PictureTooLarge
+from mobilenets.runtime.decode import PictureTooLarge, UnknownKind, open_picture
 
 MIB = 1 << 20
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # JPEG (ITU T.81, B.1.1.2) without stuffing and restarts
@@ -118,8 +118,7 @@ def code_of(error: UnreadablePicture) -> Code:
         return "too_many_scans"
     if isinstance(error, PictureTooLarge):
         return "too_many_pixels"
-    # What ``decode`` raises from it.
-    return "not_a_picture" if isinstance(error.__cause__, UnidentifiedImageError) else "damaged"
+    return "not_a_picture" if isinstance(error, UnknownKind) else "damaged"
 
 
 def too_many(pictures: int) -> Refused:
@@ -153,7 +152,7 @@ def check_size(data: bytes, pixels: int) -> None:
     if not data:
         raise EmptyPicture("the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with open_picture(io.BytesIO(data)) as picture:
             width, height = picture.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureTooLarge(f"too many pixels: the limit is {pixels / 1e6:g} million") from error

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
+
 from mobilenets.errors import InputError
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
@@ -190,6 +192,8 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
     kinds = get_args(annotation) or (annotation,)
     if value is None and type(None) in kinds:
         return None
+    if isinstance(value, np.generic):  # 0.35, as it is written, and not float32's neighbour of it
+        value = float(str(value)) if isinstance(value, np.floating) else value.item()
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     plain = tuple(getattr(kind, "__origin__", None) or kind for kind in kinds)

@@ -1,0 +1,136 @@
+"""What a file is by its first bytes, and what to do with one that is no picture, or one of a kind that is not read."""
+
+from __future__ import annotations
+
+import re
+
+HEAD = 4096
+"""Bytes that ``explain`` wants to see."""
+
+INSTALL_HEIC = ".venv/bin/pip install -e '.[heic]' -c constraints.txt"
+"""Brings HEIC to a clone."""
+
+CONVERT = "convert it to JPEG or PNG"
+
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"}
+AVIF_BRANDS = {b"avif", b"avis"}
+
+# What stands at the start, or so many bytes behind it: what that is, and what to do.
+_STARTS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\x0a", f"JPEG XL is not read: {CONVERT}"),
+    (4, b"JXL \r\n\x87\n", f"JPEG XL is not read: {CONVERT}"),
+    (4, b"jP  \r\n\x87\n", f"JPEG 2000 is not read: {CONVERT}"),
+    (0, b"\xff\x4f\xff\x51", f"JPEG 2000 is not read: {CONVERT}"),
+    (0, b"II\xbc", f"JPEG XR is not read: {CONVERT}"),
+    (0, b"8BPS", "a Photoshop document is not read: export it as PNG or JPEG"),
+    (0, b"gimp xcf", "a GIMP document is not read: export it as PNG or JPEG"),
+    (0, b"FUJIFILMCCD-RAW", "camera raw is not read: export it as JPEG"),
+    (0, b"IIRO", "camera raw is not read: export it as JPEG"),
+    (0, b"IIRS", "camera raw is not read: export it as JPEG"),
+    (0, b"MMOR", "camera raw is not read: export it as JPEG"),
+    (0, b"IIU\0", "camera raw is not read: export it as JPEG"),
+    (0, b"FOVb", "camera raw is not read: export it as JPEG"),
+    (0, b"\0MRM", "camera raw is not read: export it as JPEG"),
+    (6, b"HEAPCCDR", "camera raw is not read: export it as JPEG"),
+    (4, b"ftypcrx ", "camera raw is not read: export it as JPEG"),
+    (0, b"\0\0\1\0", f"an icon (ICO) is not read: {CONVERT}"),
+    (0, b"\0\0\2\0", f"a cursor is not read: {CONVERT}"),
+    (0, b"icns", f"an icon (ICNS) is not read: {CONVERT}"),
+    (0, b"DDS ", f"a DDS texture is not read: {CONVERT}"),
+    (0, b"qoif", f"QOI is not read: {CONVERT}"),
+    (0, b"\x76\x2f\x31\x01", f"OpenEXR is not read: {CONVERT}"),
+    (0, b"#?RADIANCE", f"Radiance HDR is not read: {CONVERT}"),
+    (0, b"SIMPLE  =", f"FITS is not read: {CONVERT}"),
+    (0, b"\xd7\xcd\xc6\x9a", f"a Windows metafile is not read: {CONVERT}"),
+    (40, b" EMF", f"a Windows metafile is not read: {CONVERT}"),
+    (128, b"DICM", f"DICOM is not read: {CONVERT}"),
+    (0, b"%PDF", "a PDF is not read: export its pages as PNG or JPEG"),
+    (0, b"%!PS", "PostScript is not read: export it as PNG or JPEG"),
+    (0, b"\xc5\xd0\xd3\xc6", "PostScript is not read: export it as PNG or JPEG"),
+    (0, b"version https://git-lfs", "not a picture but a Git LFS pointer: fetch the pictures by `git lfs pull`"),
+    (0, b"PK\3\4", "not a picture but a ZIP archive: unpack it"),
+    (0, b"PK\5\6", "not a picture but an empty ZIP archive"),
+    (0, b"\x1f\x8b", "not a picture but a gzip archive: unpack it"),
+    (0, b"7z\xbc\xaf\x27\x1c", "not a picture but a 7z archive: unpack it"),
+    (0, b"Rar!\x1a\7", "not a picture but a RAR archive: unpack it"),
+    (0, b"\xfd7zXZ\0", "not a picture but an xz archive: unpack it"),
+    (0, b"BZh", "not a picture but a bzip2 archive: unpack it"),
+    (0, b"\x28\xb5\x2f\xfd", "not a picture but a Zstandard archive: unpack it"),
+    (257, b"ustar", "not a picture but a tar archive: unpack it"),
+    (0, b"\0\5\x16\7", "not a picture but what macOS keeps beside one (AppleDouble): delete it"),
+    (0, b"\x1aE\xdf\xa3", "not a picture but a video: save frames of it as JPEG"),
+    (0, b"\0\0\1\xba", "not a picture but a video: save frames of it as JPEG"),
+    (0, b"\0\0\1\xb3", "not a picture but a video: save frames of it as JPEG"),
+    (0, b"FLV\1", "not a picture but a video: save frames of it as JPEG"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "not a picture but a video: save frames of it as JPEG"),
+    (8, b"AVI LIST", "not a picture but a video: save frames of it as JPEG"),
+    (4, b"ftyp", "not a picture but a video: save frames of it as JPEG"),
+    (4, b"moov", "not a picture but a video: save frames of it as JPEG"),
+    (4, b"mdat", "not a picture but a video: save frames of it as JPEG"),
+    (4, b"wide", "not a picture but a video: save frames of it as JPEG"),
+    (8, b"WAVEfmt ", "not a picture but sound"),
+    (0, b"OggS", "not a picture but sound or a video"),
+    (0, b"fLaC", "not a picture but sound"),
+    (0, b"ID3", "not a picture but sound"),
+    (0, b"\x93NUMPY", "not a picture but a NumPy array: save it as PNG"),
+    (0, b"\x89HDF\r\n\x1a\n", "not a picture but an HDF5 file"),
+    (0, b"SQLite format 3\0", "not a picture but a database"),
+    (0, b"\xd0\xcf\x11\xe0", "not a picture but an Office document"),
+    (0, b"{\\rtf", "not a picture but a document"),
+    (0, b"MZ", "not a picture but a Windows program"),
+    (0, b"\x7fELF", "not a picture but a program"),
+)
+_PAGE = re.compile(rb"<(!doctype\s+html|html|head|body|script|title|meta)\b", re.IGNORECASE)
+_DRAWING = re.compile(rb"<([a-z]+:)?svg[\s>]")
+_MARKUP = re.compile(rb"\s*<[?!a-zA-Z]")
+_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_CONTROL = {*range(32)} - {9, 10, 12, 13, 27} | {127}
+
+
+def family(head: bytes) -> str | None:
+    """Return ``heic`` or ``avif`` for a file of the one or the other (ISO/IEC 23008-12), by its first bytes."""
+    if head[4:8] != b"ftyp":
+        return None
+    length = min(int.from_bytes(head[:4]), len(head))
+    brands = [head[8:12], *(head[place : place + 4] for place in range(16, length - 3, 4))]
+    if any(brand in AVIF_BRANDS for brand in brands):
+        return "avif"
+    return "heic" if any(brand in HEIC_BRANDS for brand in brands) else None
+
+
+def explain(head: bytes) -> str | None:
+    """Say in one line what a file is that is no picture, and what to do; None where its first bytes do not tell."""
+    if family(head) is not None:
+        return None
+    if head and not head.strip(b"\0"):
+        return "the file holds nothing but zeros: copy or download it again"
+    for place, start, line in _STARTS:
+        if head.startswith(start, place):
+            return line
+    return _text(head)
+
+
+def _text(head: bytes) -> str | None:
+    for mark, encoding in _BOMS:
+        if head.startswith(mark):
+            head = head[len(mark) :].decode(encoding, "ignore").encode()
+            break
+    if not head.strip() or _CONTROL.intersection(head) or not _is_unicode(head):
+        return None
+    start = head.lstrip()
+    if _DRAWING.search(head) and start.startswith(b"<"):
+        return "an SVG drawing is not read: export it as PNG"
+    if _MARKUP.match(head) and _PAGE.search(head):
+        return "not a picture but a web page, of a download that went wrong: download the picture itself"
+    if start.startswith(b"data:image/"):
+        return "not a picture but a data URL, as text: decode its Base64 first"
+    kind = "XML" if _MARKUP.match(head) else "JSON" if start[:1] in (b"{", b"[") else "text"
+    return f"not a picture but {kind}"
+
+
+def _is_unicode(head: bytes) -> bool:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3 and len(head) >= HEAD - 4  # cut inside a letter
+    return True
