@@ -142,7 +142,7 @@ def assumed(foreign: Foreign) -> str:
     """Give the note on our own weights whose description was not taken."""
     assert (foreign.epsilon, foreign.padding, foreign.size, foreign.strides) == (1e-3, "symmetric", None, None)
     assert foreign.classes is None
-    (note,) = foreign.notes
+    (note,) = foreign.assumed
     assert "symmetric padding" in note
     assert "keep model.safetensors and its model.json together" in note
     return note
@@ -244,7 +244,7 @@ def test_unknown_names_keep_their_own_order_unless_it_is_merely_sorted() -> None
     foreign = read_state(Path("x"), "F", {name: arrays[name] for name in sorted(arrays)})
     assert names_of(foreign)["conv"] == ["part1.a", "part2.a", "part10.a", "part11.a"]
     assert foreign.format == "F"
-    (note,) = foreign.notes
+    (note,) = foreign.assumed
     assert "no source that we know" in note
     assert "in the order of the numbers" in note
 
