@@ -257,8 +257,8 @@ def _import(verbs: Any) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a folder of the Hugging Face "
-        "hub; or a backbone's file and its head's",
+        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face "
+        "folder; or a backbone's file and its head's",
     )
     verb.add_argument("--out", required=True, metavar="MODEL", help="folder to write")
     verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the file's, or 224)")

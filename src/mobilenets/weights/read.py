@@ -25,8 +25,9 @@ KNOWN = ".h5, .keras, .pb, .index, .ckpt, .pth, .pt or .safetensors"
 def read(paths: Path | Sequence[Path], output: str | None = None) -> Foreign:
     """Read foreign weights; of several files (a backbone and its head) the layers of all, in their order.
 
-    ``output`` names what to take of a first file that holds several networks or ends in several outputs. Raises ``InputError`` in one line that begins with the path for a file that is missing, damaged, hostile or of
-    another kind.
+    ``output`` names what to take of a first file that holds several networks or ends in several outputs. Raises
+    ``InputError`` in one line that begins with the path for a file that is missing, damaged, hostile or of another
+    kind.
     """
     if isinstance(paths, Path):
         paths = [paths]

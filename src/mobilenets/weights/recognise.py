@@ -144,8 +144,8 @@ def _check_usual(rows: Sequence[Row]) -> None:
     kernels = sorted({row.kernel for row in _strided(rows)} - {3})
     if kernels:
         raise InputError(
-            f"it has kernels of {kernels[-1]}×{kernels[-1]} where MobileNetV1 and V2 have 3×3, and its weights alone do "
-            "not tell strides and activations; save the whole model"
+            f"it has kernels of {kernels[-1]}×{kernels[-1]} where MobileNetV1 and V2 have 3×3, and its weights alone "
+            "do not tell strides and activations; save the whole model"
         )
 
 

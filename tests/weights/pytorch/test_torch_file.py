@@ -227,7 +227,9 @@ UNWANTED: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", UNWANTED)
-def test_what_holds_no_weights_is_refused(tmp_path: Path, name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_holds_no_weights_is_refused(
+    tmp_path: Path, name: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     make, reason = UNWANTED[name]
     message = refused(save(make(), tmp_path / "model.pth", form))

@@ -178,7 +178,8 @@ def is_average(name: str) -> bool:
 
 def settings_of(value: object) -> Mapping[str | int, Any]:
     """Gather what a checkpoint says of its network: the values beside the weights and in its arguments, the outer ones
-    before the inner."""
+    before the inner.
+    """
     gathered: dict[str | int, Any] = {}
     keys = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta", "dataset_meta", "model_args", "opt")
     level = [value]

@@ -97,9 +97,7 @@ def _normalisation(fields: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
     return {name: tuple(value / most for value in values) for name, values in fields.items()}
 
 
-def one_head(
-    layers: Sequence[Layer], prefix: str | None, output: str | None
-) -> tuple[tuple[Layer, ...], list[str]]:
+def one_head(layers: Sequence[Layer], prefix: str | None, output: str | None) -> tuple[tuple[Layer, ...], list[str]]:
     """Leave one of several linear layers that take the same features, with a note of the others.
 
     ``output`` names it; else, where all have the ``prefix`` of a known source's network, it is the source's own

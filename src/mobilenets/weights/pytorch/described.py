@@ -58,9 +58,7 @@ def from_training(foreign: Foreign, settings: Mapping[Any, Any]) -> Foreign:
         return foreign
     said = ", ".join([*fields, *([f"size {size}"] if size else [])])
     notes = (*foreign.notes, f"from the arguments of its training: {said}")
-    return replace(
-        foreign, size=size or foreign.size, preprocessing={**foreign.preprocessing, **fields}, notes=notes
-    )
+    return replace(foreign, size=size or foreign.size, preprocessing={**foreign.preprocessing, **fields}, notes=notes)
 
 
 def from_folder(path: Path, foreign: Foreign) -> Foreign:
@@ -119,11 +117,20 @@ def _timm(foreign: Foreign, config: Mapping[str, Any], given: Mapping[str, Any])
 
 
 def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Foreign:
+    for layer in of_kind(foreign.layers, "conv"):
+        outputs, inputs = layer.arrays["weight"].shape[:2]
+        if layer.name.endswith("conv_stem.reduce_1x1.convolution") and outputs == inputs:
+            raise InputError(
+                f"its first block has {inputs} channels before and behind it and no shortcut in transformers, where "
+                "MobileNetV2 has one; it would compute something else (depth_multiplier 0.25 and below)"
+            )
     processor = _read(path.parent / PROCESSOR)
     assumed = [line for line in foreign.assumed if not line.endswith(UNTOLD)]
     if config:
         if config.get("model_type") not in ("mobilenet_v1", "mobilenet_v2"):
-            raise InputError(f"the {CONFIG} beside it describes {str(config.get('model_type'))[:60]!r}, another network")
+            raise InputError(
+                f"the {CONFIG} beside it describes {str(config.get('model_type'))[:60]!r}, another network"
+            )
         _check_activation(config, "hidden_act")
         if config.get("output_stride", 32) != 32:
             raise InputError(
@@ -162,8 +169,8 @@ def _check_activation(config: Mapping[str, Any], key: str) -> None:
     name = config.get(key, "relu6")
     if name != "relu6":
         raise InputError(
-            f"the {CONFIG} beside it says {key} {str(name)[:40]!r}, and MobileNetV1 and V2 have ReLU6; it would compute "
-            "something else"
+            f"the {CONFIG} beside it says {key} {str(name)[:40]!r}, and MobileNetV1 and V2 have ReLU6; it would "
+            "compute something else"
         )
 
 
@@ -182,7 +189,9 @@ def _processor(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None,
     elif resized[1]:  # both sides given
         fields |= {"resize": "stretch", "crop_fraction": 1.0}
         if cropped and resized[0] != size:
-            unclear.append(f"{PROCESSOR} stretches to {resized[0]} and crops {size}; here pictures are stretched to {size}")
+            unclear.append(
+                f"{PROCESSOR} stretches to {resized[0]} and crops {size}; here pictures are stretched to {size}"
+            )
     elif cropped and size <= resized[0]:
         fields["crop_fraction"] = size / resized[0]
     elif not cropped:
@@ -191,7 +200,7 @@ def _processor(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None,
     fields["interpolation"] = _PILLOW.get(given.get("resample", 2), "bilinear")
     if given.get("resample", 2) not in _PILLOW:
         unclear.append(f"{PROCESSOR} resamples in a way that is not read here; bilinear is taken")
-    fields |= {key: value for key, value in _fields({"mean": given.get("image_mean"), "std": given.get("image_std")}).items()}
+    fields |= _fields({"mean": given.get("image_mean"), "std": given.get("image_std")})
     if not given.get("do_normalize", True):
         fields |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     factor = given.get("rescale_factor", 1 / 255) if given.get("do_rescale", True) else 1.0

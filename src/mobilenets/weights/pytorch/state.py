@@ -136,9 +136,7 @@ def read_state(
     return _described(path, foreign, bare) if source is OURS else foreign
 
 
-def _strides_by_name(
-    source: Source | None, layers: Sequence[Layer], bare: Mapping[str, str]
-) -> tuple[int, ...] | None:
+def _strides_by_name(source: Source | None, layers: Sequence[Layer], bare: Mapping[str, str]) -> tuple[int, ...] | None:
     """Read the strides off names that tell stages, as timm's do; networks of other kernels have others."""
     kernels = {layer.arrays["weight"].shape[2] for layer in layers if layer.kind == "depthwise"}
     if source is None or source.name != "timm" or kernels != {3}:

@@ -90,7 +90,8 @@ class Trace:
             self._states[node.name] = state
             if not isinstance(state, Flow):
                 continue
-            if state.layer is not None and self.drafts[state.layer].pooled:
+            head = state.layer is not None and self.drafts[state.layer].pooled
+            if state.layer is not None and head and node.op != "PlaceholderWithDefault":  # the next head's input
                 self.outputs[state.layer] = node.name
             if node.name not in taken and state.stage != "input":
                 self._end(node, state)
