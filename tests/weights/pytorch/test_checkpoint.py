@@ -309,3 +309,26 @@ def test_weights_alone_of_a_network_of_ones_own(file: Path, net: Callable[..., N
     torch.save(net(nn.ReLU6, 3).state_dict(), file)
     with pytest.raises(InputError, match="3 blocks where mobilenet_v2 has 17"):
         convert(file)
+
+
+class Holder:
+    """What is pickled as a module would be."""
+
+    def __init__(self, **modules: object) -> None:
+        self.__dict__.update({"_parameters": {}, "_buffers": {}, "_modules": modules})
+
+
+def test_modules_that_hold_one_another_end(file: Path) -> None:
+    circle = Holder()
+    circle.__dict__["_modules"]["again"] = circle
+    torch.save(circle, file)
+    with pytest.raises(InputError, match="no state dictionary"):
+        convert(file)
+    # 2 ** 60 ways to the innermost, which is met once.
+    inner = Holder()
+    inner.__dict__["_parameters"]["weight"] = torch.ones(2, 2)
+    for _ in range(60):
+        inner = Holder(one=inner, two=inner)
+    torch.save({"model": inner, "list": [[inner] * 2] * 2}, file)
+    with pytest.raises(InputError, match="it holds 0 convolutions"):
+        convert(file)

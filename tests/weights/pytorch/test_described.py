@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mobilenets.errors import InputError
 from mobilenets.weights.convert import Converted, convert
 from mobilenets.weights.start import open_weights
 
+Compared = Callable[[str, str, np.ndarray, np.ndarray], None]
 FILES = Path(__file__).parents[2] / "fixtures" / "torch"
 
 
@@ -49,13 +51,17 @@ def change(path: Path, **values: Any) -> None:
         ("transformers_v2_torch", "symmetric", 1e-5),
     ],
 )
-def test_networks_of_transformers(name: str, padding: str, epsilon: float) -> None:
+def test_networks_of_transformers(name: str, padding: str, epsilon: float, compared: Compared) -> None:
     file = next(path for path in (FILES / name).iterdir() if path.suffix in (".bin", ".safetensors"))
     for given in (file, FILES / name):
         converted = right(given, name)
         table = converted.model.network.architecture.table
         assert (table.padding, table.norm_epsilon) == (padding, epsilon)
         assert converted.foreign.format.endswith("of transformers")
+        seen = np.load(FILES / f"{name}.npz")
+        with torch.inference_mode():
+            found = converted.model.network(torch.from_numpy(seen["inputs_75"])).numpy()
+        compared("Hugging Face folder", "transformers 5.24, V1 and V2", found, seen["logits_75"])
         assert converted.assigned.surplus == ()
         assert converted.model.bundle.origin["files"] == [file.name]
 
