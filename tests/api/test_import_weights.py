@@ -158,3 +158,27 @@ def test_logits_of_an_import_are_those_of_the_file(foreign: Path, tmp_path: Path
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert np.array_equal(network(images).numpy(), load_model(tmp_path / "m").network(images).numpy())
+
+
+def test_one_of_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = str(TENSORFLOW / "v1_retrained.pb")
+    assert main(["import", graph, "--out", str(tmp_path / "new")]) == 0
+    said = capsys.readouterr().out
+    assert "Assumed: the output is final_result (4), which the graph ends in; take another by --output NAME" in said
+    name = "MobilenetV1/Predictions/Reshape"
+    assert main(["import", graph, "--output", name, "--out", str(tmp_path / "old")]) == 0
+    assert "Assumed" not in capsys.readouterr().out
+    assert len(load_model(tmp_path / "old").bundle.classes) == 7
+    with pytest.raises(InputError, match="--output takes one of: MobilenetV1"):
+        mobilenets.import_weights(graph, tmp_path / "none", output="nothing")
+    with pytest.raises(InputError, match="--output chooses in a frozen graph or a file of PyTorch"):
+        mobilenets.import_weights(TENSORFLOW / "v2.ckpt.index", tmp_path / "none", output="nothing")
+
+
+def test_what_is_assumed_stands_in_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(__file__).parents[1] / "fixtures" / "torch" / "timm_v2_005.pth"
+    assert main(["import", str(file), "--out", str(tmp_path / "m"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assumed = ["ReLU6, the paper's strides, symmetric padding, BatchNorm epsilon 1e-05: weights alone do not tell"]
+    assert result["assumed"] == assumed
+    assert json.loads((tmp_path / "m" / "model.json").read_bytes())["origin"]["assumed"] == assumed

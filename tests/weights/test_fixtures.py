@@ -75,3 +75,24 @@ def test_the_prefix_of_a_checkpoint_and_any_of_its_files_will_do() -> None:
     states = [convert(TENSORFLOW / name).model.network.state_dict() for name in names]
     for state in states[1:]:
         assert all(torch.equal(state[name], value) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize(
+    ("output", "numbers", "classes"),
+    [
+        (None, "final_logits_64", 4),
+        ("final_result", "final_logits_64", 4),
+        ("final_result:0", "final_logits_64", 4),
+        ("MobilenetV1/Predictions/Reshape", "logits_64", 7),
+    ],
+)
+def test_the_output_that_is_named(output: str | None, numbers: str, classes: int) -> None:
+    converted = convert(TENSORFLOW / "v1_retrained.pb", output=output)
+    seen = np.load(TENSORFLOW / "v1_retrained.npz")[numbers]
+    assert converted.model.network.classes == classes
+    np.testing.assert_allclose(logits(converted, pictures(64)), seen, atol=1e-4 * np.ptp(seen))
+    said = (
+        "the output is final_result (4), which the graph ends in; take another by --output NAME: "
+        "MobilenetV1/Predictions/Reshape (7)"
+    )
+    assert converted.foreign.assumed == (() if output else (said,))

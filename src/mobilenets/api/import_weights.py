@@ -22,13 +22,15 @@ def import_weights(
     variant: str | None = None,
     classes: str | Path | Sequence[str] | None = None,
     preprocessing: str | Path | None = None,
+    output: str | None = None,
 ) -> dict[str, Any]:
     """Turn a foreign weights file into a model of ours that computes the same function.
 
     Parameters
     ----------
     file:
-        A file of Keras, TensorFlow, MindSpore or PyTorch; or two, a backbone and its head.
+        A file of Keras, TensorFlow, MindSpore or PyTorch, or a folder of the Hugging Face hub; or two files, a backbone
+        and its head.
     out:
         The folder to write: ``model.safetensors`` and ``model.json``.
     size:
@@ -40,6 +42,8 @@ def import_weights(
     preprocessing:
         ``tensorflow``, ``torch`` or a JSON file, where the habit of the file's framework is not what it was trained
         with.
+    output:
+        What to take of a file that holds several networks, classifiers or outputs, by a name that the notes list.
 
     Returns the object of ``import --json``. Raises ``InputError`` for a file that is no MobileNet, damaged or hostile.
 
@@ -52,7 +56,7 @@ def import_weights(
         raise InputError("no file: give the weights to import")
     names = _names(classes)
     settings = read_input(preprocessing) if preprocessing is not None else None
-    converted = convert(paths, size=size, variant=variant, classes=names, preprocessing=settings)
+    converted = convert(paths, size=size, variant=variant, classes=names, preprocessing=settings, output=output)
     model = converted.model
     save_weights(folder / WEIGHTS, model.network.state_dict())
     # Last, because it is what makes the folder a model.
@@ -72,6 +76,8 @@ def import_weights(
         "layers": {ours: list(theirs) for ours, theirs in converted.assigned.placed.items()},
         "surplus": list(converted.assigned.surplus),
         "ignored": list(converted.foreign.ignored),
+        "notes": list(converted.foreign.notes),
+        "assumed": list(converted.foreign.assumed),
     }
 
 

@@ -153,6 +153,7 @@ def import_weights(options: Namespace) -> int:
         variant=options.variant,
         classes=options.classes,
         preprocessing=options.preprocessing,
+        output=options.output,
     )
     _print(options, result, show.imported)
     return 0

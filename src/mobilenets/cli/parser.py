@@ -257,7 +257,8 @@ def _import(verbs: Any) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt or .safetensors; or a backbone's and its head's",
+        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face "
+        "folder; or a backbone's file and its head's",
     )
     verb.add_argument("--out", required=True, metavar="MODEL", help="folder to write")
     verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the file's, or 224)")
@@ -270,6 +271,11 @@ def _import(verbs: Any) -> None:
         "--classes",
         metavar="FILE",
         help="class names in order, one a line or JSON; or imagenet (default: the file's own; ImageNet's for 1,000)",
+    )
+    verb.add_argument(
+        "--output",
+        metavar="NAME",
+        help="which of several networks, classifiers or outputs of the file to take (default: as the notes say)",
     )
     verb.add_argument(
         "--preprocessing",

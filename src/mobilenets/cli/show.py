@@ -147,6 +147,7 @@ def imported(result: dict[str, Any]) -> str:
     lines = [
         f"{result['format']}: {kind}, {result['classes'] or 'no'} classes, {result['parameters']:,} parameters",
         f"padding {result['padding']}, BatchNorm epsilon {result['norm_epsilon']:g}",
+        *(f"Assumed: {line}" for line in result["assumed"]),
         f"The model:  {result['model']}",
         "Next:",
     ]

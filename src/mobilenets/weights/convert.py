@@ -22,7 +22,7 @@ from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.weights.assign import Assigned, assign, find_head
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign
-from mobilenets.weights.read import read
+from mobilenets.weights.read import path_in, read
 from mobilenets.weights.recognise import recognise
 
 log = logging.getLogger("mobilenets")
@@ -48,6 +48,7 @@ def convert(
     classes: Sequence[str] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
+    output: str | None = None,
 ) -> Converted:
     """Read foreign weights and put them into the network that they are.
 
@@ -65,13 +66,16 @@ def convert(
         Fields of ``Preprocessing`` that replace those of the file or its framework.
     origin:
         What ``model.json`` is to say of where the weights came from, beside the format and the file.
+    output:
+        What to take of a file that holds several networks, classifiers or outputs; by default what its notes say.
 
     A file without a classifier that fits gives a model without classes, to be trained further.
     Raises ``InputError`` in one line that begins with the path.
 
     """
     paths = [files] if isinstance(files, Path) else list(files)
-    foreign = read(paths)
+    paths = [path_in(path) for path in paths]
+    foreign = read(paths, output)
     try:
         architecture = recognise(foreign, size=size, variant=variant)
         network, assigned = _build(architecture, foreign)
@@ -83,6 +87,7 @@ def convert(
             Preprocessing(**settings),
             {"weights": "imported", "format": foreign.format}
             | {"files": [path.name for path in paths], "sha256": [_digest(path) for path in paths]}
+            | ({"assumed": list(foreign.assumed)} if foreign.assumed else {})
             | dict(origin or {}),
         )
     except InputError as error:
@@ -125,6 +130,8 @@ def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tup
 def _say(foreign: Foreign, architecture: Architecture, network: Network, assigned: Assigned) -> None:
     for note in foreign.notes:
         log.info("%s", note)
+    for line in foreign.assumed:
+        log.info("assumed: %s", line)
     log.info(
         "%s: %s at width %g, %d layers placed%s",
         foreign.format,

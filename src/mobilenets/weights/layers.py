@@ -71,6 +71,8 @@ class Foreign:
         Names of arrays that are no weights of a network, such as an optimiser's.
     notes:
         What a user should know of how the file was read, one line each.
+    assumed:
+        What the file does not tell and was assumed, one line each.
 
     """
 
@@ -84,6 +86,7 @@ class Foreign:
     classes: tuple[str, ...] | None = None
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 # What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's

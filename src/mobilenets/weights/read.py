@@ -12,26 +12,45 @@ from mobilenets.weights import mindspore
 from mobilenets.weights.keras import h5, keras3
 from mobilenets.weights.layers import MAX_BYTES, Foreign
 from mobilenets.weights.pytorch import safetensors_file, torch_file
+from mobilenets.weights.pytorch.described import in_folder
 from mobilenets.weights.tensorflow import checkpoint, graph
 
 Reader = Callable[[Path], Foreign]
+# Those of files that may hold several networks or end in several outputs, one of which can be named.
+_CHOOSING: tuple[Callable[..., Foreign], ...] = (torch_file.read, safetensors_file.read, graph.read)
 
 KNOWN = ".h5, .keras, .pb, .index, .ckpt, .pth, .pt or .safetensors"
 
 
-def read(paths: Path | Sequence[Path]) -> Foreign:
+def read(paths: Path | Sequence[Path], output: str | None = None) -> Foreign:
     """Read foreign weights; of several files (a backbone and its head) the layers of all, in their order.
 
-    Raises ``InputError`` in one line that begins with the path for a file that is missing, damaged, hostile or of
-    another kind.
+    ``output`` names what to take of a first file that holds several networks or ends in several outputs. Raises
+    ``InputError`` in one line that begins with the path for a file that is missing, damaged, hostile or of another
+    kind.
     """
     if isinstance(paths, Path):
         paths = [paths]
-    first, *others = [reader_of(path)(path) for path in paths]
+    first, *others = [_read(path, output if number == 0 else None) for number, path in enumerate(paths)]
     layers = first.layers
     for other in others:
         layers += other.layers
     return replace(first, layers=layers, classes=next((f.classes for f in (first, *others) if f.classes), None))
+
+
+def path_in(path: Path) -> Path:
+    """Give the weights in a folder of the Hugging Face hub; any other path as it is."""
+    return (in_folder(path) or path) if path.is_dir() else path
+
+
+def _read(path: Path, output: str | None) -> Foreign:
+    reader = reader_of(path)
+    if output is None:
+        return reader(path)
+    for choosing in _CHOOSING:
+        if reader is choosing:
+            return choosing(path, output)
+    raise InputError(f"{path}: --output chooses in a frozen graph or a file of PyTorch; leave it away for this one")
 
 
 def reader_of(path: Path) -> Reader:

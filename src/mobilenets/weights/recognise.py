@@ -15,6 +15,7 @@ from mobilenets.weights.layers import Foreign, Layer, of_kind
 # Several widths may round to one network (0.5 and 0.51): the one that people use is tried first.
 USUAL_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)
 WIDTHS = (*USUAL_WIDTHS, *(n / 20 for n in range(1, 61)), *(n / 100 for n in range(1, 301)))
+_FEWEST = 8
 
 
 def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None = None) -> Architecture:
@@ -135,8 +136,37 @@ def _strided(rows: Sequence[Row]) -> tuple[Row, ...]:
     return (rows[0], *(row for row in rows[1:] if isinstance(row, Separable | Inverted)))
 
 
+def _check_usual(rows: Sequence[Row]) -> None:
+    """Refuse kernels that MobileNets do not have, where nothing but the rows tells strides and activations.
+
+    MnasNet, FBNet, ProxylessNAS and EfficientNet-Lite are of the same blocks, and with other strides or with ReLU.
+    """
+    kernels = sorted({row.kernel for row in _strided(rows)} - {3})
+    if kernels:
+        raise InputError(
+            f"it has kernels of {kernels[-1]}×{kernels[-1]} where MobileNetV1 and V2 have 3×3, and its weights alone "
+            "do not tell strides and activations; save the whole model"
+        )
+
+
+def _check_stages(rows: Sequence[Row], usual: Sequence[Row]) -> None:
+    """Refuse channels that change or stay at other blocks than the paper's: the strides are then others, too."""
+    blocks, papers = ([row.channels for row in some if not isinstance(row, MaxPool)] for some in (rows, usual))
+    for number in range(1, len(blocks)):
+        stays = blocks[number] == blocks[number - 1] > _FEWEST  # to which narrow networks are rounded
+        # Where V2's channels stay there is a shortcut, which needs them to.
+        shortcut = isinstance(rows[number], Inverted) and papers[number] == papers[number - 1]
+        changes = blocks[number] != blocks[number - 1]
+        if (stays and usual[number].stride > 1) or (shortcut and changes):
+            raise InputError(
+                f"its block {number} has {blocks[number]} channels after {blocks[number - 1]}, unlike the paper's, and "
+                "its weights alone do not tell the strides; save the whole model"
+            )
+
+
 def _with_strides(rows: tuple[Row, ...], strides: tuple[int, ...] | None) -> tuple[Row, ...]:
     if strides is None:
+        _check_usual(rows)
         usual = _strided(CATALOG[_family(rows)].table.body)
         if len(usual) != len(_strided(rows)):
             raise InputError(
@@ -144,6 +174,7 @@ def _with_strides(rows: tuple[Row, ...], strides: tuple[int, ...] | None) -> tup
                 "tell their strides; give the whole model rather than its weights alone"
             )
         strides = tuple(row.stride for row in usual)
+        _check_stages(_strided(rows), usual)
     left = list(strides)
     kept: list[Row] = []
     for index, row in enumerate(rows):

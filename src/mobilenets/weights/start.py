@@ -24,7 +24,8 @@ def open_weights(name: str, network: str, width: float, size: int) -> SavedModel
     path = Path(name)
     if not path.exists() and not path.with_name(f"{path.name}.index").is_file():
         raise InputError(f"weights {name}: no such file; give none, imagenet, a run folder, or a file of weights")
-    if path.is_dir() or (path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file()):
+    hub = path.is_dir() and not (path / DESCRIPTION).exists() and (path / "config.json").is_file()
+    if (path.is_dir() and not hub) or (path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file()):
         return load_model(path)
     # The readers are imported where there is something to read.
     from mobilenets.weights.convert import convert

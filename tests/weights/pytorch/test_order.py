@@ -95,7 +95,7 @@ def test_names_that_tell_the_order(name: str, naming: str, kind: str, tmp_path: 
     converted = convert(path, size=32)
     assert converted.assigned.surplus == ()
     np.testing.assert_array_equal(logits(converted.model.network), logits(network))
-    (note,) = converted.foreign.notes
+    (note,) = converted.foreign.assumed
     assert "in the order of the numbers in them" in note
     assert "the paper's strides" in note
 
@@ -122,7 +122,7 @@ def test_their_own_order_is_trusted_and_said(naming: str, tmp_path: Path) -> Non
     torch.save(renamed(network, UNTOLD[naming]), tmp_path / "weights.pth")
     converted = convert(tmp_path / "weights.pth", size=32)
     np.testing.assert_array_equal(logits(converted.model.network), logits(network))
-    (note,) = converted.foreign.notes
+    (note,) = converted.foreign.assumed
     assert "in the order of the file" in note
 
 

@@ -16,9 +16,10 @@ from mobilenets.runtime.bundle import Bundle, write_bundle
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.weights.layers import KINDS, Foreign, of_kind
 from mobilenets.weights.pytorch.state import read_state
+from mobilenets.weights.recognise import recognise
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "torch"
-PUBLISHED = sorted(path.stem for path in FIXTURES.glob("*.json"))
+PUBLISHED = sorted({path.stem for path in FIXTURES.glob("*.json")} - {"timm_mobilenetv3_small_050"})
 Shapes = Mapping[str, tuple[int, ...]]
 
 V2_BLOCKS = [(i, 1 if i == 0 else 6) for i in range(17)]
@@ -142,7 +143,7 @@ def assumed(foreign: Foreign) -> str:
     """Give the note on our own weights whose description was not taken."""
     assert (foreign.epsilon, foreign.padding, foreign.size, foreign.strides) == (1e-3, "symmetric", None, None)
     assert foreign.classes is None
-    (note,) = foreign.notes
+    (note,) = foreign.assumed
     assert "symmetric padding" in note
     assert "keep model.safetensors and its model.json together" in note
     return note
@@ -244,7 +245,7 @@ def test_unknown_names_keep_their_own_order_unless_it_is_merely_sorted() -> None
     foreign = read_state(Path("x"), "F", {name: arrays[name] for name in sorted(arrays)})
     assert names_of(foreign)["conv"] == ["part1.a", "part2.a", "part10.a", "part11.a"]
     assert foreign.format == "F"
-    (note,) = foreign.notes
+    (note,) = foreign.assumed
     assert "no source that we know" in note
     assert "in the order of the numbers" in note
 
@@ -326,3 +327,29 @@ def test_names_with_endless_numbers() -> None:
     arrays: dict[str, Any] = {f"{name}.weight": np.ones((1, 1), np.float32) for name in sorted(names)}
     order = [layer.name for layer in read_state(Path("x"), "F", arrays).layers if layer.name.startswith("a.")]
     assert order == ["a.007", "a.8", f"a.{digits}", f"a.{digits}0"]
+
+
+def test_more_blocks_in_each_stage_are_told_by_timms_names() -> None:
+    foreign = read_state(Path("x"), "F", arrays_of(published("timm_mobilenetv2_110d")))
+    # Of 2, 3, 4, 5, 4, 4 and 1 blocks: timm's decode_arch_def at depth 1.2, rounded up but for the first and last.
+    stages = [(1, 1), (3, 2), (4, 2), (5, 2), (4, 1), (4, 2), (1, 1)]
+    assert foreign.strides == (2, *(stride if not block else 1 for count, stride in stages for block in range(count)))
+    assert recognise(foreign).variant == "custom"
+    assert read_state(Path("x"), "F", arrays_of(published("timm_mobilenetv2_100"))).strides is None
+
+
+def test_other_networks_of_timms_names_are_refused_for_their_true_reason() -> None:
+    with pytest.raises(InputError, match="squeeze-and-excitation layers"):
+        read_state(Path("x"), "F", arrays_of(published("timm_mobilenetv3_small_050")))
+    shapes = published("timm_mnasnet_100")
+    with pytest.raises(InputError, match="kernels of 5×5 where MobileNetV1 and V2 have 3×3"):
+        recognise(read_state(Path("x"), "F", arrays_of(shapes)))
+    # As many blocks as V2, in other stages: with 3×3 throughout, the names still tell the strides.
+    small = {name: (*shape[:2], 3, 3) if len(shape) == 4 and shape[2] == 5 else shape for name, shape in shapes.items()}
+    strides = read_state(Path("x"), "F", arrays_of(small)).strides
+    assert strides == (2, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1)
+    renamed = {name.replace("blocks.", "stages.").replace("conv_pwl", "out"): shape for name, shape in small.items()}
+    foreign = read_state(Path("x"), "F", arrays_of(renamed))
+    assert "no source that we know" in foreign.assumed[0]
+    with pytest.raises(InputError, match="unlike the paper's, and its weights alone do not tell the strides"):
+        recognise(foreign)

@@ -679,3 +679,35 @@ def test_cut_and_flipped_graphs_are_read_or_refused(tmp_path):
             flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(flipped)
         outcome(path)
+
+
+def test_outputs_side_by_side_are_listed_and_one_is_named(tmp_path):
+    graph = Graph()
+    graph.picture()
+    body = graph.block(graph.stem())
+    graph.head(body)
+    net = graph.add("kind/fc", "MatMul", "pool", graph.numbers("kind/weights", 4, 3))
+    graph.add("kind", "Softmax", graph.add("kind/logits", "BiasAdd", net, graph.numbers("kind/biases", 3)))
+    with pytest.raises(InputError, match=r"several outputs: logits \(5\), kind \(3\); choose one by --output NAME"):
+        graph.read(tmp_path)
+    path = tmp_path / "graph.pb"
+    for output, classes in (("kind", 3), ("kind/logits:0", 3), ("logits", 5)):
+        foreign = read(path, output)
+        (head,) = of_kind(foreign.layers, "linear")
+        assert head.arrays["bias"].shape == (classes,)
+        assert foreign.assumed == ()
+    with pytest.raises(InputError, match=r"no output 'nope'; --output takes one of: logits \(5\), kind \(3\)"):
+        read(path, "nope")
+    assert not of_kind(read(path, "pool").layers, "linear")
+
+
+def test_one_output_needs_no_choice(tmp_path):
+    assert whole().read(tmp_path).assumed == ()
+
+
+def test_what_stands_beside_the_output_named_is_not_read(tmp_path):
+    graph = whole()
+    graph.add("odd", "Relu", graph.norm("odd/norm", "stem/act", 4))
+    with pytest.raises(InputError):
+        graph.read(tmp_path)
+    assert len(read(tmp_path / "graph.pb", "logits").layers) == 7

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, deserialize
 
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import MAX_ARRAYS, Foreign, check_room, count
+from mobilenets.weights.pytorch.described import from_folder
 from mobilenets.weights.pytorch.state import read_state
 
 # The longest names in use are below a hundred characters; the format itself admits a hundred million for all.
@@ -23,8 +24,8 @@ MAX_HEADER = 1000 * MAX_ARRAYS
 _TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1", "I8": "i1", "BOOL": "?"}
 
 
-def read(path: Path) -> Foreign:
-    """Read the weights of a ``.safetensors`` file.
+def read(path: Path, output: str | None = None) -> Foreign:
+    """Read the weights of a ``.safetensors`` file; ``output`` is the prefix of one network where it holds several.
 
     Raises ``InputError`` in one line for a file that is missing, damaged, or holds no MobileNet's layers.
     """
@@ -43,13 +44,17 @@ def read(path: Path) -> Foreign:
         for _ in range(len(entries)):
             name, entry = entries.pop()  # a copy of the file's bytes, freed once it is converted
             arrays[name] = _array(name, entry)
-        return read_state(path, "safetensors", arrays, ordered=False)
+        foreign = read_state(path, "safetensors", arrays, ordered=False, output=output)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path}: damaged, not whole safetensors; copy or download it again") from error
     except UnknownTypeError as error:
         raise InputError(f"{path}: {error}; save the weights as float32") from error
+    try:
+        return from_folder(path, foreign)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 class UnknownTypeError(Exception):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +12,22 @@ import numpy.typing as npt
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, read_bundle
-from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, Layer, conv, linear, norm
+from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm
+from mobilenets.weights.pytorch.checkpoint import LEAVES, State
+from mobilenets.weights.pytorch.choice import TRAINING, one_head, one_network, without_measures
 from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
+from mobilenets.weights.pytorch.sources import OURS, Source, find_source, stage_strides
+from mobilenets.weights.pytorch.told import check_module
 
 Array = npt.NDArray[Any]
 
 # MindSpore's names of a BatchNorm's parts, in PyTorch's.
 _PARTS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-_LEAVES = ("weight", "bias", "running_mean", "running_var")
 
-# What training leaves beside the weights: torch.nn.BatchNorm's count, torch.optim.swa_utils, MindSpore's optimisers
-# (mindspore.nn.Momentum, Adam, RMSProp), loss scales and callbacks.
-_TRAINING = re.compile(
-    r"(.*\.)?num_batches_tracked|n_averaged"
-    r"|(moments|momentum|accum|velocity|moment[12]|mean_(square|grad(ient)?)|exp_avg(_sq)?|ema)\..*"
-    r"|learning_rate|global_step|momentum|beta[12]_power|weight_decay|(loss_)?scale|scale_sense"
-    r"|(current|last_overflow)_iterator_step|(epoch|step|batch)(_num)?"
-)
+_EXCITED = re.compile(r"(^|[._])(se|squeeze_?excite|squeeze_?excitation|fc1)([._]|$)", re.IGNORECASE)
 # What wraps a whole network and says nothing of its order.
 _WRAPPER = re.compile(r"^((module|model|backbone|net|state_dict|_orig_mod)\.)+")
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A project whose names are known.
-
-    ``mark`` is the start of a module's name that only this source has, ``mindspore`` whether it is one of MindSpore's;
-    ``epsilon``, ``padding`` and ``preprocessing`` are what it builds and trains with; ``refused`` says why its networks
-    cannot be ours.
-    """
-
-    name: str
-    mark: str
-    epsilon: float = 1e-5
-    padding: str = "symmetric"
-    preprocessing: Mapping[str, Any] = field(default_factory=lambda: TORCH_INPUT)
-    mindspore: bool = False
-    refused: str = ""
-
-
-_IMAGENET: Mapping[str, Any] = {**TORCH_INPUT, "interpolation": "bicubic"}
-_HALVES: Mapping[str, Any] = {**TENSORFLOW_INPUT, "interpolation": "bicubic"}
-_RELU = "MindCV's V1, whose names these are, activates with ReLU where ours has ReLU6; give a V1 of another source"
-# The body of this package's networks; ``weights`` of their own folder say more in model.json.
-_OURS = _Source("mobilenets", r"body\.(conv|separable|inverted)\d", 1e-3, preprocessing=_HALVES)
-# Read in their own files: timm models/efficientnet.py (_gen_mobilenet_v1, _gen_mobilenet_v2 and default_cfgs),
-# torchvision models/mobilenetv2.py, MindSpore's models official/cv/MobileNet, mindcv models/mobilenet_v*.py.
-# The first whose mark is found is taken.
-_SOURCES = (
-    _OURS,
-    _Source("timm", r"blocks\.\d+\.\d+\.conv_pwl", preprocessing=_IMAGENET),
-    _Source("timm", r"blocks\.\d+\.\d+\.conv_dw", preprocessing=_HALVES),
-    _Source("the model zoo", r"features\.\d+\.(conv\.\d+\.)?features\.\d+$", mindspore=True),
-    _Source("the model zoo", r"network\.\d+\.[01]$", padding="same", mindspore=True),
-    _Source("MindCV", r"features\.\d+\.layers\.\d+$", mindspore=True),
-    _Source("MindCV", r"features\.\d+\.3$", mindspore=True, refused=_RELU),
-    _Source("torchvision", r"features\.\d+\.conv\.\d+"),
-)
+UNTOLD = ": weights alone do not tell"
 _UNKNOWN = (
     "the names are of no source that we know, so the layers were taken in the order {order}, and with PyTorch's "
     "habits: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, ImageNet's mean and deviation"
@@ -79,9 +38,9 @@ _UNKNOWN = (
 # conv_dw, bn2, conv_pwl, bn3; expand, depthwise, project).
 _FIRST, _EARLY, _MIDDLE, _LATE, _LATER, _LAST = range(6)
 _PLACES = {
-    **dict.fromkeys(("conv_stem", "stem"), _FIRST),
-    **dict.fromkeys(("bn1", "expand", "conv_pw"), _EARLY),
-    **dict.fromkeys(("project", "pointwise", "conv_pwl", "conv_head", "conv"), _LATE),
+    **dict.fromkeys(("conv_stem", "stem", "first_conv"), _FIRST),
+    **dict.fromkeys(("bn1", "expand", "conv_pw", "expand_1x1"), _EARLY),
+    **dict.fromkeys(("project", "pointwise", "conv_pwl", "conv_head", "conv", "reduce_1x1", "conv_1x1"), _LATE),
     **dict.fromkeys(("bn2",), _LATER),
     **dict.fromkeys(("bn3", "head", "classifier", "dense", "fc", "output"), _LAST),
 }
@@ -95,6 +54,9 @@ def read_state(
     ordered: bool = True,
     classes: tuple[str, ...] | None = None,
     notes: Iterable[str] = (),
+    left_out: Sequence[str] = (),
+    module: State | None = None,
+    output: str | None = None,
 ) -> Foreign:
     """Group arrays in PyTorch's layout by the modules of their names.
 
@@ -113,41 +75,99 @@ def read_state(
         The arrays in the file's order, under their full names.
     ordered:
         Whether the format keeps the order in which the arrays were given to it.
-    classes, notes:
-        What else the file tells, handed on.
+    classes, notes, left_out:
+        What else the file tells, handed on; and the names of what it holds beside arrays.
+    module:
+        What the file says of its modules beside their weights.
+    output:
+        The prefix of the network to take, where the file holds several.
 
     Raises ``InputError`` that begins with the path.
 
     """
+    notes = list(notes)
     try:
+        arrays, output, others = one_network(arrays, output)
+        choices = list(others)
+        arrays, input_fields, extras = without_measures(arrays)
         modules, ignored = _modules(arrays)
-        bare = {module: _WRAPPER.sub("", module + ".")[:-1] for module in modules}
-        source = _source(bare.values(), any(name.endswith(".gamma") for name in arrays))
-        if source and source.refused:
-            raise InputError(source.refused)
+        source, prefix = find_source(list(modules), any(name.endswith(".gamma") for name in arrays))
+        bare = {
+            name: name.removeprefix(prefix) if name.startswith(prefix) and prefix else _WRAPPER.sub("", f"{name}.")[:-1]
+            for name in modules
+        }
         told = ordered and not is_sorted(list(modules))
         names = list(modules) if told and not source else sorted(modules, key=lambda module: _place(bare[module]))
         layers = tuple(_layer(module, modules[module]) for module in names)
         # A head alone has names that tell nothing, and needs neither habits nor an order.
-        unknown = source is None and any(layer.kind == "depthwise" for layer in layers)
+        body = any(layer.kind == "depthwise" for layer in layers)
+        unknown = source is None and body
+        if body:
+            _check_parts(bare)
         if unknown and not told:
             layers = by_names(layers, bare)
+        layers, others = one_head(layers, prefix if source else None, output) if body else (layers, [])
+        choices += others
+        strides = _strides_by_name(source, layers, bare)
+        habits = source or Source("", "")
+        foreign = Foreign(
+            format=f"{file_format} of {source.name}" if source else file_format,
+            layers=layers,
+            padding=habits.padding,
+            epsilon=habits.epsilon,
+            strides=strides,
+            preprocessing={**habits.preprocessing, **input_fields},
+            classes=classes,
+            ignored=(*ignored, *extras, *left_out),
+        )
+        foreign, seen = (foreign, ()) if module is None else check_module(foreign, module)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if extras or left_out:
+        shown = ", ".join(" ".join(name[:60].split()) for name in [*extras, *left_out][:5])
+        notes.append(f"left out, no part of the network: {shown}{', …' if len(extras) + len(left_out) > 5 else ''}")
     if unknown:
-        notes = (*notes, _UNKNOWN.format(order="of the file" if told else "of the numbers in them"))
-    habits = source or _Source("", "")
-    foreign = Foreign(
-        format=f"{file_format} of {source.name}" if source else file_format,
-        layers=layers,
-        padding=habits.padding,
-        epsilon=habits.epsilon,
-        preprocessing=habits.preprocessing,
-        classes=classes,
-        ignored=ignored,
-        notes=tuple(notes),
-    )
-    return _described(path, foreign, bare) if source is _OURS else foreign
+        choices.append(_UNKNOWN.format(order="of the file" if told else "of the numbers in them"))
+    if input_fields:
+        choices.append("its buffers mean and std are taken for how pictures are normalised")
+    if body and not unknown and source is not OURS:
+        choices += _assumed(foreign, seen)
+    foreign = replace(foreign, notes=tuple(notes), assumed=tuple(choices))
+    return _described(path, foreign, bare) if source is OURS else foreign
+
+
+def _strides_by_name(source: Source | None, layers: Sequence[Layer], bare: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Read the strides off names that tell stages, as timm's do; networks of other kernels have others."""
+    kernels = {layer.arrays["weight"].shape[2] for layer in layers if layer.kind == "depthwise"}
+    if source is None or source.name != "timm" or kernels != {3}:
+        return None
+    return stage_strides(list(bare.values()))
+
+
+def _assumed(foreign: Foreign, seen: Sequence[str]) -> list[str]:
+    """Say what weights alone do not tell and the source's habit does."""
+    facts = {
+        "activation": "ReLU6",
+        "strides": "the paper's strides",
+        "padding": f"{foreign.padding} padding",
+        "epsilon": f"BatchNorm epsilon {foreign.epsilon:g}",
+    }
+    left = [words for fact, words in facts.items() if fact not in seen]
+    return [f"{', '.join(left)}{UNTOLD}"] if left else []
+
+
+def _check_parts(bare: Mapping[str, str]) -> None:
+    """Refuse what only other networks have, by its name; raises ``InputError``."""
+    for module, name in bare.items():
+        if _EXCITED.search(name):
+            raise InputError(
+                f"it has squeeze-and-excitation layers ({module[:60]!r}), as MobileNetV3 and EfficientNet have; only "
+                "MobileNetV1 and V2 can be read"
+            )
+        if name.startswith("segmentation_head") or ".aspp" in f".{name}":
+            raise InputError(
+                f"a network for segmentation ({module[:60]!r}); only classifiers and their backbones can be read"
+            )
 
 
 def _modules(arrays: Mapping[str, Array]) -> tuple[dict[str, dict[str, Array]], tuple[str, ...]]:
@@ -157,11 +177,11 @@ def _modules(arrays: Mapping[str, Array]) -> tuple[dict[str, dict[str, Array]], 
     for name, array in arrays.items():
         module, _, leaf = name.rpartition(".")
         leaf = _PARTS.get(leaf, leaf)
-        if _TRAINING.fullmatch(_WRAPPER.sub("", name)) or array.ndim == 0:
+        if TRAINING.fullmatch(_WRAPPER.sub("", name)) or array.ndim == 0:
             ignored.append(name)
         elif 0 in array.shape:
             raise InputError(f"{name[:100]!r} has shape {array.shape}, which no layer of a MobileNet has")
-        elif leaf not in _LEAVES:
+        elif leaf not in LEAVES:
             raise InputError(f"{name[:100]!r} is no part of a layer of a MobileNet; give the weights of one alone")
         elif leaf in modules.setdefault(module, {}):
             raise InputError(f"{module[:100]!r} has two arrays for its {leaf}")
@@ -184,14 +204,6 @@ def _layer(module: str, parts: Mapping[str, Array]) -> Layer:
     return (conv if weight.ndim == 4 else linear)(module, weight, bias)
 
 
-def _source(names: Collection[str], mindspore: bool) -> _Source | None:
-    for source in _SOURCES:
-        mark = re.compile(source.mark)
-        if (mindspore or not source.mindspore) and any(mark.match(name) for name in names):
-            return source
-    return None
-
-
 def _place(module: str) -> tuple[tuple[int, tuple[tuple[int, str], ...]], ...]:
     """Give a key that sorts names in forward order, numbers by their value."""
     place: list[tuple[int, tuple[tuple[int, str], ...]]] = []
@@ -207,14 +219,14 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
     """Add what ``model.json`` beside weights of our own says, or a note of what is assumed without it."""
     beside = path.parent / DESCRIPTION
     assumed = (
-        "assumed: symmetric padding, the paper's strides, BatchNorm epsilon 1e-3, inputs from -1 to 1, the network's "
+        "symmetric padding, the paper's strides, BatchNorm epsilon 1e-3, inputs from -1 to 1, the network's "
         f"usual size; keep {WEIGHTS} and its {DESCRIPTION} together"
     )
     if not beside.is_file():
-        return replace(foreign, notes=(*foreign.notes, f"no {DESCRIPTION} beside it, so {assumed}"))
+        return replace(foreign, assumed=(*foreign.assumed, f"no {DESCRIPTION} beside it, so the following: {assumed}"))
     if path.name != WEIGHTS:
-        note = f"the {DESCRIPTION} beside it is that of {WEIGHTS} and was not taken, so {assumed}"
-        return replace(foreign, notes=(*foreign.notes, note))
+        note = f"the {DESCRIPTION} beside it is that of {WEIGHTS} and was not taken, so the following: {assumed}"
+        return replace(foreign, assumed=(*foreign.assumed, note))
     import torch  # which no other file needs here
 
     from mobilenets.models.architecture import Architecture
@@ -232,8 +244,8 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
         f"{bare[layer.name]}.{part}": array.shape for layer in foreign.layers for part, array in layer.arrays.items()
     }
     if given != expected:
-        note = f"the {DESCRIPTION} beside it describes another network and was not taken, so {assumed}"
-        return replace(foreign, notes=(*foreign.notes, note))
+        note = f"the {DESCRIPTION} beside it describes another network and was not taken, so the following: {assumed}"
+        return replace(foreign, assumed=(*foreign.assumed, note))
     table = architecture.table
     fields = bundle.preprocessing.to_json()
     size = fields.pop("size")

@@ -10,52 +10,47 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.runtime.pickled import Machine, NotPlainError, of
+from mobilenets.runtime.pickled import NotPlainError, of
 from mobilenets.weights.layers import Foreign, check_room, count
+from mobilenets.weights.pytorch.checkpoint import LEAVES, State, choose, find, is_average, settings_of
+from mobilenets.weights.pytorch.described import from_folder, from_training
 from mobilenets.weights.pytorch.safetensors_file import bfloat16
 from mobilenets.weights.pytorch.state import read_state
+from mobilenets.weights.pytorch.torch_pickle import BRAIN, TYPES, Opaque, Storage, Tensor, TorchPickle
 
-# A MobileNetV2 with Adam's state takes some 32,000 steps and 200 KB.
-MOST_OPCODES = 300_000
 MAX_PICKLE = 16 << 20
-MAX_DIMENSIONS = 8
 
 LEGACY_START = (0x1950A86A20F9469CFC6C, 1001)  # a number of their own, and the version
 HINT = "in PyTorch, save model.state_dict() alone"
 
-# Where checkpoints keep the weights, the better ones first: timm (models/_helpers.py) evaluates the moving average of
-# the weights where there is one.
-_AVERAGES = ("state_dict_ema", "model_ema")
-STATES = (*_AVERAGES, "state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights")
 
+def read(path: Path, output: str | None = None) -> Foreign:
+    """Read a state dictionary or a whole module, alone or in a checkpoint; class names beside it come along.
 
-def read(path: Path) -> Foreign:
-    """Read a state dictionary, alone or in a checkpoint beside plain data; class names beside it come along.
-
-    Raises ``InputError`` in one line for a file that is missing, damaged, not of weights alone, or holds no
-    MobileNet's layers.
+    ``output`` names the weights to take where there are several, such as ``model`` and ``model_ema``; by default a
+    moving average where there is one. Raises ``InputError`` in one line for a file that is missing, damaged, or holds
+    no MobileNet's layers.
     """
     try:
         check_room(path, 0, path.stat().st_size)
         content = path.read_bytes()
         if not content.startswith(b"PK"):
-            return _foreign(path, *_open_legacy(content))
+            return _foreign(path, *_open_legacy(content), output)
         # Each entry of the directory begins with this mark, so there are no more than are counted here.
         check_room(path, content.count(b"PK\x01\x02"), 0)
         del content
         with zipfile.ZipFile(path) as archive:
             check_room(path, 0, sum(entry.file_size for entry in archive.infolist()))
-            return _foreign(path, *_open_zip(archive))
+            return _foreign(path, *_open_zip(archive), output)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or 'damaged'}") from error
     except NotPlainError as error:
@@ -67,124 +62,22 @@ def read(path: Path) -> Foreign:
         raise InputError(f"{path}: damaged, not a whole file of torch.save; copy or download it again") from error
 
 
-class _Call(Enum):
-    """The names in PyTorch's pickles, each standing for itself; what they name is never looked up."""
-
-    DICT = auto()
-    TENSOR = auto()
-    PARAMETER = auto()
-    PLAIN = auto()  # what stands beside weights and says nothing of them
-
-
-# The numbers in a storage; bfloat16, which numpy does not have, as its bits.
-_FLOATS = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": "<u2"}
-_TYPES = _FLOATS | {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1", "Bool": "?"}
-_BRAIN = "BFloat16"
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """The type of a storage, a key of ``_TYPES``."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class _Storage:
-    """So many numbers of one type, which lie outside the pickle under ``key``."""
-
-    kind: str
-    key: str
-    numbers: int
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return self.numbers * np.dtype(_TYPES[self.kind]).itemsize
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """A view of a storage; offset and strides count numbers."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Torch(Machine):
-    """The pickles of torch.save: dicts of tensors, and plain data beside them."""
-
-    names: ClassVar = {
-        "collections OrderedDict": _Call.DICT,
-        "torch._utils _rebuild_tensor": _Call.TENSOR,
-        "torch._utils _rebuild_tensor_v2": _Call.TENSOR,
-        "torch._utils _rebuild_parameter": _Call.PARAMETER,
-        **{f"torch {kind}Storage": _Kind(kind) for kind in _TYPES},
-        **dict.fromkeys(("torch device", "torch Size", "collections Counter"), _Call.PLAIN),
-        **dict.fromkeys(("__builtin__ set", "builtins set"), _Call.PLAIN),
-        **{f"torch {name}": _Call.PLAIN for name in ("float16", "bfloat16", "float32", "float64", "int64", "uint8")},
-    }
-    purpose: ClassVar = "which weights alone do not need"
-
-    def __init__(self) -> None:
-        super().__init__(MOST_OPCODES)
-        self.storages: dict[str, _Storage] = {}
-
-    def called(self, function: object, arguments: tuple[Any, ...]) -> object:
-        match function:
-            case _Call.DICT if not arguments:
-                return {}
-            case _Call.TENSOR:
-                storage, offset, shape, strides, *_ = arguments
-                return _Tensor(of(_Storage, storage), _whole(offset), _wholes(shape), _wholes(strides))
-            case _Call.PARAMETER:
-                return of(_Tensor, arguments[0])
-            case _Call.PLAIN:
-                return None
-        raise ValueError("a call that no weights need")
-
-    def built(self, target: object, state: object) -> None:
-        of(dict, target)  # an OrderedDict's attributes: the versions of the modules
-
-    def persistent(self, identity: Any) -> _Storage:
-        if of(tuple, identity)[0] != "storage" or identity[5:] not in ((), (None,)):
-            raise NotPlainError("holds more than tensors")
-        kind, key, _, numbers = identity[1:5]
-        storage = _Storage(of(_Kind, kind).name, of(str, key), _whole(numbers))
-        if self.storages.setdefault(storage.key, storage) != storage:
-            raise ValueError("two storages of one name")
-        return storage
-
-
-def _whole(value: object) -> int:
-    if of(int, value) < 0:
-        raise ValueError("a negative offset, shape or stride")
-    return of(int, value)
-
-
-def _wholes(values: object) -> tuple[int, ...]:
-    if len(of(tuple, values)) > MAX_DIMENSIONS:
-        raise ValueError("more dimensions than any layer has")
-    return tuple(_whole(value) for value in of(tuple, values))
-
-
-Fetch = Callable[[_Storage], bytes | memoryview]
+Fetch = Callable[[Storage], bytes | memoryview]
 
 
 def _open_zip(archive: zipfile.ZipFile) -> tuple[object, Fetch]:
     """Return what the pickle describes, and what gives a storage's bytes; each entry is held against its CRC."""
     names = archive.namelist()
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names):
+        raise NotPlainError("is an archive of torch.export, which holds a program")
     if len(pickles) != 1 or len(set(names)) < len(names):
         raise NotPlainError("is a zip archive, but not one of torch.save")
     root = pickles[0].removesuffix("data.pkl")
-    if f"{root}constants.pkl" in names or any(name.startswith(f"{root}code/") for name in names):
-        raise NotPlainError("is a TorchScript archive, which holds a program")
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
         raise NotPlainError("has entries outside its own folder")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+    held = [entry for entry in archive.infolist() if not entry.filename.startswith(f"{root}code/")]
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in held):
         raise NotPlainError("is compressed, which torch.save never does")
     if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
         raise NotPlainError("was written on a big-endian machine")
@@ -192,17 +85,17 @@ def _open_zip(archive: zipfile.ZipFile) -> tuple[object, Fetch]:
         raise NotPlainError(f"has a pickle of more than {MAX_PICKLE:,} bytes")
     contents: dict[str, bytes] = {}
 
-    def fetch(storage: _Storage) -> bytes:
+    def fetch(storage: Storage) -> bytes:
         if storage.key not in contents:
             contents[storage.key] = archive.read(f"{root}data/{storage.key}")
         return contents[storage.key]
 
-    return _Torch().run(io.BytesIO(archive.read(pickles[0]))), fetch
+    return TorchPickle().run(io.BytesIO(archive.read(pickles[0]))), fetch
 
 
 def _open_legacy(content: bytes) -> tuple[object, Fetch]:
     """Return what the fourth pickle describes, and what gives a storage's bytes."""
-    pickles, machine = io.BytesIO(content[:MAX_PICKLE]), _Torch()
+    pickles, machine = io.BytesIO(content[:MAX_PICKLE]), TorchPickle()
     if any(machine.run(pickles) != number for number in LEGACY_START):
         raise NotPlainError("is a pickle, but not one of torch.save")
     if not machine.run(pickles)["little_endian"]:
@@ -221,33 +114,62 @@ def _open_legacy(content: bytes) -> tuple[object, Fetch]:
     return value, lambda storage: view[places[storage.key] :][: storage.size]
 
 
-def _foreign(path: Path, value: object, fetch: Fetch) -> Foreign:
-    """Group the tensors of the state dictionary in ``value``, a dictionary itself or a checkpoint that has one."""
-    notes: list[str] = []
-    classes = None
-    for _ in STATES:  # not for ever: a pickle can describe a dict that holds itself
-        if type(value) is not dict:
-            break
-        if classes is None:
-            classes, unclear = _classes(value)
-            notes += unclear
-        held = [key for key in STATES if type(value.get(key)) is dict and value[key]]
-        if not held:
-            break
-        value = value[held[0]]
-        notes.append(f"the weights are those under {held[0]!r}" + "".join(f", not {key!r}" for key in held[1:]))
-    entries = value if type(value) is dict else {}
-    tensors = {name: entry for name, entry in entries.items() if type(entry) is _Tensor and type(name) is str}
-    if not tensors:
+def _foreign(path: Path, value: object, fetch: Fetch, output: str | None) -> Foreign:
+    """Group the tensors of the weights in ``value``."""
+    states = find(value)
+    if not states:
         raise InputError(f"{path}: it holds no state dictionary; {HINT}")
+    try:
+        state, others = choose(states, output)
+        tensors, passed_over = _tensors(state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     check_room(path, len(tensors), sum(4 * count(tensor.shape) for tensor in tensors.values()))
     arrays = {name: _array(tensor, fetch) for name, tensor in tensors.items()}
-    return read_state(path, "PyTorch", arrays, classes=classes, notes=notes)
+    settings = settings_of(value)
+    classes, notes = _classes(settings)
+    if output in (state.name, state.name.rpartition(".")[2]):
+        output = None
+    foreign = read_state(
+        path, "PyTorch", arrays, classes=classes, notes=notes, left_out=passed_over, module=state, output=output
+    )
+    try:
+        foreign = from_folder(path, from_training(foreign, settings))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if not state.name:
+        return foreign
+    average = ", a moving average" if is_average(state.name) else ""
+    taken = f"the weights are those under {state.name!r}{average}{_instead(others)}"
+    if others:
+        return replace(foreign, assumed=(taken, *foreign.assumed))
+    return replace(foreign, notes=(taken, *foreign.notes))
 
 
-def _array(tensor: _Tensor, fetch: Fetch) -> npt.NDArray[Any]:
+def _instead(others: list[State]) -> str:
+    named = [state.name for state in others if state.name][:3]
+    return f"; take {' or '.join(map(repr, named))} by --output {named[0]}" if named else ""
+
+
+def _tensors(state: State) -> tuple[Mapping[str, Tensor], list[str]]:
+    """Give the tensors, and the names of what is none; raises ``InputError`` where that is a weight."""
+    tensors = {name: entry for name, entry in state.tensors.items() if type(entry) is Tensor}
+    passed_over = []
+    for name, entry in state.tensors.items():
+        kind = entry.name if isinstance(entry, Opaque) else entry.storage.kind
+        if isinstance(entry, Tensor) and kind in TYPES:
+            continue
+        if name.rpartition(".")[2] in LEAVES:
+            kind = " ".join(kind[:60].split())
+            raise InputError(f"{name[:60]!r} is no tensor of plain numbers ({kind}); {HINT}, as float32")
+        passed_over.append(name)
+        tensors.pop(name, None)
+    return tensors, passed_over
+
+
+def _array(tensor: Tensor, fetch: Fetch) -> npt.NDArray[Any]:
     storage = tensor.storage
-    dtype = np.dtype(_TYPES[storage.kind])
+    dtype = np.dtype(TYPES[storage.kind])
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, dtype)
     content = fetch(storage)
@@ -257,12 +179,12 @@ def _array(tensor: _Tensor, fetch: Fetch) -> npt.NDArray[Any]:
     strides = tuple(step * dtype.itemsize for step in tensor.strides)
     # The constructor holds shape and strides against the buffer once more.
     array: npt.NDArray[Any] = np.ndarray(tensor.shape, dtype, content, tensor.offset * dtype.itemsize, strides)
-    return bfloat16(array) if storage.kind == _BRAIN else array
+    return bfloat16(array) if storage.kind == BRAIN else array
 
 
-def _classes(checkpoint: dict[Any, Any]) -> tuple[tuple[str, ...] | None, list[str]]:
+def _classes(checkpoint: Mapping[str | int, Any]) -> tuple[tuple[str, ...] | None, list[str]]:
     """Return the class names that stand beside weights, under the keys in use, and a note where they are unclear."""
-    for key in ("classes", "class_names", "class_to_idx", "idx_to_class"):
+    for key in ("classes", "class_names", "class_to_idx", "idx_to_class", "CLASSES"):
         given = checkpoint.get(key)
         if isinstance(given, list | tuple):
             pairs = list(enumerate(given))

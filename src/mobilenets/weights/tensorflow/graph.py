@@ -11,13 +11,15 @@ from mobilenets.errors import InputError
 from mobilenets.weights.layers import Foreign, check_room
 from mobilenets.weights.tensorflow.draft import check_body, layers_of
 from mobilenets.weights.tensorflow.graphdef import GraphError, read_graph
-from mobilenets.weights.tensorflow.trace import Trace
+from mobilenets.weights.tensorflow.outputs import follow
 from mobilenets.weights.tensorflow.window import padding_of, preprocessing_of
 from mobilenets.weights.wire import WireError
 
 
-def read(path: Path) -> Foreign:
+def read(path: Path, output: str | None = None) -> Foreign:
     """Read a frozen graph; raises InputError for anything else.
+
+    ``output`` names the node to take as its output; by default the classifier that it ends in.
 
     A head that ``retrain.py`` put behind the logits of another comes as a linear layer that holds both, beside the
     first, which is the last convolution.
@@ -28,7 +30,7 @@ def read(path: Path) -> Foreign:
             raise InputError(f"{path}: not a file; give a frozen graph (.pb)")
         check_room(path, 0, found.st_size)
         with np.errstate(all="ignore"):  # what is not finite is refused when layers are made
-            return _foreign(path, path.read_bytes())
+            return _foreign(path, path.read_bytes(), output)
     except (WireError, GraphError) as error:
         raise InputError(f"{path}: no frozen graph of a MobileNet: {error}") from error
     except OSError as error:
@@ -40,8 +42,8 @@ def read(path: Path) -> Foreign:
         raise InputError(f"{path}: {error}") from error
 
 
-def _foreign(path: Path, data: bytes) -> Foreign:
-    trace = Trace(read_graph(data))
+def _foreign(path: Path, data: bytes, output: str | None) -> Foreign:
+    trace, assumed = follow(read_graph(data), output)
     drafts, first = trace.drafts, trace.first
     if first is None:
         raise GraphError("no convolution follows from its input; give a graph that takes pictures")
@@ -61,4 +63,5 @@ def _foreign(path: Path, data: bytes) -> Foreign:
         size=first.size,
         preprocessing=preprocessing_of(steps, first.bytes, first.resize),
         notes=(*trace.notes, *notes),
+        assumed=assumed,
     )

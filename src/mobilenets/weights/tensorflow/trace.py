@@ -63,12 +63,17 @@ _State = Array | Flow | _Other
 
 
 class Trace:
-    """Follows the picture; gives ``drafts`` and ``windows`` in its order. Raises GraphError and WireError."""
+    """Follows the picture; gives ``drafts`` and ``windows`` in its order. Raises GraphError and WireError.
+
+    ``outputs`` names the last node of each classifier, and ``ends`` those that no other node takes.
+    """
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self.nodes = nodes
         self.drafts: list[Draft] = []
         self.windows: list[Window] = []
+        self.outputs: dict[int, str] = {}
+        self.ends: list[int] = []
         self.shortcuts = 0
         self.first: Flow | None = None  # the picture as the first convolution takes it
         self.notes: dict[str, None] = {}
@@ -83,7 +88,12 @@ class Trace:
                 self._constants[node.name] = state
                 continue
             self._states[node.name] = state
-            if isinstance(state, Flow) and node.name not in taken and state.stage != "input":
+            if not isinstance(state, Flow):
+                continue
+            head = state.layer is not None and self.drafts[state.layer].pooled
+            if state.layer is not None and head and node.op != "PlaceholderWithDefault":  # the next head's input
+                self.outputs[state.layer] = node.name
+            if node.name not in taken and state.stage != "input":
                 self._end(node, state)
 
     def _find_images(self) -> set[str]:
@@ -101,6 +111,8 @@ class Trace:
         if flow.half is not None or flow.pad is not None:
             raise GraphError(f"it ends with {flow.half or node}, in no MobileNet")
         self._settle(flow)
+        if flow.layer is not None and self.drafts[flow.layer].pooled and flow.layer not in self.ends:
+            self.ends.append(flow.layer)
 
     def _state(self, node: Node) -> _State:
         """Say what a node gives, from what its inputs are."""
@@ -149,7 +161,7 @@ class Trace:
         if any(state.stage == "answer" for state in flows):
             if op in (*_CONVOLUTIONS, "MatMul"):
                 raise GraphError(f"{node} comes after the probabilities of classes, in no MobileNet")
-            return Flow("answer")
+            return Flow("answer", layer=flow.layer)
         if op in (*_SAME, *_QUANTIZED) and first is flow:
             self._note_quantized(node)
             return flow
@@ -186,7 +198,7 @@ class Trace:
             return self._without_dropout(flow)
         if op in _ANSWERS or any(state.fed for state in others):
             self._settle(flow)
-            return Flow("answer")
+            return Flow("answer", layer=flow.layer)
         raise GraphError(f"unknown operation {node}; {'freeze it for inference first' if op in _UNFROZEN else _ONLY}")
 
     def _active(self, node: Node, flow: Flow) -> Flow:
