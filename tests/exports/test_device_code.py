@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,10 @@ HASH = "0" * 64
 SOURCES = Path(device_code.__file__).with_name("device")
 PAGE = Path(device_code.__file__).with_name("page")
 HARNESS = Path(__file__).with_name("device")
-INSTALL_KOTLIN = "apt-get install default-jre-headless libandroid-json-org-java; npm install kotlin-compiler@2.4.20"
+INSTALL_KOTLIN = (
+    "apt-get install default-jre-headless libandroid-json-org-java npm && "
+    "npm install --prefix . --no-save --no-package-lock kotlin-compiler@2.4.20"
+)
 JSON_JAR = Path("/usr/share/java/json-android.jar")
 SIZES = [(1, 1), (1, 300), (2, 3), (7, 200), (200, 7), (61, 97), (97, 61), (33, 32), (32, 32), (299, 201), (20, 33)]
 SIZES += [(60, 88), (60, 89), (500, 41)]
@@ -150,7 +154,7 @@ def compiled_kotlin(place: Path) -> Runner:
     library = Path(compiler).resolve().parents[1] / "lib/kotlin-stdlib.jar"
     command = [shell, compiler, "-Werror", "-cp", JSON_JAR, "-d"]
     subprocess.run([*command, place / "jobs.jar", *files], check=True)
-    return Runner(java, "-cp", f"{place / 'jobs.jar'}:{JSON_JAR}:{library}", "mobilenets.JobsKt")
+    return Runner(java, "-cp", os.pathsep.join(map(str, (place / "jobs.jar", JSON_JAR, library))), "mobilenets.JobsKt")
 
 
 def copied_javascript(place: Path) -> Runner:
@@ -345,25 +349,47 @@ def test_cpp(trained: Any, exported: Path, tmp_path: Path) -> None:
     assert run(["./main", "nothing.ppm"]).returncode == 2
 
 
-def test_cpp_finds_other_pixels_and_outputs(exported: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def written_cpp(tmp_path: Path) -> Callable[[str], Path]:
+    """Give ``written_cpp(form)``: the folder of the C++ of a made-up export that answers 3 and -4 for the drawn picture."""
+
+    def write(form: str) -> Path:
+        how = Preprocessing(32)
+        picture = program()["drawn"](49, 48)
+        drawn = Drawn(49, 48, crc32(np.asarray(how.fit(picture)).tobytes()), (3.0, -4.0))
+        exported = Exported("model.x", form, "float32", {"model.x": HASH}, drawn=drawn)
+        write_device_code(tmp_path, Bundle({}, ("a", "b"), how, export=exported))
+        return tmp_path / "use/cpp"
+
+    return write
+
+
+def test_cpp_finds_other_pixels_and_outputs(written_cpp: Callable[[str], Path]) -> None:
     """With a runtime that answers what is expected, whatever it is given."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip(NEEDS_CPP)
-    code = tmp_path / "cpp"
-    shutil.copytree(exported / "use/cpp", code)
+    code = written_cpp("onnx")
     (code / "runtime.hpp").write_text(ANSWERS_AS_EXPECTED)
     header = (code / "model.hpp").read_text()
-    for change, said in (
-        ("DRAWN_CRC32 = ", "OK: the right pixels; largest difference of an output 0\n"),
-        ("DRAWN_CRC32 = 1 + ", "FAILED: other pixels\n"),
-        ("OFF = 1, DRAWN_CRC32 = ", "FAILED: the right pixels; largest difference of an output 1\n"),
+    for crc, off, said in (
+        ("", 0, "OK: the right pixels; largest difference of an output 0\n"),
+        ("1 + ", 0, "FAILED: other pixels\n"),
+        ("", 1, "FAILED: the right pixels; largest difference of an output 1\n"),
     ):
-        (code / "model.hpp").write_text(header.replace("DRAWN_CRC32 = ", change))
-        off = [] if "OFF" in change else ["-DOFF=0"]
-        subprocess.run([compiler, "-std=c++17", *off, "main.cpp", "-o", "main"], cwd=code, check=True)
+        (code / "model.hpp").write_text(header.replace("DRAWN_CRC32 = ", f"DRAWN_CRC32 = {crc}"))
+        subprocess.run([compiler, "-std=c++17", f"-DOFF={off}", "main.cpp", "-o", "main"], cwd=code, check=True)
         check = subprocess.run(["./main", "--check"], cwd=code, capture_output=True, text=True, check=False)
         assert check.stdout == said and check.returncode == (0 if said.startswith("OK") else 1)
+
+
+def test_cpp_for_litert_compiles(written_cpp: Callable[[str], Path]) -> None:
+    """With a stand-in for its header: the library comes with no package that pip or apt has."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip(NEEDS_CPP)
+    strict = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", str(HARNESS / "headers")]
+    subprocess.run([compiler, *strict, "main.cpp"], cwd=written_cpp("litert"), check=True)
 
 
 # What is written
@@ -402,4 +428,3 @@ def test_names_in_cpp(tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path, check=True)
     said = subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout
     assert said.decode().split("\0")[:-1] == list(names)
-    assert replace(exported, drawn=None).drawn is None
