@@ -1,23 +1,21 @@
-"""The code of ``use/`` beside an export: its pixels are the package's, to the bit, in every language that runs here."""
+"""The programs of ``use/`` beside an export, and what is written there."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image
 
 import mobilenets
 from mobilenets.exports import device_code
@@ -25,20 +23,11 @@ from mobilenets.exports.device_code import model_header, quoted, write_device_co
 from mobilenets.runtime.bundle import Bundle, read_bundle
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.exported import Drawn, Exported
-from mobilenets.runtime.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
+from mobilenets.runtime.preprocess import Preprocessing
 
 HASH = "0" * 64
 SOURCES = Path(device_code.__file__).with_name("device")
-PAGE = Path(device_code.__file__).with_name("page")
 HARNESS = Path(__file__).with_name("device")
-INSTALL_KOTLIN = (
-    "apt-get install default-jre-headless libandroid-json-org-java npm && "
-    "npm install --prefix . --no-save --no-package-lock kotlin-compiler@2.4.20"
-)
-JSON_JAR = Path("/usr/share/java/json-android.jar")
-SIZES = [(1, 1), (1, 300), (2, 3), (7, 200), (200, 7), (61, 97), (97, 61), (33, 32), (32, 32), (299, 201), (20, 33)]
-SIZES += [(60, 88), (60, 89), (500, 41)]
-
 NEEDS_CPP = "needs g++: apt-get install g++"
 ANSWERS_AS_EXPECTED = """#pragma once
 #include "model.hpp"
@@ -60,205 +49,6 @@ int main() {
     return mobilenets::HOW.crop_fraction == 0.1 ? 0 : 1;
 }
 """
-
-Pixels = npt.NDArray[np.uint8]
-
-
-class Job(NamedTuple):
-    """A picture with what is to be made of it."""
-
-    pixels: Pixels
-    how: Preprocessing
-    orientation: int = 1
-    planes: bool = False
-    batch: int = 1
-
-    def sent(self) -> bytes:
-        height, width, channels = self.pixels.shape
-        how = self.how
-        words = [width, height, channels, self.orientation, how.size, how.resize, how.crop_fraction, how.interpolation]
-        words += [how.scale, *how.mean, *how.std, *how.fill, int(self.planes), self.batch]
-        return " ".join(map(str, words)).encode() + b"\n" + self.pixels.tobytes()
-
-    def expected(self) -> tuple[Pixels, npt.NDArray[np.float32]]:
-        image = Image.fromarray(self.pixels)
-        if self.orientation > 1:
-            exif = image.getexif()
-            exif[0x0112] = self.orientation
-            image = ImageOps.exif_transpose(image)
-        fitted = np.asarray(self.how.fit(decode(image)))
-        return fitted, self.how.normalise(fitted)
-
-
-def noise(width: int, height: int, channels: int = 3) -> Pixels:
-    return np.random.default_rng((width, height)).integers(0, 256, (height, width, channels), np.uint8)
-
-
-def rules() -> Iterator[Preprocessing]:
-    for size, fraction in ((32, 0.875), (45, 0.6), (20, 1.0)):
-        for resize in RESIZES:
-            for interpolation in INTERPOLATIONS:
-                yield Preprocessing(size, resize, fraction, interpolation, fill=(7, 200, 90))
-
-
-class Runner:
-    """A program that answers jobs."""
-
-    def __init__(self, *command: object, turns: bool = True) -> None:
-        self._command = [str(word) for word in command]
-        self.turns = turns
-
-    def __call__(self, *arguments: object) -> str:
-        return subprocess.run([*self._command, *map(str, arguments)], capture_output=True, text=True, check=True).stdout
-
-    def wrong(self, jobs: list[Job]) -> list[str]:
-        """Name the jobs whose pixels or numbers are other than the package's."""
-        sent = b"".join(job.sent() for job in jobs)
-        made = subprocess.run(self._command, input=sent, capture_output=True, check=True).stdout
-        found, at = [], 0
-        for job in jobs:
-            pixels, numbers = job.expected()
-            order = (2, 0, 1) if job.planes else (0, 1, 2)
-            parts = [pixels.tobytes(), *(one.transpose(order).tobytes() * job.batch for one in (pixels, numbers))]
-            for name, part in zip(("pixels", "uint8", "float32"), parts, strict=True):
-                if made[at : at + len(part)] != part:
-                    found.append(f"{name} of {job.pixels.shape} by {job._replace(pixels=job.pixels[:0])}")
-                at += len(part)
-        assert at == len(made)
-        return found
-
-
-def compiled_cpp(place: Path) -> Runner:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip(NEEDS_CPP)
-    strict = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
-    command = [compiler, *strict, "-I", SOURCES, HARNESS / "jobs.cpp", "-o", place / "jobs"]
-    subprocess.run(command, check=True)
-    return Runner(place / "jobs")
-
-
-def compiled_kotlin(place: Path) -> Runner:
-    # npm's package has no link to it.
-    folders = [parent / "node_modules/kotlin-compiler/bin" for parent in Path(__file__).parents]
-    compiler = next((folder / "kotlinc" for folder in folders if folder.is_dir()), shutil.which("kotlinc"))
-    java, shell = shutil.which("java"), shutil.which("bash")
-    if compiler is None or java is None or shell is None or not JSON_JAR.is_file():
-        pytest.skip(f"needs a Kotlin compiler, Java and org.json: {INSTALL_KOTLIN}")
-    # Both open a model by the same name.
-    other = (SOURCES / "Classifier.litert.kt").read_text("utf-8")
-    (place / "LiteRt.kt").write_text(other.replace("package mobilenets", "package litert\n\nimport mobilenets.Model"))
-    files = [file for file in SOURCES.glob("*.kt") if file.name != "Classifier.litert.kt"]
-    # What needs a device is only compiled, with stand-ins for Android's classes.
-    files += [place / "LiteRt.kt", *HARNESS.rglob("*.kt")]
-    library = Path(compiler).resolve().parents[1] / "lib/kotlin-stdlib.jar"
-    command = [shell, compiler, "-Werror", "-cp", JSON_JAR, "-d"]
-    subprocess.run([*command, place / "jobs.jar", *files], check=True)
-    return Runner(java, "-cp", os.pathsep.join(map(str, (place / "jobs.jar", JSON_JAR, library))), "mobilenets.JobsKt")
-
-
-def copied_javascript(place: Path) -> Runner:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("needs Node: apt-get install nodejs")
-    for file in (PAGE / "resample.js", PAGE / "preprocess.js", HARNESS / "jobs.mjs"):
-        shutil.copy(file, place)
-    (place / "package.json").write_text('{"type": "module"}')
-    return Runner(node, place / "jobs.mjs", turns=False)
-
-
-@pytest.fixture(scope="module")
-def cpp(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return compiled_cpp(tmp_path_factory.mktemp("cpp"))
-
-
-@pytest.fixture(scope="module")
-def kotlin(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return compiled_kotlin(tmp_path_factory.mktemp("kotlin"))
-
-
-@pytest.fixture(scope="module")
-def javascript(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return copied_javascript(tmp_path_factory.mktemp("javascript"))
-
-
-@pytest.fixture(scope="module", params=["cpp", "kotlin", "javascript"])
-def runner(request: Any) -> Runner:
-    made: Runner = request.getfixturevalue(request.param)
-    return made
-
-
-def test_every_rule_filter_and_shape(runner: Runner) -> None:
-    assert runner.wrong([Job(noise(*size), how) for size in SIZES for how in rules()]) == []
-
-
-def test_large_pictures(runner: Runner) -> None:
-    waves = np.asarray(Image.fromarray(noise(9, 7)).resize((4000, 3000), Image.Resampling.BICUBIC))
-    hows = [
-        Preprocessing(224),
-        Preprocessing(160, "stretch", 1.0, "bilinear"),
-        Preprocessing(96, "pad", 1.0, "lanczos"),
-    ]
-    assert runner.wrong([Job(waves[:, :3001], how) for how in hows] + [Job(noise(1500, 2), Preprocessing(224))]) == []
-
-
-def test_numbers(runner: Runner) -> None:
-    """ImageNet's mean and deviation, another scale, both layouts."""
-    usual = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-    hows = [Preprocessing(20, **usual), Preprocessing(20, scale=1.0, mean=(127.5,) * 3, std=(127.5, 128.0, 1e-3))]
-    assert runner.wrong([Job(noise(21, 34), how, planes=planes) for how in hows for planes in (False, True)]) == []
-
-
-def test_batches_orientations_and_transparency(runner: Runner) -> None:
-    if not runner.turns:
-        pytest.skip("the page's decoder does this: test_web.py")
-    jobs = [Job(noise(31, 50), Preprocessing(24), orientation) for orientation in range(1, 9)]
-    jobs += [Job(noise(31, 50), Preprocessing(24), batch=3, planes=planes) for planes in (False, True)]
-    every = np.stack(np.broadcast_arrays(*np.ogrid[:256, :256], 0, 0), -1).astype(np.uint8)
-    jobs += [Job(every[..., [0, 2, 0, 1]], Preprocessing(256, "stretch"))]
-    assert runner.wrong(jobs) == []
-
-
-def test_a_wrong_pixel_is_found(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(noise(31, 50), Preprocessing(24))
-    pixels, numbers = (np.array(made) for made in job.expected())
-    pixels[3, 3, 1] ^= 1
-    monkeypatch.setattr(Job, "expected", lambda _: (pixels, numbers))
-    assert len(runner.wrong([job])) == 2
-
-
-def test_small_things_in_noise_are_told_apart(runner: Runner) -> None:
-    """Of such pictures a bilinear resize without antialiasing had 27 to 47 of 60 right where the package has 60."""
-    rng = np.random.default_rng(5)
-    jobs = []
-    for number in range(12):
-        image = Image.fromarray(np.full((576, 960, 3), rng.integers(90, 200, 3), np.uint8))
-        x, y = (int(value) for value in rng.integers(60, 300, 2))
-        (ImageDraw.Draw(image).ellipse if number % 2 else ImageDraw.Draw(image).rectangle)(
-            (x, y, x + 200, y + 200), "navy"
-        )
-        drawn = np.asarray(image) + rng.normal(0, 25, (576, 960, 1))
-        jobs.append(Job(drawn.clip(0, 255).astype(np.uint8), Preprocessing(64)))
-    assert runner.wrong(jobs) == []
-
-
-# Python
-
-
-def program() -> Any:
-    space: dict[str, Any] = {"__name__": "predict"}
-    exec((SOURCES / "predict.py").read_text("utf-8"), space)
-    return space
-
-
-def test_python_fits_as_the_contract_says(tmp_path: Path) -> None:
-    made = program()
-    for number, size in enumerate(SIZES):
-        path = tmp_path / f"{number}.png"
-        Image.fromarray(noise(*size, 4 if number % 2 else 3)).save(path)
-        for how in rules():
-            expected = np.asarray(how.fit(decode(path)))
-            np.testing.assert_array_equal(made["fit"](made["decode"](path), how.to_json()), expected, str((size, how)))
 
 
 @pytest.fixture(
@@ -306,21 +96,7 @@ def test_the_grid_is_of_the_golden_pixels(trained: Any, exported: Path) -> None:
         assert list(golden.pixels_grid) == grid
 
 
-# The whole of a program: Kotlin's model.json, C++ with OpenVINO's headers, which come with its Python package
-
-
-def test_kotlin_reads_model_json(exported: Path, kotlin: Runner) -> None:
-    bundle = read_bundle(exported)
-    assert bundle.export is not None and bundle.export.drawn is not None
-    right, outputs, pixels, fed, answers = kotlin(exported / "model.json").splitlines()
-    assert right == "null" and outputs == "the right pixels" and pixels == "other pixels"
-    assert int(fed) == (1 if bundle.export.input == "uint8" else 4)
-    scores = np.array(bundle.export.drawn.outputs)
-    if bundle.export.output == "logits":
-        scores = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
-    found = {one.split()[0]: float(one.split()[1]) for one in answers.split(", ")}
-    assert found == pytest.approx(dict(zip(bundle.classes, scores.tolist(), strict=True)), abs=1e-5)
-    assert list(found) == [bundle.classes[place] for place in np.argsort(-scores)]
+# C++: whole programs, with OpenVINO's headers, which come with its Python package
 
 
 def test_cpp(trained: Any, exported: Path, tmp_path: Path) -> None:
@@ -351,11 +127,12 @@ def test_cpp(trained: Any, exported: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def written_cpp(tmp_path: Path) -> Callable[[str], Path]:
-    """Give ``written_cpp(form)``: the folder of the C++ of a made-up export that answers 3 and -4 for the drawn picture."""
+    """Give ``written_cpp(form)``: the C++ of a made-up export that answers 3 and -4 for the drawn picture."""
 
     def write(form: str) -> Path:
         how = Preprocessing(32)
-        picture = program()["drawn"](49, 48)
+        y, x, c = np.ogrid[:48, :49, :3]
+        picture = Image.fromarray(((x * x * (c + 1) + 3 * y * (x + 5 * c)) >> 5 & 255).astype(np.uint8))
         drawn = Drawn(49, 48, crc32(np.asarray(how.fit(picture)).tobytes()), (3.0, -4.0))
         exported = Exported("model.x", form, "float32", {"model.x": HASH}, drawn=drawn)
         write_device_code(tmp_path, Bundle({}, ("a", "b"), how, export=exported))
