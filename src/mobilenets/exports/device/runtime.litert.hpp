@@ -1,4 +1,4 @@
-// The file in LiteRT by its C interface: g++ -std=c++17 -O2 main.cpp -ltensorflowlite_c
+// The file in LiteRT by its C interface: g++ -std=c++17 -O2 use/cpp/main.cpp -ltensorflowlite_c -o main
 #pragma once
 
 #include <stdexcept>

@@ -1,4 +1,4 @@
-// The file in ONNX Runtime (1.13 or newer): g++ -std=c++17 -O2 main.cpp -lonnxruntime
+// The file in ONNX Runtime (1.13 or newer): g++ -std=c++17 -O2 use/cpp/main.cpp -lonnxruntime -o main
 #pragma once
 
 #include <filesystem>

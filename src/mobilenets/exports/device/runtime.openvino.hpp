@@ -1,4 +1,4 @@
-// The file in OpenVINO: g++ -std=c++17 -O2 main.cpp -lopenvino
+// The file in OpenVINO: g++ -std=c++17 -O2 use/cpp/main.cpp -lopenvino -o main
 #pragma once
 
 #include <openvino/openvino.hpp>
