@@ -35,7 +35,7 @@ def test_what_is_given_and_written(exported: tuple[dict[str, Any], Path]) -> Non
     assert set(result) >= KEYS and result["passed"]
     assert result["images"] == 12 and result["evaluated_on"] == "validation"
     assert result["top1_change"] == 0 and result["max_difference"] < 1e-5
-    files = {"model.onnx", "model.json", "export.json", "export.png", "USE.md"}
+    files = {"model.onnx", "model.json", "export.json", "export.png", "USE.md", "use"}
     assert {path.name for path in out.iterdir()} == files
     with Image.open(out / "export.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 400

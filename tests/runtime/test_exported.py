@@ -10,13 +10,16 @@ import pytest
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
-from mobilenets.runtime.exported import Exported, Golden
+from mobilenets.runtime.exported import Drawn, Exported, Golden
 from mobilenets.runtime.preprocess import Preprocessing
 
 CONTENT = b"a model"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-GOLDEN = Golden("cat/1.jpg", DIGEST, DIGEST, (0.25, -1.5))
-EXPORTED = Exported("model.onnx", "onnx", "int8", {"model.onnx": DIGEST}, golden=(GOLDEN,), about={"opset": 17})
+GOLDEN = Golden("cat/1.jpg", DIGEST, DIGEST, (0.25, -1.5), ((1, 2, 3), (255, 0, 9)))
+DRAWN = Drawn(49, 48, 2**32 - 1, (0.25, -1.5))
+EXPORTED = Exported(
+    "model.onnx", "onnx", "int8", {"model.onnx": DIGEST}, golden=(GOLDEN,), about={"opset": 17}, drawn=DRAWN
+)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -29,8 +32,12 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_geometry(tmp_path: Path) -> None:
     camera = replace(EXPORTED, input="uint8", layout="NHWC", batch=1, geometry="inside")
     assert Exported.from_json(json.loads(json.dumps(camera.to_json()))) == camera
-    earlier = {key: value for key, value in EXPORTED.to_json().items() if key != "geometry"}
-    assert Exported.from_json(earlier) == EXPORTED
+
+
+def test_files_of_earlier_releases() -> None:
+    earlier = {key: value for key, value in EXPORTED.to_json().items() if key not in ("geometry", "drawn")}
+    del earlier["golden"][0]["pixels_grid"]
+    assert Exported.from_json(earlier) == replace(EXPORTED, drawn=None, golden=(replace(GOLDEN, pixels_grid=()),))
 
 
 def test_no_export_no_key() -> None:
@@ -56,6 +63,9 @@ def test_no_export_no_key() -> None:
         {"batch": True},
         {"batch": 1e3},
         {"golden": {}},
+        {"drawn": []},
+        {"drawn": {"width": 3}},
+        {"golden": [{"picture": "x", "sha256": "x", "pixels_sha256": "x", "outputs": [1], "pixels_grid": [[1, 2]]}]},
         {"golden": [{"picture": "x"}]},
         {"golden": [GOLDEN.picture]},
         {"golden": [{"picture": "x", "sha256": "", "pixels_sha256": "", "outputs": ["a"]}]},

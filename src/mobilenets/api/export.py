@@ -11,6 +11,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +23,15 @@ from mobilenets.data.folder import Sample, relative
 from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
+from mobilenets.exports.device_code import write_device_code
 from mobilenets.exports.formats import find_format
 from mobilenets.exports.gate import Verdict, check_tolerance, probe_difference, probes
 from mobilenets.exports.job import Job, Options, write
-from mobilenets.exports.snippets import write_use
 from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.decode import decode
-from mobilenets.runtime.exported import Exported, Golden, file_hash
+from mobilenets.runtime.exported import Drawn, Exported, Golden, file_hash
 from mobilenets.runtime.files import sync, write_json
 
 log = logging.getLogger("mobilenets")
@@ -64,8 +65,8 @@ def export(
     model:
         A run folder or a bundle.
     out:
-        The folder to write: the file, its ``model.json``, ``export.json`` with all figures, ``export.png`` and
-        ``USE.md`` with code for Python, browsers, Android and C++.
+        The folder to write: the file, its ``model.json``, ``export.json`` with all figures, ``export.png``, and
+        ``USE.md`` and ``use/`` with code for Python, browsers, Android and C++.
     format:
         ``onnx``, ``openvino``, ``litert``, ``executorch`` or ``web``.
     precision:
@@ -128,8 +129,9 @@ def export(
             return result
         golden = _golden(candidate, measured, halves.root)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
-        _describe(draft, saved, replace(exported, golden=golden, about=about), source)
-        write_use(draft, read_bundle(draft))
+        described = replace(exported, golden=golden, about=about, drawn=_drawn(candidate))
+        _describe(draft, saved, described, source)
+        write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
         _draw(verdict, saved.bundle, draft / PICTURE)
         _move(draft, folder)
@@ -270,22 +272,35 @@ def _golden(candidate: Predictor, measured: Sequence[Sample], root: Path) -> tup
     for place in places:
         path = measured[place].path
         # Decoded whole, as a port will, and as the hash of the pixels says.
-        image = decode(path)
-        prepared = candidate.prepare_image(image)
-        exported = candidate.bundle.export
-        assert exported is not None
-        inside = exported.geometry == "inside"
-        pixels = prepared if inside else np.asarray(candidate.bundle.preprocessing.fit(image))
-        [outputs] = candidate.engine(prepared[None])
-        golden.append(
-            Golden(
-                relative(path, root),
-                file_hash(path),
-                sha256(pixels.tobytes()).hexdigest(),
-                tuple(float(value) for value in outputs),
-            )
+        pixels, outputs = _seen_and_said(candidate, decode(path))
+        rows, columns = (np.arange(1, 8, 2) * side // 8 for side in pixels.shape[:2])
+        grid = tuple(
+            (int(red), int(green), int(blue)) for red, green, blue in pixels[np.ix_(rows, columns)].reshape(-1, 3)
         )
+        hashed = sha256(pixels.tobytes()).hexdigest()
+        golden.append(Golden(relative(path, root), file_hash(path), hashed, outputs, grid))
     return tuple(golden)
+
+
+def _drawn(candidate: Predictor) -> Drawn:
+    """Describe a picture that others can draw, half as large again as the input, with what the file answers."""
+    height = candidate.bundle.preprocessing.size * 3 // 2
+    width = height + 1
+    y, x, channel = np.ogrid[:height, :width, :3]
+    picture = Image.fromarray(((x * x * (channel + 1) + 3 * y * (x + 5 * channel)) >> 5 & 255).astype(np.uint8))
+    pixels, outputs = _seen_and_said(candidate, picture)
+    return Drawn(width, height, crc32(pixels.tobytes()), outputs)
+
+
+def _seen_and_said(candidate: Predictor, image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[float, ...]]:
+    """Give the pixels that the file is to be given, before they become numbers, and what it answers."""
+    exported = candidate.bundle.export
+    assert exported is not None
+    prepared = candidate.prepare_image(image)
+    inside = exported.geometry == "inside"
+    pixels = np.asarray(image if inside else candidate.bundle.preprocessing.fit(image))
+    [outputs] = candidate.engine(prepared[None])
+    return pixels, tuple(float(value) for value in outputs)
 
 
 def _move(draft: Path, folder: Path) -> None:

@@ -28,11 +28,28 @@ class Golden:
 
     ``sha256`` is that of the picture's file, ``pixels_sha256`` that of the uint8 S×S×3 that decoding, resizing and
     cropping must give, or of the upright H×W×3 where the file resizes itself; ``outputs`` are the file's own.
+    ``pixels_grid`` has 16 of those pixels: at rows and columns 1/8, 3/8, 5/8 and 7/8 of the side, rounded down, row
+    after row.
     """
 
     picture: str
     sha256: str
     pixels_sha256: str
+    outputs: tuple[float, ...]
+    pixels_grid: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture that any program can draw, with what the exported file answered: no decoder has a part in it.
+
+    Channel c of pixel (x, y) is ``((x * x * (c + 1) + 3 * y * (x + 5 * c)) >> 5) & 255``. ``pixels_crc32`` is the
+    CRC-32 of the uint8 S×S×3 that resizing must give, or of H×W×3 where the file resizes itself.
+    """
+
+    width: int
+    height: int
+    pixels_crc32: int
     outputs: tuple[float, ...]
 
 
@@ -57,13 +74,18 @@ class Exported:
     golden: tuple[Golden, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     geometry: str = "outside"
+    drawn: Drawn | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands under ``export`` in ``model.json``."""
         return asdict(self) | {
             "sha256": dict(self.sha256),
-            "golden": [asdict(one) | {"outputs": list(one.outputs)} for one in self.golden],
+            "golden": [
+                asdict(one) | {"outputs": list(one.outputs), "pixels_grid": [list(pixel) for pixel in one.pixels_grid]}
+                for one in self.golden
+            ],
             "about": dict(self.about),
+            "drawn": None if self.drawn is None else asdict(self.drawn) | {"outputs": list(self.drawn.outputs)},
         }
 
     @classmethod
@@ -104,6 +126,7 @@ class Exported:
             tuple(_golden(one) for one in golden),
             about,
             geometry,
+            _drawn(value.get("drawn")),
         )
 
     def check(self, folder: Path) -> Path:
@@ -128,7 +151,25 @@ def file_hash(path: Path) -> str:
 def _golden(value: object) -> Golden:
     try:
         assert isinstance(value, dict)
-        outputs = tuple(float(number) for number in value["outputs"])
-        return Golden(str(value["picture"]), str(value["sha256"]), str(value["pixels_sha256"]), outputs)
+        # Files of earlier releases have no grid.
+        grid = tuple((int(red), int(green), int(blue)) for red, green, blue in value.get("pixels_grid", ()))
+        return Golden(
+            str(value["picture"]), str(value["sha256"]), str(value["pixels_sha256"]), _numbers(value["outputs"]), grid
+        )
     except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError("export: a golden picture is malformed") from error
+
+
+def _drawn(value: object) -> Drawn | None:
+    if value is None:
+        return None
+    try:
+        assert isinstance(value, dict)
+        width, height, crc32 = (int(value[key]) for key in ("width", "height", "pixels_crc32"))
+        return Drawn(width, height, crc32, _numbers(value["outputs"]))
+    except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError("export: the drawn picture is malformed") from error
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

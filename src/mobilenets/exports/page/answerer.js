@@ -1,7 +1,7 @@
 // What the page asks: here the model in the browser itself. (server/page/answerer.js asks a server instead.)
 
 import { MAX_PIXELS } from "./decode.js";
-import { Predictor } from "./predictor.js";
+import { Predictor, softmax } from "./predictor.js";
 import { Problem } from "./problem.js";
 
 export const docs = null;
@@ -49,14 +49,14 @@ export async function probabilities(file) {
 
 /** Ask about a picture that both sides can draw. Throws a Problem where the answer is not what the export said. */
 export async function check() {
-  const predictor = await opening, { precision, about } = predictor.description.export;
-  const { width, height, probabilities: expected } = about.web.self_test;
+  const predictor = await opening, { precision, output, drawn: about } = predictor.description.export;
+  const { width, height, outputs } = about, expected = output === "probabilities" ? outputs : softmax(outputs);
   const found = await predictor.probabilities(await drawn(width, height));
   const difference = Math.max(...expected.map((value, place) => Math.abs(value - found[place])));
   if (!(difference <= DIFFERENCE[precision])) throw new Problem("differs", `differs by ${difference}`);
 }
 
-// Waves from wide to narrow, as drawn_picture of exports/web.py draws them.
+// Waves from wide to narrow, as model.json says it (Drawn in runtime/exported.py).
 function drawn(width, height) {
   const canvas = new OffscreenCanvas(width, height), pen = canvas.getContext("2d"), image = pen.createImageData(width, height);
   for (let y = 0, at = 0; y < height; y++) {

@@ -19,12 +19,14 @@ export class Predictor {
   async probabilities(file) {
     const { preprocessing, export: exported } = this.description;
     const begun = performance.now();
-    const one = numbers(fit(await decode(file), preprocessing), preprocessing, exported);
+    const decoded = await decode(file);
+    const picture = exported.geometry === "inside" ? decoded : fit(decoded, preprocessing); // or the file resizes itself
+    const one = numbers(picture, preprocessing, exported);
     const prepared = performance.now();
-    const batch = exported.batch ?? 1, { size } = preprocessing;
+    const batch = exported.batch ?? 1, { width, height } = picture;
     const whole = batch === 1 ? one : new one.constructor(batch * one.length);
     for (let i = 0; batch > 1 && i < batch; i++) whole.set(one, i * one.length);
-    const shape = exported.layout === "NCHW" ? [batch, 3, size, size] : [batch, size, size, 3];
+    const shape = exported.layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
     const scores = Array.from(await this.run(whole, shape)).slice(0, this.description.classes.length);
     performance.measure("mobilenets: decode and preprocess", { start: begun, end: prepared });
     performance.measure("mobilenets: network", { start: prepared, end: performance.now() });
@@ -55,7 +57,8 @@ export class Predictor {
 // The places from the greatest value to the least; equal ones stay in order.
 const descending = (values) => values.map((_, place) => place).sort((one, other) => values[other] - values[one]);
 
-function softmax(scores) {
+/** From scores to probabilities that sum to 1. */
+export function softmax(scores) {
   const greatest = Math.max(...scores), powers = scores.map((score) => Math.exp(score - greatest));
   const sum = powers.reduce((total, power) => total + power, 0);
   return powers.map((power) => power / sum);

@@ -1,10 +1,9 @@
-"""The page in ``USE.md``, pasted beside the file and opened in headless Chromium."""
+"""The page in ``use/web`` beside an export, served as it is and opened in headless Chromium."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
 import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,9 +22,7 @@ class Hosting(Protocol):
 
 
 def picture(width: int, height: int) -> Image.Image:
-    """Soft colours: the snippet is right to a level of 255, and noise would make much of it."""
-    cells = np.random.default_rng((width, height)).integers(0, 256, (4, 5, 3), np.uint8)
-    return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
+    return Image.fromarray(np.random.default_rng((width, height)).integers(0, 256, (height, width, 3), np.uint8))
 
 
 def pictures() -> dict[str, bytes]:
@@ -77,17 +74,15 @@ def test_browser(
     about = json.loads((trained.run / "model.json").read_bytes())
     (run / "model.json").write_text(json.dumps(about | {"preprocessing": about["preprocessing"] | rule}))
     assert mobilenets.export(run, out, data=trained.data, **options)["passed"]
-    found = re.search(r"```html\n(.*?)\n```", (out / "USE.md").read_text("utf-8"), re.DOTALL)
-    assert found is not None
-    (out / "index.html").write_text(found[1], "utf-8")
-    (out / "node_modules" / "onnxruntime-web").mkdir(parents=True)
-    (out / "node_modules" / "onnxruntime-web" / "dist").symlink_to(runtime_folder)
+    installed = out / "use/web/node_modules/onnxruntime-web"
+    installed.mkdir(parents=True)
+    (installed / "dist").symlink_to(runtime_folder)
     predictor = mobilenets.Predictor(out)
     wrong = {}
     with hosting(out) as url:
         for name, content in pictures().items():
             (tmp_path / name).write_bytes(content)
-            chromium.open(f"{url}/index.html", 800, 600)
+            chromium.open(f"{url}/use/web/index.html", 800, 600)
             chromium.until("document.querySelector('#file').onchange")
             chromium.choose("#file", tmp_path / name)
             chromium.until("document.querySelector('#answer').textContent")

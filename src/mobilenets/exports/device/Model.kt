@@ -1,0 +1,62 @@
+// What model.json says of an exported file: how to prepare pictures for it, and how to read its answers.
+package mobilenets
+
+import java.nio.ByteBuffer
+import java.util.zip.CRC32
+import kotlin.math.abs
+import org.json.JSONArray
+import org.json.JSONObject
+
+class Answer(val label: String, val probability: Float)
+
+/** `run` takes the numbers of a batch and their shape, and gives the scores of the first picture. */
+class Model(json: String, private val run: (ByteBuffer, LongArray) -> FloatArray) {
+    private val about = JSONObject(json)
+    private val file = about.getJSONObject("export")
+    private val inside = file.getString("geometry") == "inside"
+    val how = preprocessing(about.getJSONObject("preprocessing"))
+    val classes = about.getJSONArray("classes").let { names -> List(names.length()) { names.getString(it) } }
+
+    /** Name what an upright picture shows, the most probable first. */
+    fun classify(picture: Picture, top: Int = 3) =
+        probabilities(picture).withIndex().sortedByDescending { it.value }.take(top).map { Answer(classes[it.index], it.value) }
+
+    /** The probability of each class, in the model's order. */
+    fun probabilities(picture: Picture) =
+        scores(fitted(picture)).let { if (file.getString("output") == "probabilities") it else softmax(it) }
+
+    /** Answer a picture that is drawn here, as the export did: null if all is right, else what differs. */
+    fun check(): String? {
+        val drawn = file.getJSONObject("drawn")
+        val width = drawn.getInt("width")
+        val fitted = fitted(Picture(IntArray(width * drawn.getInt("height")) { drawnPixel(it % width, it / width) }, width, drawn.getInt("height")))
+        val pixels = numbers(fitted, how, "uint8", "NHWC")
+        val sum = CRC32().apply { for (place in 0 until pixels.capacity()) update(pixels.get(place).toInt()) }.value
+        if (sum != drawn.getLong("pixels_crc32")) return "other pixels"
+        val expected = numbersOf(drawn.getJSONArray("outputs"))
+        val most = (if (file.getString("precision") == "int8") 0.1 else 0.01) * expected.maxOf { abs(it) }
+        val off = scores(fitted).zip(expected) { one, other -> abs(one - other) }.max()
+        return if (off <= most) null else "the right pixels, but an output differs by $off"
+    }
+
+    private fun fitted(picture: Picture) = if (inside) picture else fit(picture, how)
+
+    private fun scores(picture: Picture): List<Float> {
+        val batch = file.optInt("batch", 1) // null: any number
+        val layout = file.getString("layout")
+        val (width, height) = picture.width.toLong() to picture.height.toLong()
+        val shape = if (layout == "NCHW") longArrayOf(batch.toLong(), 3, height, width) else longArrayOf(batch.toLong(), height, width, 3)
+        return run(numbers(picture, how, file.getString("input"), layout, batch), shape).take(classes.size)
+    }
+}
+
+private fun drawnPixel(x: Int, y: Int) =
+    (0..2).fold(0) { made, channel -> made shl 8 or ((x * x * (channel + 1) + 3 * y * (x + 5 * channel)) shr 5 and 255) }
+
+private fun numbersOf(values: JSONArray) = List(values.length()) { values.getDouble(it) }
+
+private fun preprocessing(how: JSONObject) = Preprocessing(
+    how.getInt("size"), how.getString("resize"), how.getDouble("crop_fraction"), how.getString("interpolation"),
+    how.getDouble("scale"), numbersOf(how.getJSONArray("mean")), numbersOf(how.getJSONArray("std")),
+    numbersOf(how.getJSONArray("fill")).map { it.toInt() },
+)

@@ -1,0 +1,168 @@
+"""Name pictures with an exported model: NumPy, Pillow and the file's runtime, without the package mobilenets.
+
+python predict.py photo.jpg ...
+python predict.py --check               # a picture that is drawn here
+python predict.py --test FOLDER         # the golden pictures that model.json names
+"""
+
+import hashlib
+import json
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Array = np.ndarray[Any, Any]
+
+
+def decode(path: Path) -> Image.Image:
+    """Give a picture upright, RGB, on white. Colour profiles and 16-bit grey are converted by the package alone."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def fit(image: Image.Image, how: dict[str, Any]) -> Array:
+    """Resize, and crop or pad: to uint8 of shape (size, size, 3)."""
+    size, sides = how["size"], image.size
+    kind, wanted = Image.Resampling[how["interpolation"].upper()], (size, size)
+    starts, ends = (0.0, 0.0), (float(sides[0]), float(sides[1]))
+    if how["resize"] == "pad":
+        wanted = tuple(max(1, round(size * side / max(sides))) for side in sides)
+    if how["resize"] == "crop":
+        scaled = [round(size / how["crop_fraction"]) * side // min(sides) for side in sides]
+        offsets = [round((side - size) / 2) for side in scaled]
+        starts = tuple(side * at / whole for side, at, whole in zip(sides, offsets, scaled, strict=True))
+        ends = tuple(side * (at + size) / whole for side, at, whole in zip(sides, offsets, scaled, strict=True))
+    # Rows first, then columns: Pillow's own order depends on its version.
+    if kind != Image.Resampling.NEAREST:
+        image = image.resize((wanted[0], sides[1]), kind, box=(starts[0], 0, ends[0], sides[1]))
+        starts, ends = (0.0, starts[1]), (float(wanted[0]), ends[1])
+    image = image.resize(wanted, kind, box=(*starts, *ends))
+    canvas = Image.new("RGB", (size, size), tuple(how["fill"]))
+    canvas.paste(image, ((size - wanted[0]) // 2, (size - wanted[1]) // 2))
+    return np.asarray(canvas)
+
+
+def numbers(pixels: Array, how: dict[str, Any], export: dict[str, Any]) -> Array:
+    """Give what the file takes: pixels as they are, or the numbers made of them; one picture repeated a batch."""
+    if export["input"] == "float32":
+        pixels = pixels.astype(np.float32) * np.float32(how["scale"])
+        pixels = (pixels - np.array(how["mean"], np.float32)) / np.array(how["std"], np.float32)
+    batch = np.repeat(pixels[None], export["batch"] or 1, axis=0)
+    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2) if export["layout"] == "NCHW" else batch)
+
+
+def open_file(path: Path, form: str) -> Callable[[Array], Array]:
+    """Open the file in its runtime; the result takes a batch and gives its outputs."""
+    if form == "openvino":
+        import openvino
+
+        exact = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.Core().compile_model(path, "CPU", exact)
+        return lambda batch: np.array(compiled(batch)[0])
+    if form == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(path), num_threads=2)
+        interpreter.allocate_tensors()
+        entry, leave = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+        def run(batch: Array) -> Array:
+            interpreter.set_tensor(entry, batch)
+            interpreter.invoke()
+            return np.array(interpreter.get_tensor(leave))
+
+        return run
+    if form == "executorch":
+        import torch
+        from executorch.runtime import Runtime
+
+        method = Runtime.get().load_program(path).load_method("forward")
+        return lambda batch: np.array(method.execute([torch.from_numpy(batch)])[0].numpy())
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda batch: np.array(session.run(None, {session.get_inputs()[0].name: batch})[0])
+
+
+class Model:
+    """An exported file with the model.json beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        about = json.loads((folder / "model.json").read_text("utf-8"))
+        self.classes, self.how, self.export = about["classes"], about["preprocessing"], about["export"]
+        self._run = open_file(folder / self.export["file"], self.export["format"])
+
+    def pixels(self, image: Image.Image) -> Array:
+        """Give what the file sees of an upright RGB picture."""
+        return np.asarray(image) if self.export["geometry"] == "inside" else fit(image, self.how)
+
+    def outputs(self, pixels: Array) -> Array:
+        """Run the file on one picture's pixels."""
+        return np.array(self._run(numbers(pixels, self.how, self.export))[0], np.float32)
+
+    def probabilities(self, image: Image.Image) -> Array:
+        """Give the probability of each class."""
+        outputs = self.outputs(self.pixels(image))
+        if self.export["output"] == "probabilities":
+            return outputs
+        powers = np.exp(outputs - outputs.max())
+        return np.array(powers / powers.sum())
+
+    def right(self, name: str, pixels: Array, same: bool, expected: list[float]) -> bool:
+        """Say whether the pixels and outputs are what the export saw."""
+        off = float(np.abs(self.outputs(pixels) - expected).max())
+        # int8 rounds otherwise on other processors.
+        good = same and off <= (0.1 if self.export["precision"] == "int8" else 0.01) * np.abs(expected).max()
+        pixels_are = "same pixels" if same else "OTHER PIXELS"
+        print("OK    " if good else "FAILED", name, pixels_are, f"largest difference {off:.2g}")
+        return good
+
+
+def drawn(width: int, height: int) -> Image.Image:
+    """Draw waves from wide to narrow."""
+    y, x, channel = np.ogrid[:height, :width, :3]
+    return Image.fromarray(((x * x * (channel + 1) + 3 * y * (x + 5 * channel)) >> 5 & 255).astype(np.uint8))
+
+
+def check(model: Model) -> bool:
+    """Answer a drawn picture as the export did."""
+    about = model.export["drawn"]
+    pixels = model.pixels(drawn(about["width"], about["height"]))
+    return model.right("drawn", pixels, zlib.crc32(pixels.tobytes()) == about["pixels_crc32"], about["outputs"])
+
+
+def test(model: Model, folder: Path) -> bool:
+    """Answer the golden pictures as the export did."""
+    found = []
+    for one in model.export["golden"]:
+        pixels = model.pixels(decode(folder / one["picture"]))
+        same = hashlib.sha256(pixels.tobytes()).hexdigest() == one["pixels_sha256"]
+        found.append(model.right(one["picture"], pixels, same, one["outputs"]))
+    return all(found)
+
+
+def main() -> int:
+    """Run the command line."""
+    here = Path(__file__).resolve().parent
+    model = Model(here if (here / "model.json").is_file() else here.parent)
+    if sys.argv[1:] == ["--check"]:
+        return 0 if check(model) else 1
+    if sys.argv[1:2] == ["--test"]:
+        return 0 if test(model, Path(sys.argv[2])) else 1
+    for path in sys.argv[1:]:
+        found = model.probabilities(decode(Path(path)))
+        best = np.argsort(-found, kind="stable")[:3]
+        print(path, ", ".join(f"{model.classes[place]} {found[place]:.1%}" for place in best))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

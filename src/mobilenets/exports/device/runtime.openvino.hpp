@@ -1,0 +1,28 @@
+// The file in OpenVINO: g++ -std=c++17 -O2 use/cpp/main.cpp -lopenvino -o main
+#pragma once
+
+#include <openvino/openvino.hpp>
+
+#include "model.hpp"
+
+namespace mobilenets {
+
+class Classifier {
+public:
+    std::vector<float> run(std::vector<Number> input, int width, int height) {
+        const std::size_t batch = BATCH, w = width, h = height;
+        const ov::Shape shape = PLANES ? ov::Shape{batch, 3, h, w} : ov::Shape{batch, h, w, 3};
+        request.set_input_tensor(ov::Tensor(ov::element::from<Number>(), shape, input.data()));
+        request.infer();
+        const float* scores = request.get_output_tensor().data<float>();
+        return {scores, scores + CLASSES.size()};
+    }
+
+private:
+    // Float32 is said: OpenVINO would take bfloat16 where the processor has it, and give other answers.
+    ov::Core core;
+    ov::InferRequest request =
+        core.compile_model(FILE_NAME, "CPU", ov::hint::inference_precision(ov::element::f32)).create_infer_request();
+};
+
+}  // namespace mobilenets

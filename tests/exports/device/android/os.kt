@@ -1,0 +1,3 @@
+package android.os
+
+object Build { object VERSION { @JvmField val SDK_INT = 28 } }
