@@ -22,13 +22,14 @@ def import_weights(
     variant: str | None = None,
     classes: str | Path | Sequence[str] | None = None,
     preprocessing: str | Path | None = None,
+    resize: str | None = None,
 ) -> dict[str, Any]:
-    """Turn a foreign weights file into a model of ours that computes the same function.
+    """Turn a foreign weights file into a model that computes the same function.
 
     Parameters
     ----------
     file:
-        A file of Keras, TensorFlow, MindSpore or PyTorch; or two, a backbone and its head.
+        A file of Keras, TensorFlow, MindSpore or PyTorch, or a SavedModel's folder; or two, a backbone and its head.
     out:
         The folder to write: ``model.safetensors`` and ``model.json``.
     size:
@@ -40,8 +41,10 @@ def import_weights(
     preprocessing:
         ``tensorflow``, ``torch`` or a JSON file, where the habit of the file's framework is not what it was trained
         with.
+    resize:
+        ``crop``, ``stretch`` or ``pad``: how pictures become square, where it is not what the notes say.
 
-    Returns the object of ``import --json``. Raises ``InputError`` for a file that is no MobileNet, damaged or hostile.
+    Returns the object of ``import --json``; its ``notes`` say what was assumed or left out. Raises ``InputError`` for a file that is no MobileNet, damaged or hostile.
 
     """
     folder = Path(out)
@@ -51,7 +54,8 @@ def import_weights(
     if not paths:
         raise InputError("no file: give the weights to import")
     names = _names(classes)
-    settings = read_input(preprocessing) if preprocessing is not None else None
+    settings = dict(read_input(preprocessing)) if preprocessing is not None else {}
+    settings |= {} if resize is None else {"resize": resize}
     converted = convert(paths, size=size, variant=variant, classes=names, preprocessing=settings)
     model = converted.model
     save_weights(folder / WEIGHTS, model.network.state_dict())
@@ -72,6 +76,7 @@ def import_weights(
         "layers": {ours: list(theirs) for ours, theirs in converted.assigned.placed.items()},
         "surplus": list(converted.assigned.surplus),
         "ignored": list(converted.foreign.ignored),
+        "notes": list(converted.notes),
     }
 
 

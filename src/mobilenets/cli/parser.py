@@ -277,6 +277,11 @@ def _import(verbs: Any) -> None:
         help="tensorflow (numbers of ±1), torch (ImageNet's mean and deviation) or a JSON file "
         "(default: the file's own, or its framework's)",
     )
+    verb.add_argument(
+        "--resize",
+        choices=("crop", "stretch", "pad"),
+        help="how pictures become square (default: what the file tells; stretch for a Keras classifier of your own)",
+    )
 
 
 def _weights(verbs: Any) -> None:

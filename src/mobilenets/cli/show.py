@@ -148,7 +148,8 @@ def imported(result: dict[str, Any]) -> str:
     ]
     if result["classes"]:
         lines.append(f"  mobilenets predict {folder} photo.jpg --top 3")
-    return "\n".join([*lines, f"  mobilenets train photos --weights {folder} --out run"])
+    lines.append(f"  mobilenets train photos --weights {folder} --out run")
+    return "\n".join([*lines, *(f"Note: {printable(note)}" for note in result["notes"])])
 
 
 def published(result: dict[str, Any]) -> str:

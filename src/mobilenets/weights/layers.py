@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,9 @@ class Foreign:
         Names of arrays that are no weights of a network, such as an optimiser's.
     notes:
         What a user should know of how the file was read, one line each.
+    own:
+        Fields of ``Preprocessing`` by the habit of its framework for a classifier that is not ImageNet's; what
+        ``preprocessing`` tells of the file goes before.
 
     """
 
@@ -84,6 +87,7 @@ class Foreign:
     classes: tuple[str, ...] | None = None
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 # What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's
@@ -175,6 +179,13 @@ def norm(
     if (variance < 0).any():
         raise InputError(f"{name[:100]!r} holds a variance below 0")
     return Layer(name, "norm", {part: floats(f"{name}/{part}", array) for part, array in arrays.items()})
+
+
+def two_classes(layer: Layer) -> Layer:
+    """Give the scores 0 and z in place of one score z: softmax then gives 1 - sigmoid(z) and sigmoid(z)."""
+    return replace(
+        layer, arrays={part: np.concatenate([np.zeros_like(array), array]) for part, array in layer.arrays.items()}
+    )
 
 
 def of_kind(layers: Sequence[Layer], kind: str) -> list[Layer]:
