@@ -257,7 +257,8 @@ def _import(verbs: Any) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt or .safetensors; or a backbone's and its head's",
+        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .safetensors or a SavedModel's folder; "
+        "or a backbone's and its head's",
     )
     verb.add_argument("--out", required=True, metavar="MODEL", help="folder to write")
     verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the file's, or 224)")

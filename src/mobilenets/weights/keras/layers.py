@@ -158,7 +158,9 @@ def _head(behind: Mapping[int, Found], described: Described, features: int) -> t
     if classifier is None:
         return [], []
     last = max(place for place, found in behind.items() if found.kind in ("linear", "conv"))
-    layer = linear(behind[last].name, classifier.weight, classifier.bias)
+    # A single layer stays as it is.
+    whole = len(classifier.names) > 1
+    layer = linear(behind[last].name, classifier.weight, classifier.bias) if whole else _make(behind[last])
     notes = []
     if len(classifier.names) > 1:
         notes.append(f"its head ({', '.join(classifier.names)}) is folded into one linear layer, the same function")
