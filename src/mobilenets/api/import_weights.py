@@ -44,7 +44,8 @@ def import_weights(
     resize:
         ``crop``, ``stretch`` or ``pad``: how pictures become square, where it is not what the notes say.
 
-    Returns the object of ``import --json``; its ``notes`` say what was assumed or left out. Raises ``InputError`` for a file that is no MobileNet, damaged or hostile.
+    Returns the object of ``import --json``; its ``notes`` say what was assumed or left out. Raises ``InputError`` for a
+    file that is no MobileNet, damaged or hostile.
 
     """
     folder = Path(out)

@@ -119,9 +119,7 @@ def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assig
     return network, assign(network, foreign), notes
 
 
-def _input(
-    foreign: Foreign, outputs: int, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
+def _input(foreign: Foreign, outputs: int, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Say how pictures become numbers: as told, as the file tells, or by the habit of its framework."""
     known = dict(foreign.preprocessing)
     # ImageNet's own classifiers are measured on the middle of pictures; those of one's own are not.
@@ -155,7 +153,9 @@ def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tup
         return foreign.classes, []
     if outputs in IMAGENET_OUTPUTS:
         imagenet = imagenet_classes()
-        note = f"{outputs} outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE"
+        note = (
+            f"{outputs} outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE"
+        )
         return imagenet if outputs == len(imagenet) else (BACKGROUND, *imagenet), [note]
     note = f"no class names in it: the {outputs} classes are numbered; name them by import --classes FILE"
     return tuple(f"class_{index}" for index in range(outputs)), [note] if outputs else []

@@ -217,7 +217,7 @@ def test_code_in_the_head_is_not_run(tmp_path: Path) -> None:
     converted = imported(model, tmp_path / "m.keras")
     assert converted.model.network.classes == 0
     assert any("Lambda" in note for note in converted.notes)
-    with pytest.raises(InputError, match="Lambda layer, .* is code"):
+    with pytest.raises(InputError, match=r"Lambda layer, .* is code"):
         imported(build(lambda x: dense(gap(x)), before=L.Lambda(lambda y: y + 1)), tmp_path / "before.keras")
 
 

@@ -240,7 +240,7 @@ def test_the_middle_of_pictures(tmp_path: Path) -> None:
     cropped = L.CenterCrop(32, 32)(L.Resizing(40, 40, crop_to_aspect_ratio=True, interpolation="bicubic")(inputs))
     contract = read(keras.Model(inputs, v1()(cropped)), tmp_path).preprocessing
     assert (contract["resize"], contract["crop_fraction"], contract["interpolation"]) == ("crop", 0.8, "bicubic")
-    with pytest.raises(InputError, match="CenterCrop.*stretched"):
+    with pytest.raises(InputError, match=r"CenterCrop.*stretched"):
         read(keras.Model(inputs, v1()(L.CenterCrop(32, 32)(L.Resizing(40, 40)(inputs)))), tmp_path)
 
 

@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 Parts = Mapping[int, Mapping[str, Array]]
 
 _MAX_WORK = 10**10  # multiplications for one product of matrices
+_MAX_WIDTH = 10_000  # numbers between layers; the widest MobileNets have 3,840 features
 _ENDS = {
     "Softmax": "softmax", "LogSoftmax": "softmax", "log_softmax": "softmax", "softmax": "softmax",
     "nn.softmax": "softmax", "nn.log_softmax": "softmax",
@@ -38,7 +39,7 @@ class NotLinear(Exception):
 
 @dataclass(frozen=True)
 class Classifier:
-    """One linear layer. ``weight``: (outputs, features); ``ends``: softmax, sigmoid or nothing; ``names``: its parts."""
+    """One linear layer: ``weight`` (outputs, features), what it ``ends`` in, and the ``names`` of its parts."""
 
     weight: Array
     bias: Array
@@ -62,9 +63,7 @@ class _Value:
     names: tuple[str, ...] = ()
 
 
-def fold(
-    ops: Sequence[Op], outputs: Sequence[int], parts: Parts, features: int, side: int | None
-) -> Classifier | None:
+def fold(ops: Sequence[Op], outputs: Sequence[int], parts: Parts, features: int, side: int | None) -> Classifier | None:
     """Compute the linear layer that a model's head is.
 
     Parameters
@@ -245,7 +244,7 @@ def _scale(op: Op, value: _Value, scale: Array, shift: Array) -> _Value:
     if {scale.size, shift.size} - {1, value.width}:
         raise NotLinear(f"its {op} has {max(scale.size, shift.size)} figures for {value.width} numbers")
     scale, shift = (np.broadcast_to(figures.reshape(-1), value.width) for figures in (scale, shift))
-    weight = np.diag(scale) if value.weight is None else scale[:, None] * value.weight
+    weight = _diagonal(scale) if value.weight is None else scale[:, None] * value.weight
     bias = shift if value.bias is None else scale * value.bias + shift
     return replace(value, weight=weight, bias=bias, names=(*value.names, op.path[-1]))
 
@@ -264,9 +263,11 @@ def _join(op: Op, taken: Sequence[_Value]) -> _Value:
     """Take a sum, an average or a row of linear functions of the same features."""
     if len({value.side for value in taken}) != 1 or any(value.ends for value in taken):
         raise NotLinear(f"its {op} ({op.kind[:100]}) joins what cannot be joined into one linear layer")
+    if sum(value.width for value in taken) > _MAX_WIDTH:
+        raise NotLinear(f"its {op} ({op.kind[:100]}) joins more than {_MAX_WIDTH} numbers")
     pairs = [
         (
-            np.eye(value.width) if value.weight is None else value.weight.astype(np.float64),
+            _diagonal(np.ones(value.width)) if value.weight is None else value.weight.astype(np.float64),
             np.zeros(value.width) if value.bias is None else value.bias,
         )
         for value in taken
@@ -278,11 +279,18 @@ def _join(op: Op, taken: Sequence[_Value]) -> _Value:
         weight, bias = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
     elif op.kind == "Average" or sign == "+" or (sign == "-" and len(taken) == 2):
         by = [1.0, -1.0] if sign == "-" else [1 / len(taken) if op.kind == "Average" else 1.0] * len(taken)
-        weight = sum(factor * pair[0] for factor, pair in zip(by, pairs, strict=True))
-        bias = sum(factor * pair[1] for factor, pair in zip(by, pairs, strict=True))
+        weight, bias = (
+            np.add.reduce([factor * pair[part] for factor, pair in zip(by, pairs, strict=True)]) for part in (0, 1)
+        )
     else:
         raise NotLinear(f"its {op} ({op.kind[:100]}) joins {len(taken)} tensors otherwise than by adding them")
     return _Value(taken[0].side, len(weight), weight, bias, "", linear, names)
+
+
+def _diagonal(scale: Array) -> Array:
+    if len(scale) > _MAX_WIDTH:
+        raise NotLinear(f"it has {len(scale)} features, more than any MobileNet")
+    return np.diag(scale)
 
 
 def _pair(value: Any) -> list[int]:

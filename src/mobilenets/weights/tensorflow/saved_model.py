@@ -44,7 +44,12 @@ def read(path: Path) -> Foreign:
         variables = folder / "variables" / "variables.index"
         bundle = open_bundle(path, variables) if variables.is_file() else None
         nodes = _Flat(saved, bundle).nodes
-        foreign = graph.foreign(path, nodes, "TensorFlow SavedModel")
+        try:
+            foreign = graph.foreign(path, nodes, "TensorFlow SavedModel")
+        except GraphError as error:
+            raise GraphError(
+                f"{error}; where it came from Keras, model.save('model.keras') there and import that"
+            ) from error
     return replace(foreign, own=OWN)
 
 
@@ -62,6 +67,7 @@ class _Constant(Node):
     """A variable, as the constant that it is."""
 
     array: Array | None = None
+    key: str = ""  # in the checkpoint
 
     def tensor(self, name: str) -> Array | None:
         """Give its value."""
@@ -113,7 +119,11 @@ class _Saved:
         return nodes
 
     def _function(self, data: memoryview) -> None:
-        name, arguments, given, nodes, returned = "", [], [], {}, {}
+        name = ""
+        arguments: list[str] = []
+        given: list[str] = []
+        nodes: dict[str, Node] = {}
+        returned: dict[str, Edge] = {}
         for field, _, value in self.fields(data):
             if field == 1:
                 for part, _, item in self.fields(blob(value)):
@@ -209,7 +219,7 @@ class _Flat:
             return None
         name = f"{label}~{number}" if label in self.flat else label
         known = self.flat.get(f"{label}~{number}") or self.flat.get(label)
-        if isinstance(known, _Constant) and known.attributes.get("key") == key.encode():
+        if isinstance(known, _Constant) and known.key == key:
             return known.name, 0
         self._put(self._constant(key, name))
         return name, 0
@@ -218,7 +228,7 @@ class _Flat:
         assert self.bundle is not None
         self.bundle.check([key])
         array = self.bundle[key]
-        return _Constant(name, "Const", (), {"key": memoryview(key.encode())}, self.saved.budget, array)
+        return _Constant(name, "Const", (), {}, self.saved.budget, array, key)
 
     def _put(self, node: Node) -> None:
         self.flat[node.name] = node

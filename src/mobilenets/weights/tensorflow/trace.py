@@ -72,6 +72,7 @@ class Trace:
         self.shortcuts = 0
         self.first: Flow | None = None  # the picture as the first convolution takes it
         self.notes: dict[str, None] = {}
+        self._pooled = False
         self.headless = ""  # why what stands behind the pooling is no classifier
         self._constants: dict[str, Array] = {}
         self._states: dict[str, Flow | _Other] = {}
@@ -126,7 +127,7 @@ class Trace:
             try:
                 return self._flow(node, given)
             except GraphError as error:
-                if any(flow.stage not in ("pooled", "answer") for flow in flows):
+                if not self._pooled or any(flow.stage not in ("pooled", "answer") for flow in flows):
                     raise
                 # Behind the pooling anything may stand: then there is no classifier.
                 self.headless = self.headless or str(error)
@@ -193,6 +194,7 @@ class Trace:
             return self._active(node, flow)
         if op in ("Mean", "AvgPool") and flow.stage == "body" and _over_picture(op, constant):
             self._settle(flow)
+            self._pooled = True
             return Flow("pooled")
         others = [state for state in given if isinstance(state, _Other)]
         if op in ("Select", "SelectV2") and any(state.random for state in others):
