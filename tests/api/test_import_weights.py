@@ -114,6 +114,21 @@ def test_tensorflows_padding_stays_with_the_weights(tmp_path: Path, photos: Path
     assert again["top1"] == metrics["top1"]
 
 
+def test_what_was_assumed_is_said_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = Path(__file__).parents[1] / "fixtures" / "saved_model" / "saved"
+    assert main(["import", str(saved), "--out", str(tmp_path / "m")]) == 0
+    said = capsys.readouterr()
+    notes = json.loads((tmp_path / "m" / "model.json").read_bytes())["origin"]["notes"]
+    assert said.out.splitlines()[-len(notes) :] == [f"Note: {note}" for note in notes]
+    assert "stretched" in notes[0]
+    assert "Note" not in said.err
+    assert "stretched" not in said.err
+    assert main(["import", str(saved), "--out", str(tmp_path / "c"), "--resize", "crop", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert not any("stretched" in note for note in result["notes"])
+    assert load_model(tmp_path / "c").bundle.preprocessing.resize == "crop"
+
+
 def test_json(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(foreign), "--out", str(tmp_path / "m"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

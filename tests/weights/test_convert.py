@@ -125,3 +125,23 @@ def test_numbers_that_are_none(tmp_path: Path, value: float) -> None:
     save_file(state, tmp_path / "odd.safetensors")
     with pytest.raises(InputError, match=r"odd\.safetensors: .*not finite"):
         convert(tmp_path / "odd.safetensors")
+
+
+def test_one_output_is_two_classes(bare: Bare, disturbed: Disturbed) -> None:
+    converted = convert(bare(1))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        high = disturbed("mobilenet_v2", 1, 0.1)(images)[:, 0].sigmoid()
+        given = converted.model.network(images).softmax(1)
+    assert torch.allclose(given, torch.stack([1 - high, high], 1), atol=1e-6)
+    assert converted.model.bundle.classes == ("class_0", "class_1")
+    assert any("the logit z of two classes" in note for note in converted.notes)
+    assert convert(bare(1), classes=("cat", "dog")).model.bundle.classes == ("cat", "dog")
+
+
+def test_notes_are_said_and_kept(bare: Bare, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mobilenets"):
+        converted = convert(bare(0))
+    assert any("no classifier that fits" in note for note in converted.notes)
+    assert converted.model.bundle.origin["notes"] == list(converted.notes)
+    assert all(note in caplog.text for note in converted.notes)

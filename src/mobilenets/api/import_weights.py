@@ -23,14 +23,15 @@ def import_weights(
     classes: str | Path | Sequence[str] | None = None,
     preprocessing: str | Path | None = None,
     output: str | None = None,
+    resize: str | None = None,
 ) -> dict[str, Any]:
-    """Turn a foreign weights file into a model of ours that computes the same function.
+    """Turn a foreign weights file into a model that computes the same function.
 
     Parameters
     ----------
     file:
-        A file of Keras, TensorFlow, MindSpore or PyTorch, or a folder of the Hugging Face hub; or two files, a backbone
-        and its head.
+        A file of Keras, TensorFlow, MindSpore or PyTorch, or a folder (of the Hugging Face hub, or a SavedModel);
+        or two files, a backbone and its head.
     out:
         The folder to write: ``model.safetensors`` and ``model.json``.
     size:
@@ -44,8 +45,11 @@ def import_weights(
         with.
     output:
         What to take of a file that holds several networks, classifiers or outputs, by a name that the notes list.
+    resize:
+        ``crop``, ``stretch`` or ``pad``: how pictures become square, where it is not what the notes say.
 
-    Returns the object of ``import --json``. Raises ``InputError`` for a file that is no MobileNet, damaged or hostile.
+    Returns the object of ``import --json``; its ``notes`` and ``assumed`` say what was left out or assumed. Raises
+    ``InputError`` for a file that is no MobileNet, damaged or hostile.
 
     """
     folder = Path(out)
@@ -55,7 +59,8 @@ def import_weights(
     if not paths:
         raise InputError("no file: give the weights to import")
     names = _names(classes)
-    settings = read_input(preprocessing) if preprocessing is not None else None
+    settings = dict(read_input(preprocessing)) if preprocessing is not None else {}
+    settings |= {} if resize is None else {"resize": resize}
     converted = convert(paths, size=size, variant=variant, classes=names, preprocessing=settings, output=output)
     model = converted.model
     save_weights(folder / WEIGHTS, model.network.state_dict())
@@ -76,7 +81,7 @@ def import_weights(
         "layers": {ours: list(theirs) for ours, theirs in converted.assigned.placed.items()},
         "surplus": list(converted.assigned.surplus),
         "ignored": list(converted.foreign.ignored),
-        "notes": list(converted.foreign.notes),
+        "notes": list(converted.notes),
         "assumed": list(converted.foreign.assumed),
     }
 

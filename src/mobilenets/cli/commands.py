@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import shlex
 import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -146,17 +147,34 @@ def import_weights(options: Namespace) -> int:
     """``mobilenets import``."""
     from mobilenets.api.import_weights import import_weights as run
 
-    result = run(
-        options.files,
-        options.out,
-        size=options.size,
-        variant=options.variant,
-        classes=options.classes,
-        preprocessing=options.preprocessing,
-        output=options.output,
-    )
+    # The notes are in the result: they are shown at its end, and not before it too.
+    said = nullcontext() if options.json else _without_notes()
+    with said:
+        result = run(
+            options.files,
+            options.out,
+            size=options.size,
+            variant=options.variant,
+            classes=options.classes,
+            preprocessing=options.preprocessing,
+            resize=options.resize,
+            output=options.output,
+        )
     _print(options, result, show.imported)
     return 0
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    def wanted(record: logging.LogRecord) -> bool:
+        return not getattr(record, "noted", False)
+
+    log = logging.getLogger("mobilenets")
+    log.addFilter(wanted)
+    try:
+        yield
+    finally:
+        log.removeFilter(wanted)
 
 
 def weights(options: Namespace) -> int:

@@ -258,7 +258,7 @@ def _import(verbs: Any) -> None:
         metavar="FILE",
         nargs="+",
         help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face "
-        "folder; or a backbone's file and its head's",
+        "or SavedModel folder; or a backbone's file and its head's",
     )
     verb.add_argument("--out", required=True, metavar="MODEL", help="folder to write")
     verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the file's, or 224)")
@@ -282,6 +282,11 @@ def _import(verbs: Any) -> None:
         metavar="NAME|FILE",
         help="tensorflow (numbers of ±1), torch (ImageNet's mean and deviation) or a JSON file "
         "(default: the file's own, or its framework's)",
+    )
+    verb.add_argument(
+        "--resize",
+        choices=("crop", "stretch", "pad"),
+        help="how pictures become square (default: what the file tells; stretch for a Keras classifier of your own)",
     )
 
 

@@ -147,13 +147,14 @@ def imported(result: dict[str, Any]) -> str:
     lines = [
         f"{result['format']}: {kind}, {result['classes'] or 'no'} classes, {result['parameters']:,} parameters",
         f"padding {result['padding']}, BatchNorm epsilon {result['norm_epsilon']:g}",
-        *(f"Assumed: {line}" for line in result["assumed"]),
         f"The model:  {result['model']}",
         "Next:",
     ]
     if result["classes"]:
         lines.append(f"  mobilenets predict {folder} photo.jpg --top 3")
-    return "\n".join([*lines, f"  mobilenets train photos --weights {folder} --out run"])
+    lines.append(f"  mobilenets train photos --weights {folder} --out run")
+    said = [f"Assumed: {line}" for line in result["assumed"]] + [f"Note: {note}" for note in result["notes"]]
+    return "\n".join([*lines, *(printable(line) for line in said)])
 
 
 def published(result: dict[str, Any]) -> str:

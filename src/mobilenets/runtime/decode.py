@@ -114,12 +114,13 @@ def open_picture(stream: IO[bytes]) -> Image.Image:
 
 def _heic(stream: IO[bytes]) -> Image.Image:
     try:
-        from pillow_heif import HeifImageFile  # an extra; nothing is registered with Pillow
+        import pillow_heif  # an extra; nothing is registered with Pillow
     except ImportError:
         raise UnknownKind(
             f"HEIC: install pillow-heif to read it (in the project's folder: {kinds.INSTALL_HEIC}), or {kinds.CONVERT}"
         ) from None
-    return cast(Image.Image, HeifImageFile(stream))
+    opened: Callable[[IO[bytes]], Image.Image] = pillow_heif.HeifImageFile
+    return opened(stream)
 
 
 def _decoded(stream: IO[bytes], surplus: Surplus | None) -> Image.Image:

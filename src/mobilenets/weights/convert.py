@@ -1,11 +1,11 @@
-"""A foreign file as a model of ours: network, classes and preprocessing, with nothing left to guess silently."""
+"""A foreign file as a model: network, classes and preprocessing, and a note for all that had to be assumed."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mobilenets.runtime.files import read_json
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.weights.assign import Assigned, assign, find_head
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
-from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign
+from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, two_classes
 from mobilenets.weights.read import path_in, read
 from mobilenets.weights.recognise import recognise
 
@@ -29,15 +29,18 @@ log = logging.getLogger("mobilenets")
 
 INPUTS = {"tensorflow": TENSORFLOW_INPUT, "torch": TORCH_INPUT}
 SHOWN = 5
+# With slim's class 0, the background, or without.
+IMAGENET_OUTPUTS = (1000, 1001)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A model of ours, the foreign file that it was, and what went where."""
+    """The model, the foreign file that it was, what went where, and what was assumed or left out."""
 
     model: SavedModel
     foreign: Foreign
     assigned: Assigned
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -65,9 +68,11 @@ def convert(
     preprocessing:
         Fields of ``Preprocessing`` that replace those of the file or its framework.
     origin:
-        What ``model.json`` is to say of where the weights came from, beside the format and the file.
+        What ``model.json`` is to say of where the weights came from, beside the format, the file and the notes.
     output:
         What to take of a file that holds several networks, classifiers or outputs; by default what its notes say.
+
+    All that was assumed or left out is in ``notes``, in ``model.json`` (``origin.notes``) and in the log.
 
     A file without a classifier that fits gives a model without classes, to be trained further.
     Raises ``InputError`` in one line that begins with the path.
@@ -78,71 +83,99 @@ def convert(
     foreign = read(paths, output)
     try:
         architecture = recognise(foreign, size=size, variant=variant)
-        network, assigned = _build(architecture, foreign)
-        names = _classes(foreign, network.classes, classes)
-        settings = dict(foreign.preprocessing) | dict(preprocessing or {}) | {"size": architecture.size}
+        network, assigned, of_head = _build(architecture, foreign)
+        names, of_names = _classes(foreign, network.classes, classes)
+        settings, of_pictures = _input(foreign, network.classes, preprocessing or {})
+        notes = (*foreign.notes, *_left_out(assigned), *of_pictures, *of_head, *of_names)
         bundle = Bundle(
             architecture.to_json(),
             names,
-            Preprocessing(**settings),
+            Preprocessing(**settings, size=architecture.size),
             {"weights": "imported", "format": foreign.format}
             | {"files": [path.name for path in paths], "sha256": [_digest(path) for path in paths]}
             | ({"assumed": list(foreign.assumed)} if foreign.assumed else {})
+            | {"notes": list(notes)}
             | dict(origin or {}),
         )
     except InputError as error:
         raise InputError(f"{paths[0]}: {error}") from error
-    _say(foreign, architecture, network, assigned)
-    return Converted(SavedModel(network.eval(), bundle), foreign, assigned)
+    _say(foreign, architecture, assigned, notes)
+    return Converted(SavedModel(network.eval(), bundle), foreign, assigned, notes)
 
 
-def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assigned]:
+def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assigned, list[str]]:
     # On the meta device: no memory is taken and no random number drawn for weights that are replaced.
     with torch.device("meta"):
         body = Network(architecture, 0)
         convs = sum(isinstance(part, ConvNorm) and part.conv.groups == 1 for part in body.modules())
         head = find_head(foreign, convs, body.features)
-        network = body if head is None else Network(architecture, head.arrays["weight"].shape[0])
-    return network, assign(network, foreign)
+        outputs = 0 if head is None else head.arrays["weight"].shape[0]
+        network = body if not outputs else Network(architecture, max(outputs, 2))
+    notes = []
+    if outputs == 1:
+        layers = tuple(two_classes(layer) if layer is head else layer for layer in foreign.layers)
+        foreign = replace(foreign, layers=layers)
+        notes.append(
+            "its one output is taken for the logit z of two classes, whose probabilities are 1 - sigmoid(z) and "
+            "sigmoid(z), in this order; if it is anything else (a quantity, say), the answers mean nothing"
+        )
+    if not outputs and not any(note.startswith("no classifier") for note in foreign.notes):
+        notes.append("no classifier that fits: a backbone, to be trained further")
+    return network, assign(network, foreign), notes
 
 
-def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tuple[str, ...]:
-    """Name the classes: as told, as the file has them, as ImageNet's, or by number."""
+def _input(foreign: Foreign, outputs: int, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Say how pictures become numbers: as told, as the file tells, or by the habit of its framework."""
+    known = dict(foreign.preprocessing)
+    # ImageNet's own classifiers are measured on the middle of pictures; those of one's own are not.
+    own = foreign.own if outputs not in (0, *IMAGENET_OUTPUTS) else {}
+    settings = {**own, **known, **given}
+    assumed = [name for name in own if name not in known and name not in given]
+    if "resize" in assumed and settings["resize"] == "stretch":
+        return settings, [
+            "pictures are assumed to be stretched to the input size, as image_dataset_from_directory and load_img "
+            "do by default; if the training kept their proportions, say import --resize crop (or pad)"
+        ]
+    return settings, []
+
+
+def _left_out(assigned: Assigned) -> list[str]:
+    if not assigned.surplus:
+        return []
+    shown = ", ".join(" ".join(name[:100].split()) for name in assigned.surplus[:SHOWN])
+    return [f"left out, no place for it: {shown}{', …' if len(assigned.surplus) > SHOWN else ''}"]
+
+
+def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
+    """Name the classes: as told, as the file has them, as ImageNet's, or by number; with a note where assumed."""
     if given is not None:
         if len(given) != outputs:
             raise InputError(f"{len(given)} class names for its {outputs} outputs; give one a line, in their order")
         if len(set(given)) != len(given):
             raise InputError("a class is named twice; give every class a name of its own")
-        return tuple(given)
+        return tuple(given), []
     if foreign.classes is not None and len(foreign.classes) == outputs == len(set(foreign.classes)):
-        return foreign.classes
-    imagenet = imagenet_classes()
-    if outputs in (len(imagenet), len(imagenet) + 1):
-        log.info(
-            "%d outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE", outputs
+        return foreign.classes, []
+    if outputs in IMAGENET_OUTPUTS:
+        imagenet = imagenet_classes()
+        note = (
+            f"{outputs} outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE"
         )
-        return imagenet if outputs == len(imagenet) else (BACKGROUND, *imagenet)
-    if outputs:
-        log.warning("no class names in it: the %d classes are numbered; name them by import --classes FILE", outputs)
-    return tuple(f"class_{index}" for index in range(outputs))
+        return imagenet if outputs == len(imagenet) else (BACKGROUND, *imagenet), [note]
+    note = f"no class names in it: the {outputs} classes are numbered; name them by import --classes FILE"
+    return tuple(f"class_{index}" for index in range(outputs)), [note] if outputs else []
 
 
-def _say(foreign: Foreign, architecture: Architecture, network: Network, assigned: Assigned) -> None:
-    for note in foreign.notes:
-        log.info("%s", note)
-    for line in foreign.assumed:
-        log.info("assumed: %s", line)
+def _say(foreign: Foreign, architecture: Architecture, assigned: Assigned, notes: Sequence[str]) -> None:
     log.info(
-        "%s: %s at width %g, %d layers placed%s",
+        "%s: %s at width %g, %d layers placed",
         foreign.format,
         architecture.name + (" (a table of its own)" if architecture.variant == "custom" else ""),
         architecture.width,
         sum(len(names) for names in assigned.placed.values()),
-        "" if network.classes else "; no classifier that fits: a backbone to train further",
     )
-    if assigned.surplus:
-        shown = ", ".join(" ".join(name[:100].split()) for name in assigned.surplus[:SHOWN])
-        log.warning("left out, no place for it: %s%s", shown, ", …" if len(assigned.surplus) > SHOWN else "")
+    for note in (*(f"assumed: {line}" for line in foreign.assumed), *notes):
+        log.info("%s", note, extra={"noted": True})
 
 
 def read_classes(source: str | Path) -> tuple[str, ...]:

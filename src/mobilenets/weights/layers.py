@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,9 @@ class Foreign:
         What a user should know of how the file was read, one line each.
     assumed:
         What the file does not tell and was assumed, one line each.
+    own:
+        Fields of ``Preprocessing`` by the habit of its framework for a classifier that is not ImageNet's; what
+        ``preprocessing`` tells of the file goes before.
 
     """
 
@@ -87,6 +90,7 @@ class Foreign:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 # What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's
@@ -178,6 +182,13 @@ def norm(
     if (variance < 0).any():
         raise InputError(f"{name[:100]!r} holds a variance below 0")
     return Layer(name, "norm", {part: floats(f"{name}/{part}", array) for part, array in arrays.items()})
+
+
+def two_classes(layer: Layer) -> Layer:
+    """Give the scores 0 and z in place of one score z: softmax then gives 1 - sigmoid(z) and sigmoid(z)."""
+    return replace(
+        layer, arrays={part: np.concatenate([np.zeros_like(array), array]) for part, array in layer.arrays.items()}
+    )
 
 
 def of_kind(layers: Sequence[Layer], kind: str) -> list[Layer]:

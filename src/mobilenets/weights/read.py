@@ -9,17 +9,18 @@ from pathlib import Path
 
 from mobilenets.errors import InputError
 from mobilenets.weights import mindspore
+from mobilenets.weights.elsewhere import explain
 from mobilenets.weights.keras import h5, keras3
 from mobilenets.weights.layers import MAX_BYTES, Foreign
 from mobilenets.weights.pytorch import safetensors_file, torch_file
 from mobilenets.weights.pytorch.described import in_folder
-from mobilenets.weights.tensorflow import checkpoint, graph
+from mobilenets.weights.tensorflow import checkpoint, graph, saved_model
 
 Reader = Callable[[Path], Foreign]
 # Those of files that may hold several networks or end in several outputs, one of which can be named.
 _CHOOSING: tuple[Callable[..., Foreign], ...] = (torch_file.read, safetensors_file.read, graph.read)
 
-KNOWN = ".h5, .keras, .pb, .index, .ckpt, .pth, .pt or .safetensors"
+KNOWN = ".h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin, .safetensors or a SavedModel's folder"
 
 
 def read(paths: Path | Sequence[Path], output: str | None = None) -> Foreign:
@@ -55,6 +56,8 @@ def _read(path: Path, output: str | None) -> Foreign:
 
 def reader_of(path: Path) -> Reader:
     """Find the reader of a file; raises ``InputError`` where there is none."""
+    if saved_model.find(path) is not None:
+        return saved_model.read
     if not path.name:
         raise InputError(f"{path}: a folder; give a file of weights ({KNOWN})")
     # A checkpoint is several files, and people name any of them, or what they have in common.
@@ -62,10 +65,12 @@ def reader_of(path: Path) -> Reader:
         return checkpoint.read
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: no file; give a file of weights ({KNOWN})")
+            raise InputError(f"{path}: {explain(path, b'') or f'no file; give a file of weights ({KNOWN})'}")
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(32)
+            head = file.read(64)
+        if known := explain(path, head):
+            raise InputError(f"{path}: {known}")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; give a file of weights ({KNOWN})") from error
     if size > MAX_BYTES:

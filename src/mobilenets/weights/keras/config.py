@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.runtime.preprocess import INTERPOLATIONS
 from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model, spelt
+from mobilenets.weights.keras.passing import PASSING, PIXELS
 from mobilenets.weights.keras.scaling import OPERATORS, Affine, constants, normalization, numbers, operator, rescaling
 from mobilenets.weights.keras.wiring import Wiring
 
@@ -26,12 +28,8 @@ WEIGHTED = {
     "Dense": "linear",
     "Normalization": "scaling",
 }
-# These pass numbers on as they are, at inference; Add joins V2's shortcuts.
-_PASSING = {
-    "InputLayer", "Add", "Reshape", "Flatten", "GlobalAveragePooling2D", "Softmax", "Dropout", "SpatialDropout2D",
-    "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization", "RandomFlip", "RandomRotation",
-    "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness", "RandomHeight", "RandomWidth",
-}  # fmt: skip
+# Behind the pooling these are ``head``'s; "Add" joins V2's shortcuts.
+_PLAIN = {*PASSING, "Add", "Reshape", "Softmax"}
 _ACTIVATIONS = {"linear", "relu6", "softmax", "sigmoid"}
 
 
@@ -44,8 +42,7 @@ class Named:
     store: str
     scale: bool = True
     center: bool = True
-    behind: bool = False  # behind the pooling
-    single: bool = False  # gives one score that goes through sigmoid
+    place: int = -1  # among the calls, for one behind the body
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,15 @@ class Described:
     size: int | None
     steps: tuple[Affine | None, ...]
     notes: tuple[str, ...]
-    stretched: bool = False  # whether pictures are resized without regard to their sides' proportion
+    resize: Mapping[str, Any]  # fields of Preprocessing that layers of the model tell
+    ops: tuple[Op, ...] = ()
+    outputs: tuple[int, ...] = ()
+    side: int | None = None  # of the body's last map
+
+    def unknown(self, layer: str) -> set[str]:
+        """Names of the layers with weights of other kinds behind the body, within one layer of the whole model."""
+        behind = [op.path for op in self.ops if op.stage == "head" and op.kind not in WEIGHTED]
+        return {path[-1] for path in behind if path[0] == layer}
 
 
 def describe(path: Path, text: str) -> Described | None:
@@ -98,7 +103,7 @@ class _Reader:
         self.steps: list[Affine | None] = []
         self.notes: list[str] = []
         self.size: int | None = None
-        self.stretched = False
+        self.resize: dict[str, Any] = {}
         self.side: int | None = None  # of the map that the next layer takes
         self.zeros: tuple[int, int] | None = None  # of a ZeroPadding2D just passed
 
@@ -106,14 +111,16 @@ class _Reader:
         return InputError(f"{self.path}: {reason}")
 
     def read(self, model: Mapping[str, Any]) -> Described:
-        ops = follow(model, self.refusal)
-        for op in ops:
-            if op.kind == "Lambda":
-                raise self.refusal(f"it has a Lambda layer, {op}, which is code and is never run")
-        wiring = Wiring(ops, self.refusal)
-        for op in ops:
-            self.take(op)
-        self.notes += wiring.notes()
+        ops, outputs = follow(model, self.refusal)
+        last = max((place for place, op in enumerate(ops) if op.kind == "DepthwiseConv2D"), default=len(ops))
+        for op in ops[:last]:
+            self.check_code(op)
+        Wiring(ops, self.refusal)
+        for place, op in enumerate(ops):
+            if op.stage == "head":
+                self.head(place, op)
+            else:
+                self.take(op)
         if len(self.epsilons) > 1:
             raise self.refusal("its BatchNorms have several epsilons, ours has one")
         strided = tuple(w.stride for i, w in enumerate(self.windows) if i == 0 or w.kind == "depthwise")
@@ -125,42 +132,41 @@ class _Reader:
             size=self.size,
             steps=tuple(self.steps),
             notes=tuple(dict.fromkeys(self.notes)),
-            stretched=self.stretched,
+            resize=self.resize,
+            ops=tuple(ops),
+            outputs=tuple(outputs),
+            side=self.side,
         )
 
     def take(self, op: Op) -> None:
-        """Take one layer."""
+        """Take one layer of the body, or before it."""
         layer = op.layer
         name, config = str(layer["class_name"]), layer["config"]
-        if op.behind and self.windows and name not in ("AveragePooling2D", "Normalization", "Rescaling"):
-            self.head(op, name, config)
-            return
+        self.check_code(op)
         self.input_side(config)
         if name in ("Conv2D", "DepthwiseConv2D"):
             self.window(name, config)
-        fixed = name == "Normalization" and config.get("mean") is not None
+        fixed = _fixed(op)
         if name == "Normalization":
             if config.get("invert"):
                 raise self.refusal("it has an inverted Normalization layer")
             self.step(normalization(numbers(config["mean"]), numbers(config["variance"])) if fixed else None)
         if name in WEIGHTED and not fixed:
             self.activation(name, config.get("activation"))
-            flags = bool(config.get("scale", True)), bool(config.get("center", True))
-            self.layers.append(Named(WEIGHTED[name], op.path, op.store, *flags))
+            self.layers.append(_named(op))
         if name == "BatchNormalization":
             self.epsilons.add(float(config["epsilon"]))
         elif name == "ZeroPadding2D":
             self.zero_padding(config["padding"])
-        elif name == "Resizing":
-            self.size = self.side = int(config["height"]) if config["height"] == config["width"] else None
-            self.stretched = not config.get("crop_to_aspect_ratio") and not config.get("pad_to_aspect_ratio")
-            self.notes.append(f"a Resizing layer inside the model is left out; pictures come at {self.size} pixels")
+        elif name in ("Resizing", "CenterCrop", "RandomCrop"):
+            self.resizing(op, name, config)
         elif name == "Rescaling":
             self.step(rescaling(config))
-        elif name == "AveragePooling2D":
-            # Over the whole map it is the global one.
-            if self.side is None or list(config["pool_size"]) != [self.side, self.side]:
-                raise self.refusal("its AveragePooling2D does not average the whole map, as a MobileNet does")
+        elif name in PIXELS:
+            raise self.refusal(
+                f"its {op} ({name}) changes pictures at inference too, by what is in each, and preprocessing here "
+                "cannot; build the model without it, copy the weights (set_weights) and save that"
+            )
         elif name == "Activation":
             self.activation(name, config["activation"])
         elif name == "ReLU":
@@ -173,19 +179,49 @@ class _Reader:
             name in OPERATORS and "trainable" not in config
         ):
             self.operator(layer)
-        elif name not in _PASSING and name not in WEIGHTED:
+        elif name not in _PLAIN and name not in WEIGHTED:
             raise self.refusal(f"it has a {name[:100]!r} layer, {op}, which no MobileNet has")
 
-    def head(self, op: Op, name: str, config: Mapping[str, Any]) -> None:
-        """Take one layer behind the pooling, where anything may stand."""
-        if name in WEIGHTED:
-            flags = bool(config.get("scale", True)), bool(config.get("center", True))
-            self.layers.append(Named(WEIGHTED[name], op.path, op.store, *flags, behind=True, single=op.single))
-        if name in ("Activation", "Dense", "Conv2D") and spelt(config.get("activation")) == "sigmoid":
-            if not op.single and not any(named.single for named in self.layers):
-                self.notes.append("its scores end in sigmoid, one class at a time; ours end in softmax")
-        elif name not in _PASSING and name not in WEIGHTED and name not in ("Activation", "ReLU"):
-            self.notes.append(f"its layer {op} behind the pooling, a {name[:100]!r}, is left out")
+    def check_code(self, op: Op) -> None:
+        """Refuse a Lambda layer; behind the body it only means that there is no classifier."""
+        if op.kind == "Lambda":
+            raise self.refusal(f"it has a Lambda layer, {op}, which is code and is never run")
+
+    def head(self, place: int, op: Op) -> None:
+        """Take one layer behind the body, where anything may stand."""
+        if op.kind in WEIGHTED and not _fixed(op):
+            self.layers.append(_named(op, place))
+
+    def resizing(self, op: Op, name: str, config: Mapping[str, Any]) -> None:
+        """Take a layer that changes the size of pictures as part of the preprocessing."""
+        side = int(config["height"]) if config["height"] == config["width"] else None
+        if self.windows:
+            raise self.refusal(f"its {op} ({name}) changes the size of its map")
+        if name != "Resizing" and side is not None and side == self.side:
+            return
+        if name == "RandomCrop" and "module" in op.layer:  # of Keras 3, which crops in training only
+            return
+        if name == "CenterCrop":
+            if side is None or self.side is None or side > self.side or self.resize.get("resize") != "crop":
+                raise self.refusal(
+                    f"its {op} (CenterCrop) cuts pictures that were stretched or of any size, and preprocessing here "
+                    "cannot; build the model without it, copy the weights (set_weights) and save that"
+                )
+            self.resize["crop_fraction"] *= side / self.side
+        elif name == "RandomCrop" or config.get("crop_to_aspect_ratio"):
+            self.resize |= {"resize": "crop", "crop_fraction": 1.0}
+        elif config.get("pad_to_aspect_ratio"):
+            self.resize |= {"resize": "pad", "fill": (int(config.get("fill_value", 0)),) * 3}
+        else:
+            self.resize["resize"] = "stretch"
+        filter = str(config.get("interpolation", "bilinear"))
+        known = {"lanczos3": "lanczos", "lanczos5": "lanczos", "area": "bilinear"}.get(filter, filter)
+        if name == "Resizing" and known in INTERPOLATIONS:
+            self.resize["interpolation"] = known
+        self.size = self.side = side
+        self.notes.append(
+            f"a {name} layer inside the model is part of the preprocessing: pictures come at {side} pixels"
+        )
 
     def input_side(self, config: Mapping[str, Any]) -> None:
         """Take the first square input shape that is told."""
@@ -277,6 +313,17 @@ class _Reader:
 def habitual_padding(convs: int, depthwises: int) -> str:
     """The padding of keras.applications: V1 has about as many convolutions as depthwise layers, V2 twice as many."""
     return "keras" if convs <= depthwises + 2 else "same"
+
+
+def _named(op: Op, place: int = -1) -> Named:
+    config = op.layer["config"]
+    flags = bool(config.get("scale", True)), bool(config.get("center", True))
+    return Named(WEIGHTED[op.kind], op.path, op.store, *flags, place)
+
+
+def _fixed(op: Op) -> bool:
+    """Whether it is a Normalization whose figures are in the config."""
+    return op.kind == "Normalization" and op.layer["config"].get("mean") is not None
 
 
 def _agrees(window: _Window, padding: str) -> bool:

@@ -26,8 +26,7 @@ class Op:
     path: tuple[str, ...]
     store: str
     inputs: tuple[int, ...]
-    behind: bool = False  # whether it stands behind the pooling
-    single: bool = False  # whether it gives one score that goes through sigmoid
+    stage: str = "input"  # or body, or head: all that stands behind the body
 
     @property
     def kind(self) -> str:
@@ -61,11 +60,14 @@ def spelt(activation: Any) -> str:
     return str(activation or "linear")
 
 
-def follow(model: Mapping[str, Any], refuse: Refuse) -> list[Op]:
-    """List the plain layers of a model and of those in it in forward order; raises ``refuse`` for shared layers."""
+def follow(model: Mapping[str, Any], refuse: Refuse) -> tuple[list[Op], list[int]]:
+    """List the plain layers of a model and of those in it in forward order, and the places of what it gives.
+
+    Raises ``refuse`` for shared layers.
+    """
     ops: list[Op] = []
-    _inline(ops, model, (), "", [], refuse)
-    return ops
+    outputs = _inline(ops, model, (), "", [], refuse)
+    return ops, outputs
 
 
 def _inline(

@@ -45,6 +45,8 @@ def read(path: Path) -> Foreign:
         if group not in tree.texts:
             raise InputError(f"{path}: it lists a layer {layer[:100]!r} that it does not hold; it is {DAMAGED}")
         names = _list(tree, group, "weight_names") or ()
+        if described is not None and (unknown := described.unknown(layer)):
+            names = [name for name in names if (_split(name)[0] or layer).rpartition("/")[2] not in unknown]
         used.update(f"{group}/{name}" for name in names)
         layers += _in_order(path, layer, names, _owned(path, tree, group, layer, names), described)
     ignored = [name for name in (*tree.arrays, *tree.unread) if name not in used]

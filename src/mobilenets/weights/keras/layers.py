@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
 from mobilenets.weights.keras.config import Described, Named, habitual_padding
+from mobilenets.weights.keras.head import NotLinear, fold
 from mobilenets.weights.keras.scaling import Affine, joined, normalization
 from mobilenets.weights.layers import (
+    KINDS,
     TENSORFLOW_INPUT,
     Foreign,
     Layer,
@@ -24,6 +25,7 @@ from mobilenets.weights.layers import (
     linear,
     norm,
     of_kind,
+    two_classes,
 )
 
 # Of BatchNormalization in Keras, and in keras.applications.
@@ -31,6 +33,8 @@ _EPSILON = 1e-3
 _NORM = {"gamma", "beta", "moving_mean", "moving_variance"}
 # Keras's names for the weights that a MobileNet has.
 PARTS = {*_NORM, "kernel", "depthwise_kernel", "bias"}
+# image_dataset_from_directory and load_img stretch pictures to the size asked for, unless told otherwise.
+OWN: Mapping[str, Any] = {"resize": "stretch"}
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,16 @@ def foreign(
     ``told``: whether the file has a config, also one that does not list its layers.
     """
     if described is not None:
-        listed, held = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
-        if listed != held:
+        listed, given = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
+        if listed != given:
             raise InputError(
-                f"{path}: its model_config lists {_counts(listed)} and its weights are of {_counts(held)}; "
+                f"{path}: its model_config lists {_counts(listed)} and its weights are of {_counts(given)}; "
                 "give the file as Keras wrote it"
             )
     try:
-        layers, left = _layers(owned, described)
-        scalings = [_scaling(layer) for layer in owned if layer.kind == "scaling"]
+        layers, left, of_head = _layers(owned, described)
+        # Those of the pictures come first; more may stand behind the body.
+        scalings = [layer for layer in owned if layer.kind == "scaling"]
         steps = (None,) * len(scalings) if described is None else described.steps
         preprocessing, notes = _preprocessing(steps, scalings)
     except InputError as error:
@@ -104,9 +109,9 @@ def foreign(
     if described is None:
         padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
         notes = (_assumed(told, padding, bool(scalings)), *notes)
-        return Foreign(form, layers, padding, _EPSILON, None, None, preprocessing, None, tuple(ignored), notes)
-    if described.stretched:
-        preprocessing = {**preprocessing, "resize": "stretch"}
+        return Foreign(
+            form, layers, padding, _EPSILON, preprocessing=preprocessing, own=OWN, ignored=tuple(ignored), notes=notes
+        )
     return Foreign(
         format=form,
         layers=layers,
@@ -114,36 +119,55 @@ def foreign(
         epsilon=_EPSILON if described.epsilon is None else described.epsilon,
         strides=described.strides,
         size=described.size,
-        preprocessing=preprocessing,
+        preprocessing={**preprocessing, **described.resize},
+        own=OWN,
         ignored=(*ignored, *left),
-        notes=(*described.notes, *notes),
+        notes=(*described.notes, *notes, *of_head),
     )
 
 
-def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[Layer, ...], list[str]]:
-    """Make the layers; also give the names of BatchNorms behind the pooling, which are left out."""
-    queues: dict[str, Iterator[Named]] = {}
-    for kind in {layer.kind for layer in owned} if described else ():
-        queues[kind] = iter([named for named in described.layers if named.kind == kind] if described else [])
+def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[Layer, ...], list[str], list[str]]:
+    """Make the layers, of those behind the body one; also give the names of what is left out, and notes."""
+    if described is None:
+        return tuple(_make(found) for found in owned if found.kind != "scaling"), [], []
+    queues: dict[str, Iterator[Named]] = {
+        kind: iter([named for named in described.layers if named.kind == kind]) for kind in (*KINDS, "scaling")
+    }
     layers: list[Layer] = []
-    left: list[str] = []
+    behind: dict[int, Found] = {}
     for found in owned:
-        named = next(queues[found.kind]) if queues else None
-        if found.kind == "scaling":
-            continue
-        if named is not None and named.behind and found.kind == "norm":
-            left.append(found.name)
-            continue
-        layer = _make(found)
-        layers.append(_two(layer) if named is not None and named.single else layer)
-    return tuple(layers), left
+        named = next(queues[found.kind])
+        if named.place >= 0:
+            behind[named.place] = found
+        elif found.kind != "scaling":
+            layers.append(_make(found))
+    if not of_kind(layers, "conv"):
+        return tuple(layers), [], []
+    try:
+        head, notes = _head(behind, described, of_kind(layers, "conv")[-1].arrays["weight"].shape[0])
+    except NotLinear as reason:
+        left = [found.name for found in behind.values()]
+        return tuple(layers), left, [f"no classifier: {reason}. The body is kept, to be trained further"]
+    return (*layers, *head), [], notes
 
 
-def _two(layer: Layer) -> Layer:
-    """Give the scores 0 and z in place of z, so that softmax gives 1 - sigmoid(z) and sigmoid(z)."""
-    return replace(
-        layer, arrays={part: np.concatenate([np.zeros_like(array), array]) for part, array in layer.arrays.items()}
-    )
+def _head(behind: Mapping[int, Found], described: Described, features: int) -> tuple[list[Layer], list[str]]:
+    """Make the linear layer, if any, that stands behind the body, with notes; raises NotLinear for another head."""
+    parts = {place: found.parts for place, found in behind.items()}
+    classifier = fold(described.ops, described.outputs, parts, features, described.side)
+    if classifier is None:
+        return [], []
+    last = max(place for place, found in behind.items() if found.kind in ("linear", "conv"))
+    # A single layer stays as it is.
+    whole = len(classifier.names) > 1
+    layer = linear(behind[last].name, classifier.weight, classifier.bias) if whole else _make(behind[last])
+    notes = []
+    if len(classifier.names) > 1:
+        notes.append(f"its head ({', '.join(classifier.names)}) is folded into one linear layer, the same function")
+    if classifier.ends == "sigmoid":
+        layer = two_classes(layer)
+        notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
+    return [layer], notes
 
 
 def _assumed(told: bool, padding: str, scaled: bool) -> str:
@@ -200,13 +224,13 @@ def _scaling(layer: Found) -> Affine:
 
 
 def _preprocessing(
-    steps: Sequence[Affine | None], scalings: Sequence[Affine]
+    steps: Sequence[Affine | None], scalings: Sequence[Found]
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Join the steps on pixels inside the model, those of Normalization layers filled in."""
     if not steps:
         return TENSORFLOW_INPUT, ()
     fill = iter(scalings)
-    mean, std = joined([next(fill) if step is None else step for step in steps])
+    mean, std = joined([_scaling(next(fill)) if step is None else step for step in steps])
     note = "the layers that scale pixels inside the model are taken into the preprocessing; it takes pixels 0 to 255"
     return {**TENSORFLOW_INPUT, "mean": mean, "std": std}, (note,)
 

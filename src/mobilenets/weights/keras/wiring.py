@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from mobilenets.weights.keras.graph import Op, Refuse, spelt
+from mobilenets.weights.keras.passing import PASSING
 
 _ADDS = {"math.add", "__operators__.add"}
 _POOLS = {"GlobalAveragePooling2D", "AveragePooling2D", "Flatten", "Reshape"}
+# What may follow a block's last ReLU6 within the body.
+_CONTINUING = {"DepthwiseConv2D", "ZeroPadding2D", "ReLU", "Relu6", "nn.relu6", "cast"}
 
 
 @dataclass(frozen=True)
@@ -45,33 +48,20 @@ class _Draft:
 
 
 class Wiring:
-    """Goes along the calls once, marks those behind the pooling, and refuses another body than V1's or V2's."""
+    """Goes along the calls once, marks those behind the body, and refuses another body than V1's or V2's."""
 
     def __init__(self, ops: Sequence[Op], refuse: Refuse) -> None:
         self.ops, self.refuse = ops, refuse
         self.tensors: list[_Tensor] = []
         self.drafts: list[_Draft] = []
         self.pooled: list[tuple[Op, _Tensor]] = []
-        self.heads: list[Op] = []  # what stands behind the pooling and changes numbers
         for place, op in enumerate(ops):
             tensor = self.take(place, op)
-            op.behind = tensor.behind
+            op.stage = "head" if tensor.behind else "body" if tensor.draft >= 0 else "input"
             self.tensors.append(tensor)
         if any(draft.depthwise for draft in self.drafts):  # without any it is refused as no MobileNet
             self.finish()
             self.check()
-
-    def notes(self) -> list[str]:
-        """What a user should know of the head."""
-        linear = [op for op in self.heads if op.kind in ("Dense", "Conv2D")]
-        plain = len(linear) == len(self.heads) == 1 and self.activation(linear[0]) in ("linear", "softmax", "sigmoid")
-        notes = []
-        if self.heads and not plain:
-            names = ", ".join(" ".join(op.path[-1][:100].split()) for op in self.heads[:8])
-            notes.append(f"what stands behind the pooling is not one linear layer: {names}; the body is as it was")
-        if any(op.single for op in self.heads):
-            notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
-        return notes
 
     @staticmethod
     def activation(op: Op) -> str:
@@ -88,6 +78,8 @@ class Wiring:
         if len(taken) > 1:
             raise self.refuse(f"its {op} takes {len(taken)} tensors, as nothing in the body of a MobileNet does")
         tensor = taken[0] if taken else _Tensor(place)
+        if self.starts(op, tensor):
+            return self.behind(place, op, taken)
         if op.kind in ("Conv2D", "DepthwiseConv2D"):
             return self.convolve(place, op, tensor)
         if tensor.padded and op.kind not in ("ZeroPadding2D",) and tensor.draft >= 0:
@@ -98,9 +90,6 @@ class Wiring:
             if op.kind in ("BatchNormalization", "Dense") or op.kind in _POOLS - {"Reshape"}:
                 raise self.refuse(f"its {op} ({op.kind}) stands before the first convolution, in no MobileNet")
             return tensor
-        if op.kind in _POOLS:
-            self.pooled.append((op, tensor))
-            return replace(tensor, source=place, behind=True)
         return self.unit(place, op, tensor)
 
     def unit(self, place: int, op: Op, tensor: _Tensor) -> _Tensor:
@@ -156,27 +145,29 @@ class Wiring:
         return replace(given[0], source=place, joined=True)
 
     def behind(self, place: int, op: Op, taken: Sequence[_Tensor]) -> _Tensor:
-        """Take what stands behind the pooling."""
-        if op.kind == "DepthwiseConv2D" or any(not tensor.behind and tensor.draft >= 0 for tensor in taken):
-            raise self.refuse(f"its {op} ({op.kind[:100]}) takes what is pooled back into the body, in no MobileNet")
-        activation = self.activation(op) if op.kind in ("Activation", "Dense", "Conv2D") else ""
-        if op.kind in ("Sigmoid", "math.sigmoid", "sigmoid"):
-            activation = "sigmoid"
-        maker = self.ops[taken[0].source]
-        changed = op.kind in ("BatchNormalization", "Dense", "Conv2D")
-        if changed or op.kind in ("ReLU", "Relu6") or activation not in ("", "linear", "softmax", "sigmoid"):
-            self.heads.append(op)
-        if changed:
-            maker = op
-        units = maker.layer["config"].get("units", maker.layer["config"].get("filters"))
-        if (
-            activation == "sigmoid"
-            and maker.kind in ("Dense", "Conv2D")
-            and maker.behind | (maker is op)
-            and units == 1
-        ):
-            maker.single = True
-        return replace(taken[0], source=place if changed else taken[0].source, behind=True)
+        """Take what stands behind the body, where anything may: ``head`` says what it comes to."""
+        started = [tensor for tensor in taken if not tensor.behind and tensor.draft >= 0]
+        if op.kind == "DepthwiseConv2D" or not all(self.whole(tensor) or op.kind in _POOLS for tensor in started):
+            start = self.pooled[0][0] if self.pooled else op
+            what = f"takes what {start} ({start.kind[:100]}) gives back into the body"
+            raise self.refuse(f"its {op} ({op.kind[:100]}) {what}, in no MobileNet")
+        self.pooled += [(op, tensor) for tensor in started]
+        return _Tensor(place, max(tensor.draft for tensor in taken), behind=True)
+
+    def whole(self, tensor: _Tensor) -> bool:
+        """Whether a body could end here: after the ReLU6 of an ordinary convolution other than the first."""
+        if tensor.draft < 1 or tensor.draft != len(self.drafts) - 1:
+            return False
+        return tensor.active and not (tensor.joined or tensor.padded or self.drafts[tensor.draft].depthwise)
+
+    def starts(self, op: Op, tensor: _Tensor) -> bool:
+        """Whether a head begins with this call. Where a depthwise layer follows after all, that is refused."""
+        if tensor.draft >= 0 and op.kind in _POOLS and not tensor.padded:
+            return True
+        goes_on = op.kind in {*_CONTINUING, *PASSING} or (
+            op.kind == "Activation" and self.activation(op) in ("linear", "relu6")
+        )
+        return not goes_on and self.whole(tensor)
 
     def expands(self, index: int) -> bool:
         """Whether a convolution is the expansion of a block rather than the stem or a projection."""
@@ -187,7 +178,8 @@ class Wiring:
         last = len(self.drafts) - 1
         for op, tensor in self.pooled:
             if tensor.draft != last:
-                raise self.refuse(f"its {op} ({op.kind}) pools before {self.drafts[last].op}, in no MobileNet")
+                of = self.drafts[tensor.draft].op
+                raise self.refuse(f"its {op} ({op.kind}) takes {of} and not {self.drafts[last].op}, in no MobileNet")
         ends = [tensor for tensor in self.tensors if tensor.draft == last and not tensor.behind]
         left = {tensor.source: tensor for _, tensor in self.pooled} or {ends[-1].source: ends[-1]}
         if len(left) > 1:
@@ -202,8 +194,6 @@ class Wiring:
         kinds = "".join("d" if draft.depthwise else "c" for draft in body)
         first = re.fullmatch(r"c(dc)+", kinds) is not None
         second = re.fullmatch(r"c(c?dc)+c", kinds) is not None
-        if re.fullmatch(r"c(dc)+c+|c(c?dc)+cc+", kinds):
-            raise self.refuse(f"its convolution {body[-1].op} stands between the body of a MobileNet and the pooling")
         if not first and not second:
             raise self.refuse("its convolutions do not follow one another as in MobileNetV1 or V2")
         block = body[0]

@@ -17,6 +17,7 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import (
+    MAX_BYTES,
     TENSORFLOW_INPUT,
     Foreign,
     Layer,
@@ -30,8 +31,8 @@ from mobilenets.weights.layers import (
 )
 from mobilenets.weights.tensorflow.crc32c import crc32c, mask
 from mobilenets.weights.tensorflow.sstable import TableError, read_table
-from mobilenets.weights.tensorflow.tensor import KINDS, Array, from_bytes, read_shape
-from mobilenets.weights.wire import Budget, WireError, blob, fields, number, signed
+from mobilenets.weights.tensorflow.tensor import KINDS, STRING, Array, from_bytes, read_shape
+from mobilenets.weights.wire import Budget, WireError, blob, fields, number, signed, varint
 
 _INDEX_BYTES = 4 << 20
 _MAX_SHARDS = 10_000
@@ -65,10 +66,7 @@ def read(path: Path) -> Foreign:
     try:
         if not index.is_file():
             raise InputError(f"{path}: {index.name!r} is not beside it; keep a checkpoint's files together")
-        if index.stat().st_size > _INDEX_BYTES:
-            raise InputError(f"{path}: an index of {index.stat().st_size} bytes is none of a MobileNet")
-        shards, entries = _parse(index.read_bytes())
-        return _foreign(_Bundle(path, prefix, shards, entries))
+        return _foreign(open_bundle(path, index))
     except (WireError, TableError) as error:
         raise InputError(f"{path}: no whole TensorFlow checkpoint: {error}; copy its files again") from error
     except OSError as error:
@@ -121,7 +119,7 @@ def _entry(data: bytes, budget: Budget) -> _Entry:
     return _Entry(**got)
 
 
-class _Bundle:
+class Bundle:
     """The tensors of a checkpoint; each is read, and its checksum verified, when it is asked for."""
 
     def __init__(self, path: Path, prefix: str, shards: int, entries: Mapping[str, _Entry]) -> None:
@@ -145,6 +143,13 @@ class _Bundle:
 
     def __getitem__(self, name: str) -> Array:
         entry = self.entries[name]
+        return from_bytes(entry.kind, self.raw(name)).reshape(entry.shape)
+
+    def raw(self, name: str) -> bytes:
+        """Read the bytes of an entry."""
+        entry = self.entries[name]
+        if not 0 <= entry.size <= MAX_BYTES or entry.offset < 0:
+            raise TableError(f"{name[:100]!r} claims {entry.size} bytes at {entry.offset}")
         # Only the prefix that the user gave makes the name; nothing of it comes from within the file.
         shard = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}")
         if not shard.is_file():
@@ -154,12 +159,26 @@ class _Bundle:
             data = file.read(entry.size)
         if len(data) != entry.size:
             raise TableError(f"{shard.name!r} ends before {name[:100]!r} does")
-        if mask(crc32c(data)) != entry.checksum:
+        checked = data if entry.kind != STRING else _as_summed(data)
+        if mask(crc32c(checked)) != entry.checksum:
             raise TableError(f"{name[:100]!r} does not fit its checksum: the file is damaged")
-        return from_bytes(entry.kind, data).reshape(entry.shape)
+        return data
 
 
-def _foreign(bundle: _Bundle) -> Foreign:
+def _as_summed(data: bytes) -> bytes:
+    """Spell one text as its checksum takes it: its length as four bytes, then the rest as it is stored."""
+    length, at = varint(data, 0)
+    return length.to_bytes(8, "little")[:4] + data[at:]
+
+
+def open_bundle(path: Path, index: Path) -> Bundle:
+    """Open the checkpoint of an index file; errors name ``path``. Raises InputError, OSError, WireError, TableError."""
+    if index.stat().st_size > _INDEX_BYTES:
+        raise InputError(f"{path}: an index of {index.stat().st_size} bytes is none of a MobileNet")
+    return Bundle(path, str(index).removesuffix(".index"), *_parse(index.read_bytes()))
+
+
+def _foreign(bundle: Bundle) -> Foreign:
     names, notes = _names(bundle.entries)
     objects = any(name.endswith(_OBJECT) for name in names.values())
     modules: dict[str, dict[str, str]] = {}
@@ -170,8 +189,8 @@ def _foreign(bundle: _Bundle) -> Foreign:
         raise InputError(f"{bundle.path}: a checkpoint without convolutions under slim's or Keras's names")
     if objects and not all(re.search(r"layer_with_weights-[0-9]+$", module) for module in modules):
         raise InputError(
-            f"{bundle.path}: its variables have no order that shows in their names; "
-            "load it in TensorFlow, save the Keras model as .h5 and import that"
+            f"{bundle.path}: its variables have no order that shows in their names; in the program that built the "
+            "model, restore it, then model.save('model.keras') and import that"
         )
     bundle.check(names.values())
     layers = []

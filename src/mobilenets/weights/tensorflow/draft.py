@@ -37,6 +37,7 @@ class Draft:
     stride: int = 1
     pooled: bool = False  # whether it follows the pooling
     after: int | None = None  # the layer that this one takes as it is, with nothing between
+    before: tuple[Step, ...] = ()  # what is done to the pooled features first
     bias: Array | None = None
     norm: Norm | None = None
     active: bool = False  # whether ReLU6 follows
@@ -82,10 +83,14 @@ def layers_of(drafts: Sequence[Draft], epsilon: float) -> tuple[tuple[Layer, ...
         if draft.node.op == "MatMul":
             weight, bias, joined = _joined(draft, drafts)
             notes += [joined] if joined else []
-            layers.append(linear(draft.name, weight, bias))
-        else:
-            make = depthwise_hwcm if draft.depthwise else conv_hwio
-            layers.append(make(draft.name, draft.kernel, draft.bias))
+            layers.append(linear(draft.name, *_normed(draft, *_scaled(draft, weight, bias), epsilon)))
+            continue
+        if draft.pooled and (draft.norm is not None or draft.before):
+            weight = draft.kernel.reshape(-1, draft.channels).T
+            layers.append(linear(draft.name, *_normed(draft, *_scaled(draft, weight, draft.bias), epsilon)))
+            continue
+        make = depthwise_hwcm if draft.depthwise else conv_hwio
+        layers.append(make(draft.name, draft.kernel, draft.bias))
         if draft.norm is not None:
             layers.append(norm(draft.norm.name, *draft.norm.at(epsilon)))
     return tuple(layers), tuple(notes)
@@ -99,7 +104,7 @@ def _joined(draft: Draft, drafts: Sequence[Draft]) -> tuple[Array, Array | None,
     """
     weight, bias = draft.kernel.T, draft.bias
     old = None if draft.after is None else drafts[draft.after]
-    if old is None or old.norm is not None or old.active or old.depthwise or old.after is not None:
+    if old is None or old.norm is not None or old.active or old.depthwise or old.after is not None or old.before:
         return weight, bias, ""
     matrix = old.kernel.reshape(-1, old.channels)
     known = old.kernel.ndim == 2 or old.kernel.shape[:2] == (1, 1)
@@ -112,6 +117,28 @@ def _joined(draft: Draft, drafts: Sequence[Draft]) -> tuple[Array, Array | None,
         bias = shift if bias is None else shift + bias
     note = f"its head of {len(weight)} outputs stands behind the {old.channels} outputs of another: joined into one"
     return joined, bias, note
+
+
+def _scaled(draft: Draft, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+    """Give weight and bias together with what is done to the features before."""
+    for step in reversed(draft.before):
+        if step.value is None:
+            raise GraphError(f"{step.node} takes what the file does not hold; freeze the graph first")
+        value = vector(step.node, step.value, weight.shape[1]).astype(np.float64)
+        if step.times:
+            weight = weight * value
+        else:
+            bias = weight @ value if bias is None else bias + weight @ value
+    return weight, bias
+
+
+def _normed(draft: Draft, weight: Array, bias: Array | None, epsilon: float) -> tuple[Array, Array | None]:
+    """Give weight and bias together with the BatchNorm that follows."""
+    if draft.norm is None:
+        return weight, bias
+    scale, shift, mean, variance = draft.norm.at(epsilon)
+    factor = scale / np.sqrt(variance.astype(np.float64) + epsilon)
+    return weight * factor[:, None], shift + ((0 if bias is None else bias) - mean) * factor
 
 
 def check_body(drafts: Sequence[Draft], shortcuts: int) -> None:
@@ -133,6 +160,3 @@ def check_body(drafts: Sequence[Draft], shortcuts: int) -> None:
             channels = draft.channels
     if shortcuts != expected:
         raise GraphError(f"it has {shortcuts} shortcuts, where MobileNetV1 or V2 with its channels has {expected}")
-    for draft in drafts:
-        if draft.active and draft.pooled:
-            raise GraphError(f"ReLU6 follows {draft.node} behind the pooling, in no MobileNetV1 or V2")

@@ -15,7 +15,7 @@ from mobilenets.weights.tensorflow.tensor import Array, read_shape, read_tensor
 from mobilenets.weights.wire import BYTES, Budget, blob, fields, number, signed, text, varints
 
 # AttrValue's fields.
-_LIST, _TEXT, _FLOAT, _FLAG, _TYPE, _SHAPE, _TENSOR = 1, 2, 4, 5, 6, 7, 8
+_LIST, _TEXT, _FLOAT, _FLAG, _TYPE, _SHAPE, _TENSOR, _FUNCTION = 1, 2, 4, 5, 6, 7, 8, 10
 
 
 class GraphError(ValueError):
@@ -65,6 +65,12 @@ class Node:
                 found.append(signed(number(item)))
         return tuple(found)
 
+    def function(self, name: str) -> str:
+        """Give the name of the function that an attribute names; empty where there is none."""
+        value = self._value(name, _FUNCTION)
+        parts = fields(blob(value), self.budget) if value is not None else ()
+        return next((text(item) for part, _, item in parts if part == 1), "")
+
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Give an attribute that is a shape; None where it is open or not set."""
         value = self._value(name, _SHAPE)
@@ -98,10 +104,10 @@ def read_graph(data: bytes | memoryview) -> dict[str, Node]:
     nodes: dict[str, Node] = {}
     for number_, wire_type, value in fields(data, budget):
         if number_ == 1 and wire_type != BYTES:
-            raise GraphError("it is a SavedModel; give the variables.index in the folder 'variables' beside it")
+            raise GraphError("it is a SavedModel; give its folder, with the folder 'variables' in it")
         if number_ != 1:
             continue
-        node = _node(blob(value), budget)
+        node = read_node(blob(value), budget)
         if node.name in nodes:
             raise GraphError(f"it has two nodes named {node.name[:100]!r}")
         nodes[node.name] = node
@@ -109,10 +115,11 @@ def read_graph(data: bytes | memoryview) -> dict[str, Node]:
             raise GraphError(f"it has more than {MAX_ARRAYS} nodes, a MobileNet has hundreds")
     if not nodes:
         raise GraphError("it has no nodes")
-    return _sorted(nodes)
+    return in_order(nodes)
 
 
-def _node(data: memoryview, budget: Budget) -> Node:
+def read_node(data: memoryview, budget: Budget) -> Node:
+    """Read one NodeDef. Raises WireError."""
     name, op = "", ""
     inputs: list[tuple[str, int]] = []
     attributes: dict[str, memoryview] = {}
@@ -138,7 +145,7 @@ def _node(data: memoryview, budget: Budget) -> Node:
     return Node(name, op, tuple(inputs), attributes, budget)
 
 
-def _sorted(nodes: Mapping[str, Node]) -> dict[str, Node]:
+def in_order(nodes: Mapping[str, Node]) -> dict[str, Node]:
     """Put each node behind its inputs, otherwise in the order of the file; no recursion, however long the chain."""
     waiting: dict[str, int] = {}
     readers: dict[str, list[str]] = {}

@@ -15,7 +15,7 @@ from mobilenets.weights.tensorflow.draft import Draft, Step
 from mobilenets.weights.tensorflow.fold import SHAPED, fold
 from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.norm import Apart, Norm, as_written, vector
-from mobilenets.weights.tensorflow.tensor import STRING, Array
+from mobilenets.weights.tensorflow.tensor import KINDS, STRING, Array
 from mobilenets.weights.tensorflow.window import Window, pad_of, side_of, window_of
 
 _INPUTS = ("Placeholder", "PlaceholderV2")
@@ -77,6 +77,8 @@ class Trace:
         self.shortcuts = 0
         self.first: Flow | None = None  # the picture as the first convolution takes it
         self.notes: dict[str, None] = {}
+        self._pooled = False
+        self.headless = ""  # why what stands behind the pooling is no classifier
         self._constants: dict[str, Array] = {}
         self._states: dict[str, Flow | _Other] = {}
         self._apart = Apart(nodes, self._constants)
@@ -108,8 +110,12 @@ class Trace:
 
     def _end(self, node: Node, flow: Flow) -> None:
         """Take what a node gives that no other takes."""
-        if flow.half is not None or flow.pad is not None:
+        if flow.half is not None and flow.stage == "pooled":
+            self.headless = self.headless or f"{flow.half} follows its scores"
+        elif flow.half is not None or flow.pad is not None:
             raise GraphError(f"it ends with {flow.half or node}, in no MobileNet")
+        if flow.stage == "pooled" and flow.layer is None and flow.steps:
+            self.headless = self.headless or f"no layer of scores follows {flow.steps[-1].node}"
         self._settle(flow)
         if flow.layer is not None and self.drafts[flow.layer].pooled and flow.layer not in self.ends:
             self.ends.append(flow.layer)
@@ -128,15 +134,23 @@ class Trace:
         if node.op.startswith(_RANDOM):
             return _Other(random=True)
         given = [self._given(name, port) for name, port in node.inputs]
-        if any(isinstance(state, Flow) for state in given):
-            return self._flow(node, given)
+        flows = [state for state in given if isinstance(state, Flow)]
+        if flows:
+            try:
+                return self._flow(node, given)
+            except GraphError as error:
+                if not self._pooled or any(flow.stage not in ("pooled", "answer") for flow in flows):
+                    raise
+                # Behind the pooling anything may stand: then there is no classifier.
+                self.headless = self.headless or str(error)
+                return Flow("answer")
         others = [state for state in given if isinstance(state, _Other)]
         constants = [state for state in given if isinstance(state, np.ndarray)]
         if others or not constants:
             return _Other(any(state.random for state in others), any(state.fed for state in others))
         if node.op in (*_SAME, *_QUANTIZED):
             self._note_quantized(node)
-            return constants[0]
+            return _cast(node, constants[0])
         folded = fold(node, constants)
         return _Other() if folded is None else folded
 
@@ -192,10 +206,16 @@ class Trace:
             return self._active(node, flow)
         if op in ("Mean", "AvgPool") and flow.stage == "body" and _over_picture(op, constant):
             self._settle(flow)
+            self._pooled = True
             return Flow("pooled")
         others = [state for state in given if isinstance(state, _Other)]
         if op in ("Select", "SelectV2") and any(state.random for state in others):
             return self._without_dropout(flow)
+        if op == "Sigmoid" and flow.layer is not None:
+            self._settle(flow)
+            if self.drafts[flow.layer].channels > 1:
+                raise GraphError(f"{node} takes each class by itself, where answers here are one of the classes")
+            return Flow("answer")
         if op in _ANSWERS or any(state.fed for state in others):
             self._settle(flow)
             return Flow("answer", layer=flow.layer)
@@ -205,6 +225,8 @@ class Trace:
         self._settle(flow)
         if flow.layer is None:
             raise GraphError(f"{node} follows no convolution, in no MobileNet")
+        if flow.stage == "pooled":
+            raise GraphError(f"{node} follows {self.drafts[flow.layer].node} behind the pooling")
         self.drafts[flow.layer].active = True
         return Flow(flow.stage)
 
@@ -274,7 +296,8 @@ class Trace:
         if not pooled:
             self.windows.append(window)
         channels = kernel.shape[2] if depthwise else kernel.shape[3]
-        self.drafts.append(Draft(node, self._name(node), kernel, channels, window.stride, pooled))
+        before = flow.steps if pooled and flow.layer is None else ()
+        self.drafts.append(Draft(node, self._name(node), kernel, channels, window.stride, pooled, before=before))
         return Flow("pooled" if pooled else "body", layer=len(self.drafts) - 1)
 
     def _product(self, node: Node, given: list[_State]) -> Flow:
@@ -283,7 +306,8 @@ class Trace:
             raise GraphError(f"unknown operation {node}; {_ONLY}")
         self._settle(flow)
         kernel = kernel.T if node.flag("transpose_b") else kernel
-        draft = Draft(node, self._name(node), kernel, kernel.shape[1], pooled=True, after=flow.layer)
+        before = flow.steps if flow.layer is None else ()
+        draft = Draft(node, self._name(node), kernel, kernel.shape[1], pooled=True, after=flow.layer, before=before)
         self.drafts.append(draft)
         return Flow("pooled", layer=len(self.drafts) - 1)
 
@@ -308,8 +332,14 @@ class Trace:
     def _settle(self, flow: Flow) -> None:
         if flow.layer is not None:
             self.drafts[flow.layer].settle(flow.steps, self._apart)
-        elif flow.steps:
+        elif flow.steps and flow.stage != "pooled":
             raise GraphError(f"{flow.steps[0].node} follows no convolution, in no MobileNet")
+
+
+def _cast(node: Node, value: Array) -> Array:
+    """Take a constant as the kind of numbers that a Cast makes of it; Keras writes whole offsets as integers."""
+    kind = KINDS.get(node.kind("DstT")) if node.op == "Cast" else None
+    return value.astype("<f4" if kind == "<u2" else kind) if kind is not None else value
 
 
 def _weights(node: Node, given: list[_State], rank: int) -> tuple[Flow, Array]:
