@@ -151,7 +151,7 @@ def _groups(network: Network) -> Iterator[Channels]:
 def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tuple[Seen, float | None]:
     """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
     network, bundle = saved.network, saved.bundle
-    folder, _ = pictures_to_measure(model, data, bundle.classes)
+    folder = pictures_to_measure(model, data, bundle.classes).folder
     samples, problems = check_readable(folder.samples, default_workers())
     for problem in problems:
         log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
