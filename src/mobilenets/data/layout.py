@@ -134,8 +134,10 @@ def _part(path: Path) -> _Part:
         if has_pictures(top / inside[0]) or (len(below) == 1 and not _is_wrapper(inside[0], path, half)):
             break
         top, inside = top / inside[0], below
-    plainly = [name for name in inside if not (_is_wrapper(name, path, half) or name.lower() in _BESIDE)]
-    return _Part(path, half, plain, top if plainly and not has_pictures(path) else None, tuple(inside))
+    flat = all(_is_wrapper(name, path, half) or name.lower() in _BESIDE for name in inside)
+    if has_pictures(path) or (flat and not any(_holding(top / name) for name in inside)):
+        return _Part(path, half, plain, None, tuple(inside))
+    return _Part(path, half, plain, top, tuple(inside))
 
 
 def _is_wrapper(name: str, path: Path, half: str | None) -> bool:

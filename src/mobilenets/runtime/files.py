@@ -98,8 +98,8 @@ def decode_text(content: bytes) -> tuple[str, str]:
         return content.decode("gb18030"), "gb18030"
 
 
-def read_text(path: Path) -> str:
-    """Read a text file that the user gave, in whatever encoding ``decode_text`` knows; one that was guessed is said.
+def read_text(path: Path, what: str = "text") -> str:
+    """Read a file of text that the user gave, in whatever encoding ``decode_text`` knows; one that was guessed is said.
 
     Raises ``InputError`` in one line where it cannot be read, or its encoding not be told.
     """
@@ -108,7 +108,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path}: not UTF-8, and its encoding cannot be told: save it as UTF-8") from error
+        raise InputError(f"{path}: not {what} in UTF-8, nor in an encoding that can be told: save it as UTF-8") from error
     if encoding == "gb18030":
         log.warning("%s is not UTF-8: it was read as GB18030 (Chinese); if names look wrong, save it as UTF-8", path)
     return text
@@ -119,7 +119,7 @@ def read_json(path: Path, hint: str, pairs: Callable[[list[tuple[str, Any]]], An
 
     ``pairs`` makes the objects from their keys and values, as ``object_pairs_hook`` of ``json``.
     """
-    text = read_text(path)
+    text = read_text(path, "JSON")
     try:
         return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
