@@ -115,7 +115,9 @@ def test_pictures_learned_from_are_known_wherever_they_lie(trained: Any, tmp_pat
         (picture.parent / "new.png").write_bytes(picture.read_bytes() + b"0")
     more = mobilenets.evaluate(trained.run, tmp_path / "more")
     assert (more["images"], more["evaluated_on"], more["seen_in_training"]) == (15, "held out and new", 0)
-    assert more["notes"] == ["48 pictures that the model learned from are left out"]
+    assert more["notes"] == [
+        "measured on 12 pictures that the model held out and 3 new ones; the 48 that it learned from are left out"
+    ]
 
 
 def test_a_half_that_was_learned_from_is_said(trained: Any, tmp_path: Path) -> None:

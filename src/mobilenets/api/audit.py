@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mobilenets.api.int8_layers import int8_layers
 from mobilenets.api.out import check_folder
 from mobilenets.api.pictures import pictures_to_measure
+from mobilenets.data.listing import say
 from mobilenets.data.loader import Loader, default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
@@ -153,8 +154,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     network, bundle = saved.network, saved.bundle
     folder = pictures_to_measure(model, data, bundle.classes).folder
     samples, problems = check_readable(folder.samples, default_workers())
-    for problem in problems:
-        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+    say(problems)
     if not samples:
         raise InputError(f"{data}: no readable picture to look at")
     loader = Loader(samples, len(bundle.classes), bundle.preprocessing)

@@ -58,7 +58,11 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Me
         # Those that could not be read when the model was trained are known, but on no side.
         rest = {*held, *(sample for sample in new if contents[sample.path] not in seen.pictures)}
         if taught and rest:
-            note = f"{len(taught)} pictures that the model learned from are left out"
+            new_ones = f"and {len(rest) - len(held)} new ones" if len(rest) > len(held) else ""
+            note = (
+                f"measured on {len(held)} pictures that the model held out{new_ones and ' '}{new_ones}; "
+                f"the {len(taught)} that it learned from are left out"
+            )
             left = tuple(sample for sample in folder.samples if sample in rest)
             part = Folder(layout.root, classes, left, (), (*folder.notes, note))
             which = "validation" if rest == {*held} else "held out and new" if held else "new"

@@ -127,7 +127,7 @@ def finish(
         100 * high,
         len(evaluation.images),
         on,
-        "" if prepared.seen_by_source else " never trained on",
+        "" if prepared.seen_by_source or prepared.copies else " never trained on",
         duration(state.seconds),
     )
     return {"run": str(run), "report": str(run / "report.html"), **metrics}

@@ -231,7 +231,7 @@ def _begun(
                 f"--resume goes on with the run's own settings, {name} {getattr(recipe, name)} among them: "
                 f"leave {flag} out"
             )
-    known = (seen.get("notes", []), seen.get("seen_by_source"))
+    known = (seen.get("notes", []), seen.get("seen_by_source"), seen.get("copies", 0))
     return recipe, prepare_again(data, run / SPLIT, classes, mark, problems, recipe.workers, *known), record
 
 
@@ -252,6 +252,7 @@ def _record(
             "problems": [dataclasses.asdict(problem) for problem in prepared.problems],
             "notes": list(prepared.notes),
             "seen_by_source": prepared.seen_by_source,
+            "copies": prepared.copies,
             "renamed": renamed,
         },
         "hardware": hardware(device),

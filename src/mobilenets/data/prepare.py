@@ -29,8 +29,8 @@ class Prepared:
     """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder.
 
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
-    ``seen_by_source`` counts the pictures of ``measured`` that the model which the run begins with learned from; None
-    where that is not known.
+    Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
+    from, None where that is not known, and ``copies`` those that are training pictures too.
     """
 
     layout: Layout
@@ -42,6 +42,7 @@ class Prepared:
     fingerprint: str
     notes: tuple[str, ...] = ()
     seen_by_source: int | None = None
+    copies: int = 0
     contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -125,7 +126,16 @@ def prepare(
             )
             log.info("%s", notes[-1])
     _refuse_empty(parts, folder.classes)
-    prepared = Prepared(
+    measured = parts.get("test", parts["validation"])
+    taught_now = {contents[sample.path] for sample in parts["train"]}
+    copies = sum(contents[sample.path] in taught_now for sample in measured)
+    if copies:
+        notes.append(
+            f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
+            "too good; leave each picture in one half only"
+        )
+        log.warning("%s: %s", data, notes[-1])
+    return Prepared(
         layout,
         folder.classes,
         parts["train"],
@@ -134,11 +144,10 @@ def prepare(
         tuple(_inside(problem, layout.root) for problem in problems),
         mark,
         tuple(notes),
-        contents=contents,
+        None if seen is None else len(seen.sides(measured, contents)[0]),
+        copies,
+        contents,
     )
-    if seen is None:
-        return prepared
-    return replace(prepared, seen_by_source=len(seen.sides(prepared.measured, contents)[0]))
 
 
 def prepare_again(
@@ -150,10 +159,11 @@ def prepare_again(
     workers: int | None = None,
     notes: Sequence[str] = (),
     seen_by_source: int | None = None,
+    copies: int = 0,
 ) -> Prepared:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
-    ``problems``, ``notes`` and ``seen_by_source`` are those that were found then.
+    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then.
     Raises ``InputError`` when the pictures are no longer those that the run began with.
     """
     layout = find_data(data)
@@ -173,7 +183,9 @@ def prepare_again(
         raise InputError(
             f"{data}: the pictures have changed since this run began; train into another folder, without --resume"
         )
-    return Prepared(layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source)
+    return Prepared(
+        layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
+    )
 
 
 def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

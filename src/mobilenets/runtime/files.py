@@ -108,7 +108,9 @@ def read_text(path: Path, what: str = "text") -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path}: not {what} in UTF-8, nor in an encoding that can be told: save it as UTF-8") from error
+        raise InputError(
+            f"{path}: not {what} in UTF-8, nor in an encoding that can be told: save it as UTF-8"
+        ) from error
     if encoding == "gb18030":
         log.warning("%s is not UTF-8: it was read as GB18030 (Chinese); if names look wrong, save it as UTF-8", path)
     return text
