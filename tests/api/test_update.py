@@ -154,8 +154,12 @@ def test_a_new_class(trained: Any, tmp_path: Path) -> None:
     # What it knew is not lost for the class that came before the others.
     assert before["top1_now"] > 0.5
     shown = show.trained(metrics | {"data": "data"})
-    assert f"before, {trained.run}: top-1 {100 * before['top1']:.2f} % on {before['images']} of these pictures" in shown
-    assert "of the 3 classes it knows" in shown
+    assert (
+        f"Before, {trained.run}: top-1 {100 * before['top1']:.2f} % on the {before['images']} pictures of the 3"
+        in shown
+    )
+    same = show.trained(metrics | {"data": "data", "before": before | {"gained": 0, "lost": 0}})
+    assert "now the same pictures are right" in same
 
 
 def test_a_class_that_is_gone_and_one_renamed(trained: Any, tmp_path: Path) -> None:

@@ -131,17 +131,18 @@ def _before(result: dict[str, Any]) -> list[str]:
     if before is None:
         return []
     low, high = before["change_interval"]
-    some = (
-        ""
-        if len(before["classes"]) == len(result["classes"])
-        else f", of the {len(before['classes'])} classes it knows"
-    )
+    images = f"the {before['images']} pictures"
+    if len(before["classes"]) < len(result["classes"]):
+        images += f" of the {len(before['classes'])} classes it knows"
+    if result["seen_by_source"]:
+        images += " that it did not learn from"
     change = f"{100 * before['change']:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
-    return [
-        f"before, {before['model']}: top-1 {percent(before['top1'])} on {before['images']} of these pictures, none of "
-        f"which it learned from{some}; now {percent(before['top1_now'])}, {change}: {before['gained']} more are right, "
-        f"{before['lost']} no longer"
-    ]
+    now = (
+        f"now {percent(before['top1_now'])}, {change}: {before['gained']} more right, {before['lost']} no longer right"
+    )
+    if not before["gained"] and not before["lost"]:
+        now = "now the same pictures are right"
+    return [f"Before, {before['model']}: top-1 {percent(before['top1'])} on {images}; {now}"]
 
 
 def sentence(note: str) -> str:
