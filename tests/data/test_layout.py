@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from mobilenets.data.folder import read_folder
-from mobilenets.data.layout import Layout, find_data, half_of
+from mobilenets.data.layout import Layout, find_data
+from mobilenets.data.parts import half_of
 from mobilenets.errors import InputError
 
 KINDS = ("disc", "square", "stripes")
@@ -58,6 +59,7 @@ def refused(root: Path) -> str:
         (["train_split", "hold_out"], "train_split", "hold_out", None),
         (["train/images", "val/images"], "train/images", "val/images", None),
         (["train", "valid", "eval"], "train", "valid", "eval"),
+        (["训练集", "验证集", "测试集"], "训练集", "验证集", "测试集"),
     ],
 )
 def test_halves_by_their_names(
@@ -138,6 +140,8 @@ def test_classes_whose_names_sound_like_halves(tmp_path: Path) -> None:
     assert find_data(tmp_path / "a") == Layout(tmp_path / "a", tmp_path / "a")
     put(tmp_path / "b", "train/1.png", "car/1.png", "plane/1.png")
     assert find_data(tmp_path / "b") == Layout(tmp_path / "b", tmp_path / "b")
+    put(tmp_path / "d", "train/steam/1.png", "train/diesel/1.png", "car/suv/1.png", "plane/jet/1.png", "plane/2.png")
+    assert find_data(tmp_path / "d") == Layout(tmp_path / "d", tmp_path / "d")
     put(tmp_path / "c", "freight train/steam/1.png", "freight train/diesel/1.png", "bus/city/1.png", "tram/1.png")
     assert find_data(tmp_path / "c") == Layout(tmp_path / "c", tmp_path / "c")
 
@@ -176,14 +180,55 @@ def test_several_training_folders(tmp_path: Path) -> None:
     assert said == f"{tmp_path} has several training folders, train_1/ and train_2/: leave one of them there"
 
 
-def test_detection(tmp_path: Path) -> None:
-    put(tmp_path / "a", "train/images/1.png", "valid/images/1.png")
-    (tmp_path / "a/train/labels").mkdir()
-    (tmp_path / "a/train/labels/1.txt").write_text("0 0.5 0.5 1 1")
-    for data in (tmp_path / "a",):
-        said = refused(data)
-        assert "train/images holds pictures, but no class folders" in said
-        assert "boxes of a data set for detection (YOLO, VOC)" in said
+@pytest.mark.parametrize(
+    ("pictures", "flat", "beside"),
+    [
+        (["train/images/1.png", "valid/images/1.png"], "train/images", "train/labels"),  # YOLO
+        (["images/train/1.png", "images/val/1.png"], "images/train", "labels/train"),
+        (["train/1.png", "val/1.png"], "train", "annotations"),  # COCO
+    ],
+)
+def test_detection(tmp_path: Path, pictures: list[str], flat: str, beside: str) -> None:
+    put(tmp_path, *pictures)
+    (tmp_path / beside).mkdir(parents=True)
+    (tmp_path / beside / "1.txt").write_text("0 0.5 0.5 1 1")
+    said = refused(tmp_path)
+    assert f"{flat} holds pictures, but no class folders; " in said
+    assert "looks like that of a data set for detection or segmentation" in said
+
+
+@pytest.mark.parametrize("others", [["annotations/trimaps/1.png", "annotations/trimaps/2.png"], ["masks/1.png"], []])
+def test_folders_that_are_no_classes(tmp_path: Path, others: list[str]) -> None:
+    put(tmp_path, *(f"images/{kind}_{number}.jpg" for kind in ("pug", "beagle") for number in range(3)), *others)
+    (tmp_path / "README.txt").write_text("x")
+    said = refused(tmp_path)
+    assert "images holds pictures, but no class folders" in said and "beagle/, pug/, as the names" in said
+
+
+def test_halves_beside_a_folder_of_unlabelled_pictures(tmp_path: Path) -> None:
+    """As Kaggle's new plant diseases."""
+    name = "Plants(Augmented)/Plants(Augmented)"
+    classes(tmp_path, f"{name}/train", f"{name}/valid")
+    put(tmp_path, "test/test/1.png", "test/test/2.png")
+    found = find_data(tmp_path)
+    assert (found.train, found.validation) == (tmp_path / name / "train", tmp_path / name / "valid")
+    assert any("not used: test beside it" in note for note in found.notes)
+
+
+def test_imagenets_own_layout(tmp_path: Path) -> None:
+    place = "ILSVRC/Data/CLS-LOC"
+    classes(tmp_path, f"{place}/train")
+    put(tmp_path, f"{place}/val/1.png", f"{place}/test/1.png")
+    (tmp_path / "ILSVRC/Annotations/CLS-LOC").mkdir(parents=True)
+    found = find_data(tmp_path)
+    assert (found.train, found.validation) == (tmp_path / place / "train", None)
+    assert sum("was not used: its pictures (1) lie in no class folders" in note for note in found.notes) == 2
+    # And that of its small edition.
+    small = tmp_path / "tiny"
+    put(small, *(f"train/n0{number}/images/1.png" for number in range(2)), "val/images/1.png", "test/images/1.png")
+    tiny = find_data(small)
+    assert (tiny.train, tiny.validation, tiny.test) == (small / "train", None, None)
+    assert read_folder(tiny.train).classes == ("n00", "n01")
 
 
 def test_flat_pictures(tmp_path: Path) -> None:

@@ -71,13 +71,14 @@ def say(problems: Sequence[Problem]) -> None:
             continue
         shown[problem.kind] += 1
         if shown[problem.kind] <= SHOWN:
-            _log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+            about = (problem.path, problem.detail, problem.kind.replace("_", " "))
+            _log.warning("%s: %s (%s)", *about, extra={"detail": True})
     for kind, number in shown.items():
         if number > SHOWN:
             _log.warning("and %d more (%s)", number - SHOWN, kind.replace("_", " "))
     for detail, same in others.items():
         which = same[0].path if len(same) == 1 else f"{len(same)} files like {same[0].path}"
-        _log.warning("%s: %s (not an image)", which, detail)
+        _log.warning("%s: %s (not an image)", which, detail, extra={"detail": True})
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
