@@ -193,6 +193,17 @@ def test_a_resumed_run_says_the_same(trained: Any, tmp_path: Path) -> None:
         assert again[key] == whole[key]
 
 
+def test_a_source_that_is_lost_meanwhile_ends_nothing(
+    trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = shutil.copytree(trained.run, tmp_path / "start")
+    mobilenets.train(trained.data, tmp_path / "run", weights=str(start), **COURSE)
+    (start / "model.safetensors").unlink()
+    again = mobilenets.train(trained.data, tmp_path / "run", resume=True)
+    assert again["before"] is None and again["images"] == 12
+    assert "the model that training began with is not compared" in caplog.text
+
+
 def test_a_damaged_record_of_what_was_seen(trained: Any, tmp_path: Path) -> None:
     run = shutil.copytree(trained.run, tmp_path / "run")
     (run / "seen.csv").write_text("something,else\n1,2\n")

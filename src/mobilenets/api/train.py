@@ -133,7 +133,10 @@ def train(
             say_what_was_kept(saved, network, origin)
         refuse_lone_pictures(chosen, network, len(prepared.train))
         if record is None:
-            prepared = dataclasses.replace(prepared, notes=(*prepared.notes, *source_notes(source, prepared, renamed)))
+            said = source_notes(source, prepared, renamed)
+            for note in said:
+                log.info("%s", note)
+            prepared = dataclasses.replace(prepared, notes=(*prepared.notes, *said))
         labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
         for doubt in doubts(labels, prepared.classes):
             log.warning("%s", doubt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
 from mobilenets.models.saved import load_model
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, find_bundle, read_bundle
+
+log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ def compare_with_source(
     ]
     if not chosen:
         return None
-    saved = load_model(source.folder)
+    try:
+        saved = load_model(source.folder)
+    except InputError as error:  # hours may lie between
+        log.warning("the model that training began with is not compared: %s", error)
+        return None
     samples = [
         Sample(prepared.measured[index].path, places[prepared.classes[prepared.measured[index].label]])
         for index in chosen
