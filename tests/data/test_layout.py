@@ -7,6 +7,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -280,20 +281,27 @@ def test_a_folder_that_cannot_be_listed_ends_nothing(tmp_path: Path, monkeypatch
     classes(tmp_path, "train", "val")
     (tmp_path / "private").mkdir()
     (tmp_path / "train/disc/locked").mkdir()
-    scandir = os.scandir
+    scandir, status = os.scandir, os.stat
 
-    def refuse(path: str | Path) -> object:  # root, as in containers, may read everything
+    # Root, as in containers, may read everything.
+    def listed(path: str | Path) -> object:
         if Path(path).name in ("private", "locked"):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    def looked_at(path: Any, **how: Any) -> object:
+        if not isinstance(path, int) and Path(path).parent.name in ("private", "locked"):
+            raise PermissionError(13, "Permission denied")
+        return status(path, **how)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    monkeypatch.setattr(os, "stat", looked_at)
     found = find_data(tmp_path)
-    assert "passed over, as without pictures: private/" in found.notes
+    assert "private/ was not used: the folder cannot be read: Permission denied" in found.notes
     [problem] = read_folder(found.train).problems
     assert (problem.kind, problem.detail) == ("unreadable", "the folder cannot be read: Permission denied")
     shutil.move(tmp_path / "private", tmp_path / "train" / "private")
-    with pytest.raises(InputError, match=r"private cannot be read: Permission denied"):
+    with pytest.raises(InputError, match=r"private cannot be read: Permission denied: let it be read, or move it away"):
         read_folder(found.train)
 
 

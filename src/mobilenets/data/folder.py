@@ -81,7 +81,7 @@ def read_folder(
             notes.append(f"{entry.name}/ holds a run or a virtual environment: not a class")
             continue
         name = find(entry.name) or nfc(entry.name)
-        entries(place)  # A class that cannot be listed must not be missing from the model in silence.
+        _refuse_closed(place)
         inside = sorted(pictures(place, problems))
         if inside:
             if not name.isprintable():
@@ -118,6 +118,14 @@ def read_folder(
             problems.append(Problem("class_missing", str(root / name), "there is no folder for this class"))
     samples = tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, ()))
     return Folder(root, classes, samples, tuple(problems), tuple(notes))
+
+
+def _refuse_closed(place: Path) -> None:
+    """Refuse a class folder that cannot be listed: a class must not be missing from the model in silence."""
+    try:
+        entries(place)
+    except InputError as error:
+        raise InputError(f"{error}: let it be read, or move it away") from error
 
 
 def _twice(root: Path, name: str, one: str, other: str) -> str:

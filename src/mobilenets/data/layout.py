@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilenets.data.listing import entries, folders, has_pictures, is_run, names, pictures
+from mobilenets.data.listing import Problem, entries, folders, has_pictures, is_run, names, pictures
 from mobilenets.data.parts import HALVES, USUAL, Part, half_of, has_halves, holding_in, part_of, share
 from mobilenets.data.refuse import (
     refuse_file,
@@ -144,7 +144,13 @@ def _left(rest: Sequence[Part]) -> list[str]:
         name = f"{part.path.name}/"
         if part.classes:
             said.append(f"{name} was not used, though it holds class folders ({names(part.inside)})")
-        elif number := sum(1 for _ in pictures(part.path, [])):
+            continue
+        problems: list[Problem] = []
+        number = sum(1 for _ in pictures(part.path, problems))
+        closed = next((problem.detail for problem in problems if problem.path == str(part.path)), None)
+        if closed:
+            said.append(f"{name} was not used: {closed}")
+        elif number:
             said.append(
                 f"{name} was not used: its pictures ({number}) lie in no class folders; "
                 f"predict them with: mobilenets predict RUN {shlex.quote(str(part.path))}"

@@ -148,7 +148,10 @@ def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run or bundle of this package, holds such, or is a virtual environment."""
     marks = ("model.json", "pyvenv.cfg")
-    return any(place.is_file() for mark in marks for place in (folder / mark, *folder.glob(f"*/{mark}")))
+    try:
+        return any(place.is_file() for mark in marks for place in (folder / mark, *folder.glob(f"*/{mark}")))
+    except OSError:  # something that may not be looked into
+        return False
 
 
 def names(of: Sequence[str]) -> str:
