@@ -87,6 +87,13 @@ def test_a_wrapper_is_gone_through(tmp_path: Path, wrapper: str) -> None:
     assert f"looked for in {tmp_path / 'two' / wrapper}" in alone.notes[-1]
 
 
+def test_a_run_beside_a_wrapper(tmp_path: Path) -> None:
+    """As training with an --out in DATA leaves it."""
+    put(classes(tmp_path, "archive"), "run/curves.png")
+    (tmp_path / "run" / "model.json").write_text("{}")
+    assert find_data(tmp_path).train == tmp_path / "archive"
+
+
 def test_what_lies_beside_a_wrapper_is_said(tmp_path: Path) -> None:
     classes(tmp_path, "images")
     (tmp_path / "meta").mkdir()

@@ -79,7 +79,7 @@ def _unwrapped(root: Path, known: Callable[[str], str | None] | None, notes: lis
     """Go through folders that hold nothing but one folder with everything in it, as archives unpack."""
     top = root
     while not has_pictures(top):
-        inside = holding_in(top)
+        inside = [name for name in holding_in(top) if not is_run(top / name)]
         # Halves in one folder, with unlabelled pictures in another beside it.
         halved = [name for name in inside if half_of(name)[0] is None and has_halves(part_of(top / name))]
         if len(inside) > 1 and len(halved) == 1 and not any(half_of(name) == ("train", True) for name in inside):
