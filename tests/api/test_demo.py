@@ -15,7 +15,7 @@ from mobilenets.training.recipes import RECIPES
 
 RUN_FILES = {
     *("model.safetensors", "model.json", "recipe.json", "split.csv", "history.csv", "metrics.json"),
-    *("lr.png", "curves.png", "confusion.png", "report.html", "checkpoint"),
+    *("seen.csv", "lr.png", "curves.png", "confusion.png", "report.html", "checkpoint"),
 }
 
 

@@ -80,24 +80,66 @@ def test_own_folder_by_another_way_there(trained: Any, tmp_path: Path, monkeypat
 
 
 def another_folder(data: Path, copy: Path) -> Path:
-    """Copy a folder with one picture named otherwise, so that it is no longer the one learned from."""
+    """Copy a folder with every file changed behind its picture, so that none is known by its content."""
     shutil.copytree(data, copy)
-    first = min((copy / "cat").iterdir())
-    first.rename(first.with_name(f"renamed{first.suffix}"))
+    for picture in copy.rglob("*.png"):
+        picture.write_bytes(picture.read_bytes() + b"0")
     return copy
 
 
 def test_other_folders_are_measured_whole(trained: Any, tmp_path: Path) -> None:
-    other = another_folder(trained.data, tmp_path / "copy")
-    result = mobilenets.evaluate(trained.run, other)
-    assert (result["images"], result["evaluated_on"]) == (60, "all")
+    result = mobilenets.evaluate(trained.run, another_folder(trained.data, tmp_path / "copy"))
+    assert (result["images"], result["evaluated_on"], result["seen_in_training"]) == (60, "all", 0)
+    assert result["notes"] == []
     # A bundle without the record of its run cannot know.
     (tmp_path / "bundle").mkdir()
     for name in ("model.json", "model.safetensors", "split.csv"):
         shutil.copy(trained.run / name, tmp_path / "bundle")
-    assert mobilenets.evaluate(tmp_path / "bundle", trained.data)["images"] == 60
-    (tmp_path / "bundle/recipe.json").write_text("{}")
-    assert mobilenets.evaluate(tmp_path / "bundle", trained.data)["images"] == 60
+    for record in (None, "{}"):
+        if record is not None:
+            (tmp_path / "bundle/recipe.json").write_text(record)
+        result = mobilenets.evaluate(tmp_path / "bundle", trained.data)
+        assert (result["images"], result["seen_in_training"]) == (60, None)
+        assert result["notes"][0].startswith("the model does not say what it learned from")
+
+
+def test_pictures_learned_from_are_known_wherever_they_lie(trained: Any, tmp_path: Path) -> None:
+    """Renamed, and with others added: what was learned from is left out, what is new is measured too."""
+    shutil.copytree(trained.data, tmp_path / "more")
+    for number, picture in enumerate(sorted((tmp_path / "more").rglob("*.png"))):
+        picture.rename(picture.with_name(f"IMG_{number}.png"))
+    held = mobilenets.evaluate(trained.run, tmp_path / "more")
+    assert (held["images"], held["evaluated_on"], held["seen_in_training"]) == (12, "validation", 0)
+    for name in CLASSES:
+        picture = next((tmp_path / "more" / name).iterdir())
+        (picture.parent / "new.png").write_bytes(picture.read_bytes() + b"0")
+    more = mobilenets.evaluate(trained.run, tmp_path / "more")
+    assert (more["images"], more["evaluated_on"], more["seen_in_training"]) == (15, "held out and new", 0)
+    assert more["notes"] == [
+        "measured on 12 pictures that the model held out and 3 new ones; the 48 that it learned from are left out"
+    ]
+
+
+def test_a_half_that_was_learned_from_is_said(trained: Any, tmp_path: Path) -> None:
+    for half in ("train", "validation"):
+        shutil.copytree(trained.data, tmp_path / half)
+    result = mobilenets.evaluate(trained.run, tmp_path)
+    assert (result["images"], result["seen_in_training"]) == (60, 48)
+    assert result["notes"] == ["the model learned from 48 of these 60 pictures (80%): the figures are too good"]
+
+
+def test_a_run_from_before_contents_were_kept(trained: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    (run / "seen.csv").unlink()
+    shutil.copytree(trained.data, tmp_path / "moved")
+    for data in (trained.data, tmp_path / "moved"):
+        assert mobilenets.evaluate(run, data)["images"] == 12
+    # With a mark and line ends as spreadsheets leave them.
+    (run / "split.csv").write_bytes(
+        b"\xef\xbb\xbf" + (run / "split.csv").read_bytes().replace(b",", b";").replace(b"\n", b"\r\n")
+    )
+    assert mobilenets.evaluate(run, trained.data)["images"] == 12
 
 
 @pytest.mark.parametrize(("halves", "which"), [(("train", "validation", "test"), "test"), (("train", "val"), "val")])

@@ -338,9 +338,11 @@ def test_an_exported_file_is_not_exported_again(exported: tuple[dict[str, Any], 
 
 
 def test_pictures_that_were_not_held_out(trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    shutil.copytree(trained.data, tmp_path / "other")
-    next((tmp_path / "other/owl").iterdir()).unlink()
-    result = mobilenets.export(trained.run, tmp_path / "out", precision="int8", data=tmp_path / "other", tolerance=100)
+    (tmp_path / "model").mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(trained.run / name, tmp_path / "model")
+    model, out = tmp_path / "model", tmp_path / "out"
+    result = mobilenets.export(model, out, precision="int8", data=trained.data, tolerance=100)
     assert result["evaluated_on"] == "a fifth of all"
     assert "did not hold these pictures out" in caplog.text
 

@@ -153,12 +153,12 @@ def test_predict_goes_on_past_the_broken(ran: Ran, capsys: pytest.CaptureFixture
 
 
 def test_evaluate_names_them_too(ran: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(ran.data, tmp_path / "others")
-    # One of another name, so that it is not the folder learned from.
-    good = next(path for path in sorted((tmp_path / "others").rglob("*.png")) if path.name not in BROKEN)
-    good.rename(good.with_stem("renamed"))
+    # A model that does not say what it learned from is measured on all.
+    (tmp_path / "model").mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(ran.run / name, tmp_path / "model")
     capsys.readouterr()
-    assert main(["evaluate", str(ran.run), str(tmp_path / "others"), "--json"]) == 0
+    assert main(["evaluate", str(tmp_path / "model"), str(ran.data), "--json"]) == 0
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert (result["images"], result["evaluated_on"]) == (36, "all")

@@ -102,7 +102,7 @@ WRONG = {
     f"{TRAIN} --precision int8": "precision 'int8'",
     f"{TRAIN} --augment rain": "no augmentation 'rain'; choose",
     f"{TRAIN} --recipe soup": "unknown recipe 'soup': there are photos",
-    f"{TRAIN} --recipe file": "file: not a recipe",
+    f"{TRAIN} --recipe file": "file: not JSON",
     f"{TRAIN} --recipe data": "unknown recipe 'data'",
     f"{TRAIN} --nesterov": "nesterov",
     f"{TRAIN} --freeze -1": "freeze '-1'",

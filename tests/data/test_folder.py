@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import Counter
@@ -9,7 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mobilenets.data.folder import Folder, Layout, Sample, find_data, fingerprint, pictures_below, read_folder
+from mobilenets.data.folder import Folder, Sample, fingerprint, pictures_below, read_folder
+from mobilenets.data.layout import Layout, find_data
+from mobilenets.data.listing import SHOWN, Problem, say
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.runtime import decode
@@ -72,12 +73,12 @@ def test_hidden_and_litter_are_passed_over(tmp_path: Path) -> None:
 
 def test_other_files_are_named(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.png", "dog/1.png")
-    for name in ("cat/notes.txt", "cat/IMG_1.HEIC", "dog/noext"):
+    for name in ("cat/notes.txt", "cat/IMG_1.DNG", "dog/noext"):
         (tmp_path / name).write_bytes(b"x")
     found = read_folder(tmp_path)
     assert kinds(found) == {"not_an_image": 3}
     by_name = {Path(problem.path).name: problem for problem in found.problems}
-    assert by_name["IMG_1.HEIC"].detail == ".heic is not read: convert it to JPEG or PNG"
+    assert by_name["IMG_1.DNG"].detail == ".dng is not read: convert it to JPEG or PNG"
     assert by_name["noext"].path == str(tmp_path / "dog" / "noext")
     assert len(found.samples) == 2
 
@@ -145,11 +146,86 @@ def test_one_level_too_deep_is_explained(tmp_path: Path, classes: tuple[str, ...
     refused("one level deeper, in .*photos .cat, dog.: give that folder", tmp_path, classes)
 
 
-def test_pictures_beside_the_classes_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(tmp_path, "cat/1.png", "dog/1.png", "stray.png")
-    with caplog.at_level(logging.WARNING, "mobilenets"):
-        assert len(read_folder(tmp_path).samples) == 2
-    assert "1 pictures lie beside" in caplog.text
+def test_pictures_beside_the_classes_are_mentioned(tmp_path: Path) -> None:
+    found = read_folder(put(tmp_path, "cat/1.png", "dog/1.png", "stray.png"))
+    assert len(found.samples) == 2
+    assert found.notes == (f"1 pictures lie beside the class folders in {tmp_path}: not used",)
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_names_have_one_unicode_form(tmp_path: Path) -> None:
+    """As where train/ was made on Linux and val/ zipped on a Mac."""
+    put(tmp_path / "train", f"{COMPOSED}/1.png", "te/1.png")
+    put(tmp_path / "val", f"{DECOMPOSED}/1.png", "te/1.png")
+    learned = read_folder(tmp_path / "train")
+    measured = read_folder(tmp_path / "val", learned.classes)
+    assert learned.classes == read_folder(tmp_path / "val").classes == (COMPOSED, "te")
+    assert [sample.label for sample in measured.samples] == [0, 1]
+    assert measured.samples[0].path.is_file() and measured.notes == measured.problems == ()
+    put(tmp_path / "train", f"{DECOMPOSED}/2.png")
+    if len(list((tmp_path / "train").iterdir())) == 3:  # not on a Mac, where both are one folder
+        refused(r"'cafe\\u0301' and 'caf\\xe9', which differ in their Unicode form only", tmp_path / "train")
+
+
+def test_the_fingerprint_knows_no_unicode_form(tmp_path: Path) -> None:
+    one = put(tmp_path / "one", f"{COMPOSED}/1.png", "te/1.png")
+    two = tmp_path / "two"
+    for name, other in ((COMPOSED, DECOMPOSED), ("te", "te")):
+        (two / other).mkdir(parents=True)
+        (two / other / "1.png").write_bytes((one / name / "1.png").read_bytes())
+    assert fingerprint(read_folder(one).samples, one) == fingerprint(read_folder(two).samples, two)
+
+
+def test_case_makes_no_other_class_in_the_second_half(tmp_path: Path) -> None:
+    put(tmp_path / "val", "Cat/1.png", "guide_dog/1.png", "owl/1.png")
+    found = read_folder(tmp_path / "val", ("cat", "guide dog", "owl"))
+    assert [sample.label for sample in found.samples] == [0, 1, 2]
+    assert found.notes == (
+        "the class folder val/Cat was taken as class cat",
+        "the class folder val/guide_dog was taken as class guide dog",
+    )
+    put(tmp_path / "both", "Cat/1.png", "cat/1.png", "x/1.png")
+    if len(list((tmp_path / "both").iterdir())) == 3:
+        assert read_folder(tmp_path / "both").notes == ("Cat and cat are two classes, though only case differs",)
+        assert [s.label for s in read_folder(tmp_path / "both", ("cat", "Cat", "x")).samples] == [0, 1, 2]
+        refused("could be 'CAT' or 'Cat'", tmp_path / "both", ("CAT", "Cat", "x"))
+
+
+LITTER = ("lost+found", "$RECYCLE.BIN", "System Volume Information", ".Trash-1000", "@eaDir", "__MACOSX", "#recycle")
+
+
+def test_what_systems_leave_behind(tmp_path: Path) -> None:
+    put(tmp_path, "cat/1.png", "dog/1.png", *(f"{name}/1.png" for name in LITTER), "cat/@eaDir/1.png", "cat/._1.png")
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "1.png:Zone.Identifier", "1.pngZone.Identifier", "Icon\r"):
+        (tmp_path / "cat" / name).write_bytes(b"litter")
+    found = read_folder(tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert len(found.samples) == 2 and found.problems == found.notes == ()
+
+
+def test_sidecars_are_counted_by_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(30)))
+    for name in ("cat", "dog"):
+        for number in range(30):
+            (tmp_path / name / f"{number}.png.json").write_text("{}")
+    (tmp_path / "cat/1.xmp").write_text("x")
+    found = read_folder(tmp_path)
+    assert kinds(found) == {"not_an_image": 61}
+    say(found.problems)
+    first = tmp_path / "cat" / "0.png.json"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"60 files like {first}: .json is not read (not an image)",
+        f"{tmp_path / 'cat' / '1.xmp'}: .xmp is not read (not an image)",
+    ]
+
+
+def test_problems_are_listed_up_to_a_number(caplog: pytest.LogCaptureFixture) -> None:
+    say([Problem("unreadable", f"{number}.jpg", "the file is empty") for number in range(SHOWN + 302)])
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == SHOWN + 1
+    assert lines[0] == "0.jpg: the file is empty (unreadable)" and lines[-1] == "and 302 more (unreadable)"
 
 
 def link(path: Path, target: Path, folder: bool = False) -> None:
@@ -209,8 +285,10 @@ def test_pictures_below(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("half", ["validation", "val", "valid", "test", "Val"])
 def test_both_halves_are_found(tmp_path: Path, half: str) -> None:
-    put(tmp_path, "train/cat/1.png", "train/dog/1.png", f"{half}/cat/2.png", "extra/more/1.png")
-    assert find_data(tmp_path) == Layout(tmp_path, tmp_path / "train", tmp_path / half)
+    put(tmp_path, "train/cat/1.png", "train/dog/1.png", f"{half}/cat/2.png")
+    found = find_data(tmp_path)
+    assert found == Layout(tmp_path, tmp_path / "train", tmp_path / half, notes=found.notes)
+    assert found.notes == (("there is no validation/, so test/ serves for it",) if half == "test" else ())
 
 
 def test_test_stands_beside_validation(tmp_path: Path) -> None:
@@ -224,8 +302,9 @@ def test_classes_alone(tmp_path: Path) -> None:
 
 
 def test_train_alone_is_to_be_split(tmp_path: Path) -> None:
-    put(tmp_path, "train/cat/1.png", "train/dog/1.png")
-    assert find_data(tmp_path) == Layout(tmp_path, tmp_path / "train")
+    found = find_data(put(tmp_path, "train/cat/1.png", "train/dog/1.png"))
+    assert found == Layout(tmp_path, tmp_path / "train", notes=found.notes)
+    assert "some of its pictures are held out instead" in found.notes[0]
 
 
 def test_train_can_be_a_class(tmp_path: Path) -> None:
@@ -312,7 +391,7 @@ def test_unreadable_pictures_are_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("half", ["validation", "Val", "test"])
 def test_a_half_without_train_is_refused(half: str, tmp_path: Path) -> None:
-    for top in (half, "training"):
+    for top in (half, "teaching"):
         for name in ("a", "b"):
             (tmp_path / top / name).mkdir(parents=True)
             Image.new("RGB", (4, 4)).save(tmp_path / top / name / "x.png")

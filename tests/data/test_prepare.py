@@ -114,3 +114,22 @@ def test_prepare_again_gives_the_same(draw: Draw, tmp_path: Path) -> None:
     write_split(tmp_path / "split.csv", data, first.classes, first.train, first.validation)
     again = prepare_again(data, tmp_path / "split.csv", first.classes, first.fingerprint, first.problems, 1)
     assert again == first
+
+
+def test_copies_of_training_pictures_in_the_other_half_are_said(draw: Draw, tmp_path: Path) -> None:
+    draw(tmp_path / "train", {"a": 5, "b": 5})
+    draw(tmp_path / "val", {"a": 6, "b": 5})
+    prepared = take(tmp_path)
+    assert prepared.copies == 10
+    assert prepared.notes == (
+        "10 of the 11 pictures measured on are copies of training pictures: the figures are too good; "
+        "leave each picture in one half only",
+    )
+
+
+def test_unreadable_pictures_are_known_but_on_no_side(draw: Draw, tmp_path: Path) -> None:
+    data = draw(tmp_path / "photos", {"a": 10, "b": 10})
+    spoil(data / "a" / "000.png")
+    (data / "b" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    seen = take(data).seen
+    assert sorted(half for _, half in seen.pictures.values()) == ["train"] * 15 + ["unreadable"] + ["validation"] * 4

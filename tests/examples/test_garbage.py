@@ -16,7 +16,8 @@ import pytest
 
 from mobilenets.api import results
 from mobilenets.cli import main
-from mobilenets.data.folder import find_data, read_folder
+from mobilenets.data.folder import read_folder
+from mobilenets.data.layout import find_data
 from mobilenets.measure import style
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.labels import Labels

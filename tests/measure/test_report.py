@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenets.data.folder import Problem
+from mobilenets.data.listing import Problem
 from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.report import Report, percent, shown, span, write_report

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mobilenets.errors import InputError
 from mobilenets.runtime import files
-from mobilenets.runtime.files import write_bytes, write_json, write_text, writing
+from mobilenets.runtime.files import read_json, write_bytes, write_json, write_text, writing
 
 
 def names(folder: Path) -> list[str]:
@@ -77,3 +78,31 @@ def test_json_of_a_name_that_is_no_text(tmp_path: Path) -> None:
     write_json(tmp_path / "value.json", {"path": name})
     assert json.loads((tmp_path / "value.json").read_text("utf-8")) == {"path": name}
     assert name.encode("utf-8", "surrogateescape") == b"caf\xe9.png"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"size": 32,\n "epochs": 1,}', "line 2 ends with a comma too many, before '}'"),
+        ('{"size": 32,\n "epochs": 1,\n}\n', "line 2 ends with a comma too many, before '}'"),
+        ("[1,\n2,\n]", "line 2 ends with a comma too many, before ']'"),
+        ("{'size': 32}", "line 1 has single quotes where JSON has double ones"),
+        ('{"size": 32\n "epochs": 1}', "a comma is missing before '\"epochs\": 1}' in line 2"),
+        ('{\n // small\n "size": 32}', "line 2 has a comment"),
+        ('{"size": 32', "line 1 breaks off"),
+        ("", "the file is empty"),
+        ('{"size": nothing}', "line 1: expecting value"),
+    ],
+)
+def test_what_is_wrong_with_json(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_json(tmp_path / "recipe.json", "give a recipe")
+    assert str(caught.value).startswith(f"{tmp_path / 'recipe.json'}: not JSON: {said}")
+    assert str(caught.value).endswith("; give a recipe") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "gb18030"])
+def test_json_of_any_editor(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes('{\r\n"names": ["猫", "狗"]}'.encode(encoding))
+    assert read_json(tmp_path / "a.json", "") == {"names": ["猫", "狗"]}

@@ -101,7 +101,7 @@ def test_recipe_files(tmp_path: Path) -> None:
     assert load_recipe(None) == load_recipe("photos") == RECIPES["photos"]
     with pytest.raises(InputError, match="unknown recipe 'photo': there are photos, "):
         load_recipe("photo")
-    for content, message in ((b"\xff{", "not a recipe"), (b"[1]", "expected an object"), (b'{"lr": "x"}', "lr 'x'")):
+    for content, message in ((b"\xff{", "not JSON"), (b"[1]", "expected an object"), (b'{"lr": "x"}', "lr 'x'")):
         file.write_bytes(content)
         with pytest.raises(InputError, match=message):
             load_recipe(file)

@@ -98,18 +98,41 @@ def test_from_224_to_32_pixels(saved: SavedModel) -> None:
     assert_same(network.state_dict(), saved.network.state_dict())
 
 
-@pytest.mark.parametrize("classes", [("blue", "green"), ("blue", "green", "pink"), ("red", "green", "blue")])
-def test_head_replaced_where_classes_differ(saved: SavedModel, classes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("classes", "renamed", "known", "head"),
+    [
+        (("blue", "green"), {}, {0: 0, 1: 1}, "kept"),
+        (("red", "green", "blue"), {}, {0: 2, 1: 1, 2: 0}, "kept"),
+        (("blue", "green", "pink"), {}, {0: 0, 1: 1}, "extended"),
+        (("azure", "green", "red"), {"azure": "blue"}, {0: 0, 1: 1, 2: 2}, "kept"),
+        (("cat", "dog"), {}, {}, "replaced"),
+    ],
+)
+def test_the_heads_rows_of_known_classes_are_kept(
+    saved: SavedModel, classes: tuple[str, ...], renamed: dict[str, str], known: dict[int, int], head: str
+) -> None:
     recipe = follow(Recipe(weights="x"), saved, {"weights"})
-    network, origin = begun(recipe, classes, saved)
+    network, origin = fresh_network(recipe, architecture_of(recipe, saved), classes, saved, renamed)
     state, given = network.state_dict(), saved.network.state_dict()
-    assert origin["head"] == "replaced"
-    head = {"classifier.weight", "classifier.bias"}
-    assert_same({n: t for n, t in state.items() if n not in head}, {n: t for n, t in given.items() if n not in head})
+    assert origin["head"] == head
+    rows = {"classifier.weight", "classifier.bias"}
+    assert_same({n: t for n, t in state.items() if n not in rows}, {n: t for n, t in given.items() if n not in rows})
     assert state["classifier.weight"].shape == (len(classes), 256)
-    # As a fresh network of this seed has it.
+    # The others are as a fresh network of this seed has them.
     fresh, _ = begun(recipe.replace(weights="none"), classes, None)
-    assert_same(network.classifier.state_dict(), fresh.classifier.state_dict())
+    for name in rows:
+        for row in range(len(classes)):
+            source, place = (given, known[row]) if row in known else (fresh.state_dict(), row)
+            assert torch.equal(state[name][row], source[name][place])
+
+
+def test_one_name_among_imagenets_keeps_no_row() -> None:
+    network = create_model("mobilenet_v1", 1000, 0.25, size=32).eval()
+    names = tuple(f"class_{number}" for number in range(1000))
+    saved = SavedModel(network, Bundle(network.architecture.to_json(), names, Preprocessing(32)))
+    recipe = follow(Recipe(weights="x"), saved, {"weights"})
+    assert begun(recipe, ("class_7", "dog", "owl"), saved)[1]["head"] == "replaced"
+    assert begun(recipe, ("class_7", "class_9", "owl"), saved)[1]["head"] == "extended"
 
 
 def test_the_saved_network_is_not_changed(saved: SavedModel) -> None:
@@ -133,7 +156,7 @@ def test_another_network_is_refused(photos: Path, standard: Path, tmp_path: Path
 def test_frozen_is_bit_identical(
     draw: Callable[..., Path], finished: Path, tmp_path: Path, small: dict[str, Any], freeze: str
 ) -> None:
-    data = draw(tmp_path / "photos", {"a": 10, "b": 10})
+    data = draw(tmp_path / "photos", {"a": 10, "b": 10}, size=21)
     del small["model"], small["width"], small["size"]
     result = train(data, tmp_path / "run", weights=str(finished), freeze=freeze, **small | {"ema": 0.5})
     before, after = load_file(finished / WEIGHTS), load_file(tmp_path / "run" / WEIGHTS)
@@ -196,7 +219,7 @@ def test_what_was_kept_is_said_once(
     small: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    data = draw(tmp_path / "photos", {"a": 4, "b": 4})
+    data = draw(tmp_path / "photos", {"a": 4, "b": 4}, size=21)
     with caplog.at_level(logging.INFO, "mobilenets"):
         train(data, tmp_path / "run", weights=str(finished), **small | {"epochs": 1})
     said = [record.getMessage() for record in caplog.records if "head" in record.getMessage()]

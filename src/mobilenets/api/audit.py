@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mobilenets.api.int8_layers import int8_layers
 from mobilenets.api.out import check_folder
 from mobilenets.api.pictures import pictures_to_measure
+from mobilenets.data.listing import say
 from mobilenets.data.loader import Loader, default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
@@ -151,10 +152,9 @@ def _groups(network: Network) -> Iterator[Channels]:
 def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tuple[Seen, float | None]:
     """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
     network, bundle = saved.network, saved.bundle
-    folder, _ = pictures_to_measure(model, data, bundle.classes)
+    folder = pictures_to_measure(model, data, bundle.classes).folder
     samples, problems = check_readable(folder.samples, default_workers())
-    for problem in problems:
-        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+    say(problems)
     if not samples:
         raise InputError(f"{data}: no readable picture to look at")
     loader = Loader(samples, len(bundle.classes), bundle.preprocessing)

@@ -10,6 +10,7 @@ from typing import Any
 from mobilenets.api.out import check_folder
 from mobilenets.api.pictures import pictures_to_measure
 from mobilenets.api.predict import Predictor
+from mobilenets.data.listing import say
 from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
@@ -34,9 +35,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a model, or an exported file in its own runtime, on labelled pictures.
 
-    DATA's ``test/`` is used where there is one, else its ``validation/``, else all its class folders. A run's own
-    unsplit folder is measured on the pictures that the run held out, never on those it learned from. Labels are
-    matched by class name.
+    DATA's ``test/`` is used where there is one, else its ``validation/``, else all its class folders. Of those,
+    pictures that the model learned from are left out, known by content; ``seen_in_training`` counts those that are
+    measured on all the same, None where the model does not say what it learned from. Labels are matched by class name.
+    ``notes`` say what was assumed of DATA.
 
     Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
     asks for the confidence from which on the answers given are right that often: it goes into ``model.json``, and
@@ -57,13 +59,13 @@ def evaluate(
         from mobilenets.measure.plots import draw_confusions, draw_reliability
 
         check_folder(Path(out))
-    folder, which = pictures_to_measure(Path(model), Path(data), predictor.classes)
+    measured = pictures_to_measure(Path(model), Path(data), predictor.classes)
+    folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
         log.warning("%s", doubt)
     samples, unreadable = check_readable(folder.samples, default_workers())
     problems = [*folder.problems, *unreadable]
-    for problem in problems:
-        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+    say(problems)
     if not samples:
         raise InputError(f"{data}: no readable picture to measure on")
     [evaluation] = evaluate_predictors([predictor], samples, folder.root)
@@ -83,7 +85,9 @@ def evaluate(
     result = evaluation.to_json() | {
         "groups": None if labels is None else groups_to_json(evaluation, labels),
         "sure": None if threshold is None else sure_to_json(evaluation, threshold),
-        "evaluated_on": which,
+        "evaluated_on": measured.which,
+        "seen_in_training": measured.learned,
+        "notes": list(folder.notes),
         "names": None if labels is None else dict(zip(predictor.classes, labels.shown(predictor.classes), strict=True)),
         "faults": faults,
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],

@@ -20,6 +20,7 @@ from PIL import Image
 from mobilenets.api.pictures import Halves, data_of_run, fitted_pictures, pictures_to_export
 from mobilenets.api.predict import Predictor
 from mobilenets.data.folder import Sample, relative
+from mobilenets.data.listing import say
 from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
@@ -189,8 +190,7 @@ def _check_out(folder: Path, format: str) -> None:
 
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     good, problems = check_readable(samples, default_workers())
-    for problem in problems:
-        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+    say(problems)
     return good
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from mobilenets.errors import InputError
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS, write_bundle
-from mobilenets.weights.convert import convert, read_classes, read_input
+from mobilenets.weights.class_names import read_classes
+from mobilenets.weights.convert import convert, read_input
 from mobilenets.weights.imagenet import imagenet_classes
 from mobilenets.weights.published import PUBLISHED
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.data.folder import Folder, Layout, Sample, find_data, fingerprint, read_folder
-from mobilenets.data.split import Split, read_split, split
-from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.data.folder import Folder, Sample, content_hashes, read_folder
+from mobilenets.data.layout import find_data
+from mobilenets.data.seen import Seen, read_seen
+from mobilenets.data.split import split
+from mobilenets.errors import UnreadablePicture
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.decode import decode
+from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.runtime.progress import progress
 
@@ -24,23 +27,68 @@ log = logging.getLogger("mobilenets")
 SHARE = 0.2
 
 
-def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
+@dataclass(frozen=True)
+class Measured:
+    """Pictures that a figure is taken on, and what they are called.
+
+    ``learned`` counts those that the model learned from; None where it does not say what it learned from.
+    """
+
+    folder: Folder
+    which: str
+    learned: int | None
+
+
+def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Measured:
     """Return the pictures that a figure may honestly be taken on, and what they are called.
 
-    Class folders may also bear the names that the model's labels give the classes.
+    Of a folder that is not split those are left out that the model learned from, known by content. Class folders may
+    also bear the names that the model's labels give the classes. What was assumed is logged, and in the folder's notes.
     """
-    layout, find = find_data(data), _finder(model, classes)
-    if layout.test is not None:
-        return read_folder(layout.test, classes, find), "test"
-    if layout.validation is not None:
-        return read_folder(layout.validation, classes, find), "validation"
-    halves = split_of_run(find_bundle(model), layout, classes)
-    if halves is None:
-        folder = read_folder(layout.train, classes, find)
-        log.info("measuring on all pictures there; any that the model learned from would flatter the figure")
-        return folder, "all"
-    log.info("this is the folder that the model learned from: measuring on the %d held out", len(halves.validation))
-    return Folder(layout.root, classes, halves.validation, ()), "validation"
+    find = _finder(model, classes)
+    layout = find_data(data, find)
+    seen = read_seen(find_bundle(model), layout.root)
+    for which, place in (("test", layout.test), ("validation", layout.validation)):
+        if place is not None:
+            return _said(_measured(read_folder(place, classes, find), which, seen), layout.notes)
+    folder = read_folder(layout.train, classes, find)
+    if seen is not None:
+        contents = content_hashes([sample.path for sample in folder.samples])
+        taught, held, new = seen.sides(folder.samples, contents)
+        # Those that could not be read when the model was trained are known, but on no side.
+        rest = {*held, *(sample for sample in new if contents[sample.path] not in seen.pictures)}
+        if taught and rest:
+            new_ones = f"and {len(rest) - len(held)} new ones" if len(rest) > len(held) else ""
+            note = (
+                f"measured on {len(held)} pictures that the model held out{new_ones and ' '}{new_ones}; "
+                f"the {len(taught)} that it learned from are left out"
+            )
+            left = tuple(sample for sample in folder.samples if sample in rest)
+            part = Folder(layout.root, classes, left, (), (*folder.notes, note))
+            which = "validation" if rest == {*held} else "held out and new" if held else "new"
+            return _said(Measured(part, which, 0), layout.notes)
+    return _said(_measured(folder, "all", seen), layout.notes)
+
+
+def _measured(folder: Folder, which: str, seen: Seen | None) -> Measured:
+    """Take all pictures of a folder, and note what the model had seen of them."""
+    total = len(folder.samples)
+    if seen is None:
+        note = "the model does not say what it learned from; if these pictures are among it, the figures are too good"
+        return Measured(replace(folder, notes=(*folder.notes, note)), which, None)
+    learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
+    note = (
+        f"the model learned from {learned} of these {total} pictures ({learned / total:.0%}): the figures are too good"
+    )
+    return Measured(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
+
+
+def _said(measured: Measured, notes: tuple[str, ...]) -> Measured:
+    """Log what is to be known of the pictures, with the ``notes`` on their layout, which are added."""
+    folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
+    for note in folder.notes:
+        log.info("%s", note)
+    return replace(measured, folder=folder)
 
 
 @dataclass(frozen=True)
@@ -59,18 +107,20 @@ def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], traini
     A folder that is not split, and that the model did not learn from, is split by content for it. Class folders may
     also bear the names that the model's labels give the classes.
     """
-    layout, find = find_data(data), _finder(model, classes)
-    halves = split_of_run(find_bundle(model), layout, classes)
-    if training and layout.test is None and layout.validation is None:
-        if halves is None:
-            folder = read_folder(layout.train, classes, find)
-            halves = split(folder.samples, classes, SHARE, 0, layout.root)
-            log.warning("the model did not hold these pictures out: any that it learned from flatter the figures")
-            return Halves(layout.root, halves.train, halves.validation, "a fifth of all")
-        return Halves(layout.root, halves.train, halves.validation, "validation")
-    folder, which = pictures_to_measure(model, data, classes)
-    learned = read_folder(layout.train, classes, find).samples if training else ()
-    return Halves(layout.root, learned, folder.samples, which)
+    find = _finder(model, classes)
+    layout = find_data(data, find)
+    measured = pictures_to_measure(model, data, classes)
+    if not training:
+        return Halves(layout.root, (), measured.folder.samples, measured.which)
+    folder = read_folder(layout.train, classes, find)
+    if measured.which == "all":
+        halves = split(folder.samples, classes, SHARE, 0, layout.root)
+        if measured.learned != 0:
+            log.warning("the model did not hold these pictures out: those that it learned from flatter the figures")
+        return Halves(layout.root, halves.train, halves.validation, "a fifth of all")
+    chosen = set(measured.folder.samples)
+    learned = tuple(sample for sample in folder.samples if sample not in chosen)
+    return Halves(layout.root, learned, measured.folder.samples, measured.which)
 
 
 def fitted_pictures(
@@ -93,27 +143,8 @@ def fitted_pictures(
     return np.concatenate(made)
 
 
-def split_of_run(run: Path, layout: Layout, classes: tuple[str, ...]) -> Split | None:
-    """Return how a run split these pictures, wherever they lie now; None where they are not the run's own."""
-    try:
-        record = json.loads((run / "recipe.json").read_bytes())["data"]
-        folder, mark = record["folder"], record["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    same_place = folder == str(layout.root.resolve())
-    try:
-        halves = read_split(run / "split.csv", layout.root, classes)
-        if same_place or fingerprint([*halves.train, *halves.validation], layout.root) == mark:
-            return halves
-    except InputError:
-        if same_place:
-            raise
-    return None
-
-
-def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None] | None:
-    labels = read_bundle(find_bundle(model)).labels
-    return None if labels is None else labels.finder(classes)
+def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
+    return (read_bundle(find_bundle(model)).labels or Labels({})).finder(classes)
 
 
 def data_of_run(run: Path) -> Path | None:

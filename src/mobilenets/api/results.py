@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mobilenets.api.update import Source, compare_with_source
 from mobilenets.data.loader import Loader, shuffled
 from mobilenets.data.prepare import Prepared
 from mobilenets.measure.cost import cost
@@ -40,8 +41,12 @@ def finish(
     record: dict[str, Any],
     state: State,
     device: torch.device,
+    source: Source | None = None,
 ) -> dict[str, Any]:
-    """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down."""
+    """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down.
+
+    ``source`` is the model of ours that training began with: it is measured on the same pictures.
+    """
     saved = load_model(run)
     on = "test" if prepared.test is not None else "validation"
     network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -50,7 +55,9 @@ def finish(
     explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
-    notes = []
+    notes = [*prepared.notes]
+    renamed = record["data"].get("renamed", {})
+    before = compare_with_source(source, renamed, prepared, evaluation, device, recipe.workers)
     if on == "validation" and recipe.keep == "best" and state.epoch > 1:
         notes.append(
             f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "
@@ -70,6 +77,8 @@ def finish(
         "parameters": costs.parameters,
         "macs": costs.macs,
         "notes": notes,
+        "before": before,
+        "seen_by_source": prepared.seen_by_source,
     }
     draw_curves(state.history, run / "curves.png", kept)
     draw_confusions(evaluation, labels, run)
@@ -112,12 +121,13 @@ def finish(
     write_json(run / "metrics.json", metrics)
     low, high = evaluation.top1_interval
     log.info(
-        "top-1 %.1f %% (95 %% interval %.1f to %.1f) on %d %s pictures never trained on, after %s of training",
+        "top-1 %.1f %% (95 %% interval %.1f to %.1f) on %d %s pictures%s, after %s of training",
         100 * evaluation.top1,
         100 * low,
         100 * high,
         len(evaluation.images),
         on,
+        "" if prepared.seen_by_source or prepared.copies else " never trained on",
         duration(state.seconds),
     )
     return {"run": str(run), "report": str(run / "report.html"), **metrics}

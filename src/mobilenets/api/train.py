@@ -15,10 +15,14 @@ from typing import Any
 import torch
 
 from mobilenets.api.results import finish
-from mobilenets.data.folder import Layout, Problem, find_data
+from mobilenets.api.update import find_source, renamed_classes, source_notes
+from mobilenets.data.layout import Layout, find_data
+from mobilenets.data.listing import Problem
 from mobilenets.data.loader import Loader
 from mobilenets.data.prepare import Prepared, counts, prepare, prepare_again
 from mobilenets.data.presets import build
+from mobilenets.data.seen import FILE as SEEN
+from mobilenets.data.seen import write_seen
 from mobilenets.data.split import write_split
 from mobilenets.errors import InputError
 from mobilenets.measure.hardware import hardware, pick_device, versions
@@ -119,6 +123,7 @@ def train(
         augment = build(chosen.augment, preprocessing)
         # Refused before the pictures are read, which may take minutes.
         frozen_parts(fresh_network(chosen, architecture, ("one", "two"), saved)[0], chosen.freeze)
+        source = find_source(chosen.weights)
         if prepared is None:
             prepared = prepare(
                 data,
@@ -126,8 +131,10 @@ def train(
                 seed=chosen.seed,
                 max_unreadable=chosen.max_unreadable,
                 workers=chosen.workers,
+                seen=None if source is None else source.seen,
             )
-        network, origin = fresh_network(chosen, architecture, prepared.classes, saved)
+        renamed = renamed_classes(source, prepared) if record is None else record["data"].get("renamed", {})
+        network, origin = fresh_network(chosen, architecture, prepared.classes, saved, renamed)
         if saved is not None:
             if record is not None and origin != read_bundle(run).origin:
                 raise InputError(
@@ -135,12 +142,18 @@ def train(
                 )
             say_what_was_kept(saved, network, origin)
         refuse_lone_pictures(chosen, network, len(prepared.train))
+        if record is None:
+            said = source_notes(source, prepared, renamed)
+            for note in said:
+                log.info("%s", note)
+            prepared = dataclasses.replace(prepared, notes=(*prepared.notes, *said))
         labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
         for doubt in doubts(labels, prepared.classes):
             log.warning("%s", doubt)
         bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin, labels)
         if record is None:
-            record = _record(data, run, chosen, prepared, device)
+            record = _record(data, run, chosen, prepared, renamed, device)
+            write_seen(run, prepared.seen.with_earlier(None if source is None else source.seen))
             write_split(run / SPLIT, prepared.layout.root, prepared.classes, prepared.train, prepared.validation)
             write_bundle(run, bundle)
             # Last, because it is what marks a run as begun.
@@ -181,7 +194,7 @@ def train(
             draw_schedule(epochs, rates, f"Learning rate: {chosen.schedule}", run / SCHEDULE)
         log.info(_announcement(network, prepared, training, record["hardware"]))
         state = training.fit()
-        return finish(run, prepared, teacher, chosen, record, state, device)
+        return finish(run, prepared, teacher, chosen, record, state, device, source)
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -197,7 +210,7 @@ def _settled(recipe: Recipe) -> Recipe:
 def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     """Refuse to write over something, or among the pictures, where the run's own would become a class."""
     # What stands there before a run counts as begun: see where recipe.json is written.
-    unbegun = {SPLIT, DESCRIPTION} if resume else set()
+    unbegun = {SPLIT, SEEN, DESCRIPTION} if resume else set()
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: give a folder by --out")
     if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):
@@ -231,22 +244,29 @@ def _begun(
                 f"--resume goes on with the run's own settings, {name} {getattr(recipe, name)} among them: "
                 f"leave {flag} out"
             )
-    return recipe, prepare_again(data, run / SPLIT, classes, mark, problems, recipe.workers), record
+    known = (seen.get("notes", []), seen.get("seen_by_source"), seen.get("copies", 0))
+    return recipe, prepare_again(data, run / SPLIT, classes, mark, problems, recipe.workers, *known), record
 
 
-def _record(data: Path, run: Path, recipe: Recipe, prepared: Prepared, device: torch.device) -> dict[str, Any]:
+def _record(
+    data: Path, run: Path, recipe: Recipe, prepared: Prepared, renamed: dict[str, str], device: torch.device
+) -> dict[str, Any]:
     """Write down what a run depends on."""
     return {
         "recipe": recipe.to_json(),
         "command": f"mobilenets train {shlex.quote(str(data))} --recipe {shlex.quote(str(run / RECIPE))} --out NEW",
         "data": {
-            "folder": str(data.resolve()),
+            "folder": str(prepared.layout.root.resolve()),
             "classes": list(prepared.classes),
             "fingerprint": prepared.fingerprint,
             "train": counts(prepared.train, prepared.classes),
             "validation": counts(prepared.validation, prepared.classes),
             "test": None if prepared.test is None else counts(prepared.test, prepared.classes),
             "problems": [dataclasses.asdict(problem) for problem in prepared.problems],
+            "notes": list(prepared.notes),
+            "seen_by_source": prepared.seen_by_source,
+            "copies": prepared.copies,
+            "renamed": renamed,
         },
         "hardware": hardware(device),
         "versions": versions(),

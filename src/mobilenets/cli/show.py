@@ -55,7 +55,7 @@ def evaluated(result: dict[str, Any]) -> str:
         shown = name if result["names"] is None else result["names"][name]
         rows.append([printable(shown), str(score["images"]), *figures])
     parts = [headline(result), *_by_group(result), table(rows, {1, 2, 3, 4})]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "\n".join(map(sentence, result["notes"]))]).rstrip()
 
 
 def _by_group(result: dict[str, Any]) -> list[str]:
@@ -114,7 +114,8 @@ def trained(result: dict[str, Any]) -> str:
         [
             headline(result),
             f"{epochs} in {duration(result['seconds'])}, model of epoch {result['epoch']}",
-            *result["notes"],
+            *_before(result),
+            *map(sentence, result["notes"]),
             "",
             f"The report:  {result['report']}",
             "Next:",
@@ -122,6 +123,31 @@ def trained(result: dict[str, Any]) -> str:
             f"  mobilenets evaluate {shlex.quote(run)} {shlex.quote(str(pictures))}",
         ]
     )
+
+
+def _before(result: dict[str, Any]) -> list[str]:
+    """The model that training began with, on the same pictures."""
+    before = result.get("before")
+    if before is None:
+        return []
+    low, high = before["change_interval"]
+    images = f"the {before['images']} pictures"
+    if len(before["classes"]) < len(result["classes"]):
+        images += f" of the {len(before['classes'])} classes it knows"
+    if result["seen_by_source"]:
+        images += " that it did not learn from"
+    change = f"{100 * before['change']:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
+    now = (
+        f"now {percent(before['top1_now'])}, {change}: {before['gained']} more right, {before['lost']} no longer right"
+    )
+    if not before["gained"] and not before["lost"]:
+        now = "now the same pictures are right"
+    return [f"Before, {before['model']}: top-1 {percent(before['top1'])} on {images}; {now}"]
+
+
+def sentence(note: str) -> str:
+    """Write a note as a sentence."""
+    return note if note.endswith((".", "!", "?")) else f"{note[:1].upper()}{note[1:]}."
 
 
 def fetched(result: dict[str, Any]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mobilenets.data.folder import Layout, Problem, Sample, find_data, fingerprint, read_folder, relative
+from mobilenets.data.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
+from mobilenets.data.layout import Layout, find_data
+from mobilenets.data.listing import Problem, say
 from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
+from mobilenets.data.seen import Seen, seen_of
 from mobilenets.data.split import read_split, split
 from mobilenets.errors import InputError
 from mobilenets.runtime.progress import progress
@@ -22,7 +26,12 @@ LEFT_OUT_KINDS = ("unreadable", "too_large")
 
 @dataclass(frozen=True)
 class Prepared:
-    """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder."""
+    """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder.
+
+    ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
+    Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
+    from, None where that is not known, and ``copies`` those that are training pictures too.
+    """
 
     layout: Layout
     classes: tuple[str, ...]
@@ -31,6 +40,25 @@ class Prepared:
     test: tuple[Sample, ...] | None
     problems: tuple[Problem, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    seen_by_source: int | None = None
+    copies: int = 0
+    contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def seen(self) -> Seen:
+        """What a model will have seen that is trained on these pictures."""
+        unreadable = set()
+        for problem in self.problems:
+            if problem.kind in LEFT_OUT_KINDS:
+                with contextlib.suppress(InputError):  # a link that leads nowhere
+                    unreadable.add(content_hash(self.layout.root / problem.path).hex())
+        return seen_of(self.halves, self.classes, self.contents, unreadable)
+
+    @property
+    def halves(self) -> dict[str, tuple[Sample, ...]]:
+        """The pictures by half: ``train``, ``validation``, ``test``."""
+        return {"train": self.train, "validation": self.validation, "test": self.test or ()}
 
     @property
     def measured(self) -> tuple[Sample, ...]:
@@ -38,8 +66,19 @@ class Prepared:
         return self.validation if self.test is None else self.test
 
 
-def prepare(data: Path, *, share: float, seed: int, max_unreadable: float, workers: int | None = None) -> Prepared:
+def prepare(
+    data: Path,
+    *,
+    share: float,
+    seed: int,
+    max_unreadable: float,
+    workers: int | None = None,
+    seen: Seen | None = None,
+) -> Prepared:
     """Read DATA, try every picture, and split it where it comes unsplit.
+
+    ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
+    stays held out, and new pictures only are drawn.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
@@ -47,13 +86,16 @@ def prepare(data: Path, *, share: float, seed: int, max_unreadable: float, worke
     workers = workers or default_workers()
     layout = find_data(data)
     folder = read_folder(layout.train)
-    problems = [*folder.problems]
+    problems, notes = [*folder.problems], [*layout.notes, *folder.notes]
     parts: dict[str, tuple[Sample, ...]] = {"train": folder.samples}
     for name, place in (("validation", layout.validation), ("test", layout.test)):
         if place is not None:
             other = read_folder(place, folder.classes)
             parts[name] = other.samples
             problems += other.problems
+            notes += other.notes
+    for note in notes:
+        log.info("%s: %s", data, note)
     readable = sum(map(len, parts.values()))
     total = readable + sum(problem.kind in LEFT_OUT_KINDS for problem in problems)
     with progress("checking pictures", readable, "pictures") as shown:
@@ -67,13 +109,32 @@ def prepare(data: Path, *, share: float, seed: int, max_unreadable: float, worke
             problems += unreadable
     _accept(problems, total, max_unreadable)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
-    mark = fingerprint([sample for samples in parts.values() for sample in samples], layout.root, workers)
+    used = [sample for samples in parts.values() for sample in samples]
+    contents = content_hashes([sample.path for sample in used], workers)
+    mark = fingerprint(used, layout.root, contents=contents)
     if layout.validation is None:
-        halves = split(parts["train"], folder.classes, share, seed, layout.root)
+        taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
+        halves = split(parts["train"], folder.classes, share, seed, layout.root, taught, held)
         parts |= {"train": halves.train, "validation": halves.validation}
         problems += halves.problems
-        _name(halves.problems)
+        say(halves.problems)
+        if (taught or held) and new:
+            drawn = len(halves.validation) - len(held)
+            notes.append(
+                f"the split of the model it begins with was kept: {len(taught)} pictures that it learned from stay in "
+                f"training, {len(held)} that it held out stay held out; of {len(new)} new ones {drawn} are held out"
+            )
+            log.info("%s", notes[-1])
     _refuse_empty(parts, folder.classes)
+    measured = parts.get("test", parts["validation"])
+    taught_now = {contents[sample.path] for sample in parts["train"]}
+    copies = sum(contents[sample.path] in taught_now for sample in measured)
+    if copies:
+        notes.append(
+            f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
+            "too good; leave each picture in one half only"
+        )
+        log.warning("%s: %s", data, notes[-1])
     return Prepared(
         layout,
         folder.classes,
@@ -82,6 +143,10 @@ def prepare(data: Path, *, share: float, seed: int, max_unreadable: float, worke
         parts.get("test"),
         tuple(_inside(problem, layout.root) for problem in problems),
         mark,
+        tuple(notes),
+        None if seen is None else len(seen.sides(measured, contents)[0]),
+        copies,
+        contents,
     )
 
 
@@ -92,9 +157,13 @@ def prepare_again(
     mark: str,
     problems: Sequence[Problem],
     workers: int | None = None,
+    notes: Sequence[str] = (),
+    seen_by_source: int | None = None,
+    copies: int = 0,
 ) -> Prepared:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
+    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then.
     Raises ``InputError`` when the pictures are no longer those that the run began with.
     """
     layout = find_data(data)
@@ -114,7 +183,9 @@ def prepare_again(
         raise InputError(
             f"{data}: the pictures have changed since this run began; train into another folder, without --resume"
         )
-    return Prepared(layout, classes, train, validation, test, tuple(problems), mark)
+    return Prepared(
+        layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
+    )
 
 
 def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
@@ -126,7 +197,7 @@ def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
 def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
     """Name what is left out; refuse when that is too much."""
     bad = [problem for problem in problems if problem.kind in LEFT_OUT_KINDS]
-    _name(problems)
+    say(problems)
     if not bad:
         return
     log.warning("%d of %d pictures cannot be read and are left out; the files are untouched", len(bad), total)
@@ -135,11 +206,6 @@ def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
             f"{len(bad)} of {total} pictures cannot be read, more than --max-unreadable {limit:g} allows: "
             f"repair or remove them; the first is {bad[0].path} ({bad[0].detail})"
         )
-
-
-def _name(problems: Sequence[Problem]) -> None:
-    for problem in problems:
-        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
 
 
 def _inside(problem: Problem, root: Path) -> Problem:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from mobilenets.data.folder import Problem, Sample
+from mobilenets.data.folder import Sample
+from mobilenets.data.listing import Problem
 from mobilenets.errors import UnreadablePicture
 from mobilenets.runtime.decode import PictureTooLarge, decode
 

@@ -15,7 +15,7 @@ import jinja2
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mobilenets.data.folder import Problem
+from mobilenets.data.listing import Problem
 from mobilenets.errors import InputError
 from mobilenets.measure import plots
 from mobilenets.measure.groups import grouped, groups_to_json

@@ -11,7 +11,7 @@ from typing import Any
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.exported import Exported
-from mobilenets.runtime.files import write_json
+from mobilenets.runtime.files import nfc, write_json
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.preprocess import Preprocessing
 
@@ -106,7 +106,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
     classes = value.get("classes")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise InputError("classes must be a list of names")
-    if len(set(classes)) != len(classes):
+    if len({nfc(name) for name in classes}) != len(classes):
         raise InputError("a class is named twice")
     if value.get("classes_sha256") != classes_hash(tuple(classes)):
         raise InputError("the class names do not match their hash; the file was edited or damaged")
@@ -120,7 +120,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
         raise InputError("threshold must be a probability")
     return Bundle(
         architecture,
-        tuple(classes),
+        tuple(map(nfc, classes)),
         Preprocessing.from_json(value.get("preprocessing")),
         origin,
         None if labels is None else Labels.from_json(labels),

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import logging
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
+
+log = logging.getLogger("mobilenets")
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# A letter beside a pair of bytes whose second is ASCII: far rather Western letters than Chinese.
+_WESTERN = re.compile(rb"[A-Za-z][\x81-\xfe][A-Za-z]|(?<![\x80-\xff])[\x81-\xfe][A-Za-z]{2}")
 
 
 @contextmanager
@@ -60,14 +76,82 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def read_json(path: Path, hint: str) -> Any:
-    """Read a JSON file that the user gave; raises ``InputError``, with ``hint`` where it is not JSON."""
+def nfc(name: str) -> str:
+    """Return a name in the one Unicode form (NFC) that names are compared, kept and shown in; macOS decomposes them."""
+    return unicodedata.normalize("NFC", name)
+
+
+def decode_text(content: bytes) -> tuple[str, str]:
+    """Decode text as people's programs save it; returns it with the name of its encoding.
+
+    UTF-8 with or without a mark, UTF-16 and UTF-32 with one, else GB18030 where that is plausible. Raises
+    ``ValueError`` where the encoding cannot be told.
+    """
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding), encoding
     try:
-        return json.loads(path.read_bytes())
+        return content.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        if b"\0" in content or _WESTERN.search(content):
+            raise
+        return content.decode("gb18030"), "gb18030"
+
+
+def read_text(path: Path, what: str = "text") -> str:
+    """Read a file of text that the user gave, in whatever encoding ``decode_text`` knows; one that was guessed is said.
+
+    Raises ``InputError`` in one line where it cannot be read, or its encoding not be told.
+    """
+    try:
+        text, encoding = decode_text(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(
+            f"{path}: not {what} in UTF-8, nor in an encoding that can be told: save it as UTF-8"
+        ) from error
+    if encoding == "gb18030":
+        log.warning("%s is not UTF-8: it was read as GB18030 (Chinese); if names look wrong, save it as UTF-8", path)
+    return text
+
+
+def read_json(path: Path, hint: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Read a JSON file that the user gave; raises ``InputError``, with line and ``hint`` where it is not JSON.
+
+    ``pairs`` makes the objects from their keys and values, as ``object_pairs_hook`` of ``json``.
+    """
+    text = read_text(path, "JSON")
+    try:
+        return json.loads(text, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON: {_slip(text, error)}; {hint}") from error
+    except InputError as error:  # of ``pairs``
+        raise InputError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON; {hint}") from error
+
+
+def _slip(text: str, error: json.JSONDecodeError) -> str:
+    """Say what is wrong with JSON, and in which line."""
+    before, after = text[: error.pos].rstrip(), text[error.pos :].lstrip()
+    # Newer versions of Python point at the comma itself.
+    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):
+        before, after = before + ",", after[1:].lstrip()
+    if not text.strip():
+        return "the file is empty"
+    if before.endswith(",") and after[:1] in ("}", "]"):
+        return f"line {before.count(chr(10)) + 1} ends with a comma too many, before {after[0]!r}"
+    where = f"line {error.lineno}"
+    if after.startswith("'"):
+        return f"{where} has single quotes where JSON has double ones"
+    if after.startswith(("#", "//", "/*")):
+        return f"{where} has a comment, which JSON does not have"
+    if "',' delimiter" in error.msg:
+        return (
+            f"a comma is missing before {after[:20].splitlines()[0]!r} in {where}" if after else f"{where} breaks off"
+        )
+    return f"{where}: {error.msg[0].lower()}{error.msg[1:]}" if after else f"{where} breaks off"
 
 
 def write_json(path: Path, value: Any) -> None:

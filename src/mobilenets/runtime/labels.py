@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
+from mobilenets.runtime.files import nfc, read_json
 
 FILE = "classes.json"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -169,8 +169,11 @@ def read_labels(folder: Path, classes: Sequence[str]) -> Labels | None:
     path = folder / FILE
     if not os.path.lexists(path):
         return None
+    if not path.is_file():
+        raise InputError(f"{path}: a folder, or a link that leads nowhere; put a file there, or take it away")
+    value = read_json(path, "see docs/data.md for what it holds", _once)
     try:
-        labels = Labels.from_json(_read(path))
+        labels = Labels.from_json(value)
         # A folder may also bear one of its class's names, such as an English or a Chinese one.
         find = labels.finder(labels.classes)
         known: dict[str, str] = {}
@@ -213,17 +216,6 @@ def doubts(labels: Labels | None, classes: Sequence[str], folder: Path | None = 
     return said
 
 
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError("a folder, or a link that leads nowhere; put a file there, or take it away")
-    try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_once)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError("not JSON; see docs/data.md for what it holds") from error
-
-
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse what JSON lets pass: a key given twice, of which the last would win."""
     for key, times in Counter(key for key, _ in pairs).items():
@@ -234,7 +226,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _plain(name: str) -> str:
     """Return a name as it is compared with others."""
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    folded = nfc(nfc(name).casefold())
     return " ".join(folded.replace("_", " ").replace("-", " ").split()) or folded
 
 
@@ -253,7 +245,9 @@ def _mapping(value: object, what: str) -> Mapping[str, Any]:
         raise InputError(f"{what} must be an object of named values")
     for key in value:
         _check_showable(key, what)
-    return value
+    if len({nfc(key) for key in value}) < len(value):
+        raise InputError(f"{what} gives one name in two Unicode forms; keep one of them")
+    return {nfc(key): part for key, part in value.items()}
 
 
 def _check_showable(name: str, what: str) -> None:
@@ -274,4 +268,4 @@ def _parts(value: object, what: str, other: str, form: re.Pattern[str] | None) -
     part = entries.get(other)
     if part is not None and (not isinstance(part, str) or (form and not form.fullmatch(part))):
         raise InputError(f"{what}: {other} {part!r} is not usable" + ("; give it as #rrggbb" if form else ""))
-    return dict(names), part
+    return {language: nfc(name) for language, name in names.items()}, nfc(part) if isinstance(part, str) else None

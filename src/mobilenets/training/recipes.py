@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.runtime.files import read_json
 from mobilenets.training.recipe import Recipe
 
 # What the five tutorials and we ourselves train with, by name. A recipe states only what differs from the defaults.
@@ -101,10 +101,7 @@ def load_recipe(recipe: Recipe | str | Path | None) -> Recipe:
 
 
 def _read(path: Path) -> Any:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a recipe; give a recipe.json of a run") from error
+    value = read_json(path, "give a recipe.json of a run")
     return value.get("recipe", value) if isinstance(value, dict) else value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ log = logging.getLogger("mobilenets")
 # Pictures from which BatchNorm takes its statistics in frozen blocks that nobody trained, and how many at a time.
 SETTLING = 512
 SETTLED_TOGETHER = 64
+IMAGENET_CLASSES = 1000
 
 
 def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
@@ -77,9 +78,17 @@ def architecture_of(recipe: Recipe, saved: SavedModel | None) -> Architecture:
 
 
 def fresh_network(
-    recipe: Recipe, architecture: Architecture, classes: tuple[str, ...], saved: SavedModel | None
+    recipe: Recipe,
+    architecture: Architecture,
+    classes: tuple[str, ...],
+    saved: SavedModel | None,
+    renamed: Mapping[str, str] | None = None,
 ) -> tuple[Network, dict[str, Any]]:
-    """Build the network with the weights it begins with; also says where they came from, for ``model.json``."""
+    """Build the network with the weights it begins with; also says where they came from, for ``model.json``.
+
+    The head's rows of the classes that the weights know are kept, by name, or by that which ``renamed`` gives.
+    ``head`` in what is said is then ``kept`` where all are known, ``extended`` where some are, else ``replaced``.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = Network(architecture, len(classes))
@@ -88,7 +97,7 @@ def fresh_network(
     given = dict(saved.network.state_dict())
     expected = network.state_dict()
     head = {name for name in expected if name.startswith("classifier.")}
-    same_head = saved.bundle.classes == classes and all(expected[n].shape == given[n].shape for n in head)
+    rows = _known_rows(saved.bundle.classes, classes, renamed or {}) if head <= given.keys() else {}
     for name in sorted((expected.keys() | given.keys()) - head):
         if name not in expected or name not in given or expected[name].shape != given[name].shape:
             raise InputError(
@@ -96,10 +105,22 @@ def fresh_network(
                 f"{saved.bundle.architecture['width']:g}, and do not fit {recipe.model} at width {recipe.width:g} "
                 f"({name}); leave --model and --width out to take theirs"
             )
-    kept = {name: value for name, value in given.items() if same_head or name not in head}
-    network.load_state_dict(kept, strict=False)
-    origin = {"weights": recipe.weights, "head": "kept" if same_head else "replaced"}
+    network.load_state_dict({name: value for name, value in given.items() if name not in head}, strict=False)
+    with torch.no_grad():
+        for name in sorted(head) if rows else ():
+            expected[name][list(rows)] = given[name][list(rows.values())]
+    kept = "kept" if len(rows) == len(classes) else "extended" if rows else "replaced"
+    origin = {"weights": recipe.weights, "head": kept}
     return network, origin | {"before": dict(saved.bundle.origin)}
+
+
+def _known_rows(before: Sequence[str], now: Sequence[str], renamed: Mapping[str, str]) -> dict[int, int]:
+    """Give, for the rows of the new head whose class is known, the row in the old one."""
+    places = {name: row for row, name in enumerate(before)}
+    known = [renamed.get(name, name) for name in now]
+    rows = {row: places[name] for row, name in enumerate(known) if name in places}
+    # One "banana" among ImageNet's thousand does not make it the same task.
+    return rows if len(before) < IMAGENET_CLASSES or 2 * len(rows) >= len(now) else {}
 
 
 def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any]) -> None:
@@ -111,7 +132,10 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
             network.architecture.size,
         )
     if origin["head"] == "kept":
-        log.info("the classes are those of the weights: every tensor kept, the head too")
+        log.info("the weights know these classes: every tensor kept, the head too")
+        return
+    if origin["head"] == "extended":
+        log.info("head extended to %d classes: the rows of those that the weights know were kept", network.classes)
         return
     log.info(
         "head %s %d; all else kept (%d tensors)",

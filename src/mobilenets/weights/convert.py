@@ -17,9 +17,10 @@ from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.files import read_json
+from mobilenets.runtime.files import nfc, read_json
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.weights.assign import Assigned, assign, find_head
+from mobilenets.weights.class_names import checked
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, two_classes
 from mobilenets.weights.read import path_in, read
@@ -151,11 +152,9 @@ def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tup
     if given is not None:
         if len(given) != outputs:
             raise InputError(f"{len(given)} class names for its {outputs} outputs; give one a line, in their order")
-        if len(set(given)) != len(given):
-            raise InputError("a class is named twice; give every class a name of its own")
-        return tuple(given), []
-    if foreign.classes is not None and len(foreign.classes) == outputs == len(set(foreign.classes)):
-        return foreign.classes, []
+        return checked(given), []
+    if foreign.classes is not None and len(foreign.classes) == outputs == len(set(map(nfc, foreign.classes))):
+        return tuple(map(nfc, foreign.classes)), []
     if outputs in IMAGENET_OUTPUTS:
         imagenet = imagenet_classes()
         note = (
@@ -176,24 +175,6 @@ def _say(foreign: Foreign, architecture: Architecture, assigned: Assigned, notes
     )
     for note in (*(f"assumed: {line}" for line in foreign.assumed), *notes):
         log.info("%s", note, extra={"noted": True})
-
-
-def read_classes(source: str | Path) -> tuple[str, ...]:
-    """Read class names in order: a text file with one a line, or JSON (a list, or Keras's ``{"0": [id, name], …}``)."""
-    path = Path(source)
-    if path.suffix == ".json":
-        value = read_json(path, "give a list of class names")
-        if isinstance(value, dict) and all(str(number) in value for number in range(len(value))):
-            value = [value[str(number)] for number in range(len(value))]
-            value = [name[-1] if isinstance(name, list) and name else name for name in value]
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise InputError(f"{path}: not a list of class names")
-        return tuple(value)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text; give a file with one class name a line") from error
-    return tuple(line.strip() for line in lines if line.strip())
 
 
 def read_input(source: str | Path) -> Mapping[str, Any]:

@@ -1,0 +1,111 @@
+"""Names of classes from a file, as tools write them: one a line, numbered, in JSON by place or by name, in YAML."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mobilenets.errors import InputError
+from mobilenets.runtime.files import nfc, read_json, read_text
+
+log = logging.getLogger("mobilenets")
+
+_BEFORE = re.compile(r"(\d+)(?:\s*[:,;.)\t]\s*|\s+)(\S.*)")  # "0 apple", "0: apple", "0,apple"
+_AFTER = re.compile(r"(\S.*?)\s*[,;:\t]\s*(\d+)")  # "apple,0"
+# Where JSON holds the names: data of other tools, Hugging Face's config.json, our own model.json.
+_KEYS = ("names", "classes", "class_names", "labels", "id2label", "label2id", "class_to_idx", "class_indices")
+
+
+def read_classes(source: str | Path) -> tuple[str, ...]:
+    """Read class names in order, in Unicode's form NFC.
+
+    A text file has one a line, perhaps numbered as Teachable Machine and TensorFlow do. JSON is a list, names by place
+    (Keras's ``{"0": [id, name], …}``), places by name (``class_indices``), or an object that holds one of these as
+    ``names``, ``id2label`` and the like. YAML is Ultralytics' ``names:``.
+
+    Raises InputError in one line that begins with the path.
+    """
+    path = Path(source)
+    if path.suffix.lower() == ".json":
+        found = _of_value(read_json(path, "give a list of class names"))
+    elif path.suffix.lower() in (".yaml", ".yml"):
+        found = _of_yaml(read_text(path))
+    else:
+        found = _of_lines(path)
+    if not found:
+        raise InputError(f'{path}: not a list of class names; give a file with one a line, or JSON such as ["a", "b"]')
+    return tuple(nfc(name) for name in found)
+
+
+def _of_value(value: Any) -> list[str] | None:
+    """Find the names in what JSON held; None where there are none."""
+    if isinstance(value, list):
+        if all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in value):
+            value = [one["name"] for one in sorted(value, key=lambda one: str(one.get("id", "")).zfill(9))]
+        return value if all(isinstance(name, str) for name in value) else None
+    if not isinstance(value, dict):
+        return None
+    named = {str(key): one[-1] if isinstance(one, list) and one else one for key, one in value.items()}
+    if all(isinstance(one, str) and key.isdecimal() for key, one in named.items()):
+        return _placed({int(key): one for key, one in named.items()})
+    if all(isinstance(one, int) and not isinstance(one, bool) for one in value.values()):
+        places = {place: name for name, place in value.items()}
+        return _placed(places) if len(places) == len(value) and 0 in places else None
+    return next((found for key in _KEYS if key in value and (found := _of_value(value[key]))), None)
+
+
+def _placed(names: Mapping[int, str]) -> list[str] | None:
+    """Put names in order of their places, which count from 0 or from 1 without a gap."""
+    first = min(names, default=0)
+    whole = first in (0, 1) and sorted(names) == list(range(first, first + len(names)))
+    return [names[place] for place in sorted(names)] if whole else None
+
+
+def _of_lines(path: Path) -> list[str]:
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    for pattern, number, name in ((_BEFORE, 1, 2), (_AFTER, 2, 1)):
+        matches = [pattern.fullmatch(line) for line in lines]
+        placed = {int(match[number]): match[name] for match in matches if match}
+        if len(lines) > 1 and len(placed) == len(lines) and (names := _placed(placed)):
+            log.info("%s: the numbers in it were taken as the places of the classes, not as part of their names", path)
+            return names
+    return lines
+
+
+def _of_yaml(text: str) -> list[str] | None:
+    """Read the ``names:`` of an Ultralytics data.yaml: a list in brackets or in lines, or names by number."""
+    match = re.search(r"^names\s*:[ \t]*(\[[^\]]*\]|\{[^}]*\})?", text, re.MULTILINE)
+    if match is None:
+        return None
+    if match[1]:
+        parts = [part.strip() for part in match[1][1:-1].split(",") if part.strip()]
+    else:
+        rest = text[match.end() :].split("\n")[1:]
+        indented = iter(rest)
+        parts = []
+        for line in indented:
+            if line.strip() and not line.startswith((" ", "\t", "-", "#")):
+                break
+            if line.strip() and not line.strip().startswith("#"):
+                parts.append(line.strip().removeprefix("- ").strip())
+    numbered = [re.fullmatch(r"(\d+)\s*:\s*(.+)", part) for part in parts]
+    if parts and all(numbered):
+        return _placed({int(match[1]): _unquoted(match[2]) for match in numbered if match})
+    return [_unquoted(part) for part in parts]
+
+
+def _unquoted(word: str) -> str:
+    word = re.sub(r"\s+#.*$", "", word).strip()
+    return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"" else word
+
+
+def checked(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names in NFC; raises ``InputError`` where one is given twice."""
+    forms = tuple(nfc(name) for name in names)
+    if len(set(forms)) != len(forms):
+        twice = next(name for name in forms if forms.count(name) > 1)
+        raise InputError(f"the class {twice!r} is named twice; give every class a name of its own")
+    return forms
