@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def train(
     ``out``.
 
     """
+    began = time.monotonic()
     data, run = Path(data), Path(out)
     if resume and (run / RECIPE).is_file():
         chosen, prepared, record = _begun(data, run, recipe, settings)
@@ -163,6 +165,7 @@ def train(
             parts,
             len(parts) if features else 0,
             measure_before=origin.get("head") == "kept",
+            began=began,
         )
         if not (run / SCHEDULE).exists():
             # Before anything is trained, so that a wrong schedule is seen at once.
@@ -171,7 +174,7 @@ def train(
             draw_schedule(epochs, rates, f"Learning rate: {chosen.schedule}", run / SCHEDULE)
         log.info(_announcement(network, prepared, training, record["hardware"]))
         state = training.fit()
-        return finish(run, prepared, teacher, chosen, record, state, device)
+        return finish(run, prepared, teacher, chosen, record, state, device, since=training.began)
 
 
 def _settled(recipe: Recipe) -> Recipe:

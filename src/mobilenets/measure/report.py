@@ -60,7 +60,8 @@ class Report:
     """Everything the report shows.
 
     ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
-    ``seconds`` is the training time. ``batch`` holds some training pictures as the network saw them, with
+    epoch 0 is the model that training started from. ``seconds`` is the time of the epochs, ``total_seconds`` that of the
+    whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them, with
     their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
     ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
     took a picture for the class of that index; without it the report leaves this out. ``labels`` name the classes for
@@ -80,6 +81,8 @@ class Report:
     versions: Mapping[str, str]
     command: str
     notes: Sequence[str] = ()
+    next_steps: Sequence[str] = ()
+    total_seconds: float | None = None
     labels: Labels | None = None
     root: Path = field(default_factory=Path)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
@@ -105,7 +108,8 @@ def write_report(path: Path, report: Report) -> None:
         figures=_figures(report, labels, by_group),
         mistakes=_mistakes(report),
         batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
-        time=duration(report.seconds),
+        time=duration(report.seconds if report.total_seconds is None else report.total_seconds),
+        training_time=duration(report.seconds),
         kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
         left_out=report.data["left_out"][:LEFT_OUT],
         light=LIGHT,
