@@ -81,7 +81,7 @@ def test_what_is_drawn() -> None:
     figure = export_figure(found, 0.5, numbered(10))
     left, middle, right = figure.axes
     both, lost, gained, neither = found.table
-    assert {f"{both + neither} same", f"{lost} lost", f"{gained} gained", "tolerated: −0.50"} <= set(words(figure))
+    assert {f"{both + neither} same", f"{lost} lost", f"{gained} gained", "allowed: −0.50"} <= set(words(figure))
     dots = {dot.get_label(): np.asarray(dot.get_offsets()) for dot in middle.collections}
     assert len(dots[f"{lost} lost"]) == lost > 0
     gone = (found.reference.ranks == 0) & (found.candidate.ranks > 0)

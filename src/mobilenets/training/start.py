@@ -22,6 +22,9 @@ from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
 
+# Pictures from which BatchNorm takes its statistics in frozen blocks that nobody trained.
+SETTLING = 512
+
 
 def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
     """Fill the settings that come with the weights: the network, its width and table, and the picture's way in.
@@ -117,7 +120,7 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
 
 
 def settle_norms(parts: Sequence[nn.Module], pictures: Loader, device: torch.device) -> None:
-    """Let the BatchNorm of frozen parts that nobody trained see up to 256 of the pictures, unaugmented.
+    """Let the BatchNorm of frozen parts that nobody trained see up to 512 of the pictures, unaugmented.
 
     Fresh BatchNorm takes its input for one of mean 0 and deviation 1, which it is not: the features of MobileNetV2 at
     96 pixels came out at 1e-9, from which no classifier learns. Afterwards it holds the mean and variance of what it
@@ -129,7 +132,7 @@ def settle_norms(parts: Sequence[nn.Module], pictures: Loader, device: torch.dev
     )
     frozen = nn.Sequential(*parts).eval()
     norms = [module for module in frozen.modules() if isinstance(module, nn.BatchNorm2d)]
-    measure_norms(frozen, norms, pictures, pictures.seed, device)
+    measure_norms(frozen, norms, pictures, pictures.seed, device, SETTLING)
 
 
 def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:
