@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from mobilenets.data.folder import Problem
-from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure import report as report_module
+from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.report import Report, percent, shown, span, write_report
 from mobilenets.runtime.labels import Group, Label, Labels

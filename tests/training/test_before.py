@@ -49,7 +49,12 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("freeze", ["none", "2", "backbone"])
 def test_training_that_makes_a_model_worse_says_so(
-    trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, freeze: str, keep: str
+    trained: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    freeze: str,
+    keep: str,
 ) -> None:
     reported: list[Any] = []
     monkeypatch.setattr(results, "write_report", lambda _, report: reported.append(report))

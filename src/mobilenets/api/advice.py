@@ -184,8 +184,8 @@ def more_to_measure(seen: Seen) -> str | None:
     if high - low < 0.2:
         return None
     return (
-        f"Measure on more pictures: {len(seen.evaluation.images)} cannot tell {100 * low:.0f} % from {100 * high:.0f} %. "
-        f"Collect new ones, one folder a class: mobilenets evaluate {shlex.quote(seen.run)} NEW_PICTURES"
+        f"Measure on more pictures: {len(seen.evaluation.images)} cannot tell {100 * low:.0f} % from {100 * high:.0f} "
+        f"%. Collect new ones, one folder a class: mobilenets evaluate {shlex.quote(seen.run)} NEW_PICTURES"
     )
 
 
@@ -200,4 +200,3 @@ RULES: tuple[Callable[[Seen], str | None], ...] = (
     larger_size,
     more_to_measure,
 )
-

@@ -65,7 +65,9 @@ def finish(
     near = around(state.history, kept) if on == "validation" and recipe.keep == "best" else None
     if len(prepared.validation) >= MANY_PICTURES:
         near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
-    notes = [note for note in (_chosen(evaluation, on, state, kept, recipe, near), _before(state, kept, recipe)) if note]
+    notes = [
+        note for note in (_chosen(evaluation, on, state, kept, recipe, near), _before(state, kept, recipe)) if note
+    ]
     steps = next_steps(
         Seen(
             recipe=recipe,
@@ -160,7 +162,9 @@ def _chosen(
     pictures = len(evaluation.images)
     advice = "a test/ folder beside validation/ gives a figure that nothing was chosen on."
     if near is None:
-        return f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
+        return (
+            f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
+        )
     return (
         f"Expect about {100 * near.top1:.1f} % on new pictures: that is the mean of the epochs {near.first} to "
         f"{near.last} around the kept one. The {100 * evaluation.top1:.1f} % are those of epoch {kept}, which was "
@@ -177,9 +181,9 @@ def _before(state: State, kept: int, recipe: Recipe) -> str | None:
     if kept == 0:
         best = max(row["validation_top1"] for row in state.history)
         return (
-            f"The weights that training started from are kept unchanged (epoch 0): they have {100 * state.before:.1f} % "
-            f"on the validation pictures, and no epoch of this training did better and held it (the best had "
-            f"{100 * best:.1f} %). {way}"
+            "The weights that training started from are kept unchanged (epoch 0): they have "
+            f"{100 * state.before:.1f} % on the validation pictures, and no epoch of this training held as much (the "
+            f"best had {100 * best:.1f} %). {way}"
         )
     after = state.history[kept - 1]["validation_top1"]
     if recipe.keep == "best" or after >= state.before:

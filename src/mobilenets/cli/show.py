@@ -112,11 +112,12 @@ def trained(result: dict[str, Any]) -> str:
     run = result["run"]
     pictures = Path(result["data"])
     epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
+    total = duration(result["total_seconds"])
     kept = f"model of epoch {result['epoch']}" if result["epoch"] else "the weights it started from kept"
     return "\n".join(
         [
             headline(result),
-            f"{epochs}, {kept}; {duration(result['total_seconds'])} in all, {duration(result['seconds'])} of it training",
+            f"{epochs}, {kept}; {total} in all, {duration(result['seconds'])} of it training",
             *result["notes"],
             *(["", "What would help next:"] if result["next_steps"] else []),
             *(f"  {number}. {step}" for number, step in enumerate(result["next_steps"], 1)),

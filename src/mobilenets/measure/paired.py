@@ -82,6 +82,8 @@ def said_of_pair(result: Mapping[str, Any]) -> str:
     images, same = result["images"], result["same_answers"]
     if same == images:
         return f"the same answer on {'the one picture' if images == 1 else f'all {images} pictures'}"
+    if result["pictures_lost"] == result["pictures_gained"] == 0:
+        return f"the same answer on {same} of {images} pictures, and the same ones right"
     low, high = result["top1_change_interval"]
     return (
         f"the same answer on {same} of {images} pictures; top-1 {100 * result['top1_change']:+.2f} points, "

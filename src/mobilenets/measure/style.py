@@ -29,7 +29,7 @@ DPI = 160
 FAMILIES = (
     "DejaVu Sans",
     "Noto Sans CJK SC",
-    # What matplotlib before 3.11 sees of Debian's fonts-noto-cjk, whose files hold several faces; it has the same signs.
+    # What matplotlib before 3.11 sees of Debian's fonts-noto-cjk, whose files hold several faces with the same signs.
     "Noto Sans CJK JP",
     "Noto Sans SC",
     "Source Han Sans SC",
@@ -135,7 +135,7 @@ def _say_what_is_missing() -> None:
 
 
 def can_draw(text: str) -> bool:
-    """Say whether the installed fonts have every character of one line; the first time that they do not, a note does."""
+    """Say whether the installed fonts have every character of a line; the first time that they lack one is noted."""
     drawable = all(font_of(sign) is not None for sign in text)
     if not drawable:
         _say_what_is_missing()

@@ -35,7 +35,7 @@ def measure_norms(
     device: torch.device,
     most: int = PICTURES,
 ) -> None:
-    """Replace the statistics of ``norms`` by those of up to ``most`` pictures, chosen by ``seed``, without augmentation.
+    """Replace the statistics of ``norms`` by those of up to ``most`` unaugmented pictures, chosen by ``seed``.
 
     ``forward`` runs a batch through them. Nothing else changes, and nothing is drawn from a global generator.
     Cached features are taken as they are. A single picture has no deviation: then nothing is measured.
