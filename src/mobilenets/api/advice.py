@@ -53,6 +53,12 @@ class Seen:
         """Whether training pictures are blends of two, on which accuracy says little."""
         return bool(self.recipe.mixup or self.recipe.cutmix)
 
+    @property
+    def longer(self) -> str:
+        """The flag that trains twice as long."""
+        steps = self.recipe.steps
+        return f"--epochs {2 * len(self.history)}" if steps is None else f"--steps {2 * steps}"
+
     def again(self, *flags: str, same: bool = True) -> str:
         """Give the command that trains anew with these flags; ``same``: with all other settings of the run."""
         recipe = [f"--recipe {shlex.quote(f'{self.run}/recipe.json')}"] if same else []
@@ -85,7 +91,7 @@ def not_learned(seen: Seen) -> str | None:
     cause = f"It has not learned its own training pictures: {100 * seen.train_top1:.0f} % of them at the end. "
     if seen.recipe.freeze == "backbone":
         return cause + "Let it change more than the classifier: " + seen.again("--freeze none --lr 0.0003")
-    return cause + "Train longer: " + seen.again(f"--epochs {2 * len(seen.history)}")
+    return cause + "Train longer: " + seen.again(seen.longer)
 
 
 def doubtful_labels(seen: Seen) -> str | None:
@@ -149,7 +155,7 @@ def more_epochs(seen: Seen) -> str | None:
         return None
     return (
         f"Train longer: the validation loss was still falling at the end, from {was:.3f} to {now:.3f} over the last "
-        f"{2 * part} epochs. " + seen.again(f"--epochs {2 * total}")
+        f"{2 * part} epochs. " + seen.again(seen.longer)
     )
 
 

@@ -63,8 +63,8 @@ class Report:
 
     ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
     epoch 0 is the model that training started from. ``seconds`` is the time of the epochs, ``total_seconds`` that of
-    the whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them, with
-    their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
+    the whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them,
+    with their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
     ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
     gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
     people, and add a section by group where all of them have one.

@@ -1,8 +1,8 @@
 """Which epoch's model is kept, and what to expect of it: functions of the history alone, so that resuming is exact.
 
-The best of many epochs on few pictures is partly luck. With 17 validation pictures and 30 epochs the best top-1 came
-out 9 to 12 points above the true one in simulated runs; the epoch with the lowest running mean of the loss 2 to 4, and
-the mean over the epochs around it 1 to 2 (``tests/training/test_keep.py`` repeats this).
+The best of many epochs on few pictures is partly luck. In simulated runs with 17 validation pictures and 30 epochs the
+best top-1 was 10 to 12 points above the true one, that of the epoch with the lowest running mean of the loss 2, and the
+mean over the epochs around it within 1 (``tests/training/test_keep.py`` has the simulation).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-# Validation pictures from which on a single epoch's top-1 is steady enough to choose by.
+# With so many validation pictures a single epoch's top-1 is steady enough to choose by.
 MANY_PICTURES = 500
 # The most epochs whose mean is compared, and the most that count as around the kept one, on either side.
 SMOOTHED = 5
