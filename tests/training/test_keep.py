@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
+from mobilenets.api import results
+from mobilenets.api.train import train
 from mobilenets.training.keep import MANY_PICTURES, around, best_epoch
 
 Rows = list[dict[str, float]]
@@ -106,3 +113,35 @@ def test_around() -> None:
     short = around(history[:4], 4)
     assert short is not None
     assert (short.first, short.last, short.top1) == (3, 4, 0.03)
+
+
+def test_a_run_says_what_to_expect(
+    photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = train(photos, tmp_path / "run", **small | {"epochs": 8})
+    first, last = result["epochs_around"]
+    assert result["epoch"] in range(first, last + 1) and last - first <= 2
+    with (tmp_path / "run/history.csv").open() as file:
+        top1 = {int(row["epoch"]): float(row["validation_top1"]) for row in csv.DictReader(file)}
+    near = [top1[epoch] for epoch in range(first, last + 1) if epoch != result["epoch"]]
+    assert result["top1_around"] == pytest.approx(np.mean(near), abs=1e-5)
+    (note,) = result["notes"]
+    assert note.startswith(f"Expect about {100 * result['top1_around']:.1f} % on new pictures: that is the mean of the")
+    assert (
+        f"The {100 * result['top1']:.1f} % are those of epoch {result['epoch']}, which was chosen on these same" in note
+    )
+    assert result["total_seconds"] > result["seconds"] > 0
+    monkeypatch.setattr(results, "MANY_PICTURES", 1)
+    again = train(photos, tmp_path / "run", resume=True)
+    assert again["top1_around"] is None and "slightly optimistic" in again["notes"][0]
+
+
+def test_nothing_to_correct_where_nothing_was_chosen(
+    photos: Path, draw: Callable[..., Path], tmp_path: Path, small: dict[str, Any], undrawn: None
+) -> None:
+    for part, count in (("train", 6), ("validation", 4), ("test", 4)):
+        draw(tmp_path / "data" / part, {"a": count, "b": count})
+    tested = train(tmp_path / "data", tmp_path / "tested", **small)
+    last = train(photos, tmp_path / "last", **small | {"keep": "last"})
+    for result in (tested, last):
+        assert (result["top1_around"], result["epochs_around"], result["notes"]) == (None, None, [])

@@ -29,7 +29,7 @@ def draw_export(pair: Pair, tolerance: float, labels: Labels | None, path: Path)
 def export_figure(pair: Pair, tolerance: float, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
     """Draw what an export changed.
 
-    Left the change of top-1 with its 95 % interval (or that every answer is the same), and the points that may be lost
+    Left the change of top-1 with its 95 % interval (or that nothing changed), and the points that may be lost
     as a line; in the middle a dot for each picture, by the probability that the model and the file give its true class;
     right the classes whose top-1 changed, the worst above, at most 12. ``classes`` are the names to show, in order.
     """
@@ -51,12 +51,14 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     axes.axhline(0, color=theme.muted, linewidth=1)
     label = f"allowed: {_signed(-tolerance)}"
     axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
-    same = pair.same == sum(pair.table)
-    spread = None if same else [[change - low], [high - change]]
+    images, (_, lost, gained, _) = sum(pair.table), pair.table
+    said = f"{_signed(change)}\n({_signed(low)} to {_signed(high)})"
+    if lost == gained == 0:
+        said = f"the same answer\non all {images}" if pair.same == images else "the same ones\nright"
+    spread = [[change - low], [high - change]] if lost or gained else None
     axes.errorbar([0], [change], spread, fmt="o", markersize=9, color=theme.blue, capsize=7, linewidth=2)
     axes.set_xlim(-1, 1)
-    figures = f"{_signed(change)}\n({_signed(low)} to {_signed(high)})"
-    axes.set_xticks([0], [f"the same answer\non all {sum(pair.table)}" if same else figures])
+    axes.set_xticks([0], [said])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: _signed(value, 3))
     _heading(axes, "Top-1, points", theme)
