@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mobilenets.cli import main
+from mobilenets.cli.show_exports import exported
 
 NAMES = [
     "a b.png",
@@ -236,3 +237,33 @@ def test_table_of_ones_own_trains(trained: Any, command: Any, tmp_path: Path, un
     assert description["variant"] == "custom"
     assert json.loads((tmp_path / "run/recipe.json").read_bytes())["recipe"]["table"] == [[1, 8, 1, 2], [4, 12, 2, 2]]
     assert command("predict", tmp_path / "run", trained.data / "cat/000.png").status == 0
+
+
+def test_an_export_that_answers_the_same_says_so() -> None:
+    result: dict[str, Any] = {
+        "format": "onnx",
+        "precision": "float32",
+        "runtime": "ONNX Runtime",
+        "images": 17,
+        "same_answers": 17,
+        "evaluated_on": "validation",
+        "top1_exported": 14 / 17,
+        "top1_reference": 14 / 17,
+        "top1_change": 0.0,
+        "top1_change_interval": [-0.1289, 0.1289],
+        "pictures_lost": 0,
+        "pictures_gained": 0,
+        "worst_class": None,
+        "max_difference": 1e-6,
+        "probe_difference": 1e-6,
+        "passed": True,
+        "file": "small/model.onnx",
+        "bytes": 9,
+    }
+    lines = exported(result).splitlines()
+    assert lines[1] == "top-1  82.35 %, the model's 82.35 %: the same answer on all 17 pictures"
+    assert lines[3] == "of other pictures at most 16 % get another answer (95 %)"
+    result |= {"same_answers": 15, "top1_change": -1 / 17, "top1_change_interval": [-0.2, 0.1], "pictures_lost": 1}
+    lines = exported(result).splitlines()
+    assert lines[1].endswith("82.35 %: -5.88 points   95 % interval -20.00 to +10.00")
+    assert not any("other pictures" in line for line in lines)

@@ -87,7 +87,7 @@ def test_the_same_answers_are_said_and_no_points() -> None:
     other = Pair(evaluation(answers, labels), evaluation([*answers[:8], 2, *answers[9:]], labels))
     assert said(other) == "the same answer on 16 of 17 pictures, and the same ones right"
     lost = Pair(evaluation(answers, labels), evaluation([1, *answers[1:]], labels))
-    assert said(lost).startswith("the same answer on 16 of 17 pictures; top-1 -5.88 points, 95 % interval -")
+    assert said(lost).startswith("-5.88 points   95 % interval -")
 
 
 @pytest.mark.parametrize(("images", "share"), [(17, 0.1616), (100, 0.0295), (1000, 0.00299)])

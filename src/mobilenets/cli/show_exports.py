@@ -13,16 +13,15 @@ from mobilenets.measure.paired import most_different, said_of_pair
 def exported(result: dict[str, Any]) -> str:
     """The figures of the gate, then the file and what to type next, or why there is none."""
     images = result["images"]
-    few = ""
-    if result["same_answers"] == images:
-        few = f"; of others at most {100 * most_different(images):.2g} % may differ (95 %)"
     lines = [
         f"{result['format']} {result['precision']} in {result['runtime']}, {result['images']} pictures "
         f"({result['evaluated_on']})",
-        f"top-1  {percent(result['top1_exported'])}, the model's {percent(result['top1_reference'])}",
-        f"{said_of_pair(result)}{few}",
+        f"top-1  {percent(result['top1_exported'])}, the model's {percent(result['top1_reference'])}: "
+        f"{said_of_pair(result)}",
         f"largest difference of a probability  {max(result['max_difference'], result['probe_difference']):.2g}",
     ]
+    if result["same_answers"] == images:
+        lines.append(f"of other pictures at most {100 * most_different(images):.2g} % get another answer (95 %)")
     worst = result["worst_class"]
     if worst is not None:
         lines.append(

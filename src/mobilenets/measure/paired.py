@@ -77,7 +77,7 @@ class Pair:
 def said_of_pair(result: Mapping[str, Any]) -> str:
     """Say in words how far the answers of two models differ, from the keys of ``export --json``.
 
-    Where none differs, no change of top-1 is worth a figure, but what so few pictures can tell is.
+    Where nothing changed that is said, because an interval around 0 says little to most people.
     """
     images, same = result["images"], result["same_answers"]
     if same == images:
@@ -85,10 +85,7 @@ def said_of_pair(result: Mapping[str, Any]) -> str:
     if result["pictures_lost"] == result["pictures_gained"] == 0:
         return f"the same answer on {same} of {images} pictures, and the same ones right"
     low, high = result["top1_change_interval"]
-    return (
-        f"the same answer on {same} of {images} pictures; top-1 {100 * result['top1_change']:+.2f} points, "
-        f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
-    )
+    return f"{100 * result['top1_change']:+.2f} points   95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
 
 
 def most_different(images: int) -> float:
