@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -205,9 +206,12 @@ def _total_seconds(run: Path, state: State, since: float) -> float:
 def _typical_side(prepared: Prepared) -> int | None:
     """Return the median shorter side of some training pictures, from their headers; None where none can be read."""
     sides = []
-    for sample in prepared.train[:: max(1, len(prepared.train) // SHOWN_PICTURES)]:
-        with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(sample.path) as picture:
-            sides.append(min(picture.size))
+    with warnings.catch_warnings():
+        # A header says the size, however large the picture: nothing is decoded.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for sample in prepared.train[:: max(1, len(prepared.train) // SHOWN_PICTURES)]:
+            with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(sample.path) as one:
+                sides.append(min(one.size))
     return int(median(sides)) if sides else None
 
 
