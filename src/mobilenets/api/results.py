@@ -167,7 +167,7 @@ def _chosen(
             f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
         )
     return (
-        f"Expect about {100 * near.top1:.1f} % on new pictures: that is the mean of the epochs {near.first} to "
+        f"A fairer figure is {100 * near.top1:.1f} %: that is the mean of the epochs {near.first} to "
         f"{near.last} around the kept one. The {100 * evaluation.top1:.1f} % are those of epoch {kept}, which was "
         f"chosen on these same {pictures} pictures; {advice}"
     )
