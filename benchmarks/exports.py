@@ -23,14 +23,15 @@ HEAD = "| model | format | precision | MB | top-1 | change, points | 95 % interv
 
 def row(run: str, found: dict[str, Any]) -> str:
     low, high = (100 * end for end in found["top1_change_interval"])
+    same = found["pictures_lost"] == found["pictures_gained"] == 0
     cells = [
         f"{run}, {found['images']} pictures",
         found["format"],
         found["precision"],
         f"{found['bytes'] / 1e6:.2f}",
         f"{100 * found['top1_exported']:.2f} %",
-        f"{100 * found['top1_change']:+.2f}",
-        f"{low:+.2f} to {high:+.2f}",
+        "0, the same ones right" if same else f"{100 * found['top1_change']:+.2f}",
+        "–" if same else f"{low:+.2f} to {high:+.2f}",
         f"{max(found['max_difference'], found['probe_difference']):.2g}",
         "yes" if found["passed"] else "no",
     ]

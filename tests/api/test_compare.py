@@ -101,7 +101,7 @@ def test_runs_have_their_accuracy(measured: Path) -> None:
     assert (row["images"], row["data"]) == (12, "validation of pets")
     assert "validation of pets" in compared(result)
     axes = comparison(result).axes[0]
-    assert axes.get_title("left") == "Top-1 with its 95 % interval, against latency"
+    assert axes.get_title("left") == "Accuracy and speed"
     assert {text.get_text() for text in axes.texts} == {"pets"}
 
 
@@ -162,6 +162,43 @@ def test_names_in_the_chart_do_not_overlap() -> None:
     boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     assert len(boxes) == 4
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_the_axes_of_the_chart_read_as_people_write_them() -> None:
+    spread = {"classes": 3, "size": 224, "macs": 3e8, "onnxruntime_ms": None}
+    rows = [
+        {"name": "mobilenet_v2", "width": 1.0, "latency_ms": ms, "run": f"runs/{ms:g}", "top1": top1, **spread}
+        | {"top1_interval": [top1 - 0.2, min(1.0, top1 + 0.1)]}
+        for ms, top1 in ((14.9, 0.82), (17.0, 0.91), (27.2, 0.94))
+    ]
+    result: dict[str, Any] = {"networks": rows, "threads": 1, "machine": {"processor": "any"}}
+    from matplotlib.text import Text
+
+    for shown, unit in ((result, "%"), (result | {"networks": [row | {"top1": None} for row in rows]}, "million")):
+        figure = comparison(shown)
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        words = []
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+            labels = [label for place, label in ticks if low <= place <= high]
+            words += [label.get_text() for label in labels]
+            boxes = [label.get_window_extent() for label in labels]
+            assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+            assert all(label.get_fontsize() >= 10 for label in labels)
+        assert any(unit in word for word in words)
+        assert not any("e+" in word or "10^" in word or ".0%" in word for word in words), words
+        names = [Text.get_window_extent(text) for text in axes.texts]
+        assert not any(one.overlaps(other) for i, one in enumerate(names) for other in names[:i])
+    # From the first chart: no name stands on the line of an interval.
+    axes = comparison(result).axes[0]
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    for row in rows:
+        x, bottom = axes.transData.transform((row["latency_ms"], 100 * row["top1_interval"][0]))
+        _, top = axes.transData.transform((row["latency_ms"], 100 * row["top1_interval"][1]))
+        for box in map(Text.get_window_extent, axes.texts):
+            assert not (box.x0 <= x <= box.x1 and box.y0 <= top and bottom <= box.y1)
 
 
 def test_the_blocks_drawn_are_those_of_the_networks() -> None:

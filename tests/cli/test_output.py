@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mobilenets.cli import main
+from mobilenets.cli.show_exports import exported
 
 NAMES = [
     "a b.png",
@@ -151,6 +152,8 @@ def test_evaluate(trained: Any, command: Any, tmp_path: Path) -> None:
     lines = out.splitlines()
     assert lines[0] == "12 pictures (validation)"
     assert lines[1].startswith(f"top-1  {100 * result['top1']:.2f} %   95 % interval {100 * low:.2f} to ")
+    assert lines[2] == "always the largest class, cat:  33.33 %"
+    assert result["baseline_top1"] == 4 / 12
     assert [line.split()[:2] for line in lines[-5:-2]] == [["cat", "4"], ["dog", "4"], ["owl", "4"]]
 
 
@@ -206,7 +209,11 @@ def test_train_says_where_and_what_next(trained: Any, command: Any, tmp_path: Pa
     assert status == 0
     lines = out.splitlines()
     assert lines[0] == "12 pictures (validation)"
-    assert any(line.startswith("4 epochs in ") and line.endswith("model of epoch 4") for line in lines)
+    assert any(line.startswith("4 epochs, model of epoch 4; ") and line.endswith(" of it training") for line in lines)
+    metrics = json.loads((run / "metrics.json").read_bytes())
+    assert metrics["total_seconds"] >= metrics["seconds"] and 0 < metrics["baseline_top1"] < 1
+    said = [f"  {number}. {step}" for number, step in enumerate(metrics["next_steps"], 1)]
+    assert said and lines[lines.index("What would help next:") + 1 :][: len(said)] == said
     assert f"The report:  {run / 'report.html'}" in lines
     assert lines[-3:] == [
         "Next:",
@@ -225,8 +232,38 @@ def test_table_of_ones_own_trains(trained: Any, command: Any, tmp_path: Path, un
     words = ["--table", table, "--size", 24, "--epochs", 1, "--threads", 1, "--width", 0.25]
     status, out, _ = command("train", trained.data, "--out", tmp_path / "run", *words)
     assert status == 0
-    assert "\n1 epoch in " in out
+    assert "\n1 epoch, model of epoch 1; " in out
     description = json.loads((tmp_path / "run/model.json").read_bytes())["architecture"]
     assert description["variant"] == "custom"
     assert json.loads((tmp_path / "run/recipe.json").read_bytes())["recipe"]["table"] == [[1, 8, 1, 2], [4, 12, 2, 2]]
     assert command("predict", tmp_path / "run", trained.data / "cat/000.png").status == 0
+
+
+def test_an_export_that_answers_the_same_says_so() -> None:
+    result: dict[str, Any] = {
+        "format": "onnx",
+        "precision": "float32",
+        "runtime": "ONNX Runtime",
+        "images": 17,
+        "same_answers": 17,
+        "evaluated_on": "validation",
+        "top1_exported": 14 / 17,
+        "top1_reference": 14 / 17,
+        "top1_change": 0.0,
+        "top1_change_interval": [-0.1289, 0.1289],
+        "pictures_lost": 0,
+        "pictures_gained": 0,
+        "worst_class": None,
+        "max_difference": 1e-6,
+        "probe_difference": 1e-6,
+        "passed": True,
+        "file": "small/model.onnx",
+        "bytes": 9,
+    }
+    lines = exported(result).splitlines()
+    assert lines[1] == "top-1  82.35 %, the model's 82.35 %: the same answer on all 17 pictures"
+    assert lines[3] == "of other pictures at most 16 % get another answer (95 %)"
+    result |= {"same_answers": 15, "top1_change": -1 / 17, "top1_change_interval": [-0.2, 0.1], "pictures_lost": 1}
+    lines = exported(result).splitlines()
+    assert lines[1].endswith("82.35 %: -5.88 points   95 % interval -20.00 to +10.00")
+    assert not any("other pictures" in line for line in lines)

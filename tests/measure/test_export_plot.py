@@ -81,7 +81,7 @@ def test_what_is_drawn() -> None:
     figure = export_figure(found, 0.5, numbered(10))
     left, middle, right = figure.axes
     both, lost, gained, neither = found.table
-    assert {f"{both + neither} same", f"{lost} lost", f"{gained} gained", "tolerated: −0.50"} <= set(words(figure))
+    assert {f"{both + neither} same", f"{lost} lost", f"{gained} gained", "allowed: −0.50"} <= set(words(figure))
     dots = {dot.get_label(): np.asarray(dot.get_offsets()) for dot in middle.collections}
     assert len(dots[f"{lost} lost"]) == lost > 0
     gone = (found.reference.ranks == 0) & (found.candidate.ranks > 0)
@@ -129,3 +129,16 @@ def test_draw_by_readable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with Image.open(tmp_path / "export.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 2 * picture.height > 800
+
+
+def test_no_interval_where_nothing_changed() -> None:
+    shown = words(export_figure(pair(numbered(3), 17, 0.0), 0.05, numbered(3)))
+    assert "the same answer\non all 17" in shown
+    assert not any(" to " in word for word in shown)
+    one = pair(numbered(3), 60, 0.0)
+    wrong = int(np.flatnonzero(one.reference.ranks > 0)[0])
+    logits = one.candidate.logits.copy()
+    other = next(c for c in range(3) if c not in (one.candidate.predicted[wrong], one.candidate.labels[wrong]))
+    logits[wrong, other] = 50
+    changed = Pair(one.reference, Evaluation(one.candidate.classes, one.candidate.images, one.candidate.labels, logits))
+    assert "the same ones\nright" in words(export_figure(changed, 0.05, numbered(3)))

@@ -110,6 +110,12 @@ def test_loss_interval_by_hand() -> None:
     assert evaluation([[1, 0]], [0]).loss_interval is None
 
 
+def test_the_largest_class_is_the_baseline() -> None:
+    labels = np.array([0, 0, 0, 1, 2])
+    one = Evaluation(("a", "b", "c", "none"), tuple("12345"), labels, np.zeros((5, 4), np.float32))
+    assert one.baseline_top1 == one.to_json()["baseline_top1"] == 3 / 5
+
+
 def test_a_network_that_always_says_the_same_scores_nothing() -> None:
     one = evaluation(np.zeros((12, 10)), np.arange(12) % 10)
     assert one.top1 == one.top5 == 0

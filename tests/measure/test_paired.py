@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
 from mobilenets.measure.metrics import Evaluation
-from mobilenets.measure.paired import Pair, paired_interval
+from mobilenets.measure.paired import Pair, most_different, paired_interval, said_of_pair
 
 
 def evaluation(answers: list[int], labels: list[int], classes: tuple[str, ...] = ("a", "b", "c")) -> Evaluation:
@@ -62,3 +64,34 @@ def test_other_pictures() -> None:
             Pair(one, other)
     with pytest.raises(InputError, match="no picture"):
         paired_interval(0, 0, 0, 0)
+
+
+def said(pair: Pair) -> str:
+    _, lost, gained, _ = pair.table
+    keys: dict[str, Any] = {
+        "pictures_lost": lost,
+        "pictures_gained": gained,
+        "images": sum(pair.table),
+        "same_answers": pair.same,
+        "top1_change": pair.top1_change,
+    }
+    return said_of_pair(keys | {"top1_change_interval": pair.top1_change_interval})
+
+
+def test_the_same_answers_are_said_and_no_points() -> None:
+    labels = [0] * 9 + [1] * 8
+    answers = [0] * 8 + [1] * 9
+    assert said(Pair(evaluation(answers, labels), evaluation(answers, labels))) == "the same answer on all 17 pictures"
+    assert said(Pair(evaluation([0], [1]), evaluation([0], [1]))) == "the same answer on the one picture"
+    # Another wrong answer is not the same, though the same pictures are right.
+    other = Pair(evaluation(answers, labels), evaluation([*answers[:8], 2, *answers[9:]], labels))
+    assert said(other) == "the same answer on 16 of 17 pictures, and the same ones right"
+    lost = Pair(evaluation(answers, labels), evaluation([1, *answers[1:]], labels))
+    assert said(lost).startswith("-5.88 points   95 % interval -")
+
+
+@pytest.mark.parametrize(("images", "share"), [(17, 0.1616), (100, 0.0295), (1000, 0.00299)])
+def test_what_so_many_equal_answers_tell(images: int, share: float) -> None:
+    assert most_different(images) == pytest.approx(share, rel=0.01)
+    # With that share of different answers, none would be seen in 5 of 100 such sets; it is near 3 / n.
+    assert (1 - most_different(images)) ** images == pytest.approx(0.05)

@@ -59,6 +59,12 @@ def test_curves(epochs: int, tmp_path: Path) -> None:
     assert width > 1200 and height > 500
 
 
+def test_curves_of_a_run_that_kept_the_model_it_started_from() -> None:
+    figure = plots.curves(history(5), 0)
+    assert "kept: the model before training" in words(figure)
+    assert len(figure.axes[0].lines) == len(plots.curves(history(5), 3).axes[0].lines) - 1
+
+
 def test_curves_mark_the_best_epoch() -> None:
     assert "best: 90.0 %, epoch 3" in words(plots.curves(history(5)))
     assert "kept: 80.0 %, epoch 4" in words(plots.curves(history(5), 4))
@@ -126,6 +132,8 @@ def test_confusions_bear_names_that_can_be_drawn(
     chinese: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plots, "drawable", lambda text: chinese or text.isascii())
+    # Whatever fonts this machine has: nothing is drawn here.
+    monkeypatch.setattr(plots, "printable", lambda text: text)
     drawn: list[tuple[list[str], str]] = []
     monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append((words(figure), path.name)))
     logits = np.random.default_rng(0).normal(0, 1, (6, 3)).astype(np.float32)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mobilenets.data.listing import Problem
+from mobilenets.measure import report as report_module
 from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.report import Report, percent, shown, span, write_report
@@ -106,6 +107,8 @@ def a_report(root: Path, **changes: Any) -> Report:
         },
         hardware={"device": "cpu"},
         seconds=3725.0,
+        total_seconds=4205.0,
+        next_steps=["Add pictures of <i>daisy</i>."],
         best_epoch=2,
         batch=[(Image.new("RGB", (96, 96), (255, 0, 0)), "daisy"), (Image.new("RGB", (32, 32)), EVIL)],
         versions={"torch": "2.9"},
@@ -153,6 +156,7 @@ def test_hostile_names_are_text_and_nothing_else(page: Page, source: str) -> Non
     assert EVIL in page.text
     assert 'a" onmouseover="x' in page.text
     assert "Trained on <b>few</b> pictures." in page.text
+    assert "What would help next Add pictures of <i>daisy</i>." in page.text
     # Bytes that are no text are shown as what they are.
     assert r"train/\udcff<b>.jpg" in page.text
     assert r"val/\udce9.png" in page.text
@@ -186,11 +190,11 @@ def test_what_the_network_looked_at_stands_beside_each_mistake(tmp_path: Path) -
     assert len(looked) == len(opened) == 22
     image = Image.open(io.BytesIO(base64.b64decode(str(looked[0]).partition(",")[2])))
     assert image.size == (192, 192) and image.format == "JPEG"
-    assert "the lighter, the more that place spoke for the wrong class" in page.text
+    assert "the lighter a region, the more it supported the wrong class" in page.text
 
 
 def test_without_explanations_nothing_is_said_of_them(page: Page) -> None:
-    assert "spoke for" not in page.text
+    assert "supported" not in page.text
     assert not any("twins" in str(attrs.get("class")) for _, attrs in page.tags)
 
 
@@ -216,15 +220,15 @@ def test_classes_by_name_and_a_section_by_group(tmp_path: Path) -> None:
     low, high = (f"{100 * end:.1f}" for end in figures["top1_interval"])
     for words in (
         "6 classes in 2 groups",
-        f"{100 * figures['top1']:.1f} % the most probable group is right 95 % interval {low}\N{EN DASH}{high}",
-        f"{figures['right_class']} of 40 pictures: right class",
-        f"{figures['wrong_class_right_group']} wrong class, of the right group",
-        f"{figures['wrong_group']} class of a wrong group",
+        f"{100 * figures['top1']:.1f} % the most probable group is correct 95 % interval {low}\N{EN DASH}{high}",
+        f"{figures['right_class']} of 40 pictures: correct class",
+        f"{figures['wrong_class_right_group']} wrong class, right group",
+        f"{figures['wrong_group']} wrong group",
         "雏菊 daisy flower daisy",  # the folder stands after the name
-        f"is evil {EVIL}",
+        f"labelled evil {EVIL}",
     ):
         assert words in page.text, words
-    table = page.text.partition("By group")[2].partition("Its surest")[0]
+    table = page.text.partition("By group")[2].partition("Most confident")[0]
     score = figures["groups"]["white"]
     row = (
         f"白 white {percent(score['precision'])} {percent(score['recall'])} {percent(score['f1'])} 3 {score['images']}"
@@ -234,8 +238,62 @@ def test_classes_by_name_and_a_section_by_group(tmp_path: Path) -> None:
     swatches = [attrs["style"] for tag, attrs in page.tags if attrs.get("class") == "swatch"]
     mistakes = report.evaluation.mistakes(24)
     mentions = sum(index in (0, 3, 4) for one in mistakes for index in (one.true, one.predicted))
+    confused = report_module._confused(report.evaluation)
+    white = {report.evaluation.classes[index] for index in (0, 3, 4)}
+    mentions += sum(name in white for _, *names in confused for name in names)
     assert swatches == ["background: #fefefe"] * (1 + 3 + mentions)
     assert sum(str(attrs.get("alt")).startswith("Confusion matrix") for tag, attrs in page.tags if tag == "img") == 2
+
+
+def test_the_classes_confused_most_often_come_first(tmp_path: Path) -> None:
+    labels = np.array([0] * 5 + [1] * 5 + [2] * 2)
+    answers = np.array([0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 0])
+    names = tuple(f"{place}.png" for place in range(12))
+    one = Evaluation(("cat", "dog", "owl"), names, labels, 3 * np.eye(3, dtype=np.float32)[answers])
+    write_report(tmp_path / "report.html", a_report(tmp_path, evaluation=one))
+    # What happened once is no pattern.
+    assert "Most often: cat as dog (4); dog as cat (2)." in Page((tmp_path / "report.html").read_text("utf-8")).text
+
+
+def test_the_model_before_training_kept(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", a_report(tmp_path, best_epoch=0))
+    text = Page((tmp_path / "report.html").read_text("utf-8")).text
+    assert "kept the model it started from" in text and "dotted line" not in text
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_no_sideways_scrolling_on_a_phone(chromium: Any, tmp_path: Path, width: int) -> None:
+    """26 classes with long names and long paths, 300 pictures, a mistake beside every picture."""
+    rng = np.random.default_rng(0)
+    classes = tuple(f"{number:02} plastic_bottles_and_other_containers" for number in range(26))
+    (tmp_path / "val").mkdir()
+    paths = tuple(f"val/a_photo_with_a_name_that_has_no_space_anywhere_{number:04}.png" for number in range(312))
+    for path in paths:
+        Image.new("RGB", (96, 96), tuple(rng.integers(0, 255, 3).tolist())).save(tmp_path / path)
+    labels = np.arange(312) % 26
+    logits = rng.normal(0, 1, (312, 26)) + 2 * np.eye(26)[labels]
+    groups = {name: Group({"en": f"group of {name}"}) for name in "abcd"}
+    kinds = {name: Label({"en": name[3:]}, "abcd"[number % 4]) for number, name in enumerate(classes)}
+    report = a_report(
+        tmp_path,
+        evaluation=Evaluation(classes, paths, labels, logits.astype(np.float32)),
+        data=a_report(tmp_path).data | {"source": "/home/" + "x" * 90, "fingerprint": "f" * 64},
+        labels=Labels(kinds, groups),
+        next_steps=["Train longer: mobilenets train /home/" + "y" * 80],
+        explain=lambda image, _: image,
+    )
+    write_report(tmp_path / "report.html", report)
+    chromium.open((tmp_path / "report.html").as_uri(), width, 740, True)
+    assert chromium.run("document.documentElement.scrollWidth") == width
+    wider = "[...document.querySelectorAll('main *')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+    assert chromium.run(f"{wider} && getComputedStyle(one).overflowX !== 'visible').map((one) => one.className)") == []
+    beyond = "(one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1"
+    assert chromium.run(f"[...document.querySelectorAll('main *')].filter({beyond}).length") == 0
+    assert chromium.run("document.documentElement.scrollHeight") < 16_000
+    # And with all that is folded away.
+    chromium.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert chromium.run("document.documentElement.scrollWidth") == width
+    assert chromium.run("document.documentElement.scrollHeight") < 16_000
 
 
 def test_names_without_groups(tmp_path: Path) -> None:
@@ -249,12 +307,13 @@ def test_names_without_groups(tmp_path: Path) -> None:
 def test_the_figures_are_said_in_words(page: Page, tmp_path: Path) -> None:
     one = a_report(tmp_path).evaluation
     low, high = one.top1_interval
-    said = f"{100 * one.top1:.1f} % of 40 pictures never trained on are recognised at first try (top-1); "
+    said = f"{100 * one.top1:.1f} % of 40 pictures never trained on are classified correctly (top-1); "
     assert said + f"95 % interval {100 * low:.1f}\N{EN DASH}{100 * high:.1f}" in page.text
     for words in (
         "1.23 M parameters",
-        "98.8 M multiply-accumulates",
-        "1 h 02 min of training",
+        "98.8 M multiply-accumulates per picture",
+        "1 h 10 min in all, 1 h 02 min of it training",
+        f"Always answering the largest class would get {100 * one.baseline_top1:.1f}",
         "epoch 2 of 2",
     ):
         assert words in page.text
@@ -262,7 +321,7 @@ def test_the_figures_are_said_in_words(page: Page, tmp_path: Path) -> None:
     assert "mobilenets train 'flowers & more' --out run" in page.text
     assert "100 for training and 48 for validation" in page.text
     wrong = len(one.mistakes(40))
-    assert f"{wrong} of 40 pictures were taken for something else" in page.text
+    assert f"{wrong} of 40 pictures were misclassified" in page.text
     assert page.text.count("cannot be opened") == 2
 
 
@@ -283,9 +342,9 @@ def test_small_reports(tmp_path: Path) -> None:
     page = Page((tmp_path / "small.html").read_text("utf-8"))
     ids = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     assert ids == [name for name in SECTIONS if name not in ("curves", "batch")]
-    assert "of 1 picture never trained on is recognised" in page.text
-    assert "None: every validation picture was recognised." in page.text
-    assert "Nothing: every file of the folder was used." in page.text
+    assert "of 1 picture never trained on is classified correctly" in page.text
+    assert "None: every picture was classified correctly." in page.text
+    assert "Nothing: every file in the folder was used." in page.text
     assert "top-5" not in page.text
 
 

@@ -91,12 +91,10 @@ def test_what_was_not_read_has_a_place_too() -> None:
     assert words(image).min() < 200
 
 
-def test_names_that_no_font_has(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_that_no_font_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "drawable", lambda text: text.isascii())
-    with caplog.at_level(logging.WARNING, "mobilenets"):
-        image = drawn(answer("塑料瓶"), answer("玻璃"))
+    image = drawn(answer("塑料瓶"), answer("玻璃"))
     assert words(image).tobytes() == words(drawn(answer("03"))).tobytes()
-    assert len(caplog.records) == 1 and "no installed font can draw 塑料瓶" in caplog.text
 
 
 def test_very_many(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

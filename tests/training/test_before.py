@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 import mobilenets
 from mobilenets.api import results
 from mobilenets.api.train import train
-from mobilenets.errors import FaultFound
 from mobilenets.models.saved import save_weights
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
@@ -47,23 +46,39 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for text in (r.getMessage() for r in caplog.records) if text.startswith("before training")]
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("freeze", ["none", "2", "backbone"])
 def test_training_that_makes_a_model_worse_says_so(
-    trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, freeze: str
+    trained: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    freeze: str,
+    keep: str,
 ) -> None:
     reported: list[Any] = []
     monkeypatch.setattr(results, "write_report", lambda _, report: reported.append(report))
     start = 100 * mobilenets.evaluate(trained.run, trained.data)["top1"]
     settings = WORSE | {"weights": str(trained.run), "freeze": freeze, "lr": 30.0 if freeze == "backbone" else 3.0}
+    settings["keep"] = keep
     # The split of the same data and seed is that of the first run, so the starting model has its figure there.
     with caplog.at_level(logging.INFO, "mobilenets"):
         result = train(trained.data, tmp_path / "run", **settings)
     assert said(caplog) == [f"before training: validation top-1 {start:.1f} %"]
     (note,) = result["notes"]
-    assert f"top-1 {start:.1f} % before it, {100 * result['top1']:.1f} % at the kept epoch 1." in note
     assert f"a lower --lr than {settings['lr']:g}, such as {settings['lr'] / 10:.3g}" in note
     assert ("more frozen blocks" in note) == (freeze != "backbone")
     assert json.loads((tmp_path / "run/metrics.json").read_bytes())["notes"] == reported[0].notes == [note]
+    weights = [load_file(run / WEIGHTS) for run in (trained.run, tmp_path / "run")]
+    same = all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    if keep == "last":
+        assert f"top-1 {start:.1f} % before it, {100 * result['top1']:.1f} % at the kept epoch 1." in note
+        assert (result["epoch"], same) == (1, False)
+    else:
+        # What there was before competes, and wins.
+        assert (result["epoch"], result["top1"], same) == (0, start / 100, True)
+        assert f"kept unchanged (epoch 0): they have {start:.1f} % on the validation pictures" in note
+        assert result["top1_around"] is None
 
 
 def test_training_that_does_no_harm_says_nothing(
@@ -96,7 +111,6 @@ def test_the_measurement_changes_nothing_of_the_training(
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_top1_before", lambda _: None)
         train(trained.data, tmp_path / "plain", **settings)
-    assert (tmp_path / "measured" / WEIGHTS).read_bytes() == (tmp_path / "plain" / WEIGHTS).read_bytes()
     one, two = (load_file(tmp_path / run / checkpoint.FILE) for run in ("measured", "plain"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -108,6 +122,7 @@ def test_a_resumed_run_knows_the_figure_without_measuring_again(
 ) -> None:
     start = Path(shutil.copytree(trained.run, tmp_path / "start"))
     settings = WORSE | {"weights": str(start), "freeze": freeze, "lr": 30.0 if freeze == "backbone" else 3.0}
+    settings["epochs"] = 2
     whole = train(trained.data, tmp_path / "whole", **settings)
     step: Callable[..., float] = Training._step
 
@@ -124,6 +139,7 @@ def test_a_resumed_run_knows_the_figure_without_measuring_again(
         resumed = train(trained.data, tmp_path / "run", resume=True)
     assert said(caplog) == []
     assert resumed["notes"] == whole["notes"] and len(whole["notes"]) == 1
+    assert resumed["epoch"] == whole["epoch"] == 0
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
@@ -144,13 +160,15 @@ def test_a_checkpoint_from_before_there_was_such_a_figure(
 def test_a_start_that_gives_no_finite_output_is_trained_as_before(
     trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A variance below 0 has no root. Training takes that of the batch, so that it gets to the end of the epoch."""
+    """A variance below 0 has no root. Training takes that of the batch."""
     start = Path(shutil.copytree(trained.run, tmp_path / "start"))
     tensors = load_file(start / WEIGHTS)
     tensors[next(name for name in tensors if name.endswith("running_var"))].fill_(-100.0)
     save_weights(start / WEIGHTS, tensors)
-    with pytest.raises(FaultFound, match="not finite after epoch 1, step 8"), caplog.at_level(logging.INFO):
-        train(trained.data, tmp_path / "run", weights=str(start), **WORSE | {"lr": 0.01})
+    with caplog.at_level(logging.INFO):
+        result = train(trained.data, tmp_path / "run", weights=str(start), **WORSE | {"lr": 0.01})
     assert said(caplog) == [
         "before training: the network's output is not finite, so there is no figure to compare with"
     ]
+    # It does not compete; and the statistics of what is kept are measured anew.
+    assert result["epoch"] == 1

@@ -41,7 +41,7 @@ def evaluate(
     ``notes`` say what was assumed of DATA.
 
     Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
-    asks for the confidence from which on the answers given are right that often: it goes into ``model.json``, and
+    asks for the lowest confidence at which the answers given are right that often: it goes into ``model.json``, and
     ``predict`` says "not sure" below it.
 
     ``device``, ``runtime`` and ``threads`` are those of ``Predictor``.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import logging
+import time
+import warnings
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from mobilenets.api.advice import Seen, next_steps
 from mobilenets.api.update import Source, compare_with_source
 from mobilenets.data.loader import Loader, shuffled
 from mobilenets.data.prepare import Prepared
@@ -19,6 +25,7 @@ from mobilenets.measure.cost import cost
 from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.explain import explain_picture, has_places
 from mobilenets.measure.groups import groups_to_json
+from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.plots import draw_confusions, draw_curves
 from mobilenets.measure.report import Report, write_report
 from mobilenets.models.saved import load_model
@@ -26,11 +33,13 @@ from mobilenets.runtime.files import write_json
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.runtime.progress import duration
 from mobilenets.training.checkpoint import State
+from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
 
 SHOWN_PICTURES = 24
+METRICS = "metrics.json"
 
 
 def finish(
@@ -41,11 +50,13 @@ def finish(
     record: dict[str, Any],
     state: State,
     device: torch.device,
+    since: float,
     source: Source | None = None,
 ) -> dict[str, Any]:
     """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down.
 
-    ``source`` is the model of ours that training began with: it is measured on the same pictures.
+    ``since`` is the moment, by ``time.monotonic``, up to which the state counts the time. ``source`` is the run or
+    bundle that training began with: it is measured on the same pictures.
     """
     saved = load_model(run)
     on = "test" if prepared.test is not None else "validation"
@@ -55,17 +66,30 @@ def finish(
     explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
+    near = around(state.history, kept) if on == "validation" and recipe.keep == "best" else None
+    if len(prepared.validation) >= MANY_PICTURES:
+        near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
     notes = [*prepared.notes]
+    notes += [
+        note for note in (_chosen(evaluation, on, state, kept, recipe, near), _before(state, kept, recipe)) if note
+    ]
     renamed = record["data"].get("renamed", {})
     before = compare_with_source(source, renamed, prepared, evaluation, device, recipe.workers)
-    if on == "validation" and recipe.keep == "best" and state.epoch > 1:
-        notes.append(
-            f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "
-            "little to the bright side; a test/ folder beside validation/ gives one that does not."
+    steps = next_steps(
+        Seen(
+            recipe=recipe,
+            history=state.history,
+            kept=kept,
+            train=record["data"]["train"],
+            evaluation=evaluation,
+            evaluated_on=on,
+            scratch=saved.bundle.origin.get("weights") in ("random", "none"),
+            side=_typical_side(prepared),
+            data=record["data"]["folder"],
+            run=str(run),
         )
-    worse = _worse_than_before(state, kept, recipe)
-    if worse is not None:
-        notes.append(worse)
+    )
+    total = _total_seconds(run, state, since)
     labels = saved.bundle.labels
     names = prepared.classes if labels is None else labels.shown(prepared.classes)
     metrics = evaluation.to_json() | {
@@ -74,11 +98,15 @@ def finish(
         "epoch": kept,
         "epochs": state.epoch,
         "seconds": state.seconds,
+        "total_seconds": total,
+        "top1_around": None if near is None else near.top1,
+        "epochs_around": None if near is None else [near.first, near.last],
         "parameters": costs.parameters,
         "macs": costs.macs,
         "notes": notes,
         "before": before,
         "seen_by_source": prepared.seen_by_source,
+        "next_steps": steps,
     }
     draw_curves(state.history, run / "curves.png", kept)
     draw_confusions(evaluation, labels, run)
@@ -107,42 +135,93 @@ def finish(
             },
             hardware=record["hardware"],
             seconds=state.seconds,
+            total_seconds=total,
             best_epoch=kept,
             batch=as_seen(teacher, names, recipe),
             versions=record["versions"],
             command=record["command"],
             notes=notes,
+            next_steps=steps,
             labels=labels,
             root=prepared.layout.root,
             explain=explain if has_places(network.architecture) else None,
         ),
     )
     # Last, because it is what marks a run as measured.
-    write_json(run / "metrics.json", metrics)
+    write_json(run / METRICS, metrics)
     low, high = evaluation.top1_interval
     log.info(
-        "top-1 %.1f %% (95 %% interval %.1f to %.1f) on %d %s pictures%s, after %s of training",
+        "top-1 %.1f %% (95 %% interval %.1f to %.1f) on %d %s pictures%s, %s in all",
         100 * evaluation.top1,
         100 * low,
         100 * high,
         len(evaluation.images),
         on,
         "" if prepared.seen_by_source or prepared.copies else " never trained on",
-        duration(state.seconds),
+        duration(total),
     )
     return {"run": str(run), "report": str(run / "report.html"), **metrics}
 
 
-def _worse_than_before(state: State, kept: int, recipe: Recipe) -> str | None:
-    """Say so when the kept epoch does worse on the validation pictures than the model that training started from."""
-    after = state.history[kept - 1]["validation_top1"]
-    if state.before is None or after >= state.before:
+def _chosen(
+    evaluation: Evaluation, on: str, state: State, kept: int, recipe: Recipe, near: Around | None
+) -> str | None:
+    """Say what the figure is worth where the epoch was chosen on the pictures that it is measured on."""
+    if on != "validation" or recipe.keep != "best" or kept == 0 or state.epoch < 2:
+        return None
+    pictures = len(evaluation.images)
+    advice = "a test/ folder beside validation/ gives a figure that nothing was chosen on."
+    if near is None:
+        return (
+            f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
+        )
+    return (
+        f"A fairer figure is {100 * near.top1:.1f} %: that is the mean of the epochs {near.first} to "
+        f"{near.last} around the kept one. The {100 * evaluation.top1:.1f} % are those of epoch {kept}, which was "
+        f"chosen on these same {pictures} pictures; {advice}"
+    )
+
+
+def _before(state: State, kept: int, recipe: Recipe) -> str | None:
+    """Say so where training did not better the model that it started from, or made it worse."""
+    if state.before is None:
         return None
     freeze = "" if recipe.freeze == "backbone" else f", or more frozen blocks than --freeze {recipe.freeze}"
+    way = f"Try a lower --lr than {recipe.lr:g}, such as {recipe.lr / 10:.3g}{freeze}."
+    if kept == 0:
+        best = max(row["validation_top1"] for row in state.history)
+        return (
+            "The weights that training started from are kept unchanged (epoch 0): they have "
+            f"{100 * state.before:.1f} % on the validation pictures, and no epoch of this training held as much (the "
+            f"best had {100 * best:.1f} %). {way}"
+        )
+    after = state.history[kept - 1]["validation_top1"]
+    if recipe.keep == "best" or after >= state.before:
+        return None
     return (
         f"Training made the model worse: validation top-1 {100 * state.before:.1f} % before it, {100 * after:.1f} % at "
-        f"the kept epoch {kept}. Try a lower --lr than {recipe.lr:g}, such as {recipe.lr / 10:.3g}{freeze}."
+        f"the kept epoch {kept}. {way}"
     )
+
+
+def _total_seconds(run: Path, state: State, since: float) -> float:
+    """Return the time since the run was first started, without pauses; that of a measured run stays what it was."""
+    if state.finished and (run / METRICS).is_file():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return float(json.loads((run / METRICS).read_bytes())["total_seconds"])
+    return state.total_seconds + time.monotonic() - since
+
+
+def _typical_side(prepared: Prepared) -> int | None:
+    """Return the median shorter side of some training pictures, from their headers; None where none can be read."""
+    sides = []
+    with warnings.catch_warnings():
+        # A header says the size, however large the picture: nothing is decoded.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for sample in prepared.train[:: max(1, len(prepared.train) // SHOWN_PICTURES)]:
+            with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(sample.path) as one:
+                sides.append(min(one.size))
+    return int(median(sides)) if sides else None
 
 
 def as_seen(teacher: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def train(
     for name, place in (("data", data), ("out", out)):
         if not isinstance(place, (str, os.PathLike)):
             raise InputError(f"{name} is to be the path of a folder, not {type(place).__name__}")
+    began = time.monotonic()
     data, run = Path(data), Path(out)
     if resume and (run / RECIPE).is_file():
         chosen, prepared, record = _begun(data, run, recipe, settings)
@@ -186,6 +188,7 @@ def train(
             parts,
             len(parts) if features else 0,
             measure_before=origin.get("head") == "kept",
+            began=began,
         )
         if not (run / SCHEDULE).exists():
             # Before anything is trained, so that a wrong schedule is seen at once.
@@ -194,7 +197,7 @@ def train(
             draw_schedule(epochs, rates, f"Learning rate: {chosen.schedule}", run / SCHEDULE)
         log.info(_announcement(network, prepared, training, record["hardware"]))
         state = training.fit()
-        return finish(run, prepared, teacher, chosen, record, state, device, source)
+        return finish(run, prepared, teacher, chosen, record, state, device, since=training.began, source=source)
 
 
 def _settled(recipe: Recipe) -> Recipe:

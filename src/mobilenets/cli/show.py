@@ -91,13 +91,15 @@ def _confidence(threshold: float) -> str:
 
 
 def headline(result: dict[str, Any]) -> str:
-    """Top-1, top-5, loss and calibration in four lines."""
+    """Top-1, top-5, what always the largest class would have, loss and calibration."""
     lines = []
     # The best five of five classes or fewer are all of them.
     shown = ("top1", "top5") if len(result["classes"]) > 5 else ("top1",)
     for key in shown:
         low, high = result[f"{key}_interval"]
         lines.append(f"top-{key[-1]}  {percent(result[key])}   95 % interval {100 * low:.2f} to {100 * high:.2f}")
+    largest = max(result["classes"], key=lambda name: result["classes"][name]["images"])
+    lines.append(f"always the largest class, {printable(largest)}:  {percent(result['baseline_top1'])}")
     loss = f"loss   {result['loss']:.4f}"
     if result["loss_interval"]:
         loss += f"    95 % interval {result['loss_interval'][0]:.4f} to {result['loss_interval'][1]:.4f}"
@@ -110,12 +112,16 @@ def trained(result: dict[str, Any]) -> str:
     run = result["run"]
     pictures = Path(result["data"])
     epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
+    total = duration(result["total_seconds"])
+    kept = f"model of epoch {result['epoch']}" if result["epoch"] else "the weights it started from kept"
     return "\n".join(
         [
             headline(result),
-            f"{epochs} in {duration(result['seconds'])}, model of epoch {result['epoch']}",
+            f"{epochs}, {kept}; {total} in all, {duration(result['seconds'])} of it training",
             *_before(result),
             *map(sentence, result["notes"]),
+            *(["", "What would help next:"] if result["next_steps"] else []),
+            *(f"  {number}. {step}" for number, step in enumerate(result["next_steps"], 1)),
             "",
             f"The report:  {result['report']}",
             "Next:",

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.cli.show import percent, printable
+from mobilenets.measure.paired import most_different, said_of_pair
 
 
 def exported(result: dict[str, Any]) -> str:
-    """The gate's figures, then the file and what to type next, or why there is none."""
-    low, high = result["top1_change_interval"]
+    """The figures of the gate, then the file and what to type next, or why there is none."""
+    images = result["images"]
     lines = [
         f"{result['format']} {result['precision']} in {result['runtime']}, {result['images']} pictures "
         f"({result['evaluated_on']})",
         f"top-1  {percent(result['top1_exported'])}, the model's {percent(result['top1_reference'])}: "
-        f"{100 * result['top1_change']:+.2f} points   95 % interval {100 * low:+.2f} to {100 * high:+.2f}",
+        f"{said_of_pair(result)}",
         f"largest difference of a probability  {max(result['max_difference'], result['probe_difference']):.2g}",
     ]
+    if result["same_answers"] == images:
+        lines.append(f"of other pictures at most {100 * most_different(images):.2g} % get another answer (95 %)")
     worst = result["worst_class"]
     if worst is not None:
         lines.append(

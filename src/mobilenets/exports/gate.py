@@ -48,7 +48,7 @@ class Verdict:
         if 100 * pair.top1_change < -self.tolerance and not on_edge:
             found.append(
                 f"top-1 falls by {-100 * pair.top1_change:.2f} points ({lost} of {sum(pair.table)} pictures lost, "
-                f"{gained} gained), and {self.tolerance:g} are tolerated"
+                f"{gained} gained), and --tolerance allows {self.tolerance:g}"
             )
         allowed = DIFFERENCE.get(self.precision)
         difference = max(pair.max_difference, self.probe_difference)
@@ -74,6 +74,7 @@ class Verdict:
             "top1_reference": pair.reference.top1,
             "top1_exported": pair.candidate.top1,
             "top1_exported_interval": list(pair.candidate.top1_interval),
+            "same_answers": pair.same,
             "top1_change": pair.top1_change,
             "top1_change_interval": list(pair.top1_change_interval),
             "pictures_lost": lost,

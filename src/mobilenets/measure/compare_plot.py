@@ -9,12 +9,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from mobilenets.measure.style import LIGHT, Theme, dress, heading, new_figure, printable, save
 
 Row = dict[str, Any]
+LETTERS = 10.5  # points
+WIDE = 12  # from the fastest to the slowest, the ratio above which a logarithmic axis is easier to read
 TITLES: dict[str, str] = {
     "mobilenet_v1": "MobileNetV1",
     "mobilenet_v2": "MobileNetV2",
@@ -43,37 +45,48 @@ def comparison(result: Row, theme: Theme = LIGHT) -> Figure:
         if not own:
             continue
         if known:
-            xs, ys = [row[key] for row in own], [row["top1"] for row in own]
-            spread = [[abs(row["top1"] - row["top1_interval"][side]) for row in own] for side in (0, 1)]
+            xs, ys = [row[key] for row in own], [100 * row["top1"] for row in own]
+            spread = [[100 * abs(row["top1"] - row["top1_interval"][side]) for row in own] for side in (0, 1)]
             axes.errorbar(xs, ys, spread, fmt="none", ecolor=color, elinewidth=1.1, capsize=3, alpha=0.7)
         else:
             xs, ys = [row["macs"] for row in own], [row[key] for row in own]
         axes.scatter(xs, ys, 60, color=color, edgecolor=theme.paper, linewidth=1.0, label=name, zorder=3)
         points += [(x, y, row) for x, y, row in zip(xs, ys, own, strict=True)]
-    axes.set_xscale("log")
     dress(axes, theme)
+    axes.tick_params(labelsize=LETTERS)
     axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+    across = [point[0] for point in points]
+    log_scale = not known or max(across) > WIDE * min(across)
+    axes.margins(x=0.14, y=0.12)
     if known:
-        axes.set_xlabel("milliseconds a picture", color=theme.muted, fontsize=9)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        _plain_ticks(axes.xaxis, lambda value, _: f"{value:g}")
-        heading(axes, "Top-1 with its 95 % interval, against latency", theme)
+        axes.set_xlabel("milliseconds per picture", color=theme.muted, fontsize=LETTERS)
+        axes.set_ylabel("top-1, with its 95 % interval", color=theme.muted, fontsize=LETTERS)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+        axes.yaxis.set_major_formatter("{x:.0f} %")
+        heading(axes, "Accuracy and speed", theme)
     else:
         axes.set_yscale("log")
-        axes.set_xlabel("multiply-accumulates a picture", color=theme.muted, fontsize=9)
-        axes.set_ylabel("milliseconds a picture", color=theme.muted, fontsize=9)
-        _plain_ticks(axes.xaxis, lambda value, _: f"{value / 1e9:g} G" if value >= 1e9 else f"{value / 1e6:g} M")
+        axes.set_xlabel("multiply-accumulates per picture", color=theme.muted, fontsize=LETTERS)
+        axes.set_ylabel("milliseconds per picture", color=theme.muted, fontsize=LETTERS)
         _plain_ticks(axes.yaxis, lambda value, _: f"{value:g}")
-        heading(axes, "Latency against multiply-accumulates", theme)
-    axes.margins(x=0.14, y=0.12)
+        heading(axes, "Speed and computation", theme)
+    if log_scale:
+        axes.set_xscale("log")
+        _plain_ticks(axes.xaxis, _counted if not known else lambda value, _: f"{value:g}")
+    else:
+        axes.set_xlim(0, 1.25 * max(across))
     machine = result["machine"]
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
-    words = f"{machine['processor']}, {threads}, one picture a run"
-    figure.supxlabel(printable(words, 110), fontsize=8, color=theme.muted)
-    axes.legend(frameon=False, fontsize=9, labelcolor=theme.ink, loc="lower right" if not known else "best")
+    words = f"{machine['processor']}, {threads}, one picture at a time"
+    figure.supxlabel(printable(words, 110), fontsize=9, color=theme.muted)
+    axes.legend(frameon=False, fontsize=LETTERS, labelcolor=theme.ink, loc="best" if known else "lower right")
     figure.draw_without_rendering()  # sets the places of the axes
     _name_points(axes, points, theme)
     return figure
+
+
+def _counted(value: float, _: int) -> str:
+    return f"{value / 1e9:g} billion" if value >= 1e9 else f"{value / 1e6:g} million"
 
 
 def _plain_ticks(axis: Any, words: Any) -> None:
@@ -96,16 +109,22 @@ def _name_points(axes: Axes, points: Sequence[tuple[float, float, Row]], theme: 
         Bbox.from_extents(x - 9, y - 9, x + 9, y + 9)
         for x, y in (axes.transData.transform((point[0], point[1])) for point in points)
     ]
+    # The lines of the intervals, so that no name stands on one.
+    for x, _, row in points:
+        if row["top1"] is not None:
+            ends = [axes.transData.transform((x, 100 * end)) for end in row["top1_interval"]]
+            taken.append(Bbox.from_extents(ends[0][0] - 4, ends[0][1], ends[0][0] + 4, ends[1][1]))
     legend = axes.get_legend()
     if legend is not None:
         taken.append(legend.get_window_extent())
     frame = axes.get_window_extent()
     places = [
         (x, y, side)
-        for far in (0, 14, 28, 42)
+        for far in (0, 14, 28, 42, 56)
         for x, y, side in ((9, far, "left"), (-9, far, "right"), (9, -far, "left"), (-9, -far, "right"))
     ]
-    for x, y, row in points:
+    # From the highest down, so that what is in the way is known.
+    for x, y, row in sorted(points, key=lambda point: -point[1]):
         for right, up, side in places:
             text = axes.annotate(
                 title(row),
@@ -114,7 +133,7 @@ def _name_points(axes: Axes, points: Sequence[tuple[float, float, Row]], theme: 
                 textcoords="offset points",
                 ha=side,
                 va="center",
-                fontsize=8.5,
+                fontsize=LETTERS - 0.5,
                 color=theme.ink,
                 arrowprops={"arrowstyle": "-", "color": theme.muted, "linewidth": 0.6} if up else None,
             )

@@ -29,9 +29,9 @@ def draw_export(pair: Pair, tolerance: float, labels: Labels | None, path: Path)
 def export_figure(pair: Pair, tolerance: float, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
     """Draw what an export changed.
 
-    Left the change of top-1 with its 95 % interval, and the points that are tolerated as a line; in the middle a dot
-    for each picture, by the probability that the model and the file give its true class; right the change of top-1 of
-    the classes where there is one, the worst above, at most 12. ``classes`` are the names to show, in order.
+    Left the change of top-1 with its 95 % interval (or that nothing changed), and the points that may be lost
+    as a line; in the middle a dot for each picture, by the probability that the model and the file give its true class;
+    right the classes whose top-1 changed, the worst above, at most 12. ``classes`` are the names to show, in order.
     """
     figure = new_figure(9.8, 4.6, theme, layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 2.1, 1.1))
@@ -49,12 +49,16 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     change, (low, high) = 100 * pair.top1_change, (100 * end for end in pair.top1_change_interval)
     dress(axes, theme)
     axes.axhline(0, color=theme.muted, linewidth=1)
-    label = f"tolerated: {_signed(-tolerance)}"
+    label = f"allowed: {_signed(-tolerance)}"
     axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
-    spread = [[change - low], [high - change]]
+    images, (_, lost, gained, _) = sum(pair.table), pair.table
+    said = f"{_signed(change)}\n({_signed(low)} to {_signed(high)})"
+    if lost == gained == 0:
+        said = f"the same answer\non all {images}" if pair.same == images else "the same ones\nright"
+    spread = [[change - low], [high - change]] if lost or gained else None
     axes.errorbar([0], [change], spread, fmt="o", markersize=9, color=theme.blue, capsize=7, linewidth=2)
     axes.set_xlim(-1, 1)
-    axes.set_xticks([0], [f"{_signed(change)}\n({_signed(low)} to {_signed(high)})"])
+    axes.set_xticks([0], [said])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: _signed(value, 3))
     _heading(axes, "Top-1, points", theme)

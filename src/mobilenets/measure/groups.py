@@ -63,7 +63,7 @@ def sure_to_json(evaluation: Evaluation, threshold: float) -> dict[str, Any]:
 
 
 def find_threshold(evaluation: Evaluation, accuracy: float) -> float | None:
-    """Find the lowest confidence from which on the answers given are right at that rate or better.
+    """Find the lowest confidence at which the answers given are right at that rate or better.
 
     A classifier with a reject option (Chow 1970; El-Yaniv and Wiener 2010): the most pictures are answered that the
     wished accuracy allows. None where even the surest answers fall short of it.

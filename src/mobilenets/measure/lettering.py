@@ -6,19 +6,11 @@ import unicodedata
 from functools import cache
 from itertools import groupby
 
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image, ImageDraw, ImageFont
 
-from mobilenets.measure.style import LIGHT, families
+from mobilenets.measure.style import LIGHT, can_draw, font_of
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-@cache
-def _files() -> tuple[tuple[str, frozenset[int]], ...]:
-    """The font files at hand, the preferred first, each with the code points that it can draw."""
-    files = [str(findfont(FontProperties(family=name))) for name in families()]
-    return tuple((file, frozenset(get_font(file).get_charmap())) for file in files)
 
 
 @cache
@@ -29,7 +21,7 @@ def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
 
 def drawable(text: str) -> bool:
     """Say whether the installed fonts have every character of a text."""
-    return all(_file(sign) is not None for sign in one_line(text))
+    return can_draw(one_line(text))
 
 
 def one_line(text: str) -> str:
@@ -72,13 +64,9 @@ def caption_below(picture: Image.Image, text: str) -> Image.Image:
     return whole
 
 
-def _file(sign: str) -> str | None:
-    return next((file for file, known in _files() if ord(sign) in known), None)
-
-
 def _runs(text: str) -> list[tuple[str, str]]:
     """The text in parts that one font can draw each; what none can is replaced by a sign that says so."""
-    signs = [(_file(sign), sign) for sign in one_line(text)]
-    signs = [(file, sign) if file else (_file(REPLACEMENT), REPLACEMENT) for file, sign in signs]
+    signs = [(font_of(sign), sign) for sign in one_line(text)]
+    signs = [(file, sign) if file else (font_of(REPLACEMENT), REPLACEMENT) for file, sign in signs]
     parts = groupby(signs, key=lambda pair: pair[0])
     return [(str(file), "".join(sign for _, sign in pairs)) for file, pairs in parts]

@@ -181,6 +181,11 @@ class Evaluation:
         return wilson_interval(self._hits(1), len(self.labels))
 
     @cached_property
+    def baseline_top1(self) -> float:
+        """The top-1 of always answering the class with the most pictures."""
+        return max(score.images for score in self.per_class.values()) / len(self.labels)
+
+    @cached_property
     def top5(self) -> float:
         """The fraction of pictures whose true class is among the five highest (all of them if K < 5)."""
         return self._hits(5) / len(self.labels)
@@ -265,6 +270,7 @@ class Evaluation:
             "loss_interval": None if self.loss_interval is None else list(self.loss_interval),
             "top1": self.top1,
             "top1_interval": list(self.top1_interval),
+            "baseline_top1": self.baseline_top1,
             "top5": self.top5,
             "top5_interval": list(self.top5_interval),
             "ece": self.ece,

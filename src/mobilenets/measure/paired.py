@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -50,6 +51,11 @@ class Pair:
         """The 95 % interval of the change; see ``paired_interval``."""
         return paired_interval(*self.table)
 
+    @cached_property
+    def same(self) -> int:
+        """On how many pictures both gave the same class, right or wrong."""
+        return int((self.reference.predicted == self.candidate.predicted).sum())
+
     def worst_class(self) -> dict[str, Any] | None:
         """The class whose recall fell by most, with both recalls; None where none fell."""
         falls = []
@@ -66,6 +72,25 @@ class Pair:
     def max_difference(self) -> float:
         """The largest difference of a probability, over all pictures and classes."""
         return float(np.abs(self.reference.probabilities - self.candidate.probabilities).max())
+
+
+def said_of_pair(result: Mapping[str, Any]) -> str:
+    """Say in words how far the answers of two models differ, from the keys of ``export --json``.
+
+    Where nothing changed that is said, because an interval around 0 says little to most people.
+    """
+    images, same = result["images"], result["same_answers"]
+    if same == images:
+        return f"the same answer on {'the one picture' if images == 1 else f'all {images} pictures'}"
+    if result["pictures_lost"] == result["pictures_gained"] == 0:
+        return f"the same answer on {same} of {images} pictures, and the same ones right"
+    low, high = result["top1_change_interval"]
+    return f"{100 * result['top1_change']:+.2f} points   95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+
+
+def most_different(images: int) -> float:
+    """The share of all pictures that may at most be answered differently when none of ``images`` was (95 %)."""
+    return float(1 - 0.05 ** (1 / images))
 
 
 def paired_interval(both: int, lost: int, gained: int, neither: int) -> Interval:

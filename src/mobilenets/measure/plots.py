@@ -67,8 +67,9 @@ def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str, p
 def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT) -> Figure:
     """Loss, top-1 accuracy and learning rate over the epochs.
 
-    ``history`` holds the rows of history.csv. The epoch marked is ``best_epoch``, whose model was kept, or
-    else the first with the highest validation accuracy. ValueError if the history is empty.
+    ``history`` holds the rows of history.csv. The epoch marked is ``best_epoch``, whose model was kept (0: the model
+    that training started from, which marks none), or else the first with the highest validation accuracy. ValueError
+    if the history is empty.
     """
     if not history:
         raise ValueError("the history is empty")
@@ -98,20 +99,22 @@ def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT
                 label="training" if part == "train" else "validation",
                 marker=marker,
             )
-        axes.axvline(best["epoch"], color=theme.muted, linewidth=0.9, linestyle=":")
+        if best_epoch != 0:
+            axes.axvline(best["epoch"], color=theme.muted, linewidth=0.9, linestyle=":")
     rate.plot(epochs, [row["lr"] for row in history], color=theme.muted, linewidth=1.6, marker=marker)
     rate.fill_between(epochs, [row["lr"] for row in history], color=theme.muted, alpha=0.15, linewidth=0)
 
-    top1.plot(
-        best["epoch"],
-        best["validation_top1"],
-        marker="o",
-        markersize=8,
-        color=theme.blue,
-        markeredgecolor=theme.paper,
-        markeredgewidth=2,
-        linestyle="none",
-    )
+    if best_epoch != 0:
+        top1.plot(
+            best["epoch"],
+            best["validation_top1"],
+            marker="o",
+            markersize=8,
+            color=theme.blue,
+            markeredgecolor=theme.paper,
+            markeredgewidth=2,
+            linestyle="none",
+        )
     for axes, name in (
         (loss, "Loss (cross-entropy, nats)"),
         (top1, "Top-1 accuracy"),
@@ -126,7 +129,9 @@ def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT
             axes.margins(x=0.02)
     top1.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     top1.set_title(
-        f"{word}: {100 * best['validation_top1']:.1f} %, epoch {best['epoch']:.0f}",
+        "kept: the model before training"
+        if best_epoch == 0
+        else f"{word}: {100 * best['validation_top1']:.1f} %, epoch {best['epoch']:.0f}",
         loc="right",
         fontsize=9,
         color=theme.blue,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import jinja2
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -31,6 +32,7 @@ DASH = "\N{EN DASH}"
 MISTAKES = 24
 BATCH = 32
 LEFT_OUT = 200
+CONFUSED = 6
 THUMBNAIL = 192  # pixels: sharp at twice the size at which the page shows it
 
 
@@ -60,10 +62,11 @@ class Report:
     """Everything the report shows.
 
     ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
-    ``seconds`` is the training time. ``batch`` holds some training pictures as the network saw them, with
-    their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
+    epoch 0 is the model that training started from. ``seconds`` is the time of the epochs, ``total_seconds`` that of
+    the whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them,
+    with their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
     ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
-    took a picture for the class of that index; without it the report leaves this out. ``labels`` name the classes for
+    gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
     people, and add a section by group where all of them have one.
     """
 
@@ -80,6 +83,8 @@ class Report:
     versions: Mapping[str, str]
     command: str
     notes: Sequence[str] = ()
+    next_steps: Sequence[str] = ()
+    total_seconds: float | None = None
     labels: Labels | None = None
     root: Path = field(default_factory=Path)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
@@ -104,8 +109,10 @@ def write_report(path: Path, report: Report) -> None:
         by_group=None if by_group is None else _groups(by_group, labels, classes),
         figures=_figures(report, labels, by_group),
         mistakes=_mistakes(report),
+        confused=_confused(report.evaluation),
         batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
-        time=duration(report.seconds),
+        time=duration(report.seconds if report.total_seconds is None else report.total_seconds),
+        training_time=duration(report.seconds),
         kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
         left_out=report.data["left_out"][:LEFT_OUT],
         light=LIGHT,
@@ -200,6 +207,15 @@ def _mistakes(report: Report) -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def _confused(evaluation: Evaluation) -> list[tuple[int, str, str]]:
+    """The pairs of classes that were confused most often: how often, the true and the predicted class."""
+    counts = evaluation.confusion.copy()
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSED]
+    places = [divmod(int(one), len(evaluation.classes)) for one in order]
+    return [(int(counts[i, j]), evaluation.classes[i], evaluation.classes[j]) for i, j in places if counts[i, j] > 1]
 
 
 def _opened(path: Path) -> Image.Image | None:

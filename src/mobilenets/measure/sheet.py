@@ -35,7 +35,6 @@ class Sheet:
         self._language = language
         self._tiles: list[tuple[Image.Image | None, Mapping[str, Any]]] = []
         self._left_out = 0
-        self._told = False
 
     def add(self, picture: Image.Image | None, answer: Mapping[str, Any]) -> None:
         """Add one object of ``predict --json`` with its picture, or None where that could not be read."""
@@ -97,17 +96,8 @@ class Sheet:
         line(PurePath(answer["image"]).name, file, 11, LIGHT.muted)
 
     def _name(self, name: str, own: str) -> str:
-        """The name if a font can draw it, else the name in ``classes.json``; said once."""
-        if drawable(name):
-            return name
-        if not self._told:
-            self._told = True
-            log.warning(
-                "no installed font can draw %s: the sheet shows the names of the class folders; "
-                "Noto Sans CJK (Debian: fonts-noto-cjk) has Chinese, Japanese and Korean",
-                name,
-            )
-        return own
+        """The name if a font can draw it, else that of the class folder."""
+        return name if drawable(name) else own
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:

@@ -1,11 +1,13 @@
 """What all figures share: colours for light and dark paper, fonts that are installed, and how they are saved.
 
-Matplotlib's object API only; nothing global is set.
+Matplotlib's object API only; nothing global is set, but fonts that its list lacks are added to it when they are needed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -14,10 +16,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 
 from mobilenets.runtime.files import writing
+
+log = logging.getLogger("mobilenets")
 
 DPI = 160
 
@@ -25,6 +29,8 @@ DPI = 160
 FAMILIES = (
     "DejaVu Sans",
     "Noto Sans CJK SC",
+    # What matplotlib before 3.11 sees of Debian's fonts-noto-cjk, whose files hold several faces with the same signs.
+    "Noto Sans CJK JP",
     "Noto Sans SC",
     "Source Han Sans SC",
     "WenQuanYi Micro Hei",
@@ -88,10 +94,52 @@ def families() -> list[str]:
 
 
 @cache
-def _glyphs() -> frozenset[int]:
-    """Every code point that one of the installed families can draw."""
-    files = {findfont(FontProperties(family=name)) for name in families()}
-    return frozenset(code for file in files for code in get_font(file).get_charmap())
+def font_files() -> tuple[tuple[str, frozenset[int]], ...]:
+    """The font files at hand, the preferred first, each with the code points that it can draw."""
+    files = dict.fromkeys(str(findfont(FontProperties(family=name))) for name in families())
+    return tuple((file, frozenset(get_font(file).get_charmap())) for file in files)
+
+
+def font_of(sign: str) -> str | None:
+    """The first font file that can draw the sign; fonts installed since matplotlib listed them are looked for once."""
+    found = _font_of(sign)
+    if found is None:
+        _add_new_fonts()
+        found = _font_of(sign)
+    return found
+
+
+def _font_of(sign: str) -> str | None:
+    return next((file for file, known in font_files() if ord(sign) in known), None)
+
+
+@cache
+def _add_new_fonts() -> None:
+    """Take in the fonts that matplotlib's cached list, which is never renewed by itself, does not have."""
+    known = {str(entry.fname) for entry in fontManager.ttflist}
+    for path in sorted(set(findSystemFonts()) - known):
+        # A file that is no usable font is none of our business.
+        with contextlib.suppress(OSError, RuntimeError, ValueError, NotImplementedError):
+            fontManager.addfont(path)
+    families.cache_clear()
+    font_files.cache_clear()
+
+
+@cache
+def _say_what_is_missing() -> None:
+    log.warning(
+        "no installed font can draw some of the names: figures show the class by another of its names, by its folder, "
+        "or with \N{REPLACEMENT CHARACTER}. For Chinese, Japanese and Korean install Noto Sans CJK "
+        "(Debian: apt-get install fonts-noto-cjk)"
+    )
+
+
+def can_draw(text: str) -> bool:
+    """Say whether the installed fonts have every character of a line; the first time that they lack one is noted."""
+    drawable = all(font_of(sign) is not None for sign in text)
+    if not drawable:
+        _say_what_is_missing()
+    return drawable
 
 
 def printable(text: str, limit: int = 32) -> str:
@@ -99,8 +147,9 @@ def printable(text: str, limit: int = 32) -> str:
     line = " ".join(unicodedata.normalize("NFC", text).split())
     if len(line) > limit:
         line = line[: limit - 1].rstrip() + "…"
-    known = _glyphs()
-    drawn = "".join(sign if ord(sign) in known else "\N{REPLACEMENT CHARACTER}" for sign in line)
+    drawn = line
+    if not can_draw(line):
+        drawn = "".join(sign if font_of(sign) is not None else "\N{REPLACEMENT CHARACTER}" for sign in line)
     # A pair of dollar signs would start a formula.
     return drawn.replace("$", r"\$")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class State:
     """How far a run has come. The sums run over the epoch under way, ``step`` counts its steps done.
 
     ``before`` is the validation top-1 of the model that training started from, where that was measured.
+    ``seconds`` is the time of the epochs, ``total_seconds`` all since the start, reading the pictures included.
     """
 
     epoch: int = 0
@@ -32,9 +33,9 @@ class State:
     seen: int = 0
     epoch_seconds: float = 0.0
     seconds: float = 0.0
+    total_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
-    best_score: list[float] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
     before: float | None = None
@@ -67,8 +68,10 @@ def peek(run: Path) -> State:
     """Read how far a run has come, without its tensors."""
     try:
         with safe_open(run / FILE, framework="pt") as file:
-            return State(**json.loads(file.metadata()["state"]))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            # An earlier version wrote more.
+            known = {entry.name for entry in fields(State)}
+            return State(**{k: v for k, v in json.loads(file.metadata()["state"]).items() if k in known})
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(run) from error
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import logging
 import math
 import signal
@@ -12,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +30,15 @@ from mobilenets.runtime.files import write_text
 from mobilenets.runtime.progress import Progress, duration, progress
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
+from mobilenets.training.history import HISTORY, history_csv
+from mobilenets.training.keep import best_epoch
+from mobilenets.training.norms import ENOUGH_STEPS, free_norms, with_measured_norms
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.schedule import learning_rate
 
 log = logging.getLogger("mobilenets")
 
-HISTORY = "history.csv"
-COLUMNS = [
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_top1",
-    "validation_loss",
-    "validation_top1",
-    "validation_top5",
-    "images_per_second",
-]
 CHECKPOINT_SECONDS = 600.0
 
 
@@ -59,6 +49,7 @@ class Training:
     ``root`` is the folder that pictures are named relative to; ``frozen`` are the modules that keep their weights
     and their BatchNorm statistics. ``start`` counts the blocks whose outputs the batches hold instead of pictures.
     ``measure_before``: the network knows these classes already, so it is measured before the first epoch.
+    ``began`` is when the run was started, by ``time.monotonic``: before its pictures were read.
     """
 
     network: Network
@@ -72,6 +63,7 @@ class Training:
     frozen: tuple[nn.Module, ...] = ()
     start: int = 0
     measure_before: bool = False
+    began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
@@ -112,13 +104,20 @@ class Training:
                 log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), _stop_requests() as stopped:
-            if self.measure_before and not checkpoint.exists(self.run):
-                state.before = self._top1_before()
+            if not checkpoint.exists(self.run):
+                self._start_from(state)
             while state.epoch < self.epochs and not state.finished:
                 self._epoch(state, stopped)
                 if stopped():
                     raise KeyboardInterrupt
         return state
+
+    def _start_from(self, state: State) -> None:
+        """Measure the model that training starts from, where it knows these classes; it then competes as epoch 0."""
+        if self.measure_before:
+            state.before = self._top1_before()
+        if state.before is not None and self.recipe.keep == "best":
+            save_weights(self.run / WEIGHTS, self.network.state_dict())
 
     def _top1_before(self) -> float | None:
         """Measure the model that training starts from, which draws nothing at random and changes no tensor."""
@@ -220,7 +219,7 @@ class Training:
     def _close_epoch(self, state: State, lr: float) -> None:
         """Measure, keep the model if it is the one to keep, write the history, then the checkpoint."""
         began = time.monotonic()
-        measured = self.average or self.network
+        measured = self._ready_to_measure()
         try:
             scores = self._measure(measured)
         except FaultFound as fault:
@@ -239,13 +238,15 @@ class Training:
                 "images_per_second": state.seen / state.epoch_seconds,
             }
         )
-        score = [scores.top1, -scores.loss]
-        better = score > state.best_score
+        pictures = len(self.validation.samples)
+        better = best_epoch(state.history, pictures, state.before) == state.epoch
         if better:
-            state.best_epoch, state.best_score = state.epoch, score
+            state.best_epoch = state.epoch
         if better or self.recipe.keep == "last":
             save_weights(self.run / WEIGHTS, measured.state_dict())
-        stale = state.epoch - state.best_epoch
+        # Among the epochs alone: the first steps may undo what the start knew before they do better.
+        best_trained = best_epoch(state.history, pictures)
+        stale = state.epoch - best_trained
         state.finished = state.epoch >= self.epochs or stale >= (self.recipe.patience or math.inf)
         state.seconds += state.epoch_seconds + time.monotonic() - began
         state.step = state.hits = state.seen = 0
@@ -265,7 +266,15 @@ class Training:
             "  best so far" if better and self.recipe.keep == "best" else "",
         )
         if stale >= (self.recipe.patience or math.inf):
-            log.info("no better top-1 for %d epochs: stopped early, epoch %d was best", stale, state.best_epoch)
+            log.info("no better for %d epochs: stopped early, epoch %d was best", stale, best_trained)
+
+    def _ready_to_measure(self) -> Network:
+        """Return the model to measure and keep: BatchNorm's statistics measured anew, where they lag behind."""
+        network = self.average or self.network
+        if self.steps_per_epoch >= ENOUGH_STEPS:
+            return network
+        free = free_norms(self.network, self.frozen)
+        return with_measured_norms(network, free, self.train, self.recipe.seed, self.device, self.start)
 
     def _diverged(self, what: str, lr: float) -> FaultFound:
         return FaultFound(
@@ -275,6 +284,9 @@ class Training:
 
     def _save(self, state: State) -> None:
         state.scaler = self.scaler.state_dict()
+        now = time.monotonic()
+        state.total_seconds += now - self.began
+        self.began = now
         checkpoint.save(self.run, state, self.network, self.average, self.optimizer)
 
     def _class_weights(self) -> torch.Tensor | None:
@@ -284,15 +296,6 @@ class Training:
         counts = np.bincount(self.labels, minlength=self.train.classes)
         weights = np.where(counts > 0, len(self.labels) / ((counts > 0).sum() * np.maximum(counts, 1)), 0.0)
         return torch.tensor(weights, dtype=torch.float32, device=self.device)
-
-
-def history_csv(history: list[dict[str, float]]) -> str:
-    """Write the history as CSV, one line an epoch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
-    return text.getvalue()
 
 
 def _precision(wish: str, device: torch.device) -> torch.dtype | None:

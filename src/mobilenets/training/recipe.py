@@ -97,12 +97,10 @@ class Recipe:
     steps: int | None = _setting(None, "train for this many steps instead of --epochs", low=1, high=10**9)
     batch: int = _setting(32, "pictures a step", low=1, high=65536)
     accumulate: int = _setting(1, "batches whose gradients are added up for one step", low=1, high=4096)
-    patience: int | None = _setting(
-        None, "stop after so many epochs without a better validation top-1", low=1, high=1_000_000
-    )
+    patience: int | None = _setting(None, "stop after so many epochs without a better one", low=1, high=1_000_000)
     keep: str = _setting(
         "best",
-        "the model kept: best validation top-1, or the last epoch (no choice made on validation pictures)",
+        "the model kept: the best epoch by the validation pictures, or the last (nothing is chosen)",
         choices=KEEPS,
     )
 

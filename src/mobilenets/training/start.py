@@ -7,25 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from mobilenets.data.loader import Loader
 from mobilenets.errors import InputError
-from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import describe, load_table
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.training.norms import measure_norms
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
 
-# Pictures from which BatchNorm takes its statistics in frozen blocks that nobody trained, and how many at a time.
+# Pictures from which BatchNorm takes its statistics in frozen blocks that nobody trained.
 SETTLING = 512
-SETTLED_TOGETHER = 64
 IMAGENET_CLASSES = 1000
 
 
@@ -146,7 +144,7 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
 
 
 def settle_norms(parts: Sequence[nn.Module], pictures: Loader, device: torch.device) -> None:
-    """Let the BatchNorm of frozen parts that nobody trained see up to ``SETTLING`` of the pictures, unaugmented.
+    """Let the BatchNorm of frozen parts that nobody trained see up to 512 of the pictures, unaugmented.
 
     Fresh BatchNorm takes its input for one of mean 0 and deviation 1, which it is not: the features of MobileNetV2 at
     96 pixels came out at 1e-9, from which no classifier learns. Afterwards it holds the mean and variance of what it
@@ -156,21 +154,9 @@ def settle_norms(parts: Sequence[nn.Module], pictures: Loader, device: torch.dev
         "the frozen blocks hold random weights, which nobody trained: for better features give --weights imagenet or "
         "a MODEL, or leave --freeze out"
     )
-    count = min(len(pictures.samples), SETTLING)
-    chosen = np.random.default_rng((pictures.seed, 5)).permutation(len(pictures.samples))[:count]
-    plan = [part.tolist() for part in np.array_split(chosen, -(-count // SETTLED_TOGETHER)) if len(part) > 1]
-    frozen = nn.Sequential(*parts)
+    frozen = nn.Sequential(*parts).eval()
     norms = [module for module in frozen.modules() if isinstance(module, nn.BatchNorm2d)]
-    momentum = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None  # the plain mean over all batches
-    frozen.train()
-    with torch.inference_mode():
-        for batch in replace(pictures, augment=None, mixup=0.0, cutmix=0.0).batches(plan):
-            frozen(to_tensor(batch.images, device))
-    frozen.eval()
-    for norm, value in zip(norms, momentum, strict=True):
-        norm.momentum = value
+    measure_norms(frozen, norms, pictures, pictures.seed, device, SETTLING)
 
 
 def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:

@@ -1,0 +1,208 @@
+"""What would help next: rules about what was seen of one training run, the most useful first."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from mobilenets.measure.metrics import Evaluation
+from mobilenets.training.recipe import Recipe
+
+MOST = 3
+GOOD = 0.97  # top-1 above which nothing about the model is advised
+SURE = 0.8  # probability of a mistake that makes its label doubtful
+NAMED = 3  # files
+RECENT = 5  # epochs
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the rules look at.
+
+    ``history`` holds the rows of history.csv, ``kept`` the number of the kept epoch (0: the model before training),
+    ``train`` the training pictures of each class, ``evaluation`` what the kept model answered on ``evaluated_on``.
+    ``scratch``: training began with random weights. ``side`` is the shorter side of a typical picture in pixels, None
+    where that is not known. ``data`` and ``run`` are the folders, for the commands.
+    """
+
+    recipe: Recipe
+    history: Sequence[Mapping[str, float]]
+    kept: int
+    train: Mapping[str, int]
+    evaluation: Evaluation
+    evaluated_on: str
+    scratch: bool
+    side: int | None
+    data: str
+    run: str
+
+    @property
+    def top1(self) -> float:
+        """The top-1 of the kept model."""
+        return self.evaluation.top1
+
+    @property
+    def train_top1(self) -> float:
+        """The mean training top-1 of the last epochs, on augmented pictures."""
+        return fmean(row["train_top1"] for row in self.history[-RECENT:])
+
+    @property
+    def blended(self) -> bool:
+        """Whether training pictures are blends of two, on which accuracy says little."""
+        return bool(self.recipe.mixup or self.recipe.cutmix)
+
+    @property
+    def longer(self) -> str:
+        """The flag that trains twice as long."""
+        steps = self.recipe.steps
+        return f"--epochs {2 * len(self.history)}" if steps is None else f"--steps {2 * steps}"
+
+    def again(self, *flags: str, same: bool = True) -> str:
+        """Give the command that trains anew with these flags; ``same``: with all other settings of the run."""
+        recipe = [f"--recipe {shlex.quote(f'{self.run}/recipe.json')}"] if same else []
+        return " ".join(["mobilenets train", shlex.quote(self.data), *recipe, *flags, "--out NEW"])
+
+
+def next_steps(seen: Seen) -> list[str]:
+    """Say what would help next, each step with its command: at most three, none where there is nothing to advise."""
+    steps = [step for rule in RULES if (step := rule(seen)) is not None]
+    return steps[:MOST]
+
+
+def trained_weights(seen: Seen) -> str | None:
+    """Start from trained weights, where training began with random ones."""
+    if not seen.scratch or seen.top1 >= GOOD or seen.recipe.table is not None or seen.recipe.size < 64:
+        return None
+    if seen.recipe.model not in ("mobilenet_v1", "mobilenet_v2"):
+        return None
+    network = f"--model {seen.recipe.model} --width {seen.recipe.width:g} --weights imagenet"
+    return (
+        "Start from trained weights: this run began with random ones, and with few pictures trained ones help most. "
+        + seen.again(network, same=False)
+    )
+
+
+def not_learned(seen: Seen) -> str | None:
+    """Train longer or more of the network, where not even the training pictures were learned."""
+    if seen.blended or seen.kept == 0 or seen.train_top1 >= 0.75 or seen.top1 >= 0.9:
+        return None
+    cause = f"It has not learned its own training pictures: {100 * seen.train_top1:.0f} % of them at the end. "
+    if seen.recipe.freeze == "backbone":
+        return cause + "Let it change more than the classifier: " + seen.again("--freeze none --lr 0.0003")
+    return cause + "Train longer: " + seen.again(seen.longer)
+
+
+def doubtful_labels(seen: Seen) -> str | None:
+    """Look at the mistakes that it is sure of: their labels may be wrong."""
+    sure = [one for one in seen.evaluation.mistakes(len(seen.evaluation.images)) if one.probability >= SURE]
+    # A poor model is often sure and wrong.
+    if not sure or seen.top1 < 0.6 or not_learned(seen) is not None:
+        return None
+    classes = seen.evaluation.classes
+    named = [
+        f"{seen.evaluation.images[one.index]} (labelled {classes[one.true]}, taken for {classes[one.predicted]}, "
+        f"{100 * one.probability:.0f} %)"
+        for one in sure[:NAMED]
+    ]
+    more = f" and {len(sure) - NAMED} more, in the report" if len(sure) > NAMED else ""
+    return (
+        f"Look at the labels of {'this picture' if len(sure) == 1 else 'these pictures'}: {'; '.join(named)}{more}. "
+        "Where a label is wrong, move the file to the right folder; then " + seen.again()
+    )
+
+
+def weakest_class(seen: Seen) -> str | None:
+    """Add pictures to the class that is found least often."""
+    if seen.top1 >= GOOD:
+        return None
+    known = [(score.recall, name, score.images) for name, score in seen.evaluation.per_class.items() if score.images]
+    recall, name, images = min((r, n, i) for r, n, i in known if r is not None)
+    if recall > seen.top1 - 0.1 or images < 3:
+        return None
+    return (
+        f"Add pictures of {name}: {round(recall * images)} of {images} were found, with {seen.train.get(name, 0)} "
+        f"to learn from. Put them into its folder, then "
+        f"mobilenets train {shlex.quote(seen.data)} --weights {shlex.quote(seen.run)} --out NEW"
+    )
+
+
+def smallest_class(seen: Seen) -> str | None:
+    """Add pictures to a class that has far fewer than the others, or balance the classes."""
+    if seen.top1 >= GOOD or seen.recipe.balance != "none" or len(seen.train) < 2:
+        return None
+    count, name = min((count, name) for name, count in seen.train.items())
+    usual = median(seen.train.values())
+    recall = seen.evaluation.per_class[name].recall
+    if 3 * count > usual or (recall is not None and recall >= seen.top1):
+        return None
+    return (
+        f"Add pictures of {name}, which has {count} to learn from where a class usually has {usual:.0f}; or show each "
+        "class equally often: " + seen.again("--balance sampling")
+    )
+
+
+def more_epochs(seen: Seen) -> str | None:
+    """Train longer, where the validation loss still fell at the end."""
+    total = len(seen.history)
+    part = max(2, total // 5)
+    if total < 2 * part or seen.kept < total - 1 or seen.top1 >= GOOD or not_learned(seen) is not None:
+        return None
+    losses = [row["validation_loss"] for row in seen.history]
+    was, now = fmean(losses[-2 * part : -part]), fmean(losses[-part:])
+    if now > 0.95 * was:
+        return None
+    return (
+        f"Train longer: the validation loss was still falling at the end, from {was:.3f} to {now:.3f} over the last "
+        f"{2 * part} epochs. " + seen.again(seen.longer)
+    )
+
+
+def overfitting(seen: Seen) -> str | None:
+    """Give more or more varied pictures, where the training pictures are known and new ones are not."""
+    if seen.blended or seen.train_top1 < 0.95 or seen.train_top1 - seen.top1 < 0.15:
+        return None
+    return (
+        f"It knows its training pictures ({100 * seen.train_top1:.0f} %) better than new ones "
+        f"({100 * seen.top1:.0f} %): more pictures help most, stronger augmentation somewhat. "
+        + seen.again("--augment strong")
+    )
+
+
+def larger_size(seen: Seen) -> str | None:
+    """Show the network more of each picture, where the pictures are larger than what it sees."""
+    size = seen.recipe.size
+    if seen.top1 >= GOOD or seen.side is None or seen.side < 1.5 * size or size > 160:
+        return None
+    larger = min(224, 32 * (seen.side // 32), 2 * size)
+    if larger <= size:
+        return None
+    return (
+        f"Show it larger pictures: yours are about {seen.side} pixels, and it sees {size}; this takes about "
+        f"{(larger / size) ** 2:.1f} times as long. " + seen.again(f"--size {larger}")
+    )
+
+
+def more_to_measure(seen: Seen) -> str | None:
+    """Hold out more pictures, where the interval is wide."""
+    low, high = seen.evaluation.top1_interval
+    if high - low < 0.2:
+        return None
+    return (
+        f"Measure on more pictures: {len(seen.evaluation.images)} cannot tell {100 * low:.0f} % from {100 * high:.0f} "
+        f"%. Collect new ones, one folder a class: mobilenets evaluate {shlex.quote(seen.run)} NEW_PICTURES"
+    )
+
+
+RULES: tuple[Callable[[Seen], str | None], ...] = (
+    trained_weights,
+    not_learned,
+    doubtful_labels,
+    weakest_class,
+    smallest_class,
+    more_epochs,
+    overfitting,
+    larger_size,
+    more_to_measure,
+)

@@ -1,0 +1,147 @@
+"""Which epoch is kept, and whether what is said of it is true: on histories whose true accuracy is known."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobilenets.api import results
+from mobilenets.api.train import train
+from mobilenets.training.keep import MANY_PICTURES, around, best_epoch
+
+Rows = list[dict[str, float]]
+FEW = MANY_PICTURES - 1
+
+
+def rows(*scores: tuple[float, float]) -> Rows:
+    """Make a history of (top-1, loss)."""
+    return [
+        {"epoch": number, "validation_top1": top1, "validation_loss": loss}
+        for number, (top1, loss) in enumerate(scores, 1)
+    ]
+
+
+def simulated(rng: np.random.Generator, pictures: int, epochs: int, jitter: float) -> tuple[Rows, list[float]]:
+    """Give a history of so many validation pictures, and the true accuracy of each epoch.
+
+    A picture is right where the network's skill, which rises to a plateau, exceeds the picture's difficulty; both
+    move from epoch to epoch, less as the learning rate falls. The truth is the same on 1,500 other pictures.
+    """
+    difficulty = rng.normal(0, 1, pictures + 1500)
+    drift = np.zeros_like(difficulty)
+    history, truth = [], []
+    for number in range(1, epochs + 1):
+        rate = 0.5 * (1 + np.cos(np.pi * number / epochs))
+        drift = 0.6 * drift + 0.6 * (0.3 + rate) * rng.normal(0, 1, len(drift))
+        skill = 0.9 - 1.2 * np.exp(-number / 6) + jitter * (0.15 + rate) * rng.normal()
+        margin = skill - difficulty + drift
+        seen = margin[:pictures]
+        history += rows((float((seen > 0).mean()), float(np.logaddexp(0, -2 * seen).mean())))
+        history[-1]["epoch"] = number
+        truth.append(float((margin[pictures:] > 0).mean()))
+    return history, truth
+
+
+@pytest.mark.parametrize(("pictures", "jitter"), [(17, 0.1), (17, 0.3), (60, 0.1), (200, 0.1)])
+def test_what_is_said_is_nearer_the_truth_than_the_best_figure(pictures: int, jitter: float) -> None:
+    rng = np.random.default_rng(0)
+    best, chosen, expected, gain = [], [], [], []
+    for _ in range(150):
+        history, truth = simulated(rng, pictures, 30, jitter)
+        top1 = [row["validation_top1"] for row in history]
+        highest = int(np.argmax(top1))
+        kept = best_epoch(history, pictures)
+        near = around(history, kept)
+        assert near is not None
+        best.append(top1[highest] - truth[highest])
+        chosen.append(top1[kept - 1] - truth[kept - 1])
+        expected.append(near.top1 - truth[kept - 1])
+        gain.append(truth[kept - 1] - truth[highest])
+    assert np.mean(best) > (0.05 if pictures == 17 else 0.01)
+    # Neither the optimism nor the usual error of what is printed comes near that of the best figure.
+    assert abs(np.mean(expected)) < 0.6 * np.mean(best)
+    assert np.sqrt(np.mean(np.square(expected))) < 0.95 * np.sqrt(np.mean(np.square(best)))
+    assert abs(np.mean(chosen)) < np.mean(best)
+    # And the model that is kept is about as good.
+    assert np.mean(gain) > -0.02
+
+
+def test_many_pictures_choose_by_top1_and_few_by_the_smoothed_loss() -> None:
+    lucky = rows(*[(0.5, 1.0)] * 6, (0.9, 0.95), *[(0.6, 0.6)] * 5, *[(0.6, 0.9)] * 5)
+    assert best_epoch(lucky, MANY_PICTURES) == 7
+    assert best_epoch(lucky, FEW) == 10
+    assert best_epoch(rows((0.7, 1.0), (0.7, 0.9), (0.7, 0.95)), MANY_PICTURES) == 2
+
+
+@pytest.mark.parametrize("pictures", [FEW, MANY_PICTURES])
+def test_the_model_before_training_competes(pictures: int) -> None:
+    worse = rows((0.1, 5.0), (0.3, 4.0), (0.4, 3.0))
+    assert best_epoch(worse, pictures, before=0.65) == 0
+    assert best_epoch(worse, pictures) == best_epoch(worse, pictures, before=0.2) == 3
+    # As good is good enough: the training was wanted.
+    assert best_epoch(rows((0.65, 9.0)), pictures, before=0.65) == 1
+    assert best_epoch([], pictures, before=0.65) == 0
+
+
+def test_an_epoch_once_kept_stays_so_until_a_better_one() -> None:
+    """What was kept when an epoch closed follows from the rows up to it, as a run that was killed needs."""
+    rng = np.random.default_rng(1)
+    history, _ = simulated(rng, 30, 25, 0.3)
+    kept = 0
+    for number in range(1, 26):
+        found = best_epoch(history[:number], 30, before=0.5)
+        assert found in (kept, number)
+        kept = found
+
+
+def test_around() -> None:
+    history = rows(*[(number / 100, 1.0) for number in range(1, 31)])
+    near = around(history, 20)
+    assert near is not None
+    assert (near.first, near.last) == (15, 25)
+    assert near.top1 == pytest.approx(0.20)
+    end = around(history, 30)
+    assert end is not None
+    assert (end.first, end.last, end.top1) == (25, 30, pytest.approx(0.27))
+    assert around(history, 0) is None
+    assert around(history[:1], 1) is None
+    short = around(history[:4], 4)
+    assert short is not None
+    assert (short.first, short.last, short.top1) == (3, 4, 0.03)
+
+
+def test_a_run_says_what_to_expect(
+    photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = train(photos, tmp_path / "run", **small | {"epochs": 8})
+    first, last = result["epochs_around"]
+    assert result["epoch"] in range(first, last + 1) and last - first <= 2
+    with (tmp_path / "run/history.csv").open() as file:
+        top1 = {int(row["epoch"]): float(row["validation_top1"]) for row in csv.DictReader(file)}
+    near = [top1[epoch] for epoch in range(first, last + 1) if epoch != result["epoch"]]
+    assert result["top1_around"] == pytest.approx(np.mean(near), abs=1e-5)
+    (note,) = result["notes"]
+    assert note.startswith(f"A fairer figure is {100 * result['top1_around']:.1f} %: that is the mean of the")
+    assert (
+        f"The {100 * result['top1']:.1f} % are those of epoch {result['epoch']}, which was chosen on these same" in note
+    )
+    assert result["total_seconds"] > result["seconds"] > 0
+    monkeypatch.setattr(results, "MANY_PICTURES", 1)
+    again = train(photos, tmp_path / "run", resume=True)
+    assert again["top1_around"] is None and "slightly optimistic" in again["notes"][0]
+
+
+def test_nothing_to_correct_where_nothing_was_chosen(
+    photos: Path, draw: Callable[..., Path], tmp_path: Path, small: dict[str, Any], undrawn: None
+) -> None:
+    for part, count in (("train", 6), ("validation", 4), ("test", 4)):
+        draw(tmp_path / "data" / part, {"a": count, "b": count})
+    tested = train(tmp_path / "data", tmp_path / "tested", **small)
+    last = train(photos, tmp_path / "last", **small | {"keep": "last"})
+    for result in (tested, last):
+        assert (result["top1_around"], result["epochs_around"], result["notes"]) == (None, None, [])
