@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bun
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import Exported
+from mobilenets.runtime.extras import how_to_install
 from mobilenets.runtime.predictor import Engine, EnginePredictor, Picture, Prepared, check_top
 
 if TYPE_CHECKING:
@@ -94,14 +95,15 @@ def predict(
 
     ``pictures`` are files, folders (searched at any depth), the bytes of files, or Pillow images, each perhaps as a
     pair with the name to call it by. Gives the objects of ``predict --json``, in order: ``image`` and
-    ``predictions``, or ``image`` and ``error`` for one that cannot be read; ``language`` chooses among the names that a
-    model's labels give its classes.
+    ``predictions``, or ``image`` and ``error`` for one that cannot be read or a folder without pictures; ``language``
+    chooses among the names that a model's labels give its classes.
 
     ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
     ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. Neither
     may lie below a folder of ``pictures``, and no file is replaced but by a newer one of the same making.
 
-    Raises ``InputError`` for a model that cannot be used, a folder without pictures, or a place not to draw to.
+    Raises ``InputError`` for a model that cannot be used, for a folder without pictures if nothing else was given, or
+    for a place not to draw to.
     """
     check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
@@ -133,7 +135,7 @@ def _answers(
             answers = iter(predictor.answers(good, top, language))
             for (name, picture), one in zip(group, prepared, strict=True):
                 answer = {"image": name, "error": one} if isinstance(one, str) else {"image": name, **next(answers)}
-                yield answer if drawn is None else drawn.add(answer, picture)
+                yield answer if drawn is None else drawn.add(answer, cast(Picture, picture))
     if drawn is not None:
         drawn.close()
 
@@ -153,8 +155,10 @@ def _drawn(
     )
 
 
-def _files(pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | None) -> Iterator[tuple[str, Picture]]:
-    """Name every picture, going into folders."""
+def _files(
+    pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | None
+) -> Iterator[tuple[str, Picture | UnreadablePicture]]:
+    """Name every picture, going into folders; an error stands for a folder that holds none."""
     for number, picture in enumerate(pictures, start=1):
         if isinstance(picture, tuple):
             yield picture
@@ -163,7 +167,15 @@ def _files(pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | Non
             if path.is_dir():
                 if drawn is not None:
                     drawn.keep_out_of(path)
-                yield from ((str(file), file) for file in pictures_below(path))
+                try:
+                    found = pictures_below(path)
+                except InputError as error:
+                    if isinstance(pictures, list) and len(pictures) == 1:
+                        raise
+                    # One bad folder is no reason to leave the others unanswered.
+                    yield str(path), UnreadablePicture(str(error).removeprefix(f"{path} "))
+                    continue
+                yield from ((str(file), file) for file in found)
             else:
                 if drawn is not None:
                     drawn.keep_apart(path)
@@ -172,8 +184,10 @@ def _files(pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | Non
             yield f"picture {number}", picture
 
 
-def _prepared(predictor: EnginePredictor, picture: Picture) -> Prepared | str:
+def _prepared(predictor: EnginePredictor, picture: Picture | UnreadablePicture) -> Prepared | str:
     try:
+        if isinstance(picture, UnreadablePicture):
+            raise picture
         return predictor.prepare(picture)
     except UnreadablePicture as error:
         return str(error)
@@ -211,20 +225,21 @@ def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle
         import torch
     except ImportError as error:
         raise InputError(
-            f"{model}: a model of ours runs in PyTorch, which is not installed: pip install 'mobilenets[train]', or "
-            "give an exported file"
+            f"{model}: a model of ours runs in PyTorch, which is not installed: give an exported file, or "
+            f"install it: {how_to_install('train')}"
         ) from error
 
     from mobilenets.measure.evaluate import to_tensor
     from mobilenets.measure.hardware import pick_device
     from mobilenets.models.saved import load_classifier
+    from mobilenets.runtime import fork
 
     saved = load_classifier(model)
     place = pick_device(device)
     if threads is not None:
         if threads < 1:
             raise InputError(f"threads {threads}: give a number of at least 1")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1 if fork.forked() else threads)
     network: Network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -22,6 +22,7 @@ from mobilenets.measure.plots import draw_confusions, draw_curves
 from mobilenets.measure.report import Report, write_report
 from mobilenets.models.saved import load_model
 from mobilenets.runtime.files import write_json
+from mobilenets.runtime.notes import caveats
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.runtime.progress import duration
 from mobilenets.training.checkpoint import State
@@ -50,7 +51,7 @@ def finish(
     explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
-    notes = []
+    notes = caveats()
     if on == "validation" and recipe.keep == "best" and state.epoch > 1:
         notes.append(
             f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "

@@ -139,7 +139,8 @@ def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
 
 def _name(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        log.warning("%s: %s (%s)", problem.path, problem.detail, problem.kind.replace("_", " "))
+        about = (problem.path, problem.detail, problem.kind.replace("_", " "))
+        log.warning("%s: %s (%s)", *about, extra={"detail": True})
 
 
 def _inside(problem: Problem, root: Path) -> Problem:
