@@ -75,7 +75,7 @@ def test_reader_that_has_gone(program: Program) -> None:
 def test_full_disk(program: Program) -> None:
     with Path("/dev/full").open("wb") as full:
         done = run(program, "--help", capture_output=False, stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (2, "mobilenets: No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, "mobilenets: standard output: No space left on device\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")

@@ -25,11 +25,16 @@ def never_freed_in_child(engine: object) -> None:
     _threaded.add(engine)
 
 
+def never_free(engine: object) -> None:
+    """Let an object live until the process ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+
+
 def _in_child() -> None:
     global _forked
     _forked = True
     for engine in _threaded:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+        never_free(engine)
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "set_num_threads"):
         torch.set_num_threads(1)

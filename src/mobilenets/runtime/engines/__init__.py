@@ -103,13 +103,15 @@ class _AfterFork:
         self.runtime, self.version, self.threads = engine.runtime, engine.version, engine.threads
         self._engine, self._reopen, self._process = engine, reopen, os.getpid()
         self._turn = threading.Lock()
-        fork.never_freed_in_child(engine)
+        if self.runtime != "onnxruntime":  # whose end in a child is a crash, and would become a wait without end
+            fork.never_freed_in_child(engine)
 
     def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
         if self._process != os.getpid():
             with self._turn:
                 if self._process != os.getpid():
                     log.info("this process was forked: %s runs on one thread in it", self.runtime)
+                    fork.never_free(self._engine)
                     self._engine, self.threads = self._reopen(), 1
                     self._process = os.getpid()
         return self._engine(images)
