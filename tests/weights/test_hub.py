@@ -379,7 +379,7 @@ def test_interrupted_by_the_user(server: Server, published: Published, tmp_path:
 
 def test_without_the_library(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=re.escape("pip install 'mobilenets[train]'")):
+    with pytest.raises(InputError, match=re.escape(how_to_install("train"))):
         fetch(TIMM)
     server.body = KERAS_BODY
     assert isinstance(fetch(KERAS), Fetched)
@@ -423,6 +423,7 @@ from dataclasses import replace
 from mobilenets.errors import InputError
 from mobilenets.weights import hub
 from mobilenets.weights.published import choose
+from mobilenets.runtime.extras import how_to_install
 assert not {"huggingface_hub", "torch", "tqdm"} & sys.modules.keys()
 published = replace(choose("mobilenet_v2", 0.5, 224), revision="main", bytes=None, sha256=None)
 try:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.errors import InputError
+from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.decode import decode
 
@@ -50,7 +50,13 @@ class EnginePredictor:
         A Pillow image is taken as its file would be: turned upright by its EXIF, and laid on white where it is
         transparent. Raises ``UnreadablePicture`` when it does not decode.
         """
-        return self.batch([self.prepare(picture)], top)[0]
+        try:
+            prepared = self.prepare(picture)
+        except UnreadablePicture as error:
+            if isinstance(picture, (str, Path)):
+                raise UnreadablePicture(f"{picture}: {error}") from error
+            raise
+        return self.batch([prepared], top)[0]
 
     def prepare(self, picture: Picture) -> Prepared:
         """Decode and preprocess one picture to S×S×3: float32, or uint8 where the file makes the numbers itself."""
