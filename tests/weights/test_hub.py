@@ -25,6 +25,7 @@ from safetensors.numpy import save
 
 from mobilenets.data import download as download_module
 from mobilenets.errors import InputError
+from mobilenets.runtime.extras import how_to_install
 from mobilenets.weights import hub
 from mobilenets.weights.hub import Fetched, fetch
 from mobilenets.weights.published import Published, choose
@@ -423,7 +424,6 @@ from dataclasses import replace
 from mobilenets.errors import InputError
 from mobilenets.weights import hub
 from mobilenets.weights.published import choose
-from mobilenets.runtime.extras import how_to_install
 assert not {"huggingface_hub", "torch", "tqdm"} & sys.modules.keys()
 published = replace(choose("mobilenet_v2", 0.5, 224), revision="main", bytes=None, sha256=None)
 try:

@@ -134,7 +134,7 @@ class Parser(argparse.ArgumentParser):
         wrong = re.fullmatch(r"argument VERB: invalid choice: (.*) \(choose from (.*)\)", message)
         if wrong:
             verbs = re.findall(r"[\w-]+", wrong[2])
-            close = difflib.get_close_matches(wrong[1].strip("'"), verbs, n=1, cutoff=0.5)
+            close = difflib.get_close_matches(wrong[1].strip("'"), verbs, n=1, cutoff=0.65)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(verbs)}"
             raise InputError(f"unknown verb {wrong[1]}: {hint} (see {self.prog} --help)")
         raise InputError(f"{message} (see {self.prog} --help)")
