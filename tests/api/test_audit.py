@@ -27,6 +27,7 @@ from mobilenets.models.rows import Conv, Inverted, PooledHead, Separable
 from mobilenets.models.saved import load_model, save_weights
 from mobilenets.models.tables import Table
 from mobilenets.runtime.bundle import Bundle, write_bundle
+from mobilenets.runtime.extras import how_to_install
 from mobilenets.runtime.preprocess import Preprocessing
 
 CLASSES = ("cat", "dog", "owl")
@@ -115,7 +116,7 @@ def test_int8_without_what_it_needs(
     found = mobilenets.audit(trained.run, data=trained.data)
     assert found["int8"] is None
     assert found["images"] == 12
-    assert "pip install 'mobilenets[export]'" in caplog.text
+    assert how_to_install("export") in caplog.text
 
 
 def test_int8_without_pictures_to_calibrate_on(trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

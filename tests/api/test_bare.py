@@ -88,7 +88,7 @@ def test_benchmarks(bare: Any, exported: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("predict {run} {picture}", "not installed: pip install 'mobilenets[train]', or give an exported file"),
+        ("predict {run} {picture}", "which is not installed: give an exported file, or install it: "),
         ("train {data} --out {out}", "pip install"),
         ("export {run} --out {out}", "pip install"),
         ("serve {exported} --port 0", "pip install"),

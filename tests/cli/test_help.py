@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import mobilenets
-from mobilenets.cli.parser import build_parser
+from mobilenets.cli.parser import GROUPS, MAIN_SETTINGS, build_parser
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
 
@@ -18,7 +18,19 @@ VERBS = ["demo", "fetch", "train", "evaluate", "predict", "export", "summary", "
 def test_help_names_the_verbs(command: Any) -> None:
     status, out, err = command("--help")
     assert (status, err) == (0, "")
-    assert all(re.search(rf"^    {verb}\s", out, re.MULTILINE) for verb in VERBS)
+    assert all(re.search(rf"^  {verb}\s", out, re.MULTILINE) for verb in VERBS)
+    # The first that is listed is the first that is wanted.
+    assert re.findall(r"^  (\w+)  ", out, re.MULTILINE)[:3] == ["train", "predict", "export"]
+
+
+def test_the_name_alone_shows_the_help(command: Any) -> None:
+    assert command() == command("--help")
+
+
+def test_every_verb_has_its_group() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(set(grouped))
+    assert "More:" not in str(build_parser().description)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -34,10 +46,19 @@ def test_help_of_a_verb_has_an_example_that_works(verb: str, command: Any) -> No
 
 
 def test_every_setting_is_a_flag(command: Any) -> None:
-    words = command("train", "--help").out
+    words = command("train", "--help-all").out
     for field in dataclasses.fields(Recipe):
         assert f"--{field.name.replace('_', '-')}" in words
     assert all(name in words for name in RECIPES)
+
+
+def test_help_of_train_has_the_ten_that_matter(command: Any) -> None:
+    short, whole = command("train", "--help").out, command("train", "--help-all").out
+    flags = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Recipe)}
+    shown = {flag for flag in flags if re.search(rf"^  {flag}\b", short, re.MULTILINE)}
+    assert shown == {f"--{name}" for name in MAIN_SETTINGS} and len(shown) == 10
+    assert "--help-all shows the rest" in short and "--help-all" not in whole
+    assert command("predict", "--help-all") == command("predict", "--help")
 
 
 def test_only_given_settings_are_handed_on() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from mobilenets.runtime.bundle import classes_hash
+from mobilenets.runtime.extras import how_to_install
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut": lambda run: os.truncate(run / "model.safetensors", 5000),
@@ -62,19 +64,21 @@ def place(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TRAIN = "train data --out new"
 WRONG = {
-    "": "VERB",
-    "paint": "invalid choice: 'paint'",
+    "paint": "unknown verb 'paint': there are demo, fetch, train",
+    "trian": "unknown verb 'trian': did you mean train? (see mobilenets --help)",
+    "exprot run": "did you mean export?",
     "--json": "VERB",
     # train: the words
-    "train": "DATA, --out",
-    "train data": "--out",
+    "train": "DATA",
     "train --out new": "DATA",
     f"{TRAIN} more": "unknown argument 'more' (see mobilenets train --help)",
-    f"{TRAIN} --epoch 3": "unknown argument '--epoch'",
+    f"{TRAIN} --epoch 3": "unknown argument '--epoch': did you mean --epochs? (see mobilenets train --help)",
+    f"{TRAIN} --learning-rate 3": "unknown argument '--learning-rate' (see mobilenets train --help)",
+    f"{TRAIN} --batchsize=3": "unknown argument '--batchsize=3': did you mean --batch?",
     f"{TRAIN} --epochs": "--epochs: expected one argument",
-    f"{TRAIN} --epochs x": "--epochs: invalid int value: 'x'",
-    f"{TRAIN} --size 1.5": "--size: invalid int value",
-    f"{TRAIN} --width wide": "--width: invalid float value",
+    f"{TRAIN} --epochs x": "--epochs 'x': give a whole number",
+    f"{TRAIN} --size 1.5": "--size '1.5': give a whole number",
+    f"{TRAIN} --width wide": "--width 'wide': give a number",
     # train: the pictures
     "train nowhere --out new": "nowhere",
     "train file --out new": "file is a file",
@@ -149,13 +153,12 @@ WRONG = {
     "predict run empty": "empty holds no pictures",
     "predict run textual": "textual holds no pictures",
     "predict run data --top 0": "top 0: give a number of at least 1",
-    "predict run data --top x": "--top: invalid int value",
+    "predict run data --top x": "--top 'x': give a whole number",
     "predict run data --format xml": "invalid choice: 'xml'",
     "predict run data --device toaster": "device 'toaster'",
     "predict run data --runtime onnxruntime": "for onnxruntime export it first",
     "predict run data --threads 0": "threads 0",
     # export
-    "export run": "--out",
     "export run --out new --format caffe": "choose onnx",
     "export run --out new --int8": "give --data DATA",
     "export run --out new --data nowhere": "nowhere",
@@ -170,7 +173,7 @@ WRONG = {
     "summary mobilenet_v9": "unknown model 'mobilenet_v9'",
     "summary mobilenet_v2 --width 0": "width 0",
     "summary mobilenet_v2 --width nan": "width nan",
-    "summary mobilenet_v2 --width x": "--width: invalid float value",
+    "summary mobilenet_v2 --width x": "--width 'x': give a number",
     "summary mobilenet_v2 --size 0": "size 0",
     "summary mobilenet_v2 --size 5000": "size 5000",
     "summary mobilenet_v2 --classes -1": "classes -1",
@@ -188,7 +191,7 @@ WRONG = {
     "fetch digits data": "not empty",
     "fetch digits file": "not empty",
     "fetch digits new --size 0": "size 0",
-    "fetch digits new --size x": "--size: invalid int value",
+    "fetch digits new --size x": "--size 'x': give a whole number",
     "fetch digits new --archive file": "leave --archive out",
     "fetch cifar10 new --archive nowhere": "nowhere: no such file",
     "fetch cifar10 new --archive file": "not a .tar.gz archive",
@@ -196,6 +199,7 @@ WRONG = {
     # demo
     "demo new": "unknown argument 'new'",
     "demo --fast": "unknown argument '--fast' (see mobilenets demo --help)",
+    "demo --resum": "did you mean --resume?",
     "demo --out": "--out: expected one argument",
     "demo --out data": "data is not empty: go on with it by --resume",
     "demo --out file": "file is a file",
@@ -205,7 +209,7 @@ WRONG = {
     "benchmark nowhere": "nowhere: no such model",
     "benchmark file": "file: no model.json there",
     "benchmark run --threads 0": "threads 0",
-    "benchmark run --threads x": "--threads: invalid int value",
+    "benchmark run --threads x": "--threads 'x': give a whole number",
     "benchmark run --batch 0": "batch 0",
     "benchmark run --batch 5000": "batch 5000: give a number from 1 to 4096",
     "benchmark run --seconds 0": "seconds 0",
@@ -222,7 +226,7 @@ WRONG = {
     "compare resnet18 --size 5000": "size 5000",
     "compare resnet18 --classes 0": "classes 0",
     "compare mobilenet_v2 --width 0": "width 0",
-    "compare mobilenet_v2 --width x": "--width: invalid float value",
+    "compare mobilenet_v2 --width x": "--width 'x': give a number",
     "compare plain --threads 0": "threads 0",
     "compare plain --seconds inf": "seconds inf",
     "compare plain --out file/x": "file/x: no folder can be written there",
@@ -266,11 +270,16 @@ def test_an_error_of_the_system_is_one_line(command: Any, monkeypatch: pytest.Mo
     for error, words in (
         (OSError(28, "No space left on device", "run/model.json"), "run/model.json: No space left on device"),
         (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "No space left: free some space, then give"),
+        (sqlite3.OperationalError("database or disk is full"), "Disk is full: free some space, then give"),
         (PermissionError(13, "Permission denied", b"a\xffb"), r"a\udcffb: Permission denied"),
         (MemoryError(), "not enough memory: try a smaller --batch, --size or --width, or --device cpu"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), "not enough"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory.\nTried to"), "not enough memory"),
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), "torch is not installed: pip install"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            f"torch is not installed: {how_to_install('train')}\n",
+        ),
     ):
         monkeypatch.setattr("mobilenets.api.fetch.fetch", raiser(error))
         status, out, err = command("fetch", "digits", "new")

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from mobilenets.errors import InputError
 from mobilenets.runtime import files
-from mobilenets.runtime.files import read_json, write_bytes, write_json, write_text, writing
+from mobilenets.runtime.files import DiskFull, read_json, write_bytes, write_json, write_text, writing
 
 
 def names(folder: Path) -> list[str]:
@@ -45,10 +51,69 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "sync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull, match=r"file: cannot be written: No space left on device; free some space, then"):
         write_bytes(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "x"), "No space left on device"),
+        (OSError(errno.EFBIG, "x", "elsewhere"), "File too large"),
+        (OSError(getattr(errno, "EDQUOT", errno.ENOSPC), "x"), ""),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), "No space left"),
+        (RuntimeError("[enforce fail at inline_container.cc] . No space left on device"), "No space left"),
+        (sqlite3.OperationalError("database or disk is full"), "Disk is full"),
+    ],
+    ids=repr,
+)
+def test_no_room_however_it_is_said(tmp_path: Path, error: Exception, words: str) -> None:
+    with pytest.raises(DiskFull) as raised, writing(tmp_path / "deep/file") as aside:
+        aside.write_bytes(b"half")
+        raise error
+    assert str(raised.value).startswith(f"{tmp_path / 'deep/file'}: cannot be written: {words}")
+    assert names(tmp_path / "deep") == []
+
+
+def test_what_is_not_about_writing_stays_what_it_is(tmp_path: Path) -> None:
+    for error in (RuntimeError("shapes differ"), FileNotFoundError(2, "No such file", str(tmp_path / "photo.jpg"))):
+        with pytest.raises(type(error)) as raised, writing(tmp_path / "file"):
+            raise error
+        assert raised.value is error
+    # A picture that may not be read is not a file that may not be written, even in the same folder.
+    with pytest.raises(PermissionError), writing(tmp_path / "file"):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "photo.jpg"))
+
+
+def test_where_writing_is_not_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **options: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(options["dir"] / f"{options['prefix']}x"))
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    with pytest.raises(InputError, match="cannot be written there: Read-only file system; give another place"):
+        write_bytes(tmp_path / "run/file", b"")
+    (tmp_path / "taken").touch()
+    with pytest.raises(InputError, match=r"taken/file: cannot be written there: (File exists|Not a directory)"):
+        write_bytes(tmp_path / "taken/file", b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits as POSIX has them")
+def test_a_limit_of_the_system(tmp_path: Path) -> None:
+    program = f"""
+import resource
+from pathlib import Path
+from mobilenets.runtime.files import DiskFull, write_bytes
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_bytes(Path({str(tmp_path / "file")!r}), bytes(10_000))
+except DiskFull as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "file: cannot be written: File too large; free some space" in done.stdout
+    assert names(tmp_path) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")

@@ -22,7 +22,6 @@ import mobilenets
 from mobilenets.data.folder import read_folder
 from mobilenets.data.loader import Loader
 from mobilenets.data.presets import build
-from mobilenets.errors import InputError
 from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
@@ -279,13 +278,34 @@ def test_a_value_of_another_length_is_not_taken(network: Network, data: Path, ca
     assert sum(counted) == 14
 
 
-def test_a_cache_that_cannot_be_written(
-    network: Network, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cache_that_cannot_be_written_is_done_without(
+    network: Network, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    expected = cached(network, loaders(data))
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "file"))
-    with pytest.raises((InputError, OSError)):
-        cached(network, loaders(data))
+    found = cached(network, loaders(data))
+    assert "the feature cache cannot be used" in caplog.text
+    assert all(np.array_equal(one.values, other.values) for one, other in zip(found, expected, strict=True))
+
+
+def test_a_disk_that_fills_up_does_not_stop_it(
+    network: Network, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = sqlite3.connect
+
+    def small(*words: Any, **options: Any) -> sqlite3.Connection:
+        base: sqlite3.Connection = real(*words, **options)
+        base.execute("PRAGMA max_page_count = 4")  # SQLite then says what it says of a full disk
+        return base
+
+    monkeypatch.setattr("mobilenets.training.features.sqlite3.connect", small)
+    found = cached(network, loaders(data))
+    monkeypatch.undo()
+    assert caplog.text.count("the feature cache takes no more (database or disk is full)") == 2
+    monkeypatch.setenv("MOBILENETS_CACHE", str(data.parent / "elsewhere"))
+    expected = cached(network, loaders(data))
+    assert all(np.array_equal(one.values, other.values) for one, other in zip(found, expected, strict=True))
 
 
 def test_where_pictures_are_blended_or_new_each_epoch(

@@ -25,6 +25,7 @@ from safetensors.numpy import save
 
 from mobilenets.data import download as download_module
 from mobilenets.errors import InputError
+from mobilenets.runtime.extras import how_to_install
 from mobilenets.weights import hub
 from mobilenets.weights.hub import Fetched, fetch
 from mobilenets.weights.published import Published, choose
@@ -379,7 +380,7 @@ def test_interrupted_by_the_user(server: Server, published: Published, tmp_path:
 
 def test_without_the_library(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=re.escape("pip install 'mobilenets[train]'")):
+    with pytest.raises(InputError, match=re.escape(how_to_install("train"))):
         fetch(TIMM)
     server.body = KERAS_BODY
     assert isinstance(fetch(KERAS), Fetched)

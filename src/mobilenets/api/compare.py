@@ -30,6 +30,7 @@ from mobilenets.models.saved import load_classifier
 from mobilenets.models.tables import small_pictures
 from mobilenets.runtime.bundle import find_bundle
 from mobilenets.runtime.cores import cores
+from mobilenets.runtime.extras import how_to_install
 from mobilenets.runtime.files import write_json
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.runtime.progress import progress
@@ -206,7 +207,7 @@ def _latencies(candidates: Sequence[Candidate], threads: int, seconds: float) ->
     finally:
         torch.set_num_threads(before)
     if not _has_onnx():
-        log.info("not measured in ONNX Runtime, because onnx is not installed: pip install 'mobilenets[export]'")
+        log.info("not measured in ONNX Runtime, because onnx is not installed: %s", how_to_install("export"))
     return [(ms, in_onnx.get(index)) for index, ms in enumerate(in_torch)]
 
 

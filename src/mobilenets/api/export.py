@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mobilenets.api.out import export_folder
 from mobilenets.api.pictures import Halves, data_of_run, fitted_pictures, pictures_to_export
 from mobilenets.api.predict import Predictor
 from mobilenets.data.folder import Sample, relative
@@ -33,7 +34,7 @@ from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.exported import Drawn, Exported, Golden, file_hash
-from mobilenets.runtime.files import sync, write_json
+from mobilenets.runtime.files import explaining, sync, write_json
 
 log = logging.getLogger("mobilenets")
 
@@ -47,7 +48,7 @@ LAYER_PICTURES = 8
 
 def export(
     model: str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     format: str = "onnx",
     *,
     precision: str = "float32",
@@ -67,7 +68,8 @@ def export(
         A run folder or a bundle.
     out:
         The folder to write: the file, its ``model.json``, ``export.json`` with all figures, ``export.png``, and
-        ``USE.md`` and ``use/`` with code for Python, browsers, Android and C++.
+        ``USE.md`` and ``use/`` with code for Python, browsers, Android and C++. By default ``exported-<format>`` in the
+        run folder.
     format:
         ``onnx``, ``openvino``, ``litert``, ``executorch`` or ``web``.
     precision:
@@ -99,7 +101,8 @@ def export(
     )
     find_format(format, precision, camera)
     points = check_tolerance(tolerance, precision)
-    source, folder = Path(model), Path(out)
+    source = Path(model)
+    folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     _check_out(folder, format)
     saved = load_classifier(source)
     if camera:
@@ -147,7 +150,8 @@ def _aside(folder: Path) -> Iterator[Path]:
         place = tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written there ({error.strerror}); give another --out") from error
-    with place as name:
+    # What is written there is written by each runtime's own library.
+    with place as name, explaining(folder):
         yield Path(name)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mobilenets.api.out import model_folder
 from mobilenets.errors import InputError
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS, write_bundle
@@ -17,7 +18,7 @@ from mobilenets.weights.published import PUBLISHED
 
 def import_weights(
     file: str | Path | Sequence[str | Path],
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     size: int | None = None,
     variant: str | None = None,
@@ -34,7 +35,7 @@ def import_weights(
         A file of Keras, TensorFlow, MindSpore or PyTorch, or a folder (of the Hugging Face hub, or a SavedModel);
         or two files, a backbone and its head.
     out:
-        The folder to write: ``model.safetensors`` and ``model.json``.
+        The folder to write: ``model.safetensors`` and ``model.json``; by default ``models/`` and the file's name.
     size:
         Input side in pixels; by default what the file says, and else the network's usual one.
     variant:
@@ -53,12 +54,12 @@ def import_weights(
     ``InputError`` for a file that is no MobileNet, damaged or hostile.
 
     """
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not an empty folder: give another --out")
     paths = [Path(file)] if isinstance(file, (str, Path)) else [Path(one) for one in file]
     if not paths:
         raise InputError("no file: give the weights to import")
+    folder = model_folder(paths[0]) if out is None else Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not an empty folder: give another --out")
     names = _names(classes)
     settings = dict(read_input(preprocessing)) if preprocessing is not None else {}
     settings |= {} if resize is None else {"resize": resize}

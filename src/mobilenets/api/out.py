@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from mobilenets.errors import InputError
+
+log = logging.getLogger("mobilenets")
+
+RUNS, MODELS = Path("runs"), Path("models")
 
 
 def check_folder(folder: Path) -> Path:
@@ -15,3 +24,68 @@ def check_folder(folder: Path) -> Path:
         reason = "Permission denied" if there.is_dir() else "File exists"
         raise InputError(f"{folder}: no folder can be written there ({reason}); give another --out")
     return folder
+
+
+@contextmanager
+def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterator[Path]:
+    """Give the run folder of a training: ``out``, or the next free ``runs/<data>-N``.
+
+    With ``resume`` and no ``out`` it is the newest unfinished run of ``data`` in ``runs``. Which one is logged. The
+    name is taken at once, so that a second training that begins meanwhile gets another; it is given back if nothing
+    was written.
+    """
+    if out is not None:
+        yield Path(out)
+        return
+    folder = Path(data).resolve()
+    if resume:
+        run = unfinished(folder)
+        log.info("continuing %s", run)
+        yield run
+        return
+    if not folder.is_dir():
+        yield RUNS / folder.name  # training says what is wrong with the data
+        return
+    check_folder(RUNS)
+    for number in count(1):
+        run = RUNS / f"{folder.name or 'data'}-{number}"
+        try:
+            run.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"{run}: cannot be made ({error.strerror}); give another place by --out") from error
+    try:
+        log.info("run folder: %s", run)
+        yield run
+    finally:
+        with suppress(OSError):  # they are not empty, as a rule
+            run.rmdir()
+            RUNS.rmdir()
+
+
+def unfinished(data: Path) -> Path:
+    """Return the newest run of ``data`` in ``runs`` that has no ``metrics.json``; raises ``InputError`` for none."""
+    found = []
+    for record in RUNS.glob("*/recipe.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(record.read_bytes())["data"]["folder"] == str(data) and not (
+                record.with_name("metrics.json").exists()
+            ):
+                found.append((record.stat().st_mtime, record.parent))
+    if not found:
+        raise InputError(f"there is no unfinished run of {data} in {RUNS}: name the run to continue by --out RUN")
+    return max(found)[1]
+
+
+def model_folder(file: str | Path) -> Path:
+    """Return the first free folder for a model imported from ``file``: ``models/<name>``, ``models/<name>-2``, …"""
+    name = Path(file).name.split(".")[0] or "model"
+    places = (MODELS / (name if number == 1 else f"{name}-{number}") for number in count(1))
+    return next(place for place in places if not place.exists() or (place.is_dir() and not any(place.iterdir())))
+
+
+def export_folder(run: Path, format: str, precision: str) -> Path:
+    """Return the folder of an export inside its run folder, such as ``run/exported-onnx-int8``."""
+    return run / "-".join(["exported", format, *([] if precision == "float32" else [precision])])

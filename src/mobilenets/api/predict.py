@@ -21,6 +21,7 @@ from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bun
 from mobilenets.runtime.decode import decode
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import Exported
+from mobilenets.runtime.extras import how_to_install
 from mobilenets.runtime.pictures import Picture, Source, is_one, source_of
 from mobilenets.runtime.predictor import Engine, EnginePredictor, Prepared, check_top, naming
 
@@ -254,20 +255,21 @@ def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle
         import torch
     except ImportError as error:
         raise InputError(
-            f"{model}: a model of ours runs in PyTorch, which is not installed: pip install 'mobilenets[train]', or "
-            "give an exported file"
+            f"{model}: a model of ours runs in PyTorch, which is not installed: give an exported file, or "
+            f"install it: {how_to_install('train')}"
         ) from error
 
     from mobilenets.measure.evaluate import to_tensor
     from mobilenets.measure.hardware import pick_device
     from mobilenets.models.saved import load_classifier
+    from mobilenets.runtime import fork
 
     saved = load_classifier(model)
     place = pick_device(device)
     if threads is not None:
         if threads < 1:
             raise InputError(f"threads {threads}: give a number of at least 1")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1 if fork.forked() else threads)
     network: Network = saved.network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -30,6 +30,7 @@ from mobilenets.measure.plots import draw_confusions, draw_curves
 from mobilenets.measure.report import Report, write_report
 from mobilenets.models.saved import load_model
 from mobilenets.runtime.files import write_json
+from mobilenets.runtime.notes import caveats
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.runtime.progress import duration
 from mobilenets.training.checkpoint import State
@@ -69,7 +70,7 @@ def finish(
     near = around(state.history, kept) if on == "validation" and recipe.keep == "best" else None
     if len(prepared.validation) >= MANY_PICTURES:
         near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
-    notes = [*prepared.notes]
+    notes = [*prepared.notes, *(note for note in caveats() if note not in prepared.notes)]
     notes += [
         note for note in (_chosen(evaluation, on, state, kept, recipe, near), _before(state, kept, recipe)) if note
     ]

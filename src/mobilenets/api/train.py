@@ -7,14 +7,14 @@ import dataclasses
 import json
 import logging
 import os
-import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast
 
 import torch
 
+from mobilenets.api.out import check_folder, run_folder
 from mobilenets.api.results import finish
 from mobilenets.api.update import find_source, renamed_classes, source_notes
 from mobilenets.data.layout import Layout, find_data
@@ -34,12 +34,16 @@ from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.cores import threads_spin
 from mobilenets.runtime.files import read_json, write_json
+from mobilenets.runtime.fork import forked
 from mobilenets.runtime.labels import doubts, read_labels
+from mobilenets.runtime.notes import keeping_caveats
+from mobilenets.runtime.shell import quote
 from mobilenets.training import checkpoint
 from mobilenets.training.features import cached_features
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe, stated
+from mobilenets.training.settings import Settings, spelled_out
 from mobilenets.training.start import (
     architecture_of,
     follow,
@@ -60,13 +64,15 @@ SCHEDULE = "lr.png"
 SHOWN_PICTURES = 24
 
 
+@keeping_caveats
+@spelled_out
 def train(
     data: str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     recipe: Recipe | str | Path | None = None,
     resume: bool = False,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> dict[str, Any]:
     """Train a network on a folder of labelled pictures and measure it on pictures never trained on.
 
@@ -75,26 +81,31 @@ def train(
     data:
         A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder a class.
     out:
-        The run folder to write.
+        The run folder to write; by default the next free ``runs/<data>-N``.
     recipe:
         A ``Recipe``, the name of one (``photos``, ``keras-cifar100``, …), or a ``recipe.json``.
     resume:
-        Go on with the run in ``out``, to the same weights as if it had never stopped.
+        Continue the run in ``out`` (by default the newest unfinished one of ``data`` in ``runs``), to the same weights
+        as if it had never stopped.
     **settings:
-        Settings of the recipe to change, such as ``epochs=10``.
+        Settings of the recipe to change, such as ``epochs=10``; each is named below, with its default in the recipe
+        ``photos``.
 
     Returns the content of ``metrics.json``. Raises ``InputError`` for data or settings that cannot be used,
     ``FaultFound`` when the loss is not finite, and ``KeyboardInterrupt`` on Ctrl-C, with everything done so far in
     ``out``.
 
     """
-    for name, place in (("data", data), ("out", out)):
-        if not isinstance(place, (str, os.PathLike)):
-            raise InputError(f"{name} is to be the path of a folder, not {type(place).__name__}")
     began = time.monotonic()
+    for name, place in (("data", data), ("out", out)):
+        if place is not None and not isinstance(place, (str, os.PathLike)):
+            raise InputError(f"{name} is to be the path of a folder, not {type(place).__name__}")
+    if out is None:
+        with run_folder(data, out, resume) as chosen_out:
+            return train(data, chosen_out, recipe=recipe, resume=resume, **settings)
     data, run = Path(data), Path(out)
     if resume and (run / RECIPE).is_file():
-        chosen, prepared, record = _begun(data, run, recipe, settings)
+        chosen, prepared, record = _begun(data, run, recipe, cast(dict[str, Any], settings))
     else:
         _refuse_place(run, find_data(data), resume)
         if resume:
@@ -222,6 +233,7 @@ def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     for place in (layout.train, layout.validation, layout.test):
         if place is not None and run.resolve().is_relative_to(place.resolve()):
             raise InputError(f"{run} lies among the pictures in {place}: give an --out elsewhere")
+    check_folder(run)
 
 
 def _begun(
@@ -257,7 +269,7 @@ def _record(
     """Write down what a run depends on."""
     return {
         "recipe": recipe.to_json(),
-        "command": f"mobilenets train {shlex.quote(str(data))} --recipe {shlex.quote(str(run / RECIPE))} --out NEW",
+        "command": f"mobilenets train {quote(str(data))} --recipe {quote(str(run / RECIPE))} --out NEW",
         "data": {
             "folder": str(prepared.layout.root.resolve()),
             "classes": list(prepared.classes),
@@ -291,6 +303,9 @@ def _announcement(network: Network, prepared: Prepared, training: Training, mach
 def _threads(wish: int | None) -> Iterator[None]:
     """Give PyTorch so many threads while the block runs."""
     before = torch.get_num_threads()
+    if forked():
+        log.warning("this process was forked, in which PyTorch's threads do not work: training on one thread")
+        wish = 1
     if wish is not None:
         torch.set_num_threads(wish)
     try:

@@ -3,65 +3,75 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import difflib
 import logging
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from mobilenets.cli import colour
+from mobilenets.cli.streams import OUTPUT, steady_streams
 from mobilenets.errors import InputError, MobilenetsError
 
 INTERRUPTED = 130
-# Packages that are not part of the bare install, and the extra that brings them.
-EXTRA = (
-    dict.fromkeys(("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub"), "train")
-    | dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
-    | {"onnx": "train", "openvino": "openvino"}
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 fault found, 2 unusable input, 130 interrupted."""
-    _speak()
+    with steady_streams():
+        _speak()
+        status = _guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+        # Here, and not when Python ends, is where a reader that has gone is met.
+        return _guarded(sys.stdout.flush) or status
+
+
+def _guarded(step: Callable[[], int | None]) -> int:
+    """Take a step; what goes wrong in it is said in one line and becomes the exit status."""
     try:
-        try:
-            return _run(arguments)
-        finally:
-            # Here, and not when Python ends, is where a reader that has gone is met.
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except MobilenetsError as error:
-        return _fail(str(error), error.exit_status)
+        return step() or 0
+    except SystemExit as end:  # the help, or SIGTERM
+        return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "interrupted", INTERRUPTED)
-    except ModuleNotFoundError as error:
-        extra = EXTRA.get((error.name or "").split(".")[0])
-        if extra is None:
-            raise
-        return _fail(f"{error.name} is not installed: pip install 'mobilenets[{extra}]'", 2)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does; nothing is wrong.
-        _discard_output()
-        return 0
-    except OSError as error:
-        if error.filename is None:
-            _discard_output()
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
-        return _fail(f"{where}{error.strerror or error}", 2)
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        return _fail("not enough memory: try a smaller --batch, --size or --width, or --device cpu", 2)
+    except Exception as error:
+        return _explain(error)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
     from mobilenets.cli.parser import build_parser
 
-    options, unknown = build_parser().parse_known_args(arguments)
+    parser = build_parser(everything="--help-all" in arguments)
+    options, unknown = parser.parse_known_args(arguments or ["--help"])
     if unknown:
-        raise InputError(f"unknown argument {unknown[0]!r} (see mobilenets {options.verb} --help)")
+        raise InputError(unknown_word(unknown[0], options.flags, options.verb))
     return int(options.run(options))
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what went wrong, where the user can mend it; a fault of the program is raised again."""
+    from mobilenets.runtime.extras import EXTRAS, how_to_install
+    from mobilenets.runtime.files import no_room
+
+    if isinstance(error, MobilenetsError):
+        return _fail(str(error), error.exit_status)
+    if isinstance(error, ModuleNotFoundError):
+        missing = (error.name or "").split(".")[0]
+        if missing in EXTRAS:
+            return _fail(f"{missing} is not installed: {how_to_install(EXTRAS[missing])}", 2)
+    if isinstance(error, BrokenPipeError) and error.filename == OUTPUT:
+        return 0  # whoever read our output has gone, as `| head` does; nothing is wrong
+    if isinstance(error, OSError):
+        named = isinstance(error.filename, (str, bytes, os.PathLike))
+        where = f"{os.fsdecode(error.filename)}: " if named else ""
+        return _fail(f"{where}{error.strerror or error}", 2)
+    if _out_of_memory(error):
+        return _fail("not enough memory: try a smaller --batch, --size or --width, or --device cpu", 2)
+    reason = no_room(error)
+    if reason is not None:
+        return _fail(f"{reason}: free some space, then give the command again", 2)
+    raise error
 
 
 def _fail(message: str, status: int) -> int:
@@ -71,17 +81,13 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _discard_output() -> None:
-    """Let what is still to be written go nowhere, so that Python does not complain of it when it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _out_of_memory(error: Exception) -> bool:
     """Say whether memory ran out: Python's, or PyTorch's on a GPU or (a plain RuntimeError) on the CPU."""
+    if isinstance(error, MemoryError):
+        return True
     words = ("not enough memory", "can't allocate memory")
     named = type(error).__name__ == "OutOfMemoryError"
-    return isinstance(error, MemoryError) or named or any(word in str(error) for word in words)
+    return isinstance(error, RuntimeError) and (named or any(word in str(error) for word in words))
 
 
 class _Lines(logging.Handler):
@@ -90,7 +96,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from mobilenets.cli.show import printable
 
-        line = printable(self.format(record))
+        line = colour.paint(printable(self.format(record)), getattr(record, "style", record.levelname), sys.stderr)
         bars = sys.modules.get("tqdm")
         if bars is not None and sys.stderr.isatty():
             bars.tqdm.write(line, file=sys.stderr)
@@ -99,9 +105,6 @@ class _Lines(logging.Handler):
 
 
 def _speak() -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may hold what the output's encoding lacks.
-        sys.stdout.reconfigure(errors="backslashreplace")
     log = logging.getLogger("mobilenets")
     if not any(isinstance(handler, _Lines) for handler in log.handlers):
         log.addHandler(_Lines())
@@ -109,9 +112,29 @@ def _speak() -> None:
     log.propagate = False
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line that names the help."""
+def unknown_word(word: str, flags: Sequence[str], verb: str) -> str:
+    """Say that nothing goes by that word, and which flag was perhaps meant."""
+    name = word.partition("=")[0]
+    close = difflib.get_close_matches(name, flags, n=1, cutoff=0.7) if name.startswith("-") else []
+    hint = f": did you mean {close[0]}?" if close else ""
+    return f"unknown argument {word!r}{hint} (see mobilenets {verb} --help)"
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+
+_KINDS = {"int": "a whole number", "float": "a number"}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line that says what fits, or names the help."""
+
+    def error(self, message: str) -> NoReturn:
         """Raise what ``main`` prints."""
+        value = re.fullmatch(r"argument ([^:]*): invalid (\w+) value: (.*)", message, re.DOTALL)
+        if value:
+            raise InputError(f"{value[1]} {value[3]}: give {_KINDS.get(value[2], value[2])}")
+        wrong = re.fullmatch(r"argument VERB: invalid choice: (.*) \(choose from (.*)\)", message)
+        if wrong:
+            verbs = re.findall(r"[\w-]+", wrong[2])
+            close = difflib.get_close_matches(wrong[1].strip("'"), verbs, n=1, cutoff=0.65)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(verbs)}"
+            raise InputError(f"unknown verb {wrong[1]}: {hint} (see {self.prog} --help)")
         raise InputError(f"{message} (see {self.prog} --help)")

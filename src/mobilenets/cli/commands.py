@@ -6,9 +6,9 @@ import csv
 import dataclasses
 import json
 import logging
-import shlex
 import signal
 import sys
+import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,6 +17,8 @@ from typing import Any
 
 from mobilenets.cli import show, show_exports, show_measure
 from mobilenets.errors import InputError
+from mobilenets.runtime.files import DiskFull
+from mobilenets.runtime.shell import quote
 from mobilenets.training.recipe import Recipe
 
 
@@ -24,7 +26,7 @@ def demo(options: Namespace) -> int:
     """``mobilenets demo``."""
     from mobilenets.api.demo import demo as run
 
-    again = f"mobilenets demo --out {shlex.quote(options.out)} --resume"
+    again = f"mobilenets demo --out {quote(options.out)} --resume"
     with _resumable(again, Path(options.out)):
         result = run(options.out, resume=options.resume)
     _print(options, result, show.trained)
@@ -42,13 +44,15 @@ def fetch(options: Namespace) -> int:
 
 def train(options: Namespace) -> int:
     """``mobilenets train``."""
+    from mobilenets.api.out import run_folder
     from mobilenets.api.train import train as run
 
     names = [field.name for field in dataclasses.fields(Recipe)]
     settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    again = f"mobilenets train {shlex.quote(options.data)} --out {shlex.quote(options.out)} --resume"
-    with _resumable(again, Path(options.out) / "recipe.json"):
-        result = run(options.data, options.out, recipe=options.recipe, resume=options.resume, **settings)
+    with run_folder(options.data, options.out, options.resume) as out:
+        again = f"mobilenets train {quote(options.data)} --out {quote(str(out))} --resume"
+        with _resumable(again, out / "recipe.json"):
+            result = run(options.data, out, recipe=options.recipe, resume=options.resume, **settings)
     _print(options, result | {"data": options.data}, show.trained)
     return 0
 
@@ -96,7 +100,8 @@ def export(options: Namespace) -> int:
     from mobilenets.api.export import export as run
 
     # So that what was written aside is taken away, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result = run(
         options.model,
         options.out,
@@ -192,7 +197,7 @@ def benchmark(options: Namespace) -> int:
 
     if options.device_script is not None:
         written = write_device_script(options.device_script)
-        print(f"on the device: python {shlex.quote(written.name)} model.onnx", file=sys.stderr)
+        print(f"on the device: python {quote(written.name)} model.onnx", file=sys.stderr)
     if options.models or options.device_script is None:
         result = run(
             options.models,
@@ -260,9 +265,12 @@ def _standard_input() -> bytes:
 
 @contextmanager
 def _resumable(command: str, mark: Path) -> Iterator[None]:
-    """Say with Ctrl-C how to go on; ``mark`` is there when there is something to go on with."""
+    """Say with Ctrl-C, or a full disk, how to go on; ``mark`` is there when there is something to go on with."""
     try:
         yield
+    except DiskFull as full:
+        way = command if mark.exists() else "give the same command again with --resume"
+        raise DiskFull(full.path, full.reason, f"free some space, then: {way}") from full
     except KeyboardInterrupt:
         if not mark.exists():
             raise KeyboardInterrupt("stopped before anything was done: give the same command again") from None

@@ -24,7 +24,7 @@ def _benchmark(verbs: Any, new: NewVerb, model_help: str) -> None:
         verbs,
         "benchmark",
         commands.benchmark,
-        "latency, throughput and memory of models on this processor, by runtime, threads and batch",
+        "measure latency, throughput and memory on this machine, by runtime, threads and batch size",
         "mobilenets benchmark run exported --threads 1 2 --out figures",
     )
     verb.add_argument("models", metavar="MODEL", nargs="*", help=model_help)
@@ -37,14 +37,14 @@ def _benchmark(verbs: Any, new: NewVerb, model_help: str) -> None:
         help="torch, onnxruntime, openvino, … (default: every installed one)",
     )
     several: Any = {"type": int, "action": "extend", "nargs": "+", "metavar": "N"}
-    verb.add_argument("--threads", **several, help="threads (default: one a core)")
-    verb.add_argument("--batch", dest="batches", **several, help="pictures a run (default: 1 8 32)")
-    verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="for each figure (default: 2)")
+    verb.add_argument("--threads", **several, help="threads (default: one per core)")
+    verb.add_argument("--batch", dest="batches", **several, help="pictures per batch (default: 1 8 32)")
+    verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="seconds per measurement (default: 2)")
     verb.add_argument("--out", metavar="DIR", help="also write benchmark.json and benchmark.png there")
     verb.add_argument(
         "--device-script",
         metavar="FILE.py",
-        help="write one file that measures the same on another device (Python, NumPy and a runtime), and prints JSON",
+        help="write a script that measures the same on another device (needs Python, NumPy and a runtime)",
     )
 
 
@@ -53,17 +53,17 @@ def _compare(verbs: Any, new: NewVerb) -> None:
         verbs,
         "compare",
         commands.compare,
-        "networks side by side: parameters, multiply-accumulates, size, latency measured here, accuracy of runs",
+        "compare networks: parameters, multiply-accumulates, size, latency on this machine, accuracy of runs",
         "mobilenets compare mobilenet_v1 mobilenet_v2 resnet18 --width 0.5 1 --out figures",
     )
     verb.add_argument(
         "names",
         metavar="NAME",
         nargs="*",
-        help="mobilenet_v1, mobilenet_v2, mobilenet_v1_cifar, resnet18, resnet50, plain (default: all but the third; "
-        "none where runs are named)",
+        help="mobilenet_v1, mobilenet_v2, mobilenet_v1_cifar, resnet18, resnet50, plain (default: all but the "
+        "third, or none where runs are named)",
     )
-    verb.add_argument("--size", type=int, default=224, metavar="S", help="input size in pixels a side (default: 224)")
+    verb.add_argument("--size", type=int, default=224, metavar="S", help="input size in pixels per side (default: 224)")
     verb.add_argument(
         "--width",
         dest="widths",
@@ -81,10 +81,10 @@ def _compare(verbs: Any, new: NewVerb) -> None:
         nargs="+",
         default=[],
         metavar="RUN",
-        help="run folders, with their accuracy",
+        help="run folders to add, with their accuracy",
     )
-    verb.add_argument("--threads", type=int, metavar="N", help="threads (default: one a core)")
-    verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="for each latency (default: 2)")
+    verb.add_argument("--threads", type=int, metavar="N", help="threads (default: one per core)")
+    verb.add_argument("--seconds", type=float, default=2.0, metavar="S", help="seconds per measurement (default: 2)")
     verb.add_argument("--out", metavar="DIR", help="also write compare.json, compare.png and blocks.png there")
 
 
@@ -93,11 +93,11 @@ def _audit(verbs: Any, new: NewVerb) -> None:
         verbs,
         "audit",
         commands.audit,
-        "dead kernels and channels of a trained model, and what int8 does to each layer",
+        "find dead kernels and channels of a trained model, and what int8 does to each layer",
         "mobilenets audit run --data photos --out figures",
     )
     verb.add_argument("model", metavar="MODEL", help="run folder")
     verb.add_argument(
-        "--data", metavar="DATA", help="pictures, to see which channels never change and what int8 does to the outputs"
+        "--data", metavar="DATA", help="pictures, to find channels that never change and what int8 does to the outputs"
     )
     verb.add_argument("--out", metavar="DIR", help="also write audit.json and audit.png there")

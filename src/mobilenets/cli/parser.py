@@ -12,23 +12,37 @@ from mobilenets.exports.formats import FORMATS
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
-DATA_HELP = "folder with train/ and validation/, or with one folder a class"
+DATA_HELP = "folder with train/ and validation/, or with one folder per class"
 MODEL_HELP = "run folder, or a file beside its model.json"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of every verb."""
+# The verbs by what one wants to do, in the order of the help.
+GROUPS = {
+    "The three that matter": ("train", "predict", "export"),
+    "Try it out": ("demo", "fetch"),
+    "Use a model": ("serve",),
+    "Measure": ("evaluate", "benchmark", "compare", "audit", "summary"),
+    "Weights of others": ("import", "weights"),
+}
+# The settings of ``train --help``; ``--help-all`` has the others too.
+MAIN_SETTINGS = ("model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr", "seed")
+
+
+def build_parser(everything: bool = False) -> argparse.ArgumentParser:
+    """Build the parser of every verb; ``everything``: the help shows what it otherwise leaves out for brevity."""
     parser = Parser(
         prog="mobilenets",
-        description="From a folder of labelled photos to a small, fast, measured MobileNet.",
-        epilog="A first look: mobilenets demo. With photos of your own: mobilenets train PHOTOS --out run. "
-        "What a verb takes: mobilenets VERB --help.",
+        usage="mobilenets VERB …",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="A first look:  mobilenets demo\nYour own photos:  mobilenets train PHOTOS\n"
+        "What a verb takes:  mobilenets VERB --help",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mobilenets {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    verbs = parser.add_subparsers(prog="mobilenets", metavar="VERB", dest="verb", required=True, help=argparse.SUPPRESS)
     _demo(verbs)
     _fetch(verbs)
-    _train(verbs)
+    _train(verbs, everything)
     _evaluate(verbs)
     _predict(verbs)
     _export(verbs)
@@ -37,19 +51,35 @@ def build_parser() -> argparse.ArgumentParser:
     _weights(verbs)
     _summary(verbs)
     measure_verbs.add(verbs, _verb, MODEL_HELP)
+    for verb in verbs.choices.values():
+        # --help-all is known to every verb, so that nobody needs to remember which have more to show.
+        verb.add_argument("--help-all", action="help", help=argparse.SUPPRESS)
+        verb.set_defaults(flags=tuple(verb._option_string_actions))
+    parser.description = _overview({name: verb.get_default("about") for name, verb in verbs.choices.items()})
     return parser
+
+
+def _overview(verbs: dict[str, str]) -> str:
+    """List the verbs by what one wants to do, each with its line."""
+    grouped = [name for names in GROUPS.values() for name in names]
+    groups = {**GROUPS, "More": tuple(name for name in verbs if name not in grouped)}
+    width = max(map(len, verbs))
+    lines = ["From a folder of labelled photos to a small, fast, measured MobileNet."]
+    for title, names in groups.items():
+        if names:
+            lines += ["", f"{title}:", *(f"  {name.ljust(width)}  {verbs[name]}" for name in names)]
+    return "\n".join(lines)
 
 
 def _verb(verbs: Any, name: str, run: Any, help: str, example: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(
         name,
-        help=help,
         description=f"{help[0].upper()}{help[1:]}.".replace("%%", "%"),
         epilog=f"example: {example}",
         allow_abbrev=False,
     )
     verb.add_argument("--json", action="store_true", help="print JSON on standard output, and nothing else there")
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=run, about=help.replace("%%", "%"))
     return verb
 
 
@@ -58,11 +88,11 @@ def _demo(verbs: Any) -> None:
         verbs,
         "demo",
         commands.demo,
-        "the whole way on real pictures that come with the install, offline",
+        "train, measure and report on pictures that come with the package, offline",
         "mobilenets demo --out demo",
     )
     verb.add_argument("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
-    verb.add_argument("--resume", action="store_true", help="go on with a demo that was stopped")
+    verb.add_argument("--resume", action="store_true", help="continue a demo that was stopped")
 
 
 def _fetch(verbs: Any) -> None:
@@ -70,46 +100,51 @@ def _fetch(verbs: Any) -> None:
         verbs,
         "fetch",
         commands.fetch,
-        "a known data set as folders of pictures",
+        "write a well-known data set as folders of pictures",
         "mobilenets fetch fashion_mnist fashion --archive /usr/share/datasets/fashion-mnist",
     )
     verb.add_argument("name", metavar="NAME", help="cifar10, cifar100, fashion_mnist, digits or shapes")
-    verb.add_argument("out", metavar="DIR", help="folder to write: train/ and validation/ with one folder a class")
-    verb.add_argument("--archive", metavar="FILE", help="files that you have already, instead of a download")
-    verb.add_argument("--size", type=int, metavar="S", help="pixels a side, bicubic (default: the data set's own)")
+    verb.add_argument("out", metavar="DIR", help="folder to write: train/ and validation/ with one folder per class")
+    verb.add_argument("--archive", metavar="FILE", help="files that you already have, instead of a download")
+    verb.add_argument(
+        "--size", type=int, metavar="S", help="pixels per side, resized bicubically (default: the data set's own size)"
+    )
 
 
-def _train(verbs: Any) -> None:
+def _train(verbs: Any, everything: bool) -> None:
     verb = _verb(
         verbs,
         "train",
         commands.train,
         "train a network on a folder of labelled pictures and measure it",
-        "mobilenets train photos --out run --size 160 --epochs 40",
+        "mobilenets train photos --size 160 --epochs 40",
     )
     verb.add_argument("data", metavar="DATA", help=DATA_HELP)
-    verb.add_argument("--out", required=True, metavar="RUN", help="run folder to write")
+    verb.add_argument("--out", metavar="RUN", help="run folder to write (default: the next free runs/DATA-N)")
     verb.add_argument(
         "--recipe",
         metavar="NAME|FILE",
         help=f"settings to begin with: {', '.join(RECIPES)}, or a recipe.json",
     )
-    verb.add_argument("--resume", action="store_true", help="go on with the run in RUN")
-    settings = verb.add_argument_group(
-        "settings", "each replaces that of the recipe; the defaults are the recipe photos'"
+    verb.add_argument(
+        "--resume", action="store_true", help="go on with the run in RUN (default: the newest unfinished one of DATA)"
     )
-    for field in dataclasses.fields(Recipe):
-        _setting(settings, field)
+    more = "" if everything else "; --help-all shows the rest"
+    settings = verb.add_argument_group(
+        "settings", f"each replaces that of the recipe; the defaults are those of the recipe photos{more}"
+    )
+    for field in sorted(dataclasses.fields(Recipe), key=lambda field: field.name not in MAIN_SETTINGS):
+        _setting(settings, field, everything or field.name in MAIN_SETTINGS)
 
 
-def _setting(group: Any, field: dataclasses.Field[Any]) -> None:
+def _setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None:
     flag = f"--{field.name.replace('_', '-')}"
     default = field.default
     if isinstance(default, bool):
         default = "yes" if default else "no"
     elif isinstance(default, float):
         default = f"{default:g}"
-    help_text = f"{field.metadata['help']} (default: {str(default).lower()})"
+    help_text = f"{field.metadata['help']} (default: {str(default).lower()})" if shown else argparse.SUPPRESS
     if isinstance(field.default, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text)
         return
@@ -141,13 +176,13 @@ def _evaluate(verbs: Any) -> None:
         "--accuracy",
         type=float,
         metavar="X",
-        help="find the confidence from which on answers are right at that rate (0.95), and say not sure below it "
-        "from now on",
+        help="find the confidence above which this share of the answers is right (0.95); below it, the model will "
+        "answer not sure from now on",
     )
     verb.add_argument(
         "--out",
         metavar="DIR",
-        help="also write metrics.json there, and the confusion (by group too) and reliability as pictures",
+        help="also write metrics.json there, and pictures of the confusion matrix and of how reliable confidence is",
     )
     _device(verb)
 
@@ -167,10 +202,12 @@ def _predict(verbs: Any) -> None:
         nargs="+",
         help="files, folders, or - for one picture on standard input",
     )
-    verb.add_argument("--top", type=int, default=5, metavar="K", help="so many classes a picture (default: 5)")
-    verb.add_argument("--language", metavar="CODE", help="names of the classes in that language, such as zh")
-    verb.add_argument("--explain", metavar="DIR", help="draw what the network looked at into DIR, a PNG a picture")
-    verb.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of all pictures with their answers")
+    verb.add_argument(
+        "--top", type=int, default=5, metavar="K", help="number of classes to name per picture (default: 5)"
+    )
+    verb.add_argument("--language", metavar="CODE", help="show the classes' names in this language, such as zh")
+    verb.add_argument("--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR")
+    verb.add_argument("--sheet", metavar="FILE.png", help="draw one sheet of all pictures with their answers")
     _device(verb)
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
 
@@ -180,11 +217,15 @@ def _export(verbs: Any) -> None:
         verbs,
         "export",
         commands.export,
-        "a model as a file for another runtime, checked on your pictures before it counts",
-        "mobilenets export run --format onnx --int8 --data photos --out exported",
+        "convert a model for a phone, browser or server, and check it on your pictures",
+        "mobilenets export run --format onnx --int8 --data photos",
     )
     verb.add_argument("model", metavar="MODEL", help="run folder")
-    verb.add_argument("--out", required=True, metavar="DIR", help="folder to write: the file beside its model.json")
+    verb.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder to write: the file and its model.json (default: exported-FORMAT in the run folder)",
+    )
     verb.add_argument("--format", default="onnx", metavar="NAME", help=f"{', '.join(FORMATS)} (default: onnx)")
     precision = verb.add_mutually_exclusive_group()
     precision.add_argument(
@@ -199,29 +240,31 @@ def _export(verbs: Any) -> None:
         "--float16", dest="precision", action="store_const", const="float16", help="weights in 16 bits"
     )
     verb.add_argument(
-        "--data", metavar="DATA", help="labelled pictures to check it on (default: those held out by the run)"
+        "--data", metavar="DATA", help="labelled pictures to check it on (default: those that the run held out)"
     )
     verb.add_argument(
-        "--pixels", action="store_true", help="the file takes uint8 pixels, resized and cropped, and makes the numbers"
+        "--pixels",
+        action="store_true",
+        help="the file takes resized and cropped uint8 pixels, and normalises them itself",
     )
     verb.add_argument(
         "--camera",
         action="store_true",
-        help="the file takes one upright picture of any size a run, uint8 pixels, and resizes and crops too (onnx, "
+        help="the file takes one upright picture of any size, uint8 pixels, and resizes and crops it itself (onnx, "
         "openvino)",
     )
-    verb.add_argument("--probabilities", action="store_true", help="end in a softmax, not in logits")
-    verb.add_argument("--batch", type=int, metavar="N", help="pictures a run (default: any number)")
+    verb.add_argument("--probabilities", action="store_true", help="the file gives probabilities instead of logits")
+    verb.add_argument("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
     verb.add_argument(
         "--tolerance",
         type=float,
         metavar="POINTS",
-        help="points of top-1 that may be lost (default: 0.05 for float, 0.5 for int8)",
+        help="percentage points of top-1 that it may lose (default: 0.05 for float, 0.5 for int8)",
     )
     verb.add_argument(
         "--web-runtime",
         metavar="FOLDER",
-        help="for web: the unpacked npm package onnxruntime-web (default: that of node_modules, or npm fetches it)",
+        help="for web: the unpacked npm package onnxruntime-web (default: from node_modules, or fetched by npm)",
     )
 
 
@@ -230,7 +273,7 @@ def _serve(verbs: Any) -> None:
         verbs,
         "serve",
         commands.serve,
-        "a page to try a model on, and predictions over HTTP",
+        "serve a model: a web page to try it on, and predictions over HTTP",
         "mobilenets serve run --port 8000",
     )
     verb.add_argument("model", metavar="MODEL", help=MODEL_HELP)
@@ -238,10 +281,10 @@ def _serve(verbs: Any) -> None:
         "--host",
         default="127.0.0.1",
         metavar="H",
-        help="address to listen at (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in, of whom a token in "
-        "the environment variable MOBILENETS_TOKEN is asked if it is set",
+        help="address to listen on (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in, who need the token "
+        "if the environment variable MOBILENETS_TOKEN is set",
     )
-    verb.add_argument("--port", type=int, default=8000, metavar="P", help="port to listen at (default: 8000)")
+    verb.add_argument("--port", type=int, default=8000, metavar="P", help="port to listen on (default: 8000)")
     _device(verb)
 
 
@@ -250,27 +293,29 @@ def _import(verbs: Any) -> None:
         verbs,
         "import",
         commands.import_weights,
-        "weights of Keras, TensorFlow, MindSpore or PyTorch as a model of ours",
-        "mobilenets import mobilenet_v2.h5 --out model",
+        "import weights of Keras, TensorFlow, MindSpore or PyTorch",
+        "mobilenets import mobilenet_v2.h5",
     )
     verb.add_argument(
         "files",
         metavar="FILE",
         nargs="+",
         help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face "
-        "or SavedModel folder; or a backbone's file and its head's",
+        "or SavedModel folder; or two, a backbone and its head",
     )
-    verb.add_argument("--out", required=True, metavar="MODEL", help="folder to write")
-    verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the file's, or 224)")
+    verb.add_argument("--out", metavar="MODEL", help="folder to write (default: models/ and the file's name)")
+    verb.add_argument(
+        "--size", type=int, metavar="S", help="input size in pixels per side (default: the file's, or 224)"
+    )
     verb.add_argument(
         "--variant",
         choices=("standard", "small"),
-        help="strides of the network, where the file does not tell them (default: standard)",
+        help="strides of the network, where the file does not say (default: standard)",
     )
     verb.add_argument(
         "--classes",
         metavar="FILE",
-        help="class names in order, one a line or JSON; or imagenet (default: the file's own; ImageNet's for 1,000)",
+        help="class names in order, one per line or JSON; or imagenet (default: the file's own; ImageNet's for 1,000)",
     )
     verb.add_argument(
         "--output",
@@ -280,8 +325,8 @@ def _import(verbs: Any) -> None:
     verb.add_argument(
         "--preprocessing",
         metavar="NAME|FILE",
-        help="tensorflow (numbers of ±1), torch (ImageNet's mean and deviation) or a JSON file "
-        "(default: the file's own, or its framework's)",
+        help="tensorflow (values from -1 to 1), torch (ImageNet's mean and deviation) or a JSON file "
+        "(default: the file's own, or what its framework usually takes)",
     )
     verb.add_argument(
         "--resize",
@@ -295,15 +340,15 @@ def _weights(verbs: Any) -> None:
         verbs,
         "weights",
         commands.weights,
-        "the published ImageNet weights that --weights imagenet takes",
+        "list the published ImageNet weights that --weights imagenet chooses from",
         "mobilenets weights",
     )
 
 
 def _device(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    verb.add_argument("--runtime", metavar="NAME", help="what runs an exported file (default: the fastest installed)")
-    verb.add_argument("--threads", type=int, metavar="N", help="threads of the runtime (default: one a core)")
+    verb.add_argument("--runtime", metavar="NAME", help="runtime for an exported file (default: the fastest installed)")
+    verb.add_argument("--threads", type=int, metavar="N", help="threads of the runtime (default: one per core)")
 
 
 def _summary(verbs: Any) -> None:
@@ -311,12 +356,12 @@ def _summary(verbs: Any) -> None:
         verbs,
         "summary",
         commands.summary,
-        "a network's layers, parameters and multiply-accumulates",
+        "show a network's layers, parameters and multiply-accumulates",
         "mobilenets summary mobilenet_v2 --width 0.5 --diagram v2.png",
     )
     verb.add_argument("name", metavar="NAME", help="mobilenet_v1, mobilenet_v2 or mobilenet_v1_cifar")
     verb.add_argument("--width", type=float, default=1.0, metavar="W", help="width multiplier (default: 1)")
-    verb.add_argument("--size", type=int, metavar="S", help="input size in pixels a side (default: the network's)")
+    verb.add_argument("--size", type=int, metavar="S", help="input size in pixels per side (default: the network's)")
     verb.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
     verb.add_argument(
         "--variant",
@@ -324,5 +369,5 @@ def _summary(verbs: Any) -> None:
         choices=("auto", "standard", "small"),
         help="auto (the default) takes the variant for small pictures up to 64 pixels",
     )
-    verb.add_argument("--table", metavar="FILE", help="JSON file with a table of your own: rows of t c n s")
+    verb.add_argument("--table", metavar="FILE", help="JSON file with your own table: rows of t c n s")
     verb.add_argument("--diagram", metavar="FILE", help="draw the network into FILE (.png or .svg)")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from mobilenets.runtime.progress import duration
+from mobilenets.runtime.shell import quote
 
 
 def printable(text: str) -> str:
@@ -123,10 +123,11 @@ def trained(result: dict[str, Any]) -> str:
             *(["", "What would help next:"] if result["next_steps"] else []),
             *(f"  {number}. {step}" for number, step in enumerate(result["next_steps"], 1)),
             "",
+            f"The run:     {run}",
             f"The report:  {result['report']}",
             "Next:",
-            f"  mobilenets predict {shlex.quote(run)} {shlex.quote(str(pictures))} --top 3",
-            f"  mobilenets evaluate {shlex.quote(run)} {shlex.quote(str(pictures))}",
+            f"  mobilenets predict {quote(run)} {quote(str(pictures))} --top 3",
+            f"  mobilenets evaluate {quote(run)} {quote(str(pictures))}",
         ]
     )
 
@@ -166,13 +167,13 @@ def fetched(result: dict[str, Any]) -> str:
     size = f" --size {result['size']}" if result["size"] <= 64 else ""
     return (
         f"{result['name']}: {pictures} of {len(result['classes'])} classes in {folder}\n"
-        f"Next:  mobilenets train {shlex.quote(folder)} --out run{size}"
+        f"Next:  mobilenets train {quote(folder)} --out run{size}"
     )
 
 
 def imported(result: dict[str, Any]) -> str:
     """What the file was, where the model is, and what to type next."""
-    folder = shlex.quote(result["model"])
+    folder = quote(result["model"])
     kind = (
         f"{result['name']} ({result['variant']}), width {result['width']:g}, {result['size']} × {result['size']} pixels"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from mobilenets.cli.show import percent, printable
 from mobilenets.measure.paired import most_different, said_of_pair
+from mobilenets.runtime.shell import quote
 
 
 def exported(result: dict[str, Any]) -> str:
@@ -29,7 +29,7 @@ def exported(result: dict[str, Any]) -> str:
             f"{percent(worst['exported'])} of {worst['images']}"
         )
     if result["passed"]:
-        folder = shlex.quote(str(Path(result["file"]).parent))
+        folder = quote(str(Path(result["file"]).parent))
         following = f"mobilenets predict {folder} photo.jpg"
         if result["format"] == "web":
             following = f"python -m http.server --bind 127.0.0.1 --directory {folder} 8000"

@@ -16,6 +16,7 @@ from mobilenets.data.download import download
 from mobilenets.data.idx import read_idx
 from mobilenets.data.shapes import PICTURES, SHAPES, draw
 from mobilenets.errors import InputError
+from mobilenets.runtime.extras import how_to_install
 
 log = logging.getLogger("mobilenets")
 
@@ -135,7 +136,7 @@ def digits(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise InputError("digits come with scikit-learn; pip install 'mobilenets[train]'") from error
+        raise InputError(f"digits come with scikit-learn: {how_to_install('train')}") from error
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     labels = np.asarray(bunch.target, np.int64)

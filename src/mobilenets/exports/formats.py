@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from mobilenets.errors import InputError
+from mobilenets.runtime.extras import how_to_install
 
 
 @dataclass(frozen=True)
@@ -47,5 +48,5 @@ def find_format(name: str, precision: str, camera: bool = False) -> Format:
         raise InputError(f"{name} is not written with --camera here: choose {able}, or --pixels")
     missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise InputError(f"{name} needs {missing[0]}: pip install 'mobilenets[{found.extra}]'")
+        raise InputError(f"{name} needs {missing[0]}: {how_to_install(found.extra)}")
     return found

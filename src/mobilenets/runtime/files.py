@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import logging
 import os
@@ -10,11 +11,66 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mobilenets.errors import InputError
+from mobilenets.errors import InputError, MobilenetsError
+
+ASIDE = ".writing-"
+# A full disk, a used up quota, a file larger than the limit allows (ulimit -f); Windows's are mapped onto the first.
+NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+# Rust, SQLite and C++ write too, and raise classes of their own that say it in words.
+_WORDS = ("no space left", "disk is full", "disk quota exceeded", "file too large")
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL)
+
+
+class DiskFull(InputError):
+    """A file could not be written for want of room; what stood under its name before is untouched."""
+
+    def __init__(self, path: Path, reason: str, way: str = "free some space, then give the command again") -> None:
+        super().__init__(f"{path}: cannot be written: {reason}; {way}")
+        self.path, self.reason = path, reason
+
+
+def no_room(error: BaseException) -> str | None:
+    """Say in words that a disk was full, a quota used up or a file too large, if that is what an error came of."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in NO_ROOM:
+            return os.strerror(seen.errno or errno.ENOSPC)
+        # A failed write through PyTorch, safetensors or SQLite.
+        found = next((word for word in _WORDS if word in str(seen).lower()), None)
+        if found is not None and not isinstance(seen, InputError):
+            return f"{found[0].upper()}{found[1:]}"
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Say in one line that ``path`` could not be written, and what to do, where that is why the block fails."""
+    try:
+        yield
+    except MobilenetsError:
+        raise
+    except Exception as error:
+        reason = no_room(error)
+        if reason is not None:
+            raise DiskFull(path, reason) from error
+        if isinstance(error, OSError) and error.errno in REFUSED and _of_writing(error.filename, path):
+            why = os.strerror(error.errno or 0)
+            raise InputError(f"{path}: cannot be written there: {why}; give another place") from error
+        raise
+
+
+def _of_writing(name: Any, path: Path) -> bool:
+    """Say whether an error's file is ``path``, what was written aside, or a folder above: and not one being read."""
+    if not isinstance(name, (str, os.PathLike)):
+        return False
+    given = Path(name)
+    return given.name.startswith(ASIDE) or given == path or given in path.parents
+
 
 log = logging.getLogger("mobilenets")
 
@@ -34,25 +90,28 @@ def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; when the block ends well it is synced and takes the final name.
 
     The folder is made if it is missing. When the block raises, nothing stands under the final name that did
-    not stand there before.
+    not stand there before. Raises ``DiskFull`` where there is no room, ``InputError`` where writing is not allowed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept, because savers such as matplotlib's choose the format by it.
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    aside = Path(name)
-    try:
-        yield aside
-        # mkstemp makes the file private; a finished file gets what the user's umask grants.
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
-        sync(aside)
-        aside.replace(path)
-        if os.name == "posix":
-            sync(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
+    with explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept, because savers such as matplotlib's choose the format by it.
+        handle, name = tempfile.mkstemp(prefix=ASIDE, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        aside = Path(name)
+        try:
+            yield aside
+            # mkstemp makes the file private; a finished file gets what the user's umask grants.
+            umask = os.umask(0)
+            os.umask(umask)
+            with suppress(PermissionError):  # sticks and network drives may know no permissions
+                aside.chmod(0o666 & ~umask)
+            sync(aside)
+            aside.replace(path)
+            if os.name == "posix":
+                with suppress(OSError):  # nor do all of them sync folders; the file itself is on the disk
+                    sync(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

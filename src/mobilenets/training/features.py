@@ -15,7 +15,7 @@ import sqlite3
 import zlib
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from mobilenets.data.augment import Fit
 from mobilenets.data.folder import Sample, content_hash
 from mobilenets.data.loader import Batch, Loader, default_workers
 from mobilenets.data.sources import cache_folder
-from mobilenets.errors import InputError
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import table_to_json
 from mobilenets.models.network import Network
@@ -150,28 +149,38 @@ class _Cache:
         with ThreadPoolExecutor(loader.workers or default_workers()) as pool:
             marks = [mark.hex() for mark in pool.map(content_hash, (sample.path for sample in loader.samples))]
         values = np.empty((len(marks), views, *self.shape), np.float32)
+        base, missing = self._begin(marks, views, values)
+        try:
+            self._compute(base, network, blocks, loader, marks, missing, values, device)
+        finally:
+            if base is not None:
+                base.close()
+        return values
+
+    def _begin(
+        self, marks: Sequence[str], views: int, values: Floats
+    ) -> tuple[sqlite3.Connection | None, list[tuple[int, int]]]:
+        """Open the cache and read it; a damaged one begins anew, and None stands for one that cannot be written."""
         path = cache_folder() / "features" / f"{self.key}.sqlite"
-        path.parent.mkdir(parents=True, exist_ok=True)
         for damaged in (False, True):
+            base = None
             try:
                 if damaged:
                     path.unlink()
-                with closing(sqlite3.connect(path, timeout=60)) as base:
-                    base.text_factory = bytes  # damage may make text of a value, and text that is not UTF-8
-                    base.execute(_TABLE)
-                    path.touch()
-                    missing = self._read(base, marks, views, values)
-                    self._compute(base, network, blocks, loader, marks, missing, values, device)
-                return values
+                path.parent.mkdir(parents=True, exist_ok=True)
+                base = sqlite3.connect(path, timeout=60)
+                base.text_factory = bytes  # damage may make text of a value, and text that is not UTF-8
+                base.execute(_TABLE)
+                path.touch()
+                return base, self._read(base, marks, views, values)
             except (sqlite3.Error, OSError) as error:
-                # Not a database, or a damaged one: it begins anew.
-                if type(error) in (sqlite3.DatabaseError, sqlite3.DataError) and not damaged:
-                    continue
-                raise InputError(
-                    f"{path}: the feature cache cannot be used ({error}); set MOBILENETS_CACHE to a folder that can be "
-                    "written, or train with --views 0"
-                ) from error
-        return values
+                if base is not None:
+                    base.close()
+                # Not a database, or a damaged one.
+                if type(error) not in (sqlite3.DatabaseError, sqlite3.DataError) or damaged:
+                    log.warning("%s: the feature cache cannot be used (%s): going on without it", path, error)
+                    break
+        return None, [(place, view) for place in range(len(marks)) for view in range(views)]
 
     def _read(
         self, base: sqlite3.Connection, marks: Sequence[str], views: int, values: Floats
@@ -199,7 +208,7 @@ class _Cache:
 
     def _compute(
         self,
-        base: sqlite3.Connection,
+        base: sqlite3.Connection | None,
         network: Network,
         blocks: int,
         loader: Loader,
@@ -224,13 +233,25 @@ class _Cache:
                 with torch.inference_mode():
                     given = network.eval().trunk(to_tensor(images, device), blocks)
                     found = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-                with base:
-                    for (place, view), value in zip(group, found, strict=True):
-                        values[place, view] = value
-                        mark, content = marks[place], value.tobytes()
-                        entry = (mark, view, content, self._checksum(mark, view, content))
-                        base.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", entry)
+                rows = []
+                for (place, view), value in zip(group, found, strict=True):
+                    values[place, view] = value
+                    mark, content = marks[place], value.tobytes()
+                    rows.append((mark, view, content, self._checksum(mark, view, content)))
+                if base is not None and not _kept(base, rows):
+                    base = None
                 shown.advance(len(group))
+
+
+def _kept(base: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, int]]) -> bool:
+    """Keep entries; a full disk is said once and stops nothing, because the values are in memory too."""
+    try:
+        with base:
+            base.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", rows)
+    except sqlite3.Error as error:
+        log.warning("the feature cache takes no more (%s): going on without it", error)
+        return False
+    return True
 
 
 def _ahead(
@@ -257,4 +278,5 @@ def _prune(folder: Path) -> None:
     for number, path in enumerate(files):
         room -= path.stat().st_size
         if room < 0 and number > 1:  # the two of this run stay
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows keeps what another process has open
+                path.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from mobilenets.runtime.files import write_text
 from mobilenets.runtime.progress import Progress, duration, progress
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
+from mobilenets.training.epochs import EpochTable
 from mobilenets.training.history import HISTORY, history_csv
 from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS, free_norms, with_measured_norms
@@ -78,6 +79,7 @@ class Training:
         self.steps_per_epoch = -(-batches // self.recipe.accumulate)
         self.steps = self.recipe.steps or self.recipe.epochs * self.steps_per_epoch
         self.epochs = -(-self.steps // self.steps_per_epoch)
+        self.table = EpochTable(self.epochs)
         self.rate = learning_rate(self.recipe, self.steps, self.steps_per_epoch)
         self.precision = _precision(self.recipe.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
@@ -253,18 +255,7 @@ class Training:
         state.loss_sum = state.epoch_seconds = 0.0
         write_text(self.run / HISTORY, history_csv(state.history))
         self._save(state)
-        row = state.history[-1]
-        log.info(
-            "epoch %d/%d  loss %.3f  top-1 %.3f  validation loss %.3f  top-1 %.3f  %.0f pictures/s%s",
-            state.epoch,
-            self.epochs,
-            row["train_loss"],
-            row["train_top1"],
-            row["validation_loss"],
-            row["validation_top1"],
-            row["images_per_second"],
-            "  best so far" if better and self.recipe.keep == "best" else "",
-        )
+        self.table.add(state.history[-1], state.seconds, best=better and self.recipe.keep == "best")
         if stale >= (self.recipe.patience or math.inf):
             log.info("no better for %d epochs: stopped early, epoch %d was best", stale, best_trained)
 

@@ -16,6 +16,7 @@ from typing import Any
 from mobilenets.data.download import CHUNK, download
 from mobilenets.data.sources import cache_folder
 from mobilenets.errors import InputError
+from mobilenets.runtime.extras import how_to_install
 from mobilenets.runtime.progress import Progress
 from mobilenets.runtime.progress import progress as progress_bar
 from mobilenets.weights.published import KERAS, Published
@@ -67,9 +68,7 @@ def _hub(published: Published, report: Report) -> Fetched:
     try:
         from huggingface_hub import constants, try_to_load_from_cache
     except ImportError as error:
-        raise InputError(
-            "ImageNet weights come from the hub by huggingface_hub; pip install 'mobilenets[train]'"
-        ) from error
+        raise InputError(f"ImageNet weights come from the hub by huggingface_hub: {how_to_install('train')}") from error
     cached = try_to_load_from_cache(published.repository, published.file, revision=published.revision)
     kept = _kept(Path(cached), published) if isinstance(cached, str) else None
     if kept is None and published.sha256 is not None:

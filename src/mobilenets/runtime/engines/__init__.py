@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import os
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -12,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
+from mobilenets.runtime import fork
 from mobilenets.runtime.exported import Exported
+
+log = logging.getLogger("mobilenets")
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -80,12 +87,34 @@ def open_engine(folder: Path, exported: Exported, runtime: str | None = None, th
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: {chosen} cannot open it: {reason}") from error
+    engine = _AfterFork(engine, partial(opener, path, exported, 1))
     return engine if exported.batch is None else _Batched(engine, exported.batch)
 
 
 def laid_out(images: Array, layout: str) -> Array:
     """Bring N×H×W×3 into the order that the file takes."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if layout == "NCHW" else images)
+
+
+class _AfterFork:
+    """An engine that is opened again, on one thread, in a process forked since: its threads are not there any more."""
+
+    def __init__(self, engine: Engine, reopen: Callable[[], Engine]) -> None:
+        self.runtime, self.version, self.threads = engine.runtime, engine.version, engine.threads
+        self._engine, self._reopen, self._process = engine, reopen, os.getpid()
+        self._turn = threading.Lock()
+        if self.runtime != "onnxruntime":  # whose end in a child is a crash, and would become a wait without end
+            fork.never_freed_in_child(engine)
+
+    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        if self._process != os.getpid():
+            with self._turn:
+                if self._process != os.getpid():
+                    log.info("this process was forked: %s runs on one thread in it", self.runtime)
+                    fork.never_free(self._engine)
+                    self._engine, self.threads = self._reopen(), 1
+                    self._process = os.getpid()
+        return self._engine(images)
 
 
 class _Batched:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mobilenets
+from mobilenets.errors import InputError
+
+
+def test_load_model(trained: Any) -> None:
+    model = mobilenets.load_model(trained.run)
+    assert isinstance(model, torch.nn.Module) and not model.training
+    assert model.class_names == ("cat", "dog", "owl")
+    photos = [trained.data / "owl/000.png", str(trained.data / "cat/000.png")]
+    batch = model.prepare(*photos)
+    assert (batch.shape, batch.dtype) == ((2, 3, 32, 32), torch.float32)
+    with torch.inference_mode():
+        found = model(batch).softmax(1)
+    predictor = mobilenets.Predictor(trained.run)
+    for row, photo in zip(found, photos, strict=True):
+        best = predictor(photo, top=1)[0]
+        assert model.class_names[int(row.argmax())] == best.label
+        assert float(row.max()) == pytest.approx(best.probability, abs=1e-5)
+
+
+def test_load_model_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="nowhere: no such model"):
+        mobilenets.load_model("nowhere")
+
+
+def test_create_model_with_the_weights_of_a_run(trained: Any) -> None:
+    loaded = mobilenets.load_model(trained.run)
+    images = torch.rand(2, 3, 32, 32)
+    same = mobilenets.create_model("mobilenet_v1_cifar", 3, weights=trained.run).eval()
+    with torch.inference_mode():
+        assert torch.equal(same(images), loaded(images))
+    other = mobilenets.create_model("mobilenet_v1_cifar", 7, weights=str(trained.run))
+    assert other.classifier.out_features == 7
+    assert all(
+        torch.equal(value, loaded.state_dict()[f"body.{name}"]) for name, value in other.body.state_dict().items()
+    )
+
+
+def test_create_model_with_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mobilenets.models.saved import SavedModel
+
+    network = mobilenets.create_model("mobilenet_v2", 1000, 0.35)
+    asked = []
+
+    def published(*words: Any) -> SavedModel:
+        asked.append(words)
+        return SavedModel(network, None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mobilenets.weights.start.imagenet", published)
+    found = mobilenets.create_model("mobilenet_v2", 10, 0.35, weights="imagenet")
+    assert asked == [("mobilenet_v2", 0.35, 224)]
+    assert torch.equal(found.body[0].conv.weight, network.body[0].conv.weight)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("mobilenet_v2", 3), "the weights of mobilenet_v1_cifar at width 1, not of mobilenet_v2 at 1"),
+        (("mobilenet_v1_cifar", 3, 0.5), "at width 1, not of mobilenet_v1_cifar at 0.5"),
+    ],
+)
+def test_weights_of_another_network(words: Any, says: str, trained: Any) -> None:
+    with pytest.raises(InputError, match=says):
+        mobilenets.create_model(*words, weights=trained.run)
+
+
+def test_weights_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no such file"):
+        mobilenets.create_model("mobilenet_v2", weights=tmp_path / "nowhere")
