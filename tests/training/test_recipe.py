@@ -49,7 +49,7 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
         ({"lr": float("nan")}, "lr nan: give a number above 0"),
         ({"momentum": 1.0}, "momentum 1: give a number of at least 0 and below 1"),
         ({"optimizer": "adamx"}, "optimizer 'adamx': choose sgd, adam, adamw, rmsprop"),
-        ({"freeze": "head"}, "freeze 'head': choose none, backbone or a number of blocks"),
+        ({"freeze": "head"}, "freeze 'head': choose auto, none, backbone or a number of blocks"),
         ({"nesterov": True}, "nesterov: needs --optimizer sgd"),
         ({"nesterov": True, "optimizer": "sgd", "momentum": 0}, "and a momentum above 0"),
         ({"epoch": 3}, "there is no setting 'epoch'; did you mean epochs?"),

@@ -50,7 +50,7 @@ def finish(
     explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
-    notes = []
+    notes = [saved.bundle.origin["why_not"]] if "why_not" in saved.bundle.origin else []
     if on == "validation" and recipe.keep == "best" and state.epoch > 1:
         notes.append(
             f"Epoch {kept} of {state.epoch} was chosen by its top-1 on these same pictures, so the figure leans a "
@@ -67,6 +67,7 @@ def finish(
         "epoch": kept,
         "epochs": state.epoch,
         "seconds": state.seconds,
+        "weights": recipe.weights,
         "parameters": costs.parameters,
         "macs": costs.macs,
         "notes": notes,

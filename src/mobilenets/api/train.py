@@ -29,10 +29,12 @@ from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bu
 from mobilenets.runtime.files import read_json, write_json
 from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.training import checkpoint
-from mobilenets.training.features import cached_features
-from mobilenets.training.loop import Training
-from mobilenets.training.recipe import Recipe
+from mobilenets.training.auto import resolve
+from mobilenets.training.estimate import about, estimate
+from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
 from mobilenets.training.recipes import load_recipe, stated
+from mobilenets.training.run import fit
+from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import (
     architecture_of,
     follow,
@@ -43,7 +45,8 @@ from mobilenets.training.start import (
     say_what_was_kept,
     settle_norms,
 )
-from mobilenets.weights.start import open_weights
+from mobilenets.weights.auto import find
+from mobilenets.weights.start import NAMED, open_weights
 
 log = logging.getLogger("mobilenets")
 
@@ -96,9 +99,16 @@ def train(
     device = pick_device(chosen.device)
     with _threads(chosen.threads):
         # A checkpoint holds every weight: the model that the run started from may be gone by then.
-        saved = (
-            None if checkpoint.exists(run) else open_weights(chosen.weights, chosen.model, chosen.width, chosen.size)
-        )
+        asked, why_not = chosen.weights, None
+        if asked == AUTO:
+            found = find(architecture_of(chosen, None))
+            chosen, saved, why_not = chosen.replace(weights=found.weights), found.model, found.why_not
+        elif checkpoint.exists(run):
+            saved = None
+        else:
+            saved = open_weights(asked, chosen.model, chosen.width, chosen.size)
+        if why_not is not None:
+            log.warning("%s", why_not)
         if saved is not None and record is None:
             chosen = follow(chosen, saved, set(settings) | stated(recipe))
         if record is None:
@@ -124,13 +134,18 @@ def train(
                     f"{chosen.weights}: not the weights that this run began with; train into another folder"
                 )
             say_what_was_kept(saved, network, origin)
+        if record is None:
+            trained, kept = saved is not None, origin.get("head") == "kept"
+            chosen = resolve(chosen, len(prepared.train), architecture, trained=trained, head_kept=kept)
+            if why_not is not None:
+                origin = origin | {"why_not": why_not}
         refuse_lone_pictures(chosen, network, len(prepared.train))
         labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
         for doubt in doubts(labels, prepared.classes):
             log.warning("%s", doubt)
         bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin, labels)
         if record is None:
-            record = _record(data, run, chosen, prepared, device)
+            record = _record(data, run, chosen, prepared, device) | {"weights": {"asked": asked, "why_not": why_not}}
             write_split(run / SPLIT, prepared.layout.root, prepared.classes, prepared.train, prepared.validation)
             write_bundle(run, bundle)
             # Last, because it is what marks a run as begun.
@@ -144,33 +159,30 @@ def train(
             cutmix=chosen.cutmix,
             seed=chosen.seed,
         )
-        parts = frozen_parts(network, chosen.freeze)
-        if parts and checkpoint.exists(run):
+        plan = stages(chosen, len(prepared.train))
+        frozen = frozen_parts(network, plan[0].recipe.freeze)
+        if frozen and checkpoint.exists(run):
             checkpoint.restore_network(run, network)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if parts and chosen.weights == "none" and not checkpoint.exists(run):
-            settle_norms(parts, teacher, device)
-        features = cached_features(network, chosen, len(parts), teacher, validation, device)
-        training = Training(
+        if frozen and chosen.weights == "none" and not checkpoint.exists(run):
+            settle_norms(frozen, teacher, device)
+        if not (run / SCHEDULE).exists():
+            # Before anything is trained, so that a wrong schedule is seen at once.
+            draw_schedule(*rates(plan), f"Learning rate: {chosen.schedule}", run / SCHEDULE)
+        done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
+        seconds = estimate(network, plan, done, teacher, validation, len(prepared.measured), device)
+        log.info("%s; %s", _announcement(network, prepared, plan[-1], record["hardware"]), about(seconds))
+        state = fit(
             network,
-            chosen,
-            features[0] if features else teacher,
-            features[1] if features else validation,
+            plan,
+            teacher,
+            validation,
             prepared.classes,
             prepared.layout.root,
             run,
             device,
-            parts,
-            len(parts) if features else 0,
             measure_before=origin.get("head") == "kept",
         )
-        if not (run / SCHEDULE).exists():
-            # Before anything is trained, so that a wrong schedule is seen at once.
-            steps = sorted({round(part * (training.steps - 1) / 999) for part in range(1000)})
-            epochs, rates = ([at / training.steps_per_epoch for at in steps], [training.rate(at) for at in steps])
-            draw_schedule(epochs, rates, f"Learning rate: {chosen.schedule}", run / SCHEDULE)
-        log.info(_announcement(network, prepared, training, record["hardware"]))
-        state = training.fit()
         return finish(run, prepared, teacher, chosen, record, state, device)
 
 
@@ -179,7 +191,7 @@ def _settled(recipe: Recipe) -> Recipe:
     if isinstance(recipe.table, str):
         recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
     # A folder that happens to be called imagenet is not what --weights imagenet asks for.
-    if recipe.weights not in ("none", "imagenet") and Path(recipe.weights).exists():
+    if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
         recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
     return recipe
 
@@ -215,7 +227,8 @@ def _begun(
     wished = {name: getattr(source, name) for name in stated(given)} | settings
     wish = _settled(recipe.replace(**wished))
     for name in sorted(wished):
-        if getattr(wish, name) != getattr(recipe, name):
+        # What auto came to is written in the run's own recipe.
+        if not left_to_auto(name, wished[name]) and getattr(wish, name) != getattr(recipe, name):
             flag = f"--{name.replace('_', '-')}" if name in settings else "--recipe"
             raise InputError(
                 f"--resume goes on with the run's own settings, {name} {getattr(recipe, name)} among them: "
@@ -243,14 +256,14 @@ def _record(data: Path, run: Path, recipe: Recipe, prepared: Prepared, device: t
     }
 
 
-def _announcement(network: Network, prepared: Prepared, training: Training, machine: dict[str, Any]) -> str:
+def _announcement(network: Network, prepared: Prepared, stage: Stage, machine: dict[str, Any]) -> str:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     architecture = network.architecture
     return (
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
         f"pixels, {parameters / 1e6:.2f} M parameters; {len(prepared.classes)} classes, {len(prepared.train)} "
-        f"pictures to learn from, {len(prepared.validation)} to validate; {training.steps} steps in {training.epochs} "
-        f"epoch{'s' * (training.epochs > 1)} on {machine['device']} ({machine['processor']})"
+        f"pictures to learn from, {len(prepared.validation)} to validate; {stage.steps} steps in {stage.epochs} "
+        f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']})"
     )
 
 

@@ -48,6 +48,7 @@ def convert(
     classes: Sequence[str] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
+    quiet: bool = False,
 ) -> Converted:
     """Read foreign weights and put them into the network that they are.
 
@@ -65,6 +66,8 @@ def convert(
         Fields of ``Preprocessing`` that replace those of the file or its framework.
     origin:
         What ``model.json`` is to say of where the weights came from, beside the format and the file.
+    quiet:
+        Say nothing of what was found, for a file that is known already.
 
     A file without a classifier that fits gives a model without classes, to be trained further.
     Raises ``InputError`` in one line that begins with the path.
@@ -75,7 +78,7 @@ def convert(
     try:
         architecture = recognise(foreign, size=size, variant=variant)
         network, assigned = _build(architecture, foreign)
-        names = _classes(foreign, network.classes, classes)
+        names = _classes(foreign, network.classes, classes, quiet)
         settings = dict(foreign.preprocessing) | dict(preprocessing or {}) | {"size": architecture.size}
         bundle = Bundle(
             architecture.to_json(),
@@ -87,7 +90,8 @@ def convert(
         )
     except InputError as error:
         raise InputError(f"{paths[0]}: {error}") from error
-    _say(foreign, architecture, network, assigned)
+    if not quiet:
+        _say(foreign, architecture, network, assigned)
     return Converted(SavedModel(network.eval(), bundle), foreign, assigned)
 
 
@@ -101,7 +105,7 @@ def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assig
     return network, assign(network, foreign)
 
 
-def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tuple[str, ...]:
+def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None, quiet: bool) -> tuple[str, ...]:
     """Name the classes: as told, as the file has them, as ImageNet's, or by number."""
     if given is not None:
         if len(given) != outputs:
@@ -113,9 +117,11 @@ def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tup
         return foreign.classes
     imagenet = imagenet_classes()
     if outputs in (len(imagenet), len(imagenet) + 1):
-        log.info(
-            "%d outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE", outputs
-        )
+        if not quiet:
+            log.info(
+                "%d outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE",
+                outputs,
+            )
         return imagenet if outputs == len(imagenet) else (BACKGROUND, *imagenet)
     if outputs:
         log.warning("no class names in it: the %d classes are numbered; name them by import --classes FILE", outputs)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import logging
 import os
+import ssl
 import struct
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +33,7 @@ Report = Callable[[int, int | None], None]
 # Another place with Keras's folders mobilenet/ and mobilenet_v2/, as HF_ENDPOINT is for the hub.
 KERAS_MIRROR = "MOBILENETS_KERAS_WEIGHTS"
 RESETS = 3  # attempts when the connection is reset
+ANSWER = 4.0  # seconds for the first answer, where there is a way on without the file
 MAX_HEADER = 1 << 20  # bytes; a MobileNet's is a twentieth of it
 
 
@@ -55,17 +61,78 @@ def fetch(published: Published, progress: Report | None = None) -> Fetched:
     Size, header and, where it is published, SHA-256 are checked each time; a file that fails is removed from the cache.
     Without ``progress`` a bar goes to standard error, unless ``HF_HUB_DISABLE_PROGRESS_BARS`` is set.
 
-    Raises ``InputError`` in one line, with the ways round it, when there is no network, when the server refuses, and
+    Raises ``InputError`` in one line, "reason; ways round it", when there is no network, when the server refuses, and
     when what comes is not the published file.
     """
+    kept = cached(published)
+    if kept is not None:
+        return kept
     source = _hub if published.source == "timm" else _keras
     with _shown(published) as shown:
         return source(published, progress or shown)
 
 
-def _hub(published: Published, report: Report) -> Fetched:
+def cached(published: Published) -> Fetched | None:
+    """Find a published file in the cache, without asking the network.
+
+    One that fails the checks is removed, with a warning. Raises ``InputError`` where huggingface_hub is not installed.
+    """
+    if published.source == "timm":
+        return _cached_of_hub(published)
+    path = _keras_file(published)
+    return _kept(path, published) if path.is_file() else None
+
+
+def unreachable(published: Published) -> str | None:
+    """Say why the server of a published file gives no answer within ``ANSWER`` seconds, or None where something does.
+
+    With ``HF_HUB_OFFLINE`` nothing is asked, and None is given: ``fetch`` says it.
+    """
+    if _is_set("HF_HUB_OFFLINE"):
+        return None
+    found: list[str | None] = []
+    url = address(published)
+    asking = threading.Thread(target=lambda: found.append(_ask(url)), daemon=True)
+    asking.start()
+    # The thread is left behind where looking a name up hangs, which no timeout of a socket ends.
+    asking.join(ANSWER)
+    return found[0] if found else f"no answer within {ANSWER:g} s"
+
+
+def address(published: Published) -> str:
+    """Give the address that a published file is fetched from: its own, or a mirror's."""
+    if published.source == "timm":
+        try:
+            from huggingface_hub import hf_hub_url
+        except ImportError:
+            return published.url
+        return str(hf_hub_url(published.repository, published.file, revision=published.revision))
+    return published.url.replace(KERAS, os.environ.get(KERAS_MIRROR, KERAS).rstrip("/"), 1)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing: a redirect is an answer."""
+
+
+def _ask(url: str) -> str | None:
     try:
-        from huggingface_hub import constants, try_to_load_from_cache
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "mobilenets"})
+        urllib.request.build_opener(_NoRedirect).open(request, timeout=2 * ANSWER).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except urllib.error.URLError as error:
+        # A certificate that this Python does not know is an answer too: huggingface_hub brings its own list.
+        if not isinstance(error.reason, ssl.SSLError):
+            return _words(error.reason if isinstance(error.reason, BaseException) else error)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return _words(error)
+    return None
+
+
+def _cached_of_hub(published: Published) -> Fetched | None:
+    try:
+        from huggingface_hub import try_to_load_from_cache
     except ImportError as error:
         raise InputError(
             "ImageNet weights come from the hub by huggingface_hub; pip install 'mobilenets[train]'"
@@ -77,23 +144,27 @@ def _hub(published: Published, report: Report) -> Fetched:
         cached = try_to_load_from_cache(published.repository, published.file, revision="main")
         with suppress(_WrongFileError):
             kept = _checked(Path(cached), published) if isinstance(cached, str) else None
-    if kept is not None:
-        return kept
+    return kept
+
+
+def _hub(published: Published, report: Report) -> Fetched:
+    from huggingface_hub import constants
+
     if constants.HF_HUB_OFFLINE:
         raise _absent(published, Path(constants.HF_HUB_CACHE))
     return _new(_download_from_hub(published, report), published)
 
 
 def _keras(published: Published, report: Report) -> Fetched:
-    path = cache_folder() / "keras" / published.file
-    kept = _kept(path, published) if path.is_file() else None
-    if kept is not None:
-        return kept
+    path = _keras_file(published)
     if _is_set("HF_HUB_OFFLINE"):
         raise _absent(published, path.parent)
-    url = published.url.replace(KERAS, os.environ.get(KERAS_MIRROR, KERAS).rstrip("/"), 1)
-    download(url, path, size=published.bytes, progress=report, way_round=_ways(published))
+    download(address(published), path, size=published.bytes, progress=report, way_round=_ways(published))
     return _new(path, published)
+
+
+def _keras_file(published: Published) -> Path:
+    return cache_folder() / "keras" / published.file
 
 
 def _download_from_hub(published: Published, report: Report) -> Path:
@@ -211,7 +282,7 @@ def _drop(path: Path) -> None:
 
 def _absent(published: Published, cache: Path) -> InputError:
     return InputError(
-        f"HF_HUB_OFFLINE is set and {published.file} of {published.repository} is not in {cache}: unset it, "
+        f"HF_HUB_OFFLINE is set and {published.file} of {published.repository} is not in {cache}; unset it, "
         f"{_ways(published)}"
     )
 
