@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def train(
             draw_schedule(*rates(plan), f"Learning rate: {chosen.schedule}", run / SCHEDULE)
         done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
         seconds = estimate(network, plan, done, teacher, validation, len(prepared.measured), device)
-        log.info("%s; %s", _announcement(network, prepared, plan[-1], record["hardware"]), about(seconds))
+        log.info("%s; %s on this machine", _announcement(network, prepared, plan, record["hardware"]), about(seconds))
         state = fit(
             network,
             plan,
@@ -256,14 +256,20 @@ def _record(data: Path, run: Path, recipe: Recipe, prepared: Prepared, device: t
     }
 
 
-def _announcement(network: Network, prepared: Prepared, stage: Stage, machine: dict[str, Any]) -> str:
+def _announcement(network: Network, prepared: Prepared, plan: Sequence[Stage], machine: dict[str, Any]) -> str:
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    architecture = network.architecture
+    architecture, stage = network.architecture, plan[-1]
+    turn = ""
+    if len(plan) > 1:
+        turn = (
+            f"; epochs 1 to {stage.first} train the classifier alone, {stage.first + 1} to {stage.last} the blocks after "
+            f"the first {stage.recipe.freeze} too"
+        )
     return (
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
         f"pixels, {parameters / 1e6:.2f} M parameters; {len(prepared.classes)} classes, {len(prepared.train)} "
         f"pictures to learn from, {len(prepared.validation)} to validate; {stage.steps} steps in {stage.epochs} "
-        f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']})"
+        f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']}){turn}"
     )
 
 
