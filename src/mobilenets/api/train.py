@@ -45,7 +45,7 @@ from mobilenets.training.start import (
     say_what_was_kept,
     settle_norms,
 )
-from mobilenets.weights.auto import find
+from mobilenets.weights.auto import Found, find
 from mobilenets.weights.start import NAMED, open_weights
 
 log = logging.getLogger("mobilenets")
@@ -77,7 +77,8 @@ def train(
     resume:
         Go on with the run in ``out``, to the same weights as if it had never stopped.
     **settings:
-        Settings of the recipe to change, such as ``epochs=10``.
+        Settings of the recipe to change, such as ``epochs=10`` or ``weights="none"``. By default (``"auto"``) training
+        begins with published ImageNet weights where they can be had; the result's ``notes`` say if not.
 
     Returns the content of ``metrics.json``. Raises ``InputError`` for data or settings that cannot be used,
     ``FaultFound`` when the loss is not finite, and ``KeyboardInterrupt`` on Ctrl-C, with everything done so far in
@@ -98,17 +99,9 @@ def train(
         checkpoint.peek(run)  # a damaged one is refused before anything else is said
     device = pick_device(chosen.device)
     with _threads(chosen.threads):
-        # A checkpoint holds every weight: the model that the run started from may be gone by then.
-        asked, why_not = chosen.weights, None
-        if asked == AUTO:
-            found = find(architecture_of(chosen, None))
-            chosen, saved, why_not = chosen.replace(weights=found.weights), found.model, found.why_not
-        elif checkpoint.exists(run):
-            saved = None
-        else:
-            saved = open_weights(asked, chosen.model, chosen.width, chosen.size)
-        if why_not is not None:
-            log.warning("%s", why_not)
+        asked = chosen.weights
+        begin_with = _weights(chosen, run)
+        chosen, saved, why_not = chosen.replace(weights=begin_with.weights), begin_with.model, begin_with.why_not
         if saved is not None and record is None:
             chosen = follow(chosen, saved, set(settings) | stated(recipe))
         if record is None:
@@ -184,6 +177,19 @@ def train(
             measure_before=origin.get("head") == "kept",
         )
         return finish(run, prepared, teacher, chosen, record, state, device)
+
+
+def _weights(recipe: Recipe, run: Path) -> Found:
+    """Open what a run begins with; auto says here why there are no weights, and ``finish`` says it again."""
+    if recipe.weights == AUTO:
+        found = find(architecture_of(recipe, None))
+        if found.why_not is not None:
+            log.warning("%s", found.why_not)
+        return found
+    # A checkpoint holds every weight: the model that the run started from may be gone by then.
+    if checkpoint.exists(run):
+        return Found(recipe.weights)
+    return Found(recipe.weights, open_weights(recipe.weights, recipe.model, recipe.width, recipe.size))
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -262,8 +268,8 @@ def _announcement(network: Network, prepared: Prepared, plan: Sequence[Stage], m
     turn = ""
     if len(plan) > 1:
         turn = (
-            f"; epochs 1 to {stage.first} train the classifier alone, {stage.first + 1} to {stage.last} the blocks after "
-            f"the first {stage.recipe.freeze} too"
+            f"; epochs 1 to {stage.first} train the classifier alone, {stage.first + 1} to {stage.last} the blocks "
+            f"after the first {stage.recipe.freeze} too"
         )
     return (
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
