@@ -22,7 +22,7 @@ def filled(pictures: int, trained: bool, head_kept: bool = False, **settings: An
 # Photos, of which four fifths are learned from: batch, epochs, of these the classifier's, views.
 @pytest.mark.parametrize(
     ("photos", "expected"),
-    [(30, (8, 60, 30, 4)), (85, (8, 60, 30, 4)), (1000, (32, 32, 16, 4)), (20_000, (32, 4, 2, 1))],
+    [(30, (8, 60, 36, 4)), (85, (8, 60, 36, 4)), (1000, (32, 24, 14, 4)), (20_000, (32, 4, 2, 1))],
 )
 def test_trained_weights(photos: int, expected: tuple[int, ...]) -> None:
     recipe = filled(photos * 4 // 5, trained=True)
@@ -77,7 +77,7 @@ def test_recipes_of_tutorials_leave_nothing_to_auto(name: str) -> None:
 
 
 def test_stages_cover_the_run() -> None:
-    recipe = filled(100, True, epochs=6, batch=10, schedule="cosine", patience=2)
+    recipe = filled(100, True, epochs=6, head_epochs=3, batch=10, schedule="cosine", patience=2)
     head, body = stages(recipe, 100)
     assert (head.first, head.last, body.first, body.last) == (0, 3, 3, 6)
     assert (head.recipe.freeze, head.recipe.patience) == ("backbone", None)

@@ -11,8 +11,10 @@ from mobilenets.training.recipe import AUTO, Recipe
 from mobilenets.training.stages import steps_per_epoch
 
 # Steps that a run of each kind aims at, from either side of which the least and the most epochs hold it.
-TRAINED_STEPS, TRAINED_EPOCHS = 800, (4, 60)
+TRAINED_STEPS, TRAINED_EPOCHS = 600, (4, 60)
 SCRATCH_STEPS, SCRATCH_EPOCHS = 750, (10, 60)
+# The classifier's epochs cost next to nothing, and the upper blocks learn what they can in fewer.
+HEAD_SHARE = 0.6
 # Augmented views are made ahead for so many pictures in all; more than four per picture gained nothing that was seen.
 VIEWED, MOST_VIEWS = 4000, 4
 LR = 2e-3
@@ -27,9 +29,9 @@ def resolve(recipe: Recipe, pictures: int, architecture: Architecture, *, traine
     The number of steps decides, so small sets get smaller batches and more epochs, and large sets fewer epochs:
 
     - ``batch`` is a sixteenth of the pictures, down to a power of two, and 8 to 32.
-    - ``epochs`` is what 800 steps take from trained weights, 4 to 60, and what 750 take from scratch, 10 to 60.
+    - ``epochs`` is what 600 steps take from trained weights, 4 to 60, and what 750 take from scratch, 10 to 60.
     - ``freeze``, with trained weights: the blocks up to the last that halves the map; else none.
-    - ``head_epochs``, where ``freeze`` was auto and the classifier is a new one: the first half of the epochs.
+    - ``head_epochs``, where ``freeze`` was auto and the classifier is a new one: the first three fifths of the epochs.
     - ``lr`` is 2e-3, and 1e-3 for blocks of a trained network that ``freeze`` auto leaves free.
     - ``views`` is 4 for up to 1,000 pictures, and as many as make 4,000 in all beyond, at least one.
 
@@ -63,7 +65,7 @@ def resolve(recipe: Recipe, pictures: int, architecture: Architecture, *, traine
     filled: dict[str, Any] = {
         "batch": batch,
         "epochs": epochs,
-        "head_epochs": math.ceil(epochs / 2) if staged and not head_kept else 0,
+        "head_epochs": max(1, round(HEAD_SHARE * epochs)) if staged and not head_kept else 0,
         "lr": FINE_LR if staged else LR,
         "head_lr": LR,
         "views": min(MOST_VIEWS, max(1, VIEWED // pictures)),

@@ -118,8 +118,8 @@ class Recipe:
     )
     head_epochs: int = _setting(
         None,
-        "how many of the epochs, from the first, train the classifier alone; auto: half of them with --freeze auto and "
-        "trained weights, else none",
+        "how many of the epochs, from the first, train the classifier alone; auto: three fifths of them with --freeze "
+        "auto and trained weights, else none",
         low=0,
         high=1_000_000,
         auto=True,
