@@ -86,6 +86,9 @@ def test_words_of_the_command_line() -> None:
     assert parse_setting("clip")("none") is None
     assert parse_setting("patience")("None") is None
     assert parse_setting("freeze")("none") == "none"
+    assert parse_setting("epochs")("auto") is None
+    assert parse_setting("lr")("auto") is None
+    assert parse_setting("weights")("auto") == parse_setting("freeze")("auto") == "auto"
     assert parse_setting("augment")("photo") == "photo"
     with pytest.raises(ValueError, match="invalid literal"):
         parse_setting("epochs")("three")

@@ -56,7 +56,7 @@ def find(architecture: Architecture) -> Found:
         except InputError as error:
             return _scratch(_reason(error), _OTHERWISE)
     reasons: list[str] = []
-    for missing in (_not_cached, hub.unreachable):
+    for missing in (_not_cached,) if hub.offline() else (_not_cached, hub.unreachable):
         reasons.clear()
         for chosen in candidates:
             try:
@@ -66,7 +66,8 @@ def find(architecture: Architecture) -> Found:
             except InputError as error:
                 reason = _reason(error)
             reasons.append(f"{urlsplit(hub.address(chosen)).netloc or chosen.source}: {reason}")
-    return _scratch(f"ImageNet's weights could not be had ({'; '.join(reasons)})", _WITH_A_NETWORK)
+    why = "HF_HUB_OFFLINE is set, and they are not in the cache" if hub.offline() else "; ".join(reasons)
+    return _scratch(f"ImageNet's weights could not be had ({why})", _WITH_A_NETWORK)
 
 
 def _not_cached(chosen: Published) -> str | None:

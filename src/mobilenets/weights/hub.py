@@ -84,12 +84,7 @@ def cached(published: Published) -> Fetched | None:
 
 
 def unreachable(published: Published) -> str | None:
-    """Say why the server of a published file gives no answer within ``ANSWER`` seconds, or None where something does.
-
-    With ``HF_HUB_OFFLINE`` nothing is asked, and None is given: ``fetch`` says it.
-    """
-    if _is_set("HF_HUB_OFFLINE"):
-        return None
+    """Say why the server of a published file gives no answer within ``ANSWER`` seconds, or None where one comes."""
     found: list[str | None] = []
     url = address(published)
     asking = threading.Thread(target=lambda: found.append(_ask(url)), daemon=True)
@@ -157,7 +152,7 @@ def _hub(published: Published, report: Report) -> Fetched:
 
 def _keras(published: Published, report: Report) -> Fetched:
     path = _keras_file(published)
-    if _is_set("HF_HUB_OFFLINE"):
+    if offline():
         raise _absent(published, path.parent)
     download(address(published), path, size=published.bytes, progress=report, way_round=_ways(published))
     return _new(path, published)
@@ -343,6 +338,11 @@ def _shown(published: Published) -> Iterator[Report]:
             bars[0].advance(done - bars[0].done)
 
         yield report
+
+
+def offline() -> bool:
+    """Say whether ``HF_HUB_OFFLINE`` is set: only the caches are used then."""
+    return _is_set("HF_HUB_OFFLINE")
 
 
 def _is_set(variable: str) -> bool:
