@@ -250,7 +250,7 @@ def test_why_not_in_one_sentence_and_soon(server: Server, monkeypatch: pytest.Mo
     assert time.monotonic() - began < 10
     assert (found.weights, found.model) == ("none", None)
     assert found.why_not is not None
-    assert found.why_not.startswith("From scratch, because ImageNet's weights could not be had (")
+    assert found.why_not.startswith("Training from scratch, because ImageNet's weights could not be had (")
     assert words in found.why_not
     assert "--weights FILE" in found.why_not
     assert "\n" not in found.why_not

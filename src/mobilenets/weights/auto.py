@@ -16,8 +16,8 @@ from mobilenets.weights.start import load_published
 
 log = logging.getLogger("mobilenets")
 
-_OTHERWISE = "with a trained model, by --weights MODEL, fewer pictures and less time would do"
-_WITH_A_NETWORK = "with a network, or with the file given by --weights FILE, fewer pictures and less time would do"
+_OTHERWISE = "give a trained model by --weights MODEL"
+_WITH_A_NETWORK = "connect to a network, or give the file by --weights FILE"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find(architecture: Architecture) -> Found:
         return _scratch("no weights are published for a table of your own", _OTHERWISE)
     if architecture.variant == "small":
         size = f"published weights are for pictures of 96 pixels and more, and these are {architecture.size}"
-        return _scratch(size, f"--weights imagenet takes them all the same, and {_OTHERWISE}")
+        return _scratch(size, f"{_OTHERWISE}, or take these all the same by --weights imagenet")
     candidates = []
     for source in ("timm", "keras"):
         try:
@@ -80,4 +80,5 @@ def _reason(error: InputError) -> str:
 
 
 def _scratch(reason: str, otherwise: str) -> Found:
-    return Found("none", None, f"From scratch, because {reason}; {otherwise}.")
+    why = f"Training from scratch, because {reason}; trained weights need fewer pictures and less time: {otherwise}."
+    return Found("none", None, why)

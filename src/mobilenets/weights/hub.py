@@ -119,9 +119,9 @@ def _ask(url: str) -> str | None:
     except urllib.error.URLError as error:
         # A certificate that this Python does not know is an answer too: huggingface_hub brings its own list.
         if not isinstance(error.reason, ssl.SSLError):
-            return _words(error.reason if isinstance(error.reason, BaseException) else error)
+            return getattr(error.reason, "strerror", None) or _words(error)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return _words(error)
+        return getattr(error, "strerror", None) or _words(error)
     return None
 
 
