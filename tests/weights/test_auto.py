@@ -29,7 +29,7 @@ from mobilenets.models.catalog import create_model, describe
 from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
-from mobilenets.weights import hub, published
+from mobilenets.weights import hub, published, reach
 from mobilenets.weights.auto import find
 from mobilenets.weights.published import choose
 
@@ -131,7 +131,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(download_module, "PAUSE", 0.001)
-    monkeypatch.setattr(hub, "ANSWER", 0.3)
+    monkeypatch.setattr(reach, "ANSWER", 0.3)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"), raising=False)

@@ -12,6 +12,7 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.saved import SavedModel
 from mobilenets.weights import hub, published
 from mobilenets.weights.published import Published
+from mobilenets.weights.reach import unreachable
 from mobilenets.weights.start import load_published
 
 log = logging.getLogger("mobilenets")
@@ -36,7 +37,7 @@ def find(architecture: Architecture) -> Found:
     """Find ImageNet's weights for a network: in the caches, on the hub, and then among Keras's of the same width.
 
     Nothing is raised for what is missing: where no file is published, none can be had, or none would help, ``why_not``
-    says so, and training is to begin from scratch. A server that does not answer is given up after ``hub.ANSWER``
+    says so, and training is to begin from scratch. A server that does not answer is given up after ``reach.ANSWER``
     seconds.
     """
     if architecture.variant == "custom":
@@ -56,7 +57,7 @@ def find(architecture: Architecture) -> Found:
         except InputError as error:
             return _scratch(_reason(error), _OTHERWISE)
     reasons: list[str] = []
-    for missing in (_not_cached,) if hub.offline() else (_not_cached, hub.unreachable):
+    for missing in (_not_cached,) if hub.offline() else (_not_cached, unreachable):
         reasons.clear()
         for chosen in candidates:
             try:

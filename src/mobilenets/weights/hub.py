@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import logging
 import os
-import ssl
 import struct
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -33,7 +28,6 @@ Report = Callable[[int, int | None], None]
 # Another place with Keras's folders mobilenet/ and mobilenet_v2/, as HF_ENDPOINT is for the hub.
 KERAS_MIRROR = "MOBILENETS_KERAS_WEIGHTS"
 RESETS = 3  # attempts when the connection is reset
-ANSWER = 4.0  # seconds for the first answer, where there is a way on without the file
 MAX_HEADER = 1 << 20  # bytes; a MobileNet's is a twentieth of it
 
 
@@ -83,17 +77,6 @@ def cached(published: Published) -> Fetched | None:
     return _kept(path, published) if path.is_file() else None
 
 
-def unreachable(published: Published) -> str | None:
-    """Say why the server of a published file gives no answer within ``ANSWER`` seconds, or None where one comes."""
-    found: list[str | None] = []
-    url = address(published)
-    asking = threading.Thread(target=lambda: found.append(_ask(url)), daemon=True)
-    asking.start()
-    # The thread is left behind where looking a name up hangs, which no timeout of a socket ends.
-    asking.join(ANSWER)
-    return found[0] if found else f"no answer within {ANSWER:g} s"
-
-
 def address(published: Published) -> str:
     """Give the address that a published file is fetched from: its own, or a mirror's."""
     if published.source == "timm":
@@ -103,26 +86,6 @@ def address(published: Published) -> str:
             return published.url
         return str(hf_hub_url(published.repository, published.file, revision=published.revision))
     return published.url.replace(KERAS, os.environ.get(KERAS_MIRROR, KERAS).rstrip("/"), 1)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """Follow nothing: a redirect is an answer."""
-
-
-def _ask(url: str) -> str | None:
-    try:
-        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "mobilenets"})
-        urllib.request.build_opener(_NoRedirect).open(request, timeout=2 * ANSWER).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-    except urllib.error.URLError as error:
-        # A certificate that this Python does not know is an answer too: huggingface_hub brings its own list.
-        if not isinstance(error.reason, ssl.SSLError):
-            return getattr(error.reason, "strerror", None) or _words(error)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return getattr(error, "strerror", None) or _words(error)
-    return None
 
 
 def _cached_of_hub(published: Published) -> Fetched | None:
@@ -188,10 +151,10 @@ def _download_from_hub(published: Published, report: Report) -> Path:
                 # The library resumes after every kind of cut but this one.
                 if type(error).__name__ != "ReadError" or attempt == RESETS:
                     raise
-                log.info("%s: %s; trying again", url, _words(error))
+                log.info("%s: %s; trying again", url, words(error))
         raise AssertionError("the last attempt returns or raises")
     except Exception as error:  # of whichever HTTP library this version of huggingface_hub is built on
-        raise InputError(f"cannot download {url}: {_words(error)}; {_ways(published)}") from error
+        raise InputError(f"cannot download {url}: {words(error)}; {_ways(published)}") from error
 
 
 def _kept(path: Path, published: Published) -> Fetched | None:
@@ -350,7 +313,7 @@ def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
     """The reason in one line."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
