@@ -20,6 +20,8 @@ from PIL import Image
 # A shell that starts the tests in the background has SIGINT ignored, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Read by huggingface_hub when it is imported: no test, and no process that one starts, may ask the real hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 Draw = Callable[..., Path]
 
@@ -76,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("trained")
     data = draw_photos(place / "pets", {"cat": 20, "dog": 20, "owl": 20}, size=24)
-    machine = {"device": "cpu", "threads": 1, "workers": 1}
+    machine = {"device": "cpu", "threads": 1, "workers": 1, "weights": "none"}
     network = {"model": "mobilenet_v1_cifar", "size": 32, "augment": "none", "dropout": 0.0}
     course = {"epochs": 4, "batch": 4, "optimizer": "sgd", "lr": 5e-3, "weight_decay": 1e-4, "keep": "last"}
     mobilenets.train(data, place / "run", **machine, **network, **course)
@@ -85,8 +87,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests out of the user's cache."""
+    """Keep tests out of the user's caches, and weights out of tests that ask for none."""
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path_factory.getbasetemp() / "hub"))
 
 
 @pytest.fixture(autouse=True)

@@ -82,7 +82,7 @@ def test_fine_tuning_keeps_all_but_the_head(foreign: Path, tmp_path: Path, photo
 def test_a_folder_called_none_is_no_weights(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "none").mkdir()
     monkeypatch.chdir(tmp_path)
-    mobilenets.train(photos, tmp_path / "run", model="mobilenet_v1", width=0.25, size=32, **SMALL)
+    mobilenets.train(photos, tmp_path / "run", model="mobilenet_v1", width=0.25, size=32, weights="none", **SMALL)
     assert load_model(tmp_path / "run").bundle.origin == {"weights": "random"}
 
 

@@ -114,7 +114,7 @@ def test_ctrl_c_before_anything_was_done(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mobilenets.api.train.prepare", stop)
-    status, out, err = command("train", photos, "--out", tmp_path / "run", "--epochs", 3)
+    status, out, err = command("train", photos, "--out", tmp_path / "run", "--weights", "none")
     assert (status, out) == (130, "")
     assert err == "mobilenets: stopped before anything was done: give the same command again\n"
     monkeypatch.setattr("mobilenets.api.evaluate.evaluate", stop)

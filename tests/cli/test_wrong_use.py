@@ -62,7 +62,7 @@ def place(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-TRAIN = "train data --out new"
+TRAIN = "train data --out new --weights none"
 WRONG = {
     "paint": "unknown verb 'paint': there are demo, fetch, train",
     "trian": "unknown verb 'trian': did you mean train? (see mobilenets --help)",
@@ -83,8 +83,8 @@ WRONG = {
     "train nowhere --out new": "nowhere",
     "train file --out new": "file is a file",
     "train empty --out new": "no class folders",
-    "train one --out new": "one class only, cat: two are needed",
-    "train textual --out new": "no pictures",
+    "train one --out new --weights none": "one class only, cat: two are needed",
+    "train textual --out new --weights none": "no pictures",
     "train data/cat --out new": "pictures, but no class folders",
     # train: the settings
     f"{TRAIN} --model mobilenet_v9": "unknown model 'mobilenet_v9'",
@@ -114,7 +114,7 @@ WRONG = {
     f"{TRAIN} --freeze 99 --weights run": "freeze 99: this network has",
     f"{TRAIN} --device toaster": "device 'toaster'",
     f"{TRAIN} --device ''": "device ''",
-    f"{TRAIN} --weights nowhere": "weights nowhere: no such file; give none, imagenet",
+    f"{TRAIN} --weights nowhere": "weights nowhere: no such file; give auto, none, imagenet",
     f"{TRAIN} --weights imagenet --width 0.6": "no ImageNet weights are published for mobilenet_v2 at width 0.6",
     f"{TRAIN} --weights imagenet --model mobilenet_v1_cifar": "no ImageNet weights are published",
     f"{TRAIN} --weights cut": "cut/model.safetensors: is damaged",
@@ -126,7 +126,7 @@ WRONG = {
     # train: the place
     "train data --out run": "run is not empty",
     "train data --out file": "file",
-    "train data --out file/new": "file/new",
+    "train data --out file/new --weights none": "file/new",
     "train data --out unrecorded --resume": "unrecorded/recipe.json: damaged",
     "train data --out run --resume --epochs 9": "leave --epochs out",
     "train nowhere --out run --resume": "nowhere",

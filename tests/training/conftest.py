@@ -19,6 +19,7 @@ from mobilenets.training.start import architecture_of, fresh_network, frozen_par
 
 SMALL = {
     "model": "mobilenet_v1_cifar",
+    "weights": "none",
     "width": 0.25,
     "size": 16,
     "augment": "light",

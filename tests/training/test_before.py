@@ -25,6 +25,7 @@ from mobilenets.training.loop import Training
 WEIGHTS = "model.safetensors"
 # A rate at which the model of `trained` is lost in the first epoch.
 WORSE: dict[str, Any] = {
+    "freeze": "none",
     "epochs": 1,
     "batch": 6,
     "lr": 3.0,

@@ -12,7 +12,7 @@ from mobilenets.training.recipe import OPTIMIZERS, Recipe
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weight_decay_where_it_belongs(name: str) -> None:
     network = create_model("mobilenet_v2", classes=3, width=0.25, size=32)
-    optimizer = build_optimizer(Recipe(optimizer=name, weight_decay=0.03), network)
+    optimizer = build_optimizer(Recipe(optimizer=name, lr=0.1, weight_decay=0.03), network)
     names = {id(parameter): key for key, parameter in network.named_parameters()}
     decayed, free = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.03, 0.0]
@@ -24,7 +24,7 @@ def test_weight_decay_where_it_belongs(name: str) -> None:
 def test_frozen_parameters_are_left_out() -> None:
     network = create_model("mobilenet_v1_cifar", classes=3, width=0.25)
     network.body.requires_grad_(False)
-    optimizer = build_optimizer(Recipe(), network)
+    optimizer = build_optimizer(Recipe(lr=0.1), network)
     given = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert [id(p) for p in given] == [id(network.classifier.weight), id(network.classifier.bias)]
 
@@ -53,10 +53,10 @@ def test_decay_is_coupled_but_for_adamw() -> None:
 def test_momentum_is_beta1_of_adam() -> None:
     layer = nn.Linear(1, 1)
     for name in ("adam", "adamw"):
-        assert build_optimizer(Recipe(optimizer=name, momentum=0.8), layer).defaults["betas"] == (0.8, 0.999)
+        assert build_optimizer(Recipe(optimizer=name, lr=0.1, momentum=0.8), layer).defaults["betas"] == (0.8, 0.999)
     for name in ("sgd", "rmsprop"):
-        assert build_optimizer(Recipe(optimizer=name, momentum=0.8), layer).defaults["momentum"] == 0.8
-    nesterov = build_optimizer(Recipe(optimizer="sgd", nesterov=True), layer)
+        assert build_optimizer(Recipe(optimizer=name, lr=0.1, momentum=0.8), layer).defaults["momentum"] == 0.8
+    nesterov = build_optimizer(Recipe(optimizer="sgd", lr=0.1, nesterov=True), layer)
     assert nesterov.defaults["nesterov"] is True
 
 

@@ -50,7 +50,7 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
         ({"lr": float("nan")}, "lr nan: give a number above 0"),
         ({"momentum": 1.0}, "momentum 1: give a number of at least 0 and below 1"),
         ({"optimizer": "adamx"}, "optimizer 'adamx': choose sgd, adam, adamw, rmsprop"),
-        ({"freeze": "head"}, "freeze 'head': choose none, backbone or a number of blocks"),
+        ({"freeze": "head"}, "freeze 'head': choose auto, none, backbone or a number of blocks"),
         ({"nesterov": True}, "nesterov: needs --optimizer sgd"),
         ({"nesterov": True, "optimizer": "sgd", "momentum": 0}, "and a momentum above 0"),
         ({"epoch": 3}, "there is no setting 'epoch'; did you mean epochs?"),
@@ -87,6 +87,9 @@ def test_words_of_the_command_line() -> None:
     assert parse_setting("clip")("none") is None
     assert parse_setting("patience")("None") is None
     assert parse_setting("freeze")("none") == "none"
+    assert parse_setting("epochs")("auto") is None
+    assert parse_setting("lr")("auto") is None
+    assert parse_setting("weights")("auto") == parse_setting("freeze")("auto") == "auto"
     assert parse_setting("augment")("photo") == "photo"
     with pytest.raises(ValueError, match="invalid literal"):
         parse_setting("epochs")("three")

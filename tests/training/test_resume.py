@@ -112,6 +112,7 @@ def test_stopped_again_and_again(
 def command(data: Path, run: Path, *more: str) -> list[str]:
     return [
         *("train", str(data), "--out", str(run), "--model", "mobilenet_v1_cifar", "--width", "0.25", "--size", "16"),
+        *("--weights", "none"),
         *("--epochs", "3", "--batch", "6", "--lr", "0.01", "--ema", "0.9", "--mixup", "0.2", "--dropout", "0.3"),
         *("--threads", "1", "--workers", "2", "--device", "cpu", *more),
     ]
@@ -320,7 +321,7 @@ def test_left_out_test_picture_from_another_place(
 
 
 def test_weights_may_be_gone_by_then(photos: Path, copied: Path, tmp_path: Path, small: dict[str, Any]) -> None:
-    first = train(photos, tmp_path / "run", weights=str(copied), freeze="backbone", **small | {"epochs": 1})
+    first = train(photos, tmp_path / "run", freeze="backbone", **small | {"epochs": 1, "weights": str(copied)})
     shutil.rmtree(copied)
     assert train(photos, tmp_path / "run", resume=True, freeze="backbone")["loss"] == first["loss"]
 

@@ -158,7 +158,7 @@ def test_frozen_is_bit_identical(
 ) -> None:
     data = draw(tmp_path / "photos", {"a": 10, "b": 10}, size=21)
     del small["model"], small["width"], small["size"]
-    result = train(data, tmp_path / "run", weights=str(finished), freeze=freeze, **small | {"ema": 0.5})
+    result = train(data, tmp_path / "run", freeze=freeze, **small | {"ema": 0.5, "weights": str(finished)})
     before, after = load_file(finished / WEIGHTS), load_file(tmp_path / "run" / WEIGHTS)
     blocks = {name.split(".")[1] for name in before if name.startswith("body.")}
     frozen = blocks if freeze == "backbone" else {"conv0", "separable1"}
@@ -221,7 +221,7 @@ def test_what_was_kept_is_said_once(
 ) -> None:
     data = draw(tmp_path / "photos", {"a": 4, "b": 4}, size=21)
     with caplog.at_level(logging.INFO, "mobilenets"):
-        train(data, tmp_path / "run", weights=str(finished), **small | {"epochs": 1})
+        train(data, tmp_path / "run", **small | {"epochs": 1, "weights": str(finished)})
     said = [record.getMessage() for record in caplog.records if "head" in record.getMessage()]
     assert len(said) == 1
     assert said[0].startswith("head replaced: 3 classes became 2; all else kept (")

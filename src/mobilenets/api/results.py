@@ -70,7 +70,8 @@ def finish(
     near = around(state.history, kept) if on == "validation" and recipe.keep == "best" else None
     if len(prepared.validation) >= MANY_PICTURES:
         near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
-    notes = [*prepared.notes, *(note for note in caveats() if note not in prepared.notes)]
+    why_not = saved.bundle.origin.get("why_not")
+    notes = list(dict.fromkeys([*([why_not] if why_not else []), *prepared.notes, *caveats()]))
     notes += [
         note for note in (_chosen(evaluation, on, state, kept, recipe, near), _before(state, kept, recipe)) if note
     ]
@@ -102,6 +103,7 @@ def finish(
         "total_seconds": total,
         "top1_around": None if near is None else near.top1,
         "epochs_around": None if near is None else [near.first, near.last],
+        "weights": recipe.weights,
         "parameters": costs.parameters,
         "macs": costs.macs,
         "notes": notes,

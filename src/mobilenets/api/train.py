@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -39,11 +39,13 @@ from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.runtime.notes import keeping_caveats
 from mobilenets.runtime.shell import quote
 from mobilenets.training import checkpoint
-from mobilenets.training.features import cached_features
-from mobilenets.training.loop import Training
-from mobilenets.training.recipe import Recipe
+from mobilenets.training.auto import resolve
+from mobilenets.training.estimate import about, estimate
+from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
 from mobilenets.training.recipes import load_recipe, stated
+from mobilenets.training.run import fit
 from mobilenets.training.settings import Settings, spelled_out
+from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import (
     architecture_of,
     follow,
@@ -54,7 +56,8 @@ from mobilenets.training.start import (
     say_what_was_kept,
     settle_norms,
 )
-from mobilenets.weights.start import open_weights
+from mobilenets.weights.auto import Found, find
+from mobilenets.weights.start import NAMED, open_weights
 
 log = logging.getLogger("mobilenets")
 
@@ -88,8 +91,9 @@ def train(
         Continue the run in ``out`` (by default the newest unfinished one of ``data`` in ``runs``), to the same weights
         as if it had never stopped.
     **settings:
-        Settings of the recipe to change, such as ``epochs=10``; each is named below, with its default in the recipe
-        ``photos``.
+        Settings of the recipe to change, such as ``epochs=10`` or ``weights="none"``; each is named below, with its
+        default in the recipe ``photos``. By default (``"auto"``) training begins with published ImageNet weights where
+        they can be had; the result's ``notes`` say if not.
 
     Returns the content of ``metrics.json``. Raises ``InputError`` for data or settings that cannot be used,
     ``FaultFound`` when the loss is not finite, and ``KeyboardInterrupt`` on Ctrl-C, with everything done so far in
@@ -122,10 +126,9 @@ def train(
             "programs: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"
         )
     with _threads(chosen.threads):
-        # A checkpoint holds every weight: the model that the run started from may be gone by then.
-        saved = (
-            None if checkpoint.exists(run) else open_weights(chosen.weights, chosen.model, chosen.width, chosen.size)
-        )
+        asked = chosen.weights
+        begin_with = _weights(chosen, run)
+        chosen, saved, why_not = chosen.replace(weights=begin_with.weights), begin_with.model, begin_with.why_not
         if saved is not None and record is None:
             chosen = follow(chosen, saved, set(settings) | stated(recipe))
         if record is None:
@@ -154,6 +157,11 @@ def train(
                     f"{chosen.weights}: not the weights that this run began with; train into another folder"
                 )
             say_what_was_kept(saved, network, origin)
+        if record is None:
+            trained, kept = saved is not None, origin.get("head") == "kept"
+            chosen = resolve(chosen, len(prepared.train), architecture, trained=trained, head_kept=kept)
+            if why_not is not None:
+                origin = origin | {"why_not": why_not}
         refuse_lone_pictures(chosen, network, len(prepared.train))
         if record is None:
             said = source_notes(source, prepared, renamed)
@@ -166,6 +174,7 @@ def train(
         bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin, labels)
         if record is None:
             record = _record(data, run, chosen, prepared, renamed, device)
+            record |= {"weights": {"asked": asked, "why_not": why_not}}
             write_seen(run, prepared.seen.with_earlier(None if source is None else source.seen))
             write_split(run / SPLIT, prepared.layout.root, prepared.classes, prepared.train, prepared.validation)
             write_bundle(run, bundle)
@@ -180,35 +189,45 @@ def train(
             cutmix=chosen.cutmix,
             seed=chosen.seed,
         )
-        parts = frozen_parts(network, chosen.freeze)
-        if parts and checkpoint.exists(run):
+        plan = stages(chosen, len(prepared.train))
+        frozen = frozen_parts(network, plan[0].recipe.freeze)
+        if frozen and checkpoint.exists(run):
             checkpoint.restore_network(run, network)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if parts and chosen.weights == "none" and not checkpoint.exists(run):
-            settle_norms(parts, teacher, device)
-        features = cached_features(network, chosen, len(parts), teacher, validation, device)
-        training = Training(
+        if frozen and chosen.weights == "none" and not checkpoint.exists(run):
+            settle_norms(frozen, teacher, device)
+        if not (run / SCHEDULE).exists():
+            # Before anything is trained, so that a wrong schedule is seen at once.
+            draw_schedule(*rates(plan), f"Learning rate: {chosen.schedule}", run / SCHEDULE)
+        done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
+        seconds = estimate(network, plan, done, teacher, validation, len(prepared.measured), device)
+        log.info("%s; %s on this machine", _announcement(network, prepared, plan, record["hardware"]), about(seconds))
+        state, since = fit(
             network,
-            chosen,
-            features[0] if features else teacher,
-            features[1] if features else validation,
+            plan,
+            teacher,
+            validation,
             prepared.classes,
             prepared.layout.root,
             run,
             device,
-            parts,
-            len(parts) if features else 0,
             measure_before=origin.get("head") == "kept",
             began=began,
         )
-        if not (run / SCHEDULE).exists():
-            # Before anything is trained, so that a wrong schedule is seen at once.
-            steps = sorted({round(part * (training.steps - 1) / 999) for part in range(1000)})
-            epochs, rates = ([at / training.steps_per_epoch for at in steps], [training.rate(at) for at in steps])
-            draw_schedule(epochs, rates, f"Learning rate: {chosen.schedule}", run / SCHEDULE)
-        log.info(_announcement(network, prepared, training, record["hardware"]))
-        state = training.fit()
-        return finish(run, prepared, teacher, chosen, record, state, device, since=training.began, source=source)
+        return finish(run, prepared, teacher, chosen, record, state, device, since, source)
+
+
+def _weights(recipe: Recipe, run: Path) -> Found:
+    """Open what a run begins with; auto says here why there are no weights, and ``finish`` says it again."""
+    if recipe.weights == AUTO:
+        found = find(architecture_of(recipe, None))
+        if found.why_not is not None:
+            log.warning("%s", found.why_not)
+        return found
+    # A checkpoint holds every weight: the model that the run started from may be gone by then.
+    if checkpoint.exists(run):
+        return Found(recipe.weights)
+    return Found(recipe.weights, open_weights(recipe.weights, recipe.model, recipe.width, recipe.size))
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -216,7 +235,7 @@ def _settled(recipe: Recipe) -> Recipe:
     if isinstance(recipe.table, str):
         recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
     # A folder that happens to be called imagenet is not what --weights imagenet asks for.
-    if recipe.weights not in ("none", "imagenet") and Path(recipe.weights).exists():
+    if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
         recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
     return recipe
 
@@ -253,7 +272,8 @@ def _begun(
     wished = {name: getattr(source, name) for name in stated(given)} | settings
     wish = _settled(recipe.replace(**wished))
     for name in sorted(wished):
-        if getattr(wish, name) != getattr(recipe, name):
+        # What auto came to is written in the run's own recipe.
+        if not left_to_auto(name, wished[name]) and getattr(wish, name) != getattr(recipe, name):
             flag = f"--{name.replace('_', '-')}" if name in settings else "--recipe"
             raise InputError(
                 f"--resume goes on with the run's own settings, {name} {getattr(recipe, name)} among them: "
@@ -288,14 +308,20 @@ def _record(
     }
 
 
-def _announcement(network: Network, prepared: Prepared, training: Training, machine: dict[str, Any]) -> str:
+def _announcement(network: Network, prepared: Prepared, plan: Sequence[Stage], machine: dict[str, Any]) -> str:
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    architecture = network.architecture
+    architecture, stage = network.architecture, plan[-1]
+    turn = ""
+    if len(plan) > 1:
+        turn = (
+            f"; epochs 1 to {stage.first} train the classifier alone, {stage.first + 1} to {stage.last} the blocks "
+            f"after the first {stage.recipe.freeze} too"
+        )
     return (
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
         f"pixels, {parameters / 1e6:.2f} M parameters; {len(prepared.classes)} classes, {len(prepared.train)} "
-        f"pictures to learn from, {len(prepared.validation)} to validate; {training.steps} steps in {training.epochs} "
-        f"epoch{'s' * (training.epochs > 1)} on {machine['device']} ({machine['processor']})"
+        f"pictures to learn from, {len(prepared.validation)} to validate; {stage.steps} steps in {stage.epochs} "
+        f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']}){turn}"
     )
 
 

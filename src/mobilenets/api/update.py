@@ -21,6 +21,8 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
 from mobilenets.models.saved import load_model
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, find_bundle, read_bundle
+from mobilenets.training.recipe import AUTO
+from mobilenets.weights.start import NAMED
 
 log = logging.getLogger("mobilenets")
 
@@ -37,7 +39,7 @@ class Source:
 def find_source(weights: str) -> Source | None:
     """Return the model that ``--weights`` names, None for published weights, foreign files and none."""
     path = Path(weights)
-    if weights in ("none", "auto", "imagenet") or not (path.is_dir() or path.name in (WEIGHTS, DESCRIPTION)):
+    if weights in (AUTO, *NAMED) or not (path.is_dir() or path.name in (WEIGHTS, DESCRIPTION)):
         return None
     try:
         folder = find_bundle(path)

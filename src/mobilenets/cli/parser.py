@@ -139,7 +139,7 @@ def _train(verbs: Any, everything: bool) -> None:
 
 def _setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None:
     flag = f"--{field.name.replace('_', '-')}"
-    default = field.default
+    default = "auto" if field.metadata["auto"] else field.default
     if isinstance(default, bool):
         default = "yes" if default else "no"
     elif isinstance(default, float):
@@ -159,7 +159,7 @@ def _setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None:
 
 
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}
-_METAVARS = {"weights": "none|imagenet|MODEL|FILE", "freeze": "none|backbone|N", "table": "FILE"}
+_METAVARS = {"weights": "auto|none|imagenet|MODEL|FILE", "freeze": "auto|none|backbone|N", "table": "FILE"}
 
 
 def _evaluate(verbs: Any) -> None:

@@ -56,12 +56,15 @@ class Network(nn.Module):
         out: Tensor = self.classifier(self.dropout(pooled))
         return out
 
-    def trunk(self, x: Tensor, blocks: int) -> Tensor:
-        """Give the map after the first ``blocks`` blocks of the body; after all of them pooled, N×features×1×1."""
+    def trunk(self, x: Tensor, blocks: int, start: int = 0) -> Tensor:
+        """Give the map after the first ``blocks`` blocks of the body; after all of them pooled, N×features×1×1.
+
+        With ``start`` the batch is what the first so many blocks gave.
+        """
         if blocks < len(self.body):
-            out: Tensor = self.body[:blocks](x)
+            out: Tensor = self.body[start:blocks](x)
             return out
-        pooled: Tensor = self.pool(self.body(x))
+        pooled: Tensor = self.pool(self.body[start:](x))
         return pooled[:, :, None, None]
 
     def l2_penalty(self) -> Tensor | None:

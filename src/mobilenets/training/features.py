@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import sqlite3
 import zlib
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,32 +83,93 @@ def cached_features(
     """
     if blocks == 0:
         return None
-    size = network.architecture.size
-    with torch.inference_mode():
-        network.eval()
-        shape = network.trunk(torch.zeros(1, 3, size, size, device=device), blocks)[0].permute(1, 2, 0).shape
-    still = train.augment is None or all(isinstance(part, Fit) for part in train.augment.transforms)
-    views = 1 if still else recipe.views
-    room = (len(train.samples) * views + len(validation.samples)) * shape.numel() * 4
-    reason = (
-        "--views 0"
-        if recipe.views == 0
-        else "Mixup and CutMix blend pictures before it"
-        if recipe.mixup or recipe.cutmix
-        else f"they would take {room / 2**30:.1f} GiB"
-        if room > MOST_AT_ONCE
-        else None
-    )
+    shape = _shape(network, blocks, device)
+    reason = _why_not(recipe, shape, train, validation)
     if reason is not None:
         log.info("the outputs of the frozen blocks are computed anew in every epoch: %s", reason)
         return None
     found = []
-    for loader, count in ((train, views), (validation, 1)):
+    for loader, count in ((train, _views(recipe, train)), (validation, 1)):
         key = _key(network, blocks, loader, recipe.seed)
-        values = _Cache(key, tuple(shape)).fill(network, blocks, loader, count, device)
+        values = _Cache(key, shape).fill(network, blocks, loader, count, device)
         found.append(FeatureLoader(loader.samples, loader.classes, values, recipe.seed))
     _prune(cache_folder() / "features")
     return found[0], found[1]
+
+
+def pooled_features(
+    features: tuple[FeatureLoader, FeatureLoader], network: Network, start: int, device: torch.device
+) -> tuple[FeatureLoader, FeatureLoader]:
+    """Run the blocks from ``start`` on, untrained, over cached features: what the whole body gives for each view."""
+    network.eval()
+    found = []
+    for loader in features:
+        maps = loader.values.reshape(-1, *loader.values.shape[2:])
+        with torch.inference_mode():
+            parts = [
+                network.trunk(to_tensor(maps[at : at + COMPUTED_TOGETHER], device), len(network.body), start)
+                for at in range(0, len(maps), COMPUTED_TOGETHER)
+            ]
+            values = torch.cat(parts).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        found.append(replace(loader, values=values.reshape(*loader.values.shape[:2], *values.shape[1:])))
+    return found[0], found[1]
+
+
+def still_to_compute(
+    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+) -> int | None:
+    """Count the outputs that ``cached_features`` would have to compute, or None where it would give none."""
+    if blocks == 0 or _why_not(recipe, _shape(network, blocks, device), train, validation) is not None:
+        return None
+    count = 0
+    for loader, views in ((train, _views(recipe, train)), (validation, 1)):
+        path = cache_folder() / "features" / f"{_key(network, blocks, loader, recipe.seed)}.sqlite"
+        count += len(loader.samples) * views - _entries(path, _marks(loader), views)
+    return count
+
+
+def _marks(loader: Loader) -> list[str]:
+    """Hash the pictures' contents, by which their entries are found."""
+    with ThreadPoolExecutor(loader.workers or default_workers()) as pool:
+        return [mark.hex() for mark in pool.map(content_hash, (sample.path for sample in loader.samples))]
+
+
+def _entries(path: Path, marks: Sequence[str], views: int) -> int:
+    """Count the entries that a cache has of these pictures; a damaged cache counts as empty."""
+    if not path.is_file():
+        return 0
+    query = "SELECT count(*) FROM features WHERE picture = ? AND view < ?"
+    try:
+        with closing(sqlite3.connect(path)) as base:
+            return sum(int(base.execute(query, (mark, views)).fetchone()[0]) for mark in marks)
+    except sqlite3.Error:
+        return 0
+
+
+def _views(recipe: Recipe, train: Loader) -> int:
+    """Count the views of each training picture: one where nothing about them is drawn at random."""
+    still = train.augment is None or all(isinstance(part, Fit) for part in train.augment.transforms)
+    return 1 if still else recipe.views
+
+
+def _why_not(recipe: Recipe, shape: tuple[int, ...], train: Loader, validation: Loader) -> str | None:
+    """Say why cached features cannot stand in for the pictures, or None."""
+    room = len(train.samples) * _views(recipe, train) + len(validation.samples)
+    size = 4 * room * math.prod(shape)
+    if recipe.views == 0:
+        return "--views 0"
+    if recipe.mixup or recipe.cutmix:
+        return "Mixup and CutMix blend pictures before it"
+    return f"they would take {size / 2**30:.1f} GiB" if size > MOST_AT_ONCE else None
+
+
+def _shape(network: Network, blocks: int, device: torch.device) -> tuple[int, ...]:
+    """Give the shape of what ``blocks`` blocks give for one picture, H×W×C."""
+    size = network.architecture.size
+    with torch.inference_mode():
+        return tuple(
+            network.eval().trunk(torch.zeros(1, 3, size, size, device=device), blocks)[0].permute(1, 2, 0).shape
+        )
 
 
 def _key(network: Network, blocks: int, loader: Loader, seed: int) -> str:
@@ -146,8 +208,7 @@ class _Cache:
 
     def fill(self, network: Network, blocks: int, loader: Loader, views: int, device: torch.device) -> Floats:
         """Read the entries of all pictures, and compute and keep those that are missing."""
-        with ThreadPoolExecutor(loader.workers or default_workers()) as pool:
-            marks = [mark.hex() for mark in pool.map(content_hash, (sample.path for sample in loader.samples))]
+        marks = _marks(loader)
         values = np.empty((len(marks), views, *self.shape), np.float32)
         base, missing = self._begin(marks, views, values)
         try:

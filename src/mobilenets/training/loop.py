@@ -36,7 +36,7 @@ from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS, free_norms, with_measured_norms
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.schedule import learning_rate
+from mobilenets.training.stages import Stage, stages
 
 log = logging.getLogger("mobilenets")
 
@@ -50,6 +50,7 @@ class Training:
     ``root`` is the folder that pictures are named relative to; ``frozen`` are the modules that keep their weights
     and their BatchNorm statistics. ``start`` counts the blocks whose outputs the batches hold instead of pictures.
     ``measure_before``: the network knows these classes already, so it is measured before the first epoch.
+    ``stage``: the epochs of the run that this training makes; the last of the recipe's by default.
     ``began`` is when the run was started, by ``time.monotonic``: before its pictures were read.
     """
 
@@ -64,28 +65,28 @@ class Training:
     frozen: tuple[nn.Module, ...] = ()
     start: int = 0
     measure_before: bool = False
+    stage: Stage | None = None
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.requires_grad_(True)
         for module in self.frozen:
             module.requires_grad_(False)
         self.average = copy.deepcopy(self.network).requires_grad_(False) if self.recipe.ema else None
         self.optimizer = build_optimizer(self.recipe, self.network)
         self.labels = [sample.label for sample in self.train.samples]
         self.class_weights = self._class_weights()
-        batches = -(-len(self.labels) // self.recipe.batch)
-        self.steps_per_epoch = -(-batches // self.recipe.accumulate)
-        self.steps = self.recipe.steps or self.recipe.epochs * self.steps_per_epoch
-        self.epochs = -(-self.steps // self.steps_per_epoch)
+        stage = self.stage or stages(self.recipe, len(self.labels))[-1]
+        self.first, self.last, self.rate = stage.first, stage.last, stage.rate
+        self.steps, self.epochs, self.steps_per_epoch = stage.steps, stage.epochs, stage.steps_per_epoch
         self.table = EpochTable(self.epochs)
-        self.rate = learning_rate(self.recipe, self.steps, self.steps_per_epoch)
-        self.precision = _precision(self.recipe.precision, self.device)
+        self.precision = precision_of(self.recipe.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
     def fit(self) -> State:
-        """Train to the end, from the run's checkpoint if it has one; returns how it went.
+        """Train to the end of the stage, from the run's checkpoint if it has one; returns how it went.
 
         Raises
         ------
@@ -97,18 +98,12 @@ class Training:
         """
         state = State()
         if checkpoint.exists(self.run):
-            state = checkpoint.restore(self.run, self.network, self.average, self.optimizer)
-            if state.scaler:
-                self.scaler.load_state_dict(state.scaler)
-            if state.finished:
-                log.info("the training is finished: measuring again")
-            else:
-                log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
+            state = self._taken_up()
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), _stop_requests() as stopped:
             if not checkpoint.exists(self.run):
                 self._start_from(state)
-            while state.epoch < self.epochs and not state.finished:
+            while state.epoch < self.last and not state.finished:
                 self._epoch(state, stopped)
                 if stopped():
                     raise KeyboardInterrupt
@@ -120,6 +115,23 @@ class Training:
             state.before = self._top1_before()
         if state.before is not None and self.recipe.keep == "best":
             save_weights(self.run / WEIGHTS, self.network.state_dict())
+
+    def _taken_up(self) -> State:
+        """Take up the run where its checkpoint left it, or with the weights that the stage before ended with."""
+        state = checkpoint.peek(self.run)
+        if (state.epoch, state.step) == (self.first, 0) and self.first > 0:
+            checkpoint.restore_network(self.run, self.network)
+            if self.average is not None:
+                self.average.load_state_dict(self.network.state_dict())
+            return state
+        state = checkpoint.restore(self.run, self.network, self.average, self.optimizer)
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        if state.finished:
+            log.info("the training is finished: measuring again")
+        else:
+            log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
+        return state
 
     def _top1_before(self) -> float | None:
         """Measure the model that training starts from, which draws nothing at random and changes no tensor."""
@@ -204,7 +216,8 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
-            _follow(self.average, self.network, self.recipe.ema or 0.0, number)
+            since = number - self.first * self.steps_per_epoch
+            _follow(self.average, self.network, self.recipe.ema or 0.0, since)
         state.step += 1
         return lr
 
@@ -248,7 +261,7 @@ class Training:
             save_weights(self.run / WEIGHTS, measured.state_dict())
         # Among the epochs alone: the first steps may undo what the start knew before they do better.
         best_trained = best_epoch(state.history, pictures)
-        stale = state.epoch - best_trained
+        stale = state.epoch - max(best_trained, self.first)
         state.finished = state.epoch >= self.epochs or stale >= (self.recipe.patience or math.inf)
         state.seconds += state.epoch_seconds + time.monotonic() - began
         state.step = state.hits = state.seen = 0
@@ -268,8 +281,9 @@ class Training:
         return with_measured_norms(network, free, self.train, self.recipe.seed, self.device, self.start)
 
     def _diverged(self, what: str, lr: float) -> FaultFound:
+        flag = "--head-lr" if self.last < self.epochs else "--lr"
         return FaultFound(
-            f"{what} (learning rate {lr:.3g}): train into another folder with --lr {self.recipe.lr / 10:.3g} "
+            f"{what} (learning rate {lr:.3g}): train into another folder with {flag} {self.recipe.lr / 10:.3g} "
             "or --clip 1"
         )
 
@@ -289,7 +303,7 @@ class Training:
         return torch.tensor(weights, dtype=torch.float32, device=self.device)
 
 
-def _precision(wish: str, device: torch.device) -> torch.dtype | None:
+def precision_of(wish: str, device: torch.device) -> torch.dtype | None:
     """Return the type of mixed precision, or None for float32 throughout."""
     if wish == "auto":
         if device.type != "cuda":

@@ -1,6 +1,7 @@
 """Every setting of a training run, each written once: its default, its range and its help.
 
 The command line makes its flags from these fields, ``recipe.json`` holds them, and ``--recipe`` reads them back.
+A setting that is "auto" follows from the pictures and the weights: ``mobilenets.training.auto`` fills it in.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cyc
 BALANCES = ("none", "sampling", "weights")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 KEEPS = ("best", "last")
+AUTO = "auto"
 
 
 def _setting(
@@ -32,14 +34,20 @@ def _setting(
     high: float | None = None,
     open_low: bool = False,
     open_high: bool = False,
+    auto: bool = False,
 ) -> Any:
+    """Describe one setting; with ``auto`` it is None until ``mobilenets.training.auto`` has filled it in."""
     bounds = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
-    return field(default=default, metadata={"help": help, "choices": choices, **bounds})
+    return field(default=default, metadata={"help": help, "choices": choices, "auto": auto, **bounds})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All settings of one run. Raises ``InputError`` for a setting that cannot be used."""
+    """All settings of one run. Raises ``InputError`` for a setting that cannot be used.
+
+    ``epochs``, ``head_epochs``, ``batch``, ``views``, ``lr`` and ``head_lr`` may be None for "auto", as ``weights`` and
+    ``freeze`` may be ``auto``: ``mobilenets.training.auto.resolve`` fills them in, and only then can a run use them.
+    """
 
     # The network.
     model: str = _setting("mobilenet_v2", "network: mobilenet_v1, mobilenet_v2 or mobilenet_v1_cifar")
@@ -57,9 +65,15 @@ class Recipe:
         None, "dropout before the classifier; none: the network's own", low=0, high=1, open_high=True
     )
     weights: str = _setting(
-        "none", "start from: none, imagenet, a model of ours (run folder or bundle), or a foreign weights file"
+        AUTO,
+        "start from: auto (ImageNet's where they can be had, else from scratch), none, imagenet, imagenet:timm, "
+        "imagenet:keras, a trained model (run folder or bundle), or a weights file of another framework",
     )
-    freeze: str = _setting("none", "none, backbone (train the classifier only), or N (the first N blocks)")
+    freeze: str = _setting(
+        AUTO,
+        "blocks that keep their weights: none, backbone (train the classifier only), or N (the first N); auto: with "
+        "trained weights the lower blocks, after the classifier alone was trained",
+    )
 
     # The pictures.
     augment: str | list[Any] = _setting(
@@ -68,7 +82,11 @@ class Recipe:
         "cifar10-light; in a recipe file also a list of transforms",
     )
     views: int = _setting(
-        4, "augmented views a picture that frozen blocks see, computed once; 0: new ones each epoch", low=0, high=1000
+        None,
+        "augmented views per picture that frozen blocks see, computed once; 0: new ones in each epoch",
+        low=0,
+        high=1000,
+        auto=True,
     )
     mixup: float = _setting(0.0, "mixup alpha; 0: off", low=0, high=100)
     cutmix: float = _setting(0.0, "CutMix alpha; 0: off", low=0, high=100)
@@ -93,9 +111,25 @@ class Recipe:
     )
 
     # Length.
-    epochs: int = _setting(30, "passes over the training pictures", low=1, high=1_000_000)
+    epochs: int = _setting(
+        None,
+        "passes over the training pictures; auto: more for few pictures, fewer for many",
+        low=1,
+        high=1_000_000,
+        auto=True,
+    )
+    head_epochs: int = _setting(
+        None,
+        "how many of the epochs, from the first, train the classifier alone; auto: three fifths of them with --freeze "
+        "auto and trained weights, else none",
+        low=0,
+        high=1_000_000,
+        auto=True,
+    )
     steps: int | None = _setting(None, "train for this many steps instead of --epochs", low=1, high=10**9)
-    batch: int = _setting(32, "pictures a step", low=1, high=65536)
+    batch: int = _setting(
+        None, "pictures per step; auto: 8 to 32, fewer for few pictures", low=1, high=65536, auto=True
+    )
     accumulate: int = _setting(1, "batches whose gradients are added up for one step", low=1, high=4096)
     patience: int | None = _setting(None, "stop after so many epochs without a better one", low=1, high=1_000_000)
     keep: str = _setting(
@@ -106,7 +140,17 @@ class Recipe:
 
     # Optimisation.
     optimizer: str = _setting("adamw", "optimiser", choices=OPTIMIZERS)
-    lr: float = _setting(2e-3, "peak learning rate", low=0, open_low=True, high=1000)
+    lr: float = _setting(
+        None,
+        "peak learning rate; auto: 2e-3, and 1e-3 for the upper blocks of a trained network",
+        low=0,
+        open_low=True,
+        high=1000,
+        auto=True,
+    )
+    head_lr: float = _setting(
+        None, "peak learning rate of --head-epochs; auto: 2e-3", low=0, open_low=True, high=1000, auto=True
+    )
     momentum: float = _setting(0.9, "momentum (sgd, rmsprop), or beta1 (adam, adamw)", low=0, high=1, open_high=True)
     nesterov: bool = _setting(False, "Nesterov momentum (sgd)")
     weight_decay: float = _setting(0.05, "weight decay; never on BatchNorm and biases", low=0, high=10)
@@ -139,8 +183,8 @@ class Recipe:
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
             object.__setattr__(self, entry.name, _checked(entry.name, value, types[entry.name], entry.metadata))
-        if self.freeze not in ("none", "backbone") and not (self.freeze.isdecimal() and int(self.freeze) > 0):
-            raise InputError(f"freeze {self.freeze!r}: choose none, backbone or a number of blocks")
+        if self.freeze not in (AUTO, "none", "backbone") and not (self.freeze.isdecimal() and int(self.freeze) > 0):
+            raise InputError(f"freeze {self.freeze!r}: choose auto, none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
 
@@ -188,7 +232,7 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
 def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
     """Return ``value`` as the field's type, or raise a line that says what fits."""
     kinds = get_args(annotation) or (annotation,)
-    if value is None and type(None) in kinds:
+    if value is None and (type(None) in kinds or metadata["auto"]):
         return None
     if isinstance(value, np.generic):  # 0.35, as it is written, and not float32's neighbour of it
         value = float(str(value)) if isinstance(value, np.floating) else value.item()
@@ -212,13 +256,21 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
     return value
 
 
+def left_to_auto(name: str, value: Any) -> bool:
+    """Say whether a setting of that value is still to be filled in by ``mobilenets.training.auto.resolve``."""
+    if name in ("weights", "freeze"):
+        return bool(value == AUTO)
+    return value is None and any(entry.name == name and entry.metadata["auto"] for entry in dataclasses.fields(Recipe))
+
+
 def parse_setting(name: str) -> Callable[[str], Any]:
     """Return what reads one setting from a word of the command line."""
     annotation = _types()[name]
     kinds = get_args(annotation) or (annotation,)
+    auto = next(entry.metadata["auto"] for entry in dataclasses.fields(Recipe) if entry.name == name)
 
     def read(word: str) -> Any:
-        if type(None) in kinds and word.lower() == "none":
+        if (type(None) in kinds and word.lower() == "none") or (auto and word.lower() == AUTO):
             return None
         for kind in (int, float):
             if kind in kinds:

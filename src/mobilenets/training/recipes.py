@@ -10,22 +10,28 @@ from mobilenets.errors import InputError
 from mobilenets.runtime.files import read_json
 from mobilenets.training.recipe import Recipe
 
+# From scratch unless the command line says otherwise, and in one stage.
+_PLAIN: dict[str, Any] = {"weights": "none", "freeze": "none", "views": 4}
+
 # What the five tutorials and we ourselves train with, by name. A recipe states only what differs from the defaults.
 RECIPES: dict[str, Recipe] = {
-    # A folder of photos, from scratch or from a model of ours.
+    # A folder of photos: trained weights where they can be had, and as many steps as the pictures need.
     "photos": Recipe(),
     # The demo: scikit-learn's 8 × 8 digits at 32 pixels. No choice is made on the validation pictures.
     "digits": Recipe(
+        **_PLAIN,
         model="mobilenet_v1_cifar",
         size=32,
         augment="digits",
         crop_fraction=1.0,
         epochs=15,
+        batch=32,
         lr=4e-3,
         keep="last",
     ),
     # Fashion-MNIST at its own 28 pixels; docs/measured/fashion-mnist.md has command, hardware, time and score.
     "fashion-mnist": Recipe(
+        **_PLAIN,
         model="mobilenet_v1_cifar",
         width=2.0,
         size=28,
@@ -39,6 +45,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     # MobileNetV2 in Keras on CIFAR-100, trained at 32 pixels.
     "keras-cifar100": Recipe(
+        **_PLAIN,
         size=32,
         augment="keras-cifar100",
         crop_fraction=1.0,
@@ -54,6 +61,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     # The light V1 for CIFAR-10; its classifier's own L2 is in the network's table.
     "cifar10-light": Recipe(
+        **_PLAIN,
         model="mobilenet_v1_cifar",
         size=32,
         augment="cifar10-light",
@@ -70,6 +78,7 @@ RECIPES: dict[str, Recipe] = {
     # MobileNetV2 in MindSpore on garbage; the tutorial starts from weights and freezes the backbone:
     # add --weights MODEL --freeze backbone.
     "garbage-mindspore": Recipe(
+        **_PLAIN,
         augment="garbage-mindspore",
         epochs=10,
         batch=16,

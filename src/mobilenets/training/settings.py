@@ -39,6 +39,7 @@ class Settings(TypedDict, total=False):
     balance: str
     max_unreadable: float
     epochs: int
+    head_epochs: int
     steps: int | None
     batch: int
     accumulate: int
@@ -46,6 +47,7 @@ class Settings(TypedDict, total=False):
     keep: str
     optimizer: str
     lr: float
+    head_lr: float
     momentum: float
     nesterov: bool
     weight_decay: float

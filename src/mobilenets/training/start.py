@@ -18,7 +18,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.training.norms import measure_norms
-from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipe import AUTO, Recipe
 
 log = logging.getLogger("mobilenets")
 
@@ -168,8 +168,8 @@ def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:
 
 
 def frozen_blocks(network: Network, freeze: str) -> int:
-    """Count the blocks of the body that ``--freeze`` keeps as they are."""
-    if freeze in ("none", "backbone"):
+    """Count the blocks of the body that ``--freeze`` keeps as they are; none while it is left to auto."""
+    if freeze in (AUTO, "none", "backbone"):
         return len(network.body) if freeze == "backbone" else 0
     return int(freeze)
 

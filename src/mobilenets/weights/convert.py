@@ -53,6 +53,7 @@ def convert(
     preprocessing: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
     output: str | None = None,
+    quiet: bool = False,
 ) -> Converted:
     """Read foreign weights and put them into the network that they are.
 
@@ -72,6 +73,8 @@ def convert(
         What ``model.json`` is to say of where the weights came from, beside the format, the file and the notes.
     output:
         What to take of a file that holds several networks, classifiers or outputs; by default what its notes say.
+    quiet:
+        Log nothing of what was found, for a file that is known already.
 
     All that was assumed or left out is in ``notes``, in ``model.json`` (``origin.notes``) and in the log.
 
@@ -100,7 +103,8 @@ def convert(
         )
     except InputError as error:
         raise InputError(f"{paths[0]}: {error}") from error
-    _say(foreign, architecture, assigned, notes)
+    if not quiet:
+        _say(foreign, architecture, assigned, notes)
     return Converted(SavedModel(network.eval(), bundle), foreign, assigned, notes)
 
 

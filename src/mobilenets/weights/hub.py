@@ -56,17 +56,42 @@ def fetch(published: Published, progress: Report | None = None) -> Fetched:
     Size, header and, where it is published, SHA-256 are checked each time; a file that fails is removed from the cache.
     Without ``progress`` a bar goes to standard error, unless ``HF_HUB_DISABLE_PROGRESS_BARS`` is set.
 
-    Raises ``InputError`` in one line, with the ways round it, when there is no network, when the server refuses, and
+    Raises ``InputError`` in one line, "reason; ways round it", when there is no network, when the server refuses, and
     when what comes is not the published file.
     """
+    kept = cached(published)
+    if kept is not None:
+        return kept
     source = _hub if published.source == "timm" else _keras
     with _shown(published) as shown:
         return source(published, progress or shown)
 
 
-def _hub(published: Published, report: Report) -> Fetched:
+def cached(published: Published) -> Fetched | None:
+    """Find a published file in the cache, without asking the network.
+
+    One that fails the checks is removed, with a warning. Raises ``InputError`` where huggingface_hub is not installed.
+    """
+    if published.source == "timm":
+        return _cached_of_hub(published)
+    path = _keras_file(published)
+    return _kept(path, published) if path.is_file() else None
+
+
+def address(published: Published) -> str:
+    """Give the address that a published file is fetched from: its own, or a mirror's."""
+    if published.source == "timm":
+        try:
+            from huggingface_hub import hf_hub_url
+        except ImportError:
+            return published.url
+        return str(hf_hub_url(published.repository, published.file, revision=published.revision))
+    return published.url.replace(KERAS, os.environ.get(KERAS_MIRROR, KERAS).rstrip("/"), 1)
+
+
+def _cached_of_hub(published: Published) -> Fetched | None:
     try:
-        from huggingface_hub import constants, try_to_load_from_cache
+        from huggingface_hub import try_to_load_from_cache
     except ImportError as error:
         raise InputError(f"ImageNet weights come from the hub by huggingface_hub: {how_to_install('train')}") from error
     cached = try_to_load_from_cache(published.repository, published.file, revision=published.revision)
@@ -76,23 +101,27 @@ def _hub(published: Published, report: Report) -> Fetched:
         cached = try_to_load_from_cache(published.repository, published.file, revision="main")
         with suppress(_WrongFileError):
             kept = _checked(Path(cached), published) if isinstance(cached, str) else None
-    if kept is not None:
-        return kept
+    return kept
+
+
+def _hub(published: Published, report: Report) -> Fetched:
+    from huggingface_hub import constants
+
     if constants.HF_HUB_OFFLINE:
         raise _absent(published, Path(constants.HF_HUB_CACHE))
     return _new(_download_from_hub(published, report), published)
 
 
 def _keras(published: Published, report: Report) -> Fetched:
-    path = cache_folder() / "keras" / published.file
-    kept = _kept(path, published) if path.is_file() else None
-    if kept is not None:
-        return kept
-    if _is_set("HF_HUB_OFFLINE"):
+    path = _keras_file(published)
+    if offline():
         raise _absent(published, path.parent)
-    url = published.url.replace(KERAS, os.environ.get(KERAS_MIRROR, KERAS).rstrip("/"), 1)
-    download(url, path, size=published.bytes, progress=report, way_round=_ways(published))
+    download(address(published), path, size=published.bytes, progress=report, way_round=_ways(published))
     return _new(path, published)
+
+
+def _keras_file(published: Published) -> Path:
+    return cache_folder() / "keras" / published.file
 
 
 def _download_from_hub(published: Published, report: Report) -> Path:
@@ -121,10 +150,10 @@ def _download_from_hub(published: Published, report: Report) -> Path:
                 # The library resumes after every kind of cut but this one.
                 if type(error).__name__ != "ReadError" or attempt == RESETS:
                     raise
-                log.info("%s: %s; trying again", url, _words(error))
+                log.info("%s: %s; trying again", url, words(error))
         raise AssertionError("the last attempt returns or raises")
     except Exception as error:  # of whichever HTTP library this version of huggingface_hub is built on
-        raise InputError(f"cannot download {url}: {_words(error)}; {_ways(published)}") from error
+        raise InputError(f"cannot download {url}: {words(error)}; {_ways(published)}") from error
 
 
 def _kept(path: Path, published: Published) -> Fetched | None:
@@ -210,7 +239,7 @@ def _drop(path: Path) -> None:
 
 def _absent(published: Published, cache: Path) -> InputError:
     return InputError(
-        f"HF_HUB_OFFLINE is set and {published.file} of {published.repository} is not in {cache}: unset it, "
+        f"HF_HUB_OFFLINE is set and {published.file} of {published.repository} is not in {cache}; unset it, "
         f"{_ways(published)}"
     )
 
@@ -273,12 +302,17 @@ def _shown(published: Published) -> Iterator[Report]:
         yield report
 
 
+def offline() -> bool:
+    """Say whether ``HF_HUB_OFFLINE`` is set: only the caches are used then."""
+    return _is_set("HF_HUB_OFFLINE")
+
+
 def _is_set(variable: str) -> bool:
     """Whether a variable of the environment is true, as huggingface_hub reads it."""
     return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
     """The reason in one line."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:

@@ -79,8 +79,10 @@ class Published:
         }
 
 
-def choose(network: str, width: float, size: int) -> Published:
+def choose(network: str, width: float, size: int, source: str | None = None) -> Published:
     """Choose the best published weights: timm's where it has the width, else Keras's of the nearest size.
+
+    With ``source``, ``timm`` or ``keras``, only that one's.
 
     Raises ``InputError`` with what there is when nothing is published for that network or width.
     """
@@ -89,9 +91,10 @@ def choose(network: str, width: float, size: int) -> Published:
     if not of_network:
         others = ", ".join(dict.fromkeys(entry.network for entry in PUBLISHED))
         raise InputError(f"no ImageNet weights are published for {network}, only for {others}; {otherwise}")
-    fitting = [entry for entry in of_network if math.isclose(entry.width, width)]
+    of_source = [entry for entry in of_network if source in (None, entry.source.lower())]
+    fitting = [entry for entry in of_source if math.isclose(entry.width, width)]
     if not fitting:
-        widths = ", ".join(f"{value:g}" for value in sorted({entry.width for entry in of_network}))
+        widths = ", ".join(f"{value:g}" for value in sorted({entry.width for entry in of_source}))
         raise InputError(
             f"no ImageNet weights are published for {network} at width {width:g}, only at {widths}; "
             f"give one of these as --width, {otherwise}"

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel, load_model
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 
+if TYPE_CHECKING:
+    from mobilenets.weights.published import Published
+
+log = logging.getLogger("mobilenets")
+
 IMAGENET_CLASSES = 1000
+NAMED = ("none", "imagenet", "imagenet:timm", "imagenet:keras")
+"""What ``open_weights`` takes by name; anything else is a path."""
 
 
 def open_weights(name: str, network: str, width: float, size: int) -> SavedModel | None:
     """Load ``imagenet`` (for that network, width and size), a run folder or bundle, or a foreign file; or ``none``.
 
-    Raises ``InputError`` for what cannot be found or read.
+    ``imagenet:timm`` and ``imagenet:keras`` take that source's alone. Raises ``InputError`` for what cannot be found or
+    read.
     """
     if name == "none":
         return None
-    if name == "imagenet":
-        return imagenet(network, width, size)
+    if name in NAMED:
+        return imagenet(network, width, size, name.partition(":")[2] or None)
     path = Path(name)
     if not path.exists() and not path.with_name(f"{path.name}.index").is_file():
-        raise InputError(f"weights {name}: no such file; give none, imagenet, a run folder, or a file of weights")
+        raise InputError(f"weights {name}: no such file; give auto, none, imagenet, a run folder, or a file of weights")
     hub = path.is_dir() and not (path / DESCRIPTION).exists() and (path / "config.json").is_file()
     if (path.is_dir() and not hub) or (path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file()):
         return load_model(path)
@@ -33,12 +42,21 @@ def open_weights(name: str, network: str, width: float, size: int) -> SavedModel
     return convert(path).model
 
 
-def imagenet(network: str, width: float, size: int) -> SavedModel:
-    """Get the best published ImageNet weights of a network, from the cache or the network."""
-    from mobilenets.weights import hub, published
+def imagenet(network: str, width: float, size: int, source: str | None = None) -> SavedModel:
+    """Get the best published ImageNet weights of a network, from the cache or the network.
+
+    With ``source``, ``timm`` or ``keras``, that one's. Raises ``InputError`` when they cannot be had.
+    """
+    from mobilenets.weights import published
+
+    return load_published(published.choose(network, width, size, source))
+
+
+def load_published(chosen: Published) -> SavedModel:
+    """Get one published file, from the cache or the network, as a model; raises ``InputError`` as ``hub.fetch``."""
+    from mobilenets.weights import hub
     from mobilenets.weights.convert import convert
 
-    chosen = published.choose(network, width, size)
     fetched = hub.fetch(chosen)
     origin: dict[str, Any] = {
         "weights": "imagenet",
@@ -47,11 +65,19 @@ def imagenet(network: str, width: float, size: int) -> SavedModel:
         "licence": chosen.licence,
         "published_top1": chosen.top1,
     }
-    model = convert(fetched.path, size=chosen.size, preprocessing=chosen.preprocessing, origin=origin).model
+    model = convert(fetched.path, size=chosen.size, preprocessing=chosen.preprocessing, origin=origin, quiet=True).model
     found = model.network.architecture
-    if (found.name, found.width, model.network.classes) != (network, chosen.width, IMAGENET_CLASSES):
+    if (found.name, found.width, model.network.classes) != (chosen.network, chosen.width, IMAGENET_CLASSES):
         raise InputError(
             f"{fetched.path}: not {chosen.url}, but {found.name} at width {found.width:g} with {model.network.classes} "
             "classes; remove it, and it is fetched again"
         )
+    log.info(
+        "weights: %s at width %g trained on ImageNet, by %s (top-1 %.1f %% there), %s",
+        chosen.network,
+        chosen.width,
+        chosen.source,
+        chosen.top1,
+        chosen.licence,
+    )
     return model

@@ -1,0 +1,168 @@
+"""How long a run will take, from a few real steps on a copy of the network: the run itself is not touched."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mobilenets.data.loader import Loader, default_workers
+from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.network import Network
+from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute
+from mobilenets.training.loop import precision_of
+from mobilenets.training.optimizer import build_optimizer
+from mobilenets.training.stages import Stage
+from mobilenets.training.start import frozen_blocks, frozen_parts
+
+# After the first time, which also prepares kernels, so many more or so many seconds; a long first time is taken as is.
+REPEATS = 4
+MEASURED = 0.4
+LONG = 2.0
+DECODED = 16  # pictures
+REPORT = 6.0  # seconds for plots and report, as seen
+
+
+def estimate(
+    network: Network,
+    run: Sequence[Stage],
+    done: int,
+    train: Loader,
+    validation: Loader,
+    measured: int,
+    device: torch.device,
+) -> float:
+    """Estimate the seconds that a run takes: frozen blocks, steps, measuring after each epoch and at the end.
+
+    ``done`` epochs lie behind it, and the final figures are taken on ``measured`` pictures. Nothing that the run
+    depends on is changed: the steps are made on a copy of the network, and PyTorch's random state is put back.
+    """
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        return _estimate(network, run, done, train, validation, measured, device)
+
+
+def _estimate(
+    network: Network,
+    run: Sequence[Stage],
+    done: int,
+    train: Loader,
+    validation: Loader,
+    measured: int,
+    device: torch.device,
+) -> float:
+    pictures, held_out = len(train.samples), len(validation.samples)
+    sample = [index % pictures for index in range(min(DECODED, run[0].recipe.batch))]
+    # Threads decode ahead, and share the cores with the network where it computes on them.
+    decoding = _timed(lambda: train.batch(sample, 0, 0), device) / len(sample)
+    decoding /= min(train.workers or default_workers(), default_workers())
+    lower = frozen_blocks(network, run[-1].recipe.freeze)
+    whole, full = _forward(network, len(network.body), 0, device), len(network.body)
+    missing = still_to_compute(network, run[-1].recipe, lower, train, validation, device)
+    seconds = REPORT + measured * _together(decoding, whole, device)
+    if missing:
+        seconds += missing * _together(decoding, _forward(network, lower, 0, device), device)
+    for stage in run:
+        left = stage.last - max(stage.first, done)
+        if left <= 0:
+            continue
+        blocks = frozen_blocks(network, stage.recipe.freeze)
+        cached = missing
+        if blocks > lower and missing is None:
+            cached = still_to_compute(network, stage.recipe, blocks, train, validation, device)
+            seconds += (cached or 0) * _together(decoding, whole, device)
+        elif blocks > lower:
+            views = 1 if train.augment is None else stage.recipe.views
+            seconds += (pictures * views + held_out) * max(0.0, whole - _forward(network, lower, 0, device))
+        start = blocks if cached is not None else 0
+        step = _step(network, stage, train, start, device)
+        forward = _forward(network, full, start, device)
+        if start == 0:
+            step, forward = _together(decoding, step, device), _together(decoding, forward, device)
+        share = (stage.end - stage.begin) / ((stage.last - stage.first) * stage.steps_per_epoch)
+        seconds += left * (share * pictures * step + held_out * forward)
+    return seconds
+
+
+def _together(decoding: float, computing: float, device: torch.device) -> float:
+    """Give the seconds per picture where both go on at once: on a CPU they share the cores."""
+    return decoding + computing if device.type == "cpu" else max(decoding, computing)
+
+
+def _forward(network: Network, blocks: int, start: int, device: torch.device) -> float:
+    """Time the blocks after ``start`` up to ``blocks`` on a batch, in evaluation mode; seconds per picture."""
+    if start >= blocks:
+        start = len(network.body)
+    batch = to_tensor(_made_up(network, COMPUTED_TOGETHER, start, device), device)
+    training = network.training
+    network.eval()
+
+    def once() -> None:
+        with torch.inference_mode():
+            _ = network(batch, start) if blocks == len(network.body) else network.trunk(batch, blocks, start)
+
+    seconds = _timed(once, device) / COMPUTED_TOGETHER
+    network.train(training)
+    return seconds
+
+
+def _step(network: Network, stage: Stage, train: Loader, start: int, device: torch.device) -> float:
+    """Time one step of training on a copy; seconds per picture."""
+    again = copy.deepcopy(network)
+    for module in frozen_parts(again, stage.recipe.freeze):
+        module.requires_grad_(False)
+    optimizer = build_optimizer(stage.recipe, again)
+    count = min(stage.recipe.batch, len(train.samples))
+    labels = torch.tensor([sample.label for sample in train.samples[:count]], device=device)
+    images = to_tensor(_made_up(network, count, start, device), device)
+    precision = precision_of(stage.recipe.precision, device)
+    again.train()
+    for module in frozen_parts(again, stage.recipe.freeze):
+        module.eval()
+
+    def once() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
+            output = again(images, start)
+        functional.cross_entropy(output.float(), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return _timed(once, device) / count
+
+
+def _made_up(network: Network, count: int, start: int, device: torch.device) -> Floats:
+    """Make a batch of noise of the shape that ``start`` blocks give, N×H×W×C."""
+    size = network.architecture.size
+    shape: tuple[int, ...] = (3, size, size)
+    if start:
+        with torch.inference_mode():
+            shape = tuple(network.eval().trunk(torch.zeros(1, *shape, device=device), start).shape[1:])
+    channels, *place = shape
+    return np.random.default_rng(0).standard_normal((count, *place, channels), np.float32)
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    """Time some work: the mean of a few times, without the first unless it was long."""
+    times: list[float] = []
+    while not times or (times[0] < LONG and len(times) <= REPEATS and sum(times[1:]) < MEASURED):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    later = times[1:] or times
+    return sum(later) / len(later)
+
+
+def about(seconds: float) -> str:
+    """Say a time that is only roughly known: ``about 40 s``, ``about 4 min``, ``about 2 h``."""
+    if seconds < 55:
+        return f"about {max(5, 5 * round(seconds / 5))} s"
+    if seconds < 5400:
+        return f"about {max(1, round(seconds / 60))} min"
+    return f"about {math.ceil(2 * seconds / 3600) / 2:g} h"

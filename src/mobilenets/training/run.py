@@ -1,0 +1,86 @@
+"""A run from its first stage to its last: the features that each stage trains on, and its training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mobilenets.data.loader import Batches, Loader
+from mobilenets.models.network import Network
+from mobilenets.training import checkpoint
+from mobilenets.training.checkpoint import State
+from mobilenets.training.features import FeatureLoader, cached_features, pooled_features
+from mobilenets.training.loop import Training
+from mobilenets.training.stages import Stage
+from mobilenets.training.start import frozen_blocks, frozen_parts
+
+
+def fit(
+    network: Network,
+    plan: Sequence[Stage],
+    train: Loader,
+    validation: Loader,
+    classes: tuple[str, ...],
+    root: Path,
+    run: Path,
+    device: torch.device,
+    *,
+    measure_before: bool = False,
+    began: float,
+) -> tuple[State, float]:
+    """Train the stages of ``plan`` one after the other, from the run's checkpoint if it has one.
+
+    Each begins with the weights that the one before it ended with. What the blocks that are frozen in all of them give
+    is computed once: of each view of a picture there is one decode. ``began`` is when the run was started, by
+    ``time.monotonic``. Returns how it went, and the moment up to which its ``total_seconds`` count. Raises as
+    ``Training.fit``.
+    """
+    done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
+    lower = frozen_blocks(network, plan[-1].recipe.freeze)
+    shared = cached_features(network, plan[-1].recipe, lower, train, validation, device)
+    state = State()
+    for stage in plan:
+        if done >= stage.last and stage is not plan[-1]:
+            continue
+        batches, start = _batches(network, stage, (train, validation), shared, lower, device)
+        parts = frozen_parts(network, stage.recipe.freeze)
+        training = Training(
+            network,
+            stage.recipe,
+            *batches,
+            classes,
+            root,
+            run,
+            device,
+            parts,
+            start,
+            measure_before=measure_before,
+            stage=stage,
+            began=began,
+        )
+        state = training.fit()
+        began = training.began
+    return state, began
+
+
+def _batches(
+    network: Network,
+    stage: Stage,
+    pictures: tuple[Loader, Loader],
+    shared: tuple[FeatureLoader, FeatureLoader] | None,
+    lower: int,
+    device: torch.device,
+) -> tuple[tuple[Batches, Batches], int]:
+    """Give what a stage trains on and is measured on, and how many blocks lie behind it."""
+    blocks = frozen_blocks(network, stage.recipe.freeze)
+    if blocks > lower:
+        found = (
+            cached_features(network, stage.recipe, blocks, *pictures, device)
+            if shared is None
+            else pooled_features(shared, network, lower, device)
+        )
+    else:
+        found = shared
+    return (pictures, 0) if found is None else (found, blocks)

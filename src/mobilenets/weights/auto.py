@@ -1,0 +1,85 @@
+"""``--weights auto``: published ImageNet weights where they can be had, and else a sentence that says why not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.saved import SavedModel
+from mobilenets.weights import hub, published
+from mobilenets.weights.published import Published
+from mobilenets.weights.reach import unreachable
+from mobilenets.weights.start import load_published
+
+log = logging.getLogger("mobilenets")
+
+_OTHERWISE = "give a trained model by --weights MODEL"
+_WITH_A_NETWORK = "connect to a network, or give the file by --weights FILE"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``auto`` came to: the value of ``--weights`` that gives the same again, and its model.
+
+    ``why_not`` says in one sentence why there is none.
+    """
+
+    weights: str
+    model: SavedModel | None = None
+    why_not: str | None = None
+
+
+def find(architecture: Architecture) -> Found:
+    """Find ImageNet's weights for a network: in the caches, on the hub, and then among Keras's of the same width.
+
+    Nothing is raised for what is missing: where no file is published, none can be had, or none would help, ``why_not``
+    says so, and training is to begin from scratch. A server that does not answer is given up after ``reach.ANSWER``
+    seconds.
+    """
+    if architecture.variant == "custom":
+        return _scratch("no weights are published for a table of your own", _OTHERWISE)
+    if architecture.variant == "small":
+        size = f"published weights are for pictures of 96 pixels and more, and these are {architecture.size}"
+        return _scratch(size, f"{_OTHERWISE}, or take these all the same by --weights imagenet")
+    candidates = []
+    for source in ("timm", "keras"):
+        try:
+            candidates.append(published.choose(architecture.name, architecture.width, architecture.size, source))
+        except InputError:
+            continue
+    if not candidates:
+        try:
+            published.choose(architecture.name, architecture.width, architecture.size)
+        except InputError as error:
+            return _scratch(_reason(error), _OTHERWISE)
+    reasons: list[str] = []
+    for missing in (_not_cached,) if hub.offline() else (_not_cached, unreachable):
+        reasons.clear()
+        for chosen in candidates:
+            try:
+                reason = missing(chosen)
+                if reason is None:
+                    return Found(f"imagenet:{chosen.source.lower()}", load_published(chosen))
+            except InputError as error:
+                reason = _reason(error)
+            reasons.append(f"{urlsplit(hub.address(chosen)).netloc or chosen.source}: {reason}")
+    why = "HF_HUB_OFFLINE is set, and they are not in the cache" if hub.offline() else "; ".join(reasons)
+    return _scratch(f"ImageNet's weights could not be had ({why})", _WITH_A_NETWORK)
+
+
+def _not_cached(chosen: Published) -> str | None:
+    return "not in the cache" if hub.cached(chosen) is None else None
+
+
+def _reason(error: InputError) -> str:
+    """Take the reason alone from a message that goes on with ways round it."""
+    return re.sub(r"^cannot download \S+: ", "", str(error).partition(";")[0])
+
+
+def _scratch(reason: str, otherwise: str) -> Found:
+    why = f"Training from scratch, because {reason}; trained weights need fewer pictures and less time: {otherwise}."
+    return Found("none", None, why)

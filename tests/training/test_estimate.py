@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mobilenets.training import estimate as module
+from mobilenets.training.estimate import about, estimate
+from mobilenets.training.loop import Training
+from mobilenets.training.stages import Stage, stages
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1, "about 5 s"),
+        (42, "about 40 s"),
+        (57, "about 1 min"),
+        (250, "about 4 min"),
+        (5000, "about 83 min"),
+        (6000, "about 2 h"),
+        (9500, "about 3 h"),
+    ],
+)
+def test_words(seconds: float, words: str) -> None:
+    assert about(seconds) == words
+
+
+def plan(begin: Callable[..., Training], **settings: object) -> tuple[Training, tuple[Stage, ...]]:
+    training = begin(size=64, variant="standard", model="mobilenet_v2", **settings)
+    return training, stages(training.recipe, len(training.labels))
+
+
+def told(training: Training, stages_of_run: tuple[Stage, ...], done: int = 0) -> float:
+    loaders = (training.train, training.validation)
+    return estimate(training.network, stages_of_run, done, *loaders, 9, torch.device("cpu")) - module.REPORT  # type: ignore[arg-type]
+
+
+def test_within_what_a_busy_machine_leaves_of_it(begin: Callable[..., Training]) -> None:
+    training, run = plan(begin, epochs=6, head_epochs=0)
+    seconds = told(training, run)
+    began = time.monotonic()
+    training.fit()
+    took = time.monotonic() - began
+    # 1.5 on a quiet machine; tests run beside others.
+    assert 0.2 < seconds / took < 5
+
+
+def test_epochs_behind_it_are_left_out(begin: Callable[..., Training], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_timed", lambda work, device: 0.32)
+    training, run = plan(begin, epochs=10, head_epochs=0)
+    whole, half, none = (told(training, run, done) for done in (0, 5, 10))
+    assert half - none == pytest.approx((whole - none) / 2)
+    assert none < whole / 5
+
+
+def test_nothing_is_touched(begin: Callable[..., Training], tmp_path: Path) -> None:
+    training, run = plan(begin, epochs=2, head_epochs=0, dropout=0.5)
+    before = {name: value.clone() for name, value in training.network.state_dict().items()}
+    random, mode = torch.get_rng_state(), training.network.training
+    told(training, run)
+    assert all(torch.equal(value, before[name]) for name, value in training.network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert training.network.training == mode
+    assert all(parameter.grad is None for parameter in training.network.parameters())
+    assert list(tmp_path.iterdir()) == []
