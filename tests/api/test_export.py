@@ -144,7 +144,7 @@ def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
 
 def test_a_broken_geometry_is_named(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = geometry._filtered
-    monkeypatch.setattr(geometry, "_filtered", lambda _name, x: right("bilinear", x))
+    monkeypatch.setattr(geometry, "_filtered", lambda name, x: right(name, x * 0.5))
     result = mobilenets.export(trained.run, tmp_path / "soft", camera=True)
     assert not result["passed"] and result["layer"]["layer"] == "geometry"
     monkeypatch.undo()
