@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -47,7 +49,8 @@ def published(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "published/mobilenet_v2"
     folder.mkdir(parents=True)
     model = keras.applications.MobileNetV2((224, 224, 3), weights=None)
-    model.save(folder / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5")
+    with warnings.catch_warnings(action="ignore"):
+        model.save(folder / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5")
     handler = partial(Quiet, directory=str(folder.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -123,8 +126,6 @@ def test_every_command_of_the_readme(environment: dict[str, str], tmp_path: Path
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
 def test_links_lead_somewhere(name: str) -> None:
-    import re
-
     pages = [ROOT / name, *(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md", *(ROOT / "examples").rglob("*.md")]
     for one in pages:
         for target in re.findall(r"\]\(([^)\s]+)\)", one.read_text("utf-8")):
