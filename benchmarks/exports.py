@@ -30,7 +30,7 @@ def row(run: str, found: dict[str, Any]) -> str:
         found["precision"],
         f"{found['bytes'] / 1e6:.2f}",
         f"{100 * found['top1_exported']:.2f} %",
-        "0, the same ones right" if same else f"{100 * found['top1_change']:+.2f}",
+        "0, the same pictures right" if same else f"{100 * found['top1_change']:+.2f}",
         "–" if same else f"{low:+.2f} to {high:+.2f}",
         f"{max(found['max_difference'], found['probe_difference']):.2g}",
         "yes" if found["passed"] else "no",

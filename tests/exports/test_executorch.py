@@ -10,7 +10,7 @@ import pytest
 
 import mobilenets
 
-pytest.importorskip("executorch", reason="needs the extra executorch: docs/export.md has the line")
+pytest.importorskip("executorch", reason="needs the extra executorch: docs/install.md has the line")
 
 pytestmark = pytest.mark.filterwarnings("default")  # the converters warn of their own insides
 

@@ -11,7 +11,7 @@ import pytest
 import mobilenets
 
 for part in ("litert_torch", "ai_edge_quantizer"):
-    pytest.importorskip(part, reason="needs the extra litert: docs/export.md has the line")
+    pytest.importorskip(part, reason="needs the extra litert: docs/install.md has the line")
 
 pytestmark = pytest.mark.filterwarnings("default")  # the converters warn of their own insides
 

@@ -1,4 +1,4 @@
-"""A port of the preprocessing, written from the words of docs/measure.md ("To the bit") alone, beside the package."""
+"""A port of the preprocessing, written from the words of docs/preprocessing.md alone, beside the package."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def compared(record_property: Callable[[str, object], None]) -> Callable[[str, s
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of docs/weights.md."""
+    """Print the table of docs/measured/weights.md."""
     seen: dict[tuple[str, str], float] = {}
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:

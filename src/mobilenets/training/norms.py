@@ -20,7 +20,7 @@ from mobilenets.data.loader import Batches, Loader
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
 
-# 64 gave statistics as good as 512, and unaugmented pictures no worse ones than augmented: see docs/train.md.
+# 64 gave statistics as good as 512, and unaugmented pictures no worse ones than augmented: docs/measured/training.md.
 PICTURES = 128
 TOGETHER = 64
 # With so many steps an epoch the moving average, which forgets within some tens of steps, is as good.
