@@ -13,7 +13,7 @@ from mobilenets.training.recipe import Recipe
 # From scratch unless the command line says otherwise, and in one stage.
 _PLAIN: dict[str, Any] = {"weights": "none", "freeze": "none", "views": 4}
 
-# What the five tutorials and we ourselves train with, by name. A recipe states only what differs from the defaults.
+# What tutorials and we ourselves train with, by name. A recipe states only what differs from the defaults.
 RECIPES: dict[str, Recipe] = {
     # A folder of photos: trained weights where they can be had, and as many steps as the pictures need.
     "photos": Recipe(),
