@@ -73,7 +73,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("mobilenets.api.demo.fetch", stop)
     assert main(["demo", "--out", str(tmp_path / "new")]) == 130
     assert capsys.readouterr().err.endswith(
-        "mobilenets: stopped before anything was done: give the same command again\n"
+        "mobilenets: stopped before anything was done: run the same command again\n"
     )
     monkeypatch.setattr("mobilenets.api.demo.train", stop)
     (tmp_path / "my demo/digits").mkdir(parents=True)

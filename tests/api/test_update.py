@@ -159,7 +159,7 @@ def test_a_new_class(trained: Any, tmp_path: Path) -> None:
         in shown
     )
     same = show.trained(metrics | {"data": "data", "before": before | {"gained": 0, "lost": 0}})
-    assert "now the same pictures are right" in same
+    assert "now exactly the same pictures are right" in same
 
 
 def test_a_class_that_is_gone_and_one_renamed(trained: Any, tmp_path: Path) -> None:

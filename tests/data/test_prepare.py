@@ -122,8 +122,8 @@ def test_copies_of_training_pictures_in_the_other_half_are_said(draw: Draw, tmp_
     prepared = take(tmp_path)
     assert prepared.copies == 10
     assert prepared.notes == (
-        "10 of the 11 pictures measured on are copies of training pictures: the figures are too good; "
-        "leave each picture in one half only",
+        "10 of the 11 pictures measured on are copies of training pictures: the figures are too high; keep each "
+        "picture in one half only",
     )
 
 

@@ -169,7 +169,7 @@ def test_a_start_that_gives_no_finite_output_is_trained_as_before(
     with caplog.at_level(logging.INFO):
         result = train(trained.data, tmp_path / "run", weights=str(start), **WORSE | {"lr": 0.01})
     assert said(caplog) == [
-        "before training: the network's output is not finite, so there is no figure to compare with"
+        "before training: the network's output is not finite, so there is no baseline to compare with"
     ]
     # It does not compete; and the statistics of what is kept are measured anew.
     assert result["epoch"] == 1

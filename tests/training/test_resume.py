@@ -228,7 +228,7 @@ def test_finished_run_stays(photos: Path, copied: Path) -> None:
         ({"epochs": 5}, "epochs 2 among them: leave --epochs out"),
         ({"weight_decay": 0.1}, "weight_decay 0.05 among them: leave --weight-decay out"),
         ({"recipe": "digits"}, "leave --recipe out"),
-        ({"resume": False}, "is not empty: go on with it by --resume, or give another --out"),
+        ({"resume": False}, "is not empty: continue it with --resume, or give another --out"),
     ],
 )
 def test_changed_settings(photos: Path, finished: Path, arguments: dict[str, Any], message: str) -> None:
@@ -279,7 +279,7 @@ def test_truncated_checkpoint(photos: Path, copied: Path) -> None:
 def test_no_run_to_go_on_with(photos: Path, tmp_path: Path, small: dict[str, Any]) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds no run to go on with: give another --out"):
+    with pytest.raises(InputError, match="holds no run to continue: give another --out"):
         train(photos, tmp_path / "other", resume=True, **small)
     # What was stopped before it had written recipe.json is begun anew.
     (tmp_path / "stub").mkdir()

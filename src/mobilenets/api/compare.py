@@ -114,7 +114,7 @@ def compare(
 
 def _named(name: str, size: int, widths: Sequence[float], classes: int) -> list[Candidate]:
     if name not in NAMES:
-        raise InputError(f"unknown network {name!r}: there are {', '.join(NAMES)}")
+        raise InputError(f"unknown network {name!r}: choose {', '.join(NAMES)}")
     if name in CATALOG:
         described = [describe(name, width, size) for width in dict.fromkeys(widths)]
     else:
@@ -160,14 +160,14 @@ def _accuracy(run: Path) -> dict[str, Any]:
     """Read what a run was measured at, and on what."""
     path = find_bundle(run) / "metrics.json"
     if not path.is_file():
-        raise InputError(f"{path} is missing: mobilenets evaluate {run} DATA --out {run}")
+        raise InputError(f"{path} is missing: run mobilenets evaluate {run} DATA --out {run}")
     try:
         metrics = json.loads(path.read_bytes())
         low, high = metrics["top1_interval"]
         found = {"top1": float(metrics["top1"]), "top1_interval": [float(low), float(high)]}
         return {**found, "images": int(metrics["images"]), "data": _data(run, str(metrics["evaluated_on"]))}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: damaged; mobilenets evaluate {run} DATA --out {run}") from error
+        raise InputError(f"{path}: damaged; run mobilenets evaluate {run} DATA --out {run}") from error
 
 
 def _data(run: Path, which: str) -> str:
@@ -185,7 +185,7 @@ def _record(run: Path) -> dict[str, Any] | None:
 
 def _same_pictures(runs: Sequence[Path]) -> None:
     if len({str((_record(run) or {}).get("fingerprint")) for run in runs}) > 1:
-        log.warning("the runs were not measured on the same pictures, so that their accuracies do not compare")
+        log.warning("the runs were not measured on the same pictures, so their accuracies cannot be compared")
 
 
 def _latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> list[tuple[float, float | None]]:
@@ -207,7 +207,7 @@ def _latencies(candidates: Sequence[Candidate], threads: int, seconds: float) ->
     finally:
         torch.set_num_threads(before)
     if not _has_onnx():
-        log.info("not measured in ONNX Runtime, because onnx is not installed: %s", how_to_install("export"))
+        log.info("not measured with ONNX Runtime, because onnx is not installed: %s", how_to_install("export"))
     return [(ms, in_onnx.get(index)) for index, ms in enumerate(in_torch)]
 
 

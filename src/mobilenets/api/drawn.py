@@ -50,16 +50,18 @@ class Drawn:
                 raise InputError(f"{folder} is a file: give a folder for the explanations")
         if sheet is not None:
             if sheet.suffix.lower() != ".png":
-                raise InputError(f"{sheet}: a contact sheet is a PNG; give a name that ends with .png")
+                raise InputError(f"{sheet}: a contact sheet is a PNG; give a name that ends in .png")
             if not _free(sheet):
-                raise InputError(f"{sheet} is there already, and is no contact sheet of ours: give another name")
+                raise InputError(
+                    f"{sheet} already exists and is not a contact sheet written by mobilenets: give another name"
+                )
             self._used.add(sheet.resolve())
 
     def keep_out_of(self, pictures: Path) -> None:
         """Refuse to draw below a folder of the user's pictures, where the next run would take it for one of them."""
         for place in (self._folder, self._file):
             if place is not None and place.resolve().is_relative_to(pictures.resolve()):
-                raise InputError(f"{place} lies among the pictures in {pictures}: give a place elsewhere")
+                raise InputError(f"{place} is inside the picture folder {pictures}: choose a place outside it")
 
     def keep_apart(self, picture: Path) -> None:
         """Refuse to draw into the folder that a picture of the user's lies in."""
@@ -74,7 +76,7 @@ class Drawn:
                 image = decode(picture)
             except UnreadablePicture:
                 # It was readable a moment ago; the answer stands.
-                log.warning("%s: cannot be read any more, so it is not drawn", answer["image"])
+                log.warning("%s: can no longer be read, so it is not drawn", answer["image"])
         if self._file is not None:
             self._sheet.add(image, answer)
         if self._folder is None or image is None:

@@ -59,7 +59,7 @@ def import_weights(
         raise InputError("no file: give the weights to import")
     folder = model_folder(paths[0]) if out is None else Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not an empty folder: give another --out")
+        raise InputError(f"{folder} is not an empty folder: use another --out")
     names = _names(classes)
     settings = dict(read_input(preprocessing)) if preprocessing is not None else {}
     settings |= {} if resize is None else {"resize": resize}

@@ -269,9 +269,9 @@ def _resumable(command: str, mark: Path) -> Iterator[None]:
     try:
         yield
     except DiskFull as full:
-        way = command if mark.exists() else "give the same command again with --resume"
+        way = command if mark.exists() else "run the same command again with --resume"
         raise DiskFull(full.path, full.reason, f"free some space, then: {way}") from full
     except KeyboardInterrupt:
         if not mark.exists():
-            raise KeyboardInterrupt("stopped before anything was done: give the same command again") from None
-        raise KeyboardInterrupt(f"stopped; what was done is kept, go on with: {command}") from None
+            raise KeyboardInterrupt("stopped before anything was done: run the same command again") from None
+        raise KeyboardInterrupt(f"stopped; what was done is kept; to continue: {command}") from None

@@ -28,7 +28,7 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, 
 class DiskFull(InputError):
     """A file could not be written for want of room; what stood under its name before is untouched."""
 
-    def __init__(self, path: Path, reason: str, way: str = "free some space, then give the command again") -> None:
+    def __init__(self, path: Path, reason: str, way: str = "free some space, then run the same command again") -> None:
         super().__init__(f"{path}: cannot be written: {reason}; {way}")
         self.path, self.reason = path, reason
 

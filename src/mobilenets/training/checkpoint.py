@@ -118,4 +118,4 @@ def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _damaged(run: Path) -> InputError:
-    return InputError(f"{run / FILE}: damaged, so the run cannot go on; train again into another folder")
+    return InputError(f"{run / FILE}: damaged, so the run cannot be continued; train again with another --out")

@@ -110,7 +110,7 @@ class _AfterFork:
         if self._process != os.getpid():
             with self._turn:
                 if self._process != os.getpid():
-                    log.info("this process was forked: %s runs on one thread in it", self.runtime)
+                    log.info("this process was forked: %s runs on one thread", self.runtime)
                     fork.never_free(self._engine)
                     self._engine, self.threads = self._reopen(), 1
                     self._process = os.getpid()
