@@ -204,7 +204,7 @@ def test_unusable_fashion_mnist(tmp_path: Path, change: object, reason: str) -> 
 def test_another_file_is_no_fashion_mnist(tmp_path: Path) -> None:
     fashion(tmp_path / "files")
     (tmp_path / "files" / "notes.txt").touch()
-    with pytest.raises(InputError, match="give the folder of the four"):
+    with pytest.raises(InputError, match="give the folder with all four"):
         write_folders("fashion_mnist", tmp_path / "out", archive=tmp_path / "files" / "notes.txt")
 
 

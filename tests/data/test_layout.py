@@ -125,7 +125,7 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     found = find_data(tmp_path)
     assert found.validation == tmp_path / "val"
     said = " ".join(found.notes)
-    assert "dev/ was not used, though it holds class folders (disc, square, stripes)" in said
+    assert "dev/ was not used, although it has class folders (disc, square, stripes)" in said
     assert "extra/ was not used, though" in said and "passed over, as without pictures: docs/" in said
 
 
@@ -202,7 +202,7 @@ def test_detection(tmp_path: Path, pictures: list[str], flat: str, beside: str) 
     (tmp_path / beside / "1.txt").write_text("0 0.5 0.5 1 1")
     said = refused(tmp_path)
     assert f"{flat} holds pictures, but no class folders; " in said
-    assert "looks like that of a data set for detection or segmentation" in said
+    assert "looks like part of a data set for detection or segmentation" in said
 
 
 @pytest.mark.parametrize("others", [["annotations/trimaps/1.png", "annotations/trimaps/2.png"], ["masks/1.png"], []])
@@ -241,14 +241,14 @@ def test_imagenets_own_layout(tmp_path: Path) -> None:
 
 def test_flat_pictures(tmp_path: Path) -> None:
     flat = put(tmp_path / "flat", *(f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
-    assert refused(flat).endswith("in a folder of its own: cat/, dog/, as the names of the files begin")
+    assert refused(flat).endswith("in a folder of its own: cat/, dog/, from the first part of the file names")
     half = put(tmp_path / "half", *(f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
     put(half, "test1/1.jpg")
     assert "train holds pictures, but no class folders" in refused(half) and "cat/, dog/" in refused(half)
     table = put(tmp_path / "table", "0001.png", "0002.png")
     with (table / "train.csv").open("w") as stream:
         csv.writer(stream).writerow(["filename", "label"])
-    assert refused(table).endswith("train.csv (filename, label) may say which class each has")
+    assert refused(table).endswith("train.csv (filename, label) may say which class each belongs to")
 
 
 def test_archives_and_other_files(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_copies_of_training_pictures_in_the_other_half_are_said(draw: Draw, tmp_
     assert prepared.copies == 10
     assert prepared.notes == (
         "10 of the 11 pictures measured on are copies of training pictures: the figures are too high; keep each "
-        "picture in one half only",
+        "picture in only one of train/ and validation/",
     )
 
 

@@ -151,7 +151,7 @@ def test_json_of_a_name_that_is_no_text(tmp_path: Path) -> None:
         ('{"size": 32,\n "epochs": 1,}', "line 2 ends with a comma too many, before '}'"),
         ('{"size": 32,\n "epochs": 1,\n}\n', "line 2 ends with a comma too many, before '}'"),
         ("[1,\n2,\n]", "line 2 ends with a comma too many, before ']'"),
-        ("{'size': 32}", "line 1 has single quotes where JSON has double ones"),
+        ("{'size': 32}", "line 1 has single quotes, but JSON needs double ones"),
         ('{"size": 32\n "epochs": 1}', "a comma is missing before '\"epochs\": 1}' in line 2"),
         ('{\n // small\n "size": 32}', "line 2 has a comment"),
         ('{"size": 32', "line 1 breaks off"),

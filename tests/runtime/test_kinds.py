@@ -56,7 +56,7 @@ TOLD = [
     (bytes(100), "nothing but zeros: copy or download it again"),
     (bytes(kinds.HEAD + 9), "nothing but zeros"),
     (b"\xff\xd8\xff\xf7\0\x0b\x08\0\x10\0\x10\1\1\x11\0", "JPEG-LS is not read"),
-    (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x10\0\x10\1\1\x11\0", "JPEG of 12 bits a channel is not read"),
+    (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x10\0\x10\1\1\x11\0", "JPEG of 12 bits per channel is not read"),
     (b"\x07\x99\x12\x00random", r"no picture that can be read \(JPEG, PNG"),
 ]
 

@@ -98,7 +98,7 @@ class Tensor:
 REFUSED = [
     (None, "not NoneType"),
     (3, "not int"),
-    (["a.jpg"], "not list: give several pictures to mobilenets.predict"),
+    (["a.jpg"], "not list: for several pictures use mobilenets.predict"),
     ({"a": "a.jpg"}, "not dict: give several"),
     (PIXELS / 255, r"uint8 from 0 to 255, not float64, of 0 to 1: \(array \* 255\)"),
     (PIXELS.astype(np.int64), "not int64$"),
@@ -132,7 +132,7 @@ def test_closed_images(tmp_path: Path) -> None:
     unloaded = Image.open(path)
     unloaded.close()
     for image in (loaded, made, unloaded):
-        with pytest.raises(UnreadablePicture, match="this Pillow image is closed: give it while it is open"):
+        with pytest.raises(UnreadablePicture, match="this Pillow image is closed: pass it while it is open"):
             decode(image)
 
 

@@ -76,7 +76,7 @@ def evaluate(
         if found is None:
             stays = "" if threshold is None else "; the model keeps its earlier threshold"
             faults.append(
-                f"not even its surest answers are right in {accuracy:.1%} of the cases: ask for less, or train "
+                f"even its surest answers are not right in {accuracy:.1%} of cases: ask for less, or train "
                 f"longer{stays}"
             )
         else:

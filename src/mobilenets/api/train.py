@@ -279,8 +279,7 @@ def _begun(
         if not left_to_auto(name, wished[name]) and getattr(wish, name) != getattr(recipe, name):
             flag = f"--{name.replace('_', '-')}" if name in settings else "--recipe"
             raise InputError(
-                f"--resume goes on with the run's own settings, {name} {getattr(recipe, name)} among them: "
-                f"leave {flag} out"
+                f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
             )
     known = (seen.get("notes", []), seen.get("seen_by_source"), seen.get("copies", 0))
     return recipe, prepare_again(data, run / SPLIT, classes, mark, problems, recipe.workers, *known), record

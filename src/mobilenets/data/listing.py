@@ -178,5 +178,5 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "folder" if entry.is_dir() else "file"
         entry.stat()
     except OSError:
-        return "the link leads nowhere" if entry.is_symlink() else "the file cannot be looked at"
+        return "the link points nowhere" if entry.is_symlink() else "the file cannot be inspected"
     return "this is not a regular file"

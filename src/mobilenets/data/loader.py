@@ -74,7 +74,7 @@ class Loader:
             image = decode(sample.path, None if changed else self.preprocessing.surplus)
         except UnreadablePicture as error:
             raise InputError(
-                f"{sample.path}: {error}; it was readable before: restore it, then go on with --resume"
+                f"{sample.path}: {error}; it was readable before: restore it, then continue with --resume"
             ) from error
         if self.augment is not None and rng is not None:
             return self.augment(image, rng)

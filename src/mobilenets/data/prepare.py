@@ -132,7 +132,7 @@ def prepare(
     if copies:
         notes.append(
             f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
-            "too high; keep each picture in one half only"
+            "too high; keep each picture in only one of train/ and validation/"
         )
         log.warning("%s: %s", data, notes[-1])
     return Prepared(

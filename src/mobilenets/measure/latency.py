@@ -85,7 +85,7 @@ class Subject:
             self._complaints.seek(0)
             last = self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
             memory = " (out of memory?)" if status == -9 else ""
-            raise Unusable(f"the process that measures it ended with status {status}{memory}: {''.join(last)}")
+            raise Unusable(f"the measuring process ended with status {status}{memory}: {''.join(last)}")
         answer: dict[str, Any] = json.loads(line)
         if "unusable" in answer:
             raise Unusable(answer["unusable"])
@@ -325,7 +325,7 @@ def main() -> int:
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(*options.threads, *options.batch) < 1 or not options.seconds > 0:
-        parser.error("threads and batch begin at 1, and seconds are more than 0")
+        parser.error("threads and batch must be at least 1, and seconds above 0")
     if options.child:
         answer_questions(lambda: _load(Path(options.models[0]), options.threads[0]))
         return 0

@@ -40,7 +40,7 @@ def find(name: str) -> Entry:
         return CATALOG[name]
     close = difflib.get_close_matches(name, CATALOG, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise InputError(f"unknown model {name!r}: {hint}there are {', '.join(CATALOG)}")
+    raise InputError(f"unknown model {name!r}: {hint}choose {', '.join(CATALOG)}")
 
 
 def describe(

@@ -110,7 +110,7 @@ class Exported:
         if geometry not in GEOMETRIES:
             raise InputError(f"export: geometry must be {' or '.join(GEOMETRIES)}, not {geometry!r}")
         if geometry == "inside" and (value["input"], value["layout"], batch) != ("uint8", "NHWC", 1):
-            raise InputError("export: with its geometry inside a file takes uint8 in NHWC, one picture a run")
+            raise InputError("export: a file that resizes pictures itself takes uint8 in NHWC, one picture at a time")
         golden, about = value.get("golden", []), value.get("about", {})
         if not isinstance(golden, list) or not isinstance(about, dict):
             raise InputError("export: golden must be a list and about an object")

@@ -89,7 +89,7 @@ class Preprocessing:
         with np.errstate(all="ignore"):
             ends = self.normalise(np.array([[0] * 3, [255] * 3], np.uint8))
         if not np.isfinite(ends).all():
-            raise InputError("preprocessing: scale, mean and std give numbers that float32 does not hold")
+            raise InputError("preprocessing: scale, mean and std lead to numbers outside the range of float32")
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Upright RGB picture of any size to float32 of shape (size, size, 3)."""
@@ -148,7 +148,7 @@ class Preprocessing:
             raise InputError("preprocessing must be a JSON object")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(map(str, value.keys() - known)):
-            raise InputError(f"preprocessing has keys that only a newer version may know: {', '.join(unknown)}")
+            raise InputError(f"preprocessing has keys that this version does not know: {', '.join(unknown)}")
         if missing := sorted(known - value.keys()):
             raise InputError(f"preprocessing lacks {', '.join(missing)}")
         return cls(**value)
@@ -208,10 +208,10 @@ def _number(name: str, value: object) -> float:
             return float(value)
     except OverflowError:  # an int beyond every float
         pass
-    raise InputError(f"preprocessing: {name} must be made of finite numbers, not {value!r:.40}")
+    raise InputError(f"preprocessing: {name} must consist of finite numbers, not {value!r:.40}")
 
 
 def _three(name: str, value: object) -> tuple[object, object, object]:
     if not isinstance(value, list | tuple) or len(value) != 3:
-        raise InputError(f"preprocessing: {name} must be three numbers, one a channel, not {value!r}")
+        raise InputError(f"preprocessing: {name} must be three numbers, one per channel, not {value!r}")
     return value[0], value[1], value[2]
