@@ -180,7 +180,7 @@ def test_one_of_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     graph = str(TENSORFLOW / "v1_retrained.pb")
     assert main(["import", graph, "--out", str(tmp_path / "new")]) == 0
     said = capsys.readouterr().out
-    assert "Assumed: the output is final_result (4), which the graph ends in; take another by --output NAME" in said
+    assert "Assumed: the output is final_result (4), the last one in the graph; take another by --output NAME" in said
     name = "MobilenetV1/Predictions/Reshape"
     assert main(["import", graph, "--output", name, "--out", str(tmp_path / "old")]) == 0
     assert "Assumed" not in capsys.readouterr().out

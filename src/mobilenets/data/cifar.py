@@ -143,7 +143,7 @@ class _Limited:
         block = self.stream.read(length)
         self.left -= len(block)
         if self.left < 0:
-            raise _MalformedError(f"it unpacks to more than {LARGEST_ARCHIVE:,} bytes, which no CIFAR archive does")
+            raise _MalformedError(f"it unpacks to more than {LARGEST_ARCHIVE:,} bytes, more than any CIFAR archive")
         return block
 
 

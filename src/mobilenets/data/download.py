@@ -120,7 +120,7 @@ def _attempt(url: str, part: Path, size: int | None, progress: Callable[[int, in
     with answer:
         start, total = _extent(answer, have)
         if size is not None and total is not None and total != size:
-            raise _RefusedError(f"the server has {total:,} bytes where {size:,} are expected")
+            raise _RefusedError(f"the server has {total:,} bytes, but {size:,} are expected")
         _receive(answer, part, start, total if total is not None else size, progress)
 
 
@@ -190,7 +190,7 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
 def _check(url: str, part: Path, sha256: str | None, size: int | None, way_round: str) -> None:
     wrong = None
     if size is not None and _length(part) != size:
-        wrong = f"it has {_length(part):,} bytes where {size:,} are expected"
+        wrong = f"it has {_length(part):,} bytes, but {size:,} are expected"
     elif sha256 is not None and (found := _digest(part)) != sha256:
         wrong = f"its SHA-256 is {found[:12]}…, but {sha256[:12]}… is expected"
     if wrong:

@@ -89,7 +89,7 @@ def read_folder(
             if name in found:
                 raise InputError(_twice(root, name, called[name], entry.name))
             if name != nfc(entry.name):
-                notes.append(f"the class folder {root.name}/{entry.name} was taken as class {name}")
+                notes.append(f"the class folder {root.name}/{entry.name} was used as class {name}")
             found[name] = inside
             called[name] = entry.name
         else:

@@ -107,9 +107,7 @@ def _draw_kernels(figure: Figure, kernels: Kernels, sheet: Floats, below: float,
     name, dead, near = printable(kernels.name, 60), int(weak.dead.sum()), int(weak.near_dead.sum())
     heading(axes, f"{name}: {dead} of {total} kernels dead, {near} near dead", theme)
     cut = f"; the first {MOST} are shown" if total > MOST else ""
-    legend = (
-        "Frame: dead, norm below 1 % of the layer's median. Thin frame: near dead, below 10 %. BatchNorm is folded in"
-    )
+    legend = "Frame: dead, norm below 1 % of the layer's RMS. Thin frame: near dead, below 10 %. BatchNorm is folded in"
     figure.text(0, (below + 0.06) / whole, f"{legend}{cut}.", fontsize=9, color=theme.muted)
 
 

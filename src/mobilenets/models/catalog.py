@@ -85,7 +85,7 @@ def describe(
         chosen, variant = entry.table, "standard"
     if dropout is not None:
         if not 0 <= dropout < 1:
-            raise InputError(f"dropout {dropout}: give a share from 0 to below 1")
+            raise InputError(f"dropout {dropout}: give a share of at least 0 and below 1")
         chosen = replace(chosen, head=replace(chosen.head, dropout=dropout))
     return Architecture(name, float(width), size, variant, chosen)
 

@@ -207,7 +207,7 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
     width, height = picture.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise PictureTooLarge(
-            f"{width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million, {MAX_SIDE} a side"
+            f"{width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million, {MAX_SIDE} per side"
         )
     if not width * height:
         raise UnreadablePicture("the picture has no pixels")

@@ -98,5 +98,5 @@ def _read(file: IO[bytes]) -> bytes:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreadablePicture(f"the file object cannot be read: {reason}") from error
     if not isinstance(content, (bytes, bytearray, memoryview)):
-        raise UnreadablePicture('the file is open as text: open it by open(path, "rb")')
+        raise UnreadablePicture('the file is open as text: open it with open(path, "rb")')
     return bytes(content)

@@ -120,9 +120,7 @@ class _Faults:
             if names
         ]
         if parts:
-            raise InputError(
-                f"its layers do not fit this network: {', '.join(parts)}; give the weights of this network"
-            )
+            raise InputError(f"its layers do not fit this network: {', '.join(parts)}; give weights of this network")
 
 
 def _some(names: Sequence[str]) -> str:

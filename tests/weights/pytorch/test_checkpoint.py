@@ -130,7 +130,7 @@ def test_lightnings_checkpoint(file: Path, name: str | None) -> None:
     converted = right(file, "torchvision_v2_010")
     assert converted.model.bundle.classes == ("a", "b", "c", "d", "e")
     left_out = [note for note in converted.foreign.notes if note.startswith("left out")]
-    assert left_out == ([f"left out, no part of the network: {name}"] if name else [])
+    assert left_out == ([f"left out, not part of the network: {name}"] if name else [])
     assert converted.foreign.format == "PyTorch of torchvision"
 
 
@@ -139,7 +139,7 @@ def test_normalisation_inside_the_network(file: Path) -> None:
     converted = right(file, "torchvision_v2_010")
     contract = converted.model.bundle.preprocessing
     assert (contract.mean, contract.std) == ((0.25,) * 3, (0.5,) * 3)
-    assert "its buffers mean and std are taken for how pictures are normalised" in converted.foreign.assumed
+    assert "its buffers mean and std are assumed to normalise the pictures" in converted.foreign.assumed
     torch.save(lightning(mean=torch.full((3,), 63.75), std=torch.full((3,), 127.5)), file)
     assert convert(file).model.bundle.preprocessing.mean == (0.25,) * 3
 
@@ -186,7 +186,7 @@ def test_where_people_put_them(file: Path, name: str) -> None:
 def test_several_networks_in_one_checkpoint(file: Path) -> None:
     whole = state("torchvision_v2_010")
     torch.save({"teacher": other(whole), "student": whole}, file)
-    with pytest.raises(InputError, match=r"several networks \(teacher, student\); choose one by --output NAME"):
+    with pytest.raises(InputError, match=r"several networks \(teacher, student\); choose one with --output NAME"):
         convert(file)
     right(file, "torchvision_v2_010", output="student")
 
@@ -215,7 +215,7 @@ def test_several_classifiers(file: Path) -> None:
     assert convert(file, output="fc").model.network.classes == 3
     # Behind a wrapper, either may be the one in use.
     torch.save({f"model.{name}": value for name, value in whole.items()} | extra, file)
-    with pytest.raises(InputError, match=r"several classifiers \(.*fc \(3\).*; choose one by --output NAME"):
+    with pytest.raises(InputError, match=r"several classifiers \(.*fc \(3\).*; choose one with --output NAME"):
         convert(file)
     right(file, "torchvision_v2_010", output="model.classifier.1")
 

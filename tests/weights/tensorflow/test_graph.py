@@ -504,7 +504,7 @@ def between(op: str, *constants: object, **attributes: bytes) -> bytes:
         (between("Softmax"), "after the probabilities"),
         (between("Mul", 2.0), "follows no convolution"),
         (between("Add", np.zeros(100_000)), "not one number a channel"),
-        (between("Pad", np.int32([[0, 0], [1, 1], [1, 1], [0, 0]])), "pads what is padded"),
+        (between("Pad", np.int32([[0, 0], [1, 1], [1, 1], [0, 0]])), "pads what is already padded"),
         (between("Mean", np.int32([3])), "unknown operation 'Mean'"),
         (between("FusedBatchNorm"), "follows no convolution"),
     ],
@@ -689,7 +689,7 @@ def test_outputs_side_by_side_are_listed_and_one_is_named(tmp_path):
     graph.head(body)
     net = graph.add("kind/fc", "MatMul", "pool", graph.numbers("kind/weights", 4, 3))
     graph.add("kind", "Softmax", graph.add("kind/logits", "BiasAdd", net, graph.numbers("kind/biases", 3)))
-    with pytest.raises(InputError, match=r"several outputs: logits \(5\), kind \(3\); choose one by --output NAME"):
+    with pytest.raises(InputError, match=r"several outputs: logits \(5\), kind \(3\); choose one with --output NAME"):
         graph.read(tmp_path)
     path = tmp_path / "graph.pb"
     for output, classes in (("kind", 3), ("kind/logits:0", 3), ("logits", 5)):

@@ -69,7 +69,7 @@ def open_engine(folder: Path, exported: Exported, runtime: str | None = None, th
 
     known = RUNTIMES.get(exported.format)
     if known is None:
-        raise InputError(f"format {exported.format!r} is unknown to this release; update mobilenets")
+        raise InputError(f"this release does not know the format {exported.format!r}; update mobilenets")
     if runtime is not None and runtime not in known:
         raise InputError(f"runtime {runtime!r} does not run {exported.format}: choose {' or '.join(known)}")
     if threads is not None and threads < 1:

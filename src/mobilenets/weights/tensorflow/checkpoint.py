@@ -161,7 +161,7 @@ class Bundle:
             raise TableError(f"{shard.name!r} ends before {name[:100]!r} does")
         checked = data if entry.kind != STRING else _as_summed(data)
         if mask(crc32c(checked)) != entry.checksum:
-            raise TableError(f"{name[:100]!r} does not fit its checksum: the file is damaged")
+            raise TableError(f"{name[:100]!r} does not match its checksum: the file is damaged")
         return data
 
 
@@ -189,15 +189,15 @@ def _foreign(bundle: Bundle) -> Foreign:
         raise InputError(f"{bundle.path}: a checkpoint without convolutions under slim's or Keras's names")
     if objects and not all(re.search(r"layer_with_weights-[0-9]+$", module) for module in modules):
         raise InputError(
-            f"{bundle.path}: its variables have no order that shows in their names; in the program that built the "
-            "model, restore it, then model.save('model.keras') and import that"
+            f"{bundle.path}: the order of its variables does not follow from their names; in the program that built "
+            "the model, restore it, then model.save('model.keras') and import that"
         )
     bundle.check(names.values())
     layers = []
     for module in sorted(modules, key=_place):
         layers += _layers(module, {leaf: bundle[stored] for leaf, stored in modules[module].items()})
     if objects:
-        notes += ("padding is read as keras.applications has it; a checkpoint does not tell",)
+        notes += ("padding is assumed to be that of keras.applications; a checkpoint does not tell",)
     return Foreign(
         format="TensorFlow checkpoint",
         layers=tuple(layers),
@@ -229,7 +229,11 @@ def _names(entries: Mapping[str, _Entry]) -> tuple[dict[str, str], tuple[str, ..
         elif name + _AVERAGE in entries:
             continue
         names[name] = stored
-    notes = (f"{averaged} variables are their moving averages, which slim evaluates with",) if averaged else ()
+    notes = (
+        (f"{averaged} variables are replaced by their moving averages, which slim uses for evaluation",)
+        if averaged
+        else ()
+    )
     return names, notes
 
 
@@ -259,7 +263,7 @@ def _layers(module: str, arrays: dict[str, Array]) -> list[Layer]:
     bias = next((arrays[leaf] for leaf in _BIASES if leaf in arrays), None)
     kernels = [leaf for leaf in _KERNELS if leaf in arrays]
     if len(kernels) > 1:
-        raise InputError(f"{module[:100]!r} holds {' and '.join(kernels)}; that is no MobileNet")
+        raise InputError(f"{module[:100]!r} holds {' and '.join(kernels)}; that is not a MobileNet")
     for leaf in kernels:
         kernel = arrays[leaf]
         if kernel.ndim == 2:
