@@ -130,7 +130,7 @@ def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
         ({"format": "web"}, "web is not written with --camera here: choose onnx or openvino, or --pixels"),
         ({"format": "litert"}, "litert is not written with --camera"),
         ({"format": "executorch"}, "executorch is not written with --camera"),
-        ({"batch": 4}, "batch 4: a file made with --camera takes one picture a run"),
+        ({"batch": 4}, "batch 4: a file exported with --camera takes one picture at a time"),
     ):
         with pytest.raises(InputError, match=message):
             mobilenets.export(trained.run, tmp_path / "out", camera=True, **settings)

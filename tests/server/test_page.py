@@ -112,7 +112,7 @@ def test_choose_drop_and_paste(
     page.until("document.body.dataset.ready")
     if page.run("document.documentElement.lang") != "en":
         page.run("document.querySelector('#language').click()")
-    assert page.run("document.querySelector('h1').textContent") == "What is on the picture?"
+    assert page.run("document.querySelector('h1').textContent") == "What is in the picture?"
     assert page.run("getComputedStyle(document.querySelector('#photograph')).display !== 'none'") is phone
 
     cat, dog, owl = (trained.data / kind / "001.png" for kind in ("cat", "dog", "owl"))
@@ -294,7 +294,7 @@ def test_docs(server: Any, chromium: Any) -> None:
         "POST /predict",
         "GET /metrics",
         "?top=",
-        "so many classes a picture (integer, 5 unless given)",
+        "number of classes to list per picture (integer, 5 unless given)",
         "503",
     ):
         assert words in text, text

@@ -70,8 +70,8 @@ def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
         job.options.probabilities,
     )
     return made, {
-        "weights": "int8, one step an output channel",
-        "activations": "int8, one step a tensor",
+        "weights": "int8, one scale per output channel",
+        "activations": "int8, one scale per tensor",
         "pictures": len(job.calibration),
         "plan": searched["chosen"],
         **tried,

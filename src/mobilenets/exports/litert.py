@@ -103,8 +103,8 @@ def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
         _candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job.options.probabilities
     )
     return made, {
-        "weights": "int8, one step an output channel",
-        "activations": "int8, one step a tensor",
+        "weights": "int8, one scale per output channel",
+        "activations": "int8, one scale per tensor",
         "pictures": len(job.calibration),
         "plan": searched["chosen"],
         **tried,

@@ -178,7 +178,7 @@ class Batcher:
         try:
             await self._ask(self.predictor.prepare(Image.new("RGB", (side, side))), 1)
         except Exception as error:
-            log.error("the model does not answer: %s", error)
+            log.error("the model failed: %s", error)
 
 
 def _cut(answer: Answer, top: int, language: str | None, labels: Labels | None) -> Answer:
