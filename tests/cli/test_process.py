@@ -98,7 +98,7 @@ def test_ctrl_c_says_how_to_go_on(program: Program, draw: Callable[..., Path], t
         process.wait()
     assert (process.returncode, out) == (130, "")
     last = err.splitlines()[-1]
-    start = "mobilenets: stopped; what was done is kept, go on with: mobilenets "
+    start = "mobilenets: stopped; what was done is kept; to continue: mobilenets "
     assert last.startswith(start)
     assert "Traceback" not in err
     options = build_parser().parse_args(shlex.split(last.removeprefix(start)))

@@ -149,7 +149,7 @@ def test_one_level_too_deep_is_explained(tmp_path: Path, classes: tuple[str, ...
 def test_pictures_beside_the_classes_are_mentioned(tmp_path: Path) -> None:
     found = read_folder(put(tmp_path, "cat/1.png", "dog/1.png", "stray.png"))
     assert len(found.samples) == 2
-    assert found.notes == (f"1 pictures lie beside the class folders in {tmp_path}: not used",)
+    assert found.notes == (f"1 pictures beside the class folders in {tmp_path} are not used",)
 
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
@@ -306,7 +306,7 @@ def test_classes_alone(tmp_path: Path) -> None:
 def test_train_alone_is_to_be_split(tmp_path: Path) -> None:
     found = find_data(put(tmp_path, "train/cat/1.png", "train/dog/1.png"))
     assert found == Layout(tmp_path, tmp_path / "train", notes=found.notes)
-    assert "some of its pictures are held out instead" in found.notes[0]
+    assert "some of its pictures are held out for validation" in found.notes[0]
 
 
 def test_train_can_be_a_class(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 def test_fingerprint_needs_its_files(tmp_path: Path) -> None:
     root = put(tmp_path / "data", "cat/1.png")
     refused("cannot be read", [Sample(root / "cat/2.png", 0)], root, call=fingerprint)
-    refused("does not lie in", [Sample(root / "cat/1.png", 0)], root / "dog", call=fingerprint)
+    refused("is not in", [Sample(root / "cat/1.png", 0)], root / "dog", call=fingerprint)
 
 
 # ---------------------------------------------------------------- check_readable

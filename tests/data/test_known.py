@@ -244,7 +244,7 @@ def test_class_names_stay_inside_the_folder(tmp_path: Path, monkeypatch: pytest.
 
 def test_class_names_that_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "read_cifar10", lambda archive: cifar(("cat", "Cat")))
-    with pytest.raises(InputError, match="one folder name"):
+    with pytest.raises(InputError, match="the same folder name"):
         write_folders("cifar10", tmp_path / "out", archive=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

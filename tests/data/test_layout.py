@@ -84,7 +84,7 @@ def test_a_wrapper_is_gone_through(tmp_path: Path, wrapper: str) -> None:
     assert (halves.root, halves.train) == (tmp_path / "one" / wrapper, tmp_path / "one" / wrapper / "train")
     alone = find_data(classes(tmp_path / "two", wrapper))
     assert (alone.root, alone.train, alone.validation) == (*[tmp_path / "two" / wrapper] * 2, None)
-    assert f"looked for in {tmp_path / 'two' / wrapper}" in alone.notes[-1]
+    assert f"found in {tmp_path / 'two' / wrapper}" in alone.notes[-1]
 
 
 def test_a_run_beside_a_wrapper(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_pictures_without_classes_beside_train(tmp_path: Path, name: str) -> Non
     found = find_data(put(tmp_path, *(f"{name}/{number}.png" for number in range(10))))
     assert (found.train, found.validation, found.test) == (tmp_path / "train", None, None)
     top = name.split("/")[0]
-    assert f"{top}/ was not used: its pictures (10) lie in no class folders" in " ".join(found.notes)
+    assert f"{top}/ was not used: its 10 pictures are not in class folders" in " ".join(found.notes)
     assert f"mobilenets predict RUN {tmp_path / top}" in " ".join(found.notes)
     assert "there is no validation/ beside train/: some of its pictures are held out" in " ".join(found.notes)
 
@@ -126,7 +126,7 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     assert found.validation == tmp_path / "val"
     said = " ".join(found.notes)
     assert "dev/ was not used, although it has class folders (disc, square, stripes)" in said
-    assert "extra/ was not used, though" in said and "passed over, as without pictures: docs/" in said
+    assert "extra/ was not used, though" in said and "not used, as there are no pictures in them: docs/" in said
 
 
 def test_the_usual_layouts_need_no_word(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_imagenets_own_layout(tmp_path: Path) -> None:
     (tmp_path / "ILSVRC/Annotations/CLS-LOC").mkdir(parents=True)
     found = find_data(tmp_path)
     assert (found.train, found.validation) == (tmp_path / place / "train", None)
-    assert sum("was not used: its pictures (1) lie in no class folders" in note for note in found.notes) == 2
+    assert sum("was not used: its 1 pictures are not in class folders" in note for note in found.notes) == 2
     # And that of its small edition.
     small = tmp_path / "tiny"
     put(small, *(f"train/n0{number}/images/1.png" for number in range(2)), "val/images/1.png", "test/images/1.png")
@@ -241,7 +241,7 @@ def test_imagenets_own_layout(tmp_path: Path) -> None:
 
 def test_flat_pictures(tmp_path: Path) -> None:
     flat = put(tmp_path / "flat", *(f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
-    assert refused(flat).endswith("in a folder of its own: cat/, dog/, from the first part of the file names")
+    assert refused(flat).endswith("in a folder of their own: cat/, dog/, from the first part of the file names")
     half = put(tmp_path / "half", *(f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
     put(half, "test1/1.jpg")
     assert "train holds pictures, but no class folders" in refused(half) and "cat/, dog/" in refused(half)
@@ -308,7 +308,9 @@ def test_a_folder_that_cannot_be_listed_ends_nothing(tmp_path: Path, monkeypatch
     [problem] = read_folder(found.train).problems
     assert (problem.kind, problem.detail) == ("unreadable", "the folder cannot be read: Permission denied")
     shutil.move(tmp_path / "private", tmp_path / "train" / "private")
-    with pytest.raises(InputError, match=r"private cannot be read: Permission denied: let it be read, or move it away"):
+    with pytest.raises(
+        InputError, match=r"private cannot be read: Permission denied: make it readable, or move it away"
+    ):
         read_folder(found.train)
 
 

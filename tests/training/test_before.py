@@ -78,7 +78,7 @@ def test_training_that_makes_a_model_worse_says_so(
     else:
         # What there was before competes, and wins.
         assert (result["epoch"], result["top1"], same) == (0, start / 100, True)
-        assert f"kept unchanged (epoch 0): they have {start:.1f} % on the validation pictures" in note
+        assert f"kept unchanged (epoch 0): they reach {start:.1f} % on the validation pictures" in note
         assert result["top1_around"] is None
 
 

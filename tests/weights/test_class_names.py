@@ -63,7 +63,7 @@ def test_numbers_that_are_names(tmp_path: Path, caplog: pytest.LogCaptureFixture
     path.write_text("0 apple\n1 pear\n")
     with caplog.at_level(logging.INFO, "mobilenets"):
         read_classes(path)
-    assert "taken as the places of the classes" in caplog.text
+    assert "read as class indices" in caplog.text
 
 
 def test_chinese_of_old_windows_is_read_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

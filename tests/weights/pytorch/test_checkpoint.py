@@ -60,7 +60,9 @@ def test_timms_own_checkpoint(file: Path) -> None:
     )
     converted = right(file, "timm_v2_005")
     first = converted.foreign.assumed[0]
-    assert first.startswith("the weights are those under 'state_dict_ema', a moving average; take 'state_dict' by")
+    assert first.startswith(
+        "the weights used are those under 'state_dict_ema', a moving average; choose 'state_dict' with"
+    )
     assert first in converted.model.bundle.origin["assumed"]
     # The average may be taken away, and either named.
     torch.save({"state_dict": whole, "state_dict_ema": other(whole), "args": arguments}, file)
@@ -90,11 +92,11 @@ def test_torchvisions_own_checkpoint(file: Path) -> None:
     value = {"model": other(whole), "optimizer": {"state": {}}, "lr_scheduler": {"last_epoch": 3}, "epoch": 3}
     torch.save(value | {"args": arguments, "model_ema": average, "scaler": {}}, file)
     converted = right(file, "torchvision_v2_010")
-    assert converted.foreign.assumed[0].endswith("take 'model' by --output model")
+    assert converted.foreign.assumed[0].endswith("choose 'model' with --output model")
     assert converted.model.bundle.preprocessing.crop_fraction == 224 / 232
     del value["model"]
     torch.save(value | {"model": whole, "args": arguments}, file)
-    assert right(file, "torchvision_v2_010").foreign.notes[0] == "the weights are those under 'model'"
+    assert right(file, "torchvision_v2_010").foreign.notes[0] == "the weights used are those under 'model'"
 
 
 def lightning(**more: torch.Tensor) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def test_several_networks_in_one_state(tmp_path: Path, average: str, form: str) 
     both |= {f"{average}{name}": value.clone() for name, value in whole.items()}
     path = tmp_path / f"both.{form}"
     (torch.save if form == "pth" else save_file)(both, path)
-    assert "a moving average; take 'model' by --output" in right(path, "torchvision_v2_010").foreign.assumed[0]
+    assert "a moving average; choose 'model' with --output" in right(path, "torchvision_v2_010").foreign.assumed[0]
     renamed = {name.replace(average, "teacher."): value for name, value in both.items()}
     (torch.save if form == "pth" else save_file)(renamed, path)
     with pytest.raises(InputError, match="several networks"):
@@ -297,7 +299,7 @@ def test_a_whole_module_of_another_activation(file: Path, net: Callable[..., Net
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torchscript(file: Path, net: Callable[..., Net]) -> None:
     torch.jit.script(net(nn.ReLU, 3)).save(file)
-    with pytest.raises(InputError, match="activates with ReLU"):
+    with pytest.raises(InputError, match="which has ReLU"):
         convert(file)
     # Its strides stand in its program, which is not read.
     torch.jit.script(net()).save(file)

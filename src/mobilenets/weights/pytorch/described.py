@@ -152,8 +152,7 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
         size, assumed = cropped or size, [*assumed, *unclear]
     else:
         assumed.append(
-            f"no {PROCESSOR} beside it: assumed: the shorter side resized to 256/224 of the size, then a centre "
-            "crop, values from -1 to 1"
+            f"no {PROCESSOR} beside it: the shorter side is resized by 256/224, then a centre crop; values from -1 to 1"
         )
     return replace(
         foreign,
