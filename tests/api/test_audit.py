@@ -76,8 +76,8 @@ def test_int8_of_the_activations(whole: dict[str, Any], trained: Any) -> None:
     assert whole["int8"]["quantization"]["pictures"] == 48
     assert "int8 dB, output" in audited(whole)
     assert (
-        f"calibrated on 48 training pictures, the logits keep a signal-to-noise ratio of {whole['int8']['logits_db']:.1f} dB"
-        in audited(whole)
+        "calibrated on 48 training pictures, the logits keep a signal-to-noise ratio of "
+        f"{whole['int8']['logits_db']:.1f} dB" in audited(whole)
     )
 
 

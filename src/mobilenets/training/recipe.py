@@ -66,7 +66,7 @@ class Recipe:
     )
     weights: str = _setting(
         AUTO,
-        "weights to start from: auto (ImageNet's if they can be had, else none), none (from scratch), imagenet, "
+        "weights to start from: auto (ImageNet's if available, else none), none (from scratch), imagenet, "
         "imagenet:timm, imagenet:keras, a trained model (run folder or bundle), or a weights file from another "
         "framework",
     )
@@ -108,7 +108,10 @@ class Recipe:
         "none", "for classes of uneven size: sample them evenly, or weight the loss", choices=BALANCES
     )
     max_unreadable: float = _setting(
-        0.1, "largest share of unreadable pictures that may be left out; above it, training stops", low=0, high=1
+        0.1,
+        "largest share of unreadable pictures that may be left out; with more, training does not start",
+        low=0,
+        high=1,
     )
 
     # Length.
