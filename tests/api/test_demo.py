@@ -78,4 +78,4 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("mobilenets.api.demo.train", stop)
     (tmp_path / "my demo/digits").mkdir(parents=True)
     assert main(["demo", "--out", str(tmp_path / "my demo"), "--resume"]) == 130
-    assert capsys.readouterr().err.endswith(f"go on with: mobilenets demo --out '{tmp_path / 'my demo'}' --resume\n")
+    assert capsys.readouterr().err.endswith(f"to continue: mobilenets demo --out '{tmp_path / 'my demo'}' --resume\n")

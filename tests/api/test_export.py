@@ -127,9 +127,9 @@ def test_pictures_as_a_camera_gives_them(
 
 def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
     for settings, message in (
-        ({"format": "web"}, "web is not written with --camera here: choose onnx or openvino, or --pixels"),
-        ({"format": "litert"}, "litert is not written with --camera"),
-        ({"format": "executorch"}, "executorch is not written with --camera"),
+        ({"format": "web"}, "web cannot be exported with --camera: choose onnx or openvino, or use --pixels"),
+        ({"format": "litert"}, "litert cannot be exported with --camera"),
+        ({"format": "executorch"}, "executorch cannot be exported with --camera"),
         ({"batch": 4}, "batch 4: a file exported with --camera takes one picture at a time"),
     ):
         with pytest.raises(InputError, match=message):
@@ -138,7 +138,7 @@ def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
     value = json.loads((tmp_path / "run/model.json").read_bytes())
     value["preprocessing"]["interpolation"] = "nearest"
     (tmp_path / "run/model.json").write_text(json.dumps(value))
-    with pytest.raises(InputError, match="and this model by nearest: use --pixels"):
+    with pytest.raises(InputError, match="but this model uses nearest: use --pixels"):
         mobilenets.export(tmp_path / "run", tmp_path / "out", data=trained.data, camera=True)
 
 

@@ -156,7 +156,7 @@ def test_a_new_class(trained: Any, tmp_path: Path) -> None:
     assert before["top1_now"] > 0.5
     shown = show.trained(metrics | {"data": "data"})
     assert (
-        f"Before, {trained.run}: top-1 {100 * before['top1']:.2f} % on the {before['images']} pictures of the 3"
+        f"Before ({trained.run}): top-1 {100 * before['top1']:.2f} % on the {before['images']} pictures of the 3"
         in shown
     )
     same = show.trained(metrics | {"data": "data", "before": before | {"gained": 0, "lost": 0}})
@@ -167,7 +167,7 @@ def test_a_class_that_is_gone_and_one_renamed(trained: Any, tmp_path: Path) -> N
     for name, folder in (("cat", "house cat"), ("dog", "dog")):
         shutil.copytree(trained.data / name, tmp_path / "data" / folder)
     metrics = mobilenets.train(tmp_path / "data", tmp_path / "run", weights=str(trained.run), **COURSE)
-    assert "class cat is called house cat now, by its pictures" in metrics["notes"]
+    assert "class cat is now called house cat: its pictures are those of cat" in metrics["notes"]
     assert any(note.startswith("DATA has no pictures of owl, which the model knew") for note in metrics["notes"])
     assert read_bundle(tmp_path / "run").origin["head"] == "kept"
     assert metrics["before"]["classes"] == ["dog", "house cat"] and metrics["before"]["images"] == 8

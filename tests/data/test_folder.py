@@ -136,7 +136,7 @@ def test_unusable_folders(tmp_path: Path) -> None:
     refused("there is no folder", tmp_path / "missing")
     refused("no pictures", tmp_path)
     put(tmp_path, "only/1.png")
-    refused("one class only, only", tmp_path)
+    refused("only one class, only", tmp_path)
     refused("is a file", tmp_path / "only/1.png")
 
 
@@ -183,8 +183,8 @@ def test_case_makes_no_other_class_in_the_second_half(tmp_path: Path) -> None:
     found = read_folder(tmp_path / "val", ("cat", "guide dog", "owl"))
     assert [sample.label for sample in found.samples] == [0, 1, 2]
     assert found.notes == (
-        "the class folder val/Cat was taken as class cat",
-        "the class folder val/guide_dog was taken as class guide dog",
+        "the class folder val/Cat was used as class cat",
+        "the class folder val/guide_dog was used as class guide dog",
     )
     put(tmp_path / "both", "Cat/1.png", "cat/1.png", "x/1.png")
     if len(list((tmp_path / "both").iterdir())) == 3:
@@ -290,7 +290,7 @@ def test_both_halves_are_found(tmp_path: Path, half: str) -> None:
     put(tmp_path, "train/cat/1.png", "train/dog/1.png", f"{half}/cat/2.png")
     found = find_data(tmp_path)
     assert found == Layout(tmp_path, tmp_path / "train", tmp_path / half, notes=found.notes)
-    assert found.notes == (("there is no validation/, so test/ serves for it",) if half == "test" else ())
+    assert found.notes == (("there is no validation/, so test/ is used for validation",) if half == "test" else ())
 
 
 def test_test_stands_beside_validation(tmp_path: Path) -> None:
@@ -323,9 +323,9 @@ def test_data_that_cannot_be_found(tmp_path: Path) -> None:
     refused("is a file", tmp_path / "1.png", call=find_data)
     put(tmp_path, "val/cat/1.png")
     (tmp_path / "train" / "cat").mkdir(parents=True)
-    refused("train holds no pictures", tmp_path, call=find_data)
+    refused("train has no pictures", tmp_path, call=find_data)
     put(tmp_path, "train/1.png")
-    refused("train holds pictures, but no class folders", tmp_path, call=find_data)
+    refused("train has pictures, but no class folders", tmp_path, call=find_data)
 
 
 # ---------------------------------------------------------------- fingerprint

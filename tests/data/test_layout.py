@@ -126,7 +126,7 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     assert found.validation == tmp_path / "val"
     said = " ".join(found.notes)
     assert "dev/ was not used, although it has class folders (disc, square, stripes)" in said
-    assert "extra/ was not used, though" in said and "not used, as there are no pictures in them: docs/" in said
+    assert "extra/ was not used, although" in said and "not used, as there are no pictures in them: docs/" in said
 
 
 def test_the_usual_layouts_need_no_word(tmp_path: Path) -> None:
@@ -156,31 +156,31 @@ def test_classes_whose_names_sound_like_halves(tmp_path: Path) -> None:
 
 def test_halves_whose_names_do_not_tell(tmp_path: Path) -> None:
     said = refused(classes(tmp_path, "fold_a", "fold_b", "fold_c"))
-    assert "fold_a/, fold_b/, fold_c/ hold the same folders (disc, square, stripes)" in said
+    assert "fold_a/, fold_b/, fold_c/ contain the same folders (disc, square, stripes)" in said
     assert "call them train/ and validation/" in said
 
 
 def test_halves_inside_the_classes(tmp_path: Path) -> None:
     said = refused(put(tmp_path, *(f"{kind}/{half}/1.png" for kind in KINDS for half in ("train", "test"))))
-    assert "the halves (test, train) lie inside the class folders (disc/, square/, stripes/)" in said
+    assert "the splits (test, train) are inside the class folders (disc/, square/, stripes/)" in said
     assert "as in test/disc/" in said
 
 
 def test_pictures_and_masks(tmp_path: Path) -> None:
     names = [f"{kind}/{folder}/1.png" for kind in KINDS for folder in ("images", "masks")]
-    assert "hold the same folders (images, masks)" in refused(put(tmp_path / "a", *names))
+    assert "contain the same folders (images, masks)" in refused(put(tmp_path / "a", *names))
     # A single folder in each is no half.
     put(tmp_path / "b", *(f"{kind}/images/1.png" for kind in KINDS))
     assert read_folder(find_data(tmp_path / "b").train).classes == KINDS
     classes(tmp_path / "c", "train/images", "train/masks")
-    assert "images/, masks/ hold the same folders" in refused(tmp_path / "c")
+    assert "images/, masks/ contain the same folders" in refused(tmp_path / "c")
 
 
 def test_folders_that_are_alike_but_not_the_same(tmp_path: Path) -> None:
     classes(tmp_path, "a", "b")
     put(tmp_path, "b/more/1.png")
     [note] = find_data(tmp_path).notes
-    assert note.startswith("a/, b/ were taken as classes, though all hold disc, square, stripes")
+    assert note.startswith("a/, b/ were used as classes, although all of them contain disc, square, stripes")
 
 
 def test_several_training_folders(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_detection(tmp_path: Path, pictures: list[str], flat: str, beside: str) 
     (tmp_path / beside).mkdir(parents=True)
     (tmp_path / beside / "1.txt").write_text("0 0.5 0.5 1 1")
     said = refused(tmp_path)
-    assert f"{flat} holds pictures, but no class folders; " in said
+    assert f"{flat} has pictures, but no class folders; " in said
     assert "looks like part of a data set for detection or segmentation" in said
 
 
@@ -210,7 +210,7 @@ def test_folders_that_are_no_classes(tmp_path: Path, others: list[str]) -> None:
     put(tmp_path, *(f"images/{kind}_{number}.jpg" for kind in ("pug", "beagle") for number in range(3)), *others)
     (tmp_path / "README.txt").write_text("x")
     said = refused(tmp_path)
-    assert "images holds pictures, but no class folders" in said and "beagle/, pug/, as the names" in said
+    assert "images has pictures, but no class folders" in said and "beagle/, pug/, as the names" in said
 
 
 def test_halves_beside_a_folder_of_unlabelled_pictures(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_flat_pictures(tmp_path: Path) -> None:
     assert refused(flat).endswith("in a folder of their own: cat/, dog/, from the first part of the file names")
     half = put(tmp_path / "half", *(f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
     put(half, "test1/1.jpg")
-    assert "train holds pictures, but no class folders" in refused(half) and "cat/, dog/" in refused(half)
+    assert "train has pictures, but no class folders" in refused(half) and "cat/, dog/" in refused(half)
     table = put(tmp_path / "table", "0001.png", "0002.png")
     with (table / "train.csv").open("w") as stream:
         csv.writer(stream).writerow(["filename", "label"])

@@ -76,7 +76,7 @@ def test_a_link_that_leads_nowhere_counts(draw: Draw, tmp_path: Path) -> None:
 def test_class_without_a_readable_picture(draw: Draw, tmp_path: Path) -> None:
     data = draw(tmp_path / "photos", {"a": 10, "b": 1})
     spoil(data / "b" / "000.png")
-    with pytest.raises(InputError, match="class b has no readable picture to learn from"):
+    with pytest.raises(InputError, match="class b has no readable training picture"):
         take(data, limit=1)
 
 

@@ -129,7 +129,7 @@ def test_wrong_architecture(model: Path) -> None:
 
 def test_an_exported_file_is_not_run_here(model: Path) -> None:
     (model / "model.onnx").write_bytes(b"")
-    assert "this release runs model.safetensors only" in refusal(model / "model.onnx")
+    assert "only model.safetensors is read" in refusal(model / "model.onnx")
 
 
 def test_nothing_is_ever_unpickled() -> None:

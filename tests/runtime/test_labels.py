@@ -68,7 +68,7 @@ def test_round_trip() -> None:
     [
         ([], "must be an object"),
         ({"klasses": {}}, "unknown key 'klasses'; use classes and groups"),
-        ({"classes": {"a": {"name": "x"}}}, "class 'a': 'name' is not known; give names and group"),
+        ({"classes": {"a": {"name": "x"}}}, "class 'a': unknown key 'name'; use names and group"),
         ({"classes": {"a": {"names": "x"}}}, "class 'a': names must be an object"),
         ({"classes": {"a": {"names": {"chinese": "x"}}}}, "give names by language"),
         ({"classes": {"a": {"names": {"zh": " "}}}}, "give names by language"),

@@ -151,7 +151,7 @@ def test_colour(photometric: int, count: int, bits: int, planes: bool) -> None:
 
 def test_sixteen_bit_colour_in_planes_is_refused() -> None:
     content = tiff(np.full((6, 5, 3), 999), 16, RGB, planes=True)
-    assert refusal(content) == "a TIFF of 16-bit channels in planes of their own is not read: convert it to PNG or JPEG"
+    assert refusal(content) == "a TIFF of 16-bit channels in separate planes is not read: convert it to PNG or JPEG"
 
 
 @pytest.mark.parametrize("meaning", [0, 1, 2])

@@ -302,7 +302,7 @@ def test_a_disk_that_fills_up_does_not_stop_it(
     monkeypatch.setattr("mobilenets.training.features.sqlite3.connect", small)
     found = cached(network, loaders(data))
     monkeypatch.undo()
-    assert caplog.text.count("the feature cache takes no more (database or disk is full)") == 2
+    assert caplog.text.count("the feature cache cannot grow (database or disk is full)") == 2
     monkeypatch.setenv("MOBILENETS_CACHE", str(data.parent / "elsewhere"))
     expected = cached(network, loaders(data))
     assert all(np.array_equal(one.values, other.values) for one, other in zip(found, expected, strict=True))

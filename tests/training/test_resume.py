@@ -225,8 +225,8 @@ def test_finished_run_stays(photos: Path, copied: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epochs": 5}, "epochs 2 among them: leave --epochs out"),
-        ({"weight_decay": 0.1}, "weight_decay 0.05 among them: leave --weight-decay out"),
+        ({"epochs": 5}, "here epochs 2: leave --epochs out"),
+        ({"weight_decay": 0.1}, "here weight_decay 0.05: leave --weight-decay out"),
         ({"recipe": "digits"}, "leave --recipe out"),
         ({"resume": False}, "is not empty: continue it with --resume, or use another --out"),
     ],

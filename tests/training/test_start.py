@@ -146,7 +146,7 @@ def test_the_saved_network_is_not_changed(saved: SavedModel) -> None:
 
 @pytest.mark.parametrize("changes", [{"width": 0.5}, {"model": "mobilenet_v2"}, {"model": "mobilenet_v1_cifar"}])
 def test_another_network_is_refused(photos: Path, standard: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"^the weights are those of mobilenet_v1 at width 0.25, and do not") as caught:
+    with pytest.raises(InputError, match=r"^the weights are for mobilenet_v1 at width 0.25 and do not") as caught:
         train(photos, tmp_path / "run", weights=str(standard), size=32, **changes)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -228,7 +228,7 @@ def test_what_was_kept_is_said_once(
 
 
 def test_freeze_more_blocks_than_there_are(photos: Path, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^freeze 7: this network has 6 blocks; or choose backbone$"):
+    with pytest.raises(InputError, match=r"^freeze 7: this network has 6 blocks; choose at most that, or backbone$"):
         train(photos, tmp_path / "run", weights=str(finished), freeze="7")
     assert not (tmp_path / "run").exists()
 

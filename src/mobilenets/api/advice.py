@@ -88,8 +88,7 @@ def not_learned(seen: Seen) -> str | None:
     """Train longer or more of the network, where not even the training pictures were learned."""
     if seen.blended or seen.kept == 0 or seen.train_top1 >= 0.75 or seen.top1 >= 0.9:
         return None
-    cause = f"The model has not learned its own training pictures: it got {100 * seen.train_top1:.0f} % of them "
-    "right at the end. "
+    cause = f"The model has not learned its training pictures: {100 * seen.train_top1:.0f} % of them right at the end. "
     if seen.recipe.freeze == "backbone":
         return cause + "Train more than the classifier: " + seen.again("--freeze none --lr 0.0003")
     return cause + "Train longer: " + seen.again(seen.longer)

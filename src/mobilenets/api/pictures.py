@@ -74,8 +74,7 @@ def _measured(folder: Folder, which: str, seen: Seen | None) -> Measured:
     """Take all pictures of a folder, and note what the model had seen of them."""
     total = len(folder.samples)
     if seen is None:
-        note = "the model does not say what it was trained on; if these pictures are among that, the figures are "
-        "too high"
+        note = "the model does not say what it was trained on; if it was these pictures, the figures are too high"
         return Measured(replace(folder, notes=(*folder.notes, note)), which, None)
     learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
     note = (

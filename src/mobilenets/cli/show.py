@@ -147,7 +147,7 @@ def _before(result: dict[str, Any]) -> list[str]:
     now = f"now {percent(before['top1_now'])}, {change}: {before['gained']} newly right, {before['lost']} newly wrong"
     if not before["gained"] and not before["lost"]:
         now = "now exactly the same pictures are right"
-    return [f"Before, {before['model']}: top-1 {percent(before['top1'])} on {images}; {now}"]
+    return [f"Before ({before['model']}): top-1 {percent(before['top1'])} on {images}; {now}"]
 
 
 def sentence(note: str) -> str:

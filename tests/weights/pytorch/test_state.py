@@ -161,7 +161,7 @@ def test_the_description_of_another_file_is_not_taken(tmp_path: Path, described:
     if described == "damaged":
         (tmp_path / "model.json").write_text("{")
     note = assumed(read_state(path.with_name("best.safetensors"), "safetensors", arrays))
-    assert "is that of model.safetensors and was not taken" in note
+    assert "belongs to model.safetensors and was not used" in note
 
 
 @pytest.mark.parametrize(("name", "classes", "width"), [("mobilenet_v2", 3, 0.5), ("mobilenet_v1", 3, 0.35)])

@@ -215,7 +215,7 @@ UNWANTED: dict[str, tuple[Callable[[], object], str]] = {
     "complex numbers": (lambda: {"a.weight": torch.ones(2, 2, dtype=torch.complex64)}, "(ComplexFloat)"),
     "a complex one among others": (
         lambda: {"a.weight": torch.ones(1, 1), "b.weight": torch.ones(2, 2, dtype=torch.complex64)},
-        "'b.weight' is no tensor of plain numbers (ComplexFloat)",
+        "'b.weight' is not a tensor of plain numbers (ComplexFloat)",
     ),
     "one tensor": (lambda: torch.ones(2, 2), "no state dictionary"),
     "a list of tensors": (lambda: [torch.ones(2, 2)], "no state dictionary"),
