@@ -52,7 +52,7 @@ def benchmark(
     runtimes:
         Those to measure in (``torch``, ``onnxruntime``, ``openvino``, …); by default every installed one.
     threads:
-        Numbers of threads; by default one a core.
+        Numbers of threads; by default one per core.
     batches:
         Pictures a run.
     seconds:

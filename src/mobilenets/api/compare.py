@@ -74,14 +74,14 @@ def compare(
         ``mobilenet_v1``, ``mobilenet_v2``, ``mobilenet_v1_cifar``, ``resnet18``, ``resnet50``, and ``plain``, which is
         V1 with ordinary convolutions; by default all but the third, or none where ``runs`` are given.
     size, classes:
-        Input size in pixels a side, and classes. Up to 64 pixels the MobileNets and ``plain`` take their variant for
+        Input size in pixels per side, and classes. Up to 64 pixels the MobileNets and ``plain`` take their variant for
         small pictures, which has two strides fewer; the ResNets have none.
     widths:
         Width multipliers of the MobileNets.
     runs:
         Run folders, each a network more, with the top-1 of its ``metrics.json``.
     threads, seconds:
-        Threads, by default one a core, and how long to measure each latency.
+        Threads, by default one per core, and how long to measure each latency.
     out:
         A folder to write ``compare.json``, ``compare.png`` and ``blocks.png`` to.
 
@@ -189,7 +189,7 @@ def _same_pictures(runs: Sequence[Path]) -> None:
 
 
 def _latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> list[tuple[float, float | None]]:
-    """Measure the median latency of a picture, first of all in PyTorch, then of ours in ONNX Runtime."""
+    """Measure the median latency of a picture: all networks in PyTorch, then the mobilenets ones in ONNX Runtime."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -248,7 +248,7 @@ def _has_onnx() -> bool:
 
 
 def _onnx_session(network: Network, size: int, threads: int) -> Any:
-    """Open a network of ours in ONNX Runtime, as ``export`` writes it."""
+    """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
     import onnxruntime
 
     from mobilenets.exports.job import Options

@@ -64,7 +64,7 @@ class Drawn:
                 raise InputError(f"{place} is inside the picture folder {pictures}: choose a place outside it")
 
     def keep_apart(self, picture: Path) -> None:
-        """Refuse to draw into the folder that a picture of the user's lies in."""
+        """Refuse to draw into a folder that holds the user's pictures."""
         if self._folder is not None and self._folder.resolve() == picture.resolve().parent:
             raise InputError(f"{self._folder} holds {picture.name}: give another folder for the explanations")
 
@@ -119,7 +119,7 @@ def safe_stem(image: str) -> str:
 
 
 def _free(path: Path) -> bool:
-    """Say whether nothing is there, or what an earlier run of ours drew."""
+    """Say whether nothing is there, or what an earlier run of this program drew."""
     if not path.exists():
         return True
     if not path.is_file():

@@ -85,7 +85,7 @@ def _measured(folder: Folder, which: str, seen: Seen | None) -> Measured:
 
 
 def _said(measured: Measured, notes: tuple[str, ...]) -> Measured:
-    """Log what is to be known of the pictures, with the ``notes`` on their layout, which are added."""
+    """Log what users should know about the pictures, with the ``notes`` on their layout, which are added."""
     folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
     for note in folder.notes:
         log.info("%s", note)

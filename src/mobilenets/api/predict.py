@@ -36,8 +36,8 @@ class Predictor(EnginePredictor):
     """A model ready to answer: ``Predictor("run")("photo.jpg")`` gives the most probable classes.
 
     ``model`` is a run folder, a bundle, or an exported file beside its ``model.json``; the last runs without torch, in
-    ``runtime`` (by default the fastest installed one) on ``threads`` threads (by default one a core). ``device`` is
-    where a model of ours runs. Raises ``InputError`` for a model that cannot be used.
+    ``runtime`` (by default the fastest installed one) on ``threads`` threads (by default one per core). ``device`` is
+    where a run folder or bundle runs. Raises ``InputError`` for a model that cannot be used.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ def _try(engine: Engine, bundle: Bundle, file: Path) -> None:
 
 
 def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle, Engine, Network]:
-    """Load a model of ours into PyTorch; imported here, so that other engines need no torch."""
+    """Load a run folder or bundle into PyTorch; imported here, so that other engines need no torch."""
     try:
         import torch
     except ImportError as error:

@@ -82,7 +82,7 @@ def train(
     Parameters
     ----------
     data:
-        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder a class.
+        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder per class.
     out:
         The run folder to write; by default the next free ``runs/<data>-N``.
     recipe:
@@ -329,7 +329,7 @@ def _announcement(network: Network, prepared: Prepared, plan: Sequence[Stage], m
 
 @contextlib.contextmanager
 def _threads(wish: int | None) -> Iterator[None]:
-    """Give PyTorch so many threads while the block runs."""
+    """Give PyTorch this many threads while the block runs."""
     before = torch.get_num_threads()
     if forked():
         log.warning("this process was forked, and PyTorch's threads do not work there: training on one thread")

@@ -29,7 +29,7 @@ log = logging.getLogger("mobilenets")
 
 @dataclass(frozen=True)
 class Source:
-    """A model of ours that a run begins with: where it is, its classes, and what it saw, None where it does not say."""
+    """The mobilenets model that a run starts from: its folder, its classes, and what it saw (None if it does not say)."""
 
     folder: Path
     classes: tuple[str, ...]

@@ -91,7 +91,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 class _Lines(logging.Handler):
-    """Notes, one a line, on standard error, without tearing a progress bar."""
+    """Notes, one per line, on standard error, without tearing a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from mobilenets.cli.show import printable

@@ -265,7 +265,7 @@ def _standard_input() -> bytes:
 
 @contextmanager
 def _resumable(command: str, mark: Path) -> Iterator[None]:
-    """Say with Ctrl-C, or a full disk, how to go on; ``mark`` is there when there is something to go on with."""
+    """Say at Ctrl-C, or a full disk, how to continue; ``mark`` exists when there is something to continue."""
     try:
         yield
     except DiskFull as full:

@@ -33,7 +33,7 @@ def table(rows: list[list[str]], right: set[int]) -> str:
 
 
 def summarised(result: dict[str, Any]) -> str:
-    """A line a layer, and the totals."""
+    """One line per layer, and the totals."""
     rows = [["layer", "kind", "output", "parameters", "MACs"]]
     for layer in result["layers"]:
         shape = " × ".join(map(str, layer["output"]))
@@ -48,7 +48,7 @@ def summarised(result: dict[str, Any]) -> str:
 
 
 def evaluated(result: dict[str, Any]) -> str:
-    """The figures with their intervals, then a line a class."""
+    """The figures with their intervals, then one line per class."""
     rows = [["class", "pictures", "precision", "recall", "F1"]]
     for name, score in result["classes"].items():
         figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in ("precision", "recall", "f1")]
@@ -189,7 +189,7 @@ def imported(result: dict[str, Any]) -> str:
 
 
 def published(result: dict[str, Any]) -> str:
-    """A line a set of weights."""
+    """One line per set of weights."""
     rows = [["network", "width", "size", "top-1", "licence", "mean, deviation", "source"]]
     for entry in result["weights"]:
         about = entry["preprocessing"]

@@ -34,7 +34,7 @@ def benchmarked(rows: list[dict[str, Any]]) -> str:
 
 
 def compared(result: dict[str, Any]) -> str:
-    """A line a network."""
+    """One line per network."""
     lines = [["network", "width", "size", "parameters", "MACs", "float32", "PyTorch ms", "ONNX Runtime ms", "top-1"]]
     for row in result["networks"]:
         top1 = "–"
@@ -63,7 +63,7 @@ def compared(result: dict[str, Any]) -> str:
 
 
 def audited(result: dict[str, Any]) -> str:
-    """A line a layer, then what int8 does and what could be removed."""
+    """One line per layer, then what int8 does and what could be removed."""
     seen, int8 = result["images"] is not None, result["int8"]
     head = ["layer", "kind", "kernels", "dead", "near dead", *(["constant"] if seen else [])]
     lines = [[*head, "int8 dB", "int8 dB, one scale", *(["int8 dB, output"] if int8 else [])]]

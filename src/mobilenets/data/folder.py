@@ -53,7 +53,7 @@ class Folder:
 def read_folder(
     root: Path, classes: tuple[str, ...] | None = None, find: Callable[[str], str | None] | None = None
 ) -> Folder:
-    """Read one folder a class, pictures at any depth inside it.
+    """Read one folder per class, pictures at any depth inside it.
 
     Without ``classes`` they are the names of the folders that hold pictures, in Unicode's form NFC, sorted by code
     point, as Keras and torchvision do. With ``classes``, from a model or from the training half, labels are places in

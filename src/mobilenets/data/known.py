@@ -159,9 +159,9 @@ def write_folders(
     size: int | None = None,
     progress: Progress | None = None,
 ) -> Written:
-    """Write a known data set as PNG pictures, one folder a class, under ``out/train`` and ``out/validation``.
+    """Write a known data set as PNG pictures, one folder per class, under ``out/train`` and ``out/validation``.
 
-    ``shapes`` is not split: its class folders lie in ``out`` itself.
+    ``shapes`` is not split: its class folders are in ``out`` itself.
 
     The pictures come from ``archive`` if given (a CIFAR ``.tar.gz``, or for Fashion-MNIST the folder of its
     four files or one of them), else from the install, else from the network by way of the cache folder. They

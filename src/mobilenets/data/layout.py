@@ -1,4 +1,4 @@
-"""How a data set lies in its folder: one folder a class, or halves that hold one folder a class each."""
+"""How a data set is laid out in its folder: one folder per class, or halves that hold one folder per class each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Layout:
 
 
 def find_data(root: Path, known: Callable[[str], str | None] | None = None) -> Layout:
-    """Recognise DATA: ``train/`` with ``validation/`` (or ``val``, ``dev``, ``test``, …), or one folder a class.
+    """Recognise DATA: ``train/`` with ``validation/`` (or ``val``, ``dev``, ``test``, …), or one folder per class.
 
     Names of halves are known in any case and with additions (``Training``, ``training_set``, ``seg_train``). A half, or
     DATA, that holds nothing but one folder with everything in it is gone through. ``train`` is a class like any other

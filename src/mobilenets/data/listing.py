@@ -1,4 +1,4 @@
-"""What lies in a folder: pictures, folders, what else, and what systems leave behind."""
+"""What is in a folder: pictures, folders, what else, and what systems leave behind."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _PUT = "put the pictures of each class in a folder of their own"
 
 
 def refuse_file(path: Path) -> None:
-    """Refuse a file where a folder is wanted; an archive is to be unpacked."""
+    """Refuse a file where a folder is wanted; an archive must be unpacked first."""
     if not path.is_file():
         return
     suffix = path.suffix.lower()

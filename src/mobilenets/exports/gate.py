@@ -96,7 +96,7 @@ def check_tolerance(points: float | None, precision: str) -> float:
 
 
 def probes(size: int) -> list[Image.Image]:
-    """Make pictures of ``size`` pixels a side in many colours, from soft to noisy: the same ones every time."""
+    """Make pictures of ``size`` pixels per side in many colours, from soft to noisy: the same ones every time."""
     made = []
     for number in range(PROBES):
         rng = np.random.default_rng((7, number))

@@ -23,7 +23,7 @@ def draw_benchmark(rows: Sequence[Row], path: Path) -> None:
 def benchmark_figure(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
     """Latency at the smallest batch as bars, p95 as a mark; beside it pictures a second by batch, where there are more.
 
-    ``rows`` are those of ``benchmark``. A colour stands for a runtime in both.
+    ``rows`` are those of ``benchmark``. Each runtime has one colour in both.
     """
     batches = sorted({row["batch"] for row in rows})
     first = [row for row in rows if row["batch"] == batches[0]]

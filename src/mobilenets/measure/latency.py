@@ -38,7 +38,7 @@ CAMERA = (480, 640, 3)
 RUNS_FOR_P99 = 100
 
 Run = Callable[[], object]
-# Runs a batch of that many pictures again and again for so many seconds; gives the milliseconds of each run.
+# Runs a batch of that many pictures again and again for this many seconds; gives the milliseconds of each run.
 Burst = Callable[[int, float], "list[float]"]
 
 
@@ -117,7 +117,7 @@ def _answers() -> Iterator[IO[str]]:
 
 
 def bursts(run: Run, seconds: float) -> list[float]:
-    """Run once uncounted, then for so many seconds, at least once; gives the milliseconds of each run."""
+    """Run once uncounted, then for this many seconds, at least once; gives the milliseconds of each run."""
     run()
     times: list[float] = []
     end = time.perf_counter() + seconds

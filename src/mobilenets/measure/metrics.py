@@ -72,7 +72,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Mistake:
-    """Picture ``index`` of class number ``true``, taken for class ``predicted`` with this probability."""
+    """Picture ``index`` of class number ``true``, predicted as class ``predicted`` with this probability."""
 
     index: int
     true: int

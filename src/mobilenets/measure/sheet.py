@@ -16,7 +16,7 @@ from mobilenets.runtime.labels import Labels
 
 log = logging.getLogger("mobilenets")
 
-TILE = 176  # pixels a side of a picture's place
+TILE = 176  # pixels per side of a picture's place
 GAP = 16
 WORDS = 64  # pixels below a picture: answer, group, file
 MARGIN = 28

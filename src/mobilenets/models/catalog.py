@@ -61,7 +61,7 @@ def describe(
     width:
         Width multiplier, above 0.
     size:
-        Input size in pixels a side; by default the network's usual one.
+        Input size in pixels per side; by default the network's usual one.
     variant:
         ``auto`` takes the table for small pictures up to 64 pixels where there is one; ``standard`` and ``small``
         insist.

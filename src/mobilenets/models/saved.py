@@ -1,4 +1,4 @@
-"""Models of ours on the disk: ``model.safetensors`` beside ``model.json``."""
+"""mobilenets models on disk: ``model.safetensors`` beside ``model.json``."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ _UPRIGHT = {
 }
 
 Surplus: TypeAlias = Callable[[int, int], float]
-"""How many times larger, a side, a picture of so many pixels a side is than it need be decoded."""
+"""How many times larger per side a picture of width and height is than it needs to be decoded."""
 
 # ITU-T T.81, table B.1. Before the frame only these segments are passed over, by their length.
 _PASSED = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}

@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"(https?|ftp|s3|gs)://", re.IGNORECASE)
 
 
 def source_of(picture: Picture) -> Source:
-    """Turn whatever stands for a picture into what ``decode`` takes; nothing of it is changed.
+    """Turn anything that represents a picture into what ``decode`` takes; nothing of it is changed.
 
     Arrays are uint8: H×W×3 RGB, H×W×4 RGB with alpha, H×W or H×W×1 grey. OpenCV's are BGR: give ``array[..., ::-1]``. A
     file object is read from its start, where it can be rewound.
@@ -52,7 +52,7 @@ def source_of(picture: Picture) -> Source:
 
 
 def is_one(pictures: object) -> bool:
-    """Say whether something stands for one picture, though some that do can be iterated over."""
+    """Say whether something represents one picture, though some that do can be iterated over."""
     if isinstance(pictures, np.ndarray):
         return pictures.ndim != 4 and pictures.dtype != object
     single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))

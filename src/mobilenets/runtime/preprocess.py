@@ -26,7 +26,7 @@ REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
 MANY = 1 << 26
 
 ENOUGH = 5
-"""A picture decoded to so many times the sides that ``fit`` makes of it gives nearly the same pixels as the whole."""
+"""A picture decoded at this many times the size that ``fit`` needs gives nearly the same pixels as the full picture."""
 
 Triple = tuple[float, float, float]
 Box = tuple[float, float, float, float]
@@ -114,7 +114,7 @@ class Preprocessing:
         return canvas
 
     def surplus(self, width: int, height: int) -> float:
-        """Say how many times smaller, a side, ``decode`` may make a JPEG of width × height.
+        """Say how many times smaller per side ``decode`` may make a JPEG of width × height.
 
         What ``fit`` gives then differs by little: see docs/data.md for how little, and benchmarks/decode.py.
         """

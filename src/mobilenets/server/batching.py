@@ -182,7 +182,7 @@ class Batcher:
 
 
 def _cut(answer: Answer, top: int, language: str | None, labels: Labels | None) -> Answer:
-    """Take of an answer to many what was asked for: so many classes, names in the language."""
+    """Take of an answer to many what was asked for: the number of classes, names in the language."""
     cut = answer | {"predictions": answer["predictions"][:top]}
     if labels is None or language is None:
         return cut

@@ -122,7 +122,7 @@ def code_of(error: UnreadablePicture) -> Code:
 
 
 def too_many(pictures: int) -> Refused:
-    """Refuse more pictures in a request than so many."""
+    """Refuse a request with more pictures than this."""
     return Refused(413, "too_many_pictures", f"too many pictures; the limit is {pictures} per request")
 
 
@@ -134,13 +134,13 @@ class Budget:
         self.held = 0
 
     def take(self, size: int) -> None:
-        """Hold so many more; raises ``Refused`` with 503 when there are not so many left."""
+        """Hold this many more; raises ``Refused`` with 503 when there are not so many left."""
         if self.held + size > self.total:
             raise busy("the server is processing as many pictures as it can")
         self.held += size
 
     def give(self, size: int) -> None:
-        """Give so many back."""
+        """Give this many back."""
         self.held -= size
 
 

@@ -1,4 +1,4 @@
-"""The settings that a recipe leaves to "auto", filled in once: what stands in ``recipe.json`` has none of them left."""
+"""The settings that a recipe leaves to "auto", filled in once: ``recipe.json`` has none of them left."""
 
 from __future__ import annotations
 

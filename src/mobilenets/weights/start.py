@@ -1,4 +1,4 @@
-"""What ``--weights`` names, as a model to begin with: ours, a foreign file, or ImageNet's by name."""
+"""What ``--weights`` names, as a model to start from: a mobilenets model, a foreign file, or ImageNet's by name."""
 
 from __future__ import annotations
 

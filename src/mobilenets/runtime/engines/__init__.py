@@ -62,7 +62,7 @@ def present(form: str) -> list[str]:
 def open_engine(folder: Path, exported: Exported, runtime: str | None = None, threads: int | None = None) -> Engine:
     """Open an exported file in ``runtime``, by default the fastest that is installed.
 
-    ``threads`` defaults to one a core that this process may use. Raises ``InputError`` for a file that is not the one
+    ``threads`` defaults to one per core that this process may use. Raises ``InputError`` for a file that is not the one
     described, a runtime that does not run it, or one that is not installed.
     """
     from mobilenets.runtime.cores import cores

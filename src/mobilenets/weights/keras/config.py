@@ -261,7 +261,7 @@ class _Reader:
         self.zeros = int(rows[0]), int(rows[1])
 
     def padding(self) -> str:
-        """Find the padding of ours that does what the file's does, at the size that the file was made for."""
+        """Find the padding here that does what the file's does, at the size that the file was made for."""
         if self.zeros is not None:
             raise self.refusal("a ZeroPadding2D has no convolution after it")
         strided = [window for window in self.windows if window.stride > 1]

@@ -26,7 +26,7 @@ class Op:
     path: tuple[str, ...]
     store: str
     inputs: tuple[int, ...]
-    stage: str = "input"  # or body, or head: all that stands behind the body
+    stage: str = "input"  # or body, or head: all that comes after the body
 
     @property
     def kind(self) -> str:

@@ -1,4 +1,4 @@
-"""What stands behind the body of a Keras model: folded into one linear layer where that is exactly the same function.
+"""What comes after the body of a Keras model: folded into one linear layer where that is exactly the same function.
 
 Dense, 1×1 convolutions, BatchNorm, Rescaling and the like are linear, and so are their chains and sums; an average
 over the map may come before or after them. Anything else (a hidden ReLU, LayerNormalization, a maximum) is not, and
@@ -34,7 +34,7 @@ _RECTIFIERS = {"relu", "relu6", "leaky_relu"}
 
 
 class NotLinear(Exception):
-    """What stands behind the body is no single linear layer; the text says why."""
+    """What comes after the body is no single linear layer; the text says why."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def foreign(
             )
     try:
         layers, left, of_head = _layers(owned, described)
-        # Those of the pictures come first; more may stand behind the body.
+        # Those of the pictures come first; more may come after the body.
         scalings = [layer for layer in owned if layer.kind == "scaling"]
         steps = (None,) * len(scalings) if described is None else described.steps
         preprocessing, notes = _preprocessing(steps, scalings)
@@ -154,7 +154,7 @@ def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[
 
 
 def _head(behind: Mapping[int, Found], described: Described, features: int) -> tuple[list[Layer], list[str]]:
-    """Make the linear layer, if any, that stands behind the body, with notes; raises NotLinear for another head."""
+    """Make the linear layer, if any, that comes after the body, with notes; raises NotLinear for another head."""
     parts = {place: found.parts for place, found in behind.items()}
     classifier = fold(described.ops, described.outputs, parts, features, described.side)
     if classifier is None:

@@ -147,7 +147,7 @@ class Wiring:
         return replace(given[0], source=place, joined=True)
 
     def behind(self, place: int, op: Op, taken: Sequence[_Tensor]) -> _Tensor:
-        """Take what stands behind the body, where anything may: ``head`` says what it comes to."""
+        """Take what comes after the body, where anything may: ``head`` says what it comes to."""
         started = [tensor for tensor in taken if not tensor.behind and tensor.draft >= 0]
         if op.kind == "DepthwiseConv2D" or not all(self.whole(tensor) or op.kind in _POOLS for tensor in started):
             start = self.pooled[0][0] if self.pooled else op

@@ -1,4 +1,4 @@
-"""What of a file's arrays is one network with one classifier, and what stands beside it."""
+"""What of a file's arrays is one network with one classifier, and what comes with it."""
 
 from __future__ import annotations
 

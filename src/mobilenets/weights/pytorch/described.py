@@ -1,4 +1,4 @@
-"""What stands beside weights: the hub's ``config.json`` and ``preprocessor_config.json``, and training's arguments.
+"""What comes with weights: the hub's ``config.json`` and ``preprocessor_config.json``, and training's arguments.
 
 Sources: transformers ``MobileNetV1Config``, ``MobileNetV2Config`` and their image processors; timm
 ``models/_hub.py`` (``save_config_for_hf``) and its ``train.py``; torchvision ``references/classification/train.py``.

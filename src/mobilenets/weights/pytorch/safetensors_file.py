@@ -1,4 +1,4 @@
-"""Files of safetensors: the format of the Hugging Face hub, of timm's weights and of our own.
+"""Files of safetensors: the format of the Hugging Face hub, of timm's weights and of this package.
 
 The ``safetensors`` library reads the header and holds it against the file: its length, the JSON, and that the arrays
 are as long as their shapes say, follow one another without gap or overlap, and fill the file.

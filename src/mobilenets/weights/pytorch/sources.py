@@ -17,7 +17,7 @@ class Source:
 
     ``mark`` is the start of a module's name that only this source has, behind what wraps its network; ``mindspore``
     whether it is one of MindSpore's; ``epsilon``, ``padding`` and ``preprocessing`` are what it builds and trains
-    with; ``refused`` says why its networks cannot be ours.
+    with; ``refused`` says why its networks cannot be used here.
     """
 
     name: str
@@ -65,7 +65,7 @@ _STAGES = {
 
 
 def find_source(names: Collection[str], mindspore: bool) -> tuple[Source | None, str]:
-    """Find whose names these are, and what stands before them; raises ``InputError`` for what cannot be ours."""
+    """Find whose names these are, and what stands before them; raises ``InputError`` for what cannot be used here."""
     for source in SOURCES:
         prefix = source.prefix(names) if mindspore or not source.mindspore else None
         if prefix is not None:

@@ -216,7 +216,7 @@ def _place(module: str) -> tuple[tuple[int, tuple[tuple[int, str], ...]], ...]:
 
 
 def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign:
-    """Add what ``model.json`` beside weights of our own says, or a note of what is assumed without it."""
+    """Add what ``model.json`` beside weights of this package says, or a note of what is assumed without it."""
     beside = path.parent / DESCRIPTION
     assumed = (
         "symmetric padding, the paper's strides, BatchNorm epsilon 1e-3, inputs from -1 to 1, the network's "

@@ -183,7 +183,7 @@ def _array(tensor: Tensor, fetch: Fetch) -> npt.NDArray[Any]:
 
 
 def _classes(checkpoint: Mapping[str | int, Any]) -> tuple[tuple[str, ...] | None, list[str]]:
-    """Return the class names that stand beside weights, under the keys in use, and a note where they are unclear."""
+    """Return the class names that come with weights, under the keys in use, and a note where they are unclear."""
     for key in ("classes", "class_names", "class_to_idx", "idx_to_class", "CLASSES"):
         given = checkpoint.get(key)
         if isinstance(given, list | tuple):
