@@ -29,7 +29,7 @@ log = logging.getLogger("mobilenets")
 
 @dataclass(frozen=True)
 class Source:
-    """The mobilenets model that a run starts from: its folder, its classes, and what it saw (None if it does not say)."""
+    """The mobilenets model that a run starts from: its folder, its classes, what it saw (None if unknown)."""
 
     folder: Path
     classes: tuple[str, ...]

@@ -13,7 +13,7 @@ from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
 DATA_HELP = "folder with train/ and validation/, or with one folder per class"
-MODEL_HELP = "run folder, or a file beside its model.json"
+MODEL_HELP = "run folder, or an exported file with its model.json beside it"
 
 
 # The verbs by what one wants to do, in the order of the help.

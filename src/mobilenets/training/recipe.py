@@ -234,7 +234,7 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
-            raise InputError(f"recipe: there is no setting {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
+            raise InputError(f"recipe: unknown setting {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
 def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:

@@ -22,7 +22,7 @@ _KEYS = ("names", "classes", "class_names", "labels", "id2label", "label2id", "c
 def read_classes(source: str | Path) -> tuple[str, ...]:
     """Read class names in order, in Unicode's form NFC.
 
-    A text file has one per line, perhaps numbered as in Teachable Machine and TensorFlow. JSON is a list, names by place
+    A text file has one per line, perhaps numbered as by Teachable Machine or TensorFlow. JSON is a list, names by place
     (Keras's ``{"0": [id, name], …}``), places by name (``class_indices``), or an object that holds one of these as
     ``names``, ``id2label`` and the like. YAML is Ultralytics' ``names:``.
 

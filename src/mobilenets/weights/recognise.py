@@ -170,7 +170,7 @@ def _with_strides(rows: tuple[Row, ...], strides: tuple[int, ...] | None) -> tup
         usual = _strided(CATALOG[_family(rows)].table.body)
         if len(usual) != len(_strided(rows)):
             raise InputError(
-                f"it has {len(_strided(rows)) - 1} blocks where {_family(rows)} has {len(usual) - 1}, and does not "
+                f"it has {len(_strided(rows)) - 1} blocks, but {_family(rows)} has {len(usual) - 1}, and does not "
                 "tell their strides; give the whole model, not only its weights"
             )
         strides = tuple(row.stride for row in usual)

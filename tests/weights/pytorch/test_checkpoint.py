@@ -312,7 +312,7 @@ def test_torchscript(file: Path, net: Callable[..., Net]) -> None:
 
 def test_weights_alone_of_a_network_of_ones_own(file: Path, net: Callable[..., Net]) -> None:
     torch.save(net(nn.ReLU6, 3).state_dict(), file)
-    with pytest.raises(InputError, match="3 blocks where mobilenet_v2 has 17"):
+    with pytest.raises(InputError, match="3 blocks, but mobilenet_v2 has 17"):
         convert(file)
 
 

@@ -68,7 +68,7 @@ def read(path: Path) -> Foreign:
             raise InputError(f"{path}: {index.name!r} is not beside it; keep a checkpoint's files together")
         return _foreign(open_bundle(path, index))
     except (WireError, TableError) as error:
-        raise InputError(f"{path}: no whole TensorFlow checkpoint: {error}; copy its files again") from error
+        raise InputError(f"{path}: not a complete TensorFlow checkpoint: {error}; copy its files again") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except InputError as error:
@@ -174,7 +174,7 @@ def _as_summed(data: bytes) -> bytes:
 def open_bundle(path: Path, index: Path) -> Bundle:
     """Open the checkpoint of an index file; errors name ``path``. Raises InputError, OSError, WireError, TableError."""
     if index.stat().st_size > _INDEX_BYTES:
-        raise InputError(f"{path}: an index of {index.stat().st_size} bytes is none of a MobileNet")
+        raise InputError(f"{path}: an index of {index.stat().st_size} bytes does not belong to a MobileNet")
     return Bundle(path, str(index).removesuffix(".index"), *_parse(index.read_bytes()))
 
 
@@ -275,7 +275,7 @@ def _layers(module: str, arrays: dict[str, Array]) -> list[Layer]:
             layers.append(conv_hwio(module, kernel, bias))
     if "moving_mean" in arrays or "moving_variance" in arrays:
         if not {"moving_mean", "moving_variance"} <= arrays.keys():
-            raise InputError(f"{module[:100]!r} lacks a half of BatchNorm's statistics; save the checkpoint again")
+            raise InputError(f"{module[:100]!r} lacks part of BatchNorm's statistics; save the checkpoint again")
         parts = arrays.get("gamma"), arrays.get("beta"), arrays["moving_mean"], arrays["moving_variance"]
         layers.append(norm(module, *parts))
     elif "gamma" in arrays or "beta" in arrays:

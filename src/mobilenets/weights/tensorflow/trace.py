@@ -163,7 +163,7 @@ class Trace:
 
     def _note_quantized(self, node: Node) -> None:
         if node.op in _QUANTIZED:
-            self.notes["its simulated quantisation is left out; weights are taken as they are"] = None
+            self.notes["its simulated quantisation is left out; the weights are used as they are"] = None
 
     def _flow(self, node: Node, given: list[_State]) -> Flow | _Other:
         """Take a picture through a node."""
