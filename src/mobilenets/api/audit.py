@@ -156,7 +156,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     samples, problems = check_readable(folder.samples, default_workers())
     say(problems)
     if not samples:
-        raise InputError(f"{data}: no readable picture in it")
+        raise InputError(f"{data}: it has no readable picture")
     loader = Loader(samples, len(bundle.classes), bundle.preprocessing)
 
     def top1() -> float:

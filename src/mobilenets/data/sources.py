@@ -136,7 +136,7 @@ def digits(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise InputError(f"digits come with scikit-learn: {how_to_install('train')}") from error
+        raise InputError(f"digits come with scikit-learn, which is not installed: {how_to_install('train')}") from error
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     labels = np.asarray(bunch.target, np.int64)
