@@ -54,7 +54,7 @@ UNEVEN = {"birds": 100, "flowers": 90, "fruit": 12}
 SAID: list[tuple[str, dict[str, Any], str]] = [
     ("trained_weights", {"scratch": True}, "--weights imagenet"),
     ("not_learned", {"history": history(0.5), "evaluation": answers((55, 55, 55))}, "50 % of them"),
-    ("doubtful_labels", {"evaluation": answers((85, 85, 85), sure=0.95)}, "birds/085.jpg (labelled birds, taken for"),
+    ("doubtful_labels", {"evaluation": answers((85, 85, 85), sure=0.95)}, "birds/085.jpg (labelled birds, predicted"),
     ("weakest_class", {"evaluation": answers((95, 95, 50))}, "pictures of fruit: 50 of 100 were found, with 100 to"),
     ("smallest_class", {"train": UNEVEN, "evaluation": answers((88, 88, 80))}, "fruit, which has 12 to learn from"),
     ("more_epochs", {"history": history(0.9, FALLING), "kept": 20}, "--epochs 40"),

@@ -75,16 +75,17 @@ def test_int8_of_the_activations(whole: dict[str, Any], trained: Any) -> None:
     assert 10 < whole["int8"]["logits_db"] < 60
     assert whole["int8"]["quantization"]["pictures"] == 48
     assert "int8 dB, output" in audited(whole)
-    assert f"calibrated on 48 training pictures, leaves the logits {whole['int8']['logits_db']:.1f} dB" in audited(
-        whole
+    assert (
+        "calibrated on 48 training pictures, the logits keep a signal-to-noise ratio of "
+        f"{whole['int8']['logits_db']:.1f} dB" in audited(whole)
     )
 
 
 def test_without_pictures_it_says_what_to_add(whole: dict[str, Any], trained: Any) -> None:
     alone = mobilenets.audit(trained.run)
     assert alone["int8"] is None
-    assert "with --data DATA also" in audited(alone)
-    assert "with --data" not in audited(whole)
+    assert "add --data DATA to also" in audited(alone)
+    assert "add --data" not in audited(whole)
     assert "int8 dB, output" not in audited(alone)
     assert [row | {"constant": None, "int8_output_db": None} for row in whole["layers"]] == alone["layers"]
 
@@ -126,7 +127,7 @@ def test_int8_without_pictures_to_calibrate_on(trained: Any, tmp_path: Path, cap
         shutil.copy(next((trained.data / name).iterdir()), tmp_path / name)
     found = mobilenets.audit(trained.run, data=tmp_path)
     assert (found["images"], found["int8"]) == (3, None)
-    assert "what int8 does to the activations was not looked at" in caplog.text
+    assert "the int8 error of the activations was not measured" in caplog.text
 
 
 def test_fitted_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -305,7 +306,7 @@ def test_nothing_depthwise_is_nothing_to_draw(tmp_path: Path, caplog: pytest.Log
     run = saved(tmp_path / "run", alive(Conv(8), Conv(8)))
     found = mobilenets.audit(run, out=tmp_path / "out")
     assert found["depthwise"] == {"kernels": 0, "dead": 0, "near_dead": 0}
-    assert "no picture was drawn" in caplog.text
+    assert "no plot was drawn" in caplog.text
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["audit.json"]
 
 
@@ -315,5 +316,5 @@ def test_an_exported_file_is_not_looked_into(trained: Any, tmp_path: Path) -> No
     bundle = load_model(trained.run).bundle
     exported = Exported("model.onnx", "onnx", "float32", {"model.onnx": "0" * 64})
     write_bundle(tmp_path, dataclasses.replace(bundle, export=exported))
-    with pytest.raises(InputError, match="give the run folder that it was made from"):
+    with pytest.raises(InputError, match="give the run folder it was made from"):
         mobilenets.audit(tmp_path)

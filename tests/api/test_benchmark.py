@@ -115,7 +115,7 @@ assert len(rows) == 1
     words = [sys.executable, "-c", program, str(exported), str(tmp_path / "out")]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "no picture was drawn" in done.stderr
+    assert "no plot was drawn" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["benchmark.json"]
 
 
@@ -160,7 +160,7 @@ def test_the_device_script_says_what_is_wrong(name: str, words: str, tmp_path: P
 
 def test_the_device_script_replaces_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("mine")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_device_script(tmp_path / "mine.py")
     with pytest.raises(InputError, match=r"ends in \.py"):
         write_device_script(tmp_path / "bench.sh")

@@ -33,7 +33,7 @@ def test_whole_way(
     printed = capsys.readouterr()
     assert {path.name for path in (out / "run").iterdir()} == RUN_FILES
     assert len(list((out / "digits/train").rglob("*.png"))) == 1438
-    assert printed.err.splitlines()[0].startswith("1/2  the pictures: ")
+    assert printed.err.splitlines()[0].startswith("1/2  pictures: ")
     lines = printed.out.splitlines()
     assert lines[0] == "359 pictures (validation)"
     assert lines[-4:] == [
@@ -44,7 +44,7 @@ def test_whole_way(
     ]
     # A second demo does not write over the first; --resume goes on with it, here to say it all again.
     assert main(["demo", "--out", str(out)]) == 2
-    assert "is not empty: go on with it by --resume" in capsys.readouterr().err
+    assert "is not empty: continue it with --resume" in capsys.readouterr().err
     weights = (out / "run/model.safetensors").read_bytes()
     for name in ("draw_curves", "draw_confusions", "write_report"):  # which take most of the time
         monkeypatch.setattr(f"mobilenets.api.results.{name}", lambda *_: None)
@@ -57,7 +57,7 @@ def test_whole_way(
 def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for resume in (False, True):
-        with pytest.raises(InputError, match="is a file: give a folder by --out"):
+        with pytest.raises(InputError, match="is a file: give a folder with --out"):
             mobilenets.demo(tmp_path / "file", resume=resume)
     with pytest.raises(InputError, match="is not empty"):
         mobilenets.demo(tmp_path)
@@ -73,9 +73,9 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("mobilenets.api.demo.fetch", stop)
     assert main(["demo", "--out", str(tmp_path / "new")]) == 130
     assert capsys.readouterr().err.endswith(
-        "mobilenets: stopped before anything was done: give the same command again\n"
+        "mobilenets: stopped before anything was done: run the same command again\n"
     )
     monkeypatch.setattr("mobilenets.api.demo.train", stop)
     (tmp_path / "my demo/digits").mkdir(parents=True)
     assert main(["demo", "--out", str(tmp_path / "my demo"), "--resume"]) == 130
-    assert capsys.readouterr().err.endswith(f"go on with: mobilenets demo --out '{tmp_path / 'my demo'}' --resume\n")
+    assert capsys.readouterr().err.endswith(f"to continue: mobilenets demo --out '{tmp_path / 'my demo'}' --resume\n")

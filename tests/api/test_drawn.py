@@ -77,7 +77,7 @@ def test_nothing_of_the_users_is_replaced(trained: Any, predictor: mobilenets.Pr
     [two] = mobilenets.predict(predictor, trained.data / "cat/001.png", explain=own)
     assert [Path(answer["explanation"]).name for answer in (one, two)] == ["000-3.png", "001-2.png"]
     assert {name: content for name, content in (held(own) | held(trained.data)).items() if name in before} == before
-    with pytest.raises(InputError, match="is there already, and is no contact sheet of ours"):
+    with pytest.raises(InputError, match="already exists and is not a contact sheet written by mobilenets"):
         mobilenets.predict(predictor, b"", sheet=own / "000.png")
     with pytest.raises(InputError, match=r"000\.png is a file: give a folder"):
         mobilenets.predict(predictor, b"", explain=own / "000.png")
@@ -89,7 +89,7 @@ def test_never_below_a_folder_of_pictures(trained: Any, predictor: mobilenets.Pr
         {"sheet": trained.data / "cat/sheet.png"},
         {"explain": trained.data},
     ):
-        with pytest.raises(InputError, match="lies among the pictures"):
+        with pytest.raises(InputError, match="is inside the picture folder"):
             list(mobilenets.predict(predictor, trained.data, **place))
     assert not (trained.data / "drawn").exists() and not (trained.data / "cat/sheet.png").exists()
 
@@ -111,7 +111,7 @@ def test_a_sheet_of_all(trained: Any, predictor: mobilenets.Predictor, tmp_path:
     with Image.open(file) as image:
         assert image.format == "PNG" and image.width > 1000
     assert [path.name for path in file.parent.iterdir()] == ["sheet.png"]
-    with pytest.raises(InputError, match=r"a contact sheet is a PNG; give a name that ends with \.png"):
+    with pytest.raises(InputError, match=r"a contact sheet is a PNG; give a name that ends in \.png"):
         mobilenets.predict(predictor, b"", sheet=tmp_path / "sheet.jpg")
 
 
@@ -127,7 +127,7 @@ def test_a_picture_that_goes_meanwhile(
     with caplog.at_level(logging.INFO, "mobilenets"):
         [last] = answers
     assert "predictions" in last and "explanation" not in last
-    assert "cannot be read any more" in caplog.text and (tmp_path / "s.png").exists()
+    assert "can no longer be read" in caplog.text and (tmp_path / "s.png").exists()
 
 
 def test_on_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +155,7 @@ def test_a_last_map_of_one_cell(photos: Path, tmp_path: Path) -> None:
     mobilenets.train(photos, tmp_path / "run", **table, **QUICK)
     page = (tmp_path / "run/report.html").read_text("utf-8")
     assert '<span class="wrong">' in page and "what the network looked at" not in page
-    with pytest.raises(InputError, match="last map is 1 × 1"):
+    with pytest.raises(InputError, match="last feature map is 1 × 1"):
         mobilenets.predict(tmp_path / "run", b"", explain=tmp_path / "x")
     list(mobilenets.predict(tmp_path / "run", photos, sheet=tmp_path / "sheet.png"))
     assert (tmp_path / "sheet.png").exists()

@@ -116,7 +116,7 @@ def test_pictures_learned_from_are_known_wherever_they_lie(trained: Any, tmp_pat
     more = mobilenets.evaluate(trained.run, tmp_path / "more")
     assert (more["images"], more["evaluated_on"], more["seen_in_training"]) == (15, "held out and new", 0)
     assert more["notes"] == [
-        "measured on 12 pictures that the model held out and 3 new ones; the 48 that it learned from are left out"
+        "measured on 12 pictures that the model held out and 3 new ones; the 48 that it was trained on are left out"
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_half_that_was_learned_from_is_said(trained: Any, tmp_path: Path) -> N
         shutil.copytree(trained.data, tmp_path / half)
     result = mobilenets.evaluate(trained.run, tmp_path)
     assert (result["images"], result["seen_in_training"]) == (60, 48)
-    assert result["notes"] == ["the model learned from 48 of these 60 pictures (80%): the figures are too good"]
+    assert result["notes"] == ["the model was trained on 48 of these 60 pictures (80%): the figures are too high"]
 
 
 def test_a_run_from_before_contents_were_kept(trained: Any, tmp_path: Path) -> None:

@@ -127,10 +127,10 @@ def test_pictures_as_a_camera_gives_them(
 
 def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
     for settings, message in (
-        ({"format": "web"}, "web is not written with --camera here: choose onnx or openvino, or --pixels"),
-        ({"format": "litert"}, "litert is not written with --camera"),
-        ({"format": "executorch"}, "executorch is not written with --camera"),
-        ({"batch": 4}, "batch 4: a file made with --camera takes one picture a run"),
+        ({"format": "web"}, "web cannot be exported with --camera: choose onnx or openvino, or use --pixels"),
+        ({"format": "litert"}, "litert cannot be exported with --camera"),
+        ({"format": "executorch"}, "executorch cannot be exported with --camera"),
+        ({"batch": 4}, "batch 4: a file exported with --camera takes one picture at a time"),
     ):
         with pytest.raises(InputError, match=message):
             mobilenets.export(trained.run, tmp_path / "out", camera=True, **settings)
@@ -138,7 +138,7 @@ def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
     value = json.loads((tmp_path / "run/model.json").read_bytes())
     value["preprocessing"]["interpolation"] = "nearest"
     (tmp_path / "run/model.json").write_text(json.dumps(value))
-    with pytest.raises(InputError, match="and this model by nearest: use --pixels"):
+    with pytest.raises(InputError, match="but this model uses nearest: use --pixels"):
         mobilenets.export(tmp_path / "run", tmp_path / "out", data=trained.data, camera=True)
 
 
@@ -216,7 +216,7 @@ def test_earlier_export_is_replaced_and_a_failed_one_leaves_it(
 ) -> None:
     out = tmp_path / "out"
     mobilenets.export(trained.run, out, precision="float16")
-    with pytest.raises(InputError, match="holds an export as onnx: give another --out"):
+    with pytest.raises(InputError, match="already holds an export in format onnx: use another --out"):
         mobilenets.export(trained.run, out, "openvino")
     small = (out / "model.onnx").read_bytes()
     assert mobilenets.export(trained.run, out)["passed"]
@@ -234,7 +234,7 @@ def test_what_is_of_the_users_stays(trained: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "full", tmp_path / "file", trained.run):
         before = sorted(path.name for path in out.iterdir()) if out.is_dir() else None
-        with pytest.raises(InputError, match="give another --out"):
+        with pytest.raises(InputError, match="use another --out"):
             mobilenets.export(trained.run, out)
         assert before == (sorted(path.name for path in out.iterdir()) if out.is_dir() else None)
 
@@ -244,9 +244,9 @@ def test_needs_pictures(trained: Any, tmp_path: Path) -> None:
     model.mkdir()
     for name in ("model.json", "model.safetensors"):
         shutil.copy(trained.run / name, model)
-    with pytest.raises(InputError, match=r"before it counts, .* give --data"):
+    with pytest.raises(InputError, match=r"is checked on labelled pictures, .* add --data"):
         mobilenets.export(model, tmp_path / "out")
-    with pytest.raises(InputError, match="int8 is calibrated on your training pictures: give --data"):
+    with pytest.raises(InputError, match="int8 is calibrated on your training pictures: add --data"):
         mobilenets.export(trained.run, tmp_path / "out", precision="int8")
     assert mobilenets.export(model, tmp_path / "out", data=trained.data)["evaluated_on"] == "all"
 
@@ -296,10 +296,10 @@ def test_exported_file_in_other_hands(exported: tuple[dict[str, Any], Path], tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"export": {"input": "uint8"}}, "does not take what model.json says"),
-        ({"export": {"layout": "NHWC"}}, "does not take what model.json says"),
-        ({"preprocessing": {"size": 64}}, "does not take what model.json says"),
-        ({"export": {"output": "probabilities"}}, "gives no probabilities"),
+        ({"export": {"input": "uint8"}}, "does not take the input that model.json describes"),
+        ({"export": {"layout": "NHWC"}}, "does not take the input that model.json describes"),
+        ({"preprocessing": {"size": 64}}, "does not take the input that model.json describes"),
+        ({"export": {"output": "probabilities"}}, "does not output probabilities"),
         ({"classes": ["cat", "dog"]}, "gives 3 scores, but model.json names 2 classes"),
         ({"export": {"file": []}}, "must name its file"),
         ({"preprocessing": {"scale": 10**400}}, "finite numbers"),
@@ -333,7 +333,7 @@ def test_weights_that_are_no_numbers(exported: tuple[dict[str, Any], Path], tmp_
 
 
 def test_an_exported_file_is_not_exported_again(exported: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="takes the run folder that it was made from"):
+    with pytest.raises(InputError, match="give the run folder it was made from"):
         mobilenets.export(exported[1], tmp_path / "again", data=tmp_path)
 
 

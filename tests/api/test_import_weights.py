@@ -93,7 +93,7 @@ def test_other_weights_than_the_run_began_with(foreign: Path, tmp_path: Path, ph
     # As if it had been killed before its first checkpoint.
     shutil.rmtree(run / "checkpoint")
     torch.save(create_model("mobilenet_v1", 5, 0.25).state_dict(), weights)
-    with pytest.raises(InputError, match="not the weights that this run began with"):
+    with pytest.raises(InputError, match="not the weights that this run started from"):
         mobilenets.train(photos, run, resume=True)
     shutil.copy(foreign, weights)
     mobilenets.train(photos, run, resume=True)
@@ -150,7 +150,7 @@ def test_json(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["import", "/dev/null"], "no file; give a file of weights"),
         (["import", "{foreign}", "--size", "0"], "give an input size"),
         (["import", "{foreign}", "--classes", "absent.txt"], "absent.txt"),
-        (["import", "{foreign}", "--preprocessing", "caffe"], "give tensorflow, torch"),
+        (["import", "{foreign}", "--preprocessing", "caffe"], "choose tensorflow, torch"),
         (["import", "{foreign}", "--variant", "tiny"], "invalid choice"),
         (["import", "{foreign}", "{foreign}"], "do not follow one another"),
     ],
@@ -180,14 +180,16 @@ def test_one_of_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     graph = str(TENSORFLOW / "v1_retrained.pb")
     assert main(["import", graph, "--out", str(tmp_path / "new")]) == 0
     said = capsys.readouterr().out
-    assert "Assumed: the output is final_result (4), which the graph ends in; take another by --output NAME" in said
+    assert (
+        "Assumed: the output is final_result (4), the last one in the graph; choose another with --output NAME" in said
+    )
     name = "MobilenetV1/Predictions/Reshape"
     assert main(["import", graph, "--output", name, "--out", str(tmp_path / "old")]) == 0
     assert "Assumed" not in capsys.readouterr().out
     assert len(load_model(tmp_path / "old").bundle.classes) == 7
-    with pytest.raises(InputError, match="--output takes one of: MobilenetV1"):
+    with pytest.raises(InputError, match="choose one of: MobilenetV1"):
         mobilenets.import_weights(graph, tmp_path / "none", output="nothing")
-    with pytest.raises(InputError, match="--output chooses in a frozen graph or a file of PyTorch"):
+    with pytest.raises(InputError, match="--output works with a frozen graph or a PyTorch file"):
         mobilenets.import_weights(TENSORFLOW / "v2.ckpt.index", tmp_path / "none", output="nothing")
 
 

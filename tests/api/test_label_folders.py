@@ -77,7 +77,7 @@ def test_evaluate_tells_why_nothing_is_scored_by_group(
     relabel(labelled, LABELS | {"classes": {"cat": LABELS["classes"]["cat"], "dog": {}}})
     assert mobilenets.evaluate(labelled, trained.data)["groups"] is None
     [said] = warnings(caplog)
-    assert said.startswith("no group for 'dog', 'owl': nothing is scored or answered by group")
+    assert said.startswith("no group for 'dog', 'owl': there are no scores or answers by group")
 
 
 def test_evaluate_tells_of_labels_changed_since(
@@ -90,7 +90,7 @@ def test_evaluate_tells_of_labels_changed_since(
     (renamed / "classes.json").write_text(json.dumps(LABELS | {"classes": changed}), encoding="utf-8")
     result = mobilenets.evaluate(labelled, renamed)
     [said] = warnings(caplog)
-    assert "says something else than the model: the model keeps what it was trained with" in said
+    assert "differs from what the model has: the model keeps what it was trained with" in said
     assert set(result["groups"]["groups"]) == {"furry", "feathered"}
 
 
@@ -101,13 +101,13 @@ def test_training_tells_which_classes_lack_a_group(tmp_path: Path, draw: Any, ca
     network = {"model": "mobilenet_v1_cifar", "size": 32, "width": 0.25, "epochs": 1, "batch": 4}
     metrics = mobilenets.train(data, tmp_path / "run", **machine, **network)
     assert metrics["groups"] is None
-    assert [said for said in warnings(caplog) if said.startswith("no group for 'newt': nothing is scored")]
+    assert [said for said in warnings(caplog) if said.startswith("no group for 'newt': there are no scores")]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\ud800"])
 def test_a_model_with_names_that_cannot_be_shown_is_refused(labelled: Path, trained: Any, name: str) -> None:
     relabel(labelled, {"classes": {"cat": {"names": {"en": name}}}})
-    with pytest.raises(InputError, match=r"model\.json: .*holds a character that cannot be shown"):
+    with pytest.raises(InputError, match=r"model\.json: .*has a character that cannot be shown"):
         mobilenets.evaluate(labelled, trained.data)
 
 

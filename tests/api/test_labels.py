@@ -125,12 +125,14 @@ def test_a_wish_that_cannot_be_met_stores_nothing(
     before = (labelled / "model.json").read_bytes()
     result = mobilenets.evaluate(labelled, wrong, accuracy=1.0)
     # The figures are there all the same.
-    assert result["faults"][0].startswith("not even its surest answers") and result["top1"] < 0.1
+    assert result["faults"][0].startswith("even its surest answers are not") and result["top1"] < 0.1
     assert (labelled / "model.json").read_bytes() == before
     out = tmp_path / "measured"
     assert main(["evaluate", str(labelled), str(wrong), "--accuracy", "1", "--out", str(out)]) == 1
     said = capsys.readouterr()
-    assert f"top-1  {100 * result['top1']:.2f} %" in said.out and "mobilenets: not even its surest answers" in said.err
+    assert (
+        f"top-1  {100 * result['top1']:.2f} %" in said.out and "mobilenets: even its surest answers are not" in said.err
+    )
     assert json.loads((out / "metrics.json").read_text("utf-8"))["faults"] == result["faults"]
 
 

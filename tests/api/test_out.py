@@ -39,7 +39,7 @@ def test_the_next_free_run(here: Path) -> None:
 
 
 def test_nothing_is_left_of_a_mistake(here: Path, photos: Path) -> None:
-    with pytest.raises(InputError, match="no augmentation 'rain'"):
+    with pytest.raises(InputError, match="unknown augmentation 'rain'"):
         mobilenets.train(photos, augment="rain")
     with pytest.raises(InputError, match="nowhere"):
         mobilenets.train("nowhere")
@@ -57,7 +57,7 @@ def test_train_and_resume_without_out(here: Path, photos: Path, capsys: pytest.C
     assert "The run:     runs/photos-1" in out.splitlines()
     status, out, err = command("train", photos, "--resume")
     assert (status, out) == (2, "")
-    assert err == f"mobilenets: there is no unfinished run of {photos} in runs: name the run to continue by --out RUN\n"
+    assert err == f"mobilenets: there is no unfinished run on {photos} in runs: name the run to continue by --out RUN\n"
     (here / "runs/photos-1/metrics.json").unlink()
     shutil.copytree(here / "runs/photos-1", here / "runs/photos-7")
     os.utime(here / "runs/photos-1/recipe.json", (1, 1))

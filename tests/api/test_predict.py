@@ -98,12 +98,12 @@ def test_one_bad_item_does_not_end_the_others(tmp_path: Path) -> None:
     assert answers[-1]["predictions"][0]["label"] == "cat"
     assert [answer["image"] for answer in answers[4:8]] == [str(one) for one in bad[4:8]]
     assert len(answers) == len(bad) + 1
-    assert answers[5]["error"].startswith("holds no pictures")
+    assert answers[5]["error"].startswith("has no pictures")
     assert answers[6]["error"] == "there is no such file"
     assert answers[7]["error"] == "no file fits this pattern"
     with pytest.raises(InputError, match="give files, folders, images or arrays, not NoneType"):
         mobilenets.predict(two_answers(), None)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="has no pictures"):
         mobilenets.predict(two_answers(), tmp_path / "empty")
 
 
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_said_at_once(trained: Any, tmp_path: Path) -> None:
         mobilenets.predict(tmp_path / "nowhere", [b""])
     with pytest.raises(InputError, match="device 'toaster'"):
         mobilenets.Predictor(trained.run, device="toaster")
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="has no pictures"):
         list(mobilenets.predict(trained.run, tmp_path))
 
 

@@ -83,7 +83,7 @@ def test_no_picture_changes_sides(trained: Any, tmp_path: Path, caplog: pytest.L
     assert len(new) == 6 and len(after["train"]) == 48 + 24
     assert metrics["seen_by_source"] == 0 and metrics["images"] in (18, 19)
     [note] = metrics["notes"][:1]
-    assert note.startswith("the split of the model it begins with was kept: ")
+    assert note.startswith("the split of the model it starts from was kept: ")
     assert note.endswith("of 30 new ones 6 are held out") and note in caplog.text
     assert json.loads((tmp_path / "run/recipe.json").read_bytes())["data"]["notes"][0] == note
     assert "never trained on" in caplog.text
@@ -125,7 +125,7 @@ def test_a_half_given_by_the_user_is_measured_as_it_is_and_said(trained: Any, tm
     assert (metrics["images"], metrics["seen_by_source"]) == (60, 48)
     [note] = [note for note in metrics["notes"] if "learned from" in note]
     assert note.startswith(
-        "48 of the 60 pictures measured on are pictures that the model it began with learned from (80%)"
+        "48 of the 60 pictures measured on were already training pictures of the model it started from (80%)"
     )
     # The comparison is on the others.
     assert metrics["before"]["images"] == 12
@@ -137,7 +137,7 @@ def test_a_bundle_that_does_not_say_what_it_saw(trained: Any, tmp_path: Path) ->
         shutil.copy(trained.run / name, tmp_path / "bundle")
     metrics = mobilenets.train(trained.data, tmp_path / "run", weights=str(tmp_path / "bundle"), **COURSE)
     assert metrics["seen_by_source"] is None
-    assert any("does not say which pictures it learned from" in note for note in metrics["notes"])
+    assert any("does not say which pictures it was trained on" in note for note in metrics["notes"])
     assert metrics["before"]["images"] == 12
 
 
@@ -147,7 +147,8 @@ def test_a_new_class(trained: Any, tmp_path: Path) -> None:
     metrics = mobilenets.train(data, tmp_path / "run", weights=str(trained.run), **COURSE)
     assert read_bundle(tmp_path / "run").origin["head"] == "extended"
     assert any(
-        note.startswith("new classes: bee; what the model knew of the others was kept") for note in metrics["notes"]
+        note.startswith("new classes: bee; the classifier's weights for the others were kept")
+        for note in metrics["notes"]
     )
     before = metrics["before"]
     assert before["classes"] == ["cat", "dog", "owl"] and before["images"] == metrics["images"] - 2
@@ -155,18 +156,18 @@ def test_a_new_class(trained: Any, tmp_path: Path) -> None:
     assert before["top1_now"] > 0.5
     shown = show.trained(metrics | {"data": "data"})
     assert (
-        f"Before, {trained.run}: top-1 {100 * before['top1']:.2f} % on the {before['images']} pictures of the 3"
+        f"Before ({trained.run}): top-1 {100 * before['top1']:.2f} % on the {before['images']} pictures of the 3"
         in shown
     )
     same = show.trained(metrics | {"data": "data", "before": before | {"gained": 0, "lost": 0}})
-    assert "now the same pictures are right" in same
+    assert "now exactly the same pictures are right" in same
 
 
 def test_a_class_that_is_gone_and_one_renamed(trained: Any, tmp_path: Path) -> None:
     for name, folder in (("cat", "house cat"), ("dog", "dog")):
         shutil.copytree(trained.data / name, tmp_path / "data" / folder)
     metrics = mobilenets.train(tmp_path / "data", tmp_path / "run", weights=str(trained.run), **COURSE)
-    assert "class cat is called house cat now, by its pictures" in metrics["notes"]
+    assert "class cat is now called house cat: its pictures are those of cat" in metrics["notes"]
     assert any(note.startswith("DATA has no pictures of owl, which the model knew") for note in metrics["notes"])
     assert read_bundle(tmp_path / "run").origin["head"] == "kept"
     assert metrics["before"]["classes"] == ["dog", "house cat"] and metrics["before"]["images"] == 8
@@ -201,7 +202,7 @@ def test_a_source_that_is_lost_meanwhile_ends_nothing(
     (start / "model.safetensors").unlink()
     again = mobilenets.train(trained.data, tmp_path / "run", resume=True)
     assert again["before"] is None and again["images"] == 12
-    assert "the model that training began with is not compared" in caplog.text
+    assert "the model that training started from is not compared" in caplog.text
 
 
 def test_a_damaged_record_of_what_was_seen(trained: Any, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_evaluate(trained: Any, command: Any, tmp_path: Path) -> None:
     status, out, err = command("evaluate", trained.run, trained.data, "--json", "--out", tmp_path / "measured")
     result = json.loads(out)
     assert (status, out.count("\n")) == (0, 1)
-    assert "measured on 12 pictures that the model held out; the 48 that it learned from are left out" in err
+    assert "measured on 12 pictures that the model held out; the 48 that it was trained on are left out" in err
     assert result.keys() >= EVALUATE_KEYS
     assert result["images"] == sum(map(sum, result["confusion"])) == 12
     low, high = result["top1_interval"]
@@ -262,8 +262,8 @@ def test_an_export_that_answers_the_same_says_so() -> None:
     }
     lines = exported(result).splitlines()
     assert lines[1] == "top-1  82.35 %, the model's 82.35 %: the same answer on all 17 pictures"
-    assert lines[3] == "of other pictures at most 16 % get another answer (95 %)"
+    assert lines[3] == "on new pictures, at most 16 % get another answer (95 % confidence)"
     result |= {"same_answers": 15, "top1_change": -1 / 17, "top1_change_interval": [-0.2, 0.1], "pictures_lost": 1}
     lines = exported(result).splitlines()
     assert lines[1].endswith("82.35 %: -5.88 points   95 % interval -20.00 to +10.00")
-    assert not any("other pictures" in line for line in lines)
+    assert not any("new pictures" in line for line in lines)

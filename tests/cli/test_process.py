@@ -98,7 +98,7 @@ def test_ctrl_c_says_how_to_go_on(program: Program, draw: Callable[..., Path], t
         process.wait()
     assert (process.returncode, out) == (130, "")
     last = err.splitlines()[-1]
-    start = "mobilenets: stopped; what was done is kept, go on with: mobilenets "
+    start = "mobilenets: stopped; what was done is kept; to continue: mobilenets "
     assert last.startswith(start)
     assert "Traceback" not in err
     options = build_parser().parse_args(shlex.split(last.removeprefix(start)))
@@ -116,6 +116,6 @@ def test_ctrl_c_before_anything_was_done(
     monkeypatch.setattr("mobilenets.api.train.prepare", stop)
     status, out, err = command("train", photos, "--out", tmp_path / "run", "--weights", "none")
     assert (status, out) == (130, "")
-    assert err == "mobilenets: stopped before anything was done: give the same command again\n"
+    assert err == "mobilenets: stopped before anything was done: run the same command again\n"
     monkeypatch.setattr("mobilenets.api.evaluate.evaluate", stop)
     assert command("evaluate", "run", "photos") == (130, "", "mobilenets: interrupted\n")

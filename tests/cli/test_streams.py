@@ -42,7 +42,7 @@ def test_an_empty_folder_and_a_missing_file_do_not_end_the_batch(place: Path, co
     lines = out.splitlines()
     assert (status, err, len(lines)) == (1, "", 8)
     assert all("cat" in line for line in lines[:3]) and all("dog" in line for line in lines[4:7])
-    assert lines[3].startswith(f"{folders[1]}: not read: holds no pictures (")
+    assert lines[3].startswith(f"{folders[1]}: not read: has no pictures (")
     assert lines[7] == f"{place / 'nope'}: not read: there is no such file"
 
 

@@ -256,7 +256,7 @@ Change = Callable[[dict[str, dict[str, Any]]], object]
         (lambda values: values.pop("test_batch"), "no cifar-10-batches-py/test_batch"),
         (lambda values: values["data_batch_3"].pop("data"), "'data' is not"),
         (lambda values: values["data_batch_3"].pop("labels"), "'labels' is not"),
-        (lambda values: values["data_batch_3"].update(data=pixels(2)), "one label a picture"),
+        (lambda values: values["data_batch_3"].update(data=pixels(2)), "one label per picture"),
         (lambda values: values["data_batch_3"].update(data=pixels(3)[:, :-1]), "N x 3072"),
         (lambda values: values["data_batch_3"].update(data=pixels(0), labels=[]), "N x 3072"),
         (lambda values: values["data_batch_3"].update(labels=[0, 1, 3]), "from 0 to 2"),
@@ -318,13 +318,13 @@ def test_links_in_place_of_files(tmp_path: Path) -> None:
         info = tarfile.TarInfo("cifar-10-batches-py/test_batch")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(info)
-    assert "believable" in refused(archive)
+    assert "implausible" in refused(archive)
 
 
 def test_members_and_archive_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = cifar10(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(cifar, "LARGEST_MEMBER", 5000)
-        assert "believable size" in refused(archive)
+        assert "implausible size" in refused(archive)
     monkeypatch.setattr(cifar, "LARGEST_ARCHIVE", 20_000)
     assert "more than 20,000 bytes" in refused(archive)

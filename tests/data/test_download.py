@@ -180,13 +180,13 @@ def test_wrong_checksum_removes_the_part(server: Server, tmp_path: Path) -> None
 
 
 def test_wrong_size_is_refused_before_the_body(server: Server, tmp_path: Path) -> None:
-    assert "10,240 bytes where 999 are expected" in failure(server.url, tmp_path / "f", size=999)
+    assert "10,240 bytes, but 999 are expected" in failure(server.url, tmp_path / "f", size=999)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_endless_body_is_stopped_at_the_size(server: Server, tmp_path: Path) -> None:
     server.states_length = False
-    assert "where 999 are expected" in failure(server.url, tmp_path / "f", size=999)
+    assert "but 999 are expected" in failure(server.url, tmp_path / "f", size=999)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,7 +206,7 @@ def test_part_longer_than_the_file_starts_over(server: Server, tmp_path: Path, s
 def test_range_from_another_place_is_refused(server: Server, tmp_path: Path) -> None:
     server.wrong_start = True
     (tmp_path / "f.part").write_bytes(BODY[:10])
-    assert "another place" in failure(server.url, tmp_path / "f")
+    assert "the wrong place" in failure(server.url, tmp_path / "f")
 
 
 def test_refused_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

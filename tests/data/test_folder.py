@@ -136,7 +136,7 @@ def test_unusable_folders(tmp_path: Path) -> None:
     refused("there is no folder", tmp_path / "missing")
     refused("no pictures", tmp_path)
     put(tmp_path, "only/1.png")
-    refused("one class only, only", tmp_path)
+    refused("only one class, only", tmp_path)
     refused("is a file", tmp_path / "only/1.png")
 
 
@@ -149,7 +149,7 @@ def test_one_level_too_deep_is_explained(tmp_path: Path, classes: tuple[str, ...
 def test_pictures_beside_the_classes_are_mentioned(tmp_path: Path) -> None:
     found = read_folder(put(tmp_path, "cat/1.png", "dog/1.png", "stray.png"))
     assert len(found.samples) == 2
-    assert found.notes == (f"1 pictures lie beside the class folders in {tmp_path}: not used",)
+    assert found.notes == (f"1 pictures beside the class folders in {tmp_path} are not used",)
 
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
@@ -166,7 +166,7 @@ def test_names_have_one_unicode_form(tmp_path: Path) -> None:
     assert measured.samples[0].path.is_file() and measured.notes == measured.problems == ()
     put(tmp_path / "train", f"{DECOMPOSED}/2.png")
     if len(list((tmp_path / "train").iterdir())) == 3:  # not on a Mac, where both are one folder
-        refused(r"'cafe\\u0301' and 'caf\\xe9', which differ in their Unicode form only", tmp_path / "train")
+        refused(r"'cafe\\u0301' and 'caf\\xe9', which differ only in their Unicode form", tmp_path / "train")
 
 
 def test_the_fingerprint_knows_no_unicode_form(tmp_path: Path) -> None:
@@ -183,12 +183,14 @@ def test_case_makes_no_other_class_in_the_second_half(tmp_path: Path) -> None:
     found = read_folder(tmp_path / "val", ("cat", "guide dog", "owl"))
     assert [sample.label for sample in found.samples] == [0, 1, 2]
     assert found.notes == (
-        "the class folder val/Cat was taken as class cat",
-        "the class folder val/guide_dog was taken as class guide dog",
+        "the class folder val/Cat was used as class cat",
+        "the class folder val/guide_dog was used as class guide dog",
     )
     put(tmp_path / "both", "Cat/1.png", "cat/1.png", "x/1.png")
     if len(list((tmp_path / "both").iterdir())) == 3:
-        assert read_folder(tmp_path / "both").notes == ("Cat and cat are two classes, though only case differs",)
+        assert read_folder(tmp_path / "both").notes == (
+            "Cat and cat are two classes that differ only in upper and lower case",
+        )
         assert [s.label for s in read_folder(tmp_path / "both", ("cat", "Cat", "x")).samples] == [0, 1, 2]
         refused("could be 'CAT' or 'Cat'", tmp_path / "both", ("CAT", "Cat", "x"))
 
@@ -288,7 +290,7 @@ def test_both_halves_are_found(tmp_path: Path, half: str) -> None:
     put(tmp_path, "train/cat/1.png", "train/dog/1.png", f"{half}/cat/2.png")
     found = find_data(tmp_path)
     assert found == Layout(tmp_path, tmp_path / "train", tmp_path / half, notes=found.notes)
-    assert found.notes == (("there is no validation/, so test/ serves for it",) if half == "test" else ())
+    assert found.notes == (("there is no validation/, so test/ is used for validation",) if half == "test" else ())
 
 
 def test_test_stands_beside_validation(tmp_path: Path) -> None:
@@ -304,7 +306,7 @@ def test_classes_alone(tmp_path: Path) -> None:
 def test_train_alone_is_to_be_split(tmp_path: Path) -> None:
     found = find_data(put(tmp_path, "train/cat/1.png", "train/dog/1.png"))
     assert found == Layout(tmp_path, tmp_path / "train", notes=found.notes)
-    assert "some of its pictures are held out instead" in found.notes[0]
+    assert "some of its pictures are held out for validation" in found.notes[0]
 
 
 def test_train_can_be_a_class(tmp_path: Path) -> None:
@@ -321,9 +323,9 @@ def test_data_that_cannot_be_found(tmp_path: Path) -> None:
     refused("is a file", tmp_path / "1.png", call=find_data)
     put(tmp_path, "val/cat/1.png")
     (tmp_path / "train" / "cat").mkdir(parents=True)
-    refused("train holds no pictures", tmp_path, call=find_data)
+    refused("train has no pictures", tmp_path, call=find_data)
     put(tmp_path, "train/1.png")
-    refused("train holds pictures, but no class folders", tmp_path, call=find_data)
+    refused("train has pictures, but no class folders", tmp_path, call=find_data)
 
 
 # ---------------------------------------------------------------- fingerprint
@@ -356,7 +358,7 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 def test_fingerprint_needs_its_files(tmp_path: Path) -> None:
     root = put(tmp_path / "data", "cat/1.png")
     refused("cannot be read", [Sample(root / "cat/2.png", 0)], root, call=fingerprint)
-    refused("does not lie in", [Sample(root / "cat/1.png", 0)], root / "dog", call=fingerprint)
+    refused("is not in", [Sample(root / "cat/1.png", 0)], root / "dog", call=fingerprint)
 
 
 # ---------------------------------------------------------------- check_readable

@@ -97,7 +97,7 @@ def test_digits_are_the_same_each_time_and_take_no_archive(tmp_path: Path) -> No
 
 def test_digits_without_sklearn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(InputError, match=r"mobilenets\[train\]"):
+    with pytest.raises(InputError, match=r"\[train\]"):
         write_folders("digits", tmp_path / "digits")
     assert list(tmp_path.iterdir()) == []
 
@@ -204,7 +204,7 @@ def test_unusable_fashion_mnist(tmp_path: Path, change: object, reason: str) -> 
 def test_another_file_is_no_fashion_mnist(tmp_path: Path) -> None:
     fashion(tmp_path / "files")
     (tmp_path / "files" / "notes.txt").touch()
-    with pytest.raises(InputError, match="give the folder of the four"):
+    with pytest.raises(InputError, match="give the folder with all four"):
         write_folders("fashion_mnist", tmp_path / "out", archive=tmp_path / "files" / "notes.txt")
 
 
@@ -244,7 +244,7 @@ def test_class_names_stay_inside_the_folder(tmp_path: Path, monkeypatch: pytest.
 
 def test_class_names_that_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "read_cifar10", lambda archive: cifar(("cat", "Cat")))
-    with pytest.raises(InputError, match="one folder name"):
+    with pytest.raises(InputError, match="the same folder name"):
         write_folders("cifar10", tmp_path / "out", archive=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

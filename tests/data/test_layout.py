@@ -84,7 +84,7 @@ def test_a_wrapper_is_gone_through(tmp_path: Path, wrapper: str) -> None:
     assert (halves.root, halves.train) == (tmp_path / "one" / wrapper, tmp_path / "one" / wrapper / "train")
     alone = find_data(classes(tmp_path / "two", wrapper))
     assert (alone.root, alone.train, alone.validation) == (*[tmp_path / "two" / wrapper] * 2, None)
-    assert f"looked for in {tmp_path / 'two' / wrapper}" in alone.notes[-1]
+    assert f"found in {tmp_path / 'two' / wrapper}" in alone.notes[-1]
 
 
 def test_a_run_beside_a_wrapper(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_pictures_without_classes_beside_train(tmp_path: Path, name: str) -> Non
     found = find_data(put(tmp_path, *(f"{name}/{number}.png" for number in range(10))))
     assert (found.train, found.validation, found.test) == (tmp_path / "train", None, None)
     top = name.split("/")[0]
-    assert f"{top}/ was not used: its pictures (10) lie in no class folders" in " ".join(found.notes)
+    assert f"{top}/ was not used: its 10 pictures are not in class folders" in " ".join(found.notes)
     assert f"mobilenets predict RUN {tmp_path / top}" in " ".join(found.notes)
     assert "there is no validation/ beside train/: some of its pictures are held out" in " ".join(found.notes)
 
@@ -125,8 +125,8 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     found = find_data(tmp_path)
     assert found.validation == tmp_path / "val"
     said = " ".join(found.notes)
-    assert "dev/ was not used, though it holds class folders (disc, square, stripes)" in said
-    assert "extra/ was not used, though" in said and "passed over, as without pictures: docs/" in said
+    assert "dev/ was not used, although it has class folders (disc, square, stripes)" in said
+    assert "extra/ was not used, although" in said and "not used, as there are no pictures in them: docs/" in said
 
 
 def test_the_usual_layouts_need_no_word(tmp_path: Path) -> None:
@@ -156,31 +156,31 @@ def test_classes_whose_names_sound_like_halves(tmp_path: Path) -> None:
 
 def test_halves_whose_names_do_not_tell(tmp_path: Path) -> None:
     said = refused(classes(tmp_path, "fold_a", "fold_b", "fold_c"))
-    assert "fold_a/, fold_b/, fold_c/ hold the same folders (disc, square, stripes)" in said
+    assert "fold_a/, fold_b/, fold_c/ contain the same folders (disc, square, stripes)" in said
     assert "call them train/ and validation/" in said
 
 
 def test_halves_inside_the_classes(tmp_path: Path) -> None:
     said = refused(put(tmp_path, *(f"{kind}/{half}/1.png" for kind in KINDS for half in ("train", "test"))))
-    assert "the halves (test, train) lie inside the class folders (disc/, square/, stripes/)" in said
+    assert "the splits (test, train) are inside the class folders (disc/, square/, stripes/)" in said
     assert "as in test/disc/" in said
 
 
 def test_pictures_and_masks(tmp_path: Path) -> None:
     names = [f"{kind}/{folder}/1.png" for kind in KINDS for folder in ("images", "masks")]
-    assert "hold the same folders (images, masks)" in refused(put(tmp_path / "a", *names))
+    assert "contain the same folders (images, masks)" in refused(put(tmp_path / "a", *names))
     # A single folder in each is no half.
     put(tmp_path / "b", *(f"{kind}/images/1.png" for kind in KINDS))
     assert read_folder(find_data(tmp_path / "b").train).classes == KINDS
     classes(tmp_path / "c", "train/images", "train/masks")
-    assert "images/, masks/ hold the same folders" in refused(tmp_path / "c")
+    assert "images/, masks/ contain the same folders" in refused(tmp_path / "c")
 
 
 def test_folders_that_are_alike_but_not_the_same(tmp_path: Path) -> None:
     classes(tmp_path, "a", "b")
     put(tmp_path, "b/more/1.png")
     [note] = find_data(tmp_path).notes
-    assert note.startswith("a/, b/ were taken as classes, though all hold disc, square, stripes")
+    assert note.startswith("a/, b/ were used as classes, although all of them contain disc, square, stripes")
 
 
 def test_several_training_folders(tmp_path: Path) -> None:
@@ -201,8 +201,8 @@ def test_detection(tmp_path: Path, pictures: list[str], flat: str, beside: str) 
     (tmp_path / beside).mkdir(parents=True)
     (tmp_path / beside / "1.txt").write_text("0 0.5 0.5 1 1")
     said = refused(tmp_path)
-    assert f"{flat} holds pictures, but no class folders; " in said
-    assert "looks like that of a data set for detection or segmentation" in said
+    assert f"{flat} has pictures, but no class folders; " in said
+    assert "looks like part of a data set for detection or segmentation" in said
 
 
 @pytest.mark.parametrize("others", [["annotations/trimaps/1.png", "annotations/trimaps/2.png"], ["masks/1.png"], []])
@@ -210,7 +210,7 @@ def test_folders_that_are_no_classes(tmp_path: Path, others: list[str]) -> None:
     put(tmp_path, *(f"images/{kind}_{number}.jpg" for kind in ("pug", "beagle") for number in range(3)), *others)
     (tmp_path / "README.txt").write_text("x")
     said = refused(tmp_path)
-    assert "images holds pictures, but no class folders" in said and "beagle/, pug/, as the names" in said
+    assert "images has pictures, but no class folders" in said and "beagle/, pug/, from the first part" in said
 
 
 def test_halves_beside_a_folder_of_unlabelled_pictures(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_imagenets_own_layout(tmp_path: Path) -> None:
     (tmp_path / "ILSVRC/Annotations/CLS-LOC").mkdir(parents=True)
     found = find_data(tmp_path)
     assert (found.train, found.validation) == (tmp_path / place / "train", None)
-    assert sum("was not used: its pictures (1) lie in no class folders" in note for note in found.notes) == 2
+    assert sum("was not used: its 1 pictures are not in class folders" in note for note in found.notes) == 2
     # And that of its small edition.
     small = tmp_path / "tiny"
     put(small, *(f"train/n0{number}/images/1.png" for number in range(2)), "val/images/1.png", "test/images/1.png")
@@ -241,14 +241,14 @@ def test_imagenets_own_layout(tmp_path: Path) -> None:
 
 def test_flat_pictures(tmp_path: Path) -> None:
     flat = put(tmp_path / "flat", *(f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
-    assert refused(flat).endswith("in a folder of its own: cat/, dog/, as the names of the files begin")
+    assert refused(flat).endswith("in a folder of their own: cat/, dog/, from the first part of the file names")
     half = put(tmp_path / "half", *(f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
     put(half, "test1/1.jpg")
-    assert "train holds pictures, but no class folders" in refused(half) and "cat/, dog/" in refused(half)
+    assert "train has pictures, but no class folders" in refused(half) and "cat/, dog/" in refused(half)
     table = put(tmp_path / "table", "0001.png", "0002.png")
     with (table / "train.csv").open("w") as stream:
         csv.writer(stream).writerow(["filename", "label"])
-    assert refused(table).endswith("train.csv (filename, label) may say which class each has")
+    assert refused(table).endswith("train.csv (filename, label) may say which class each belongs to")
 
 
 def test_archives_and_other_files(tmp_path: Path) -> None:
@@ -308,7 +308,9 @@ def test_a_folder_that_cannot_be_listed_ends_nothing(tmp_path: Path, monkeypatch
     [problem] = read_folder(found.train).problems
     assert (problem.kind, problem.detail) == ("unreadable", "the folder cannot be read: Permission denied")
     shutil.move(tmp_path / "private", tmp_path / "train" / "private")
-    with pytest.raises(InputError, match=r"private cannot be read: Permission denied: let it be read, or move it away"):
+    with pytest.raises(
+        InputError, match=r"private cannot be read: Permission denied: make it readable, or move it away"
+    ):
         read_folder(found.train)
 
 

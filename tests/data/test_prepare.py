@@ -76,7 +76,7 @@ def test_a_link_that_leads_nowhere_counts(draw: Draw, tmp_path: Path) -> None:
 def test_class_without_a_readable_picture(draw: Draw, tmp_path: Path) -> None:
     data = draw(tmp_path / "photos", {"a": 10, "b": 1})
     spoil(data / "b" / "000.png")
-    with pytest.raises(InputError, match="class b has no readable picture to learn from"):
+    with pytest.raises(InputError, match="class b has no readable training picture"):
         take(data, limit=1)
 
 
@@ -122,8 +122,8 @@ def test_copies_of_training_pictures_in_the_other_half_are_said(draw: Draw, tmp_
     prepared = take(tmp_path)
     assert prepared.copies == 10
     assert prepared.notes == (
-        "10 of the 11 pictures measured on are copies of training pictures: the figures are too good; "
-        "leave each picture in one half only",
+        "10 of the 11 pictures measured on are copies of training pictures: the figures are too high; keep each "
+        "picture in only one of train/ and validation/",
     )
 
 

@@ -81,7 +81,7 @@ def test_python(trained: Any, exported: Path, tmp_path: Path) -> None:
     (tmp_path / "out/model.json").write_text(json.dumps(value))
     test, check = run("--test", trained.data), run("--check")
     assert test.returncode == 1 and test.stdout.count("FAILED") == 1
-    assert check.returncode == 1 and "OTHER PIXELS" in check.stdout
+    assert check.returncode == 1 and "PIXELS DIFFER" in check.stdout
 
 
 def test_the_grid_is_of_the_golden_pixels(trained: Any, exported: Path) -> None:
@@ -151,7 +151,7 @@ def test_cpp_finds_other_pixels_and_outputs(written_cpp: Callable[[str], Path]) 
     header = (code / "model.hpp").read_text()
     for crc, off, said in (
         ("", 0, "OK: the right pixels; largest difference of an output 0\n"),
-        ("1 + ", 0, "FAILED: other pixels\n"),
+        ("1 + ", 0, "FAILED: the pixels differ\n"),
         ("", 1, "FAILED: the right pixels; largest difference of an output 1\n"),
     ):
         (code / "model.hpp").write_text(header.replace("DRAWN_CRC32 = ", f"DRAWN_CRC32 = {crc}"))

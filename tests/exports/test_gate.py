@@ -29,7 +29,7 @@ def test_int8_may_lose_half_a_point(lost: int, gained: int, passed: bool) -> Non
     verdict = Verdict(pair(lost, gained), 0.5, "int8", check_tolerance(None, "int8"))
     assert verdict.passed is passed
     if not passed:
-        assert f"({lost} of 1000 pictures lost, {gained} gained), and --tolerance allows 0.5" in verdict.faults[0]
+        assert f"({lost} of 1000 pictures lost, {gained} gained), but --tolerance allows only 0.5" in verdict.faults[0]
 
 
 def test_float_may_lose_nothing() -> None:

@@ -106,5 +106,5 @@ def test_before_a_network() -> None:
 
 
 def test_nearest_has_no_form() -> None:
-    with pytest.raises(InputError, match="and this model by nearest: use --pixels"):
+    with pytest.raises(InputError, match="but this model uses nearest: use --pixels"):
         geometry_model(Preprocessing(32, interpolation="nearest"), "images")

@@ -196,13 +196,13 @@ def test_the_page_answers_as_predict_does(hosted: Hosted, trained: Any, chromium
 
 
 PROBLEMS = {
-    "notes.txt": (b"words", "This is no picture that can be read here"),
+    "notes.txt": (b"words", "This is not a picture that can be read here"),
     "empty.png": (b"", "The file is empty."),
-    "photo.tif": (b"II*\0" + bytes(40), "This is no picture that can be read here"),
+    "photo.tif": (b"II*\0" + bytes(40), "This is not a picture that can be read here"),
     "cut.jpg": (saved(scene(200, 150), "JPEG")[:2000], "The picture is damaged."),
     "ink.jpg": (
         pictures.not_adobes(saved(scene(90, 120, "CMYK"), "JPEG")),
-        "Browsers show such a CMYK picture inverted",
+        "Browsers show this CMYK picture inverted",
     ),
     "cut.png": (saved(scene(200, 150), "PNG")[:2000], "The picture is damaged."),
 }
@@ -232,7 +232,7 @@ REDIRECT = "const real = fetch; window.fetch = (url, ...rest) => real(String(url
             "const real = OffscreenCanvasRenderingContext2D.prototype.getImageData;"
             "OffscreenCanvasRenderingContext2D.prototype.getImageData = function (...where) {"
             "  const image = real.apply(this, where); image.data.reverse(); return image; };",
-            "This browser changes pictures",
+            "This browser changes pixels",
         ),
         (
             REDIRECT % ("model.onnx", "nothing.onnx"),

@@ -57,5 +57,5 @@ def test_without_the_package(npm: str | None, words: str, tmp_path: Path, monkey
 
 
 def test_web_runtime_is_for_web(trained: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--web-runtime is for --format web"):
+    with pytest.raises(InputError, match="--web-runtime only works with --format web"):
         mobilenets.export(trained.run, tmp_path / "out", "onnx", web_runtime=tmp_path)

@@ -102,7 +102,7 @@ def test_very_many(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO, "mobilenets"):
         image = drawn(*[answer()] * 9)
     assert image.size == drawn(*[answer()] * 6).size
-    assert "shows the first 6 pictures and leaves out 3" in caplog.text
+    assert "shows the first 6 pictures; 3 are left out" in caplog.text
 
 
 def test_none_at_all() -> None:

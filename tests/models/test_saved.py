@@ -65,13 +65,13 @@ def test_truncated(model: Path) -> None:
     whole = path.read_bytes()
     for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert refusal(model) == f"{path}: is damaged, not whole safetensors; copy or train the model again"
+        assert refusal(model) == f"{path}: is damaged: not a complete safetensors file; copy or train the model again"
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04K\x01.", b"PK\x03\x04" + bytes(200), b"\xff" * 64, b"\0" * 64])
 def test_another_format(model: Path, content: bytes) -> None:
     (model / WEIGHTS).write_bytes(content)
-    assert "is damaged, not whole safetensors" in refusal(model)
+    assert "is damaged: not a complete safetensors file" in refusal(model)
 
 
 def test_missing(model: Path) -> None:
@@ -129,7 +129,7 @@ def test_wrong_architecture(model: Path) -> None:
 
 def test_an_exported_file_is_not_run_here(model: Path) -> None:
     (model / "model.onnx").write_bytes(b"")
-    assert "this release runs model.safetensors only" in refusal(model / "model.onnx")
+    assert "only model.safetensors is read" in refusal(model / "model.onnx")
 
 
 def test_nothing_is_ever_unpickled() -> None:

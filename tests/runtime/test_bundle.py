@@ -60,7 +60,7 @@ def test_hash_knows_order_and_names() -> None:
 def test_not_json(folder: Path, content: bytes) -> None:
     (folder / "model.json").write_bytes(content)
     said = refusal(folder)
-    assert "damaged, not JSON" in said or "not a model's description of ours" in said
+    assert "damaged, not JSON" in said or "not a model description written by mobilenets" in said
 
 
 def test_truncated_anywhere(folder: Path) -> None:
@@ -73,13 +73,13 @@ def test_truncated_anywhere(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(format="other"), "not a model's description of ours"),
+        (lambda v: v.update(format="other"), "not a model description written by mobilenets"),
         (lambda v: v.update(version=2), "version 2, but this release reads version 1"),
         (lambda v: v.pop("version"), "version None"),
         (lambda v: v["classes"].__setitem__(0, "lion"), "do not match their hash; the file was edited or damaged"),
         (lambda v: v["classes"].reverse(), "do not match their hash"),
         (lambda v: v.pop("classes_sha256"), "do not match their hash"),
-        (lambda v: v.update(classes=["cat", "cat"]), "a class is named twice"),
+        (lambda v: v.update(classes=["cat", "cat"]), "a class name occurs twice"),
         (lambda v: v.update(threshold=1.5), "threshold must be a probability"),
         (lambda v: v.update(threshold=True), "threshold must be a probability"),
         (lambda v: v.update(labels={"classes": {"cat": {"group": "pets"}}}), "which is not among the groups"),
@@ -92,7 +92,7 @@ def test_truncated_anywhere(folder: Path) -> None:
         (lambda v: v["preprocessing"].update(resize="zoom"), "resize must be crop or stretch or pad"),
         (lambda v: v["preprocessing"].update(std=[0, 1, 1]), "std must be above 0"),
         (lambda v: v["preprocessing"].pop("mean"), "preprocessing lacks mean"),
-        (lambda v: v["preprocessing"].update(gamma=2), "keys that only a newer version may know: gamma"),
+        (lambda v: v["preprocessing"].update(gamma=2), "keys that this version does not know: gamma"),
     ],
 )
 def test_malformed(folder: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
@@ -105,12 +105,12 @@ def test_malformed(folder: Path, change: Callable[[dict[str, Any]], object], mes
 @pytest.mark.parametrize("value", [None, 3, "text", [], {}])
 def test_other_json(folder: Path, value: object) -> None:
     (folder / "model.json").write_text(json.dumps(value))
-    assert "not a model's description of ours" in refusal(folder)
+    assert "not a model description written by mobilenets" in refusal(folder)
 
 
 def test_too_large_to_be_a_description(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_DESCRIPTION_BYTES", 100)
-    assert "so not a model's description" in refusal(folder)
+    assert "so not the description of a model" in refusal(folder)
 
 
 def test_finding(folder: Path) -> None:

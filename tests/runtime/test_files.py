@@ -92,7 +92,7 @@ def test_where_writing_is_not_allowed(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(errno.EROFS, "Read-only file system", str(options["dir"] / f"{options['prefix']}x"))
 
     monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
-    with pytest.raises(InputError, match="cannot be written there: Read-only file system; give another place"):
+    with pytest.raises(InputError, match="cannot be written there: Read-only file system; choose another place"):
         write_bytes(tmp_path / "run/file", b"")
     (tmp_path / "taken").touch()
     with pytest.raises(InputError, match=r"taken/file: cannot be written there: (File exists|Not a directory)"):
@@ -148,13 +148,13 @@ def test_json_of_a_name_that_is_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"size": 32,\n "epochs": 1,}', "line 2 ends with a comma too many, before '}'"),
-        ('{"size": 32,\n "epochs": 1,\n}\n', "line 2 ends with a comma too many, before '}'"),
-        ("[1,\n2,\n]", "line 2 ends with a comma too many, before ']'"),
-        ("{'size': 32}", "line 1 has single quotes where JSON has double ones"),
+        ('{"size": 32,\n "epochs": 1,}', "line 2 has one comma too many, before '}'"),
+        ('{"size": 32,\n "epochs": 1,\n}\n', "line 2 has one comma too many, before '}'"),
+        ("[1,\n2,\n]", "line 2 has one comma too many, before ']'"),
+        ("{'size': 32}", "line 1 has single quotes, but JSON needs double ones"),
         ('{"size": 32\n "epochs": 1}', "a comma is missing before '\"epochs\": 1}' in line 2"),
         ('{\n // small\n "size": 32}', "line 2 has a comment"),
-        ('{"size": 32', "line 1 breaks off"),
+        ('{"size": 32', "the text ends too early, in line 1"),
         ("", "the file is empty"),
         ('{"size": nothing}', "line 1: expecting value"),
     ],

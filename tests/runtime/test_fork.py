@@ -85,4 +85,4 @@ assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
 """
     done = run(program, photos, tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert "this process was forked, in which PyTorch's threads do not work: training on one thread" in done.stderr
+    assert "this process was forked, and PyTorch's threads do not work there: training on one thread" in done.stderr

@@ -53,11 +53,11 @@ TOLD = [
     (b"\0\0\0\x18ftypcrx " + bytes(20), "camera raw"),
     (b"\0\0\1\0\1\0" + bytes(20), r"icon \(ICO\)"),
     (bytes(128) + b"DICM" + bytes(9), "DICOM"),
-    (bytes(100), "nothing but zeros: copy or download it again"),
-    (bytes(kinds.HEAD + 9), "nothing but zeros"),
+    (bytes(100), "contains only zeros: copy or download it again"),
+    (bytes(kinds.HEAD + 9), "contains only zeros"),
     (b"\xff\xd8\xff\xf7\0\x0b\x08\0\x10\0\x10\1\1\x11\0", "JPEG-LS is not read"),
-    (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x10\0\x10\1\1\x11\0", "JPEG of 12 bits a channel is not read"),
-    (b"\x07\x99\x12\x00random", r"no picture that can be read \(JPEG, PNG"),
+    (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x10\0\x10\1\1\x11\0", "JPEG of 12 bits per channel is not read"),
+    (b"\x07\x99\x12\x00random", r"not a picture that can be read \(JPEG, PNG"),
 ]
 
 

@@ -67,19 +67,19 @@ def test_round_trip() -> None:
     ("value", "said"),
     [
         ([], "must be an object"),
-        ({"klasses": {}}, "'klasses' is not known; give classes and groups"),
-        ({"classes": {"a": {"name": "x"}}}, "class 'a': 'name' is not known; give names and group"),
+        ({"klasses": {}}, "unknown key 'klasses'; use classes and groups"),
+        ({"classes": {"a": {"name": "x"}}}, "class 'a': unknown key 'name'; use names and group"),
         ({"classes": {"a": {"names": "x"}}}, "class 'a': names must be an object"),
         ({"classes": {"a": {"names": {"chinese": "x"}}}}, "give names by language"),
         ({"classes": {"a": {"names": {"zh": " "}}}}, "give names by language"),
         ({"classes": {"a": {"group": 3}}}, "class 'a': group 3 is not usable"),
-        ({"classes": {"a": {"group": "b"}}}, "class 'a' is of group 'b', which is not among the groups"),
+        ({"classes": {"a": {"group": "b"}}}, "class 'a' belongs to group 'b', which is not among the groups"),
         ({"groups": {"b": {"color": "red"}}}, "group 'b': color 'red' is not usable; give it as #rrggbb"),
-        ({"classes": {"a": {"names": {"en": "a\nb"}}}}, r"class 'a': 'a\nb' holds a character that cannot be shown"),
-        ({"classes": {"a": {"names": {"en": "\x1b[2J"}}}}, r"'\x1b[2J' holds a character that cannot be shown"),
-        ({"classes": {"a": {"names": {"en": "\ud800"}}}}, r"'\ud800' holds a character that cannot be shown"),
-        ({"classes": {"a\n": {}}}, r"classes: 'a\n' holds a character that cannot be shown"),
-        ({"groups": {"\u2028": {}}}, r"groups: '\u2028' holds a character that cannot be shown"),
+        ({"classes": {"a": {"names": {"en": "a\nb"}}}}, r"class 'a': 'a\nb' has a character that cannot be shown"),
+        ({"classes": {"a": {"names": {"en": "\x1b[2J"}}}}, r"'\x1b[2J' has a character that cannot be shown"),
+        ({"classes": {"a": {"names": {"en": "\ud800"}}}}, r"'\ud800' has a character that cannot be shown"),
+        ({"classes": {"a\n": {}}}, r"classes: 'a\n' has a character that cannot be shown"),
+        ({"groups": {"\u2028": {}}}, r"groups: '\u2028' has a character that cannot be shown"),
     ],
 )
 def test_malformed(value: object, said: str, tmp_path: Path) -> None:
@@ -153,18 +153,18 @@ def test_a_key_given_twice(text: str, tmp_path: Path) -> None:
 def test_what_is_no_file_is_not_absent(tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     path.mkdir()
-    with pytest.raises(InputError, match=r"classes\.json: a folder, or a link that leads nowhere"):
+    with pytest.raises(InputError, match=r"classes\.json: a folder, or a link that points nowhere"):
         read_labels(tmp_path, CLASSES)
     path.rmdir()
     path.symlink_to(tmp_path / "gone.json")
-    with pytest.raises(InputError, match=r"classes\.json: a folder, or a link that leads nowhere"):
+    with pytest.raises(InputError, match=r"classes\.json: a folder, or a link that points nowhere"):
         read_labels(tmp_path, CLASSES)
 
 
 def test_classes_without_a_group_are_told() -> None:
     assert doubts(None, CLASSES) == doubts(LABELS, CLASSES) == []
     [said] = doubts(LABELS, (*CLASSES, "new"))
-    assert said.startswith("no group for 'new': nothing is scored or answered by group; give every class one")
+    assert said.startswith("no group for 'new': there are no scores or answers by group; give every class a group")
     [said] = doubts(LABELS, (*CLASSES, *"abcdefg"))
     assert said.startswith("no group for 'a', 'b', 'c', 'd', 'e' and 2 more: ")
     # Names alone promise no scores by group.
@@ -176,7 +176,7 @@ def test_other_labels_beside_the_pictures_are_told(tmp_path: Path) -> None:
     assert doubts(LABELS, CLASSES, write(tmp_path, LABELS)) == []
     other = Labels(LABELS.classes | {"00_01": Label({"zh": "易拉罐"}, "kitchen")}, LABELS.groups)
     [said] = doubts(LABELS, CLASSES, write(tmp_path, other))
-    assert said.startswith(f"{tmp_path / 'classes.json'} says something else than the model: the model keeps")
+    assert said.startswith(f"{tmp_path / 'classes.json'} differs from what the model has: the model keeps")
     assert doubts(None, CLASSES, tmp_path) == [said]
     (tmp_path / "classes.json").write_text("{")
     [said] = doubts(LABELS, CLASSES, tmp_path)

@@ -84,5 +84,5 @@ def test_what_training_warns_of_is_in_the_result(
     (tmp_path / "data/stray.png").write_bytes((photos / "red/000.png").read_bytes())
     settings = {"model": "mobilenet_v1_cifar", "width": 0.25, "size": 32, "epochs": 1, "batch": 8, "threads": 1}
     result = mobilenets.train(tmp_path / "data", tmp_path / "run", device="cpu", **settings)
-    assert any("1 pictures lie beside the class folders" in note for note in result["notes"])
-    assert "1 pictures lie beside the class folders" in (tmp_path / "run/metrics.json").read_text("utf-8")
+    assert any("1 pictures beside the class folders" in note for note in result["notes"])
+    assert "1 pictures beside the class folders" in (tmp_path / "run/metrics.json").read_text("utf-8")

@@ -98,17 +98,17 @@ class Tensor:
 REFUSED = [
     (None, "not NoneType"),
     (3, "not int"),
-    (["a.jpg"], "not list: give several pictures to mobilenets.predict"),
-    ({"a": "a.jpg"}, "not dict: give several"),
+    (["a.jpg"], "not list: for several pictures use mobilenets.predict"),
+    ({"a": "a.jpg"}, "not dict: for several"),
     (PIXELS / 255, r"uint8 from 0 to 255, not float64, of 0 to 1: \(array \* 255\)"),
     (PIXELS.astype(np.int64), "not int64$"),
     (PIXELS.transpose(2, 0, 1), "not 3×6×9: move the channels last"),
-    (PIXELS[None], "not 1×6×9×3: give several pictures"),
+    (PIXELS[None], "not 1×6×9×3: for several pictures"),
     (PIXELS[0, 0], "not 3$"),
     (np.zeros((0, 5, 3), np.uint8), "no pixels"),
     (np.array(None), "not object"),
-    (Tensor(), "a tensor is no picture: give an array"),
-    ("https://example.com/a.jpg", "an address: download the picture first"),
+    (Tensor(), "a tensor is not a picture: pass an array"),
+    ("https://example.com/a.jpg", "a web address: download the picture first"),
     ("S3://bucket/a.jpg", "an address"),
     ("file:///tmp/a.jpg", "without file://"),
     ("data:image/png;base64,iVBORw0K", "data URL"),
@@ -132,7 +132,7 @@ def test_closed_images(tmp_path: Path) -> None:
     unloaded = Image.open(path)
     unloaded.close()
     for image in (loaded, made, unloaded):
-        with pytest.raises(UnreadablePicture, match="this Pillow image is closed: give it while it is open"):
+        with pytest.raises(UnreadablePicture, match="this Pillow image is closed: pass it while it is open"):
             decode(image)
 
 

@@ -151,7 +151,7 @@ def test_colour(photometric: int, count: int, bits: int, planes: bool) -> None:
 
 def test_sixteen_bit_colour_in_planes_is_refused() -> None:
     content = tiff(np.full((6, 5, 3), 999), 16, RGB, planes=True)
-    assert refusal(content) == "a TIFF of 16-bit channels in planes of their own is not read: convert it to PNG or JPEG"
+    assert refusal(content) == "a TIFF of 16-bit channels in separate planes is not read: convert it to PNG or JPEG"
 
 
 @pytest.mark.parametrize("meaning", [0, 1, 2])
@@ -193,8 +193,8 @@ def test_what_is_refused_by_its_tags() -> None:
         "white is zero": tiff(grey, 32, WHITE_IS_ZERO, kind=FLOAT),
         "big-endian": tiff(grey, 32, order=">", compression=DEFLATE, kind=FLOAT),
         "uncompressed YCbCr": tiff(colour, 8, YCBCR),
-        "JPEG of the old style": tiff(colour, 8, RGB, compression=6),
-        "8-bit channels in planes": tiff(np.zeros((8, 8, 2)), 8, GREY, planes=True, extra={338: [2]}),
+        "old-style JPEG compression": tiff(colour, 8, RGB, compression=6),
+        "8-bit channels in separate planes": tiff(np.zeros((8, 8, 2)), 8, GREY, planes=True, extra={338: [2]}),
         "this kind of TIFF": tiff(colour, 32, RGB, kind=FLOAT),
         "small preview": tiff(colour, 8, RGB, extra={254: [1]}),
         "camera raw (DNG)": tiff(colour, 8, RGB, extra={50706: [1, 4, 0, 0]}),

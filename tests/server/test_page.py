@@ -112,7 +112,7 @@ def test_choose_drop_and_paste(
     page.until("document.body.dataset.ready")
     if page.run("document.documentElement.lang") != "en":
         page.run("document.querySelector('#language').click()")
-    assert page.run("document.querySelector('h1').textContent") == "What is on the picture?"
+    assert page.run("document.querySelector('h1').textContent") == "What is in the picture?"
     assert page.run("getComputedStyle(document.querySelector('#photograph')).display !== 'none'") is phone
 
     cat, dog, owl = (trained.data / kind / "001.png" for kind in ("cat", "dog", "owl"))
@@ -156,11 +156,11 @@ def test_choose_drop_and_paste(
 
 
 PROBLEMS = {
-    "not_a_picture": ("This is no picture that can be read", "这不是可识别的图片"),
+    "not_a_picture": ("This is not a readable picture", "这不是可识别的图片"),
     "empty": ("The file is empty.", "文件是空的。"),
     "damaged": ("The picture is damaged.", "图片已损坏。"),
     "too_many_pixels": ("The picture is too large: at most 0.01 million", "最多 1 万像素"),
-    "body_too_large": ("The file is too big: at most 1 MiB.", "最多 1 MiB"),
+    "body_too_large": ("The file is too large: at most 1 MiB.", "最多 1 MiB"),
     "late": ("The server was too busy to answer in time.", "服务器太忙"),
     "lost": ("The server does not answer.", "服务器没有响应"),
     "unheard_of": ("a new reason", "a new reason"),
@@ -294,7 +294,7 @@ def test_docs(server: Any, chromium: Any) -> None:
         "POST /predict",
         "GET /metrics",
         "?top=",
-        "so many classes a picture (integer, 5 unless given)",
+        "number of classes to list per picture (integer, 5 unless given)",
         "503",
     ):
         assert words in text, text

@@ -159,7 +159,7 @@ def test_wrong_addresses_and_tokens(trained: Any, tools: Any) -> None:
         assert run("--port", port).startswith(f"mobilenets: cannot listen at 127.0.0.1 port {port}: ")
     assert run("--port", "70000") == "mobilenets: port 70000: give a number from 0 to 65535\n"
     assert "cannot listen at no.such.host.invalid" in run("--host", "no.such.host.invalid", "--port", "0")
-    assert "MOBILENETS_TOKEN: give printable ASCII" in run("--port", "0", MOBILENETS_TOKEN="a b")
+    assert "MOBILENETS_TOKEN: use printable ASCII" in run("--port", "0", MOBILENETS_TOKEN="a b")
 
 
 def test_the_answers_are_those_of_predict(labelled: Path, trained: Any, tools: Any, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_training_that_makes_a_model_worse_says_so(
     else:
         # What there was before competes, and wins.
         assert (result["epoch"], result["top1"], same) == (0, start / 100, True)
-        assert f"kept unchanged (epoch 0): they have {start:.1f} % on the validation pictures" in note
+        assert f"kept unchanged (epoch 0): they reach {start:.1f} % on the validation pictures" in note
         assert result["top1_around"] is None
 
 
@@ -169,7 +169,7 @@ def test_a_start_that_gives_no_finite_output_is_trained_as_before(
     with caplog.at_level(logging.INFO):
         result = train(trained.data, tmp_path / "run", weights=str(start), **WORSE | {"lr": 0.01})
     assert said(caplog) == [
-        "before training: the network's output is not finite, so there is no figure to compare with"
+        "before training: the network's output is not finite, so there is no baseline to compare with"
     ]
     # It does not compete; and the statistics of what is kept are measured anew.
     assert result["epoch"] == 1

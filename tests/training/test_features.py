@@ -214,7 +214,7 @@ def test_bytes_overwritten_in_the_middle_of_a_value(
     assert sum(counted) == 2  # one of each file
     for old, new in zip(before, after, strict=True):
         np.testing.assert_allclose(new.values, old.values, rtol=1e-4, atol=1e-5)
-    damaged = "1 of the outputs in the cache are damaged: computed again"
+    damaged = "1 outputs in the feature cache are damaged; computing them again"
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [damaged] * 2
     # Mended for good.
     caplog.clear()
@@ -302,7 +302,7 @@ def test_a_disk_that_fills_up_does_not_stop_it(
     monkeypatch.setattr("mobilenets.training.features.sqlite3.connect", small)
     found = cached(network, loaders(data))
     monkeypatch.undo()
-    assert caplog.text.count("the feature cache takes no more (database or disk is full)") == 2
+    assert caplog.text.count("the feature cache cannot grow (database or disk is full)") == 2
     monkeypatch.setenv("MOBILENETS_CACHE", str(data.parent / "elsewhere"))
     expected = cached(network, loaders(data))
     assert all(np.array_equal(one.values, other.values) for one, other in zip(found, expected, strict=True))

@@ -126,9 +126,9 @@ def test_a_run_says_what_to_expect(
     near = [top1[epoch] for epoch in range(first, last + 1) if epoch != result["epoch"]]
     assert result["top1_around"] == pytest.approx(np.mean(near), abs=1e-5)
     (note,) = result["notes"]
-    assert note.startswith(f"A fairer figure is {100 * result['top1_around']:.1f} %: that is the mean of the")
+    assert note.startswith(f"A fairer figure is {100 * result['top1_around']:.1f} %, the mean of epochs")
     assert (
-        f"The {100 * result['top1']:.1f} % are those of epoch {result['epoch']}, which was chosen on these same" in note
+        f"The {100 * result['top1']:.1f} % is that of epoch {result['epoch']}, which was chosen on these same" in note
     )
     assert result["total_seconds"] > result["seconds"] > 0
     monkeypatch.setattr(results, "MANY_PICTURES", 1)

@@ -233,7 +233,7 @@ def test_loss_that_is_not_finite(begin: Begin, tmp_path: Path) -> None:
     with pytest.raises(
         FaultFound,
         match=r"^the loss is (nan|inf) at epoch \d+, step \d+ \(learning rate 1e\+03\): "
-        r"train into another folder with --lr 100 or --clip 1$",
+        r"train again with another --out and --lr 100 or --clip 1$",
     ) as caught:
         training.fit()
     assert caught.value.exit_status == 1

@@ -53,8 +53,8 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
         ({"freeze": "head"}, "freeze 'head': choose auto, none, backbone or a number of blocks"),
         ({"nesterov": True}, "nesterov: needs --optimizer sgd"),
         ({"nesterov": True, "optimizer": "sgd", "momentum": 0}, "and a momentum above 0"),
-        ({"epoch": 3}, "there is no setting 'epoch'; did you mean epochs?"),
-        ({"zzz": 3}, "there is no setting 'zzz'"),
+        ({"epoch": 3}, "unknown setting 'epoch'; did you mean epochs?"),
+        ({"zzz": 3}, "unknown setting 'zzz'"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], message: str) -> None:

@@ -163,7 +163,7 @@ def test_killed_in_the_middle(photos: Path, tmp_path: Path, held_up: Callable[..
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1] == (
-        f"mobilenets: stopped; what was done is kept, go on with: mobilenets train {photos} --out {asked} --resume"
+        f"mobilenets: stopped; what was done is kept; to continue: mobilenets train {photos} --out {asked} --resume"
     )
     state = checkpoint.peek(asked)
     assert (state.epoch, state.step) == (1, 3)
@@ -225,10 +225,10 @@ def test_finished_run_stays(photos: Path, copied: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epochs": 5}, "epochs 2 among them: leave --epochs out"),
-        ({"weight_decay": 0.1}, "weight_decay 0.05 among them: leave --weight-decay out"),
+        ({"epochs": 5}, "here epochs 2: leave --epochs out"),
+        ({"weight_decay": 0.1}, "here weight_decay 0.05: leave --weight-decay out"),
         ({"recipe": "digits"}, "leave --recipe out"),
-        ({"resume": False}, "is not empty: go on with it by --resume, or give another --out"),
+        ({"resume": False}, "is not empty: continue it with --resume, or use another --out"),
     ],
 )
 def test_changed_settings(photos: Path, finished: Path, arguments: dict[str, Any], message: str) -> None:
@@ -272,14 +272,14 @@ def test_damaged_run(photos: Path, copied: Path, name: str, content: bytes) -> N
 def test_truncated_checkpoint(photos: Path, copied: Path) -> None:
     path = copied / checkpoint.FILE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="damaged, so the run cannot go on"):
+    with pytest.raises(InputError, match="damaged, so the run cannot be continued"):
         train(photos, copied, resume=True)
 
 
 def test_no_run_to_go_on_with(photos: Path, tmp_path: Path, small: dict[str, Any]) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds no run to go on with: give another --out"):
+    with pytest.raises(InputError, match="holds no run to continue: use another --out"):
         train(photos, tmp_path / "other", resume=True, **small)
     # What was stopped before it had written recipe.json is begun anew.
     (tmp_path / "stub").mkdir()
@@ -375,4 +375,4 @@ def test_nothing_to_go_on_with_is_said(
 ) -> None:
     with caplog.at_level(logging.WARNING, "mobilenets"):
         train(photos, tmp_path / "new", resume=True, **small | {"epochs": 1})
-    assert "there is nothing to go on with" in caplog.text
+    assert "there is nothing to continue" in caplog.text

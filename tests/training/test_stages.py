@@ -145,5 +145,5 @@ def test_said_beforehand(model: Path, photos: Path, tmp_path: Path, caplog: pyte
     caplog.set_level("INFO", "mobilenets")
     mobilenets.train(photos, tmp_path / "run", weights=str(model), **SETTINGS)
     (line,) = [text for text in caplog.messages if " steps in " in text]
-    assert "epochs 1 to 2 train the classifier alone, 3 to 4 the blocks after the first 14 too" in line
+    assert "epochs 1 to 2 train only the classifier, 3 to 4 also the blocks after the first 14" in line
     assert "about 5 s" in line or "about 10 s" in line

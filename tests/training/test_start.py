@@ -146,7 +146,7 @@ def test_the_saved_network_is_not_changed(saved: SavedModel) -> None:
 
 @pytest.mark.parametrize("changes", [{"width": 0.5}, {"model": "mobilenet_v2"}, {"model": "mobilenet_v1_cifar"}])
 def test_another_network_is_refused(photos: Path, standard: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"^the weights are those of mobilenet_v1 at width 0.25, and do not") as caught:
+    with pytest.raises(InputError, match=r"^the weights are for mobilenet_v1 at width 0.25 and do not") as caught:
         train(photos, tmp_path / "run", weights=str(standard), size=32, **changes)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -200,7 +200,7 @@ def test_random_weights_may_be_frozen_with_a_warning(
     for name in ("one", "two"):
         train(photos, tmp_path / name, freeze="backbone", **small)
     said = [record.getMessage() for record in caplog.records if "random weights" in record.getMessage()]
-    assert len(said) == 2 and said[0].endswith("give --weights imagenet or a MODEL, or leave --freeze out")
+    assert len(said) == 2 and said[0].endswith("set --weights imagenet or MODEL, or leave --freeze out")
     one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
     assert_same(one, two)
     fresh, _ = begun(Recipe(**small), CLASSES, None)
@@ -224,11 +224,11 @@ def test_what_was_kept_is_said_once(
         train(data, tmp_path / "run", **small | {"epochs": 1, "weights": str(finished)})
     said = [record.getMessage() for record in caplog.records if "head" in record.getMessage()]
     assert len(said) == 1
-    assert said[0].startswith("head replaced: 3 classes became 2; all else kept (")
+    assert said[0].startswith("classifier replaced: 3 classes became 2; everything else kept (")
 
 
 def test_freeze_more_blocks_than_there_are(photos: Path, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^freeze 7: this network has 6 blocks; or choose backbone$"):
+    with pytest.raises(InputError, match=r"^freeze 7: this network has 6 blocks; choose at most that, or backbone$"):
         train(photos, tmp_path / "run", weights=str(finished), freeze="7")
     assert not (tmp_path / "run").exists()
 
@@ -242,7 +242,7 @@ def test_frozen_parts_are_blocks_from_the_input() -> None:
 
 def test_a_batch_of_one(photos: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"model": "mobilenet_v1", "width": 0.25, "size": 32, "variant": "standard"}
-    with pytest.raises(InputError, match=r"^batch 1: a step would see one picture alone.* larger --batch or --size$"):
+    with pytest.raises(InputError, match=r"^batch 1: a step would see a single picture.* larger --batch or --size$"):
         train(photos, tmp_path / "run", batch=1, **settings)
     assert not (tmp_path / "run").exists()
     network = create_model("mobilenet_v1", 3, 0.25, size=32, variant="standard")
@@ -282,11 +282,11 @@ def test_recipe_file_with_weights_states_the_defaults_too(
 
 
 def test_run_among_the_pictures(photos: Path, draw: Callable[..., Path], tmp_path: Path, small: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"lies among the pictures in .*: give an --out elsewhere"):
+    with pytest.raises(InputError, match=r"is inside the picture folder .*: choose an --out outside it"):
         train(photos, photos / "run", **small)
     for part, count in (("train", 4), ("validation", 2)):
         draw(tmp_path / part, {"a": count, "b": count})
-    with pytest.raises(InputError, match="lies among the pictures"):
+    with pytest.raises(InputError, match="is inside the picture folder"):
         train(tmp_path, tmp_path / "train" / "run", **small)
     assert train(tmp_path, tmp_path / "run", **small | {"epochs": 1})["images"] == 4
 

@@ -201,7 +201,7 @@ def page(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
     server.commit = None
     for name in server.files:
         server.files[name] = b"<!DOCTYPE html><html><body>Please log in</body></html>"
-    return "no Hugging Face hub"
+    return "not a Hugging Face hub"
 
 
 def wrong(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -250,7 +250,7 @@ def test_why_not_in_one_sentence_and_soon(server: Server, monkeypatch: pytest.Mo
     assert time.monotonic() - began < 10
     assert (found.weights, found.model) == ("none", None)
     assert found.why_not is not None
-    assert found.why_not.startswith("Training from scratch, because ImageNet's weights could not be had (")
+    assert found.why_not.startswith("Training from scratch, because ImageNet weights could not be loaded (")
     assert words in found.why_not
     assert "--weights FILE" in found.why_not
     assert "\n" not in found.why_not
@@ -261,8 +261,8 @@ def test_why_not_in_one_sentence_and_soon(server: Server, monkeypatch: pytest.Mo
     [
         (describe("mobilenet_v1_cifar", 1.0, 32), "no ImageNet weights are published for mobilenet_v1_cifar"),
         (describe("mobilenet_v2", 0.77, 96), "at width 0.77, only at"),
-        (describe("mobilenet_v2", 1.0, 32), "96 pixels and more, and these are 32"),
-        (replace(describe("mobilenet_v2", 1.0, 96), variant="custom"), "a table of your own"),
+        (describe("mobilenet_v2", 1.0, 32), "96 pixels or more, and these have 32"),
+        (replace(describe("mobilenet_v2", 1.0, 96), variant="custom"), "your own layer table"),
     ],
 )
 def test_nothing_that_fits_asks_nobody(monkeypatch: pytest.MonkeyPatch, architecture: Any, words: str) -> None:
@@ -271,7 +271,7 @@ def test_nothing_that_fits_asks_nobody(monkeypatch: pytest.MonkeyPatch, architec
     assert found.weights == "none"
     assert found.why_not is not None
     assert words in found.why_not
-    assert "by --weights MODEL" in found.why_not
+    assert "with --weights MODEL" in found.why_not
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_our_own_weights_without_their_description(bare: Bare, disturbed: Distur
 def test_numbered_classes_are_said(bare: Bare, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mobilenets"):
         convert(bare(3))
-    assert "the 3 classes are numbered; name them by import --classes FILE" in caplog.text
+    assert "the 3 classes are numbered; name them with import --classes FILE" in caplog.text
 
 
 @pytest.mark.parametrize("outputs", [1000, 1001])
@@ -61,7 +61,7 @@ def test_imagenets_classes(bare: Bare, outputs: int, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO, "mobilenets"):
         classes = convert(bare(outputs)).model.bundle.classes
     assert classes == (imagenet_classes() if outputs == 1000 else (BACKGROUND, *imagenet_classes()))
-    assert "taken for ImageNet's classes" in caplog.text
+    assert "assumed to be ImageNet's classes" in caplog.text
 
 
 def test_classes_as_given(bare: Bare) -> None:

@@ -23,7 +23,7 @@ from mobilenets.weights.convert import convert
         ("model.json", b'{"modelTopology": {}, "weightsManifest": []}', "tensorflowjs_converter --input_format=tfjs"),
         ("checkpoint", b'model_checkpoint_path: "ck-1"', "give one of the .index files"),
         ("m.meta", b"\x0a\x00", "give the .index beside it"),
-        ("m.txt", b"hello", "no format of weights that we know"),
+        ("m.txt", b"hello", "not a known format of weights"),
     ],
 )
 def test_files(name: str, content: bytes, said: str, tmp_path: Path) -> None:

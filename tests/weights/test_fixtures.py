@@ -92,7 +92,7 @@ def test_the_output_that_is_named(output: str | None, numbers: str, classes: int
     assert converted.model.network.classes == classes
     np.testing.assert_allclose(logits(converted, pictures(64)), seen, atol=1e-4 * np.ptp(seen))
     said = (
-        "the output is final_result (4), which the graph ends in; take another by --output NAME: "
+        "the output is final_result (4), the last one in the graph; choose another with --output NAME: "
         "MobilenetV1/Predictions/Reshape (7)"
     )
     assert converted.foreign.assumed == (() if output else (said,))

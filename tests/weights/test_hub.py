@@ -313,7 +313,7 @@ def test_server_error(server: Server, published: Published) -> None:
 
 def test_answer_of_something_that_is_no_hub(server: Server) -> None:
     server.commit = None
-    assert "no Hugging Face hub" in failure(TIMM)
+    assert "not a Hugging Face hub" in failure(TIMM)
     assert server.gets() == []
 
 

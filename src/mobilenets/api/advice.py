@@ -79,7 +79,7 @@ def trained_weights(seen: Seen) -> str | None:
         return None
     network = f"--model {seen.recipe.model} --width {seen.recipe.width:g} --weights imagenet"
     return (
-        "Start from trained weights: this run began with random ones, and with few pictures trained ones help most. "
+        "Start from trained weights: this run began with random ones. With few pictures, trained weights help most: "
         + seen.again(network, same=False)
     )
 
@@ -88,9 +88,9 @@ def not_learned(seen: Seen) -> str | None:
     """Train longer or more of the network, where not even the training pictures were learned."""
     if seen.blended or seen.kept == 0 or seen.train_top1 >= 0.75 or seen.top1 >= 0.9:
         return None
-    cause = f"It has not learned its own training pictures: {100 * seen.train_top1:.0f} % of them at the end. "
+    cause = f"The model has not learned its training pictures: {100 * seen.train_top1:.0f} % of them right at the end. "
     if seen.recipe.freeze == "backbone":
-        return cause + "Let it change more than the classifier: " + seen.again("--freeze none --lr 0.0003")
+        return cause + "Train more than the classifier: " + seen.again("--freeze none --lr 0.0003")
     return cause + "Train longer: " + seen.again(seen.longer)
 
 
@@ -102,14 +102,14 @@ def doubtful_labels(seen: Seen) -> str | None:
         return None
     classes = seen.evaluation.classes
     named = [
-        f"{seen.evaluation.images[one.index]} (labelled {classes[one.true]}, taken for {classes[one.predicted]}, "
+        f"{seen.evaluation.images[one.index]} (labelled {classes[one.true]}, predicted {classes[one.predicted]}, "
         f"{100 * one.probability:.0f} %)"
         for one in sure[:NAMED]
     ]
     more = f" and {len(sure) - NAMED} more, in the report" if len(sure) > NAMED else ""
     return (
         f"Look at the labels of {'this picture' if len(sure) == 1 else 'these pictures'}: {'; '.join(named)}{more}. "
-        "Where a label is wrong, move the file to the right folder; then " + seen.again()
+        "Where a label is wrong, move the file to the right folder, then " + seen.again()
     )
 
 
@@ -123,7 +123,7 @@ def weakest_class(seen: Seen) -> str | None:
         return None
     return (
         f"Add pictures of {name}: {round(recall * images)} of {images} were found, with {seen.train.get(name, 0)} "
-        f"to learn from. Put them into its folder, then "
+        "to learn from. Put them into its folder, then "
         f"mobilenets train {shlex.quote(seen.data)} --weights {shlex.quote(seen.run)} --out NEW"
     )
 
@@ -138,8 +138,8 @@ def smallest_class(seen: Seen) -> str | None:
     if 3 * count > usual or (recall is not None and recall >= seen.top1):
         return None
     return (
-        f"Add pictures of {name}, which has {count} to learn from where a class usually has {usual:.0f}; or show each "
-        "class equally often: " + seen.again("--balance sampling")
+        f"Add pictures of {name}, which has only {count} for training; the median class has {usual:.0f}. Or show "
+        "each class equally often: " + seen.again("--balance sampling")
     )
 
 
@@ -155,7 +155,7 @@ def more_epochs(seen: Seen) -> str | None:
         return None
     return (
         f"Train longer: the validation loss was still falling at the end, from {was:.3f} to {now:.3f} over the last "
-        f"{2 * part} epochs. " + seen.again(seen.longer)
+        f"{2 * part} epochs: " + seen.again(seen.longer)
     )
 
 
@@ -164,9 +164,8 @@ def overfitting(seen: Seen) -> str | None:
     if seen.blended or seen.train_top1 < 0.95 or seen.train_top1 - seen.top1 < 0.15:
         return None
     return (
-        f"It knows its training pictures ({100 * seen.train_top1:.0f} %) better than new ones "
-        f"({100 * seen.top1:.0f} %): more pictures help most, stronger augmentation somewhat. "
-        + seen.again("--augment strong")
+        f"The model overfits: {100 * seen.train_top1:.0f} % on its training pictures, {100 * seen.top1:.0f} % on "
+        "new ones. More pictures help most, stronger augmentation somewhat: " + seen.again("--augment strong")
     )
 
 
@@ -179,8 +178,8 @@ def larger_size(seen: Seen) -> str | None:
     if larger <= size:
         return None
     return (
-        f"Show it larger pictures: yours are about {seen.side} pixels, and it sees {size}; this takes about "
-        f"{(larger / size) ** 2:.1f} times as long. " + seen.again(f"--size {larger}")
+        f"Use a larger input size: your pictures have about {seen.side} pixels per side, and the model sees {size}. "
+        f"This takes about {(larger / size) ** 2:.1f} times as long: " + seen.again(f"--size {larger}")
     )
 
 
@@ -190,8 +189,9 @@ def more_to_measure(seen: Seen) -> str | None:
     if high - low < 0.2:
         return None
     return (
-        f"Measure on more pictures: {len(seen.evaluation.images)} cannot tell {100 * low:.0f} % from {100 * high:.0f} "
-        f"%. Collect new ones, one folder a class: mobilenets evaluate {shlex.quote(seen.run)} NEW_PICTURES"
+        f"Measure on more pictures: with {len(seen.evaluation.images)}, the true top-1 may be anything from "
+        f"{100 * low:.0f} to {100 * high:.0f} %. Collect new ones, in one folder per class: mobilenets evaluate "
+        f"{shlex.quote(seen.run)} NEW_PICTURES"
     )
 
 

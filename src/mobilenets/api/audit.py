@@ -122,7 +122,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
 
 def _load(model: Path) -> SavedModel:
     if read_bundle(find_bundle(model)).export is not None:
-        raise InputError(f"{model}: an exported file; give the run folder that it was made from")
+        raise InputError(f"{model}: an exported file; give the run folder it was made from")
     return load_classifier(model)
 
 
@@ -156,7 +156,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     samples, problems = check_readable(folder.samples, default_workers())
     say(problems)
     if not samples:
-        raise InputError(f"{data}: no readable picture to look at")
+        raise InputError(f"{data}: it has no readable picture")
     loader = Loader(samples, len(bundle.classes), bundle.preprocessing)
 
     def top1() -> float:
@@ -270,6 +270,6 @@ def _draw(
             tuple(layer["int8_output_db"] for layer in layers),
         )
     if kernels is None and curves is None:
-        log.warning("no picture was drawn, because this network has no depthwise layer")
+        log.warning("no plot was drawn, because this network has no depthwise layer")
         return
     draw_audit(kernels, curves, path)

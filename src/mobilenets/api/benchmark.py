@@ -52,7 +52,7 @@ def benchmark(
     runtimes:
         Those to measure in (``torch``, ``onnxruntime``, ``openvino``, …); by default every installed one.
     threads:
-        Numbers of threads; by default one a core.
+        Numbers of threads; by default one per core.
     batches:
         Pictures a run.
     seconds:
@@ -68,7 +68,7 @@ def benchmark(
     """
     paths = [Path(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
     if not paths:
-        raise InputError("no model to measure: give a run folder or an exported one")
+        raise InputError("no model to measure: give a run folder or an export folder")
     counts = _numbers("threads", [cores()] if threads is None else threads, MAX_THREADS)
     sizes = _numbers("batch", batches, MAX_BATCH)
     if not (math.isfinite(seconds) and seconds > 0):
@@ -105,7 +105,7 @@ def write_device_script(path: str | Path) -> Path:
         raise InputError(f"{target}: give a file that ends in .py")
     script = inspect.getsource(latency)
     if target.exists() and not (target.is_file() and target.read_bytes() == script.encode()):
-        raise InputError(f"{target} is there already: give another name")
+        raise InputError(f"{target} already exists: give another name")
     write_text(target, script)
     return target
 
@@ -156,7 +156,7 @@ def _numbers(what: str, numbers: Sequence[int], most: int) -> list[int]:
 
 def _draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
-        log.warning("no picture was drawn, because matplotlib is not installed: pip install matplotlib")
+        log.warning("no plot was drawn, because matplotlib is not installed: pip install matplotlib")
         return
     from mobilenets.measure.bench_plot import draw_benchmark
 

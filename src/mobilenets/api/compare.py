@@ -74,14 +74,14 @@ def compare(
         ``mobilenet_v1``, ``mobilenet_v2``, ``mobilenet_v1_cifar``, ``resnet18``, ``resnet50``, and ``plain``, which is
         V1 with ordinary convolutions; by default all but the third, or none where ``runs`` are given.
     size, classes:
-        Input size in pixels a side, and classes. Up to 64 pixels the MobileNets and ``plain`` take their variant for
+        Input size in pixels per side, and classes. Up to 64 pixels the MobileNets and ``plain`` take their variant for
         small pictures, which has two strides fewer; the ResNets have none.
     widths:
         Width multipliers of the MobileNets.
     runs:
         Run folders, each a network more, with the top-1 of its ``metrics.json``.
     threads, seconds:
-        Threads, by default one a core, and how long to measure each latency.
+        Threads, by default one per core, and how long to measure each latency.
     out:
         A folder to write ``compare.json``, ``compare.png`` and ``blocks.png`` to.
 
@@ -114,7 +114,7 @@ def compare(
 
 def _named(name: str, size: int, widths: Sequence[float], classes: int) -> list[Candidate]:
     if name not in NAMES:
-        raise InputError(f"unknown network {name!r}: there are {', '.join(NAMES)}")
+        raise InputError(f"unknown network {name!r}: choose {', '.join(NAMES)}")
     if name in CATALOG:
         described = [describe(name, width, size) for width in dict.fromkeys(widths)]
     else:
@@ -160,14 +160,14 @@ def _accuracy(run: Path) -> dict[str, Any]:
     """Read what a run was measured at, and on what."""
     path = find_bundle(run) / "metrics.json"
     if not path.is_file():
-        raise InputError(f"{path} is missing: mobilenets evaluate {run} DATA --out {run}")
+        raise InputError(f"{path} is missing: run mobilenets evaluate {run} DATA --out {run}")
     try:
         metrics = json.loads(path.read_bytes())
         low, high = metrics["top1_interval"]
         found = {"top1": float(metrics["top1"]), "top1_interval": [float(low), float(high)]}
         return {**found, "images": int(metrics["images"]), "data": _data(run, str(metrics["evaluated_on"]))}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: damaged; mobilenets evaluate {run} DATA --out {run}") from error
+        raise InputError(f"{path}: damaged; run mobilenets evaluate {run} DATA --out {run}") from error
 
 
 def _data(run: Path, which: str) -> str:
@@ -185,11 +185,11 @@ def _record(run: Path) -> dict[str, Any] | None:
 
 def _same_pictures(runs: Sequence[Path]) -> None:
     if len({str((_record(run) or {}).get("fingerprint")) for run in runs}) > 1:
-        log.warning("the runs were not measured on the same pictures, so that their accuracies do not compare")
+        log.warning("the runs were not measured on the same pictures, so their accuracies cannot be compared")
 
 
 def _latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> list[tuple[float, float | None]]:
-    """Measure the median latency of a picture, first of all in PyTorch, then of ours in ONNX Runtime."""
+    """Measure the median latency of a picture: all networks in PyTorch, then the mobilenets ones in ONNX Runtime."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -207,7 +207,7 @@ def _latencies(candidates: Sequence[Candidate], threads: int, seconds: float) ->
     finally:
         torch.set_num_threads(before)
     if not _has_onnx():
-        log.info("not measured in ONNX Runtime, because onnx is not installed: %s", how_to_install("export"))
+        log.info("not measured with ONNX Runtime, because onnx is not installed: %s", how_to_install("export"))
     return [(ms, in_onnx.get(index)) for index, ms in enumerate(in_torch)]
 
 
@@ -248,7 +248,7 @@ def _has_onnx() -> bool:
 
 
 def _onnx_session(network: Network, size: int, threads: int) -> Any:
-    """Open a network of ours in ONNX Runtime, as ``export`` writes it."""
+    """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
     import onnxruntime
 
     from mobilenets.exports.job import Options

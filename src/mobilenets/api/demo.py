@@ -24,11 +24,11 @@ def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
     folder = Path(out)
     data, run = folder / "digits", folder / "run"
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give a folder by --out")
+        raise InputError(f"{folder} is a file: give a folder with --out")
     if not resume and folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty: go on with it by --resume, or give another --out")
+        raise InputError(f"{folder} is not empty: continue it with --resume, or use another --out")
     if not data.exists():
-        log.info("1/2  the pictures: handwritten digits at %d pixels, in %s", SIZE, data)
+        log.info("1/2  pictures: handwritten digits at %d pixels, in %s", SIZE, data)
         fetch("digits", data, size=SIZE)
     log.info("2/2  training and measuring, into %s", run)
     return train(data, run, recipe="digits", resume=resume) | {"data": str(data)}

@@ -50,19 +50,21 @@ class Drawn:
                 raise InputError(f"{folder} is a file: give a folder for the explanations")
         if sheet is not None:
             if sheet.suffix.lower() != ".png":
-                raise InputError(f"{sheet}: a contact sheet is a PNG; give a name that ends with .png")
+                raise InputError(f"{sheet}: a contact sheet is a PNG; give a name that ends in .png")
             if not _free(sheet):
-                raise InputError(f"{sheet} is there already, and is no contact sheet of ours: give another name")
+                raise InputError(
+                    f"{sheet} already exists and is not a contact sheet written by mobilenets: give another name"
+                )
             self._used.add(sheet.resolve())
 
     def keep_out_of(self, pictures: Path) -> None:
         """Refuse to draw below a folder of the user's pictures, where the next run would take it for one of them."""
         for place in (self._folder, self._file):
             if place is not None and place.resolve().is_relative_to(pictures.resolve()):
-                raise InputError(f"{place} lies among the pictures in {pictures}: give a place elsewhere")
+                raise InputError(f"{place} is inside the picture folder {pictures}: choose a place outside it")
 
     def keep_apart(self, picture: Path) -> None:
-        """Refuse to draw into the folder that a picture of the user's lies in."""
+        """Refuse to draw into a folder that holds the user's pictures."""
         if self._folder is not None and self._folder.resolve() == picture.resolve().parent:
             raise InputError(f"{self._folder} holds {picture.name}: give another folder for the explanations")
 
@@ -74,7 +76,7 @@ class Drawn:
                 image = decode(picture)
             except UnreadablePicture:
                 # It was readable a moment ago; the answer stands.
-                log.warning("%s: cannot be read any more, so it is not drawn", answer["image"])
+                log.warning("%s: can no longer be read, so it is not drawn", answer["image"])
         if self._file is not None:
             self._sheet.add(image, answer)
         if self._folder is None or image is None:
@@ -117,7 +119,7 @@ def safe_stem(image: str) -> str:
 
 
 def _free(path: Path) -> bool:
-    """Say whether nothing is there, or what an earlier run of ours drew."""
+    """Say whether nothing is there, or what an earlier run of this program drew."""
     if not path.exists():
         return True
     if not path.is_file():

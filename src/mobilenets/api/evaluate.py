@@ -74,10 +74,10 @@ def evaluate(
     if accuracy is not None:
         found = find_threshold(evaluation, accuracy)
         if found is None:
-            stays = "" if threshold is None else "; the model keeps the confidence that it had"
+            stays = "" if threshold is None else "; the model keeps its earlier threshold"
             faults.append(
-                f"not even its surest answers are right in {accuracy:.1%} of the cases: ask for less, or train "
-                f"further{stays}"
+                f"even its surest answers are not right in {accuracy:.1%} of cases: ask for less, or train "
+                f"longer{stays}"
             )
         else:
             threshold = found

@@ -149,7 +149,7 @@ def _aside(folder: Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written there ({error.strerror}); give another --out") from error
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); use another --out") from error
     # What is written there is written by each runtime's own library.
     with place as name, explaining(folder):
         yield Path(name)
@@ -165,12 +165,12 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
     if data is not None:
         return data
     if precision == "int8":
-        raise InputError("int8 is calibrated on your training pictures: give --data DATA")
+        raise InputError("int8 is calibrated on your training pictures: add --data DATA")
     found = data_of_run(find_bundle(model))
     if found is None:
         raise InputError(
-            f"{model}: an export is checked on labelled pictures before it counts, and those that it learned from are "
-            "not known or not there: give --data DATA"
+            f"{model}: an export is checked on labelled pictures, but the folder that the model was trained on is "
+            "unknown or missing: add --data DATA"
         )
     log.info("checking on the pictures of %s that the run held out", found)
     return found
@@ -179,7 +179,7 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
 def _check_out(folder: Path, format: str) -> None:
     """Refuse a place where something of the user's would be replaced; an earlier export may be."""
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give another --out")
+        raise InputError(f"{folder} is a file: use another --out")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     try:
@@ -187,9 +187,9 @@ def _check_out(folder: Path, format: str) -> None:
     except InputError:
         known = None
     if known is None:
-        raise InputError(f"{folder} holds something else than an export: give another --out")
+        raise InputError(f"{folder} holds something other than an export: use another --out")
     if known.format != format:
-        raise InputError(f"{folder} holds an export as {known.format}: give another --out")
+        raise InputError(f"{folder} already holds an export in format {known.format}: use another --out")
 
 
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -200,10 +200,12 @@ def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.uint8]:
     if not samples:
-        raise InputError("int8 is calibrated on training pictures, and there is none: give --data with train/")
+        raise InputError(
+            "int8 is calibrated on training pictures, and there are none: use a --data folder that has train/"
+        )
     if len(samples) < FEW_PICTURES:
         log.warning(
-            "int8 is calibrated on %d training pictures only: %d and more are better", len(samples), FEW_PICTURES
+            "int8 is calibrated on only %d training pictures: %d or more are better", len(samples), FEW_PICTURES
         )
     return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
 
@@ -218,7 +220,7 @@ def _judge(
 ) -> tuple[Verdict, Predictor]:
     """Open the file as a user would, from its own description, and ask both about every picture."""
     if not measured:
-        raise InputError(f"{halves.root}: no readable picture held out to check the export on: give more pictures")
+        raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
     reference, candidate = Predictor(source, "cpu"), Predictor(draft)
     ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
     from mobilenets.measure.paired import Pair

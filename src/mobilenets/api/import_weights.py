@@ -1,4 +1,4 @@
-"""``import``: somebody else's weights as a model of ours; ``weights``: what is published, by name."""
+"""``import``: foreign weights as a mobilenets model; ``weights``: what is published, by name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def import_weights(
     variant:
         ``standard`` or ``small``, for a file that does not tell its strides.
     classes:
-        Class names in order: a sequence, ``imagenet``, or a file with one a line (or JSON).
+        Class names in order: a sequence, ``imagenet``, or a file with one per line (or JSON).
     preprocessing:
         ``tensorflow``, ``torch`` or a JSON file, where the habit of the file's framework is not what it was trained
         with.
@@ -59,7 +59,7 @@ def import_weights(
         raise InputError("no file: give the weights to import")
     folder = model_folder(paths[0]) if out is None else Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not an empty folder: give another --out")
+        raise InputError(f"{folder} is not an empty folder: use another --out")
     names = _names(classes)
     settings = dict(read_input(preprocessing)) if preprocessing is not None else {}
     settings |= {} if resize is None else {"resize": resize}

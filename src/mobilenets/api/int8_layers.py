@@ -63,7 +63,7 @@ def int8_layers(saved: SavedModel, model: Path, data: Path) -> Int8Layers | None
         find_format("onnx", "int8")
         halves = pictures_to_export(model, data, saved.bundle.classes, training=True)
     except InputError as error:
-        log.warning("what int8 does to the activations was not looked at: %s", error)
+        log.warning("the int8 error of the activations was not measured: %s", error)
         return None
 
     preprocessing = saved.bundle.preprocessing
@@ -75,7 +75,7 @@ def int8_layers(saved: SavedModel, model: Path, data: Path) -> Int8Layers | None
         )
     )
     if not len(calibration) or not len(measured):
-        log.warning("what int8 does to the activations was not looked at: %s has no pictures to calibrate on", data)
+        log.warning("the int8 error of the activations was not measured: %s has no pictures to calibrate on", data)
         return None
     with tempfile.TemporaryDirectory() as name:
         job = Job(saved.network, preprocessing, Options("onnx", "int8"), Path(name), calibration)
@@ -91,7 +91,7 @@ def _decibels(job: Job, exported: Exported, pictures: npt.NDArray[np.uint8]) -> 
     signal: defaultdict[str, float] = defaultdict(float)
     noise: defaultdict[str, float] = defaultdict(float)
     each = max(1, AT_ONCE // job.preprocessing.size**2)
-    with progress("int8: layers beside float's", len(pictures), "pictures") as shown:
+    with progress("int8: comparing layers with float", len(pictures), "pictures") as shown:
         for start in range(0, len(pictures), each):
             images = job.preprocessing.normalise(pictures[start : start + each])
             ours = outputs_of_network(job.network, images)

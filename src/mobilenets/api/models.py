@@ -109,7 +109,9 @@ def create_model(
         return Network(architecture, classes)
     own = given.network.architecture
     if (own.name, own.width) != (architecture.name, architecture.width):
-        raise InputError(f"{weights}: the weights of {own.name} at width {own.width:g}, not of {name} at {width:g}")
+        raise InputError(
+            f"{weights}: these are weights of {own.name} at width {own.width:g}, not of {name} at width {width:g}"
+        )
     if table is None:
         # The padding and BatchNorm epsilon that the weights were trained with.
         trained = replace(architecture.table, padding=own.table.padding, norm_epsilon=own.table.norm_epsilon)
@@ -121,8 +123,8 @@ def create_model(
     try:
         left = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise InputError(f"{weights}: the weights are of another table, and do not fit this one") from error
+        raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one") from error
     wrong = [key for key in (*left.missing_keys, *left.unexpected_keys) if not key.startswith("classifier.")]
     if wrong:
-        raise InputError(f"{weights}: the weights are of another table, and do not fit this one ({wrong[0]})")
+        raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one ({wrong[0]})")
     return network

@@ -22,7 +22,7 @@ def check_folder(folder: Path) -> Path:
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = "Permission denied" if there.is_dir() else "File exists"
-        raise InputError(f"{folder}: no folder can be written there ({reason}); give another --out")
+        raise InputError(f"{folder}: no folder can be written there ({reason}); use another --out")
     return folder
 
 
@@ -55,7 +55,7 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
         except FileExistsError:
             continue
         except OSError as error:
-            raise InputError(f"{run}: cannot be made ({error.strerror}); give another place by --out") from error
+            raise InputError(f"{run}: cannot be created ({error.strerror}); choose another place with --out") from error
     try:
         log.info("run folder: %s", run)
         yield run
@@ -75,7 +75,7 @@ def unfinished(data: Path) -> Path:
             ):
                 found.append((record.stat().st_mtime, record.parent))
     if not found:
-        raise InputError(f"there is no unfinished run of {data} in {RUNS}: name the run to continue by --out RUN")
+        raise InputError(f"there is no unfinished run on {data} in {RUNS}: name the run to continue with --out RUN")
     return max(found)[1]
 
 

@@ -60,8 +60,8 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Me
         if taught and rest:
             new_ones = f"and {len(rest) - len(held)} new ones" if len(rest) > len(held) else ""
             note = (
-                f"measured on {len(held)} pictures that the model held out{new_ones and ' '}{new_ones}; "
-                f"the {len(taught)} that it learned from are left out"
+                f"measured on {len(held)} pictures that the model held out{new_ones and ' '}{new_ones}; the "
+                f"{len(taught)} that it was trained on are left out"
             )
             left = tuple(sample for sample in folder.samples if sample in rest)
             part = Folder(layout.root, classes, left, (), (*folder.notes, note))
@@ -74,17 +74,18 @@ def _measured(folder: Folder, which: str, seen: Seen | None) -> Measured:
     """Take all pictures of a folder, and note what the model had seen of them."""
     total = len(folder.samples)
     if seen is None:
-        note = "the model does not say what it learned from; if these pictures are among it, the figures are too good"
+        note = "the model does not say what it was trained on; if it was these pictures, the figures are too high"
         return Measured(replace(folder, notes=(*folder.notes, note)), which, None)
     learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
     note = (
-        f"the model learned from {learned} of these {total} pictures ({learned / total:.0%}): the figures are too good"
+        f"the model was trained on {learned} of these {total} pictures ({learned / total:.0%}): the figures are too "
+        "high"
     )
     return Measured(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
 
 
 def _said(measured: Measured, notes: tuple[str, ...]) -> Measured:
-    """Log what is to be known of the pictures, with the ``notes`` on their layout, which are added."""
+    """Log what users should know about the pictures, with the ``notes`` on their layout, which are added."""
     folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
     for note in folder.notes:
         log.info("%s", note)
@@ -116,7 +117,9 @@ def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], traini
     if measured.which == "all":
         halves = split(folder.samples, classes, SHARE, 0, layout.root)
         if measured.learned != 0:
-            log.warning("the model did not hold these pictures out: those that it learned from flatter the figures")
+            log.warning(
+                "the model did not hold these pictures out: if it was trained on some of them, the figures are too high"
+            )
         return Halves(layout.root, halves.train, halves.validation, "a fifth of all")
     chosen = set(measured.folder.samples)
     learned = tuple(sample for sample in folder.samples if sample not in chosen)

@@ -36,8 +36,8 @@ class Predictor(EnginePredictor):
     """A model ready to answer: ``Predictor("run")("photo.jpg")`` gives the most probable classes.
 
     ``model`` is a run folder, a bundle, or an exported file beside its ``model.json``; the last runs without torch, in
-    ``runtime`` (by default the fastest installed one) on ``threads`` threads (by default one a core). ``device`` is
-    where a model of ours runs. Raises ``InputError`` for a model that cannot be used.
+    ``runtime`` (by default the fastest installed one) on ``threads`` threads (by default one per core). ``device`` is
+    where a run folder or bundle runs. Raises ``InputError`` for a model that cannot be used.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Predictor(EnginePredictor):
             _try(engine, bundle, folder / bundle.export.file)
         else:
             if runtime not in (None, "torch"):
-                raise InputError(f"{model}: a model of ours runs in PyTorch; for {runtime} export it first")
+                raise InputError(f"{model}: a run folder or bundle runs in PyTorch; to use {runtime}, export it first")
             bundle, engine, self._network = _torch_engine(path, device, threads)
         super().__init__(bundle, engine)
 
@@ -78,11 +78,14 @@ class Predictor(EnginePredictor):
     def check_explainable(self) -> Network:
         """Return the network; raises ``InputError`` where ``explain`` has nothing to show: a last map of one cell."""
         if self._network is None:
-            raise InputError("an exported file cannot be explained; give the run folder that it was made from")
+            raise InputError("an exported file cannot be explained; give the run folder it was made from")
         from mobilenets.measure.explain import has_places
 
         if not has_places(self._network.architecture):
-            raise InputError("this network's last map is 1 × 1, so it cannot say where: train with a larger --size")
+            raise InputError(
+                "this network's last feature map is 1 × 1, so it cannot show where it looked: train "
+                "with a larger --size"
+            )
         return self._network
 
 
@@ -163,7 +166,7 @@ def _drawn(
     from mobilenets.api.drawn import Drawn
 
     if not isinstance(predictor, Predictor):
-        raise InputError("only a model of ours, and no exported one, can be explained or drawn")
+        raise InputError("only a run folder or bundle can be explained or drawn, not an exported file")
     return Drawn(
         predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language
     )
@@ -240,22 +243,24 @@ def _try(engine: Engine, bundle: Bundle, file: Path) -> None:
         scores = engine(np.zeros((1, *sides, 3), kind))
     except Exception as error:  # each runtime raises classes of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{file}: does not take what model.json says: {reason}") from error
+        raise InputError(f"{file}: does not take the input that model.json describes: {reason}") from error
     if scores.shape != (1, len(bundle.classes)):
-        raise InputError(f"{file}: gives {scores.shape[-1]} scores, but model.json names {len(bundle.classes)} classes")
+        raise InputError(
+            f"{file}: outputs {scores.shape[-1]} scores, but model.json names {len(bundle.classes)} classes"
+        )
     if not np.isfinite(scores).all():
-        raise InputError(f"{file}: gives numbers that are not finite; export the model again")
+        raise InputError(f"{file}: outputs numbers that are not finite; export the model again")
     if bundle.export.output == "probabilities" and (scores.min() < -0.01 or abs(float(scores.sum()) - 1) > 0.1):
-        raise InputError(f"{file}: gives no probabilities, though model.json says so; export the model again")
+        raise InputError(f"{file}: does not output probabilities, though model.json says so; export the model again")
 
 
 def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle, Engine, Network]:
-    """Load a model of ours into PyTorch; imported here, so that other engines need no torch."""
+    """Load a run folder or bundle into PyTorch; imported here, so that other engines need no torch."""
     try:
         import torch
     except ImportError as error:
         raise InputError(
-            f"{model}: a model of ours runs in PyTorch, which is not installed: give an exported file, or "
+            f"{model}: a run folder or bundle runs in PyTorch, which is not installed: give an exported file, or "
             f"install it: {how_to_install('train')}"
         ) from error
 

@@ -179,9 +179,9 @@ def _chosen(
             f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
         )
     return (
-        f"A fairer figure is {100 * near.top1:.1f} %: that is the mean of the epochs {near.first} to "
-        f"{near.last} around the kept one. The {100 * evaluation.top1:.1f} % are those of epoch {kept}, which was "
-        f"chosen on these same {pictures} pictures; {advice}"
+        f"A fairer figure is {100 * near.top1:.1f} %, the mean of epochs {near.first} to {near.last} around the "
+        f"kept one. The {100 * evaluation.top1:.1f} % is that of epoch {kept}, which was chosen on these same "
+        f"{pictures} pictures; {advice}"
     )
 
 
@@ -194,9 +194,9 @@ def _before(state: State, kept: int, recipe: Recipe) -> str | None:
     if kept == 0:
         best = max(row["validation_top1"] for row in state.history)
         return (
-            "The weights that training started from are kept unchanged (epoch 0): they have "
-            f"{100 * state.before:.1f} % on the validation pictures, and no epoch of this training held as much (the "
-            f"best had {100 * best:.1f} %). {way}"
+            f"The weights that training started from were kept unchanged (epoch 0): they reach "
+            f"{100 * state.before:.1f} % on the validation pictures, and no epoch of this training did as well (the "
+            f"best reached {100 * best:.1f} %). {way}"
         )
     after = state.history[kept - 1]["validation_top1"]
     if recipe.keep == "best" or after >= state.before:

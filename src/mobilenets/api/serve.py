@@ -65,14 +65,12 @@ def serve(
         )
         name = "model" if isinstance(model, EnginePredictor) else Path(model).resolve().name
         if not predictor.classes:
-            raise InputError(
-                f"{model}: has no classifier; train one on top of it: mobilenets train DATA --weights MODEL"
-            )
+            raise InputError(f"{model}: it has no classifier; train one: mobilenets train DATA --weights MODEL")
         token = os.environ.get(TOKEN) or None
         if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-            raise InputError(f"{TOKEN}: give printable ASCII characters without blanks")
+            raise InputError(f"{TOKEN}: use printable ASCII characters without spaces")
         if token is None and not _loopback(listener):
-            log.warning("whoever reaches this machine can use the model: set %s to ask for a token", TOKEN)
+            log.warning("anyone who can reach this machine can use the model: set %s to require a token", TOKEN)
         limits = limits or Limits()
         app = create_app(
             predictor,
@@ -83,7 +81,7 @@ def serve(
             workers=max(1, default_workers()),
         )
         url = _url(host, listener.getsockname()[1])
-        log.info("%s is served at %s; stop it by Ctrl-C", name, url)
+        log.info("%s is served at %s; stop it with Ctrl-C", name, url)
         if started is not None:
             started({"url": url, "model": name})
         run(app, listener, limits)
@@ -116,7 +114,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=1024)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot listen at {host} port {port}: {reason}; give another --host or --port") from error
+        raise InputError(f"cannot listen at {host} port {port}: {reason}; use another --host or --port") from error
 
 
 def _loopback(listener: socket.socket) -> bool:

@@ -82,7 +82,7 @@ def train(
     Parameters
     ----------
     data:
-        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder a class.
+        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder per class.
     out:
         The run folder to write; by default the next free ``runs/<data>-N``.
     recipe:
@@ -103,7 +103,7 @@ def train(
     began = time.monotonic()
     for name, place in (("data", data), ("out", out)):
         if place is not None and not isinstance(place, (str, os.PathLike)):
-            raise InputError(f"{name} is to be the path of a folder, not {type(place).__name__}")
+            raise InputError(f"{name} must be the path of a folder, not {type(place).__name__}")
     if out is None:
         with run_folder(data, out, resume) as chosen_out:
             return train(data, chosen_out, recipe=recipe, resume=resume, **settings)
@@ -113,7 +113,10 @@ def train(
     else:
         _refuse_place(run, find_data(data), resume)
         if resume:
-            log.warning("there is nothing to go on with in %s: starting anew, with the settings of this command", run)
+            log.warning(
+                "there is nothing to continue in %s: starting from the beginning, with the settings of this command",
+                run,
+            )
         chosen, prepared, record = _settled(load_recipe(recipe).replace(**settings)), None, None
     for leftover in run.rglob(".writing-*"):
         leftover.unlink()  # of a process that was killed while it wrote
@@ -122,8 +125,8 @@ def train(
     device = pick_device(chosen.device)
     if threads_spin():
         log.info(
-            "PyTorch was loaded before mobilenets, so its threads spin while they wait, which is slow beside other "
-            "programs: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"
+            "PyTorch was imported before mobilenets, so its threads spin while they wait; this is slow on a busy "
+            "machine: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"
         )
     with _threads(chosen.threads):
         asked = chosen.weights
@@ -154,7 +157,7 @@ def train(
         if saved is not None:
             if record is not None and origin != read_bundle(run).origin:
                 raise InputError(
-                    f"{chosen.weights}: not the weights that this run began with; train into another folder"
+                    f"{chosen.weights}: not the weights that this run started from; train again with another --out"
                 )
             say_what_was_kept(saved, network, origin)
         if record is None:
@@ -245,13 +248,13 @@ def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     # What stands there before a run counts as begun: see where recipe.json is written.
     unbegun = {SPLIT, SEEN, DESCRIPTION} if resume else set()
     if run.exists() and not run.is_dir():
-        raise InputError(f"{run} is a file: give a folder by --out")
+        raise InputError(f"{run} is a file: give a folder with --out")
     if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):
-        way = "holds no run to go on with:" if resume else "is not empty: go on with it by --resume, or"
-        raise InputError(f"{run} {way} give another --out")
+        way = "holds no run to continue:" if resume else "is not empty: continue it with --resume, or"
+        raise InputError(f"{run} {way} use another --out")
     for place in (layout.train, layout.validation, layout.test):
         if place is not None and run.resolve().is_relative_to(place.resolve()):
-            raise InputError(f"{run} lies among the pictures in {place}: give an --out elsewhere")
+            raise InputError(f"{run} is inside the picture folder {place}: choose an --out outside it")
     check_folder(run)
 
 
@@ -267,7 +270,7 @@ def _begun(
         problems = [Problem(**problem) for problem in seen["problems"]]
         mark = seen["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run / RECIPE}: damaged; train again into another folder") from error
+        raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error
     source = load_recipe(given)
     wished = {name: getattr(source, name) for name in stated(given)} | settings
     wish = _settled(recipe.replace(**wished))
@@ -276,8 +279,7 @@ def _begun(
         if not left_to_auto(name, wished[name]) and getattr(wish, name) != getattr(recipe, name):
             flag = f"--{name.replace('_', '-')}" if name in settings else "--recipe"
             raise InputError(
-                f"--resume goes on with the run's own settings, {name} {getattr(recipe, name)} among them: "
-                f"leave {flag} out"
+                f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
             )
     known = (seen.get("notes", []), seen.get("seen_by_source"), seen.get("copies", 0))
     return recipe, prepare_again(data, run / SPLIT, classes, mark, problems, recipe.workers, *known), record
@@ -314,23 +316,23 @@ def _announcement(network: Network, prepared: Prepared, plan: Sequence[Stage], m
     turn = ""
     if len(plan) > 1:
         turn = (
-            f"; epochs 1 to {stage.first} train the classifier alone, {stage.first + 1} to {stage.last} the blocks "
-            f"after the first {stage.recipe.freeze} too"
+            f"; epochs 1 to {stage.first} train only the classifier, {stage.first + 1} to {stage.last} also the "
+            f"blocks after the first {stage.recipe.freeze}"
         )
     return (
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
         f"pixels, {parameters / 1e6:.2f} M parameters; {len(prepared.classes)} classes, {len(prepared.train)} "
-        f"pictures to learn from, {len(prepared.validation)} to validate; {stage.steps} steps in {stage.epochs} "
+        f"training and {len(prepared.validation)} validation pictures; {stage.steps} steps in {stage.epochs} "
         f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']}){turn}"
     )
 
 
 @contextlib.contextmanager
 def _threads(wish: int | None) -> Iterator[None]:
-    """Give PyTorch so many threads while the block runs."""
+    """Give PyTorch this many threads while the block runs."""
     before = torch.get_num_threads()
     if forked():
-        log.warning("this process was forked, in which PyTorch's threads do not work: training on one thread")
+        log.warning("this process was forked, and PyTorch's threads do not work there: training on one thread")
         wish = 1
     if wish is not None:
         torch.set_num_threads(wish)

@@ -29,7 +29,7 @@ log = logging.getLogger("mobilenets")
 
 @dataclass(frozen=True)
 class Source:
-    """A model of ours that a run begins with: where it is, its classes, and what it saw, None where it does not say."""
+    """The mobilenets model that a run starts from: its folder, its classes, what it saw (None if unknown)."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -65,28 +65,31 @@ def source_notes(source: Source | None, prepared: Prepared, renamed: Mapping[str
     kept = {renamed.get(name, name) for name in prepared.classes}
     if kept.isdisjoint(source.classes):
         return []  # another task: nothing to compare
-    notes = [f"class {old} is called {name} now, by its pictures" for name, old in renamed.items()]
+    notes = [f"class {old} is now called {name}: its pictures are those of {old}" for name, old in renamed.items()]
     new = [name for name in prepared.classes if renamed.get(name, name) not in source.classes]
     gone = [name for name in source.classes if name not in kept]
     if new:
-        notes.append(f"new classes: {', '.join(new)}; what the model knew of the others was kept")
+        notes.append(f"new classes: {', '.join(new)}; the classifier's weights for the others were kept")
     if gone:
-        notes.append(f"DATA has no pictures of {', '.join(gone)}, which the model knew: it does not answer so any more")
+        notes.append(
+            f"DATA has no pictures of {', '.join(gone)}, which the model knew: the new model does not have "
+            "these classes"
+        )
     if source.seen is None:
         notes.append(
-            f"{source.folder} does not say which pictures it learned from: if some of them are among the "
-            f"{len(prepared.measured)} measured on, the figures are too good"
+            f"{source.folder} does not say which pictures it was trained on: if some of them are among the "
+            f"{len(prepared.measured)} measured on, the figures are too high"
         )
     elif not source.seen.pictures.keys() & set(prepared.contents.values()):
         notes.append(
-            "none of the pictures that the model learned from are in DATA: it may forget them; "
-            "put old and new pictures into one folder"
+            "none of the pictures that the model was trained on are in DATA: it may forget them; put old and new "
+            "pictures into one folder"
         )
     if prepared.seen_by_source:
         notes.append(
-            f"{prepared.seen_by_source} of the {len(prepared.measured)} pictures measured on are pictures that the "
-            f"model it began with learned from ({prepared.seen_by_source / len(prepared.measured):.0%}): the figures "
-            "are too good"
+            f"{prepared.seen_by_source} of the {len(prepared.measured)} pictures measured on were already training "
+            f"pictures of the model it started from ({prepared.seen_by_source / len(prepared.measured):.0%}): the "
+            "figures are too high"
         )
     return notes
 
@@ -121,7 +124,7 @@ def compare_with_source(
     try:
         saved = load_model(source.folder)
     except InputError as error:  # hours may lie between
-        log.warning("the model that training began with is not compared: %s", error)
+        log.warning("the model that training started from is not compared: %s", error)
         return None
     samples = [
         Sample(prepared.measured[index].path, places[prepared.classes[prepared.measured[index].label]])

@@ -70,7 +70,7 @@ def _explain(error: Exception) -> int:
         return _fail("not enough memory: try a smaller --batch, --size or --width, or --device cpu", 2)
     reason = no_room(error)
     if reason is not None:
-        return _fail(f"{reason}: free some space, then give the command again", 2)
+        return _fail(f"{reason}: free some space, then run the same command again", 2)
     raise error
 
 
@@ -91,7 +91,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 class _Lines(logging.Handler):
-    """Notes, one a line, on standard error, without tearing a progress bar."""
+    """Notes, one per line, on standard error, without tearing a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from mobilenets.cli.show import printable
@@ -135,6 +135,6 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             verbs = re.findall(r"[\w-]+", wrong[2])
             close = difflib.get_close_matches(wrong[1].strip("'"), verbs, n=1, cutoff=0.65)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(verbs)}"
+            hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(verbs)}"
             raise InputError(f"unknown verb {wrong[1]}: {hint} (see {self.prog} --help)")
         raise InputError(f"{message} (see {self.prog} --help)")

@@ -265,13 +265,13 @@ def _standard_input() -> bytes:
 
 @contextmanager
 def _resumable(command: str, mark: Path) -> Iterator[None]:
-    """Say with Ctrl-C, or a full disk, how to go on; ``mark`` is there when there is something to go on with."""
+    """Say at Ctrl-C, or a full disk, how to continue; ``mark`` exists when there is something to continue."""
     try:
         yield
     except DiskFull as full:
-        way = command if mark.exists() else "give the same command again with --resume"
+        way = command if mark.exists() else "run the same command again with --resume"
         raise DiskFull(full.path, full.reason, f"free some space, then: {way}") from full
     except KeyboardInterrupt:
         if not mark.exists():
-            raise KeyboardInterrupt("stopped before anything was done: give the same command again") from None
-        raise KeyboardInterrupt(f"stopped; what was done is kept, go on with: {command}") from None
+            raise KeyboardInterrupt("stopped before anything was done: run the same command again") from None
+        raise KeyboardInterrupt(f"stopped; what was done is kept; to continue: {command}") from None

@@ -44,7 +44,7 @@ def _benchmark(verbs: Any, new: NewVerb, model_help: str) -> None:
     verb.add_argument(
         "--device-script",
         metavar="FILE.py",
-        help="write a script that measures the same on another device (needs Python, NumPy and a runtime)",
+        help="write a script that runs the same measurement on another device (needs Python, NumPy and a runtime)",
     )
 
 
@@ -60,8 +60,8 @@ def _compare(verbs: Any, new: NewVerb) -> None:
         "names",
         metavar="NAME",
         nargs="*",
-        help="mobilenet_v1, mobilenet_v2, mobilenet_v1_cifar, resnet18, resnet50, plain (default: all but the "
-        "third, or none where runs are named)",
+        help="mobilenet_v1, mobilenet_v2, mobilenet_v1_cifar, resnet18, resnet50, plain (default: all but "
+        "mobilenet_v1_cifar, or none if --runs is set)",
     )
     verb.add_argument("--size", type=int, default=224, metavar="S", help="input size in pixels per side (default: 224)")
     verb.add_argument(
@@ -93,11 +93,13 @@ def _audit(verbs: Any, new: NewVerb) -> None:
         verbs,
         "audit",
         commands.audit,
-        "find dead kernels and channels of a trained model, and what int8 does to each layer",
+        "find dead kernels and channels of a trained model, and the error that int8 adds in each layer",
         "mobilenets audit run --data photos --out figures",
     )
     verb.add_argument("model", metavar="MODEL", help="run folder")
     verb.add_argument(
-        "--data", metavar="DATA", help="pictures, to find channels that never change and what int8 does to the outputs"
+        "--data",
+        metavar="DATA",
+        help="pictures, to find channels that never change and the error that int8 adds to the outputs",
     )
     verb.add_argument("--out", metavar="DIR", help="also write audit.json and audit.png there")

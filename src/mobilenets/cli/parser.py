@@ -13,16 +13,16 @@ from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
 DATA_HELP = "folder with train/ and validation/, or with one folder per class"
-MODEL_HELP = "run folder, or a file beside its model.json"
+MODEL_HELP = "run folder, or an exported file with its model.json beside it"
 
 
 # The verbs by what one wants to do, in the order of the help.
 GROUPS = {
-    "The three that matter": ("train", "predict", "export"),
+    "Main commands": ("train", "predict", "export"),
     "Try it out": ("demo", "fetch"),
     "Use a model": ("serve",),
     "Measure": ("evaluate", "benchmark", "compare", "audit", "summary"),
-    "Weights of others": ("import", "weights"),
+    "Weights from elsewhere": ("import", "weights"),
 }
 # The settings of ``train --help``; ``--help-all`` has the others too.
 MAIN_SETTINGS = ("model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr", "seed")
@@ -35,7 +35,7 @@ def build_parser(everything: bool = False) -> argparse.ArgumentParser:
         usage="mobilenets VERB …",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="A first look:  mobilenets demo\nYour own photos:  mobilenets train PHOTOS\n"
-        "What a verb takes:  mobilenets VERB --help",
+        "Help for a verb:  mobilenets VERB --help",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mobilenets {__version__}")
@@ -124,14 +124,14 @@ def _train(verbs: Any, everything: bool) -> None:
     verb.add_argument(
         "--recipe",
         metavar="NAME|FILE",
-        help=f"settings to begin with: {', '.join(RECIPES)}, or a recipe.json",
+        help=f"settings to start from: {', '.join(RECIPES)}, or a recipe.json",
     )
     verb.add_argument(
-        "--resume", action="store_true", help="go on with the run in RUN (default: the newest unfinished one of DATA)"
+        "--resume", action="store_true", help="continue the run in RUN (default: the newest unfinished run on DATA)"
     )
     more = "" if everything else "; --help-all shows the rest"
     settings = verb.add_argument_group(
-        "settings", f"each replaces that of the recipe; the defaults are those of the recipe photos{more}"
+        "settings", f"each overrides the recipe; the defaults are those of the recipe photos{more}"
     )
     for field in sorted(dataclasses.fields(Recipe), key=lambda field: field.name not in MAIN_SETTINGS):
         _setting(settings, field, everything or field.name in MAIN_SETTINGS)
@@ -176,13 +176,13 @@ def _evaluate(verbs: Any) -> None:
         "--accuracy",
         type=float,
         metavar="X",
-        help="find the confidence above which this share of the answers is right (0.95); below it, the model will "
-        "answer not sure from now on",
+        help="find the confidence above which this share of the answers is right, such as 0.95; below it, the model "
+        'answers "not sure" from then on',
     )
     verb.add_argument(
         "--out",
         metavar="DIR",
-        help="also write metrics.json there, and pictures of the confusion matrix and of how reliable confidence is",
+        help="also write metrics.json there, with plots of the confusion matrix and of the calibration",
     )
     _device(verb)
 
@@ -192,7 +192,7 @@ def _predict(verbs: Any) -> None:
         verbs,
         "predict",
         commands.predict,
-        "say what is on pictures",
+        "say what is in pictures",
         "mobilenets predict run photo.jpg --top 3",
     )
     verb.add_argument("model", metavar="MODEL", help=MODEL_HELP)
@@ -203,7 +203,7 @@ def _predict(verbs: Any) -> None:
         help="files, folders, or - for one picture on standard input",
     )
     verb.add_argument(
-        "--top", type=int, default=5, metavar="K", help="number of classes to name per picture (default: 5)"
+        "--top", type=int, default=5, metavar="K", help="number of classes to list per picture (default: 5)"
     )
     verb.add_argument("--language", metavar="CODE", help="show the classes' names in this language, such as zh")
     verb.add_argument("--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR")
@@ -236,35 +236,36 @@ def _export(verbs: Any) -> None:
         default="float32",
         help="8-bit weights and activations, calibrated on the training pictures of --data",
     )
-    precision.add_argument(
-        "--float16", dest="precision", action="store_const", const="float16", help="weights in 16 bits"
-    )
+    precision.add_argument("--float16", dest="precision", action="store_const", const="float16", help="16-bit weights")
     verb.add_argument(
-        "--data", metavar="DATA", help="labelled pictures to check it on (default: those that the run held out)"
+        "--data",
+        metavar="DATA",
+        help="labelled pictures to check the file on (default: those the run held out for validation)",
     )
     verb.add_argument(
         "--pixels",
         action="store_true",
-        help="the file takes resized and cropped uint8 pixels, and normalises them itself",
+        help="the file takes resized and cropped uint8 pixels and normalises them itself",
     )
     verb.add_argument(
         "--camera",
         action="store_true",
-        help="the file takes one upright picture of any size, uint8 pixels, and resizes and crops it itself (onnx, "
-        "openvino)",
+        help="the file takes one upright picture of any size in uint8 pixels, and resizes and crops it itself "
+        "(onnx, openvino)",
     )
-    verb.add_argument("--probabilities", action="store_true", help="the file gives probabilities instead of logits")
+    verb.add_argument("--probabilities", action="store_true", help="the file outputs probabilities instead of logits")
     verb.add_argument("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
     verb.add_argument(
         "--tolerance",
         type=float,
         metavar="POINTS",
-        help="percentage points of top-1 that it may lose (default: 0.05 for float, 0.5 for int8)",
+        help="largest loss of top-1 accuracy allowed, in percentage points (default: 0.05 for float, 0.5 for int8)",
     )
     verb.add_argument(
         "--web-runtime",
         metavar="FOLDER",
-        help="for web: the unpacked npm package onnxruntime-web (default: from node_modules, or fetched by npm)",
+        help="for --format web: folder of the unpacked npm package onnxruntime-web (default: from node_modules, or "
+        "downloaded with npm)",
     )
 
 
@@ -281,8 +282,8 @@ def _serve(verbs: Any) -> None:
         "--host",
         default="127.0.0.1",
         metavar="H",
-        help="address to listen on (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in, who need the token "
-        "if the environment variable MOBILENETS_TOKEN is set",
+        help="address to listen on (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in; they need a "
+        "token if the environment variable MOBILENETS_TOKEN sets one",
     )
     verb.add_argument("--port", type=int, default=8000, metavar="P", help="port to listen on (default: 8000)")
     _device(verb)
@@ -293,15 +294,15 @@ def _import(verbs: Any) -> None:
         verbs,
         "import",
         commands.import_weights,
-        "import weights of Keras, TensorFlow, MindSpore or PyTorch",
+        "import weights from Keras, TensorFlow, MindSpore or PyTorch",
         "mobilenets import mobilenet_v2.h5",
     )
     verb.add_argument(
         "files",
         metavar="FILE",
         nargs="+",
-        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face "
-        "or SavedModel folder; or two, a backbone and its head",
+        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face or "
+        "SavedModel folder; or two files, a backbone and its head",
     )
     verb.add_argument("--out", metavar="MODEL", help="folder to write (default: models/ and the file's name)")
     verb.add_argument(
@@ -310,7 +311,7 @@ def _import(verbs: Any) -> None:
     verb.add_argument(
         "--variant",
         choices=("standard", "small"),
-        help="strides of the network, where the file does not say (default: standard)",
+        help="strides of the network, if the file does not say (default: standard)",
     )
     verb.add_argument(
         "--classes",
@@ -320,18 +321,18 @@ def _import(verbs: Any) -> None:
     verb.add_argument(
         "--output",
         metavar="NAME",
-        help="which of several networks, classifiers or outputs of the file to take (default: as the notes say)",
+        help="which network, classifier or output to use if the file has several (default: as the notes say)",
     )
     verb.add_argument(
         "--preprocessing",
         metavar="NAME|FILE",
-        help="tensorflow (values from -1 to 1), torch (ImageNet's mean and deviation) or a JSON file "
-        "(default: the file's own, or what its framework usually takes)",
+        help="tensorflow (values from -1 to 1), torch (ImageNet's mean and deviation) or a JSON file (default: the "
+        "file's own, or what is usual in its framework)",
     )
     verb.add_argument(
         "--resize",
         choices=("crop", "stretch", "pad"),
-        help="how pictures become square (default: what the file tells; stretch for a Keras classifier of your own)",
+        help="how pictures are made square (default: as the file says; stretch for your own Keras classifier)",
     )
 
 
@@ -340,7 +341,7 @@ def _weights(verbs: Any) -> None:
         verbs,
         "weights",
         commands.weights,
-        "list the published ImageNet weights that --weights imagenet chooses from",
+        "list the published ImageNet weights that --weights imagenet can use",
         "mobilenets weights",
     )
 
@@ -367,7 +368,11 @@ def _summary(verbs: Any) -> None:
         "--variant",
         default="auto",
         choices=("auto", "standard", "small"),
-        help="auto (the default) takes the variant for small pictures up to 64 pixels",
+        help="auto (the default): the variant for small pictures up to 64 pixels, standard above",
     )
-    verb.add_argument("--table", metavar="FILE", help="JSON file with your own table: rows of t c n s")
+    verb.add_argument(
+        "--table",
+        metavar="FILE",
+        help="JSON file with your own layer table: rows of t, c, n, s (expansion factor, channels, repeats, stride)",
+    )
     verb.add_argument("--diagram", metavar="FILE", help="draw the network into FILE (.png or .svg)")

@@ -33,7 +33,7 @@ def table(rows: list[list[str]], right: set[int]) -> str:
 
 
 def summarised(result: dict[str, Any]) -> str:
-    """A line a layer, and the totals."""
+    """One line per layer, and the totals."""
     rows = [["layer", "kind", "output", "parameters", "MACs"]]
     for layer in result["layers"]:
         shape = " × ".join(map(str, layer["output"]))
@@ -48,7 +48,7 @@ def summarised(result: dict[str, Any]) -> str:
 
 
 def evaluated(result: dict[str, Any]) -> str:
-    """The figures with their intervals, then a line a class."""
+    """The figures with their intervals, then one line per class."""
     rows = [["class", "pictures", "precision", "recall", "F1"]]
     for name, score in result["classes"].items():
         figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in ("precision", "recall", "f1")]
@@ -99,7 +99,7 @@ def headline(result: dict[str, Any]) -> str:
         low, high = result[f"{key}_interval"]
         lines.append(f"top-{key[-1]}  {percent(result[key])}   95 % interval {100 * low:.2f} to {100 * high:.2f}")
     largest = max(result["classes"], key=lambda name: result["classes"][name]["images"])
-    lines.append(f"always the largest class, {printable(largest)}:  {percent(result['baseline_top1'])}")
+    lines.append(f"always answering the largest class, {printable(largest)}:  {percent(result['baseline_top1'])}")
     loss = f"loss   {result['loss']:.4f}"
     if result["loss_interval"]:
         loss += f"    95 % interval {result['loss_interval'][0]:.4f} to {result['loss_interval'][1]:.4f}"
@@ -113,7 +113,7 @@ def trained(result: dict[str, Any]) -> str:
     pictures = Path(result["data"])
     epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
     total = duration(result["total_seconds"])
-    kept = f"model of epoch {result['epoch']}" if result["epoch"] else "the weights it started from kept"
+    kept = f"model of epoch {result['epoch']}" if result["epoch"] else "the weights it started from were kept"
     return "\n".join(
         [
             headline(result),
@@ -144,12 +144,10 @@ def _before(result: dict[str, Any]) -> list[str]:
     if result["seen_by_source"]:
         images += " that it did not learn from"
     change = f"{100 * before['change']:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
-    now = (
-        f"now {percent(before['top1_now'])}, {change}: {before['gained']} more right, {before['lost']} no longer right"
-    )
+    now = f"now {percent(before['top1_now'])}, {change}: {before['gained']} newly right, {before['lost']} newly wrong"
     if not before["gained"] and not before["lost"]:
-        now = "now the same pictures are right"
-    return [f"Before, {before['model']}: top-1 {percent(before['top1'])} on {images}; {now}"]
+        now = "now exactly the same pictures are right"
+    return [f"Before ({before['model']}): top-1 {percent(before['top1'])} on {images}; {now}"]
 
 
 def sentence(note: str) -> str:
@@ -191,7 +189,7 @@ def imported(result: dict[str, Any]) -> str:
 
 
 def published(result: dict[str, Any]) -> str:
-    """A line a set of weights."""
+    """One line per set of weights."""
     rows = [["network", "width", "size", "top-1", "licence", "mean, deviation", "source"]]
     for entry in result["weights"]:
         about = entry["preprocessing"]

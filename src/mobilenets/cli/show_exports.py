@@ -18,10 +18,12 @@ def exported(result: dict[str, Any]) -> str:
         f"({result['evaluated_on']})",
         f"top-1  {percent(result['top1_exported'])}, the model's {percent(result['top1_reference'])}: "
         f"{said_of_pair(result)}",
-        f"largest difference of a probability  {max(result['max_difference'], result['probe_difference']):.2g}",
+        f"largest difference in a probability  {max(result['max_difference'], result['probe_difference']):.2g}",
     ]
     if result["same_answers"] == images:
-        lines.append(f"of other pictures at most {100 * most_different(images):.2g} % get another answer (95 %)")
+        lines.append(
+            f"on new pictures, at most {100 * most_different(images):.2g} % get another answer (95 % confidence)"
+        )
     worst = result["worst_class"]
     if worst is not None:
         lines.append(
@@ -35,9 +37,9 @@ def exported(result: dict[str, Any]) -> str:
             following = f"python -m http.server --bind 127.0.0.1 --directory {folder} 8000"
         lines += [f"passed: {result['file']}, {size(result['bytes'])}", f"Next:  {following}"]
     else:
-        lines += [f"not passed, nothing was written: {fault}" for fault in result["faults"]]
+        lines += [f"failed, nothing was written: {fault}" for fault in result["faults"]]
         if result["layer"] is not None:
-            lines.append(f"it begins at {result['layer']['layer']} ({result['layer']['decibels']:.0f} dB)")
+            lines.append(f"the difference starts at {result['layer']['layer']} ({result['layer']['decibels']:.0f} dB)")
     return "\n".join(lines)
 
 

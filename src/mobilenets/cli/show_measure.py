@@ -34,7 +34,7 @@ def benchmarked(rows: list[dict[str, Any]]) -> str:
 
 
 def compared(result: dict[str, Any]) -> str:
-    """A line a network."""
+    """One line per network."""
     lines = [["network", "width", "size", "parameters", "MACs", "float32", "PyTorch ms", "ONNX Runtime ms", "top-1"]]
     for row in result["networks"]:
         top1 = "–"
@@ -58,14 +58,12 @@ def compared(result: dict[str, Any]) -> str:
         )
     machine = result["machine"]
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
-    about = (
-        f"one picture a run, {threads}, median; {machine['processor']}, {machine['cores']} cores, {machine['system']}"
-    )
+    about = f"median for one picture, {threads}; {machine['processor']}, {machine['cores']} cores, {machine['system']}"
     return f"{table(lines, set(range(1, 8)))}\n\n{printable(about)}"
 
 
 def audited(result: dict[str, Any]) -> str:
-    """A line a layer, then what int8 does and what could be removed."""
+    """One line per layer, then what int8 does and what could be removed."""
     seen, int8 = result["images"] is not None, result["int8"]
     head = ["layer", "kind", "kernels", "dead", "near dead", *(["constant"] if seen else [])]
     lines = [[*head, "int8 dB", "int8 dB, one scale", *(["int8 dB, output"] if int8 else [])]]
@@ -104,12 +102,15 @@ def audited(result: dict[str, Any]) -> str:
         )
     if int8:
         parts.append(
-            f"int8 of weights and activations, calibrated on {int8['calibrated_on']} training pictures, leaves the "
-            f"logits {int8['logits_db']:.1f} dB on {int8['images']} others"
-            + (", with the blocks marked (float) left in float" if left else "")
+            f"with int8 weights and activations, calibrated on {int8['calibrated_on']} training pictures, the "
+            f"logits keep a signal-to-noise ratio of {int8['logits_db']:.1f} dB on {int8['images']} others"
+            + ("; the blocks marked (float) stay in float" if left else "")
         )
     if not seen:
-        parts.append("with --data DATA also: channels that never change, and what int8 does to the layers' outputs")
+        parts.append(
+            "add --data DATA to also find channels that never change, and the error that int8 adds to the "
+            "layers' outputs"
+        )
     return "\n\n".join([parts[0], "\n".join(parts[1:])])
 
 

@@ -310,7 +310,7 @@ def resample(image: Image.Image, centred: tuple[Row, Row], fill: Fill) -> Image.
 
 
 def beyond(distance: float) -> int:
-    """Return the pixels a side lacks when looked over by ``distance``; one more to interpolate with."""
+    """Return the pixels per side lacks when looked over by ``distance``; one more to interpolate with."""
     return math.ceil(distance) + 1 if distance > 1e-9 else 0
 
 

@@ -104,7 +104,7 @@ def _members(archive: Path, folder: str, names: tuple[str, ...]) -> dict[str, di
                     if name not in names or name in found:
                         continue
                     if not member.isreg() or member.issparse() or member.size > LARGEST_MEMBER:
-                        raise _MalformedError(f"{member.name} is not a file of a believable size")
+                        raise _MalformedError(f"{member.name} is a file of an implausible size")
                     file = tar.extractfile(member)
                     assert file is not None  # a regular file has content
                     found[name] = _dict(file, member.name)
@@ -143,7 +143,7 @@ class _Limited:
         block = self.stream.read(length)
         self.left -= len(block)
         if self.left < 0:
-            raise _MalformedError(f"it unpacks to more than {LARGEST_ARCHIVE:,} bytes, which no CIFAR archive does")
+            raise _MalformedError(f"it unpacks to more than {LARGEST_ARCHIVE:,} bytes, more than any CIFAR archive")
         return block
 
 
@@ -158,9 +158,9 @@ def _pixels(part: dict[str, Any]) -> NDArray[np.uint8]:
 def _labels(part: dict[str, Any], key: str, names: tuple[str, ...]) -> NDArray[np.int64]:
     labels = part.get(key)
     if type(labels) is not list or len(labels) != len(_pixels(part)):
-        raise _MalformedError(f"{key!r} is not a list of one label a picture")
+        raise _MalformedError(f"{key!r} is not a list of one label per picture")
     if not all(type(label) is int and 0 <= label < len(names) for label in labels):
-        raise _MalformedError(f"{key!r} holds other than whole numbers from 0 to {len(names) - 1}")
+        raise _MalformedError(f"{key!r} has values that are not whole numbers from 0 to {len(names) - 1}")
     return np.array(labels, np.int64)
 
 

@@ -19,7 +19,7 @@ CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte before the connection counts as stalled
 ATTEMPTS = 5  # in a row without one new byte
 PAUSE = 0.5  # seconds before the second attempt; doubled after each further failure
-_WAY_ROUND = "get the file in another way and name it with --archive FILE"
+_WAY_ROUND = "get the file another way and pass it with --archive FILE"
 
 log = logging.getLogger("mobilenets")
 
@@ -116,11 +116,11 @@ def _attempt(url: str, part: Path, size: int | None, progress: Callable[[int, in
         if error.length == have:
             return
         part.unlink(missing_ok=True)
-        raise _BrokenError("the server cannot continue the part, which is dropped") from error
+        raise _BrokenError("the server cannot continue the partial download, so it starts again") from error
     with answer:
         start, total = _extent(answer, have)
         if size is not None and total is not None and total != size:
-            raise _RefusedError(f"the server has {total:,} bytes where {size:,} are expected")
+            raise _RefusedError(f"the server has {total:,} bytes, but {size:,} are expected")
         _receive(answer, part, start, total if total is not None else size, progress)
 
 
@@ -153,7 +153,7 @@ def _extent(answer: http.client.HTTPResponse, have: int) -> tuple[int, int | Non
     if answer.status == 206:
         stated = answer.headers.get("Content-Range")
         if _number(r"bytes (\d+)-", stated) != have:
-            raise _RefusedError(f"the server continues at another place than asked ({stated})")
+            raise _RefusedError(f"the server continues at the wrong place ({stated})")
         return have, _number(r"bytes \d+-\d+/(\d+)", stated)
     return 0, _number(r"(\d+)", answer.headers.get("Content-Length"))
 
@@ -190,9 +190,9 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
 def _check(url: str, part: Path, sha256: str | None, size: int | None, way_round: str) -> None:
     wrong = None
     if size is not None and _length(part) != size:
-        wrong = f"it has {_length(part):,} bytes where {size:,} are expected"
+        wrong = f"it has {_length(part):,} bytes, but {size:,} are expected"
     elif sha256 is not None and (found := _digest(part)) != sha256:
-        wrong = f"its SHA-256 is {found[:12]}… where {sha256[:12]}… is expected"
+        wrong = f"its SHA-256 is {found[:12]}…, but {sha256[:12]}… is expected"
     if wrong:
         part.unlink()
         raise InputError(f"{url} is not the expected file: {wrong}; it was removed: run it again, or {way_round}")

@@ -53,7 +53,7 @@ class Folder:
 def read_folder(
     root: Path, classes: tuple[str, ...] | None = None, find: Callable[[str], str | None] | None = None
 ) -> Folder:
-    """Read one folder a class, pictures at any depth inside it.
+    """Read one folder per class, pictures at any depth inside it.
 
     Without ``classes`` they are the names of the folders that hold pictures, in Unicode's form NFC, sorted by code
     point, as Keras and torchvision do. With ``classes``, from a model or from the training half, labels are places in
@@ -89,23 +89,23 @@ def read_folder(
             if name in found:
                 raise InputError(_twice(root, name, called[name], entry.name))
             if name != nfc(entry.name):
-                notes.append(f"the class folder {root.name}/{entry.name} was taken as class {name}")
+                notes.append(f"the class folder {root.name}/{entry.name} was used as class {name}")
             found[name] = inside
             called[name] = entry.name
         else:
             called.setdefault(name, entry.name)
-            problems.append(Problem("empty_class", entry.path, "the class folder holds no pictures"))
+            problems.append(Problem("empty_class", entry.path, "the class folder has no pictures"))
     lying = sum(is_picture(entry) for entry in entries(root))
     if lying and found:
-        notes.append(f"{lying} pictures lie beside the class folders in {root}: not used")
+        notes.append(f"{lying} pictures beside the class folders in {root} are not used")
     if not found:
-        raise InputError(f"{root} holds no pictures in class folders ({' '.join(sorted(SUFFIXES))} are read)")
+        raise InputError(f"{root} has no pictures in class folders ({' '.join(sorted(SUFFIXES))} are read)")
     unknown = sorted(found.keys() - set(classes)) if classes is not None else []
     if len(found) == 1 and (classes is None or unknown):
         _refuse_nested(root / called[next(iter(found))])
     if classes is None:
         if len(found) == 1:
-            raise InputError(f"{root} holds pictures of one class only, {next(iter(found))}: two are needed")
+            raise InputError(f"{root} has pictures of only one class, {next(iter(found))}: at least two are needed")
         classes = tuple(sorted(found))
         notes += _same_but_case(classes)
     if unknown:
@@ -125,12 +125,12 @@ def _refuse_closed(place: Path) -> None:
     try:
         entries(place)
     except InputError as error:
-        raise InputError(f"{error}: let it be read, or move it away") from error
+        raise InputError(f"{error}: make it readable, or move it away") from error
 
 
 def _twice(root: Path, name: str, one: str, other: str) -> str:
     if nfc(one) == nfc(other):
-        both = f"{one!a} and {other!a}, which differ in their Unicode form only"
+        both = f"{one!a} and {other!a}, which differ only in their Unicode form"
     else:
         both = f"{one!r} and {other!r}"
     return f"{root} has two folders for the class {name!r}, {both}: put them in one folder"
@@ -140,7 +140,11 @@ def _same_but_case(classes: Sequence[str]) -> list[str]:
     folded: dict[str, list[str]] = {}
     for name in classes:
         folded.setdefault(name.casefold(), []).append(name)
-    return [f"{' and '.join(same)} are two classes, though only case differs" for same in folded.values() if same[1:]]
+    return [
+        f"{' and '.join(same)} are two classes that differ only in upper and lower case"
+        for same in folded.values()
+        if same[1:]
+    ]
 
 
 def pictures_below(folder: Path) -> tuple[Path, ...]:
@@ -149,7 +153,7 @@ def pictures_below(folder: Path) -> tuple[Path, ...]:
     problems: list[Problem] = []
     found = tuple(sorted(pictures(folder, problems)))
     if not found:
-        raise InputError(f"{folder} holds no pictures ({' '.join(sorted(SUFFIXES))} are read)")
+        raise InputError(f"{folder} has no pictures ({' '.join(sorted(SUFFIXES))} are read)")
     say(problems)
     return found
 
@@ -159,7 +163,7 @@ def relative(path: Path, root: Path) -> str:
     try:
         return path.relative_to(root).as_posix()
     except ValueError:
-        raise InputError(f"{path} does not lie in {root}") from None
+        raise InputError(f"{path} is not in {root}") from None
 
 
 def content_hash(path: Path) -> bytes:
@@ -198,4 +202,4 @@ def fingerprint(
 def _refuse_nested(only: Path) -> None:
     below = [entry.name for entry in folders(only) if has_pictures(Path(entry.path), deep=True)]
     if len(below) > 1 and not has_pictures(only):
-        raise InputError(f"the class folders lie one level deeper, in {only} ({names(below)}): give that folder")
+        raise InputError(f"the class folders are one level deeper, in {only} ({names(below)}): give that folder")

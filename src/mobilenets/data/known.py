@@ -159,9 +159,9 @@ def write_folders(
     size: int | None = None,
     progress: Progress | None = None,
 ) -> Written:
-    """Write a known data set as PNG pictures, one folder a class, under ``out/train`` and ``out/validation``.
+    """Write a known data set as PNG pictures, one folder per class, under ``out/train`` and ``out/validation``.
 
-    ``shapes`` is not split: its class folders lie in ``out`` itself.
+    ``shapes`` is not split: its class folders are in ``out`` itself.
 
     The pictures come from ``archive`` if given (a CIFAR ``.tar.gz``, or for Fashion-MNIST the folder of its
     four files or one of them), else from the install, else from the network by way of the cache folder. They
@@ -177,7 +177,7 @@ def write_folders(
     if size is not None and not 1 <= size <= LARGEST_SIZE:
         raise InputError(f"size {size}: give the side of the pictures in pixels, 1 to {LARGEST_SIZE}")
     if archive is not None and not archive.exists():
-        raise InputError(f"{archive}: no such file or folder; name the archive that you have, or leave it out")
+        raise InputError(f"{archive}: no such file or folder; give the archive that you have, or leave it out")
     known, out = KNOWN[name], out.resolve()
     report = progress or (lambda what, done, total: None)
     try:
@@ -211,9 +211,9 @@ def _check_free(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir() or any(out.iterdir()):
-        raise InputError(f"{out} is not empty; name a new folder, or remove it first")
+        raise InputError(f"{out} is not empty; choose a new folder, or remove this one first")
     if out == Path.cwd() or os.path.ismount(out):
-        raise InputError(f"{out} is in use as the current folder or a mount point; name a new folder in it")
+        raise InputError(f"{out} is the current folder or a mount point; choose a new folder inside it")
 
 
 def _write(content: Content, classes: tuple[str, ...], root: Path, side: int, report: Progress) -> tuple[str, ...]:
@@ -259,5 +259,5 @@ def _folder_name(name: str) -> str:
 def _folder_names(classes: tuple[str, ...]) -> tuple[str, ...]:
     folders = tuple(_folder_name(name) for name in classes)
     if len({folder.casefold() for folder in folders}) < len(folders):
-        raise InputError("two class names of the archive give one folder name; use the archive as published")
+        raise InputError("two class names in the archive lead to the same folder name; use the archive as published")
     return folders

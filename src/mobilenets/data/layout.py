@@ -1,4 +1,4 @@
-"""How a data set lies in its folder: one folder a class, or halves that hold one folder a class each."""
+"""How a data set is laid out in its folder: one folder per class, or halves that hold one folder per class each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Layout:
 
 
 def find_data(root: Path, known: Callable[[str], str | None] | None = None) -> Layout:
-    """Recognise DATA: ``train/`` with ``validation/`` (or ``val``, ``dev``, ``test``, …), or one folder a class.
+    """Recognise DATA: ``train/`` with ``validation/`` (or ``val``, ``dev``, ``test``, …), or one folder per class.
 
     Names of halves are known in any case and with additions (``Training``, ``training_set``, ``seg_train``). A half, or
     DATA, that holds nothing but one folder with everything in it is gone through. ``train`` is a class like any other
@@ -66,10 +66,12 @@ def find_data(root: Path, known: Callable[[str], str | None] | None = None) -> L
             chosen[half] = min(fitting, key=lambda part: (not part.plain, _rank(part, half)))
     rest = [part for part in parts if part not in chosen.values()]
     if len(chosen) == 1:
-        notes.append(f"there is no validation/ beside {train.path.name}/: some of its pictures are held out instead")
+        notes.append(
+            f"there is no validation/ beside {train.path.name}/: some of its pictures are held out for validation"
+        )
     if "validation" not in chosen and "test" in chosen:
         chosen["validation"] = chosen.pop("test")
-        notes.append(f"there is no validation/, so {chosen['validation'].path.name}/ serves for it")
+        notes.append(f"there is no validation/, so {chosen['validation'].path.name}/ is used for validation")
     notes += [*_taken(root, chosen), *_left(rest)]
     places = {half: part.classes or part.path for half, part in chosen.items()}
     return Layout(root, places["train"], places.get("validation"), places.get("test"), tuple(notes))
@@ -91,7 +93,7 @@ def _unwrapped(root: Path, known: Callable[[str], str | None] | None, notes: lis
             break
         beside = [entry.name for entry in entries(top) if entry.name != only.name]
         left = f"; not used: {names(beside)} beside it" if beside else ""
-        notes.append(f"the class folders were looked for in {only}{left}")
+        notes.append(f"the class folders were found in {only}{left}")
         top = only
     return top
 
@@ -134,7 +136,7 @@ def _taken(root: Path, chosen: Mapping[str, Part]) -> list[str]:
     places = {half: part.classes.relative_to(root).as_posix() for half, part in chosen.items() if part.classes}
     if all(place.lower() in USUAL for place in places.values()):
         return []
-    return ["taken as " + ", ".join(f"{half} pictures: {place}/" for half, place in places.items())]
+    return ["used as " + ", ".join(f"{half} pictures: {place}/" for half, place in places.items())]
 
 
 def _left(rest: Sequence[Part]) -> list[str]:
@@ -143,7 +145,7 @@ def _left(rest: Sequence[Part]) -> list[str]:
     for part in rest:
         name = f"{part.path.name}/"
         if part.classes:
-            said.append(f"{name} was not used, though it holds class folders ({names(part.inside)})")
+            said.append(f"{name} was not used, although it has class folders ({names(part.inside)})")
             continue
         problems: list[Problem] = []
         number = sum(1 for _ in pictures(part.path, problems))
@@ -152,12 +154,12 @@ def _left(rest: Sequence[Part]) -> list[str]:
             said.append(f"{name} was not used: {closed}")
         elif number:
             said.append(
-                f"{name} was not used: its pictures ({number}) lie in no class folders; "
-                f"predict them with: mobilenets predict RUN {shlex.quote(str(part.path))}"
+                f"{name} was not used: its {number} pictures are not in class folders; predict them with: "
+                f"mobilenets predict RUN {shlex.quote(str(part.path))}"
             )
         else:
             empty.append(name)
-    return [*said, f"passed over, as without pictures: {names(empty)}"] if empty else said
+    return [*said, f"not used, as there are no pictures in them: {names(empty)}"] if empty else said
 
 
 def _alike(parts: Sequence[Part]) -> list[str]:
@@ -167,4 +169,7 @@ def _alike(parts: Sequence[Part]) -> list[str]:
     if len(common) < 2 or any(has_pictures(part.path) for part in parts):
         return []
     tops = names([f"{part.path.name}/" for part in holding])
-    return [f"{tops} were taken as classes, though all hold {names(sorted(common))}; halves are called train/ and val/"]
+    return [
+        f"{tops} were used as classes, although all of them contain {names(sorted(common))}; if they are "
+        "splits, call them train/ and val/"
+    ]

@@ -1,4 +1,4 @@
-"""What lies in a folder: pictures, folders, what else, and what systems leave behind."""
+"""What is in a folder: pictures, folders, what else, and what systems leave behind."""
 
 from __future__ import annotations
 
@@ -178,5 +178,5 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "folder" if entry.is_dir() else "file"
         entry.stat()
     except OSError:
-        return "the link leads nowhere" if entry.is_symlink() else "the file cannot be looked at"
+        return "the link points nowhere" if entry.is_symlink() else "the file cannot be inspected"
     return "this is not a regular file"

@@ -27,7 +27,7 @@ from mobilenets.runtime.preprocess import Preprocessing
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures float32 N×H×W×3, normalised; targets float32 N×classes that sum to one a row; labels int64 N."""
+    """Pictures float32 N×H×W×3, normalised; targets float32 N×classes that sum to one per row; labels int64 N."""
 
     images: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
@@ -74,7 +74,7 @@ class Loader:
             image = decode(sample.path, None if changed else self.preprocessing.surplus)
         except UnreadablePicture as error:
             raise InputError(
-                f"{sample.path}: {error}; it was readable before: restore it, then go on with --resume"
+                f"{sample.path}: {error}; it was readable before: restore it, then continue with --resume"
             ) from error
         if self.augment is not None and rng is not None:
             return self.augment(image, rng)
@@ -117,7 +117,7 @@ class Loader:
 
 
 def default_workers() -> int:
-    """Give the number of decoding threads: one a core that this process may use, up to 16."""
+    """Give the number of decoding threads: one per core that this process may use, up to 16."""
     return min(cores(), 16)
 
 

@@ -121,8 +121,8 @@ def prepare(
         if (taught or held) and new:
             drawn = len(halves.validation) - len(held)
             notes.append(
-                f"the split of the model it begins with was kept: {len(taught)} pictures that it learned from stay in "
-                f"training, {len(held)} that it held out stay held out; of {len(new)} new ones {drawn} are held out"
+                f"the split of the model it starts from was kept: {len(taught)} pictures it was trained on stay in "
+                f"training, {len(held)} that it held out stay held out; {drawn} of {len(new)} new ones are held out"
             )
             log.info("%s", notes[-1])
     _refuse_empty(parts, folder.classes)
@@ -132,7 +132,7 @@ def prepare(
     if copies:
         notes.append(
             f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
-            "too good; leave each picture in one half only"
+            "too high; keep each picture in only one of train/ and validation/"
         )
         log.warning("%s: %s", data, notes[-1])
     return Prepared(
@@ -181,7 +181,7 @@ def prepare_again(
     used = [*train, *validation, *(test or ())]
     if fingerprint(used, layout.root, workers or default_workers()) != mark:
         raise InputError(
-            f"{data}: the pictures have changed since this run began; train into another folder, without --resume"
+            f"{data}: the pictures have changed since this run began; train again with another --out, without --resume"
         )
     return Prepared(
         layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
@@ -200,7 +200,7 @@ def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
     say(problems)
     if not bad:
         return
-    log.warning("%d of %d pictures cannot be read and are left out; the files are untouched", len(bad), total)
+    log.warning("%d of %d pictures cannot be read and are left out; the files are not changed", len(bad), total)
     if len(bad) > limit * total:
         raise InputError(
             f"{len(bad)} of {total} pictures cannot be read, more than --max-unreadable {limit:g} allows: "
@@ -217,7 +217,9 @@ def _inside(problem: Problem, root: Path) -> Problem:
 def _refuse_empty(parts: dict[str, tuple[Sample, ...]], classes: Sequence[str]) -> None:
     for name, samples in parts.items():
         if not samples:
-            raise InputError(f"no readable picture is left for {name}; each class needs at least two, one to hold out")
+            raise InputError(
+                f"no readable picture is left for {name}; each class needs at least two, one of them for validation"
+            )
     missing = [name for name, number in counts(parts["train"], classes).items() if not number]
     if missing:
-        raise InputError(f"class {missing[0]} has no readable picture to learn from; add some or remove it")
+        raise InputError(f"class {missing[0]} has no readable training picture; add some or remove the class")

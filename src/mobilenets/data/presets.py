@@ -135,7 +135,7 @@ def build(spec: str | Sequence[object], preprocessing: Preprocessing) -> Compose
     """
     if isinstance(spec, str):
         if spec not in PRESETS:
-            raise InputError(f"there is no augmentation {spec[:40]!r}; choose one of {', '.join(PRESETS)}")
+            raise InputError(f"unknown augmentation {spec[:40]!r}; choose one of {', '.join(PRESETS)}")
         return PRESETS[spec](preprocessing)
     if not isinstance(spec, Sequence):
         raise InputError(f"an augmentation is a preset's name or a list of transforms, not {type(spec).__name__}")
@@ -163,7 +163,7 @@ def from_json(value: object, preprocessing: Preprocessing | None = None) -> Tran
         raise InputError(f'a transform is an object such as {{"kind": "flip"}}, not {type(value).__name__}')
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"there is no augmentation of kind {str(kind)[:40]!r}; choose one of {', '.join(KINDS)}")
+        raise InputError(f"unknown kind of augmentation {str(kind)[:40]!r}; choose one of {', '.join(KINDS)}")
     known = {field.name: field for field in fields(KINDS[kind])}
     if unknown := [name for name in value if name != "kind" and name not in known]:
         allowed = ", ".join(known) or "none"
@@ -193,5 +193,5 @@ def setting(name: str, value: object, preprocessing: Preprocessing | None) -> ob
         return value
     parts = [dict(part) if isinstance(part, Mapping) else part for part in value]
     if any(isinstance(part, dict) and part.get("kind") == Compose.kind for part in parts):
-        raise InputError("augmentation compose: it cannot hold another compose; put their transforms in one list")
+        raise InputError("augmentation compose: it cannot contain another compose; put all transforms in one list")
     return tuple(from_json(part, preprocessing) if isinstance(part, dict) else part for part in parts)

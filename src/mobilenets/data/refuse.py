@@ -17,11 +17,11 @@ _ARCHIVES = {".zip": "unzip", ".tar": "tar -xf", ".tgz": "tar -xf", ".gz": "tar 
     ".rar": "unrar x",
     ".7z": "7z x",
 }
-_PUT = "put the pictures of each class in a folder of its own"
+_PUT = "put the pictures of each class in a folder of their own"
 
 
 def refuse_file(path: Path) -> None:
-    """Refuse a file where a folder is wanted; an archive is to be unpacked."""
+    """Refuse a file where a folder is wanted; an archive must be unpacked first."""
     if not path.is_file():
         return
     suffix = path.suffix.lower()
@@ -40,9 +40,9 @@ def refuse_flat_train(parts: Sequence[Part]) -> None:
         place = part.path / part.inside[0] if part.inside else part.path  # train/images, perhaps with train/labels
         around = part.path.parent
         boxed = {entry.name.lower() for near in (part.path, around, around.parent) for entry in folders(near)} & BESIDE
-        boxes = f"; {min(boxed)}/ looks like that of a data set for detection or segmentation" if boxed else ""
+        boxes = f"; {min(boxed)}/ looks like part of a data set for detection or segmentation" if boxed else ""
         raise InputError(
-            f"{place} holds {_lying(place)}{boxes}: {_PUT} there{_hint(part.path) or _hint(part.path.parent)}"
+            f"{place} has {_lying(place)}{boxes}: {_PUT} there{_hint(part.path) or _hint(part.path.parent)}"
         )
 
 
@@ -52,8 +52,8 @@ def refuse_lone_half(root: Path, parts: Sequence[Part]) -> None:
     if lone and (lone[0].path.name.lower() in USUAL or not any(part.half is None and part.inside for part in parts)):
         half = lone[0].path
         raise InputError(
-            f"{root} has {half.name}/ with class folders but no train/: name the training half train/, "
-            f"or give {half} alone to measure on it"
+            f"{root} has {half.name}/ with class folders but no train/: call the training folder train/, or give "
+            f"only {half} to measure on it"
         )
 
 
@@ -66,13 +66,13 @@ def refuse_same(root: Path, parts: Sequence[Part]) -> None:
     tops = names([f"{part.path.name}/" for part in holding])
     if all(half_of(name)[0] for name in same):
         raise InputError(
-            f"{root}: the halves ({names(same)}) lie inside the class folders ({tops}): "
-            f"put the class folders inside the halves, as in {same[0]}/{holding[0].path.name}/"
+            f"{root}: the splits ({names(same)}) are inside the class folders ({tops}): put the class folders "
+            f"inside the splits, as in {same[0]}/{holding[0].path.name}/"
         )
     raise InputError(
-        f"{root}: {tops} hold the same folders ({names(same)}) and no pictures of their own, so they are not classes "
-        "but parts of a data set: call them train/ and validation/, or give one of them; if they are the classes, "
-        "move their pictures right into them"
+        f"{root}: {tops} contain the same folders ({names(same)}) and no pictures of their own, so they look like "
+        "splits of a data set, not classes: call them train/ and validation/, or give one of them; if they are "
+        "classes, move their pictures directly into them"
     )
 
 
@@ -82,7 +82,7 @@ def refuse_no_classes(root: Path, parts: Sequence[Part]) -> None:
     flat = [part.path for part in holding if has_pictures(part.path)]
     if flat and all(part.path.name.lower() in FILLERS | BESIDE for part in holding):
         place = max(flat, key=lambda path: path.name.lower() in FILLERS)
-        raise InputError(f"{place} holds {_lying(place)}: {_PUT} there{_hint(place) or _hint(root)}")
+        raise InputError(f"{place} has {_lying(place)}: {_PUT} there{_hint(place) or _hint(root)}")
 
 
 def refuse_no_folders(root: Path) -> None:
@@ -92,7 +92,7 @@ def refuse_no_folders(root: Path) -> None:
     archives = [entry.name for entry in entries(root) if Path(entry.name).suffix.lower() in _ARCHIVES]
     if archives and not has_pictures(root):
         refuse_file(root / archives[0])
-    raise InputError(f"{root} holds {_lying(root)}: {_PUT}{_hint(root)}")
+    raise InputError(f"{root} has {_lying(root)}: {_PUT}{_hint(root)}")
 
 
 def _lying(folder: Path) -> str:
@@ -108,11 +108,11 @@ def _hint(folder: Path) -> str:
         if entry.name.lower().endswith((".csv", ".tsv")):
             columns = _columns(Path(entry.path))
             if len(columns) > 1:
-                return f"; {entry.name} ({names(columns)}) may say which class each has"
+                return f"; {entry.name} ({names(columns)}) may say which class each belongs to"
     heads = [re.sub(r"[\W\d_]+$", "", Path(entry.name).stem) for entry in listed if is_picture(entry)]
     kinds = sorted({head for head in heads if head})
     if kinds and 2 <= len(kinds) <= max(2, len(heads) // 2) and all(heads):
-        return f": {names([f'{kind}/' for kind in kinds])}, as the names of the files begin"
+        return f": {names([f'{kind}/' for kind in kinds])}, from the first part of the file names"
     return ""
 
 

@@ -97,7 +97,7 @@ def fashion_mnist(files: tuple[RemoteFile, ...], archive: Path | None, cache: Pa
     if archive is not None:
         found = _beside(files, archive)
     elif all((SYSTEM_FASHION_MNIST / file.name).is_file() for file in files):
-        log.info("using the Fashion-MNIST of this system, in %s", SYSTEM_FASHION_MNIST)
+        log.info("using the Fashion-MNIST files installed on this system, in %s", SYSTEM_FASHION_MNIST)
         found = _beside(files, SYSTEM_FASHION_MNIST)
     else:
         found = _downloaded(files, cache, report)
@@ -110,7 +110,7 @@ def _beside(files: tuple[RemoteFile, ...], archive: Path) -> list[Path]:
     folder = archive if archive.is_dir() else archive.parent
     names = [(file.name, file.name.removesuffix(".gz")) for file in files]
     if folder != archive and not any(archive.name in pair for pair in names):
-        raise InputError(f"{archive} is not one of the Fashion-MNIST files; give the folder of the four")
+        raise InputError(f"{archive} is not one of the Fashion-MNIST files; give the folder with all four")
     found = []
     for pair in names:
         present = [folder / name for name in pair if (folder / name).is_file()]
@@ -136,7 +136,7 @@ def digits(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise InputError(f"digits come with scikit-learn: {how_to_install('train')}") from error
+        raise InputError(f"digits come with scikit-learn, which is not installed: {how_to_install('train')}") from error
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     labels = np.asarray(bunch.target, np.int64)

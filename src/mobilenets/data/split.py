@@ -113,7 +113,7 @@ def split(
     validation = {*held, *(sample for place in taken for sample in groups[place])}
     copies = sum(len(group) for group in groups if len(group) > 1)
     if copies:
-        _log.info("%d pictures are byte-identical copies; copies were kept in the same half", copies)
+        _log.info("%d pictures are byte-identical copies; all copies of a picture were kept in the same split", copies)
     return Split(
         tuple(sample for sample in samples if sample not in validation),
         tuple(sample for sample in samples if sample in validation),
@@ -163,11 +163,11 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
         picture = root / name
         inside = picture != root and picture.is_relative_to(root) and ".." not in Path(name).parts
         if name in seen or not inside:
-            raise InputError(f"{where}: {name!r} is named twice or does not lie below {root}")
+            raise InputError(f"{where}: {name!r} is listed twice or is not inside {root}")
         if not picture.is_file():
             picture = _on_disk(root, Path(name), listed)
         if not picture.is_file():
-            raise InputError(f"{where}: the picture {picture} is no longer there")
+            raise InputError(f"{where}: the picture {picture} no longer exists")
         seen.add(name)
         halves[half].append(Sample(picture, labels[label]))
     return Split(tuple(halves["train"]), tuple(halves["validation"]))

@@ -39,7 +39,7 @@ class Deployed(nn.Module):
         size, preprocessing = job.network.architecture.size, job.preprocessing
         if preprocessing.size != size:
             raise InputError(
-                f"the network takes {size} pixels a side, but its preprocessing gives {preprocessing.size}"
+                f"the network takes {size} pixels per side, but its preprocessing produces {preprocessing.size}"
             )
         self.network = fold(job.network)
         if plan is not None:

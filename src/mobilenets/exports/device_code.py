@@ -79,18 +79,18 @@ def model_header(bundle: Bundle) -> str:
     how, exported = bundle.preprocessing, bundle.export
     assert exported is not None and exported.drawn is not None
     drawn, yes = exported.drawn, ("false", "true")
-    return f"""// What model.json says of {exported.file}, made by the export.
+    return f"""// What model.json says about {exported.file}, written by the export.
 #pragma once
 
 #include "preprocess.hpp"
 
 namespace mobilenets {{
 
-inline const char* const FILE_NAME = "{exported.file}";  // in the folder that the program is started in
+inline const char* const FILE_NAME = "{exported.file}";  // in the current folder
 using Number = {"uint8_t" if exported.input == "uint8" else "float"};
 constexpr bool PLANES = {yes[exported.layout == "NCHW"]};  // NCHW
 constexpr bool INSIDE = {yes[exported.geometry == "inside"]};  // the file resizes itself
-constexpr bool LOGITS = {yes[exported.output == "logits"]};  // they need a softmax
+constexpr bool LOGITS = {yes[exported.output == "logits"]};  // need a softmax
 constexpr int BATCH = {exported.batch or 1};
 inline const Preprocessing HOW = {{
     {how.size}, "{how.resize}", {how.crop_fraction!r}, "{how.interpolation}", {how.scale!r},
@@ -98,11 +98,11 @@ inline const Preprocessing HOW = {{
 }};
 inline const std::vector<std::string> CLASSES = {{{", ".join(map(quoted, bundle.classes))}}};
 
-// A picture that the program draws, and what the file answered: main.cpp, check().
+// A picture that the program draws, and the file's answer to it: main.cpp, check().
 constexpr int DRAWN_WIDTH = {drawn.width}, DRAWN_HEIGHT = {drawn.height};
 constexpr uint32_t DRAWN_CRC32 = {drawn.pixels_crc32}u;
 inline const std::vector<double> DRAWN_OUTPUTS = {{{_listed(drawn.outputs)}}};
-constexpr double TOLERANCE = {0.1 if exported.precision == "int8" else 0.01};  // of the largest output
+constexpr double TOLERANCE = {0.1 if exported.precision == "int8" else 0.01};  // relative to the largest output
 
 }}  // namespace mobilenets
 """

@@ -38,7 +38,7 @@ OBSERVERS = {"extremes": MinMaxObserver, "histogram": HistogramObserver}
 def write(job: Job) -> Exported:
     """Write ``model.pte``, which takes N×S×S×3; N is 1 unless ``options.batch`` says otherwise.
 
-    int8 has int8 weights, one step an output channel, and int8 activations, one step a tensor; it takes and gives
+    int8 has int8 weights, one scale per output channel, and int8 activations, one scale per tensor; it takes and gives
     float32, or takes uint8 with ``options.pixels``.
     """
     options, batch = job.options, job.options.batch or 1
@@ -59,7 +59,7 @@ def write(job: Job) -> Exported:
 def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Quantize with several observers; returns the graph nearest to float, and what was tried.
 
-    Weights, biases and what stays in float are those of our own search.
+    Weights, biases and what stays in float are those found by this package's search.
     """
     assert job.calibration is not None and len(job.calibration)
     plan, searched = planned(job)
@@ -70,8 +70,8 @@ def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
         job.options.probabilities,
     )
     return made, {
-        "weights": "int8, one step an output channel",
-        "activations": "int8, one step a tensor",
+        "weights": "int8, one scale per output channel",
+        "activations": "int8, one scale per tensor",
         "pictures": len(job.calibration),
         "plan": searched["chosen"],
         **tried,

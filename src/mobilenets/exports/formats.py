@@ -42,10 +42,10 @@ def find_format(name: str, precision: str, camera: bool = False) -> Format:
     if found is None:
         raise InputError(f"format {name!r}: choose {', '.join(FORMATS)}")
     if precision not in found.precisions:
-        raise InputError(f"{name} is not written in {precision} here: choose {', '.join(found.precisions)}")
+        raise InputError(f"{name} cannot be exported in {precision}: choose {', '.join(found.precisions)}")
     if camera and not found.camera:
         able = " or ".join(name for name, one in FORMATS.items() if one.camera)
-        raise InputError(f"{name} is not written with --camera here: choose {able}, or --pixels")
+        raise InputError(f"{name} cannot be exported with --camera: choose {able}, or use --pixels")
     missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"{name} needs {missing[0]}: {how_to_install(found.extra)}")

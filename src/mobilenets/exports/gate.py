@@ -48,7 +48,7 @@ class Verdict:
         if 100 * pair.top1_change < -self.tolerance and not on_edge:
             found.append(
                 f"top-1 falls by {-100 * pair.top1_change:.2f} points ({lost} of {sum(pair.table)} pictures lost, "
-                f"{gained} gained), and --tolerance allows {self.tolerance:g}"
+                f"{gained} gained), but --tolerance allows only {self.tolerance:g}"
             )
         allowed = DIFFERENCE.get(self.precision)
         difference = max(pair.max_difference, self.probe_difference)
@@ -96,7 +96,7 @@ def check_tolerance(points: float | None, precision: str) -> float:
 
 
 def probes(size: int) -> list[Image.Image]:
-    """Make pictures of ``size`` pixels a side in many colours, from soft to noisy: the same ones every time."""
+    """Make pictures of ``size`` pixels per side in many colours, from soft to noisy: the same ones every time."""
     made = []
     for number in range(PROBES):
         rng = np.random.default_rng((7, number))

@@ -39,8 +39,8 @@ def check_geometry(preprocessing: Preprocessing) -> None:
     """Refuse what has no form inside a graph: raises ``InputError``."""
     if preprocessing.interpolation not in REACH:
         raise InputError(
-            f"--camera resizes by {', '.join(REACH)} inside the file, and this model by {preprocessing.interpolation}: "
-            "use --pixels"
+            f"--camera can resize inside the file with {', '.join(REACH)}, but this model uses "
+            f"{preprocessing.interpolation}: use --pixels"
         )
 
 

@@ -90,8 +90,8 @@ def search(model: onnx.ModelProto, job: Job) -> tuple[Plan, dict[str, Any]]:
     found = _Search(_of_any_batch(model), images, job)
     best = found.best()
     return best.plan, {
-        "weights": "int8, one step an output channel",
-        "activations": "uint8, one step a tensor",
+        "weights": "int8, one scale per output channel",
+        "activations": "uint8, one scale per tensor",
         "pictures": len(images),
         "pictures_held_back": len(found.judged) if found.split else 0,
         "candidates": [one.to_json() for one in found.tried],

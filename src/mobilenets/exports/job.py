@@ -44,10 +44,10 @@ class Options:
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
             raise InputError(f"batch {self.batch}: give a number from 1 to {MAX_BATCH}")
         if self.web_runtime is not None and self.format != "web":
-            raise InputError("--web-runtime is for --format web")
+            raise InputError("--web-runtime only works with --format web")
         if self.camera:
             if self.batch not in (None, 1):
-                raise InputError(f"batch {self.batch}: a file made with --camera takes one picture a run")
+                raise InputError(f"batch {self.batch}: a file exported with --camera takes one picture at a time")
             # What the quantizers see is the graph of ``pixels``, for any number of pictures.
             object.__setattr__(self, "pixels", True)
             object.__setattr__(self, "batch", None)

@@ -53,8 +53,8 @@ _PART = re.compile(r"_([a-z0-9]+)(?=[/;]|$)")
 def write(job: Job) -> Exported:
     """Write ``model.tflite``, which takes N×S×S×3; N is 1 unless ``options.batch`` says otherwise.
 
-    float16 stores the weights in half precision and computes in float32. int8 has int8 weights, one step an output
-    channel, and int8 activations, one step a tensor; it takes and gives float32, or takes uint8 with
+    float16 stores the weights in half precision and computes in float32. int8 has int8 weights, one scale per
+    output channel, and int8 activations, one scale per tensor; it takes and gives float32, or takes uint8 with
     ``options.pixels``.
     """
     options, batch = job.options, job.options.batch or 1
@@ -93,7 +93,7 @@ def _halved(content: bytes) -> bytes:
 def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
     """Quantize with two rules for ranges; returns the file nearest to float, and what was tried.
 
-    Weights, biases and what stays in float are those of our own search.
+    Weights, biases and what stays in float are those found by this package's search.
     """
     assert job.calibration is not None and len(job.calibration)
     plan, searched = planned(job)
@@ -103,8 +103,8 @@ def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
         _candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job.options.probabilities
     )
     return made, {
-        "weights": "int8, one step an output channel",
-        "activations": "int8, one step a tensor",
+        "weights": "int8, one scale per output channel",
+        "activations": "int8, one scale per tensor",
         "pictures": len(job.calibration),
         "plan": searched["chosen"],
         **tried,
@@ -145,7 +145,7 @@ def _candidates(
 
 
 def _layer(tensor: str) -> str:
-    """Name the layer of ours whose output a tensor is."""
+    """Name the network's layer whose output a tensor is."""
     parts = _PART.findall(tensor.partition(";")[0])
     return ".".join(part for part in parts if part not in ("network", "conv", "activation"))
 

@@ -52,7 +52,7 @@ def observe(model: onnx.ModelProto, images: Array) -> Observed:
     session = open_session(_with_figures(model, names, layers))
     entry = session.get_inputs()[0].name
     kept: list[list[Array]] = []
-    with progress("int8: what flows in float", len(images), "pictures") as shown:
+    with progress("int8: observing activations in float", len(images), "pictures") as shown:
         for image in images:
             kept.append(session.run(None, {entry: image[None]}))
             shown.advance(1)

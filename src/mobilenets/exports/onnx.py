@@ -68,7 +68,9 @@ def onnx_model(network: Network, preprocessing: Preprocessing, options: Options)
     graph = _Graph(half=options.precision == "float16")
     size = network.architecture.size
     if preprocessing.size != size:
-        raise InputError(f"the network takes {size} pixels a side, but its preprocessing gives {preprocessing.size}")
+        raise InputError(
+            f"the network takes {size} pixels per side, but its preprocessing produces {preprocessing.size}"
+        )
     batch: int | str = options.batch or "batch"
     if options.pixels:
         entry = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [batch, size, size, 3])
@@ -155,7 +157,7 @@ def _block(graph: _Graph, name: str, block: nn.Module, x: str, side: int) -> tup
         assert isinstance(kernel, int)
         x = graph.node("MaxPool", [x], name, kernel_shape=[kernel] * 2, strides=[kernel] * 2, ceil_mode=1)
         return x, -(-side // kernel)
-    raise InputError(f"{name}: a {type(block).__name__} has no form in ONNX here")
+    raise InputError(f"{name}: a {type(block).__name__} cannot be exported to ONNX")
 
 
 def _conv(graph: _Graph, name: str, layer: ConvNorm, x: str, side: int) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 Written here and not by ``onnxruntime.quantization``, so that every tensor keeps its layer's name: what an int8 layer
 gives, after its pair, is ``body.inverted3`` and can be laid beside the float one. Weights are int8, symmetric, one step
-an output channel; biases int32; what flows between layers is uint8, one step and zero point a tensor (Jacob et al.
+an output channel; biases int32; what flows between layers is uint8, one scale and zero point per tensor (Jacob et al.
 2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv 1806.08342, section 3).
 """
 

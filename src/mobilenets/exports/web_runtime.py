@@ -47,13 +47,13 @@ def find_web_runtime(named: Path | None) -> WebRuntime:
     if named is not None:
         found = _in_folder(named)
         if found is None:
-            raise InputError(f"{named}: no {FILES[0]} there; give the folder of the unpacked npm package {PACKAGE}")
+            raise InputError(f"{named}: no {FILES[0]} in it; give the folder of the unpacked npm package {PACKAGE}")
     else:
         here = Path.cwd()
         around = (_in_folder(folder / "node_modules" / PACKAGE) for folder in (here, *here.parents))
         found = next((one for one in around if one is not None), None) or _in_cache()
     if found.version != VERSION:
-        log.warning("%s is of version %s, and the page is tested with %s", PACKAGE, found.version, VERSION)
+        log.warning("%s has version %s, but the page was tested with %s", PACKAGE, found.version, VERSION)
     return found
 
 
@@ -88,10 +88,10 @@ def _fetch(folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise InputError(
-            f"--format web needs {PACKAGE}, and there is no npm to fetch it: unpack its npm package {VERSION} and name "
-            "its folder with --web-runtime FOLDER"
+            f"--format web needs {PACKAGE}, and npm is not installed to download it: unpack its npm package "
+            f"{VERSION} and pass its folder with --web-runtime FOLDER"
         )
-    log.info("fetching %s %s by npm", PACKAGE, VERSION)
+    log.info("downloading %s %s with npm", PACKAGE, VERSION)
     with tempfile.TemporaryDirectory() as place:
         command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--ignore-scripts"]
         try:
@@ -99,8 +99,8 @@ def _fetch(folder: Path) -> None:
             archive = next(Path(place).glob("*.tgz")).read_bytes()
         except (OSError, subprocess.SubprocessError, StopIteration) as error:
             raise InputError(
-                f"npm did not fetch {PACKAGE}: try `npm install {PACKAGE}@{VERSION}` here, or name the folder of its "
-                "unpacked package with --web-runtime FOLDER"
+                f"npm could not download {PACKAGE}: try `npm install {PACKAGE}@{VERSION}` here, or pass the folder "
+                "of its unpacked package with --web-runtime FOLDER"
             ) from error
         check_integrity(archive)
         _unpack(Path(place), archive, folder)
@@ -111,8 +111,8 @@ def check_integrity(archive: bytes) -> None:
     kind, _, expected = INTEGRITY.partition("-")
     if base64.b64encode(hashlib.new(kind, archive).digest()).decode() != expected:
         raise InputError(
-            f"npm gave another {PACKAGE} {VERSION} than the published one: name the folder of a trusted one with "
-            "--web-runtime FOLDER"
+            f"npm delivered a {PACKAGE} {VERSION} that differs from the published one: pass the folder of a trusted "
+            "copy with --web-runtime FOLDER"
         )
 
 

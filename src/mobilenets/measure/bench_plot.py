@@ -23,7 +23,7 @@ def draw_benchmark(rows: Sequence[Row], path: Path) -> None:
 def benchmark_figure(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
     """Latency at the smallest batch as bars, p95 as a mark; beside it pictures a second by batch, where there are more.
 
-    ``rows`` are those of ``benchmark``. A colour stands for a runtime in both.
+    ``rows`` are those of ``benchmark``. Each runtime has one colour in both.
     """
     batches = sorted({row["batch"] for row in rows})
     first = [row for row in rows if row["batch"] == batches[0]]
@@ -73,8 +73,8 @@ def benchmark_figure(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
         right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         right.set_ylim(0, 1.1 * max(row["images_per_second"] for row in rows))
         dress(right, theme)
-        right.set_xlabel("pictures a run (batch)", fontsize=9, color=theme.muted)
-        heading(right, "Pictures a second by batch", theme)
+        right.set_xlabel("batch size (pictures)", fontsize=9, color=theme.muted)
+        heading(right, "Pictures per second by batch size", theme)
         right.legend(
             loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, labelcolor=theme.ink, handlelength=3
         )

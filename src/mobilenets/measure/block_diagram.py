@@ -104,8 +104,8 @@ def blocks_figure(theme: Theme = LIGHT) -> Figure:
     axes.text(
         0.1,
         0.12,
-        f"On a map of {SIDE} {TIMES} {SIDE}, stride 1, as each has it at 224 pixels. Boxes are as wide as the root of "
-        "their channels. BatchNorm follows every convolution.",
+        f"On a {SIDE} {TIMES} {SIDE} map with stride 1, as each network has at 224 pixels. Box widths grow with the "
+        "square root of the channels. BatchNorm follows every convolution.",
         fontsize=9,
         color=theme.muted,
     )

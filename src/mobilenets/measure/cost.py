@@ -45,7 +45,7 @@ class BlockCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The costs of a network for one picture of ``size`` pixels a side.
+    """The costs of a network for one picture of ``size`` pixels per side.
 
     ``parameters`` counts every learned value, BatchNorm's scale and shift included and its running statistics not;
     ``macs`` counts convolutions and the classifier, without BatchNorm and activations.

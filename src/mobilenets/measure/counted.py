@@ -24,7 +24,7 @@ class Counted:
 
 
 def counted(build: Callable[[], nn.Module], size: int) -> Counted:
-    """Count the network that ``build`` makes, for a picture of ``size`` pixels a side; it takes no memory."""
+    """Count the network that ``build`` makes, for a picture of ``size`` pixels per side; it takes no memory."""
     with torch.device("meta"):
         network = build().eval()
     macs = 0

@@ -27,7 +27,7 @@ def to_tensor(images: npt.NDArray[np.float32], device: torch.device) -> torch.Te
 def logits(network: Network, batches: Iterable[Batch], device: torch.device, start: int = 0) -> npt.NDArray[np.float32]:
     """Return float32 N×classes, in the order of the batches. The network is left in evaluation mode.
 
-    With ``start`` the batches hold what the first so many blocks gave.
+    With ``start`` the batches hold what the first ``start`` blocks gave.
     """
     network.eval()
     parts = [network(to_tensor(batch.images, device), start).float().cpu().numpy() for batch in batches]
@@ -44,7 +44,7 @@ def evaluate_samples(
 ) -> Evaluation:
     """Run every picture of a loader through the network, in order; pictures are named relative to ``root``.
 
-    With ``start`` the loader holds what the first so many blocks gave.
+    With ``start`` the loader holds what the first ``start`` blocks gave.
     """
     samples: Sequence[Sample] = pictures.samples
     plan = in_order(len(samples), EVALUATION_BATCH)

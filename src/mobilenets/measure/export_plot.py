@@ -138,6 +138,6 @@ def _legend(axes: Axes, theme: Theme) -> None:
 
 
 def _signed(points: float, digits: int | None = None) -> str:
-    """Write points with a sign that is as wide as plus: two decimals, or so many digits."""
+    """Write points with a sign that is as wide as plus: two decimals, or this many digits."""
     text = f"{points:+.2f}" if digits is None else f"{points:+.{digits}g}"
     return "0" if float(text) == 0 and digits is not None else text.replace("-", "\N{MINUS SIGN}")

@@ -49,7 +49,7 @@ def draw_audit(kernels: Kernels | None, curves: Curves | None, path: Path) -> No
 def audit_figure(kernels: Kernels | None, curves: Curves | None, theme: Theme = LIGHT) -> Figure:
     """Draw the kernels, and below them the curves; ValueError where there is neither."""
     if kernels is None and curves is None:
-        raise ValueError("there is nothing to draw")
+        raise ValueError("nothing to draw")
     sheet = None if kernels is None else _sheet(kernels)
     above = 0.0 if sheet is None else WIDTH / sheet.shape[1] * sheet.shape[0] + AROUND_KERNELS
     below = 0.0 if curves is None else CURVES
@@ -107,9 +107,7 @@ def _draw_kernels(figure: Figure, kernels: Kernels, sheet: Floats, below: float,
     name, dead, near = printable(kernels.name, 60), int(weak.dead.sum()), int(weak.near_dead.sum())
     heading(axes, f"{name}: {dead} of {total} kernels dead, {near} near dead", theme)
     cut = f"; the first {MOST} are shown" if total > MOST else ""
-    legend = (
-        "Frame: dead, norm below 1 % of the layer's usual. Thin frame: near dead, below 10 %. BatchNorm is folded in"
-    )
+    legend = "Frame: dead, norm below 1 % of the layer's RMS. Thin frame: near dead, below 10 %. BatchNorm is folded in"
     figure.text(0, (below + 0.06) / whole, f"{legend}{cut}.", fontsize=9, color=theme.muted)
 
 
@@ -129,7 +127,7 @@ def _draw_curves(figure: Figure, curves: Curves, theme: Theme) -> None:
     names = [printable(name.removeprefix("body."), 24) for name in curves.layers[::every]]
     axes.set_xticks(places[::every], names, rotation=90, fontsize=8)
     axes.set_ylabel("dB", fontsize=9, color=theme.muted)
-    heading(axes, "What int8 leaves: signal to noise of each convolution", theme)
+    heading(axes, "Signal-to-noise ratio of each convolution in int8", theme)
     axes.legend(
         frameon=False,
         fontsize=9,

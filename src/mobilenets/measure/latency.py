@@ -38,7 +38,7 @@ CAMERA = (480, 640, 3)
 RUNS_FOR_P99 = 100
 
 Run = Callable[[], object]
-# Runs a batch of that many pictures again and again for so many seconds; gives the milliseconds of each run.
+# Runs a batch of that many pictures again and again for this many seconds; gives the milliseconds of each run.
 Burst = Callable[[int, float], "list[float]"]
 
 
@@ -85,7 +85,7 @@ class Subject:
             self._complaints.seek(0)
             last = self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
             memory = " (out of memory?)" if status == -9 else ""
-            raise Unusable(f"the process that measures it ended with status {status}{memory}: {''.join(last)}")
+            raise Unusable(f"the measuring process ended with status {status}{memory}: {''.join(last)}")
         answer: dict[str, Any] = json.loads(line)
         if "unusable" in answer:
             raise Unusable(answer["unusable"])
@@ -117,7 +117,7 @@ def _answers() -> Iterator[IO[str]]:
 
 
 def bursts(run: Run, seconds: float) -> list[float]:
-    """Run once uncounted, then for so many seconds, at least once; gives the milliseconds of each run."""
+    """Run once uncounted, then for this many seconds, at least once; gives the milliseconds of each run."""
     run()
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -325,7 +325,7 @@ def main() -> int:
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(*options.threads, *options.batch) < 1 or not options.seconds > 0:
-        parser.error("threads and batch begin at 1, and seconds are more than 0")
+        parser.error("threads and batch must be at least 1, and seconds above 0")
     if options.child:
         answer_questions(lambda: _load(Path(options.models[0]), options.threads[0]))
         return 0

@@ -72,7 +72,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Mistake:
-    """Picture ``index`` of class number ``true``, taken for class ``predicted`` with this probability."""
+    """Picture ``index`` of class number ``true``, predicted as class ``predicted`` with this probability."""
 
     index: int
     true: int
@@ -106,17 +106,17 @@ class Evaluation:
                 f"and logits {self.logits.shape}"
             )
         if count == 0:
-            raise InputError("there is no picture to evaluate on: give a folder with at least one")
+            raise InputError("there is no picture to evaluate on: use a folder with at least one")
         if len(set(self.classes)) < width:
             twice = next(name for i, name in enumerate(self.classes) if name in self.classes[:i])
-            raise InputError(f"two classes are called {twice!r}: give every class a name of its own")
+            raise InputError(f"two classes are called {twice!r}: give every class a different name")
         if self.labels.min() < 0 or self.labels.max() >= width:
             raise ValueError(f"labels must be 0 … {width - 1}")
         broken = int((~np.isfinite(self.logits)).any(axis=1).sum())
         if broken:
             raise FaultFound(
-                f"the network's output is not finite for {broken} of {count} pictures: its weights are "
-                "broken, train again with a lower learning rate"
+                f"the network's output is not finite for {broken} of {count} pictures: its weights are broken; "
+                "train again with a lower learning rate"
             )
 
     @cached_property

@@ -249,7 +249,7 @@ def reliability_diagram(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     )
     places = [one.confidence or 0.0 for one in bins]
     heights = [one.accuracy or 0.0 for one in bins]
-    above.vlines(places, heights, places, color=theme.orange, linewidth=2.2, label="gap to it", zorder=3)
+    above.vlines(places, heights, places, color=theme.orange, linewidth=2.2, label="gap to accuracy", zorder=3)
     above.plot(places, heights, linestyle="none", marker="o", markersize=5, color=theme.orange, clip_on=False)
     below.bar(
         [one.lower for one in bins],

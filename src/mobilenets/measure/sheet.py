@@ -16,7 +16,7 @@ from mobilenets.runtime.labels import Labels
 
 log = logging.getLogger("mobilenets")
 
-TILE = 176  # pixels a side of a picture's place
+TILE = 176  # pixels per side of a picture's place
 GAP = 16
 WORDS = 64  # pixels below a picture: answer, group, file
 MARGIN = 28
@@ -46,7 +46,7 @@ class Sheet:
     def draw(self) -> Image.Image:
         """Draw what was added, in order, row by row; after the first 600 the rest is only counted, in the log."""
         if self._left_out:
-            log.info("the sheet shows the first %d pictures and leaves out %d", MOST, self._left_out)
+            log.info("the sheet shows the first %d pictures; %d are left out", MOST, self._left_out)
         count = max(1, len(self._tiles))
         columns = min(count, max(4, math.ceil(math.sqrt(1.5 * count))), 12)
         rows = math.ceil(count / columns)

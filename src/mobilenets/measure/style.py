@@ -128,8 +128,8 @@ def _add_new_fonts() -> None:
 @cache
 def _say_what_is_missing() -> None:
     log.warning(
-        "no installed font can draw some of the names: figures show the class by another of its names, by its folder, "
-        "or with \N{REPLACEMENT CHARACTER}. For Chinese, Japanese and Korean install Noto Sans CJK "
+        "no installed font can draw some of the names: plots show another name of the class, its folder name, or "
+        "\N{REPLACEMENT CHARACTER}. For Chinese, Japanese and Korean install Noto Sans CJK "
         "(Debian: apt-get install fonts-noto-cjk)"
     )
 

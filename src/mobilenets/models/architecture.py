@@ -20,7 +20,7 @@ MAX_CHANNELS = 1 << 16
 
 @dataclass(frozen=True)
 class Architecture:
-    """A table at one width and one input size (pixels a side).
+    """A table at one width and one input size (pixels per side).
 
     ``variant`` says which reading of the named table this is: ``standard``, ``small`` (for pictures of 32 to 64
     pixels) or ``custom`` (the user's own table).

@@ -40,7 +40,7 @@ def find(name: str) -> Entry:
         return CATALOG[name]
     close = difflib.get_close_matches(name, CATALOG, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise InputError(f"unknown model {name!r}: {hint}there are {', '.join(CATALOG)}")
+    raise InputError(f"unknown model {name!r}: {hint}choose {', '.join(CATALOG)}")
 
 
 def describe(
@@ -61,7 +61,7 @@ def describe(
     width:
         Width multiplier, above 0.
     size:
-        Input size in pixels a side; by default the network's usual one.
+        Input size in pixels per side; by default the network's usual one.
     variant:
         ``auto`` takes the table for small pictures up to 64 pixels where there is one; ``standard`` and ``small``
         insist.
@@ -85,7 +85,7 @@ def describe(
         chosen, variant = entry.table, "standard"
     if dropout is not None:
         if not 0 <= dropout < 1:
-            raise InputError(f"dropout {dropout}: give a share from 0 to below 1")
+            raise InputError(f"dropout {dropout}: give a share of at least 0 and below 1")
         chosen = replace(chosen, head=replace(chosen.head, dropout=dropout))
     return Architecture(name, float(width), size, variant, chosen)
 

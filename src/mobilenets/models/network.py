@@ -59,7 +59,7 @@ class Network(nn.Module):
     def trunk(self, x: Tensor, blocks: int, start: int = 0) -> Tensor:
         """Give the map after the first ``blocks`` blocks of the body; after all of them pooled, N×features×1×1.
 
-        With ``start`` the batch is what the first so many blocks gave.
+        With ``start`` the batch is what the first ``start`` blocks gave.
         """
         if blocks < len(self.body):
             out: Tensor = self.body[start:blocks](x)

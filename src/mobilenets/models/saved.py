@@ -1,4 +1,4 @@
-"""Models of ours on the disk: ``model.safetensors`` beside ``model.json``."""
+"""mobilenets models on disk: ``model.safetensors`` beside ``model.json``."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def load_model(model: Path) -> SavedModel:
     """
     folder = find_bundle(model)
     if model.is_file() and model.suffix not in (".safetensors", ".json"):
-        raise InputError(f"{model}: this release runs {WEIGHTS} only; give the folder {folder}")
+        raise InputError(f"{model}: only {WEIGHTS} is read; give the folder {folder}")
     bundle = read_bundle(folder)
     if bundle.export is not None:
-        raise InputError(f"{model}: an exported file, and this takes the run folder that it was made from")
+        raise InputError(f"{model}: an exported file; give the run folder it was made from")
     try:
         architecture = Architecture.from_json(bundle.architecture)
     except InputError as error:
@@ -57,7 +57,7 @@ def load_model(model: Path) -> SavedModel:
     try:
         state = load_file(path)
     except (OSError, SafetensorError, ValueError, MemoryError) as error:
-        reason = "is missing" if not path.exists() else "is damaged, not whole safetensors"
+        reason = "is missing" if not path.exists() else "is damaged: not a complete safetensors file"
         raise InputError(f"{path}: {reason}; copy or train the model again") from error
     # Built on the meta device: a wrong description takes no memory, and no random number is drawn.
     with torch.device("meta"):

@@ -86,14 +86,14 @@ def read_bundle(folder: Path) -> Bundle:
     path = folder / DESCRIPTION
     try:
         if path.stat().st_size > MAX_DESCRIPTION_BYTES:
-            raise InputError(f"{path}: over {MAX_DESCRIPTION_BYTES >> 20} MiB, so not a model's description")
+            raise InputError(f"{path}: over {MAX_DESCRIPTION_BYTES >> 20} MiB, so not the description of a model")
         value = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged, not JSON; copy or train the model again") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise InputError(f"{path}: not a model's description of ours")
+        raise InputError(f"{path}: not a model description written by mobilenets")
     if value.get("version") != VERSION:
         raise InputError(f"{path}: version {value.get('version')!r}, but this release reads version {VERSION}")
     try:
@@ -107,7 +107,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise InputError("classes must be a list of names")
     if len({nfc(name) for name in classes}) != len(classes):
-        raise InputError("a class is named twice")
+        raise InputError("a class name occurs twice")
     if value.get("classes_sha256") != classes_hash(tuple(classes)):
         raise InputError("the class names do not match their hash; the file was edited or damaged")
     architecture, origin = value.get("architecture"), value.get("origin", {})

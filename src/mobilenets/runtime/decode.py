@@ -48,7 +48,7 @@ _UPRIGHT = {
 }
 
 Surplus: TypeAlias = Callable[[int, int], float]
-"""How many times larger, a side, a picture of so many pixels a side is than it need be decoded."""
+"""How many times larger per side a picture of width and height is than it needs to be decoded."""
 
 # ITU-T T.81, table B.1. Before the frame only these segments are passed over, by their length.
 _PASSED = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
@@ -171,7 +171,7 @@ def _still_open(picture: Image.Image) -> Image.Image:
     except (AttributeError, ValueError):
         closed = True
     if closed:
-        raise UnreadablePicture("this Pillow image is closed: give it while it is open")
+        raise UnreadablePicture("this Pillow image is closed: pass it while it is open")
     return picture
 
 
@@ -207,7 +207,7 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
     width, height = picture.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise PictureTooLarge(
-            f"{width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million, {MAX_SIDE} a side"
+            f"{width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million, {MAX_SIDE} per side"
         )
     if not width * height:
         raise UnreadablePicture("the picture has no pixels")
@@ -233,9 +233,9 @@ def _check_pixels(picture: Image.Image, stream: IO[bytes] | None) -> None:
     if stream is None:
         return
     if picture.format in ("JPEG", "MPO") and jpeg.lacks_pixels(stream, picture):
-        raise UnreadablePicture("the picture is damaged: a part of its pixels is missing")
+        raise UnreadablePicture("the picture is damaged: some of its pixels are missing")
     if picture.format == "PNG" and png.is_damaged(_all_of(stream)):
-        raise UnreadablePicture("the picture is damaged: its pixels are not those that its checksum is of")
+        raise UnreadablePicture("the picture is damaged: its pixels do not match its checksum")
 
 
 def _scale(picture: JpegImagePlugin.JpegImageFile, surplus: float) -> None:
@@ -287,10 +287,10 @@ def _explained(error: Exception, content: bytes = b"") -> UnreadablePicture:
         return UnknownKind(kind)
     if isinstance(error, UnidentifiedImageError):
         if content.startswith((jpeg.START, png.START)):
-            return UnreadablePicture("the picture is damaged: its head cannot be understood")
+            return UnreadablePicture("the picture is damaged: its header cannot be read")
         if content.startswith(tiff.STARTS):
             return UnknownKind(f"this kind of TIFF {tiff.ADVICE}")
-        return UnknownKind(f"no picture that can be read ({READS} can)")
+        return UnknownKind(f"not a picture that can be read ({READS} are)")
     if isinstance(error, MemoryError):
         return UnreadablePicture("the picture is damaged, or does not fit into memory")
     if isinstance(error, OSError) and error.strerror:

@@ -102,7 +102,7 @@ class Exported:
         # A description from elsewhere must not lead out of its folder.
         for name, digest in hashes.items():
             if not _PLAIN_NAME.fullmatch(name) or not isinstance(digest, str) or not _HASH.fullmatch(digest):
-                raise InputError(f"export: {name!r} is no plain file name with a SHA-256")
+                raise InputError(f"export: {name!r} is not a plain file name with a SHA-256")
         if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH):
             raise InputError(f"export: batch must be null or from 1 to {MAX_BATCH}")
         # Files of earlier releases do not say it.
@@ -110,7 +110,7 @@ class Exported:
         if geometry not in GEOMETRIES:
             raise InputError(f"export: geometry must be {' or '.join(GEOMETRIES)}, not {geometry!r}")
         if geometry == "inside" and (value["input"], value["layout"], batch) != ("uint8", "NHWC", 1):
-            raise InputError("export: with its geometry inside a file takes uint8 in NHWC, one picture a run")
+            raise InputError("export: a file that resizes pictures itself takes uint8 in NHWC, one picture at a time")
         golden, about = value.get("golden", []), value.get("about", {})
         if not isinstance(golden, list) or not isinstance(about, dict):
             raise InputError("export: golden must be a list and about an object")

@@ -28,7 +28,7 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, 
 class DiskFull(InputError):
     """A file could not be written for want of room; what stood under its name before is untouched."""
 
-    def __init__(self, path: Path, reason: str, way: str = "free some space, then give the command again") -> None:
+    def __init__(self, path: Path, reason: str, way: str = "free some space, then run the same command again") -> None:
         super().__init__(f"{path}: cannot be written: {reason}; {way}")
         self.path, self.reason = path, reason
 
@@ -60,7 +60,7 @@ def explaining(path: Path) -> Iterator[None]:
             raise DiskFull(path, reason) from error
         if isinstance(error, OSError) and error.errno in REFUSED and _of_writing(error.filename, path):
             why = os.strerror(error.errno or 0)
-            raise InputError(f"{path}: cannot be written there: {why}; give another place") from error
+            raise InputError(f"{path}: cannot be written there: {why}; choose another place") from error
         raise
 
 
@@ -167,9 +167,7 @@ def read_text(path: Path, what: str = "text") -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(
-            f"{path}: not {what} in UTF-8, nor in an encoding that can be told: save it as UTF-8"
-        ) from error
+        raise InputError(f"{path}: not {what} in UTF-8 or another known encoding: save it as UTF-8") from error
     if encoding == "gb18030":
         log.warning("%s is not UTF-8: it was read as GB18030 (Chinese); if names look wrong, save it as UTF-8", path)
     return text
@@ -200,17 +198,19 @@ def _slip(text: str, error: json.JSONDecodeError) -> str:
     if not text.strip():
         return "the file is empty"
     if before.endswith(",") and after[:1] in ("}", "]"):
-        return f"line {before.count(chr(10)) + 1} ends with a comma too many, before {after[0]!r}"
+        return f"line {before.count(chr(10)) + 1} has one comma too many, before {after[0]!r}"
     where = f"line {error.lineno}"
     if after.startswith("'"):
-        return f"{where} has single quotes where JSON has double ones"
+        return f"{where} has single quotes, but JSON needs double ones"
     if after.startswith(("#", "//", "/*")):
-        return f"{where} has a comment, which JSON does not have"
+        return f"{where} has a comment, which JSON does not allow"
     if "',' delimiter" in error.msg:
         return (
-            f"a comma is missing before {after[:20].splitlines()[0]!r} in {where}" if after else f"{where} breaks off"
+            f"a comma is missing before {after[:20].splitlines()[0]!r} in {where}"
+            if after
+            else f"the text ends too early, in {where}"
         )
-    return f"{where}: {error.msg[0].lower()}{error.msg[1:]}" if after else f"{where} breaks off"
+    return f"{where}: {error.msg[0].lower()}{error.msg[1:]}" if after else f"the text ends too early, in {where}"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -94,7 +94,7 @@ def unread_kind(data: bytes) -> str | None:
     if any(marker == LS for marker, _, _ in _markers(data)):
         return f"JPEG-LS is not read: {CONVERT}"
     if len(frame) == 3 and frame[2] != 8:
-        return f"a JPEG of {frame[2]} bits a channel is not read: {CONVERT}"
+        return f"a JPEG of {frame[2]} bits per channel is not read: {CONVERT}"
     return None
 
 

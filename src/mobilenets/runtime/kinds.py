@@ -47,7 +47,7 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", "a PDF is not read: export its pages as PNG or JPEG"),
     (0, b"%!PS", "PostScript is not read: export it as PNG or JPEG"),
     (0, b"\xc5\xd0\xd3\xc6", "PostScript is not read: export it as PNG or JPEG"),
-    (0, b"version https://git-lfs", "not a picture but a Git LFS pointer: fetch the pictures by `git lfs pull`"),
+    (0, b"version https://git-lfs", "not a picture but a Git LFS pointer: get the pictures with `git lfs pull`"),
     (0, b"PK\3\4", "not a picture but a ZIP archive: unpack it"),
     (0, b"PK\5\6", "not a picture but an empty ZIP archive"),
     (0, b"\x1f\x8b", "not a picture but a gzip archive: unpack it"),
@@ -57,7 +57,7 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BZh", "not a picture but a bzip2 archive: unpack it"),
     (0, b"\x28\xb5\x2f\xfd", "not a picture but a Zstandard archive: unpack it"),
     (257, b"ustar", "not a picture but a tar archive: unpack it"),
-    (0, b"\0\5\x16\7", "not a picture but what macOS keeps beside one (AppleDouble): delete it"),
+    (0, b"\0\5\x16\7", "not a picture but a side file of macOS (AppleDouble): delete it"),
     (0, b"\x1aE\xdf\xa3", "not a picture but a video: save frames of it as JPEG"),
     (0, b"\0\0\1\xba", "not a picture but a video: save frames of it as JPEG"),
     (0, b"\0\0\1\xb3", "not a picture but a video: save frames of it as JPEG"),
@@ -103,7 +103,7 @@ def explain(head: bytes) -> str | None:
     if family(head) is not None:
         return None
     if head and not head.strip(b"\0"):
-        return "the file holds nothing but zeros: copy or download it again"
+        return "the file contains only zeros: copy or download it again"
     for place, start, line in _STARTS:
         if head.startswith(start, place):
             return line
@@ -121,9 +121,9 @@ def _text(head: bytes) -> str | None:
     if _DRAWING.search(head) and start.startswith(b"<"):
         return "an SVG drawing is not read: export it as PNG"
     if _MARKUP.match(head) and _PAGE.search(head):
-        return "not a picture but a web page, of a download that went wrong: download the picture itself"
+        return "not a picture but a web page, from a failed download: download the picture itself"
     if start.startswith(b"data:image/"):
-        return "not a picture but a data URL, as text: decode its Base64 first"
+        return "not a picture but a data URL as text: decode its Base64 first"
     kind = "XML" if _MARKUP.match(head) else "JSON" if start[:1] in (b"{", b"[") else "text"
     return f"not a picture but {kind}"
 

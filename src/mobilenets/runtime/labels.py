@@ -145,7 +145,7 @@ class Labels:
         """Read what ``to_json`` gave; raises ``InputError`` naming what is wrong."""
         whole = _mapping(value, "it")
         if unknown := sorted(set(whole) - {"classes", "groups"}):
-            raise InputError(f"{unknown[0]!r} is not known; give classes and groups")
+            raise InputError(f"unknown key {unknown[0]!r}; use classes and groups")
         groups = {
             name: Group(*_parts(part, f"group {name!r}", "color", _COLOR))
             for name, part in _mapping(whole.get("groups", {}), "groups").items()
@@ -156,7 +156,7 @@ class Labels:
         }
         for name, label in classes.items():
             if label.group is not None and label.group not in groups:
-                raise InputError(f"class {name!r} is of group {label.group!r}, which is not among the groups")
+                raise InputError(f"class {name!r} belongs to group {label.group!r}, which is not among the groups")
         return cls(classes, groups)
 
 
@@ -170,8 +170,8 @@ def read_labels(folder: Path, classes: Sequence[str]) -> Labels | None:
     if not os.path.lexists(path):
         return None
     if not path.is_file():
-        raise InputError(f"{path}: a folder, or a link that leads nowhere; put a file there, or take it away")
-    value = read_json(path, "see docs/data.md for what it holds", _once)
+        raise InputError(f"{path}: a folder, or a link that points nowhere; put a file there, or remove it")
+    value = read_json(path, "see docs/data.md for the format", _once)
     try:
         labels = Labels.from_json(value)
         # A folder may also bear one of its class's names, such as an English or a Chinese one.
@@ -186,7 +186,7 @@ def read_labels(folder: Path, classes: Sequence[str]) -> Labels | None:
             if label is not None:
                 known[label] = name
         if not known:
-            raise InputError("it names none of the class folders; call its classes as they are called")
+            raise InputError("it names none of the class folders; use the names of the folders for its classes")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Labels({name: labels.classes[label] for label, name in known.items()}, labels.groups)
@@ -202,15 +202,15 @@ def doubts(labels: Labels | None, classes: Sequence[str], folder: Path | None = 
     if labels is not None and (lacking := labels.ungrouped(classes)):
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         said.append(
-            f"no group for {', '.join(map(repr, lacking[:5]))}{more}: nothing is scored or answered by group; "
-            f"give every class one in {FILE} before training"
+            f"no group for {', '.join(map(repr, lacking[:5]))}{more}: there are no scores or answers by group; give "
+            f"every class a group in {FILE} before training"
         )
     if folder is not None:
         keeps = "the model keeps what it was trained with; train again to change it"
         try:
             there = read_labels(folder, classes)
             if there is not None and there != labels:
-                said.append(f"{folder / FILE} says something else than the model: {keeps}")
+                said.append(f"{folder / FILE} differs from what the model has: {keeps}")
         except InputError as error:
             said.append(f"{error} ({keeps})")
     return said
@@ -246,20 +246,20 @@ def _mapping(value: object, what: str) -> Mapping[str, Any]:
     for key in value:
         _check_showable(key, what)
     if len({nfc(key) for key in value}) < len(value):
-        raise InputError(f"{what} gives one name in two Unicode forms; keep one of them")
+        raise InputError(f"{what} has one name in two Unicode forms; keep one of them")
     return {nfc(key): part for key, part in value.items()}
 
 
 def _check_showable(name: str, what: str) -> None:
     if any(unicodedata.category(letter) in _UNSHOWABLE for letter in name):
-        raise InputError(f"{what}: {name!r} holds a character that cannot be shown, such as a line end; take it out")
+        raise InputError(f"{what}: {name!r} has a character that cannot be shown, such as a line break; remove it")
 
 
 def _parts(value: object, what: str, other: str, form: re.Pattern[str] | None) -> tuple[dict[str, str], str | None]:
     """Read the names of a class or group, and its one other part."""
     entries = _mapping(value, what)
     if unknown := sorted(set(entries) - {"names", other}):
-        raise InputError(f"{what}: {unknown[0]!r} is not known; give names and {other}")
+        raise InputError(f"{what}: unknown key {unknown[0]!r}; use names and {other}")
     names = _mapping(entries.get("names", {}), f"{what}: names")
     for language, name in names.items():
         if not _LANGUAGE.fullmatch(language) or not isinstance(name, str) or not name.strip():

@@ -163,7 +163,7 @@ class Machine:
         target = of(dict, self.stack[-1])
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) is not str and type(key) is not int:
-                raise TypeError("the hash of nested tuples can take for ever")
+                raise TypeError("hashing nested tuples can take forever")
             target[key] = value
 
     def _named(self, name: str) -> object:

@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"(https?|ftp|s3|gs)://", re.IGNORECASE)
 
 
 def source_of(picture: Picture) -> Source:
-    """Turn whatever stands for a picture into what ``decode`` takes; nothing of it is changed.
+    """Turn anything that represents a picture into what ``decode`` takes; nothing of it is changed.
 
     Arrays are uint8: H×W×3 RGB, H×W×4 RGB with alpha, H×W or H×W×1 grey. OpenCV's are BGR: give ``array[..., ::-1]``. A
     file object is read from its start, where it can be rewound.
@@ -44,15 +44,15 @@ def source_of(picture: Picture) -> Source:
         return _read(picture)
     if hasattr(picture, "permute"):
         raise UnreadablePicture(
-            "a tensor is no picture: give an array, H×W×3 uint8 RGB (of a tensor 3×H×W of 0 to 1: "
+            "a tensor is not a picture: pass an array, H×W×3 uint8 RGB (of a tensor 3×H×W of 0 to 1: "
             "(t * 255).byte().permute(1, 2, 0).numpy())"
         )
-    several = ": give several pictures to mobilenets.predict" if isinstance(picture, (list, tuple, set, dict)) else ""
+    several = ": for several pictures use mobilenets.predict" if isinstance(picture, (list, tuple, set, dict)) else ""
     raise UnreadablePicture(f"a picture is {_KINDS}, not {type(picture).__name__}{several}")
 
 
 def is_one(pictures: object) -> bool:
-    """Say whether something stands for one picture, though some that do can be iterated over."""
+    """Say whether something represents one picture, though some that do can be iterated over."""
     if isinstance(pictures, np.ndarray):
         return pictures.ndim != 4 and pictures.dtype != object
     single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
@@ -61,11 +61,11 @@ def is_one(pictures: object) -> bool:
 
 def _path(name: str) -> Path:
     if _ADDRESS.match(name):
-        raise UnreadablePicture("this is an address: download the picture first, and give its path or its bytes")
+        raise UnreadablePicture("this is a web address: download the picture first, then pass its path or bytes")
     if name.startswith("data:"):
-        raise UnreadablePicture("this is a data URL: decode its Base64, and give the bytes")
+        raise UnreadablePicture("this is a data URL: decode its Base64 and pass the bytes")
     if name.startswith("file://"):
-        raise UnreadablePicture("this is an address: give the path alone, without file://")
+        raise UnreadablePicture("this is a file address: pass only the path, without file://")
     return Path(name)
 
 
@@ -74,15 +74,15 @@ def _image(array: npt.NDArray[Any]) -> Image.Image:
         array = array[..., 0]
     if array.dtype != np.uint8:
         scale = ", of 0 to 1: (array * 255).round().astype('uint8')" if array.dtype.kind == "f" else ""
-        raise UnreadablePicture(f"an array is to be uint8 from 0 to 255, not {array.dtype}{scale}")
+        raise UnreadablePicture(f"an array must be uint8 from 0 to 255, not {array.dtype}{scale}")
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
         shape = "×".join(map(str, array.shape))
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             hint = ": move the channels last, array.transpose(1, 2, 0)"
         else:
-            hint = ": give several pictures to mobilenets.predict" if array.ndim == 4 else ""
+            hint = ": for several pictures use mobilenets.predict" if array.ndim == 4 else ""
         raise UnreadablePicture(
-            f"an array is to be H×W×3 RGB, H×W×4 with alpha or H×W grey, not {shape or 'empty'}{hint}"
+            f"an array must be H×W×3 RGB, H×W×4 with alpha or H×W grey, not {shape or 'empty'}{hint}"
         )
     if 0 in array.shape:
         raise UnreadablePicture("the picture has no pixels")
@@ -98,5 +98,5 @@ def _read(file: IO[bytes]) -> bytes:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreadablePicture(f"the file object cannot be read: {reason}") from error
     if not isinstance(content, (bytes, bytearray, memoryview)):
-        raise UnreadablePicture('the file is open as text: open it by open(path, "rb")')
+        raise UnreadablePicture('the file is open as text: open it with open(path, "rb")')
     return bytes(content)

@@ -61,7 +61,7 @@ class EnginePredictor:
         return self.prepare_image(decode(source_of(picture), self.surplus))
 
     def surplus(self, width: int, height: int) -> float:
-        """Say how many times smaller, a side, ``decode`` may make a JPEG of width × height for ``prepare_image``."""
+        """Say how many times smaller per side ``decode`` may make a JPEG of width × height for ``prepare_image``."""
         return 1.0 if self._whole else self.bundle.preprocessing.surplus(width, height)
 
     def prepare_image(self, image: Image.Image) -> Prepared:

@@ -26,7 +26,7 @@ REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
 MANY = 1 << 26
 
 ENOUGH = 5
-"""A picture decoded to so many times the sides that ``fit`` makes of it gives nearly the same pixels as the whole."""
+"""A picture decoded at this many times the size that ``fit`` needs gives nearly the same pixels as the full picture."""
 
 Triple = tuple[float, float, float]
 Box = tuple[float, float, float, float]
@@ -89,7 +89,7 @@ class Preprocessing:
         with np.errstate(all="ignore"):
             ends = self.normalise(np.array([[0] * 3, [255] * 3], np.uint8))
         if not np.isfinite(ends).all():
-            raise InputError("preprocessing: scale, mean and std give numbers that float32 does not hold")
+            raise InputError("preprocessing: scale, mean and std lead to numbers outside the range of float32")
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Upright RGB picture of any size to float32 of shape (size, size, 3)."""
@@ -114,7 +114,7 @@ class Preprocessing:
         return canvas
 
     def surplus(self, width: int, height: int) -> float:
-        """Say how many times smaller, a side, ``decode`` may make a JPEG of width × height.
+        """Say how many times smaller per side ``decode`` may make a JPEG of width × height.
 
         What ``fit`` gives then differs by little: see docs/data.md for how little, and benchmarks/decode.py.
         """
@@ -148,7 +148,7 @@ class Preprocessing:
             raise InputError("preprocessing must be a JSON object")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(map(str, value.keys() - known)):
-            raise InputError(f"preprocessing has keys that only a newer version may know: {', '.join(unknown)}")
+            raise InputError(f"preprocessing has keys that this version does not know: {', '.join(unknown)}")
         if missing := sorted(known - value.keys()):
             raise InputError(f"preprocessing lacks {', '.join(missing)}")
         return cls(**value)
@@ -208,10 +208,10 @@ def _number(name: str, value: object) -> float:
             return float(value)
     except OverflowError:  # an int beyond every float
         pass
-    raise InputError(f"preprocessing: {name} must be made of finite numbers, not {value!r:.40}")
+    raise InputError(f"preprocessing: {name} must consist of finite numbers, not {value!r:.40}")
 
 
 def _three(name: str, value: object) -> tuple[object, object, object]:
     if not isinstance(value, list | tuple) or len(value) != 3:
-        raise InputError(f"preprocessing: {name} must be three numbers, one a channel, not {value!r}")
+        raise InputError(f"preprocessing: {name} must be three numbers, one per channel, not {value!r}")
     return value[0], value[1], value[2]

@@ -58,7 +58,7 @@ class Progress:
         total = f"/{self.total}" if self.total else ""
         left = f", {duration((self.total - self.done) / rate)} left" if self.total and rate else ""
         speed = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
-        return f"{self.what}: {self.done}{total} {self.unit}, {speed} a second{left}  {self.notes}".rstrip()
+        return f"{self.what}: {self.done}{total} {self.unit}, {speed} per second{left}  {self.notes}".rstrip()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -66,12 +66,12 @@ def _unsure(picture: TiffImagePlugin.TiffImageFile) -> str | None:
     bits, kinds = _all(picture, _BITS) or (1,), set(_all(picture, _FORMAT) or (_UNSIGNED,))
     samples = tags.get(_SAMPLES, 1)
     if compression == _OLD_JPEG:
-        return f"a TIFF with JPEG of the old style {ADVICE}"
+        return f"a TIFF with old-style JPEG compression {ADVICE}"
     if photometric == _YCBCR and compression == _RAW and samples > 1:
         return f"a TIFF of uncompressed YCbCr {ADVICE}"
     in_planes = tags.get(_PLANAR, 1) == 2 and samples > 1
     if in_planes and (samples == 2 or max(bits) != 8 or tags.get(_FILL_ORDER, 1) == 2):
-        return f"a TIFF of {max(bits)}-bit channels in planes of their own {ADVICE}"
+        return f"a TIFF of {max(bits)}-bit channels in separate planes {ADVICE}"
     if kinds == {_SIGNED} and max(bits) == 8:
         return f"a TIFF of signed 8-bit values {ADVICE}"
     if photometric == _WHITE_IS_ZERO and kinds != {_UNSIGNED}:

@@ -41,11 +41,11 @@ _BODY: dict[str, Any] = {
     },
 }
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The form is broken."},
+    400: {"description": "The form is malformed."},
     401: {"description": "The token is missing or wrong."},
     408: {"description": "The body came too slowly."},
     413: {"description": "Too many bytes, pixels or pictures."},
-    422: {"description": "No picture that can be read; `pictures` says why of each."},
+    422: {"description": "No readable picture; `pictures` says why for each."},
     503: {"description": "Too busy, or shutting down; see Retry-After."},
 }
 
@@ -77,7 +77,7 @@ def create_app(
     app = FastAPI(
         title=f"mobilenets: {name}",
         version=version("mobilenets"),
-        description="Says what is on a picture.",
+        description="Says what is in a picture.",
         lifespan=lifespan,
         # FastAPI's own pages load scripts from elsewhere.
         docs_url=None,
@@ -95,17 +95,19 @@ def create_app(
 
     @app.post(
         "/predict",
-        summary="Say what is on pictures",
-        description="Send files of a form, or one picture as the body. Answers a list, an object a picture, as "
-        "`mobilenets predict --json`: `image` and `predictions` (with `groups` and `sure` where the model has them), "
-        "or `image`, `error` and its `code`.",
+        summary="Say what is in pictures",
+        description="Send files in a form, or one picture as the body. Returns a list with one object per picture, "
+        "as `mobilenets predict --json`: `image` and `predictions` (with `groups` and `sure` if the model has "
+        "them), or `image`, `error` and its `code`.",
         openapi_extra={"requestBody": _BODY},
         responses=_REFUSALS,
     )
     async def predict(
         request: Request,
-        top: Annotated[int, Query(ge=1, le=10_000, description="so many classes a picture")] = 5,
-        language: Annotated[str | None, Query(max_length=35, description="names of classes in it, such as zh")] = None,
+        top: Annotated[int, Query(ge=1, le=10_000, description="number of classes to list per picture")] = 5,
+        language: Annotated[
+            str | None, Query(max_length=35, description="language of the class names, such as zh")
+        ] = None,
     ) -> JSONResponse:
         if batcher.full:
             raise busy("too many pictures are waiting")
@@ -119,11 +121,11 @@ def create_app(
             metrics.pictures.labels("unreadable" if isinstance(one, UnreadablePicture) else "answered").inc()
         return _response([image for image, _ in pictures], found)
 
-    @app.get("/model", summary="What the model is", response_description="Classes, names, groups, limits")
+    @app.get("/model", summary="About the model", response_description="Classes, names, groups, limits")
     async def model() -> JSONResponse:
         return JSONResponse(about)
 
-    @app.get("/health", summary="Whether the process lives")
+    @app.get("/health", summary="Whether the process is alive")
     async def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
@@ -148,7 +150,7 @@ def create_app(
         @app.post(
             "/explain",
             summary="Draw what the network looked at",
-            description="Send one picture, as for `/predict`. Answers a PNG.",
+            description="Send one picture, as for `/predict`. Returns a PNG.",
             openapi_extra={"requestBody": _BODY},
             responses=_REFUSALS | {200: {"content": {"image/png": {}}}},
             response_class=Response,
@@ -232,4 +234,4 @@ async def _wrong_query(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _fault(_: Request, __: Exception) -> JSONResponse:
-    return JSONResponse(_problem("the server failed; its log says how", "fault"), 500)
+    return JSONResponse(_problem("the server failed; see its log", "fault"), 500)

@@ -178,11 +178,11 @@ class Batcher:
         try:
             await self._ask(self.predictor.prepare(Image.new("RGB", (side, side))), 1)
         except Exception as error:
-            log.error("the model does not answer: %s", error)
+            log.error("the model failed: %s", error)
 
 
 def _cut(answer: Answer, top: int, language: str | None, labels: Labels | None) -> Answer:
-    """Take of an answer to many what was asked for: so many classes, names in the language."""
+    """Take of an answer to many what was asked for: the number of classes, names in the language."""
     cut = answer | {"predictions": answer["predictions"][:top]}
     if labels is None or language is None:
         return cut

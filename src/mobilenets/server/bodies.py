@@ -65,7 +65,7 @@ class Intake:
         except TimeoutError:
             raise Refused(408, "too_slow", "the picture came too slowly") from None
         except ClientDisconnect:
-            raise Refused(400, "hung_up", "the sender hung up") from None
+            raise Refused(400, "hung_up", "the client closed the connection") from None
 
 
 def _too_long(limits: Limits) -> Refused:
@@ -143,9 +143,9 @@ def _parts(body: bytearray, boundary: bytes, limits: Limits) -> list[tuple[str, 
             parser.write(bytes(view[place : place + _CHUNK]))
         parser.finalize()
     except FormParserError:
-        raise Refused(400, "broken_form", "the form is broken: send multipart/form-data with its boundary") from None
+        raise Refused(400, "broken_form", "the form is malformed: send multipart/form-data with its boundary") from None
     if not form.ended:
-        raise Refused(400, "broken_form", "the form breaks off")
+        raise Refused(400, "broken_form", "the form ends too early")
     if not form.files:
         raise Refused(422, "no_picture", "there is no picture in the form: send it as a file")
     return form.files

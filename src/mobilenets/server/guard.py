@@ -86,7 +86,7 @@ class Guard:
         headers = Headers(scope=scope)
         # A page elsewhere may not use the reader's browser to reach a server that listens to this machine only.
         if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
-            return Refused(403, "other_site", "asked by a page of another site")
+            return Refused(403, "other_site", "requests from pages of other sites are refused")
         if self.token is None or scope["path"] in self.open_paths:
             return None
         given = headers.get("authorization", "")
@@ -94,7 +94,7 @@ class Guard:
         same = hmac.compare_digest(token.strip().encode(), self.token.encode())
         if kind.lower() == "bearer" and same:
             return None
-        return Refused(401, "wrong_token" if given else "no_token", "give the token: Authorization: Bearer TOKEN")
+        return Refused(401, "wrong_token" if given else "no_token", "send the token: Authorization: Bearer TOKEN")
 
 
 async def refuse(refusal: Refused, send: Send) -> None:

@@ -122,8 +122,8 @@ def code_of(error: UnreadablePicture) -> Code:
 
 
 def too_many(pictures: int) -> Refused:
-    """Refuse more pictures in a request than so many."""
-    return Refused(413, "too_many_pictures", f"too many pictures; the limit is {pictures} a request")
+    """Refuse a request with more pictures than this."""
+    return Refused(413, "too_many_pictures", f"too many pictures; the limit is {pictures} per request")
 
 
 class Budget:
@@ -134,13 +134,13 @@ class Budget:
         self.held = 0
 
     def take(self, size: int) -> None:
-        """Hold so many more; raises ``Refused`` with 503 when there are not so many left."""
+        """Hold this many more; raises ``Refused`` with 503 when there are not so many left."""
         if self.held + size > self.total:
-            raise busy("the server holds as many pictures as it can")
+            raise busy("the server is processing as many pictures as it can")
         self.held += size
 
     def give(self, size: int) -> None:
-        """Give so many back."""
+        """Give this many back."""
         self.held -= size
 
 
@@ -174,4 +174,4 @@ def _check_scans(data: bytes) -> None:
         place += int.from_bytes(data[place : place + 2])
         scans += marker == _START_OF_SCAN
         if scans > MAX_SCANS:
-            raise TooManyScans(f"a JPEG of more than {MAX_SCANS} scans")
+            raise TooManyScans(f"a JPEG with more than {MAX_SCANS} scans")

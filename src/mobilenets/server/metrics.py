@@ -17,18 +17,18 @@ class Metrics:
         self.requests = Counter("mobilenets_requests", "Requests answered", ["path", "status"], registry=self.registry)
         self.seconds = Histogram(
             "mobilenets_request_seconds",
-            "From the head of a request to the end of its answer",
+            "Time from the headers of a request to the end of its response",
             ["path"],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.pictures = Counter("mobilenets_pictures", "Pictures asked about", ["result"], registry=self.registry)
+        self.pictures = Counter("mobilenets_pictures", "Pictures in requests", ["result"], registry=self.registry)
         self.waiting = Gauge(
-            "mobilenets_pictures_waiting", "Pictures that wait or are worked on", registry=self.registry
+            "mobilenets_pictures_waiting", "Pictures waiting or being processed", registry=self.registry
         )
         self.batch = Histogram(
             "mobilenets_batch_pictures",
-            "Pictures in one run of the engine",
+            "Pictures per batch",
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )

@@ -1,4 +1,4 @@
-"""The settings that a recipe leaves to "auto", filled in once: what stands in ``recipe.json`` has none of them left."""
+"""The settings that a recipe leaves to "auto", filled in once: ``recipe.json`` has none of them left."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def resolve(recipe: Recipe, pictures: int, architecture: Architecture, *, traine
 
     """
     if recipe.head_epochs and not trained:
-        raise InputError("head_epochs: needs trained weights; leave --head-epochs out, or give --weights")
+        raise InputError("head_epochs: needs trained weights; leave --head-epochs out, or set --weights")
     staged = recipe.freeze == AUTO and trained
     batch = recipe.batch or 2 ** int(math.log2(min(32, max(8, pictures / 16))))
     if recipe.steps is not None:

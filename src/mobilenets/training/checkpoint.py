@@ -1,4 +1,4 @@
-"""All that is needed to go on with a run bit for bit, in one safetensors file."""
+"""All that is needed to continue a run bit for bit, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def save(
 
 
 def exists(run: Path) -> bool:
-    """Say whether there is a checkpoint to go on from."""
+    """Say whether there is a checkpoint to continue from."""
     return (run / FILE).is_file()
 
 
@@ -118,4 +118,4 @@ def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _damaged(run: Path) -> InputError:
-    return InputError(f"{run / FILE}: damaged, so the run cannot go on; train again into another folder")
+    return InputError(f"{run / FILE}: damaged, so the run cannot be continued; train again with another --out")

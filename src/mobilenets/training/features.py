@@ -86,7 +86,7 @@ def cached_features(
     shape = _shape(network, blocks, device)
     reason = _why_not(recipe, shape, train, validation)
     if reason is not None:
-        log.info("the outputs of the frozen blocks are computed anew in every epoch: %s", reason)
+        log.info("the outputs of the frozen blocks are not cached but computed in every epoch: %s", reason)
         return None
     found = []
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
@@ -159,8 +159,8 @@ def _why_not(recipe: Recipe, shape: tuple[int, ...], train: Loader, validation: 
     if recipe.views == 0:
         return "--views 0"
     if recipe.mixup or recipe.cutmix:
-        return "Mixup and CutMix blend pictures before it"
-    return f"they would take {size / 2**30:.1f} GiB" if size > MOST_AT_ONCE else None
+        return "Mixup and CutMix blend the pictures first"
+    return f"the cache would take {size / 2**30:.1f} GiB" if size > MOST_AT_ONCE else None
 
 
 def _shape(network: Network, blocks: int, device: torch.device) -> tuple[int, ...]:
@@ -239,7 +239,7 @@ class _Cache:
                     base.close()
                 # Not a database, or a damaged one.
                 if type(error) not in (sqlite3.DatabaseError, sqlite3.DataError) or damaged:
-                    log.warning("%s: the feature cache cannot be used (%s): going on without it", path, error)
+                    log.warning("%s: the feature cache cannot be used (%s); continuing without it", path, error)
                     break
         return None, [(place, view) for place in range(len(marks)) for view in range(views)]
 
@@ -260,7 +260,7 @@ class _Cache:
                     missing.append((place, view))
                     damaged += view in known
         if damaged:
-            log.warning("%d of the outputs in the cache are damaged: computed again", damaged)
+            log.warning("%d outputs in the feature cache are damaged; computing them again", damaged)
         return missing
 
     def _checksum(self, mark: str, view: int, value: bytes) -> int:
@@ -279,7 +279,7 @@ class _Cache:
         device: torch.device,
     ) -> None:
         total = values.shape[0] * values.shape[1]
-        log.info("outputs of the frozen blocks: %d of %d in the cache", total - len(missing), total)
+        log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
         if not missing:
             return
         groups = [missing[start : start + COMPUTED_TOGETHER] for start in range(0, len(missing), COMPUTED_TOGETHER)]
@@ -310,7 +310,7 @@ def _kept(base: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, int]])
         with base:
             base.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", rows)
     except sqlite3.Error as error:
-        log.warning("the feature cache takes no more (%s): going on without it", error)
+        log.warning("the feature cache cannot grow (%s); continuing without it", error)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""``history.csv``: a line an epoch."""
+"""``history.csv``: one line per epoch."""
 
 from __future__ import annotations
 

@@ -128,9 +128,9 @@ class Training:
         if state.scaler:
             self.scaler.load_state_dict(state.scaler)
         if state.finished:
-            log.info("the training is finished: measuring again")
+            log.info("training is already finished; measuring again")
         else:
-            log.info("going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
+            log.info("continuing from epoch %d, step %d", state.epoch + 1, state.step + 1)
         return state
 
     def _top1_before(self) -> float | None:
@@ -138,7 +138,7 @@ class Training:
         try:
             top1 = self._measure(self.network).top1
         except FaultFound:
-            log.warning("before training: the network's output is not finite, so there is no figure to compare with")
+            log.warning("before training: the network's output is not finite, so there is no baseline to compare with")
             return None
         log.info("before training: validation top-1 %.1f %%", 100 * top1)
         return top1
@@ -270,7 +270,7 @@ class Training:
         self._save(state)
         self.table.add(state.history[-1], state.seconds, best=better and self.recipe.keep == "best")
         if stale >= (self.recipe.patience or math.inf):
-            log.info("no better for %d epochs: stopped early, epoch %d was best", stale, best_trained)
+            log.info("no improvement for %d epochs: stopped early; epoch %d was best", stale, best_trained)
 
     def _ready_to_measure(self) -> Network:
         """Return the model to measure and keep: BatchNorm's statistics measured anew, where they lag behind."""
@@ -283,7 +283,7 @@ class Training:
     def _diverged(self, what: str, lr: float) -> FaultFound:
         flag = "--head-lr" if self.last < self.epochs else "--lr"
         return FaultFound(
-            f"{what} (learning rate {lr:.3g}): train into another folder with {flag} {self.recipe.lr / 10:.3g} "
+            f"{what} (learning rate {lr:.3g}): train again with another --out and {flag} {self.recipe.lr / 10:.3g} "
             "or --clip 1"
         )
 
@@ -340,7 +340,7 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
             signal.signal(one, handler)
         # A note that this very signal broke into cannot be begun again.
         with suppress(RuntimeError):
-            log.info("stopping after this step; once more stops at once")
+            log.info("stopping after this step; press Ctrl-C again to stop at once")
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         former[number] = signal.signal(number, ask)

@@ -63,7 +63,7 @@ def measure_norms(
 
 
 def free_norms(network: nn.Module, frozen: Sequence[nn.Module]) -> frozenset[str]:
-    """Name the BatchNorm layers of ``network`` that lie in none of its ``frozen`` modules."""
+    """Name the BatchNorm layers of ``network`` outside its ``frozen`` modules."""
     held = {id(module) for part in frozen for module in part.modules()}
     return frozenset(n for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d) and id(m) not in held)
 
@@ -74,7 +74,7 @@ def with_measured_norms(
     """Return a copy of ``network``, ready to be measured, whose BatchNorm layers named ``free`` have fresh statistics.
 
     ``network`` itself stays as it is, so that training goes on as if nothing had been measured; where ``free`` is empty
-    it is returned itself. With ``start`` the batches hold what the first so many blocks gave.
+    it is returned itself. With ``start`` the batches hold what the first ``start`` blocks gave.
     """
     if not free:
         return network

@@ -52,62 +52,66 @@ class Recipe:
     # The network.
     model: str = _setting("mobilenet_v2", "network: mobilenet_v1, mobilenet_v2 or mobilenet_v1_cifar")
     width: float = _setting(1.0, "width multiplier", low=0, open_low=True, high=16)
-    size: int = _setting(224, "input size in pixels a side", low=1, high=4096)
+    size: int = _setting(224, "input size in pixels per side", low=1, high=4096)
     variant: str = _setting(
         "auto",
-        "auto takes the variant for small pictures up to 64 pixels",
+        "auto: the variant for small pictures up to 64 pixels, standard above",
         choices=("auto", "standard", "small"),
     )
     table: str | list[Any] | dict[str, Any] | None = _setting(
-        None, "own table: rows of t c n s or a whole table, or the JSON file of either"
+        None, "your own layer table, or a JSON file of one: rows of t, c, n, s, or a full table"
     )
     dropout: float | None = _setting(
-        None, "dropout before the classifier; none: the network's own", low=0, high=1, open_high=True
+        None, "dropout before the classifier; none: the network's default", low=0, high=1, open_high=True
     )
     weights: str = _setting(
         AUTO,
-        "start from: auto (ImageNet's where they can be had, else from scratch), none, imagenet, imagenet:timm, "
-        "imagenet:keras, a trained model (run folder or bundle), or a weights file of another framework",
+        "weights to start from: auto (ImageNet's if available, else none), none (from scratch), imagenet, "
+        "imagenet:timm, imagenet:keras, a trained model (run folder or bundle), or a weights file from another "
+        "framework",
     )
     freeze: str = _setting(
         AUTO,
-        "blocks that keep their weights: none, backbone (train the classifier only), or N (the first N); auto: with "
-        "trained weights the lower blocks, after the classifier alone was trained",
+        "blocks that keep their weights: none, backbone (train only the classifier), or N (the first N); auto: with "
+        "trained weights, first backbone, then only the lower blocks",
     )
 
     # The pictures.
     augment: str | list[Any] = _setting(
         "photo",
         "augmentation: none, light, photo, imagenet, strong, digits, keras-cifar100, garbage-mindspore or "
-        "cifar10-light; in a recipe file also a list of transforms",
+        "cifar10-light; or, in a recipe file, a list of transforms",
     )
     views: int = _setting(
         None,
-        "augmented views per picture that frozen blocks see, computed once; 0: new ones in each epoch",
+        "augmented views per picture that go through the frozen blocks once and are cached; 0: new ones in each epoch",
         low=0,
         high=1000,
         auto=True,
     )
     mixup: float = _setting(0.0, "mixup alpha; 0: off", low=0, high=100)
     cutmix: float = _setting(0.0, "CutMix alpha; 0: off", low=0, high=100)
-    resize: str = _setting(
-        "crop", "how a picture is brought to size for evaluation", choices=("crop", "stretch", "pad")
-    )
+    resize: str = _setting("crop", "how a picture is made square for evaluation", choices=("crop", "stretch", "pad"))
     crop_fraction: float = _setting(
         0.875, "share of the shorter side that the centre crop keeps", low=0, open_low=True, high=1
     )
     interpolation: str = _setting("bicubic", "resampling filter", choices=("nearest", "bilinear", "bicubic", "lanczos"))
     validation_share: float = _setting(
         0.2,
-        "share of each class kept for validation, for a folder without one",
+        "share of each class held out for validation, if the folder has no validation/",
         low=0,
         high=1,
         open_low=True,
         open_high=True,
     )
-    balance: str = _setting("none", "uneven classes: sample them evenly, or weight the loss", choices=BALANCES)
+    balance: str = _setting(
+        "none", "for classes of uneven size: sample them evenly, or weight the loss", choices=BALANCES
+    )
     max_unreadable: float = _setting(
-        0.1, "share of unreadable pictures up to which training goes on without them", low=0, high=1
+        0.1,
+        "largest share of unreadable pictures that may be left out; with more, training does not start",
+        low=0,
+        high=1,
     )
 
     # Length.
@@ -120,8 +124,8 @@ class Recipe:
     )
     head_epochs: int = _setting(
         None,
-        "how many of the epochs, from the first, train the classifier alone; auto: three fifths of them with --freeze "
-        "auto and trained weights, else none",
+        "how many of the first epochs train only the classifier; auto: three fifths of them with --freeze auto and "
+        "trained weights, else none",
         low=0,
         high=1_000_000,
         auto=True,
@@ -130,11 +134,15 @@ class Recipe:
     batch: int = _setting(
         None, "pictures per step; auto: 8 to 32, fewer for few pictures", low=1, high=65536, auto=True
     )
-    accumulate: int = _setting(1, "batches whose gradients are added up for one step", low=1, high=4096)
-    patience: int | None = _setting(None, "stop after so many epochs without a better one", low=1, high=1_000_000)
+    accumulate: int = _setting(
+        1, "batches per step, their gradients added up (gradient accumulation)", low=1, high=4096
+    )
+    patience: int | None = _setting(
+        None, "stop early after this many epochs without a better one", low=1, high=1_000_000
+    )
     keep: str = _setting(
         "best",
-        "the model kept: the best epoch by the validation pictures, or the last (nothing is chosen)",
+        "model to keep: that of the best epoch on the validation pictures, or the last (so nothing is chosen on them)",
         choices=KEEPS,
     )
 
@@ -149,33 +157,33 @@ class Recipe:
         auto=True,
     )
     head_lr: float = _setting(
-        None, "peak learning rate of --head-epochs; auto: 2e-3", low=0, open_low=True, high=1000, auto=True
+        None, "peak learning rate during --head-epochs; auto: 2e-3", low=0, open_low=True, high=1000, auto=True
     )
     momentum: float = _setting(0.9, "momentum (sgd, rmsprop), or beta1 (adam, adamw)", low=0, high=1, open_high=True)
     nesterov: bool = _setting(False, "Nesterov momentum (sgd)")
-    weight_decay: float = _setting(0.05, "weight decay; never on BatchNorm and biases", low=0, high=10)
-    schedule: str = _setting("cosine", "course of the learning rate", choices=SCHEDULES)
+    weight_decay: float = _setting(0.05, "weight decay; not applied to BatchNorm and biases", low=0, high=10)
+    schedule: str = _setting("cosine", "learning rate schedule", choices=SCHEDULES)
     warmup: float = _setting(1.0, "epochs of linear warm-up", low=0, high=1_000_000)
     final_lr: float = _setting(
-        0.0, "learning rate at the end as a share of --lr (cosine, polynomial, one_cycle)", low=0, high=1
+        0.0, "final learning rate as a share of --lr (cosine, polynomial, one_cycle)", low=0, high=1
     )
-    decay: float = _setting(0.1, "factor of step (each --decay-epochs) and exponential", low=0, high=1, open_low=True)
-    decay_epochs: float = _setting(10.0, "epochs from one --decay to the next", low=0, high=1_000_000, open_low=True)
-    power: float = _setting(2.0, "power of polynomial (2: square)", low=0, high=100, open_low=True)
+    decay: float = _setting(
+        0.1, "factor of the step schedule (every --decay-epochs) and the exponential one", low=0, high=1, open_low=True
+    )
+    decay_epochs: float = _setting(10.0, "epochs between two decays", low=0, high=1_000_000, open_low=True)
+    power: float = _setting(2.0, "power of the polynomial schedule (2: square)", low=0, high=100, open_low=True)
     label_smoothing: float = _setting(0.1, "label smoothing", low=0, high=1, open_high=True)
-    clip: float | None = _setting(
-        None, "largest norm of the gradient; none: no clipping", low=0, open_low=True, high=1e9
-    )
+    clip: float | None = _setting(None, "largest gradient norm; none: no clipping", low=0, open_low=True, high=1e9)
     ema: float | None = _setting(
-        None, "decay a step of the moving average of the weights; none: off", low=0, high=1, open_high=True
+        None, "decay per step of the weights' moving average (EMA); none: off", low=0, high=1, open_high=True
     )
 
     # The machine.
-    seed: int = _setting(0, "seed of everything random", low=0, high=2**31 - 1)
-    precision: str = _setting("auto", "arithmetic; auto: mixed on a GPU, float32 on a CPU", choices=PRECISIONS)
+    seed: int = _setting(0, "random seed", low=0, high=2**31 - 1)
+    precision: str = _setting("auto", "precision; auto: mixed on a GPU, float32 on a CPU", choices=PRECISIONS)
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    threads: int | None = _setting(None, "CPU threads of PyTorch; none: its own choice", low=1, high=4096)
-    workers: int | None = _setting(None, "threads that decode pictures; none: one a core, up to 16", low=1, high=256)
+    threads: int | None = _setting(None, "CPU threads of PyTorch; none: PyTorch's default", low=1, high=4096)
+    workers: int | None = _setting(None, "threads that decode pictures; none: one per core, up to 16", low=1, high=256)
 
     def __post_init__(self) -> None:
         """Check every field against its type, choices and range."""
@@ -210,7 +218,7 @@ _WORDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    str: "a text",
+    str: "text",
     list: "a list",
     dict: "an object",
     type(None): "none",
@@ -226,7 +234,7 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
-            raise InputError(f"recipe: there is no setting {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
+            raise InputError(f"recipe: unknown setting {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
 def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:

@@ -95,7 +95,7 @@ RECIPES: dict[str, Recipe] = {
 def find_recipe(name: str) -> Recipe:
     """Look a named recipe up; raises ``InputError`` with the names there are."""
     if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}: there are {', '.join(RECIPES)}, or give a recipe.json")
+        raise InputError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}, or give a recipe.json")
     return RECIPES[name]
 
 
@@ -110,7 +110,7 @@ def load_recipe(recipe: Recipe | str | Path | None) -> Recipe:
 
 
 def _read(path: Path) -> Any:
-    value = read_json(path, "give a recipe.json of a run")
+    value = read_json(path, "give the recipe.json of a run")
     return value.get("recipe", value) if isinstance(value, dict) else value
 
 

@@ -52,12 +52,12 @@ class Stage:
 
 
 def steps_per_epoch(batch: int, accumulate: int, pictures: int) -> int:
-    """Count the steps that pass over so many pictures once."""
+    """Count the steps of one pass over this many pictures."""
     return math.ceil(math.ceil(pictures / batch) / accumulate)
 
 
 def stages(recipe: Recipe, pictures: int) -> tuple[Stage, ...]:
-    """Divide a run on so many training pictures; ``recipe`` has nothing left to auto.
+    """Divide a run on this many training pictures; ``recipe`` has nothing left to auto.
 
     With ``head_epochs`` the classifier is trained alone first, on what the network gives as it comes; the blocks that
     ``freeze`` leaves free follow. Each has a warm-up and a course of the learning rate of its own.

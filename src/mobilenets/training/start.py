@@ -99,9 +99,9 @@ def fresh_network(
     for name in sorted((expected.keys() | given.keys()) - head):
         if name not in expected or name not in given or expected[name].shape != given[name].shape:
             raise InputError(
-                f"the weights are those of {saved.bundle.architecture['name']} at width "
-                f"{saved.bundle.architecture['width']:g}, and do not fit {recipe.model} at width {recipe.width:g} "
-                f"({name}); leave --model and --width out to take theirs"
+                f"the weights are for {saved.bundle.architecture['name']} at width "
+                f"{saved.bundle.architecture['width']:g} and do not fit {recipe.model} at width {recipe.width:g} "
+                f"({name}); leave --model and --width out to use theirs"
             )
     network.load_state_dict({name: value for name, value in given.items() if name not in head}, strict=False)
     with torch.no_grad():
@@ -125,18 +125,18 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
     """Note what became of the weights that a run begins with."""
     if (network.architecture.variant, saved.network.architecture.variant) == ("small", "standard"):
         log.info(
-            "at %d pixels the variant for small pictures is taken: its first two strides are 1, where the weights were "
-            "trained with 2; --variant standard keeps theirs",
+            "at %d pixels the variant for small pictures is used: its first two strides are 1, but the weights were "
+            "trained with 2; --variant standard keeps 2",
             network.architecture.size,
         )
     if origin["head"] == "kept":
-        log.info("the weights know these classes: every tensor kept, the head too")
+        log.info("the weights were trained on these classes: all tensors kept, the classifier too")
         return
     if origin["head"] == "extended":
-        log.info("head extended to %d classes: the rows of those that the weights know were kept", network.classes)
+        log.info("classifier extended to %d classes: the rows of the known ones kept", network.classes)
         return
     log.info(
-        "head %s %d; all else kept (%d tensors)",
+        "classifier %s %d; everything else kept (%d tensors)",
         f"replaced: {saved.network.classes} classes became" if saved.network.classes else "new, classes:",
         network.classes,
         len(network.body.state_dict()),
@@ -151,8 +151,8 @@ def settle_norms(parts: Sequence[nn.Module], pictures: Loader, device: torch.dev
     gets. The weights stay random.
     """
     log.warning(
-        "the frozen blocks hold random weights, which nobody trained: for better features give --weights imagenet or "
-        "a MODEL, or leave --freeze out"
+        "the frozen blocks have random, untrained weights: for better features set --weights imagenet or MODEL, or "
+        "leave --freeze out"
     )
     frozen = nn.Sequential(*parts).eval()
     norms = [module for module in frozen.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -163,7 +163,9 @@ def frozen_parts(network: Network, freeze: str) -> tuple[nn.Module, ...]:
     """Return the modules that ``--freeze`` keeps as they are; N counts the blocks of the body from the input."""
     count = frozen_blocks(network, freeze)
     if count > len(network.body):
-        raise InputError(f"freeze {freeze}: this network has {len(network.body)} blocks; or choose backbone")
+        raise InputError(
+            f"freeze {freeze}: this network has {len(network.body)} blocks; choose at most that, or backbone"
+        )
     return tuple(list(network.body.children())[:count])
 
 
@@ -185,6 +187,6 @@ def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> Non
             Network(network.architecture, network.classes)(torch.empty(1, 3, size, size))
         except ValueError as error:
             raise InputError(
-                f"batch {recipe.batch}: a step would see one picture alone, and BatchNorm cannot learn from a last map "
-                "of one pixel; give a larger --batch or --size"
+                f"batch {recipe.batch}: a step would see a single picture, and BatchNorm cannot learn from a last "
+                "map of one pixel; use a larger --batch or --size"
             ) from error

@@ -1,4 +1,4 @@
-"""Foreign layers into a network of ours: by forward order, checked by kind and shape."""
+"""Foreign layers into a mobilenets network: by forward order, checked by kind and shape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LISTED = 3
 
 @dataclass(frozen=True)
 class Assigned:
-    """What went where: names of the file's layers by those of ours, and those that found no place."""
+    """What went where: names of the file's layers by those of this package, and those without a counterpart."""
 
     placed: dict[str, tuple[str, ...]]
     surplus: tuple[str, ...]
@@ -29,7 +29,7 @@ def find_head(foreign: Foreign, body_convs: int, features: int) -> Layer | None:
     """Find the classifier among a file's layers: a linear layer or a 1×1 convolution that takes ``features`` values.
 
     The last is taken, so that a retrained head goes before the one it replaced. Layers that follow one another, or
-    that take something else than the pooled features, are no classifier of ours, which is a single layer: then there
+    that take something else than the pooled features, are not a classifier here, which is a single layer: then there
     is none.
 
     Parameters
@@ -52,7 +52,7 @@ def find_head(foreign: Foreign, body_convs: int, features: int) -> Layer | None:
 
 
 def assign(network: Network, foreign: Foreign) -> Assigned:
-    """Put a file's layers into ``network``, the n-th of each kind into the n-th of ours.
+    """Put a file's layers into ``network``, the n-th of each kind into the network's n-th.
 
     A bias before BatchNorm goes into its mean, and a convolution whose BatchNorm was folded into it gets one that
     only adds the bias: both exactly the same function. A network without a classifier leaves the file's out.
@@ -120,9 +120,7 @@ class _Faults:
             if names
         ]
         if parts:
-            raise InputError(
-                f"its layers do not fit this network: {', '.join(parts)}; give the weights of this network"
-            )
+            raise InputError(f"its layers do not fit this network: {', '.join(parts)}; give weights of this network")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -17,8 +17,8 @@ from mobilenets.weights.start import load_published
 
 log = logging.getLogger("mobilenets")
 
-_OTHERWISE = "give a trained model by --weights MODEL"
-_WITH_A_NETWORK = "connect to a network, or give the file by --weights FILE"
+_OTHERWISE = "give a trained model with --weights MODEL"
+_WITH_A_NETWORK = "connect to the internet, or give the file with --weights FILE"
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ def find(architecture: Architecture) -> Found:
     seconds.
     """
     if architecture.variant == "custom":
-        return _scratch("no weights are published for a table of your own", _OTHERWISE)
+        return _scratch("no weights are published for your own layer table", _OTHERWISE)
     if architecture.variant == "small":
-        size = f"published weights are for pictures of 96 pixels and more, and these are {architecture.size}"
-        return _scratch(size, f"{_OTHERWISE}, or take these all the same by --weights imagenet")
+        size = f"published weights are for pictures of 96 pixels or more, and these have {architecture.size}"
+        return _scratch(size, f"{_OTHERWISE}, or use the published ones anyway with --weights imagenet")
     candidates = []
     for source in ("timm", "keras"):
         try:
@@ -67,8 +67,8 @@ def find(architecture: Architecture) -> Found:
             except InputError as error:
                 reason = _reason(error)
             reasons.append(f"{urlsplit(hub.address(chosen)).netloc or chosen.source}: {reason}")
-    why = "HF_HUB_OFFLINE is set, and they are not in the cache" if hub.offline() else "; ".join(reasons)
-    return _scratch(f"ImageNet's weights could not be had ({why})", _WITH_A_NETWORK)
+    why = "HF_HUB_OFFLINE is set, and the weights are not in the cache" if hub.offline() else "; ".join(reasons)
+    return _scratch(f"ImageNet weights could not be loaded ({why})", _WITH_A_NETWORK)
 
 
 def _not_cached(chosen: Published) -> str | None:

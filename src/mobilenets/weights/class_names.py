@@ -1,4 +1,4 @@
-"""Names of classes from a file, as tools write them: one a line, numbered, in JSON by place or by name, in YAML."""
+"""Names of classes from a file, as tools write them: one per line, numbered, in JSON by place or by name, in YAML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEYS = ("names", "classes", "class_names", "labels", "id2label", "label2id", "c
 def read_classes(source: str | Path) -> tuple[str, ...]:
     """Read class names in order, in Unicode's form NFC.
 
-    A text file has one a line, perhaps numbered as Teachable Machine and TensorFlow do. JSON is a list, names by place
+    A text file has one per line, perhaps numbered as by Teachable Machine or TensorFlow. JSON is a list, names by place
     (Keras's ``{"0": [id, name], …}``), places by name (``class_indices``), or an object that holds one of these as
     ``names``, ``id2label`` and the like. YAML is Ultralytics' ``names:``.
 
@@ -36,7 +36,9 @@ def read_classes(source: str | Path) -> tuple[str, ...]:
     else:
         found = _of_lines(path)
     if not found:
-        raise InputError(f'{path}: not a list of class names; give a file with one a line, or JSON such as ["a", "b"]')
+        raise InputError(
+            f'{path}: not a list of class names; give a file with one per line, or JSON such as ["a", "b"]'
+        )
     return tuple(nfc(name) for name in found)
 
 
@@ -70,7 +72,7 @@ def _of_lines(path: Path) -> list[str]:
         matches = [pattern.fullmatch(line) for line in lines]
         placed = {int(match[number]): match[name] for match in matches if match}
         if len(lines) > 1 and len(placed) == len(lines) and (names := _placed(placed)):
-            log.info("%s: the numbers in it were taken as the places of the classes, not as part of their names", path)
+            log.info("%s: the numbers in it were read as class indices, not as part of the names", path)
             return names
     return lines
 
@@ -107,5 +109,5 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
     forms = tuple(nfc(name) for name in names)
     if len(set(forms)) != len(forms):
         twice = next(name for name in forms if forms.count(name) > 1)
-        raise InputError(f"the class {twice!r} is named twice; give every class a name of its own")
+        raise InputError(f"the class name {twice!r} occurs twice; give every class a different name")
     return forms

@@ -121,11 +121,11 @@ def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assig
         layers = tuple(two_classes(layer) if layer is head else layer for layer in foreign.layers)
         foreign = replace(foreign, layers=layers)
         notes.append(
-            "its one output is taken for the logit z of two classes, whose probabilities are 1 - sigmoid(z) and "
+            "its one output is assumed to be the logit z of two classes, whose probabilities are 1 - sigmoid(z) and "
             "sigmoid(z), in this order; if it is anything else (a quantity, say), the answers mean nothing"
         )
     if not outputs and not any(note.startswith("no classifier") for note in foreign.notes):
-        notes.append("no classifier that fits: a backbone, to be trained further")
+        notes.append("no classifier that fits: imported as a backbone, to be trained further")
     return network, assign(network, foreign), notes
 
 
@@ -139,7 +139,7 @@ def _input(foreign: Foreign, outputs: int, given: Mapping[str, Any]) -> tuple[di
     if "resize" in assumed and settings["resize"] == "stretch":
         return settings, [
             "pictures are assumed to be stretched to the input size, as image_dataset_from_directory and load_img "
-            "do by default; if the training kept their proportions, say import --resize crop (or pad)"
+            "do by default; if the training kept their proportions, import with --resize crop (or pad)"
         ]
     return settings, []
 
@@ -148,32 +148,33 @@ def _left_out(assigned: Assigned) -> list[str]:
     if not assigned.surplus:
         return []
     shown = ", ".join(" ".join(name[:100].split()) for name in assigned.surplus[:SHOWN])
-    return [f"left out, no place for it: {shown}{', …' if len(assigned.surplus) > SHOWN else ''}"]
+    return [f"left out, not part of this network: {shown}{', …' if len(assigned.surplus) > SHOWN else ''}"]
 
 
 def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
     """Name the classes: as told, as the file has them, as ImageNet's, or by number; with a note where assumed."""
     if given is not None:
         if len(given) != outputs:
-            raise InputError(f"{len(given)} class names for its {outputs} outputs; give one a line, in their order")
+            raise InputError(f"{len(given)} class names for its {outputs} outputs; give one per line, in their order")
         return checked(given), []
     if foreign.classes is not None and len(foreign.classes) == outputs == len(set(map(nfc, foreign.classes))):
         return tuple(map(nfc, foreign.classes)), []
     if outputs in IMAGENET_OUTPUTS:
         imagenet = imagenet_classes()
         note = (
-            f"{outputs} outputs: taken for ImageNet's classes; if they are others, name them by import --classes FILE"
+            f"{outputs} outputs: assumed to be ImageNet's classes; if they are others, name them with import "
+            "--classes FILE"
         )
         return imagenet if outputs == len(imagenet) else (BACKGROUND, *imagenet), [note]
-    note = f"no class names in it: the {outputs} classes are numbered; name them by import --classes FILE"
+    note = f"no class names in it: the {outputs} classes are numbered; name them with import --classes FILE"
     return tuple(f"class_{index}" for index in range(outputs)), [note] if outputs else []
 
 
 def _say(foreign: Foreign, architecture: Architecture, assigned: Assigned, notes: Sequence[str]) -> None:
     log.info(
-        "%s: %s at width %g, %d layers placed",
+        "%s: %s at width %g, %d layers converted",
         foreign.format,
-        architecture.name + (" (a table of its own)" if architecture.variant == "custom" else ""),
+        architecture.name + (" (with its own layer table)" if architecture.variant == "custom" else ""),
         architecture.width,
         sum(len(names) for names in assigned.placed.values()),
     )
@@ -185,7 +186,7 @@ def read_input(source: str | Path) -> Mapping[str, Any]:
     """Read how pictures become numbers: ``tensorflow`` (±1), ``torch`` (ImageNet's mean), or a JSON file of fields."""
     if str(source) in INPUTS:
         return INPUTS[str(source)]
-    hint = 'give tensorflow, torch, or a file such as {"mean": [0, 0, 0], "std": [1, 1, 1]}'
+    hint = 'choose tensorflow, torch, or a file such as {"mean": [0, 0, 0], "std": [1, 1, 1]}'
     if not Path(source).is_file():
         raise InputError(f"preprocessing {str(source)!r}: {hint}")
     value = read_json(Path(source), hint)

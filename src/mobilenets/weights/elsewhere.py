@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_MADE_FOR = "made for running a network; import what it was converted from (.keras, .h5, .pth or a SavedModel)"
+_MADE_FOR = "a format for running a network; import the file it was converted from (.keras, .h5, .pth or a SavedModel)"
 _BY_ENDING = {
     ".onnx": f"ONNX, {_MADE_FOR}",
     ".mlmodel": f"Core ML, {_MADE_FOR}",
@@ -15,7 +15,7 @@ _BY_ENDING = {
     ".engine": f"TensorRT, {_MADE_FOR}",
     ".param": f"ncnn, {_MADE_FOR}",
     ".tflite": f"TensorFlow Lite, {_MADE_FOR}",
-    ".caffemodel": "Caffe, which is not read; give weights of Keras, TensorFlow, MindSpore or PyTorch",
+    ".caffemodel": "Caffe, which is not read; give weights from Keras, TensorFlow, MindSpore or PyTorch",
     ".meta": "the graph of a TensorFlow checkpoint; give the .index beside it",
     ".pbtxt": "a graph as text; save it in binary: tf.io.write_graph(graph, '.', 'model.pb', as_text=False)",
 }
@@ -29,18 +29,18 @@ def explain(path: Path, head: bytes) -> str | None:
     if head[4:8] == b"TFL3":
         return _BY_ENDING[".tflite"]
     if head.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS in place of the file; get the file itself: git lfs pull"
+        return "a Git LFS pointer, not the file itself; get the file with git lfs pull"
     if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
         return "a web page, not a file of weights; download the file itself"
     if b"<net" in head:
         return f"OpenVINO, {_MADE_FOR}"
     if head.lstrip()[:1] == b"{" and _is_tensorflow_js(path):
         return (
-            "TensorFlow.js; turn it into a Keras file: pip install tensorflowjs, then tensorflowjs_converter "
+            "TensorFlow.js; convert it to a Keras file: pip install tensorflowjs, then tensorflowjs_converter "
             f"--input_format=tfjs_layers_model --output_format=keras {path.name} model.h5"
         )
     if path.name == "checkpoint" and head.startswith(b"model_checkpoint_path"):
-        return "the list of a folder's TensorFlow checkpoints; give one of the .index files beside it"
+        return "only a list of TensorFlow checkpoints; give one of the .index files beside it"
     if path.is_dir():
         return _BY_ENDING.get(path.suffix.lower()) or _inside(path)
     return _BY_ENDING.get(path.suffix.lower())
@@ -57,4 +57,4 @@ def _inside(folder: Path) -> str | None:
     """Name what a folder holds that can be given instead."""
     endings = (".keras", ".h5", ".safetensors", ".pth", ".pt", ".index", ".pb", ".ckpt")
     found = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in endings and entry.is_file())
-    return f"a folder; give the file in it: {', '.join(found[:3])}{', …' * (len(found) > 3)}" if found else None
+    return f"a folder; give a file in it: {', '.join(found[:3])}{', …' * (len(found) > 3)}" if found else None

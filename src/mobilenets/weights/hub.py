@@ -93,7 +93,9 @@ def _cached_of_hub(published: Published) -> Fetched | None:
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError as error:
-        raise InputError(f"ImageNet weights come from the hub by huggingface_hub: {how_to_install('train')}") from error
+        raise InputError(
+            f"ImageNet weights are downloaded with huggingface_hub, which is not installed: {how_to_install('train')}"
+        ) from error
     cached = try_to_load_from_cache(published.repository, published.file, revision=published.revision)
     kept = _kept(Path(cached), published) if isinstance(cached, str) else None
     if kept is None and published.sha256 is not None:
@@ -138,10 +140,10 @@ def _download_from_hub(published: Published, report: Report) -> Path:
         stated = get_hf_file_metadata(url)
         if stated.commit_hash is None:
             raise _WrongFileError(
-                "what answers there is no Hugging Face hub; a proxy or a login page may be in between"
+                "what answers there is not a Hugging Face hub; a proxy or a login page may be in between"
             )
         if None not in (stated.size, published.bytes) and stated.size != published.bytes:
-            raise _WrongFileError(f"the server has {stated.size:,} bytes where {published.bytes:,} are expected")
+            raise _WrongFileError(f"the server has {stated.size:,} bytes, but {published.bytes:,} are expected")
         for attempt in range(1, RESETS + 1):
             try:
                 with _small_chunks(constants):
@@ -186,11 +188,11 @@ def _checked(path: Path, published: Published) -> Fetched:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if head.lstrip()[:1] == b"<":
-        raise _WrongFileError("it is a web page; a login or a block of the network may be in between")
+        raise _WrongFileError("it is a web page; a login page or a blocked network may be in between")
     if head.startswith(b"version https://git-lfs"):
         raise _WrongFileError("it is a Git LFS pointer, not the file itself")
     if published.bytes is not None and size != published.bytes:
-        raise _WrongFileError(f"it has {size:,} bytes where {published.bytes:,} are expected")
+        raise _WrongFileError(f"it has {size:,} bytes, but {published.bytes:,} are expected")
     (_check_safetensors if published.file.endswith(".safetensors") else _check_hdf5)(head, size)
     if published.sha256 is not None and digest != published.sha256:
         raise _WrongFileError(f"its SHA-256 is {digest[:12]}… where {published.sha256[:12]}… is expected")
@@ -208,22 +210,22 @@ def _check_safetensors(head: bytes, size: int) -> None:
         ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
         fits = 8 + length + max(ends) == size
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise _WrongFileError("it has no header of safetensors") from error
+        raise _WrongFileError("it has no safetensors header") from error
     if not fits:
-        raise _WrongFileError(f"its header is of a file of another size, and it has {size:,} bytes")
+        raise _WrongFileError(f"its header does not fit its size of {size:,} bytes")
 
 
 def _check_hdf5(head: bytes, size: int) -> None:
     """The superblock is there, and the file reaches as far as it says (HDF5 File Format Specification, II.A)."""
     if not head.startswith(b"\x89HDF\r\n\x1a\n"):
-        raise _WrongFileError("it has no header of HDF5")
+        raise _WrongFileError("it has no HDF5 header")
     # Where the address of the end stands, after the base address and one more, each of 8 bytes.
     start = {0: 24, 1: 28, 2: 12, 3: 12}.get(head[8] if len(head) > 8 else -1)
     if start is None or len(head) < start + 24:
-        raise _WrongFileError("its header of HDF5 is damaged")
+        raise _WrongFileError("its HDF5 header is damaged")
     (end,) = struct.unpack_from("<Q", head, start + 16)
     if size < end:
-        raise _WrongFileError(f"its header speaks of {end:,} bytes and it has {size:,}")
+        raise _WrongFileError(f"its header states {end:,} bytes, but it has {size:,}")
 
 
 def _drop(path: Path) -> None:

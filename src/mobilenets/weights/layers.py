@@ -126,14 +126,14 @@ def floats(name: str, array: npt.NDArray[Any]) -> Floats:
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(values).all():
-        raise InputError(f"{name[:100]!r} holds values that are not finite; no network computes with them")
+        raise InputError(f"{name[:100]!r} holds values that are not finite")
     return values.reshape(array.shape)
 
 
 def conv(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
     """Make a convolution of PyTorch's layout (outputs, inputs / groups, k, k): depthwise where it has one input."""
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
-        raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is no square convolution")
+        raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is not a square convolution")
     # A picture has three channels, so that no ordinary convolution of a MobileNet has a single input.
     kind = "depthwise" if weight.shape[1] == 1 else "conv"
     return _with_bias(name, kind, weight, bias)
@@ -142,21 +142,21 @@ def conv(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = No
 def conv_hwio(name: str, kernel: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
     """Make an ordinary convolution from TensorFlow's layout (k, k, inputs, outputs)."""
     if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1]:
-        raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is no square convolution")
+        raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is not a square convolution")
     return _with_bias(name, "conv", kernel.transpose(3, 2, 0, 1), bias)
 
 
 def depthwise_hwcm(name: str, kernel: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
     """Make a depthwise convolution from TensorFlow's layout (k, k, channels, multiplier 1)."""
     if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1] or kernel.shape[3] != 1:
-        raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is no depthwise layer of multiplier 1")
+        raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is not a depthwise layer with multiplier 1")
     return _with_bias(name, "depthwise", kernel.transpose(2, 3, 0, 1), bias)
 
 
 def linear(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
     """Make a linear layer of PyTorch's layout (outputs, inputs)."""
     if weight.ndim != 2:
-        raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is no linear layer")
+        raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is not a linear layer")
     return _with_bias(name, "linear", weight, bias)
 
 
@@ -169,7 +169,7 @@ def norm(
 ) -> Layer:
     """Make a BatchNorm; a scale or shift that the file lacks is 1 or 0."""
     if mean.ndim != 1:
-        raise InputError(f"{name[:100]!r} has a mean of shape {mean.shape}, which is no BatchNorm")
+        raise InputError(f"{name[:100]!r} has a mean of shape {mean.shape}, which is not a BatchNorm")
     arrays = {
         "weight": np.ones(len(mean), np.float32) if scale is None else scale,
         "bias": np.zeros(len(mean), np.float32) if shift is None else shift,

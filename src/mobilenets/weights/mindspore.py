@@ -45,7 +45,7 @@ def read(path: Path) -> Foreign:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (wire.WireError, MemoryError) as error:
         raise InputError(
-            f"{path}: no checkpoint of MindSpore, or a damaged or encrypted one ({error}); copy or save it again"
+            f"{path}: not a MindSpore checkpoint, or a damaged or encrypted one ({error}); copy or save it again"
         ) from error
     return read_state(path, "MindSpore", arrays)
 
@@ -56,7 +56,7 @@ def _checked(content: memoryview) -> memoryview:
     if end < 0 or content[end : end + len(_CRC)] != _CRC:
         return content
     if int.from_bytes(content[end + len(_CRC) :], "big") != zlib.crc32(content[:end]):
-        raise wire.WireError("its CRC does not fit")
+        raise wire.WireError("its CRC does not match")
     return content[:end]
 
 
@@ -75,7 +75,7 @@ def _arrays(path: Path, content: memoryview) -> dict[str, npt.NDArray[Any]]:
         elif name == last and (kind, shape) == chunks[name][:2]:
             chunks[name][2].append(data)
         else:
-            raise wire.WireError("two tensors of one name")
+            raise wire.WireError("two tensors with the same name")
         last = name
     check_room(path, 0, sum(4 * count(shape) for _, shape, _ in chunks.values()))
     return {name: _array(name, *chunk) for name, chunk in chunks.items()}

@@ -87,7 +87,7 @@ def choose(network: str, width: float, size: int, source: str | None = None) -> 
     Raises ``InputError`` with what there is when nothing is published for that network or width.
     """
     of_network = [entry for entry in PUBLISHED if entry.network == network]
-    otherwise = "give a file as --weights FILE, or train with --weights none"
+    otherwise = "give a file with --weights FILE, or train with --weights none"
     if not of_network:
         others = ", ".join(dict.fromkeys(entry.network for entry in PUBLISHED))
         raise InputError(f"no ImageNet weights are published for {network}, only for {others}; {otherwise}")
@@ -97,7 +97,7 @@ def choose(network: str, width: float, size: int, source: str | None = None) -> 
         widths = ", ".join(f"{value:g}" for value in sorted({entry.width for entry in of_source}))
         raise InputError(
             f"no ImageNet weights are published for {network} at width {width:g}, only at {widths}; "
-            f"give one of these as --width, {otherwise}"
+            f"use one of these as --width, {otherwise}"
         )
     # At the same distance the larger size, whose weights have seen more detail.
     return min(fitting, key=lambda entry: (entry.source != "timm", abs(entry.size - size), -entry.size))

@@ -51,7 +51,7 @@ def _read(path: Path, output: str | None) -> Foreign:
     for choosing in _CHOOSING:
         if reader is choosing:
             return choosing(path, output)
-    raise InputError(f"{path}: --output chooses in a frozen graph or a file of PyTorch; leave it away for this one")
+    raise InputError(f"{path}: --output works with a frozen graph or a PyTorch file; leave it out for this one")
 
 
 def reader_of(path: Path) -> Reader:
@@ -74,7 +74,7 @@ def reader_of(path: Path) -> Reader:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; give a file of weights ({KNOWN})") from error
     if size > MAX_BYTES:
-        raise InputError(f"{path}: {size} bytes, more than any MobileNet's; give the weights of one network")
+        raise InputError(f"{path}: {size} bytes, more than any MobileNet has; give the weights of one network")
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return h5.read
     if head.startswith(b"PK"):
@@ -87,7 +87,7 @@ def reader_of(path: Path) -> Reader:
         return mindspore.read
     if path.suffix == ".pb":
         return graph.read
-    raise InputError(f"{path}: no format of weights that we know; give {KNOWN}")
+    raise InputError(f"{path}: not a known format of weights; give {KNOWN}")
 
 
 def _is_keras(path: Path) -> bool:
@@ -95,4 +95,4 @@ def _is_keras(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return "config.json" in archive.namelist()
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path}: damaged, not a whole zip archive; copy or download it again") from error
+        raise InputError(f"{path}: damaged, not a complete zip archive; copy or download it again") from error

@@ -74,8 +74,8 @@ def _rows(layers: Sequence[Layer]) -> tuple[Row, ...]:
     convs, depthwise = of_kind(layers, "conv"), of_kind(layers, "depthwise")
     if not depthwise or not convs or convs[0].arrays["weight"].shape[1] != 3:
         raise InputError(
-            f"it holds {len(convs)} convolutions and {len(depthwise)} depthwise ones, which is no MobileNet; "
-            "give the weights of a whole MobileNetV1 or V2"
+            f"it holds {len(convs)} convolutions and {len(depthwise)} depthwise ones, unlike any MobileNet; give "
+            "the weights of a whole MobileNetV1 or V2"
         )
     for read in (_read_v1, lambda c, d: _read_v2(c, d, False), lambda c, d: _read_v2(c, d, True)):
         rows = read([_shape(layer) for layer in convs], [_shape(layer) for layer in depthwise])
@@ -144,7 +144,7 @@ def _check_usual(rows: Sequence[Row]) -> None:
     kernels = sorted({row.kernel for row in _strided(rows)} - {3})
     if kernels:
         raise InputError(
-            f"it has kernels of {kernels[-1]}×{kernels[-1]} where MobileNetV1 and V2 have 3×3, and its weights alone "
+            f"it has kernels of {kernels[-1]}×{kernels[-1]} but MobileNetV1 and V2 have 3×3, and the weights alone "
             "do not tell strides and activations; save the whole model"
         )
 
@@ -159,8 +159,8 @@ def _check_stages(rows: Sequence[Row], usual: Sequence[Row]) -> None:
         changes = blocks[number] != blocks[number - 1]
         if (stays and usual[number].stride > 1) or (shortcut and changes):
             raise InputError(
-                f"its block {number} has {blocks[number]} channels after {blocks[number - 1]}, unlike the paper's, and "
-                "its weights alone do not tell the strides; save the whole model"
+                f"its block {number} has {blocks[number]} channels after {blocks[number - 1]}, unlike the paper, "
+                "and the weights alone do not tell the strides; save the whole model"
             )
 
 
@@ -170,8 +170,8 @@ def _with_strides(rows: tuple[Row, ...], strides: tuple[int, ...] | None) -> tup
         usual = _strided(CATALOG[_family(rows)].table.body)
         if len(usual) != len(_strided(rows)):
             raise InputError(
-                f"it has {len(_strided(rows)) - 1} blocks where {_family(rows)} has {len(usual) - 1}, and does not "
-                "tell their strides; give the whole model rather than its weights alone"
+                f"it has {len(_strided(rows)) - 1} blocks, but {_family(rows)} has {len(usual) - 1}, and does not "
+                "tell their strides; give the whole model, not only its weights"
             )
         strides = tuple(row.stride for row in usual)
         _check_stages(_strided(rows), usual)

@@ -1,4 +1,4 @@
-"""What ``--weights`` names, as a model to begin with: ours, a foreign file, or ImageNet's by name."""
+"""What ``--weights`` names, as a model to start from: a mobilenets model, a foreign file, or ImageNet's by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_weights(name: str, network: str, width: float, size: int) -> SavedModel
         return imagenet(network, width, size, name.partition(":")[2] or None)
     path = Path(name)
     if not path.exists() and not path.with_name(f"{path.name}.index").is_file():
-        raise InputError(f"weights {name}: no such file; give auto, none, imagenet, a run folder, or a file of weights")
+        raise InputError(f"weights {name}: no such file; use auto, none, imagenet, a run folder, or a weights file")
     hub = path.is_dir() and not (path / DESCRIPTION).exists() and (path / "config.json").is_file()
     if (path.is_dir() and not hub) or (path.name in (WEIGHTS, DESCRIPTION) and (path.parent / DESCRIPTION).is_file()):
         return load_model(path)
@@ -70,7 +70,7 @@ def load_published(chosen: Published) -> SavedModel:
     if (found.name, found.width, model.network.classes) != (chosen.network, chosen.width, IMAGENET_CLASSES):
         raise InputError(
             f"{fetched.path}: not {chosen.url}, but {found.name} at width {found.width:g} with {model.network.classes} "
-            "classes; remove it, and it is fetched again"
+            "classes; remove it to download it again"
         )
     log.info(
         "weights: %s at width %g trained on ImageNet, by %s (top-1 %.1f %% there), %s",

@@ -122,7 +122,7 @@ def text(value: int | memoryview) -> str:
     try:
         return str(blob(value), "utf-8")
     except UnicodeDecodeError as error:
-        raise WireError("a name is no UTF-8 text") from error
+        raise WireError("a name is not UTF-8 text") from error
 
 
 def blob(value: int | memoryview) -> memoryview:

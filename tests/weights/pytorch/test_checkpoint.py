@@ -60,7 +60,9 @@ def test_timms_own_checkpoint(file: Path) -> None:
     )
     converted = right(file, "timm_v2_005")
     first = converted.foreign.assumed[0]
-    assert first.startswith("the weights are those under 'state_dict_ema', a moving average; take 'state_dict' by")
+    assert first.startswith(
+        "the weights used are those under 'state_dict_ema', a moving average; choose 'state_dict' with"
+    )
     assert first in converted.model.bundle.origin["assumed"]
     # The average may be taken away, and either named.
     torch.save({"state_dict": whole, "state_dict_ema": other(whole), "args": arguments}, file)
@@ -90,11 +92,11 @@ def test_torchvisions_own_checkpoint(file: Path) -> None:
     value = {"model": other(whole), "optimizer": {"state": {}}, "lr_scheduler": {"last_epoch": 3}, "epoch": 3}
     torch.save(value | {"args": arguments, "model_ema": average, "scaler": {}}, file)
     converted = right(file, "torchvision_v2_010")
-    assert converted.foreign.assumed[0].endswith("take 'model' by --output model")
+    assert converted.foreign.assumed[0].endswith("choose 'model' with --output model")
     assert converted.model.bundle.preprocessing.crop_fraction == 224 / 232
     del value["model"]
     torch.save(value | {"model": whole, "args": arguments}, file)
-    assert right(file, "torchvision_v2_010").foreign.notes[0] == "the weights are those under 'model'"
+    assert right(file, "torchvision_v2_010").foreign.notes[0] == "the weights used are those under 'model'"
 
 
 def lightning(**more: torch.Tensor) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def test_lightnings_checkpoint(file: Path, name: str | None) -> None:
     converted = right(file, "torchvision_v2_010")
     assert converted.model.bundle.classes == ("a", "b", "c", "d", "e")
     left_out = [note for note in converted.foreign.notes if note.startswith("left out")]
-    assert left_out == ([f"left out, no part of the network: {name}"] if name else [])
+    assert left_out == ([f"left out, not part of the network: {name}"] if name else [])
     assert converted.foreign.format == "PyTorch of torchvision"
 
 
@@ -139,7 +141,7 @@ def test_normalisation_inside_the_network(file: Path) -> None:
     converted = right(file, "torchvision_v2_010")
     contract = converted.model.bundle.preprocessing
     assert (contract.mean, contract.std) == ((0.25,) * 3, (0.5,) * 3)
-    assert "its buffers mean and std are taken for how pictures are normalised" in converted.foreign.assumed
+    assert "its buffers mean and std are assumed to normalise the pictures" in converted.foreign.assumed
     torch.save(lightning(mean=torch.full((3,), 63.75), std=torch.full((3,), 127.5)), file)
     assert convert(file).model.bundle.preprocessing.mean == (0.25,) * 3
 
@@ -147,7 +149,7 @@ def test_normalisation_inside_the_network(file: Path) -> None:
 @pytest.mark.parametrize("name", ["norm.weight", "model.features.3.act.weight", "gem.p", "attention.in_proj_weight"])
 def test_what_may_be_part_of_the_network_is_refused(file: Path, name: str) -> None:
     torch.save(lightning(**{name: torch.rand(7)}), file)
-    with pytest.raises(InputError, match=r"no layer of a MobileNet has|no part of a layer of a MobileNet"):
+    with pytest.raises(InputError, match=r"no layer of a MobileNet has|not part of a MobileNet layer"):
         convert(file)
 
 
@@ -186,7 +188,7 @@ def test_where_people_put_them(file: Path, name: str) -> None:
 def test_several_networks_in_one_checkpoint(file: Path) -> None:
     whole = state("torchvision_v2_010")
     torch.save({"teacher": other(whole), "student": whole}, file)
-    with pytest.raises(InputError, match=r"several networks \(teacher, student\); choose one by --output NAME"):
+    with pytest.raises(InputError, match=r"several networks \(teacher, student\); choose one with --output NAME"):
         convert(file)
     right(file, "torchvision_v2_010", output="student")
 
@@ -199,7 +201,7 @@ def test_several_networks_in_one_state(tmp_path: Path, average: str, form: str) 
     both |= {f"{average}{name}": value.clone() for name, value in whole.items()}
     path = tmp_path / f"both.{form}"
     (torch.save if form == "pth" else save_file)(both, path)
-    assert "a moving average; take 'model' by --output" in right(path, "torchvision_v2_010").foreign.assumed[0]
+    assert "a moving average; choose 'model' with --output" in right(path, "torchvision_v2_010").foreign.assumed[0]
     renamed = {name.replace(average, "teacher."): value for name, value in both.items()}
     (torch.save if form == "pth" else save_file)(renamed, path)
     with pytest.raises(InputError, match="several networks"):
@@ -211,11 +213,14 @@ def test_several_classifiers(file: Path) -> None:
     whole = state("torchvision_v2_010")
     extra = {"fc.weight": torch.rand(3, whole["classifier.1.weight"].shape[1]), "fc.bias": torch.rand(3)}
     torch.save(whole | extra, file)
-    assert "the classifier is classifier.1; take fc by --output" in right(file, "torchvision_v2_010").foreign.assumed
+    assert (
+        "the classifier used is classifier.1; choose fc with --output"
+        in right(file, "torchvision_v2_010").foreign.assumed
+    )
     assert convert(file, output="fc").model.network.classes == 3
     # Behind a wrapper, either may be the one in use.
     torch.save({f"model.{name}": value for name, value in whole.items()} | extra, file)
-    with pytest.raises(InputError, match=r"several classifiers \(.*fc \(3\).*; choose one by --output NAME"):
+    with pytest.raises(InputError, match=r"several classifiers \(.*fc \(3\).*; choose one with --output NAME"):
         convert(file)
     right(file, "torchvision_v2_010", output="model.classifier.1")
 
@@ -297,7 +302,7 @@ def test_a_whole_module_of_another_activation(file: Path, net: Callable[..., Net
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torchscript(file: Path, net: Callable[..., Net]) -> None:
     torch.jit.script(net(nn.ReLU, 3)).save(file)
-    with pytest.raises(InputError, match="activates with ReLU"):
+    with pytest.raises(InputError, match="which has ReLU"):
         convert(file)
     # Its strides stand in its program, which is not read.
     torch.jit.script(net()).save(file)
@@ -307,7 +312,7 @@ def test_torchscript(file: Path, net: Callable[..., Net]) -> None:
 
 def test_weights_alone_of_a_network_of_ones_own(file: Path, net: Callable[..., Net]) -> None:
     torch.save(net(nn.ReLU6, 3).state_dict(), file)
-    with pytest.raises(InputError, match="3 blocks where mobilenet_v2 has 17"):
+    with pytest.raises(InputError, match="3 blocks, but mobilenet_v2 has 17"):
         convert(file)
 
 

@@ -107,7 +107,7 @@ PROCESSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "other numbers": ({"image_mean": [0.1, 0.2, 0.3], "resample": 3}, {"mean": (0.1, 0.2, 0.3)}, ""),
     "not rescaled": ({"do_rescale": False}, {"scale": 1.0}, ""),
     "bicubic": ({"resample": 3}, {"interpolation": "bicubic"}, ""),
-    "box": ({"resample": 4}, {"interpolation": "bilinear"}, "resamples in a way"),
+    "box": ({"resample": 4}, {"interpolation": "bilinear"}, "uses a resampling filter"),
 }
 
 
@@ -127,7 +127,7 @@ def test_processors(folder: Path, name: str) -> None:
         ({"hidden_act": "relu"}, "says hidden_act 'relu', and MobileNetV1 and V2 have ReLU6"),
         ({"output_stride": 16}, "output_stride 16: dilated convolutions"),
         ({"model_type": "vit"}, "describes 'vit', another network"),
-        ({"tf_padding": "yes"}, "no description of a MobileNet"),
+        ({"tf_padding": "yes"}, "does not describe a MobileNet"),
     ],
 )
 def test_what_cannot_be_ours_is_refused_for_its_true_reason(folder: Path, values: dict[str, Any], reason: str) -> None:
@@ -153,7 +153,7 @@ def test_a_first_block_without_its_shortcut_is_refused(folder: Path) -> None:
     norm = {key: torch.ones(channels) for key in weights if "conv_stem.reduce_1x1.normalization" in key}
     norm = {key: value for key, value in norm.items() if not key.endswith("tracked")}
     save_file(weights | norm | {name: torch.ones(channels, channels, 1, 1)}, folder / "model.safetensors")
-    with pytest.raises(InputError, match="its first block has 4 channels before and behind it and no shortcut"):
+    with pytest.raises(InputError, match="its first block has 4 channels before and after it and no shortcut"):
         convert(folder)
 
 

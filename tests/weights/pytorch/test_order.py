@@ -47,7 +47,7 @@ UNTOLD: dict[str, Naming] = {
     "numbers one off": lambda n, part: (f"b{n}.conv{PLACES[part]}", f"b{n}.bn{PLACES[part] - 1}"),
     "letters for blocks": lambda n, part: (f"b{chr(97 + n)}.{part}_conv", f"b{chr(97 + n)}.{part}_bn"),
 }
-REFUSED = "the order of its layers is not told by its names"
+REFUSED = "the order of its layers does not follow from its names"
 
 
 def network_of(name: str) -> Network:

@@ -122,7 +122,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "NaN": (pack({"a.weight": entry([1, 1], 0, 4)}, struct.pack("<f", float("nan"))), "not finite"),
     "infinite bfloat16": (pack({"a.weight": entry([1, 1], 0, 2, "BF16")}, b"\x80\x7f"), "not finite"),
     "infinite half": (pack({"a.weight": entry([1, 1], 0, 2, "F16")}, b"\x00\x7c"), "not finite"),
-    "name with a line break": (pack({"../../a\nb": entry([1, 1], 0, 4)}, EIGHT[:4]), r"'../../a\nb' is no part"),
+    "name with a line break": (pack({"../../a\nb": entry([1, 1], 0, 4)}, EIGHT[:4]), r"'../../a\nb' is not part"),
 }
 
 

@@ -161,7 +161,7 @@ def test_the_description_of_another_file_is_not_taken(tmp_path: Path, described:
     if described == "damaged":
         (tmp_path / "model.json").write_text("{")
     note = assumed(read_state(path.with_name("best.safetensors"), "safetensors", arrays))
-    assert "is that of model.safetensors and was not taken" in note
+    assert "belongs to model.safetensors and was not used" in note
 
 
 @pytest.mark.parametrize(("name", "classes", "width"), [("mobilenet_v2", 3, 0.5), ("mobilenet_v1", 3, 0.35)])
@@ -226,7 +226,9 @@ def test_mindspores_names_in_pytorch_are_of_no_known_source(shapes: Shapes) -> N
 
 
 def test_mindcv_v1_has_another_activation() -> None:
-    with pytest.raises(InputError, match=r"^x: MindCV's V1, .* activates with ReLU where ours has ReLU6; give"):
+    with pytest.raises(
+        InputError, match=r"^x: these are the names of MindCV's V1, which has ReLU where this package has ReLU6; give"
+    ):
         read_state(Path("x"), "F", arrays_of(mindcv(1)))
     assert not read_state(Path("x"), "F", arrays_of(mindcv(2))).notes
 
@@ -246,7 +248,7 @@ def test_unknown_names_keep_their_own_order_unless_it_is_merely_sorted() -> None
     assert names_of(foreign)["conv"] == ["part1.a", "part2.a", "part10.a", "part11.a"]
     assert foreign.format == "F"
     (note,) = foreign.assumed
-    assert "no source that we know" in note
+    assert "no known source" in note
     assert "in the order of the numbers" in note
 
 
@@ -288,24 +290,24 @@ ONE = np.ones(3, np.float32)
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        ({}, "no weights of layers"),
-        ({"learning_rate": ONE}, "no weights of layers"),
+        ({}, "no layer weights"),
+        ({"learning_rate": ONE}, "no layer weights"),
         ({"n.running_mean": ONE}, "'n' has only running_mean"),
         ({"n.running_mean": ONE, "n.weight": ONE}, "'n' has only running_mean and weight"),
         ({"n.moving_variance": ONE, "n.gamma": ONE}, "'n' has only running_var and weight"),
         ({"n.bias": ONE}, "'n' has only bias"),
         ({"n.weight": ONE}, "shape (3,)"),
         ({"n.weight": np.ones((2, 3, 4), np.float32)}, "shape (2, 3, 4)"),
-        ({"n.weight": np.ones((2, 3, 1, 2), np.float32)}, "no square convolution"),
+        ({"n.weight": np.ones((2, 3, 1, 2), np.float32)}, "not a square convolution"),
         ({"n.weight": np.ones((2, 0), np.float32)}, "shape (2, 0)"),
         ({"n.weight": np.ones((2, 3), np.int64)}, "int64"),
         ({"n.weight": np.full((2, 3), np.nan, np.float32)}, "not finite"),
         ({"n.weight": np.full((2, 3), np.inf, np.float16)}, "not finite"),
         ({"n.weight": np.full((2, 3), 1e300)}, "not finite"),
         ({"n.gamma": ONE, "n.weight": ONE}, "two arrays for its weight"),
-        ({"n.position": ONE}, "'n.position' is no part"),
-        ({"n.in_proj\nweight": ONE}, r"'n.in_proj\nweight' is no part"),
-        ({"n" * 9999 + ".position": ONE}, "is no part"),
+        ({"n.position": ONE}, "'n.position' is not part"),
+        ({"n.in_proj\nweight": ONE}, r"'n.in_proj\nweight' is not part"),
+        ({"n" * 9999 + ".position": ONE}, "is not part"),
         ({"n.weight": np.ones((2, 3), np.float32), "n.bias": ONE}, "a bias of shape (3,)"),
         ({"n.running_mean": ONE, "n.running_var": -ONE}, "variance below 0"),
         ({"n.running_mean": ONE, "n.running_var": ONE[:2]}, "running_var is (2,)"),
@@ -350,6 +352,6 @@ def test_other_networks_of_timms_names_are_refused_for_their_true_reason() -> No
     assert strides == (2, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1)
     renamed = {name.replace("blocks.", "stages.").replace("conv_pwl", "out"): shape for name, shape in small.items()}
     foreign = read_state(Path("x"), "F", arrays_of(renamed))
-    assert "no source that we know" in foreign.assumed[0]
-    with pytest.raises(InputError, match="unlike the paper's, and its weights alone do not tell the strides"):
+    assert "no known source" in foreign.assumed[0]
+    with pytest.raises(InputError, match="unlike the paper, and the weights alone do not tell the strides"):
         recognise(foreign)

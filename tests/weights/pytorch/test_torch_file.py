@@ -130,7 +130,7 @@ def test_checkpoints(file: Path, form: str) -> None:
     }
     same(save(value, file, form), network.state_dict())
     foreign = read(file)
-    assert foreign.notes[0] == "the weights are those under 'model'"
+    assert foreign.notes[0] == "the weights used are those under 'model'"
     assert foreign.classes is None
 
 
@@ -146,10 +146,10 @@ def test_a_moving_average_goes_first_and_is_named(file: Path) -> None:
     same(save(value, file), average.state_dict())
     foreign = read(file)
     assert foreign.assumed[0] == (
-        "the weights are those under 'model_ema', a moving average; take 'model' by --output model"
+        "the weights used are those under 'model_ema', a moving average; choose 'model' with --output model"
     )
     plain = read(file, "model")
-    assert plain.assumed[0] == "the weights are those under 'model'; take 'model_ema' by --output model_ema"
+    assert plain.assumed[0] == "the weights used are those under 'model'; choose 'model_ema' with --output model_ema"
     np.testing.assert_array_equal(plain.layers[0].arrays["weight"], small(0).stem.weight.detach())
     with pytest.raises(InputError, match="nothing named 'other'"):
         read(file, "other")
@@ -215,7 +215,7 @@ UNWANTED: dict[str, tuple[Callable[[], object], str]] = {
     "complex numbers": (lambda: {"a.weight": torch.ones(2, 2, dtype=torch.complex64)}, "(ComplexFloat)"),
     "a complex one among others": (
         lambda: {"a.weight": torch.ones(1, 1), "b.weight": torch.ones(2, 2, dtype=torch.complex64)},
-        "'b.weight' is no tensor of plain numbers (ComplexFloat)",
+        "'b.weight' is not a tensor of plain numbers (ComplexFloat)",
     ),
     "one tensor": (lambda: torch.ones(2, 2), "no state dictionary"),
     "a list of tensors": (lambda: [torch.ones(2, 2)], "no state dictionary"),
@@ -234,7 +234,7 @@ def test_what_holds_no_weights_is_refused(
     make, reason = UNWANTED[name]
     message = refused(save(make(), tmp_path / "model.pth", form))
     assert reason in message
-    assert "save model.state_dict() alone" in message
+    assert "save only model.state_dict()" in message
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.pth"]
 
 
@@ -287,7 +287,7 @@ def test_what_stands_beside_weights_is_opaque(
     for form in FORMS:
         path = save(value, tmp_path / "model.pth", form, pickle_protocol=protocol)
         same(path, state)
-        assert read(path).notes[0] == "the weights are those under 'model'"
+        assert read(path).notes[0] == "the weights used are those under 'model'"
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.pth"]
 
 
@@ -307,7 +307,7 @@ def test_values_that_are_not_finite(file: Path, value: float, reason: str, kind:
 def test_programs_of_torch_export_are_refused(file: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("model/models/model.json", "{}")
-    assert "torch.export, which holds a program; in PyTorch, save model.state_dict()" in refused(file)
+    assert "torch.export, which holds a program; in PyTorch, save only model.state_dict()" in refused(file)
 
 
 def entries_of(path: Path) -> dict[str, bytes]:
@@ -389,9 +389,9 @@ ZIPS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "compressed": (lambda path: pack(path, entries_of(path), zipfile.ZIP_DEFLATED), "compressed"),
     "upwards": (lambda path: pack(path, entries_of(path) | {"model/data/../../x": b""}), "outside its own folder"),
     "from the root": (lambda path: pack(path, entries_of(path) | {"/etc/passwd": b""}), "outside its own folder"),
-    "no pickle": (lambda path: pack(path, {"a": b""}), "not one of torch.save"),
-    "two pickles": (lambda path: pack(path, entries_of(path) | {"x/data.pkl": b""}), "not one of torch.save"),
-    "nothing": (lambda path: pack(path, {}), "not one of torch.save"),
+    "no pickle": (lambda path: pack(path, {"a": b""}), "not from torch.save"),
+    "two pickles": (lambda path: pack(path, entries_of(path) | {"x/data.pkl": b""}), "not from torch.save"),
+    "nothing": (lambda path: pack(path, {}), "not from torch.save"),
     "no storage": (
         lambda path: pack(path, {n: c for n, c in entries_of(path).items() if not n.endswith("data/1")}),
         "damaged",
@@ -488,9 +488,9 @@ SIXTEEN = struct.pack("<q", 16) + tensor(16, 0, (4, 4), (4, 1))["x/data/0"]
 LEGACY: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "damaged"),
     "text": (b"<html>not found</html>", "damaged"),
-    "another pickle": (pickle.dumps({"a": 1}), "not one of torch.save"),
-    "another magic": (legacy(1, 1001, LITTLE, ONE_TENSOR, ["0"], end=SIXTEEN), "not one of torch.save"),
-    "another version": (legacy(MAGIC, 1002, LITTLE, ONE_TENSOR, ["0"], end=SIXTEEN), "not one of torch.save"),
+    "another pickle": (pickle.dumps({"a": 1}), "not from torch.save"),
+    "another magic": (legacy(1, 1001, LITTLE, ONE_TENSOR, ["0"], end=SIXTEEN), "not from torch.save"),
+    "another version": (legacy(MAGIC, 1002, LITTLE, ONE_TENSOR, ["0"], end=SIXTEEN), "not from torch.save"),
     "big-endian": (
         legacy(MAGIC, 1001, LITTLE | {"little_endian": False}, ONE_TENSOR, ["0"], end=SIXTEEN),
         "big-endian",
@@ -502,7 +502,7 @@ LEGACY: dict[str, tuple[bytes, str]] = {
     "keys that are lists": (legacy(MAGIC, 1001, LITTLE, ONE_TENSOR, [["0"]], end=SIXTEEN), "damaged"),
     "a shorter storage": (legacy(MAGIC, 1001, LITTLE, ONE_TENSOR, ["0"], end=SIXTEEN[:-4]), "damaged"),
     "a longer storage": (legacy(MAGIC, 1001, LITTLE, ONE_TENSOR, ["0"], end=SIXTEEN + b"\0"), "damaged"),
-    "another length": (
+    "the wrong length": (
         legacy(MAGIC, 1001, LITTLE, ONE_TENSOR, ["0"], end=struct.pack("<q", 1 << 60) + SIXTEEN[8:]),
         "damaged",
     ),

@@ -183,7 +183,7 @@ def test_a_retrained_head_is_joined_with_the_one_before_it():
     logits = features @ old.arrays["weight"][:, :, 0, 0].T + old.arrays["bias"]
     expected = logits @ weights + biases
     np.testing.assert_allclose(features @ new.arrays["weight"].T + new.arrays["bias"], expected, rtol=1e-5, atol=1e-5)
-    assert "head of 4 outputs stands behind the 7" in foreign.notes[0]
+    assert "head of 4 outputs comes after the 7" in foreign.notes[0]
 
 
 def test_folded_batch_norm_is_weights_and_bias():
@@ -456,8 +456,8 @@ def refuse(folder: Path, data: bytes, match: str) -> None:
     ("data", "match"),
     [
         (b"", "it has no nodes"),
-        (b"hello", "no frozen graph"),
-        (b'node {\n  name: "input"\n}\n', "no frozen graph"),
+        (b"hello", "not a frozen graph"),
+        (b'node {\n  name: "input"\n}\n', "not a frozen graph"),
         (b"\x08\x01\x12\x02\x0a\x00", "SavedModel"),
         (b"\x0a" + varint(1 << 60), "claims 1152921504606846976 bytes"),
         (field(1, field(1, b"\xff")), "no UTF-8"),
@@ -504,7 +504,7 @@ def between(op: str, *constants: object, **attributes: bytes) -> bytes:
         (between("Softmax"), "after the probabilities"),
         (between("Mul", 2.0), "follows no convolution"),
         (between("Add", np.zeros(100_000)), "not one number a channel"),
-        (between("Pad", np.int32([[0, 0], [1, 1], [1, 1], [0, 0]])), "pads what is padded"),
+        (between("Pad", np.int32([[0, 0], [1, 1], [1, 1], [0, 0]])), "pads what is already padded"),
         (between("Mean", np.int32([3])), "unknown operation 'Mean'"),
         (between("FusedBatchNorm"), "follows no convolution"),
     ],
@@ -527,7 +527,7 @@ def changed(old: bytes, new: bytes) -> bytes:
         (changed(b"\x05Relu6", b"\x05Relu7"), "unknown operation 'Relu7'"),
         (changed(b"SAME", b"SOME"), "padding 'SOME'"),
         (changed(struct.pack("<f", 0.001), struct.pack("<f", np.nan)), "not finite|below 0"),
-        (whole().bytes() + field(1, field(1, "a") + field(2, "Add") + field(3, "a") + field(3, "a")), "in a circle"),
+        (whole().bytes() + field(1, field(1, "a") + field(2, "Add") + field(3, "a") + field(3, "a")), "form a cycle"),
     ],
 )
 def test_changed_graphs_are_refused(tmp_path, data, match):
@@ -689,7 +689,7 @@ def test_outputs_side_by_side_are_listed_and_one_is_named(tmp_path):
     graph.head(body)
     net = graph.add("kind/fc", "MatMul", "pool", graph.numbers("kind/weights", 4, 3))
     graph.add("kind", "Softmax", graph.add("kind/logits", "BiasAdd", net, graph.numbers("kind/biases", 3)))
-    with pytest.raises(InputError, match=r"several outputs: logits \(5\), kind \(3\); choose one by --output NAME"):
+    with pytest.raises(InputError, match=r"several outputs: logits \(5\), kind \(3\); choose one with --output NAME"):
         graph.read(tmp_path)
     path = tmp_path / "graph.pb"
     for output, classes in (("kind", 3), ("kind/logits:0", 3), ("logits", 5)):
@@ -697,7 +697,7 @@ def test_outputs_side_by_side_are_listed_and_one_is_named(tmp_path):
         (head,) = of_kind(foreign.layers, "linear")
         assert head.arrays["bias"].shape == (classes,)
         assert foreign.assumed == ()
-    with pytest.raises(InputError, match=r"no output 'nope'; --output takes one of: logits \(5\), kind \(3\)"):
+    with pytest.raises(InputError, match=r"no output 'nope'; choose one of: logits \(5\), kind \(3\)"):
         read(path, "nope")
     assert not of_kind(read(path, "pool").layers, "linear")
 

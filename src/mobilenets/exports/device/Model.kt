@@ -1,4 +1,4 @@
-// What model.json says of an exported file: how to prepare pictures for it, and how to read its answers.
+// What model.json says about an exported file: how to prepare pictures for it, and how to read its output.
 package mobilenets
 
 import java.nio.ByteBuffer
@@ -9,7 +9,7 @@ import org.json.JSONObject
 
 class Answer(val label: String, val probability: Float)
 
-/** `run` takes the numbers of a batch and their shape, and gives the scores of the first picture. */
+/** `run` takes the values of a batch and their shape, and returns the scores of the first picture. */
 class Model(json: String, private val run: (ByteBuffer, LongArray) -> FloatArray) {
     private val about = JSONObject(json)
     private val file = about.getJSONObject("export")
@@ -17,7 +17,7 @@ class Model(json: String, private val run: (ByteBuffer, LongArray) -> FloatArray
     val how = preprocessing(about.getJSONObject("preprocessing"))
     val classes = about.getJSONArray("classes").let { names -> List(names.length()) { names.getString(it) } }
 
-    /** Name what an upright picture shows, the most probable first. */
+    /** Classify an upright picture: classes by probability, highest first. */
     fun classify(picture: Picture, top: Int = 3) =
         probabilities(picture).withIndex().sortedByDescending { it.value }.take(top).map { Answer(classes[it.index], it.value) }
 
@@ -25,18 +25,18 @@ class Model(json: String, private val run: (ByteBuffer, LongArray) -> FloatArray
     fun probabilities(picture: Picture) =
         scores(fitted(picture)).let { if (file.getString("output") == "probabilities") it else softmax(it) }
 
-    /** Answer a picture that is drawn here, as the export did: null if all is right, else what differs. */
+    /** Check the answer to a picture drawn here against the export's: null if right, else what differs. */
     fun check(): String? {
         val drawn = file.getJSONObject("drawn")
         val width = drawn.getInt("width")
         val fitted = fitted(Picture(IntArray(width * drawn.getInt("height")) { drawnPixel(it % width, it / width) }, width, drawn.getInt("height")))
         val pixels = numbers(fitted, how, "uint8", "NHWC")
         val sum = CRC32().apply { for (place in 0 until pixels.capacity()) update(pixels.get(place).toInt()) }.value
-        if (sum != drawn.getLong("pixels_crc32")) return "other pixels"
+        if (sum != drawn.getLong("pixels_crc32")) return "the pixels differ"
         val expected = numbersOf(drawn.getJSONArray("outputs"))
         val most = (if (file.getString("precision") == "int8") 0.1 else 0.01) * expected.maxOf { abs(it) }
         val off = scores(fitted).zip(expected) { one, other -> abs(one - other) }.max()
-        return if (off <= most) null else "the right pixels, but an output differs by $off"
+        return if (off <= most) null else "the pixels are right, but an output differs by $off"
     }
 
     private fun fitted(picture: Picture) = if (inside) picture else fit(picture, how)

@@ -10,7 +10,7 @@ import android.media.ExifInterface
 import android.net.Uri
 import android.os.Build
 
-/** A bitmap as it is: of CameraX's frames `picture(frame.toBitmap()).turned(frame.imageInfo.rotationDegrees)`. */
+/** A bitmap as it is; for frames of CameraX `picture(frame.toBitmap()).turned(frame.imageInfo.rotationDegrees)`. */
 fun picture(bitmap: Bitmap): Picture {
     val plain = if (bitmap.config == Bitmap.Config.ARGB_8888) bitmap else bitmap.copy(Bitmap.Config.ARGB_8888, false)!!
     val pixels = IntArray(plain.width * plain.height)
@@ -19,14 +19,14 @@ fun picture(bitmap: Bitmap): Picture {
     return Picture(pixels, plain.width, plain.height)
 }
 
-/** Decode a picture whole (no inSampleSize), upright by its EXIF. */
+/** Decode a picture whole (no inSampleSize), upright by EXIF. */
 fun picture(resolver: ContentResolver, uri: Uri): Picture {
     if (Build.VERSION.SDK_INT < 28) {
         val bitmap = resolver.openInputStream(uri)!!.use { BitmapFactory.decodeStream(it)!! }
         val exif = resolver.openInputStream(uri)!!.use { ExifInterface(it) }
         return picture(bitmap).upright(exif.getAttributeInt(ExifInterface.TAG_ORIENTATION, 1))
     }
-    return picture(ImageDecoder.decodeBitmap(ImageDecoder.createSource(resolver, uri)) { decoder, _, _ -> // it turns by itself
+    return picture(ImageDecoder.decodeBitmap(ImageDecoder.createSource(resolver, uri)) { decoder, _, _ -> // it applies EXIF itself
         decoder.allocator = ImageDecoder.ALLOCATOR_SOFTWARE
         decoder.isUnpremultipliedRequired = true
         decoder.setTargetColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))

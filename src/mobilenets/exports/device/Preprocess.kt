@@ -1,5 +1,5 @@
-// From an upright picture to the numbers that the network takes, to the bit as the Python package makes them: Pillow's
-// separable filters in fixed point, rows first, as model.json says. Plain Kotlin; what Android brings is in Pictures.kt.
+// From an upright picture to the network's input, bit for bit as in the Python package: Pillow's
+// separable filters in fixed point, rows first, as model.json says. Plain Kotlin; what needs Android is in Pictures.kt.
 package mobilenets
 
 import java.nio.ByteBuffer
@@ -18,7 +18,7 @@ class Preprocessing(
     val scale: Double, val mean: List<Double>, val std: List<Double>, val fill: List<Int>,
 )
 
-/** Pixel (x, y) is at start + x * across + y * down, 0xRRGGBB; what is above that is not looked at. Turning copies nothing. */
+/** Pixel (x, y) is at start + x * across + y * down, 0xRRGGBB; higher bits are ignored. Turning copies nothing. */
 class Picture(
     val pixels: IntArray, val width: Int, val height: Int,
     val start: Int = 0, val across: Int = 1, val down: Int = width,
@@ -29,7 +29,7 @@ class Picture(
 
     /** By EXIF's orientation, 1 to 8. */
     fun upright(orientation: Int): Picture {
-        // 5 exchanges rows and columns; 6 to 8 turn before that.
+        // 5 swaps rows and columns; 6 to 8 rotate before that.
         if (orientation in 5..8) return upright(intArrayOf(1, 4, 3, 2)[orientation - 5]).transposed()
         val mirrored = orientation == 2 || orientation == 3
         val upsideDown = orientation == 3 || orientation == 4
@@ -37,11 +37,11 @@ class Picture(
         return Picture(pixels, width, height, first, if (mirrored) -across else across, if (upsideDown) -down else down)
     }
 
-    /** Clockwise by 0, 90, 180 or 270 degrees, as cameras say it. */
+    /** Clockwise by 0, 90, 180 or 270 degrees, as cameras report it. */
     fun turned(degrees: Int) = upright(intArrayOf(1, 6, 3, 8)[degrees / 90 % 4])
 }
 
-/** Lay pixels 0xAARRGGBB (not premultiplied) on white, in place. */
+/** Put pixels 0xAARRGGBB (not premultiplied) on white, in place. */
 fun layOnWhite(pixels: IntArray) {
     for (place in pixels.indices) {
         val pixel = pixels[place]
@@ -56,17 +56,17 @@ fun layOnWhite(pixels: IntArray) {
     }
 }
 
-/** Of a side: what is seen of it, and how many pixels that becomes. */
+/** The used part of a side, and how many pixels it becomes. */
 private class Span(val from: Float, val to: Float, val wanted: Int)
 
-/** Of one pixel that is made: the first pixel that it is made of, and the share of each in 2^-22. */
+/** For one output pixel: its first input pixel, and the weight of each in units of 2^-22. */
 private class Weights(val first: Int, val values: IntArray)
 
 private fun span(side: Int, shorter: Int, longer: Int, how: Preprocessing): Span {
     val size = how.size
     if (how.resize == "crop") {
         val scaled = round(size / how.cropFraction).toLong() * side / shorter
-        val offset = round((scaled - size) / 2.0) // a half to the even neighbour
+        val offset = round((scaled - size) / 2.0) // half to even
         return Span((side * offset / scaled).toFloat(), (side * (offset + size) / scaled).toFloat(), size)
     }
     val fitted = if (how.resize == "pad") round(size.toDouble() * side / longer).toInt() else size
@@ -89,7 +89,7 @@ private fun weights(side: Int, span: Span, name: String): List<Weights> {
     val step = (span.to - span.from).toDouble() / span.wanted
     val wide = max(step, 1.0)
     val reach = mapOf("bilinear" to 1, "bicubic" to 2, "lanczos" to 3).getOrDefault(name, 0) * wide
-    var nearest = span.from + step * 0.5 // added up: a product would round otherwise
+    var nearest = span.from + step * 0.5 // summed: a product would round differently
     return List(span.wanted) { place ->
         if (name == "nearest") {
             val at = nearest
@@ -109,7 +109,7 @@ private fun weights(side: Int, span: Span, name: String): List<Weights> {
     }
 }
 
-/** Make each row of a picture as many pixels as there are weights. */
+/** Resize each row of a picture to as many pixels as there are weights. */
 private fun filtered(picture: Picture, weights: List<Weights>): Picture {
     val made = IntArray(weights.size * picture.height)
     var to = 0
@@ -138,7 +138,7 @@ fun fit(picture: Picture, how: Preprocessing): Picture {
     val longer = max(picture.width, picture.height)
     val along = weights(picture.width, span(picture.width, shorter, longer, how), how.interpolation)
     val below = weights(picture.height, span(picture.height, shorter, longer, how), how.interpolation)
-    // Only the rows that the second pass will look at.
+    // Only the rows that the second pass needs.
     val first = below.first().first
     val last = below.last().first + below.last().values.size
     val start = picture.start + first * picture.down
@@ -157,7 +157,7 @@ fun fit(picture: Picture, how: Preprocessing): Picture {
 }
 
 /**
- * What the file takes of one picture: bytes as they are (uint8), or float32 `(value * scale - mean) / std`; channel after
+ * The file's input for one picture: bytes as they are (uint8), or float32 `(value * scale - mean) / std`; channel after
  * channel (NCHW) or in rows of pixels (NHWC); repeated where the file takes a batch.
  */
 fun numbers(picture: Picture, how: Preprocessing, input: String, layout: String, batch: Int = 1): ByteBuffer {

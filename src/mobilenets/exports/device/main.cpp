@@ -18,7 +18,7 @@ Pixels read_ppm(const std::string& path) {
     int width = 0, height = 0, most = 0;
     file >> kind >> width >> height >> most;
     file.get();
-    if (kind != "P6" || most != 255 || width < 1 || height < 1) throw std::runtime_error(path + ": no binary PPM of 8 bit");
+    if (kind != "P6" || most != 255 || width < 1 || height < 1) throw std::runtime_error(path + ": not an 8-bit binary PPM (P6)");
     Pixels made{width, height, std::vector<uint8_t>(3 * static_cast<std::size_t>(width) * height)};
     if (!file.read(reinterpret_cast<char*>(made.data.data()), made.data.size())) throw std::runtime_error(path + ": ends early");
     return made;
@@ -52,7 +52,7 @@ int check(Classifier& classifier) {
     const Pixels drawn = draw();
     const Picture fitted = drawn;
     const Pixels seen = INSIDE ? drawn : fit(fitted, HOW);
-    if (crc32(seen.data) != DRAWN_CRC32) return std::cout << "FAILED: other pixels\n", 1;
+    if (crc32(seen.data) != DRAWN_CRC32) return std::cout << "FAILED: the pixels differ\n", 1;
     const auto found = scores(classifier, seen);
     double off = 0, most = 0;
     for (std::size_t i = 0; i < found.size(); i++) {
@@ -60,12 +60,12 @@ int check(Classifier& classifier) {
         most = std::max(most, std::abs(static_cast<double>(DRAWN_OUTPUTS[i])));
     }
     const bool right = off <= TOLERANCE * most;
-    std::cout << (right ? "OK: " : "FAILED: ") << "the right pixels; largest difference of an output " << off << "\n";
+    std::cout << (right ? "OK: " : "FAILED: ") << "the pixels are right; largest difference in an output " << off << "\n";
     return right ? 0 : 1;
 }
 
 int main(int count, char** arguments) try {
-    if (count < 2) throw std::runtime_error("give photo.ppm [EXIF orientation], or --check");
+    if (count < 2) throw std::runtime_error("usage: ./main photo.ppm [EXIF orientation], or ./main --check");
     Classifier classifier;
     if (arguments[1] == std::string("--check")) return check(classifier);
     const Pixels pixels = read_ppm(arguments[1]);

@@ -1,8 +1,8 @@
-"""Name pictures with an exported model: NumPy, Pillow and the file's runtime, without the package mobilenets.
+"""Classify pictures with an exported model, using NumPy, Pillow and the file's runtime, without the package mobilenets.
 
 python predict.py photo.jpg ...
-python predict.py --check               # a picture that is drawn here
-python predict.py --test FOLDER         # the golden pictures that model.json names
+python predict.py --check               # a picture drawn here
+python predict.py --test FOLDER         # the golden pictures named in model.json
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 
 def decode(path: Path) -> Image.Image:
-    """Give a picture upright, RGB, on white. Colour profiles and 16-bit grey are converted by the package alone."""
+    """Return a picture upright, in RGB, on white. Only the package converts colour profiles and 16-bit grey."""
     image = ImageOps.exif_transpose(Image.open(path))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -29,7 +29,7 @@ def decode(path: Path) -> Image.Image:
 
 
 def fit(image: Image.Image, how: dict[str, Any]) -> Array:
-    """Resize, and crop or pad: to uint8 of shape (size, size, 3)."""
+    """Resize, and crop or pad, to uint8 of shape (size, size, 3)."""
     size, sides = how["size"], image.size
     kind, wanted = Image.Resampling[how["interpolation"].upper()], (size, size)
     starts, ends = (0.0, 0.0), (float(sides[0]), float(sides[1]))
@@ -51,7 +51,7 @@ def fit(image: Image.Image, how: dict[str, Any]) -> Array:
 
 
 def numbers(pixels: Array, how: dict[str, Any], export: dict[str, Any]) -> Array:
-    """Give what the file takes: pixels as they are, or the numbers made of them; one picture repeated a batch."""
+    """Return the file's input: pixels as they are, or normalised; the picture is repeated to fill a batch."""
     if export["input"] == "float32":
         pixels = pixels.astype(np.float32) * np.float32(how["scale"])
         pixels = (pixels - np.array(how["mean"], np.float32)) / np.array(how["std"], np.float32)
@@ -60,7 +60,7 @@ def numbers(pixels: Array, how: dict[str, Any], export: dict[str, Any]) -> Array
 
 
 def open_file(path: Path, form: str) -> Callable[[Array], Array]:
-    """Open the file in its runtime; the result takes a batch and gives its outputs."""
+    """Open the file in its runtime; the result takes a batch and returns its outputs."""
     if form == "openvino":
         import openvino
 
@@ -101,7 +101,7 @@ class Model:
         self._run = open_file(folder / self.export["file"], self.export["format"])
 
     def pixels(self, image: Image.Image) -> Array:
-        """Give what the file sees of an upright RGB picture."""
+        """Return the pixels that the file is given of an upright RGB picture."""
         return np.asarray(image) if self.export["geometry"] == "inside" else fit(image, self.how)
 
     def outputs(self, pixels: Array) -> Array:
@@ -109,7 +109,7 @@ class Model:
         return np.array(self._run(numbers(pixels, self.how, self.export))[0], np.float32)
 
     def probabilities(self, image: Image.Image) -> Array:
-        """Give the probability of each class."""
+        """Return the probability of each class."""
         outputs = self.outputs(self.pixels(image))
         if self.export["output"] == "probabilities":
             return outputs
@@ -117,11 +117,11 @@ class Model:
         return np.array(powers / powers.sum())
 
     def right(self, name: str, pixels: Array, same: bool, expected: list[float]) -> bool:
-        """Say whether the pixels and outputs are what the export saw."""
+        """Print and return whether pixels and outputs match those of the export."""
         off = float(np.abs(self.outputs(pixels) - expected).max())
-        # int8 rounds otherwise on other processors.
+        # int8 rounds differently on other processors.
         good = same and off <= (0.1 if self.export["precision"] == "int8" else 0.01) * np.abs(expected).max()
-        pixels_are = "same pixels" if same else "OTHER PIXELS"
+        pixels_are = "same pixels" if same else "PIXELS DIFFER"
         print("OK    " if good else "FAILED", name, pixels_are, f"largest difference {off:.2g}")
         return good
 
@@ -133,14 +133,14 @@ def drawn(width: int, height: int) -> Image.Image:
 
 
 def check(model: Model) -> bool:
-    """Answer a drawn picture as the export did."""
+    """Check pixels and outputs of the drawn picture against the export's."""
     about = model.export["drawn"]
     pixels = model.pixels(drawn(about["width"], about["height"]))
     return model.right("drawn", pixels, zlib.crc32(pixels.tobytes()) == about["pixels_crc32"], about["outputs"])
 
 
 def test(model: Model, folder: Path) -> bool:
-    """Answer the golden pictures as the export did."""
+    """Check pixels and outputs of the golden pictures against the export's."""
     found = []
     for one in model.export["golden"]:
         pixels = model.pixels(decode(folder / one["picture"]))

@@ -1,4 +1,4 @@
-// From an upright picture to the numbers that the network takes, to the bit as the Python package makes them: Pillow's
+// From an upright picture to the network's input, bit for bit as in the Python package: Pillow's
 // separable filters in fixed point, rows first, as model.json says. Standard C++17, nothing else. Not with -ffast-math.
 #pragma once
 
@@ -33,7 +33,7 @@ struct Picture {
     // By EXIF's orientation, 1 to 8.
     Picture upright(int orientation) const {
         if (orientation >= 5 && orientation <= 8) {
-            const int lying[] = {1, 4, 3, 2};  // 5 exchanges rows and columns; the others turn before that
+            const int lying[] = {1, 4, 3, 2};  // 5 swaps rows and columns; the others rotate before that
             return upright(lying[orientation - 5]).transposed();
         }
         const bool mirrored = orientation == 2 || orientation == 3, upside_down = orientation == 3 || orientation == 4;
@@ -41,7 +41,7 @@ struct Picture {
                 mirrored ? -across : across, upside_down ? -down : down};
     }
 
-    // Clockwise by 0, 90, 180 or 270 degrees, as cameras say it.
+    // Clockwise by 0, 90, 180 or 270 degrees, as cameras report it.
     Picture turned(int degrees) const {
         const int orientations[] = {1, 6, 3, 8};
         return upright(orientations[degrees / 90 % 4]);
@@ -55,7 +55,7 @@ struct Pixels {
     operator Picture() const { return {data.data(), width, height, 3, 3 * static_cast<std::ptrdiff_t>(width)}; }
 };
 
-// Lay red, green, blue and alpha (not premultiplied) on white.
+// Put red, green, blue and alpha (not premultiplied) on white.
 inline Pixels on_white(const uint8_t* rgba, int width, int height) {
     Pixels made{width, height, std::vector<uint8_t>(3 * static_cast<std::size_t>(width) * height)};
     for (std::size_t i = 0; i < made.data.size(); i++) {
@@ -68,12 +68,12 @@ inline Pixels on_white(const uint8_t* rgba, int width, int height) {
 
 namespace details {
 
-struct Span {  // of a side: what is seen of it, and how many pixels that becomes
+struct Span {  // the used part of a side, and how many pixels it becomes
     float from, to;
     int wanted;
 };
 
-struct Weights {  // of one pixel that is made: the first pixel that it is made of, and the share of each in 2^-22
+struct Weights {  // for one output pixel: its first input pixel, and the weight of each in units of 2^-22
     int first;
     std::vector<int> values;
 };
@@ -81,7 +81,7 @@ struct Weights {  // of one pixel that is made: the first pixel that it is made 
 inline Span span(int side, int shorter, int longer, const Preprocessing& how) {
     if (how.resize == "crop") {
         const auto scaled = static_cast<int64_t>(std::nearbyint(how.size / how.crop_fraction)) * side / shorter;
-        const double offset = std::nearbyint((scaled - how.size) / 2.0);  // a half to the even neighbour
+        const double offset = std::nearbyint((scaled - how.size) / 2.0);  // half to even
         return {static_cast<float>(side * offset / scaled), static_cast<float>(side * (offset + how.size) / scaled),
                 how.size};
     }
@@ -103,7 +103,7 @@ inline std::vector<Weights> weights(int side, Span span, const std::string& name
     const double step = static_cast<double>(span.to - span.from) / span.wanted, wide = std::max(step, 1.0);
     const double reach = (name == "bilinear" ? 1 : name == "bicubic" ? 2 : 3) * wide;
     std::vector<Weights> made(span.wanted);
-    double nearest = span.from + step * 0.5;  // added up: a product would round otherwise
+    double nearest = span.from + step * 0.5;  // summed: a product would round differently
     for (int place = 0; place < span.wanted; place++, nearest += step) {
         if (name == "nearest") {
             if (nearest >= 0 && nearest < side) made[place] = {static_cast<int>(nearest), {ONE}};
@@ -127,7 +127,7 @@ inline std::vector<Weights> weights(int side, Span span, const std::string& name
     return made;
 }
 
-// Make each row of a picture as many pixels as there are weights.
+// Resize each row of a picture to as many pixels as there are weights.
 inline Pixels filtered(Picture picture, const std::vector<Weights>& weights) {
     const int width = static_cast<int>(weights.size());
     Pixels made{width, picture.height, {}};
@@ -153,7 +153,7 @@ inline Pixels fit(Picture picture, const Preprocessing& how) {
     const auto across = details::span(picture.width, shorter, longer, how);
     const auto down = details::span(picture.height, shorter, longer, how);
     auto below = details::weights(picture.height, down, how.interpolation);
-    // Only the rows that the second pass will look at.
+    // Only the rows that the second pass needs.
     const int first = below.front().first, last = below.back().first + static_cast<int>(below.back().values.size());
     for (auto& one : below) one.first -= first;
     const Picture seen{picture.at(0, first), picture.width, last - first, picture.across, picture.down};
@@ -173,7 +173,7 @@ inline Pixels fit(Picture picture, const Preprocessing& how) {
     return made;
 }
 
-// What the file takes of one picture: uint8_t as it is, or float `(value * scale - mean) / std`; channel after channel
+// The file's input for one picture: uint8_t as it is, or float `(value * scale - mean) / std`; channel after channel
 // (`planes`, NCHW) or in rows of pixels (NHWC); repeated where the file takes a batch.
 template <class Number>
 std::vector<Number> numbers(Picture picture, const Preprocessing& how, bool planes, int batch = 1) {

@@ -1,4 +1,4 @@
-// The file in LiteRT by its C interface: g++ -std=c++17 -O2 use/cpp/main.cpp -ltensorflowlite_c -o main
+// The file in LiteRT, through its C API: g++ -std=c++17 -O2 use/cpp/main.cpp -ltensorflowlite_c -o main
 #pragma once
 
 #include <stdexcept>

@@ -19,7 +19,7 @@ public:
     }
 
 private:
-    // Float32 is said: OpenVINO would take bfloat16 where the processor has it, and give other answers.
+    // float32 is set: otherwise OpenVINO uses bfloat16 where the processor has it, and the answers differ.
     ov::Core core;
     ov::InferRequest request =
         core.compile_model(FILE_NAME, "CPU", ov::hint::inference_precision(ov::element::f32)).create_infer_request();

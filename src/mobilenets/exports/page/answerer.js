@@ -10,9 +10,9 @@ export const docs = null;
 export const PROBLEMS = {
   en: {
     not_loaded: "The model could not be loaded. Is the connection bad, or the folder incomplete?",
-    not_for_browsers: "This is no picture that can be read here: JPEG, PNG, WebP, BMP and GIF can.",
-    inverted: "Browsers show such a CMYK picture inverted. Save it as RGB.",
-    differs: "This browser changes pictures while reading them, perhaps against tracking: the answers may be wrong.",
+    not_for_browsers: "This is not a picture that can be read here. JPEG, PNG, WebP, BMP and GIF are.",
+    inverted: "Browsers show this CMYK picture inverted. Save it as RGB.",
+    differs: "This browser changes pixels when it reads a picture, perhaps to prevent tracking: answers may be wrong.",
   },
   zh: {
     not_loaded: "模型无法加载：网络连接不好，或者文件夹不完整？",

@@ -62,14 +62,14 @@ def present(form: str) -> list[str]:
 def open_engine(folder: Path, exported: Exported, runtime: str | None = None, threads: int | None = None) -> Engine:
     """Open an exported file in ``runtime``, by default the fastest that is installed.
 
-    ``threads`` defaults to one a core that this process may use. Raises ``InputError`` for a file that is not the one
+    ``threads`` defaults to one per core that this process may use. Raises ``InputError`` for a file that is not the one
     described, a runtime that does not run it, or one that is not installed.
     """
     from mobilenets.runtime.cores import cores
 
     known = RUNTIMES.get(exported.format)
     if known is None:
-        raise InputError(f"format {exported.format!r} is unknown to this release; update mobilenets")
+        raise InputError(f"this release does not know the format {exported.format!r}; update mobilenets")
     if runtime is not None and runtime not in known:
         raise InputError(f"runtime {runtime!r} does not run {exported.format}: choose {' or '.join(known)}")
     if threads is not None and threads < 1:
@@ -110,7 +110,7 @@ class _AfterFork:
         if self._process != os.getpid():
             with self._turn:
                 if self._process != os.getpid():
-                    log.info("this process was forked: %s runs on one thread in it", self.runtime)
+                    log.info("this process was forked: %s runs on one thread", self.runtime)
                     fork.never_free(self._engine)
                     self._engine, self.threads = self._reopen(), 1
                     self._process = os.getpid()

@@ -2,10 +2,10 @@
 
 export const WORDS = {
   en: {
-    title: "What is on the picture?", choose: "Choose pictures", photograph: "Take a photo",
-    hint: "Drop a picture here, paste one, or", unsure: "Not sure: it could be", bins: "By group",
-    history: "Earlier", forget: "Forget", docs: "For programs: the HTTP interface", explain: "What did it look at?",
-    original: "Show the picture", token: "This server asks for a token", enter: "Go on", other: "中文",
+    title: "What is in the picture?", choose: "Choose pictures", photograph: "Take a photo",
+    hint: "Drop a picture here, paste one, or", unsure: "Not sure; it could be", bins: "By group",
+    history: "Earlier", forget: "Forget", docs: "For programs: the HTTP API", explain: "What did it look at?",
+    original: "Show the picture", token: "This server needs a token", enter: "Continue", other: "中文",
     working: "Looking …", loading: "Loading the model …", about: "{name} · {classes} classes · {size} × {size} pixels", explaining: "Drawing …",
   },
   zh: {
@@ -20,15 +20,15 @@ export const WORDS = {
 // What went wrong, by the server's codes and those of this page; for what is not here the server's own words stand.
 export const PROBLEMS = {
   en: {
-    lost: "The server does not answer. Is it still running?", unreadable: "This file cannot be opened: is it a folder?",
-    not_a_picture: "This is no picture that can be read: JPEG, PNG, WebP, BMP, GIF, TIFF and PPM can.",
-    wrong_token: "This is not the token.",
-    empty: "The file is empty.", damaged: "The picture is damaged.", body_too_large: "The file is too big: at most {mib} MiB.",
-    too_many_pixels: "The picture is too large: at most {megapixels} million pixels, and 65,535 a side.",
-    too_many_scans: "The picture takes too long to read: a JPEG of very many scans.",
-    too_slow: "The picture came too slowly. Is the connection bad?", busy: "The server is busy. Try again in a moment.",
+    lost: "The server does not answer. Is it still running?", unreadable: "This file cannot be opened. Is it a folder?",
+    not_a_picture: "This is not a readable picture. JPEG, PNG, WebP, BMP, GIF, TIFF and PPM are.",
+    wrong_token: "Wrong token.",
+    empty: "The file is empty.", damaged: "The picture is damaged.", body_too_large: "The file is too large: at most {mib} MiB.",
+    too_many_pixels: "The picture is too large: at most {megapixels} million pixels, and 65,535 per side.",
+    too_many_scans: "The picture takes too long to read: a JPEG with too many scans.",
+    too_slow: "The upload was too slow. Is the connection bad?", busy: "The server is busy. Try again in a moment.",
     late: "The server was too busy to answer in time. Try again in a moment.", closing: "The server is shutting down.",
-    not_ready: "The server is not ready yet. Try again in a moment.", fault: "The server failed: its log says how.",
+    not_ready: "The server is not ready yet. Try again in a moment.", fault: "The server failed; see its log.",
   },
   zh: {
     lost: "服务器没有响应，它还在运行吗？", unreadable: "无法打开此文件，它是文件夹吗？",

@@ -122,7 +122,7 @@ class _Reader:
             else:
                 self.take(op)
         if len(self.epsilons) > 1:
-            raise self.refusal("its BatchNorms have several epsilons, ours has one")
+            raise self.refusal("its BatchNorms have several epsilons; a MobileNet here has one")
         strided = tuple(w.stride for i, w in enumerate(self.windows) if i == 0 or w.kind == "depthwise")
         return Described(
             layers=tuple(self.layers),
@@ -164,8 +164,8 @@ class _Reader:
             self.step(rescaling(config))
         elif name in PIXELS:
             raise self.refusal(
-                f"its {op} ({name}) changes pictures at inference too, by what is in each, and preprocessing here "
-                "cannot; build the model without it, copy the weights (set_weights) and save that"
+                f"its {op} ({name}) changes each picture by its content even at inference, which the preprocessing "
+                "here cannot do; build the model without it, copy the weights (set_weights) and save that"
             )
         elif name == "Activation":
             self.activation(name, config["activation"])
@@ -204,8 +204,9 @@ class _Reader:
         if name == "CenterCrop":
             if side is None or self.side is None or side > self.side or self.resize.get("resize") != "crop":
                 raise self.refusal(
-                    f"its {op} (CenterCrop) cuts pictures that were stretched or of any size, and preprocessing here "
-                    "cannot; build the model without it, copy the weights (set_weights) and save that"
+                    f"its {op} (CenterCrop) crops pictures that were stretched or of any size, which the "
+                    "preprocessing here cannot do; build the model without it, copy the weights (set_weights) and "
+                    "save that"
                 )
             self.resize["crop_fraction"] *= side / self.side
         elif name == "RandomCrop" or config.get("crop_to_aspect_ratio"):
@@ -260,7 +261,7 @@ class _Reader:
         self.zeros = int(rows[0]), int(rows[1])
 
     def padding(self) -> str:
-        """Find the padding of ours that does what the file's does, at the size that the file was made for."""
+        """Find the padding here that does what the file's does, at the size that the file was made for."""
         if self.zeros is not None:
             raise self.refusal("a ZeroPadding2D has no convolution after it")
         strided = [window for window in self.windows if window.stride > 1]
@@ -280,7 +281,9 @@ class _Reader:
                     and (first.kind, first.side) == ("conv", None)
                     and first.zeros is not None
                 ):
-                    self.notes.append("its first convolution is padded at the end only, ours at odd sizes at both ends")
+                    self.notes.append(
+                        "its first convolution is padded only at the end; here, at odd sizes, at both ends"
+                    )
                 return padding
         raise self.refusal("its zero padding is neither SAME nor that of keras.applications")
 
@@ -289,12 +292,12 @@ class _Reader:
         activation = spelt(activation)
         known = _ACTIVATIONS - {"relu6"} if layer == "Dense" else _ACTIVATIONS
         if activation not in known:
-            raise self.refusal(f"a {layer} has the activation {activation[:100]!r}, where a MobileNet has ReLU6")
+            raise self.refusal(f"a {layer} has the activation {activation[:100]!r}, but a MobileNet has ReLU6")
 
     def step(self, step: Affine | None) -> None:
         """Take a step on the pixels."""
         if self.windows:
-            raise self.refusal("it scales numbers behind its first convolution")
+            raise self.refusal("it scales values after its first convolution")
         self.steps.append(step)
 
     def operator(self, layer: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ class Op:
     path: tuple[str, ...]
     store: str
     inputs: tuple[int, ...]
-    stage: str = "input"  # or body, or head: all that stands behind the body
+    stage: str = "input"  # or body, or head: all that comes after the body
 
     @property
     def kind(self) -> str:
@@ -75,7 +75,7 @@ def _inline(
 ) -> list[int]:
     """Add the layers of one model, which takes ``given``; return what it gives."""
     if len(path) > _MAX_DEPTH:
-        raise ValueError("nested too deep")
+        raise ValueError("nested too deeply")
     inner = model["config"]
     used: dict[str, int] = {}
 
@@ -98,7 +98,7 @@ def _inline(
         listed.append((layer, str(name), group))
     if model["class_name"] == "Sequential" or isinstance(inner, list) or "input_layers" not in inner:
         if model["class_name"] in ("Functional", "Model"):
-            raise ValueError("no inputs are told")
+            raise ValueError("its inputs are not stated")
         for layer, name, group in listed:
             given = call(layer, name, group, given)
         return given
@@ -116,7 +116,7 @@ def _network(
     calls = {name: layer.get("inbound_nodes") or [[]] for layer, name, _ in listed}
     for layer, name, _ in listed:
         if len(calls[name]) > 1 and (is_model(layer) or layer["class_name"] in _USED_ONCE):
-            raise refuse(f"its layer {name[:100]!r} is used {len(calls[name])} times, in a MobileNet once")
+            raise refuse(f"its layer {name[:100]!r} is used {len(calls[name])} times, but only once in a MobileNet")
 
     def node(history: Sequence[Any]) -> tuple[str, int]:
         # In a layer that is called once the number has no meaning: nested models of old begin with 1.
@@ -153,7 +153,7 @@ def _network(
             if not waiting[key]:
                 heapq.heappush(ready, user)
     if len(waiting.keys() - made.keys()):
-        raise ValueError("layers in a circle")
+        raise ValueError("its layers form a cycle")
     return [made[node(entry)][int(entry[2])] for entry in _several(inner["output_layers"])]
 
 

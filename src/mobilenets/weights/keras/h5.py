@@ -31,7 +31,7 @@ def read(path: Path) -> Foreign:
         return keras3.from_tree(path, tree, None, "Keras 3 weights (.weights.h5)")
     root = roots[0]
     if "theano" in (*_text(tree, root, "backend"), *_text(tree, "", "backend")):
-        raise InputError(f"{path}: written by Theano, whose kernels are turned round; save it again with TensorFlow")
+        raise InputError(f"{path}: written by Theano, whose kernels are flipped; save it again with TensorFlow")
     config = _text(tree, "", "model_config")
     described = describe(path, config[0]) if config else None
     layers: list[Found] = []

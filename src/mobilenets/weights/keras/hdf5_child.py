@@ -43,7 +43,7 @@ class _Listing:
     def visit(self, group: Any, path: str, depth: int) -> None:
         """Walk a group; links that leave the tree are refused, and loops of hard links end at a depth."""
         if depth > _MAX_DEPTH:
-            raise _Refused(f"its groups go more than {_MAX_DEPTH} deep")
+            raise _Refused(f"its groups are nested more than {_MAX_DEPTH} deep")
         self.groups[path] = self.texts(group)
         # What it claims is checked before anything is made of it.
         if self.entries + len(group) > self.max_arrays:

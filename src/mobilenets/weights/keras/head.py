@@ -1,4 +1,4 @@
-"""What stands behind the body of a Keras model: folded into one linear layer where that is exactly the same function.
+"""What comes after the body of a Keras model: folded into one linear layer where that is exactly the same function.
 
 Dense, 1×1 convolutions, BatchNorm, Rescaling and the like are linear, and so are their chains and sums; an average
 over the map may come before or after them. Anything else (a hidden ReLU, LayerNormalization, a maximum) is not, and
@@ -34,7 +34,7 @@ _RECTIFIERS = {"relu", "relu6", "leaky_relu"}
 
 
 class NotLinear(Exception):
-    """What stands behind the body is no single linear layer; the text says why."""
+    """What comes after the body is no single linear layer; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def fold(ops: Sequence[Op], outputs: Sequence[int], parts: Parts, features: int,
         except NotLinear as error:
             values[place] = error
         except (ValueError, KeyError, TypeError, AttributeError):
-            values[place] = NotLinear(f"its {op} ({op.kind[:100]}) is none that is known here")
+            values[place] = NotLinear(f"its {op} ({op.kind[:100]}) is not known here")
     given = [values[place] for place in dict.fromkeys(outputs)]
     scores = [value for value in given if isinstance(value, NotLinear) or value.linear]
     if len(scores) > 1:
@@ -113,14 +113,14 @@ def _classifier(value: _Value | NotLinear | None, given: Sequence[_Value | NotLi
             raise NotLinear(f"no Dense layer follows its {', '.join(changed)[:200]}")
         return None
     if value.side != 1:
-        raise NotLinear("its scores are not pooled to one a class")
+        raise NotLinear("its scores are not pooled to one per class")
     assert value.weight is not None
     if value.ends == "softmax" and value.width == 1:
         raise NotLinear("it has one score and softmax, which always gives 1")
     if value.ends == "sigmoid" and value.width > 1:
         raise NotLinear(
-            f"its {value.width} scores end in sigmoid, each class by itself, so that several may be right at once, "
-            "where answers here are one of the classes"
+            f"its {value.width} scores end in sigmoid, each class separately, so that several may be right at once, "
+            "but answers here are always one of the classes"
         )
     bias = np.zeros(value.width) if value.bias is None else value.bias
     return Classifier(value.weight, bias, value.ends, value.names)
@@ -146,7 +146,7 @@ def _apply(op: Op, taken: Sequence[_Value], arrays: Mapping[str, Array]) -> _Val
         limited = config.get("max_value") not in (None, 0) and config["max_value"] < 6
         return _activate(op, value, "" if limited or config.get("threshold") else "relu")
     if value.ends:
-        raise NotLinear(f"its {op} ({kind[:100]}) stands behind its {value.ends}")
+        raise NotLinear(f"its {op} ({kind[:100]}) comes after its {value.ends}")
     if kind in ("Dense", "Conv2D"):
         scores = _multiply(op, value, arrays)
         return _activate(op, scores, spelt(config.get("activation")))
@@ -173,10 +173,10 @@ def _apply(op: Op, taken: Sequence[_Value], arrays: Mapping[str, Array]) -> _Val
 def _pool(op: Op, value: _Value) -> _Value:
     config = op.layer["config"]
     if value.ends and value.side != 1:
-        raise NotLinear(f"its {op} averages behind its {value.ends}")
+        raise NotLinear(f"its {op} averages after its {value.ends}")
     if op.kind == "Mean":
         if config.get("axis") not in ([1, 2], [-3, -2]):
-            raise NotLinear(f"its {op} averages over something else than the map")
+            raise NotLinear(f"its {op} averages over something other than the map")
         return replace(value, side=1)
     if op.kind == "GlobalAveragePooling2D":
         return replace(value, side=1)
@@ -195,7 +195,7 @@ def _reshape(op: Op, value: _Value) -> _Value:
             raise NotLinear(f"its {op} ({op.kind}) takes all {side} pixels of the map rather than their average")
         raise NotLinear(f"its {op} ({op.kind}) takes the maximum of the map rather than its average")
     if op.kind == "Reshape" and op.layer["config"]["target_shape"][-1] not in (-1, value.width):
-        raise NotLinear(f"its {op} puts the features into another form")
+        raise NotLinear(f"its {op} reshapes the features")
     return value
 
 
@@ -208,11 +208,11 @@ def _activate(op: Op, value: _Value, activation: str, axis: Any = -1) -> _Value:
     if ends is None or axis not in (-1, [-1]):
         raise NotLinear(f"its {op} ({op.kind[:100]}{f', {activation[:50]}' if activation else ''}) is not linear")
     if value.ends:
-        raise NotLinear(f"its {op} ({ends}) stands behind its {value.ends}")
+        raise NotLinear(f"its {op} ({ends}) comes after its {value.ends}")
     if value.side != 1:
-        raise NotLinear(f"its {op} ({ends}) stands before the pooling")
+        raise NotLinear(f"its {op} ({ends}) comes before the pooling")
     if not value.linear:
-        raise NotLinear(f"its {op} ({ends}) takes the features themselves")
+        raise NotLinear(f"its {op} ({ends}) is applied to the features themselves")
     return replace(value, ends=ends)
 
 
@@ -222,7 +222,7 @@ def _multiply(op: Op, value: _Value, arrays: Mapping[str, Array]) -> _Value:
         if kernel.shape[:2] != (1, 1) or config.get("groups", 1) not in (1, None):
             raise NotLinear(f"its {op} is a convolution of {kernel.shape[0]} × {kernel.shape[1]} pixels")
         if value.side != 1 and _pair(config["strides"]) != [1, 1]:
-            raise NotLinear(f"its {op} leaves pixels out")
+            raise NotLinear(f"its {op} skips pixels")
         kernel = kernel[0, 0]
     if len(kernel) != value.width:
         raise NotLinear(f"its {op} takes {len(kernel)} numbers, where the pooled features are {value.width}")
@@ -230,7 +230,7 @@ def _multiply(op: Op, value: _Value, arrays: Mapping[str, Array]) -> _Value:
     bias = arrays.get("bias")
     if value.weight is not None:
         if matrix.size * value.weight.shape[1] > _MAX_WORK:
-            raise NotLinear(f"its {op} is too large to be joined with what stands before it")
+            raise NotLinear(f"its {op} is too large to be joined with what comes before it")
         matrix = matrix.astype(np.float64) @ value.weight
     if value.bias is not None:
         shift = kernel.T.astype(np.float64) @ value.bias
@@ -242,7 +242,7 @@ def _multiply(op: Op, value: _Value, arrays: Mapping[str, Array]) -> _Value:
 def _scale(op: Op, value: _Value, scale: Array, shift: Array) -> _Value:
     """Multiply and add, one figure for all or one each."""
     if {scale.size, shift.size} - {1, value.width}:
-        raise NotLinear(f"its {op} has {max(scale.size, shift.size)} figures for {value.width} numbers")
+        raise NotLinear(f"its {op} has {max(scale.size, shift.size)} values for {value.width} features")
     scale, shift = (np.broadcast_to(figures.reshape(-1), value.width) for figures in (scale, shift))
     weight = _diagonal(scale) if value.weight is None else scale[:, None] * value.weight
     bias = shift if value.bias is None else scale * value.bias + shift
@@ -283,7 +283,7 @@ def _join(op: Op, taken: Sequence[_Value]) -> _Value:
             np.add.reduce([factor * pair[part] for factor, pair in zip(by, pairs, strict=True)]) for part in (0, 1)
         )
     else:
-        raise NotLinear(f"its {op} ({op.kind[:100]}) joins {len(taken)} tensors otherwise than by adding them")
+        raise NotLinear(f"its {op} ({op.kind[:100]}) joins {len(taken)} tensors in another way than by adding them")
     return _Value(taken[0].side, len(weight), weight, bias, "", linear, names)
 
 

@@ -96,16 +96,18 @@ def foreign(
             )
     try:
         layers, left, of_head = _layers(owned, described)
-        # Those of the pictures come first; more may stand behind the body.
+        # Those of the pictures come first; more may come after the body.
         scalings = [layer for layer in owned if layer.kind == "scaling"]
         steps = (None,) * len(scalings) if described is None else described.steps
         preprocessing, notes = _preprocessing(steps, scalings)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ValueError, ArithmeticError) as error:
-        raise InputError(f"{path}: the scaling of pixels inside it is no plain one, a channel; remove it") from error
+        raise InputError(
+            f"{path}: the pixel scaling inside it is not one simple factor per channel; remove it"
+        ) from error
     if not layers:
-        raise InputError(f"{path}: no weights of convolutions in it; give a file that Keras saved of a MobileNet")
+        raise InputError(f"{path}: no convolution weights in it; give a MobileNet saved by Keras")
     if described is None:
         padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
         notes = (_assumed(told, padding, bool(scalings)), *notes)
@@ -147,12 +149,12 @@ def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[
         head, notes = _head(behind, described, of_kind(layers, "conv")[-1].arrays["weight"].shape[0])
     except NotLinear as reason:
         left = [found.name for found in behind.values()]
-        return tuple(layers), left, [f"no classifier: {reason}. The body is kept, to be trained further"]
+        return tuple(layers), left, [f"no classifier: {reason}. Imported as a backbone, to be trained further"]
     return (*layers, *head), [], notes
 
 
 def _head(behind: Mapping[int, Found], described: Described, features: int) -> tuple[list[Layer], list[str]]:
-    """Make the linear layer, if any, that stands behind the body, with notes; raises NotLinear for another head."""
+    """Make the linear layer, if any, that comes after the body, with notes; raises NotLinear for another head."""
     parts = {place: found.parts for place, found in behind.items()}
     classifier = fold(described.ops, described.outputs, parts, features, described.side)
     if classifier is None:
@@ -163,10 +165,10 @@ def _head(behind: Mapping[int, Found], described: Described, features: int) -> t
     layer = linear(behind[last].name, classifier.weight, classifier.bias) if whole else _make(behind[last])
     notes = []
     if len(classifier.names) > 1:
-        notes.append(f"its head ({', '.join(classifier.names)}) is folded into one linear layer, the same function")
+        notes.append(f"its head ({', '.join(classifier.names)}) is folded into one linear layer that computes the same")
     if classifier.ends == "sigmoid":
         layer = two_classes(layer)
-        notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
+        notes.append("its one sigmoid score p becomes the scores of two classes, 1 - p and p, in this order")
     return [layer], notes
 
 
@@ -219,7 +221,7 @@ def _make(layer: Found) -> Layer:
 def _scaling(layer: Found) -> Affine:
     mean, variance = (layer.parts[part].reshape(-1) for part in ("mean", "variance"))
     if max(mean.size, variance.size) > 3:
-        raise ValueError("not one figure a channel")
+        raise ValueError("not one value per channel")
     return normalization(mean.tolist(), variance.tolist())
 
 
@@ -231,7 +233,8 @@ def _preprocessing(
         return TENSORFLOW_INPUT, ()
     fill = iter(scalings)
     mean, std = joined([_scaling(next(fill)) if step is None else step for step in steps])
-    note = "the layers that scale pixels inside the model are taken into the preprocessing; it takes pixels 0 to 255"
+    note = "the layers that scale pixels inside the model became part of the preprocessing, which takes pixels from "
+    "0 to 255"
     return {**TENSORFLOW_INPUT, "mean": mean, "std": std}, (note,)
 
 

@@ -57,7 +57,7 @@ def joined(steps: Sequence[Affine]) -> tuple[Three, Three]:
         factor = [a * b for a, b in zip(factor, step.factor, strict=True)]
         offset = [a * b + c for a, b, c in zip(offset, step.factor, step.offset, strict=True)]
     if min(factor) <= 0:
-        raise ValueError("pixels are turned round")
+        raise ValueError("pixels are reversed")
     # Nine digits, float32's, so that figures such as 0.5 come out as they are meant; 0.0 takes the sign off -0.0.
     std = [float(f"{1 / (255 * a):.9g}") for a in factor]
     return _three([float(f"{-b / (255 * a):.9g}") + 0.0 for a, b in zip(factor, offset, strict=True)]), _three(std)
@@ -95,6 +95,6 @@ def _is_tensor(value: Any) -> bool:
 
 def _three(values: Sequence[float]) -> Three:
     if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
-        raise ValueError("not one figure a channel")
+        raise ValueError("not one value per channel")
     first, second, third = list(values) * (3 // len(values))
     return first, second, third

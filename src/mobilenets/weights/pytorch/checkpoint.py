@@ -125,7 +125,7 @@ def _module(name: str, root: Opaque | Any) -> State:
         parts = list(_parts(module))
         state.tensors |= {prefix + key: part for key, part in parts if not _is_module(part)}
         if len(seen) > MAX_ARRAYS or len(state.tensors) > MAX_ARRAYS or len(prefix) > 10_000:
-            raise InputError("it holds a module of more parts than a MobileNet has; give another file")
+            raise InputError("it holds a module with more parts than a MobileNet has; give another file")
         waiting += [(f"{prefix}{key}.", part) for key, part in reversed(parts) if _is_module(part)]
     return state
 
@@ -167,7 +167,7 @@ def choose(states: Sequence[State], output: str | None = None) -> tuple[State, l
     rivals = [state for state in others if rank(state) == rank(best) and state.name.count(".") == depth]
     if rivals and best.name:
         listed = ", ".join(state.name for state in (best, *rivals))
-        raise InputError(f"it holds several networks ({listed[:200]}); choose one by --output NAME")
+        raise InputError(f"it holds several networks ({listed[:200]}); choose one with --output NAME")
     return best, others
 
 

@@ -1,4 +1,4 @@
-"""What of a file's arrays is one network with one classifier, and what stands beside it."""
+"""What of a file's arrays is one network with one classifier, and what comes with it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def one_network(arrays: Mapping[str, Array], output: str | None) -> tuple[Mappin
     averages = [prefix for prefix in prefixes if is_average(prefix)]
     chosen = [prefix for prefix in prefixes if output in (prefix, prefix.split(".")[0])] if output else averages
     if len(chosen) != 1:
-        raise InputError(f"it holds several networks ({listed}); choose one by --output NAME")
+        raise InputError(f"it holds several networks ({listed}); choose one with --output NAME")
     (taken,) = chosen
     others = [f"{prefix}." for prefix in prefixes if prefix and prefix != taken]
     own = {
@@ -67,7 +67,7 @@ def one_network(arrays: Mapping[str, Array], output: str | None) -> tuple[Mappin
     }
     left = " or ".join(repr(prefix) for prefix in prefixes if prefix != taken)
     average = ", a moving average" if is_average(taken) else ""
-    return own, None, [f"the weights are those under {taken!r}{average}; take {left} by --output"]
+    return own, None, [f"the weights used are those under {taken!r}{average}; choose {left} with --output"]
 
 
 def without_measures(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Any], list[str]]:
@@ -108,14 +108,14 @@ def one_head(layers: Sequence[Layer], prefix: str | None, output: str | None) ->
     outputs = {layer.arrays["weight"].shape[0] for layer in heads}
     if len(heads) < 2 or len(inputs) > 1 or inputs & outputs:
         if output is not None:
-            raise InputError(f"nothing named {output[:60]!r} to choose in it; leave --output away")
+            raise InputError(f"it has nothing named {output[:60]!r} to choose; leave --output out")
         return tuple(layers), []
     listed = ", ".join(f"{layer.name} ({layer.arrays['weight'].shape[0]})" for layer in heads)
     chosen = [layer for layer in heads if output in (layer.name, layer.name.rpartition(".")[0])]
     if output is None and prefix is not None and all(layer.name.startswith(prefix) for layer in heads):
         chosen = [layer for layer in heads if layer.name.startswith(f"{prefix}classifier")]
     if len(chosen) != 1:
-        raise InputError(f"it has several classifiers ({listed[:200]}); choose one by --output NAME")
+        raise InputError(f"it has several classifiers ({listed[:200]}); choose one with --output NAME")
     others = " or ".join(layer.name[:60] for layer in heads if layer is not chosen[0])
-    note = f"the classifier is {chosen[0].name[:60]}; take {others} by --output"
+    note = f"the classifier used is {chosen[0].name[:60]}; choose {others} with --output"
     return tuple(layer for layer in layers if layer.kind != "linear" or layer is chosen[0]), [note]

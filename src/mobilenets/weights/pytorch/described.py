@@ -1,4 +1,4 @@
-"""What stands beside weights: the hub's ``config.json`` and ``preprocessor_config.json``, and training's arguments.
+"""What comes with weights: the hub's ``config.json`` and ``preprocessor_config.json``, and training's arguments.
 
 Sources: transformers ``MobileNetV1Config``, ``MobileNetV2Config`` and their image processors; timm
 ``models/_hub.py`` (``save_config_for_hf``) and its ``train.py``; torchvision ``references/classification/train.py``.
@@ -57,7 +57,7 @@ def from_training(foreign: Foreign, settings: Mapping[Any, Any]) -> Foreign:
     if not fields and size is None:
         return foreign
     said = ", ".join([*fields, *([f"size {size}"] if size else [])])
-    notes = (*foreign.notes, f"from the arguments of its training: {said}")
+    notes = (*foreign.notes, f"from its training arguments: {said}")
     return replace(foreign, size=size or foreign.size, preprocessing={**foreign.preprocessing, **fields}, notes=notes)
 
 
@@ -85,7 +85,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"the {path.name} beside it has more than {_MAX_CONFIG >> 20} MiB; {_HUB_HINT}")
     value = read_json(path, _HUB_HINT)
     if not isinstance(value, dict):
-        raise InputError(f"the {path.name} beside it holds no object; {_HUB_HINT}")
+        raise InputError(f"the {path.name} beside it is not a JSON object; {_HUB_HINT}")
     return value
 
 
@@ -121,8 +121,8 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
         outputs, inputs = layer.arrays["weight"].shape[:2]
         if layer.name.endswith("conv_stem.reduce_1x1.convolution") and outputs == inputs:
             raise InputError(
-                f"its first block has {inputs} channels before and behind it and no shortcut in transformers, where "
-                "MobileNetV2 has one; it would compute something else (depth_multiplier 0.25 and below)"
+                f"its first block has {inputs} channels before and after it and no shortcut in transformers, but "
+                "MobileNetV2 has one; its answers would differ (depth_multiplier 0.25 and below)"
             )
     processor = _read(path.parent / PROCESSOR)
     assumed = [line for line in foreign.assumed if not line.endswith(UNTOLD)]
@@ -134,17 +134,17 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
         _check_activation(config, "hidden_act")
         if config.get("output_stride", 32) != 32:
             raise InputError(
-                f"the {CONFIG} beside it says output_stride {config['output_stride']!r}: dilated convolutions, which "
-                "MobileNetV2 for classes does not have"
+                f"the {CONFIG} beside it says output_stride {config['output_stride']!r}: dilated convolutions, "
+                "which a MobileNetV2 classifier does not have"
             )
     else:
         assumed.append(
-            f"no {CONFIG} beside it: TensorFlow's padding (tf_padding), BatchNorm epsilon 0.001, ReLU6, as "
-            "transformers has them by default"
+            f"no {CONFIG} beside it: TensorFlow's padding (tf_padding), BatchNorm epsilon 0.001, ReLU6, the "
+            "defaults of transformers"
         )
     epsilon, padded = config.get("layer_norm_eps", 0.001), config.get("tf_padding", True)
     if not isinstance(epsilon, float) or not isinstance(padded, bool):
-        raise InputError(f"the {CONFIG} beside it is no description of a MobileNet; {_HUB_HINT}")
+        raise InputError(f"the {CONFIG} beside it does not describe a MobileNet; {_HUB_HINT}")
     fields: Mapping[str, Any] = TENSORFLOW_INPUT
     size = config.get("image_size")
     if processor:
@@ -152,7 +152,7 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
         size, assumed = cropped or size, [*assumed, *unclear]
     else:
         assumed.append(
-            f"no {PROCESSOR} beside it: the shorter side resized by 256/224, the middle cropped, values from -1 to 1"
+            f"no {PROCESSOR} beside it: the shorter side is resized by 256/224, then a centre crop; values from -1 to 1"
         )
     return replace(
         foreign,
@@ -169,8 +169,8 @@ def _check_activation(config: Mapping[str, Any], key: str) -> None:
     name = config.get(key, "relu6")
     if name != "relu6":
         raise InputError(
-            f"the {CONFIG} beside it says {key} {str(name)[:40]!r}, and MobileNetV1 and V2 have ReLU6; it would "
-            "compute something else"
+            f"the {CONFIG} beside it says {key} {str(name)[:40]!r}, and MobileNetV1 and V2 have ReLU6; its answers "
+            "would differ"
         )
 
 
@@ -184,7 +184,7 @@ def _processor(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None,
     if not given.get("do_resize", True):
         unclear.append(f"{PROCESSOR} does not resize; pictures are resized here")
     elif size is None or resized[0] is None:
-        unclear.append(f"{PROCESSOR} gives sizes that are not read here; the usual ones are taken")
+        unclear.append(f"{PROCESSOR} gives sizes that cannot be read here; the usual ones are used")
         size = None
     elif resized[1]:  # both sides given
         fields |= {"resize": "stretch", "crop_fraction": 1.0}
@@ -196,10 +196,10 @@ def _processor(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None,
         fields["crop_fraction"] = size / resized[0]
     elif not cropped:
         fields["crop_fraction"] = 1.0
-        unclear.append(f"{PROCESSOR} does not crop; here the middle square is taken")
+        unclear.append(f"{PROCESSOR} does not crop; here the centre square is used")
     fields["interpolation"] = _PILLOW.get(given.get("resample", 2), "bilinear")
     if given.get("resample", 2) not in _PILLOW:
-        unclear.append(f"{PROCESSOR} resamples in a way that is not read here; bilinear is taken")
+        unclear.append(f"{PROCESSOR} uses a resampling filter that is not known here; bilinear is used")
     fields |= _fields({"mean": given.get("image_mean"), "std": given.get("image_std")})
     if not given.get("do_normalize", True):
         fields |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

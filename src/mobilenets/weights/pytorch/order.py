@@ -67,7 +67,7 @@ def by_names(layers: Sequence[Layer], bare: Mapping[str, str]) -> tuple[Layer, .
 
 def _untold(layer: Layer) -> InputError:
     return InputError(
-        f"the order of its layers is not told by its names ({layer.name[:60]!r}); save it with "
+        f"the order of its layers does not follow from its names ({layer.name[:60]!r}); save it with "
         "torch.save(model.state_dict()) unsorted, or rename to torchvision's"
     )
 

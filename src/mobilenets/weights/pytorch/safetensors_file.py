@@ -1,4 +1,4 @@
-"""Files of safetensors: the format of the Hugging Face hub, of timm's weights and of our own.
+"""Files of safetensors: the format of the Hugging Face hub, of timm's weights and of this package.
 
 The ``safetensors`` library reads the header and holds it against the file: its length, the JSON, and that the arrays
 are as long as their shapes say, follow one another without gap or overlap, and fill the file.
@@ -34,7 +34,7 @@ def read(path: Path, output: str | None = None) -> Foreign:
             check_room(path, 0, path.stat().st_size)
             length = int.from_bytes(file.read(8), "little")
             if length > MAX_HEADER:
-                raise InputError(f"{path}: damaged, a header of {length} bytes; copy or download it again")
+                raise InputError(f"{path}: damaged: a header of {length} bytes; copy or download it again")
             file.seek(0)
             entries: list[tuple[str, dict[str, Any]]] = deserialize(file.read())  # type: ignore[no-untyped-call]
         check_room(path, len(entries), sum(4 * count(entry["shape"]) for _, entry in entries))
@@ -48,7 +48,7 @@ def read(path: Path, output: str | None = None) -> Foreign:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
-        raise InputError(f"{path}: damaged, not whole safetensors; copy or download it again") from error
+        raise InputError(f"{path}: damaged, not a complete safetensors file; copy or download it again") from error
     except UnknownTypeError as error:
         raise InputError(f"{path}: {error}; save the weights as float32") from error
     try:

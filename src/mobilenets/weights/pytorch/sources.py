@@ -17,7 +17,7 @@ class Source:
 
     ``mark`` is the start of a module's name that only this source has, behind what wraps its network; ``mindspore``
     whether it is one of MindSpore's; ``epsilon``, ``padding`` and ``preprocessing`` are what it builds and trains
-    with; ``refused`` says why its networks cannot be ours.
+    with; ``refused`` says why its networks cannot be used here.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Source:
 
 _IMAGENET: Mapping[str, Any] = {**TORCH_INPUT, "interpolation": "bicubic"}
 _HALVES: Mapping[str, Any] = {**TENSORFLOW_INPUT, "interpolation": "bicubic"}
-_RELU = "MindCV's V1, whose names these are, activates with ReLU where ours has ReLU6; give a V1 of another source"
+_RELU = "these are the names of MindCV's V1, which has ReLU where this package has ReLU6; give a V1 from another source"
 # The body of this package's networks; ``weights`` of their own folder say more in model.json.
 OURS = Source("mobilenets", r"body\.(conv|separable|inverted)\d", 1e-3, preprocessing=_HALVES)
 # Read in their own files: timm models/efficientnet.py (_gen_mobilenet_v1, _gen_mobilenet_v2 and default_cfgs),
@@ -65,7 +65,7 @@ _STAGES = {
 
 
 def find_source(names: Collection[str], mindspore: bool) -> tuple[Source | None, str]:
-    """Find whose names these are, and what stands before them; raises ``InputError`` for what cannot be ours."""
+    """Find whose names these are, and what stands before them; raises ``InputError`` for what cannot be used here."""
     for source in SOURCES:
         prefix = source.prefix(names) if mindspore or not source.mindspore else None
         if prefix is not None:
@@ -89,8 +89,8 @@ def stage_strides(names: Collection[str]) -> tuple[int, ...] | None:
     strides = next((strides for usual, strides in _STAGES.items() if len(usual) == len(counts)), None)
     if strides is None or 0 in counts:
         raise InputError(
-            f"its {len(counts)} stages of {', '.join(map(str, counts))} blocks are no MobileNetV1 or V2 of timm; give "
-            "the weights of one of these"
+            f"its {len(counts)} stages of {', '.join(map(str, counts))} blocks are not a MobileNetV1 or V2 from "
+            "timm; give the weights of one of these"
         )
     each = [stride if not block else 1 for stride, count in zip(strides, counts, strict=True) for block in range(count)]
     return 2, *each

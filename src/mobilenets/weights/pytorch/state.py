@@ -29,8 +29,8 @@ _EXCITED = re.compile(r"(^|[._])(se|squeeze_?excite|squeeze_?excitation|fc1)([._
 _WRAPPER = re.compile(r"^((module|model|backbone|net|state_dict|_orig_mod)\.)+")
 UNTOLD = ": weights alone do not tell"
 _UNKNOWN = (
-    "the names are of no source that we know, so the layers were taken in the order {order}, and with PyTorch's "
-    "habits: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, ImageNet's mean and deviation"
+    "the names belong to no known source, so the layers were read in the order {order}, with the usual settings of "
+    "PyTorch: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, ImageNet's mean and deviation"
 )
 
 # Where a part of a name stands in the forward pass; parts that are not here stand in the middle. It holds for a
@@ -125,11 +125,11 @@ def read_state(
         raise InputError(f"{path}: {error}") from error
     if extras or left_out:
         shown = ", ".join(" ".join(name[:60].split()) for name in [*extras, *left_out][:5])
-        notes.append(f"left out, no part of the network: {shown}{', …' if len(extras) + len(left_out) > 5 else ''}")
+        notes.append(f"left out, not part of the network: {shown}{', …' if len(extras) + len(left_out) > 5 else ''}")
     if unknown:
         choices.append(_UNKNOWN.format(order="of the file" if told else "of the numbers in them"))
     if input_fields:
-        choices.append("its buffers mean and std are taken for how pictures are normalised")
+        choices.append("its buffers mean and std are assumed to normalise the pictures")
     if body and not unknown and source is not OURS:
         choices += _assumed(foreign, seen)
     foreign = replace(foreign, notes=tuple(notes), assumed=tuple(choices))
@@ -161,8 +161,8 @@ def _check_parts(bare: Mapping[str, str]) -> None:
     for module, name in bare.items():
         if _EXCITED.search(name):
             raise InputError(
-                f"it has squeeze-and-excitation layers ({module[:60]!r}), as MobileNetV3 and EfficientNet have; only "
-                "MobileNetV1 and V2 can be read"
+                f"it has squeeze-and-excitation layers ({module[:60]!r}), as MobileNetV3 and EfficientNet have; "
+                "only MobileNetV1 and V2 can be read"
             )
         if name.startswith("segmentation_head") or ".aspp" in f".{name}":
             raise InputError(
@@ -182,13 +182,13 @@ def _modules(arrays: Mapping[str, Array]) -> tuple[dict[str, dict[str, Array]], 
         elif 0 in array.shape:
             raise InputError(f"{name[:100]!r} has shape {array.shape}, which no layer of a MobileNet has")
         elif leaf not in LEAVES:
-            raise InputError(f"{name[:100]!r} is no part of a layer of a MobileNet; give the weights of one alone")
+            raise InputError(f"{name[:100]!r} is not part of a MobileNet layer; give the weights of a MobileNet alone")
         elif leaf in modules.setdefault(module, {}):
             raise InputError(f"{module[:100]!r} has two arrays for its {leaf}")
         else:
             modules[module][leaf] = array
     if not modules:
-        raise InputError("it holds no weights of layers; give a file of a network's weights")
+        raise InputError("it holds no layer weights; give a file with the weights of a network")
     return modules, tuple(ignored)
 
 
@@ -198,7 +198,7 @@ def _layer(module: str, parts: Mapping[str, Array]) -> Layer:
     if mean is not None and variance is not None:
         return norm(module, weight, bias, mean, variance)
     if weight is None or mean is not None or variance is not None:
-        raise InputError(f"{module[:100]!r} has only {' and '.join(parts)}; the file is not whole")
+        raise InputError(f"{module[:100]!r} has only {' and '.join(parts)}; the file is incomplete")
     if weight.ndim not in (2, 4):
         raise InputError(f"{module[:100]!r} has a weight of shape {weight.shape}, which no layer of a MobileNet has")
     return (conv if weight.ndim == 4 else linear)(module, weight, bias)
@@ -216,7 +216,7 @@ def _place(module: str) -> tuple[tuple[int, tuple[tuple[int, str], ...]], ...]:
 
 
 def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign:
-    """Add what ``model.json`` beside weights of our own says, or a note of what is assumed without it."""
+    """Add what ``model.json`` beside weights of this package says, or a note of what is assumed without it."""
     beside = path.parent / DESCRIPTION
     assumed = (
         "symmetric padding, the paper's strides, BatchNorm epsilon 1e-3, inputs from -1 to 1, the network's "
@@ -225,7 +225,7 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
     if not beside.is_file():
         return replace(foreign, assumed=(*foreign.assumed, f"no {DESCRIPTION} beside it, so the following: {assumed}"))
     if path.name != WEIGHTS:
-        note = f"the {DESCRIPTION} beside it is that of {WEIGHTS} and was not taken, so the following: {assumed}"
+        note = f"the {DESCRIPTION} beside it belongs to {WEIGHTS} and was not used, so the following: {assumed}"
         return replace(foreign, assumed=(*foreign.assumed, note))
     import torch  # which no other file needs here
 
@@ -244,7 +244,7 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
         f"{bare[layer.name]}.{part}": array.shape for layer in foreign.layers for part, array in layer.arrays.items()
     }
     if given != expected:
-        note = f"the {DESCRIPTION} beside it describes another network and was not taken, so the following: {assumed}"
+        note = f"the {DESCRIPTION} beside it describes another network and was not used, so the following: {assumed}"
         return replace(foreign, assumed=(*foreign.assumed, note))
     table = architecture.table
     fields = bundle.preprocessing.to_json()

@@ -44,8 +44,8 @@ def _check_activations(module: State, depthwise: Sequence[Layer]) -> None:
     for name, kind in module.activations.items():
         if name.startswith(shared) and (shared or name.partition(".")[0] in bodies):
             raise InputError(
-                f"it activates with {kind} ({name[:60]!r}), where MobileNetV1 and V2 have ReLU6; it would compute "
-                "something else"
+                f"it activates with {kind} ({name[:60]!r}), where MobileNetV1 and V2 have ReLU6; its answers would "
+                "differ"
             )
 
 

@@ -30,7 +30,7 @@ from mobilenets.weights.pytorch.torch_pickle import BRAIN, TYPES, Opaque, Storag
 MAX_PICKLE = 16 << 20
 
 LEGACY_START = (0x1950A86A20F9469CFC6C, 1001)  # a number of their own, and the version
-HINT = "in PyTorch, save model.state_dict() alone"
+HINT = "in PyTorch, save only model.state_dict()"
 
 
 def read(path: Path, output: str | None = None) -> Foreign:
@@ -59,7 +59,7 @@ def read(path: Path, output: str | None = None) -> Foreign:
         *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, MemoryError),
         *(ValueError, TypeError, LookupError, OverflowError),
     ) as error:
-        raise InputError(f"{path}: damaged, not a whole file of torch.save; copy or download it again") from error
+        raise InputError(f"{path}: damaged, not a complete torch.save file; copy or download it again") from error
 
 
 Fetch = Callable[[Storage], bytes | memoryview]
@@ -70,9 +70,9 @@ def _open_zip(archive: zipfile.ZipFile) -> tuple[object, Fetch]:
     names = archive.namelist()
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names):
-        raise NotPlainError("is an archive of torch.export, which holds a program")
+        raise NotPlainError("is an archive from torch.export, which holds a program")
     if len(pickles) != 1 or len(set(names)) < len(names):
-        raise NotPlainError("is a zip archive, but not one of torch.save")
+        raise NotPlainError("is a zip archive, but not from torch.save")
     root = pickles[0].removesuffix("data.pkl")
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
         raise NotPlainError("has entries outside its own folder")
@@ -97,7 +97,7 @@ def _open_legacy(content: bytes) -> tuple[object, Fetch]:
     """Return what the fourth pickle describes, and what gives a storage's bytes."""
     pickles, machine = io.BytesIO(content[:MAX_PICKLE]), TorchPickle()
     if any(machine.run(pickles) != number for number in LEGACY_START):
-        raise NotPlainError("is a pickle, but not one of torch.save")
+        raise NotPlainError("is a pickle, but not from torch.save")
     if not machine.run(pickles)["little_endian"]:
         raise NotPlainError("was written on a big-endian machine")
     value, keys = machine.run(pickles), of(list, machine.run(pickles))
@@ -106,7 +106,7 @@ def _open_legacy(content: bytes) -> tuple[object, Fetch]:
     for key in keys:
         storage = machine.storages[of(str, key)]
         if int.from_bytes(view[at : at + 8], "little") != storage.numbers:
-            raise ValueError("a storage of another length")
+            raise ValueError("a storage of the wrong length")
         places[key] = at + 8
         at += 8 + storage.size
     if at != len(content):
@@ -140,7 +140,7 @@ def _foreign(path: Path, value: object, fetch: Fetch, output: str | None) -> For
     if not state.name:
         return foreign
     average = ", a moving average" if is_average(state.name) else ""
-    taken = f"the weights are those under {state.name!r}{average}{_instead(others)}"
+    taken = f"the weights used are those under {state.name!r}{average}{_instead(others)}"
     if others:
         return replace(foreign, assumed=(taken, *foreign.assumed))
     return replace(foreign, notes=(taken, *foreign.notes))
@@ -148,7 +148,7 @@ def _foreign(path: Path, value: object, fetch: Fetch, output: str | None) -> For
 
 def _instead(others: list[State]) -> str:
     named = [state.name for state in others if state.name][:3]
-    return f"; take {' or '.join(map(repr, named))} by --output {named[0]}" if named else ""
+    return f"; choose {' or '.join(map(repr, named))} with --output {named[0]}" if named else ""
 
 
 def _tensors(state: State) -> tuple[Mapping[str, Tensor], list[str]]:
@@ -161,7 +161,7 @@ def _tensors(state: State) -> tuple[Mapping[str, Tensor], list[str]]:
             continue
         if name.rpartition(".")[2] in LEAVES:
             kind = " ".join(kind[:60].split())
-            raise InputError(f"{name[:60]!r} is no tensor of plain numbers ({kind}); {HINT}, as float32")
+            raise InputError(f"{name[:60]!r} is not a tensor of plain numbers ({kind}); {HINT}, as float32")
         passed_over.append(name)
         tensors.pop(name, None)
     return tensors, passed_over
@@ -183,7 +183,7 @@ def _array(tensor: Tensor, fetch: Fetch) -> npt.NDArray[Any]:
 
 
 def _classes(checkpoint: Mapping[str | int, Any]) -> tuple[tuple[str, ...] | None, list[str]]:
-    """Return the class names that stand beside weights, under the keys in use, and a note where they are unclear."""
+    """Return the class names that come with weights, under the keys in use, and a note where they are unclear."""
     for key in ("classes", "class_names", "class_to_idx", "idx_to_class", "CLASSES"):
         given = checkpoint.get(key)
         if isinstance(given, list | tuple):
@@ -196,5 +196,5 @@ def _classes(checkpoint: Mapping[str | int, Any]) -> tuple[tuple[str, ...] | Non
             names = dict(pairs)
             if set(names) == set(range(len(pairs))) and len(set(names.values())) == len(pairs) > 0:
                 return tuple(names[index] for index in range(len(pairs))), []
-        return None, [f"the class names under {key!r} are not different names numbered from 0, and left out"]
+        return None, [f"the class names under {key!r} are not unique names numbered from 0, so they are left out"]
     return None, []

@@ -68,7 +68,7 @@ def read(path: Path) -> Foreign:
             raise InputError(f"{path}: {index.name!r} is not beside it; keep a checkpoint's files together")
         return _foreign(open_bundle(path, index))
     except (WireError, TableError) as error:
-        raise InputError(f"{path}: no whole TensorFlow checkpoint: {error}; copy its files again") from error
+        raise InputError(f"{path}: not a complete TensorFlow checkpoint: {error}; copy its files again") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except InputError as error:
@@ -161,7 +161,7 @@ class Bundle:
             raise TableError(f"{shard.name!r} ends before {name[:100]!r} does")
         checked = data if entry.kind != STRING else _as_summed(data)
         if mask(crc32c(checked)) != entry.checksum:
-            raise TableError(f"{name[:100]!r} does not fit its checksum: the file is damaged")
+            raise TableError(f"{name[:100]!r} does not match its checksum: the file is damaged")
         return data
 
 
@@ -174,7 +174,7 @@ def _as_summed(data: bytes) -> bytes:
 def open_bundle(path: Path, index: Path) -> Bundle:
     """Open the checkpoint of an index file; errors name ``path``. Raises InputError, OSError, WireError, TableError."""
     if index.stat().st_size > _INDEX_BYTES:
-        raise InputError(f"{path}: an index of {index.stat().st_size} bytes is none of a MobileNet")
+        raise InputError(f"{path}: an index of {index.stat().st_size} bytes does not belong to a MobileNet")
     return Bundle(path, str(index).removesuffix(".index"), *_parse(index.read_bytes()))
 
 
@@ -189,15 +189,15 @@ def _foreign(bundle: Bundle) -> Foreign:
         raise InputError(f"{bundle.path}: a checkpoint without convolutions under slim's or Keras's names")
     if objects and not all(re.search(r"layer_with_weights-[0-9]+$", module) for module in modules):
         raise InputError(
-            f"{bundle.path}: its variables have no order that shows in their names; in the program that built the "
-            "model, restore it, then model.save('model.keras') and import that"
+            f"{bundle.path}: the order of its variables does not follow from their names; in the program that built "
+            "the model, restore it, then model.save('model.keras') and import that"
         )
     bundle.check(names.values())
     layers = []
     for module in sorted(modules, key=_place):
         layers += _layers(module, {leaf: bundle[stored] for leaf, stored in modules[module].items()})
     if objects:
-        notes += ("padding is read as keras.applications has it; a checkpoint does not tell",)
+        notes += ("padding is assumed to be that of keras.applications; a checkpoint does not tell",)
     return Foreign(
         format="TensorFlow checkpoint",
         layers=tuple(layers),
@@ -229,7 +229,11 @@ def _names(entries: Mapping[str, _Entry]) -> tuple[dict[str, str], tuple[str, ..
         elif name + _AVERAGE in entries:
             continue
         names[name] = stored
-    notes = (f"{averaged} variables are their moving averages, which slim evaluates with",) if averaged else ()
+    notes = (
+        (f"{averaged} variables are replaced by their moving averages, which slim uses for evaluation",)
+        if averaged
+        else ()
+    )
     return names, notes
 
 
@@ -259,7 +263,7 @@ def _layers(module: str, arrays: dict[str, Array]) -> list[Layer]:
     bias = next((arrays[leaf] for leaf in _BIASES if leaf in arrays), None)
     kernels = [leaf for leaf in _KERNELS if leaf in arrays]
     if len(kernels) > 1:
-        raise InputError(f"{module[:100]!r} holds {' and '.join(kernels)}; that is no MobileNet")
+        raise InputError(f"{module[:100]!r} holds {' and '.join(kernels)}; that is not a MobileNet")
     for leaf in kernels:
         kernel = arrays[leaf]
         if kernel.ndim == 2:
@@ -271,7 +275,7 @@ def _layers(module: str, arrays: dict[str, Array]) -> list[Layer]:
             layers.append(conv_hwio(module, kernel, bias))
     if "moving_mean" in arrays or "moving_variance" in arrays:
         if not {"moving_mean", "moving_variance"} <= arrays.keys():
-            raise InputError(f"{module[:100]!r} lacks a half of BatchNorm's statistics; save the checkpoint again")
+            raise InputError(f"{module[:100]!r} lacks part of BatchNorm's statistics; save the checkpoint again")
         parts = arrays.get("gamma"), arrays.get("beta"), arrays["moving_mean"], arrays["moving_variance"]
         layers.append(norm(module, *parts))
     elif "gamma" in arrays or "beta" in arrays:

@@ -54,12 +54,14 @@ class Draft:
         if not steps or names == self.settled:
             return
         if self.settled or self.norm is not None:
-            raise GraphError(f"{steps[-1].node} goes another way than what follows {self.node}, in no MobileNet")
+            raise GraphError(
+                f"{steps[-1].node} goes another way than what follows {self.node}, unlike in any MobileNet"
+            )
         self.settled = names
         vectors: list[tuple[Step, Array]] = []
         for step in steps:
             if step.value is None:
-                raise GraphError(f"{step.node} takes what the file does not hold; freeze the graph first")
+                raise GraphError(f"{step.node} needs something that is not in the file; freeze the graph first")
             vectors.append((step, vector(step.node, step.value, self.channels)))
         while vectors and not vectors[0][0].times:
             _, value = vectors.pop(0)
@@ -115,7 +117,7 @@ def _joined(draft: Draft, drafts: Sequence[Draft]) -> tuple[Array, Array | None,
     if old.bias is not None:
         shift = weight.astype(np.float64) @ old.bias
         bias = shift if bias is None else shift + bias
-    note = f"its head of {len(weight)} outputs stands behind the {old.channels} outputs of another: joined into one"
+    note = f"its head of {len(weight)} outputs comes after the {old.channels} outputs of another: merged into one"
     return joined, bias, note
 
 
@@ -123,7 +125,7 @@ def _scaled(draft: Draft, weight: Array, bias: Array | None) -> tuple[Array, Arr
     """Give weight and bias together with what is done to the features before."""
     for step in reversed(draft.before):
         if step.value is None:
-            raise GraphError(f"{step.node} takes what the file does not hold; freeze the graph first")
+            raise GraphError(f"{step.node} needs something that is not in the file; freeze the graph first")
         value = vector(step.node, step.value, weight.shape[1]).astype(np.float64)
         if step.times:
             weight = weight * value
@@ -144,7 +146,7 @@ def _normed(draft: Draft, weight: Array, bias: Array | None, epsilon: float) -> 
 def check_body(drafts: Sequence[Draft], shortcuts: int) -> None:
     """Refuse a network whose activations or shortcuts are not those of MobileNetV1 or V2; raises GraphError.
 
-    Weights alone would not show it, and it would compute something else.
+    Weights alone would not show it, and its answers would differ.
     """
     body = [draft for draft in drafts if not draft.pooled and draft.kernel.ndim == 4]
     channels, stride, expected = body[0].channels, 1, 0

@@ -27,7 +27,7 @@ def read(path: Path, output: str | None = None) -> Foreign:
     A head that ``retrain.py`` put behind the logits of another comes as a linear layer that holds both, beside the
     first, which is the last convolution.
     """
-    with reported(path, "no frozen graph of a MobileNet"):
+    with reported(path, "not a frozen graph of a MobileNet"):
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{path}: not a file; give a frozen graph (.pb)")
@@ -57,7 +57,9 @@ def foreign(path: Path, nodes: Mapping[str, Node], form: str, output: str | None
     trace, assumed = follow(nodes, output)
     first = trace.first
     drafts = [draft for draft in trace.drafts if not (trace.headless and draft.pooled)]
-    notes = [f"no classifier: {trace.headless}. The body is kept, to be trained further"] if trace.headless else []
+    notes = (
+        [f"no classifier: {trace.headless}. Imported as a backbone, to be trained further"] if trace.headless else []
+    )
     if first is None:
         raise GraphError("no convolution follows from its input; give a graph that takes pictures")
     check_room(path, 6 * len(drafts), sum(4 * draft.kernel.size for draft in drafts))

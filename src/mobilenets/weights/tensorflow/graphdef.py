@@ -112,7 +112,7 @@ def read_graph(data: bytes | memoryview) -> dict[str, Node]:
             raise GraphError(f"it has two nodes named {node.name[:100]!r}")
         nodes[node.name] = node
         if len(nodes) > MAX_ARRAYS:
-            raise GraphError(f"it has more than {MAX_ARRAYS} nodes, a MobileNet has hundreds")
+            raise GraphError(f"it has more than {MAX_ARRAYS} nodes, but a MobileNet has hundreds")
     if not nodes:
         raise GraphError("it has no nodes")
     return in_order(nodes)
@@ -166,5 +166,5 @@ def in_order(nodes: Mapping[str, Node]) -> dict[str, Node]:
                 ready.append(reader)
     if len(ordered) < len(nodes):
         name = next(name for name in nodes if name not in ordered)
-        raise GraphError(f"its nodes go in a circle, which a MobileNet does not; see {nodes[name]}")
+        raise GraphError(f"its nodes form a cycle, unlike in any MobileNet; see {nodes[name]}")
     return ordered

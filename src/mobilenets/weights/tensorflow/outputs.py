@@ -22,15 +22,17 @@ def follow(nodes: Mapping[str, Node], output: str | None) -> tuple[Trace, tuple[
     named = {layer: f"{name} ({whole.drafts[layer].channels})" for layer, name in whole.outputs.items()}
     listed = ", ".join(" ".join(name[:100].split()) for name in list(named.values())[:_SHOWN])
     if output is not None:
-        raise GraphError(f"it has no output {output[:100]!r}; --output takes one of: {listed}")
+        raise GraphError(f"it has no output {output[:100]!r}; choose one of: {listed}")
     before = {layer: _before(whole, layer) for layer in whole.ends}
     last = [layer for layer in whole.ends if not any(layer in earlier for earlier in before.values())]
     if len(last) > 1:
-        raise GraphError(f"it has several outputs: {listed}; choose one by --output NAME")
+        raise GraphError(f"it has several outputs: {listed}; choose one with --output NAME")
     if not last or len(named) < 2:
         return whole, ()
     others = ", ".join(" ".join(name[:100].split()) for layer, name in named.items() if layer != last[0])
-    return whole, (f"the output is {named[last[0]]}, which the graph ends in; take another by --output NAME: {others}",)
+    return whole, (
+        f"the output is {named[last[0]]}, the last one in the graph; choose another with --output NAME: {others}",
+    )
 
 
 def _bare(output: str) -> str:

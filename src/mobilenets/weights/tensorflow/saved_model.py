@@ -36,9 +36,9 @@ def read(path: Path) -> Foreign:
     """Read a SavedModel, given as its folder or its ``saved_model.pb``; raises InputError for anything else."""
     file = find(path)
     if file is None:
-        raise InputError(f"{path}: no SavedModel; give the folder that holds {FILE} and variables/")
+        raise InputError(f"{path}: not a SavedModel; give the folder that holds {FILE} and variables/")
     folder = file.parent
-    with graph.reported(path, "no SavedModel of a MobileNet"):
+    with graph.reported(path, "not a SavedModel of a MobileNet"):
         check_room(path, 0, file.stat().st_size)
         saved = _Saved(file.read_bytes())
         variables = folder / "variables" / "variables.index"
@@ -48,7 +48,7 @@ def read(path: Path) -> Foreign:
             foreign = graph.foreign(path, nodes, "TensorFlow SavedModel")
         except GraphError as error:
             raise GraphError(
-                f"{error}; where it came from Keras, model.save('model.keras') there and import that"
+                f"{error}; if it was made with Keras, call model.save('model.keras') there and import that"
             ) from error
     return replace(foreign, own=OWN)
 
@@ -139,7 +139,7 @@ class _Saved:
                 key, source = self._entry(blob(value))
                 returned[text(key)] = _edge(text(source))
         if returned.keys() < set(given):
-            raise GraphError(f"its function {name[:100]!r} does not say what it gives")
+            raise GraphError(f"its function {name[:100]!r} does not say what it outputs")
         self.functions[name] = _Scope(tuple(arguments), nodes, tuple(returned[label] for label in given))
 
     def _outputs(self, signature: memoryview) -> tuple[Edge, ...]:
@@ -175,7 +175,7 @@ class _Flat:
     def _expand(self, scope: _Scope, prefix: str, given: Sequence[Edge], depth: int) -> list[Edge]:
         """Add the nodes that a graph's outputs need, and give these."""
         if depth > _MAX_DEPTH:
-            raise GraphError("its functions call each other too deep")
+            raise GraphError("its functions are nested too deeply")
         if len(given) != len(scope.arguments):
             raise GraphError("a function is called with other arguments than it takes")
         ends: dict[str, list[Edge] | str] = {name: [edge] for name, edge in zip(scope.arguments, given, strict=True)}
@@ -233,7 +233,7 @@ class _Flat:
     def _put(self, node: Node) -> None:
         self.flat[node.name] = node
         if len(self.flat) > MAX_ARRAYS:
-            raise GraphError(f"it has more than {MAX_ARRAYS} nodes, a MobileNet has hundreds")
+            raise GraphError(f"it has more than {MAX_ARRAYS} nodes, but a MobileNet has hundreds")
 
 
 def _edge(source: str) -> Edge:

@@ -67,12 +67,12 @@ def _block(data: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]
     """Yield the entries of one block: keys share their beginnings with the key before."""
     offset, size = handle
     if offset + size + _TRAILER > len(data) - _FOOTER or size < 4:
-        raise TableError(f"a block of {size} bytes at {offset} lies outside of the file")
+        raise TableError(f"a block of {size} bytes at {offset} is outside the file")
     whole = memoryview(data)[offset : offset + size + _TRAILER]
     if whole[size] == 1:
         raise TableError("its blocks are compressed with snappy, which TensorFlow's own checkpoints never are")
     if mask(crc32c(whole[: size + 1])) != int.from_bytes(whole[size + 1 :], "little"):
-        raise TableError("a block does not fit its checksum: the file is damaged")
+        raise TableError("a block does not match its checksum: the file is damaged")
     if whole[size]:
         raise TableError(f"a block has compression {whole[size]}, which is unknown")
     restarts = int(np.frombuffer(whole[size - 4 : size], "<u4")[0])

@@ -44,7 +44,7 @@ def from_bytes(kind: int, data: memoryview | bytes) -> Array:
     """Take raw numbers of a kind of ``KINDS``, without a copy but for bfloat16. Raises WireError."""
     form = np.dtype(KINDS[kind])
     if len(data) % form.itemsize:
-        raise WireError(f"{len(data)} bytes are no whole count of numbers of {form.itemsize}")
+        raise WireError(f"{len(data)} bytes do not divide into values of {form.itemsize} bytes")
     return _widened(kind, np.frombuffer(data, form))
 
 

@@ -36,9 +36,9 @@ def window_of(node: Node, kernel: int, pad: tuple[int, int] | None) -> Window:
     rows = 2 if node.text("data_format", "NHWC") == "NCHW" else 1
     strides = node.whole("strides")
     if len(strides) != 4 or strides[rows] != strides[rows + 1] or strides[rows] not in (1, 2):
-        raise GraphError(f"{node} has strides {list(strides[:4])}, in no MobileNet")
+        raise GraphError(f"{node} has strides {list(strides[:4])}, unlike in any MobileNet")
     if any(step != 1 for step in node.whole("dilations")):
-        raise GraphError(f"{node} has dilations, in no MobileNet")
+        raise GraphError(f"{node} has dilations, unlike in any MobileNet")
     padding = node.text("padding", "")
     zeros: tuple[int, int] | None = (0, 0)
     if padding == "EXPLICIT":
@@ -49,7 +49,7 @@ def window_of(node: Node, kernel: int, pad: tuple[int, int] | None) -> Window:
         raise GraphError(f"{node} has padding {padding[:20]!r}")
     if pad is not None:
         if zeros != (0, 0):
-            raise GraphError(f"{node} pads what is padded, in no MobileNet")
+            raise GraphError(f"{node} pads what is already padded, unlike in any MobileNet")
         zeros = pad
     return Window(node, kernel, strides[rows], zeros)
 
@@ -57,7 +57,7 @@ def window_of(node: Node, kernel: int, pad: tuple[int, int] | None) -> Window:
 def pad_of(node: Node, paddings: Array) -> tuple[int, int]:
     """Read the zeros of a Pad before and after the rows, which are those of the columns. Raises GraphError."""
     if paddings.shape != (4, 2) or paddings.dtype.kind != "i":
-        raise GraphError(f"{node} pads something else than pictures")
+        raise GraphError(f"{node} pads something other than pictures")
     given = [int(value) for value in paddings.reshape(-1)]
     return _both(node, given, 2 if not any(given[2:4]) and any(given[6:]) else 1)
 
@@ -65,10 +65,10 @@ def pad_of(node: Node, paddings: Array) -> tuple[int, int]:
 def _both(node: Node, given: Sequence[int], rows: int) -> tuple[int, int]:
     where = slice(2 * rows, 2 * rows + 4)
     if len(given) != 8 or any(given[: where.start]) or any(given[where.stop :]):
-        raise GraphError(f"{node} pads something else than pictures")
+        raise GraphError(f"{node} pads something other than pictures")
     top, bottom, left, right = given[where]
     if (top, bottom) != (left, right) or not 0 <= top <= bottom < 16:
-        raise GraphError(f"{node} pads {top}, {bottom}, {left}, {right} pixels, in no MobileNet")
+        raise GraphError(f"{node} pads {top}, {bottom}, {left}, {right} pixels, unlike in any MobileNet")
     return top, bottom
 
 
@@ -108,7 +108,7 @@ def _style(window: Window) -> str:
     half = window.kernel // 2
     known = {(half, half): "symmetric", (half - 1, half): "after"}
     if window.zeros not in known:
-        raise GraphError(f"{window.node} is padded by {window.zeros}, in no MobileNet")
+        raise GraphError(f"{window.node} is padded by {window.zeros}, unlike in any MobileNet")
     return known[window.zeros]
 
 
@@ -136,13 +136,13 @@ def preprocessing_of(
     factor, offset = np.ones(3), np.zeros(3)
     for node, times, value in steps:
         if value is None or value.size not in (1, 3):
-            raise GraphError(f"{node} prepares pictures with what the file does not hold")
+            raise GraphError(f"{node} prepares pictures with something that is not in the file")
         numbers = value.reshape(-1).astype(np.float64)
         factor, offset = (factor * numbers, offset * numbers) if times else (factor, offset + numbers)
     # The graph takes pixels of 0 to 255 or of 0 to 1: the ones that give a network numbers of moderate size.
     most = 255 if from_bytes or factor.max() < 0.1 or np.abs(offset).max() > 10 else 1
     if not (np.isfinite(factor).all() and np.isfinite(offset).all() and 1e-6 < factor.min() <= factor.max() < 1e6):
-        raise GraphError("it prepares pictures by numbers that no network is trained with")
+        raise GraphError("it prepares pictures with numbers that no network is trained with")
     mean, std = -offset / factor / most, 1 / factor / most
     fields |= {"scale": 1 / 255, "mean": _rounded(mean), "std": _rounded(std)}
     return fields
