@@ -117,3 +117,9 @@ def test_numbers_of_numpy() -> None:
     assert all(type(value) in (int, float, bool, str, type(None)) for value in recipe.to_json().values())
     with pytest.raises(InputError, match=r"epochs 2\.5: give a whole number"):
         Recipe(epochs=np.float32(2.5))  # type: ignore[arg-type]
+
+
+def test_a_path_is_as_good_as_its_text() -> None:
+    assert Recipe(weights=Path("runs/one")).weights == str(Path("runs/one"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="batch"):
+        Recipe(batch=Path("8"))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
@@ -244,6 +245,8 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
         return None
     if isinstance(value, np.generic):  # 0.35, as it is written, and not float32's neighbour of it
         value = float(str(value)) if isinstance(value, np.floating) else value.item()
+    if str in kinds and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     plain = tuple(getattr(kind, "__origin__", None) or kind for kind in kinds)
