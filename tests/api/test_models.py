@@ -56,15 +56,15 @@ def test_create_model_with_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("mobilenets.weights.start.imagenet", published)
     found = mobilenets.create_model("mobilenet_v2", 10, 0.35, weights="imagenet")
-    assert asked == [("mobilenet_v2", 0.35, 224)]
+    assert asked == [("mobilenet_v2", 0.35, 224, None)]
     assert torch.equal(found.body[0].conv.weight, network.body[0].conv.weight)
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("mobilenet_v2", 3), "the weights of mobilenet_v1_cifar at width 1, not of mobilenet_v2 at 1"),
-        (("mobilenet_v1_cifar", 3, 0.5), "at width 1, not of mobilenet_v1_cifar at 0.5"),
+        (("mobilenet_v2", 3), "the weights of mobilenet_v1_cifar at width 1, not of mobilenet_v2 at width 1"),
+        (("mobilenet_v1_cifar", 3, 0.5), "at width 1, not of mobilenet_v1_cifar at width 0.5"),
     ],
 )
 def test_weights_of_another_network(words: Any, says: str, trained: Any) -> None:

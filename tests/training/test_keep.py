@@ -139,8 +139,8 @@ def test_a_run_says_what_to_expect(
 def test_nothing_to_correct_where_nothing_was_chosen(
     photos: Path, draw: Callable[..., Path], tmp_path: Path, small: dict[str, Any], undrawn: None
 ) -> None:
-    for part, count in (("train", 6), ("validation", 4), ("test", 4)):
-        draw(tmp_path / "data" / part, {"a": count, "b": count})
+    for size, (part, count) in enumerate((("train", 6), ("validation", 4), ("test", 4)), start=20):
+        draw(tmp_path / "data" / part, {"a": count, "b": count}, size=size)  # no picture of one part in another
     tested = train(tmp_path / "data", tmp_path / "tested", **small)
     last = train(photos, tmp_path / "last", **small | {"keep": "last"})
     for result in (tested, last):

@@ -71,7 +71,9 @@ def finish(
     if len(prepared.validation) >= MANY_PICTURES:
         near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
     why_not = saved.bundle.origin.get("why_not")
-    notes = list(dict.fromkeys([*([why_not] if why_not else []), *prepared.notes, *caveats()]))
+    notes = [*([why_not] if why_not else []), *prepared.notes]
+    # A caveat may be a note of these with the folder before it.
+    notes += [caveat for caveat in caveats() if not any(note in caveat for note in notes)]
     notes += [
         note for note in (_chosen(evaluation, on, state, kept, recipe, near), _before(state, kept, recipe)) if note
     ]

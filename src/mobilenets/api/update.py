@@ -15,7 +15,7 @@ from mobilenets.data.folder import Sample, content_hashes
 from mobilenets.data.loader import Loader
 from mobilenets.data.prepare import Prepared
 from mobilenets.data.seen import Seen, read_seen
-from mobilenets.errors import InputError
+from mobilenets.errors import FaultFound, InputError
 from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
@@ -132,7 +132,11 @@ def compare_with_source(
     ]
     pictures = Loader(samples, len(source.classes), saved.bundle.preprocessing, workers=workers)
     network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    was = evaluate_samples(network, pictures, source.classes, prepared.layout.root, device).ranks == 0
+    try:
+        was = evaluate_samples(network, pictures, source.classes, prepared.layout.root, device).ranks == 0
+    except FaultFound:
+        log.warning("the model that training started from is not compared: its output is not finite")
+        return None
     now = evaluation.ranks[chosen] == 0
     both, lost, gained = int((was & now).sum()), int((was & ~now).sum()), int((~was & now).sum())
     low, high = paired_interval(both, lost, gained, len(chosen) - both - lost - gained)

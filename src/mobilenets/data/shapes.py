@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Callable
 
@@ -51,7 +52,10 @@ SHAPES = {
 
 
 def draw(shape: str, seed: int) -> npt.NDArray[np.uint8]:
-    """Draw one of ``SHAPES`` at any place, turn, size and colour, on a cloudy ground; returns ``SIDE``×``SIDE``×3."""
+    """Draw one of ``SHAPES`` at any place, turn and size on a cloudy ground; returns ``SIDE``×``SIDE``×3.
+
+    Each shape mostly has a colour of its own, as things in photos do, so that few pictures are enough to learn from.
+    """
     rng = np.random.default_rng((seed, list(SHAPES).index(shape)))
     side = SIDE * FINE
     radius = side * rng.uniform(0.14, 0.3)
@@ -66,17 +70,19 @@ def draw(shape: str, seed: int) -> npt.NDArray[np.uint8]:
     mask = Image.new("L", (side, side))
     SHAPES[shape](ImageDraw.Draw(mask), place)
     mask = mask.resize((SIDE, SIDE), Image.Resampling.LANCZOS).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5)))
-    ground, front = _cloud(rng), _cloud(rng)
-    while np.abs(np.asarray(ground, float).mean((0, 1)) - np.asarray(front, float).mean((0, 1))).sum() < 60:
-        front = _cloud(rng)  # until it can be told from the ground
+    hue = list(SHAPES).index(shape) / len(SHAPES) + rng.normal(0, 0.02)
+    colour = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(0.6, 1.0), rng.uniform(0.6, 1.0))
+    front = _cloud(rng, 255 * np.array(colour))
+    ground = _cloud(rng, rng.uniform(30, 225) + rng.normal(0, 12, 3))
     shadow = ImageChops.offset(mask, 3, 3).point(lambda value: value * 0.5).filter(ImageFilter.GaussianBlur(3))
     picture = Image.composite(Image.new("RGB", (SIDE, SIDE)), ground, shadow)
     pixels = np.asarray(Image.composite(front, picture, mask), float)
     return np.clip(pixels + rng.normal(0, rng.uniform(2, 12), pixels.shape), 0, 255).astype(np.uint8)
 
 
-def _cloud(rng: np.random.Generator) -> Image.Image:
-    """A colour with patches of its neighbours, lit from one side."""
-    patches = rng.uniform(0, 255, 3) + rng.normal(0, 25, (int(rng.integers(2, 9)), int(rng.integers(2, 9)), 3))
+def _cloud(rng: np.random.Generator, colour: npt.NDArray[np.float64]) -> Image.Image:
+    """A colour with patches of its neighbours, brighter and darker."""
+    light = rng.normal(0, 18, (int(rng.integers(2, 9)), int(rng.integers(2, 9)), 1))
+    patches = colour + light + rng.normal(0, 6, (*light.shape[:2], 3))
     small = Image.fromarray(np.clip(patches, 0, 255).astype(np.uint8))
     return small.resize((SIDE, SIDE), Image.Resampling.BICUBIC)

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
-import numpy as np
-
 from mobilenets.errors import InputError
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
@@ -243,8 +241,10 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
     kinds = get_args(annotation) or (annotation,)
     if value is None and (type(None) in kinds or metadata["auto"]):
         return None
-    if isinstance(value, np.generic):  # 0.35, as it is written, and not float32's neighbour of it
-        value = float(str(value)) if isinstance(value, np.floating) else value.item()
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "shape", None):
+        plain_value = value.item()
+        # 0.35, as it is written, and not float32's neighbour of it.
+        value = float(str(value)) if isinstance(plain_value, float) else plain_value
     if str in kinds and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
