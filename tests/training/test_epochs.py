@@ -17,7 +17,7 @@ ROW = {
 
 
 def test_aligned_below_one_head(caplog: pytest.LogCaptureFixture) -> None:
-    table = EpochTable(100)
+    table = EpochTable(100, 100)
     with caplog.at_level(logging.INFO, "mobilenets"):
         table.add(ROW, 2.0, best=True)
         table.add(ROW | {"epoch": 100, "train_loss": 12.5}, 200.0, best=False)
@@ -27,3 +27,17 @@ def test_aligned_below_one_head(caplog: pytest.LogCaptureFixture) -> None:
         "100/100      12.500   27.1 %      1.099      33.3 %          59          0 s",
     ]
     assert [getattr(record, "style", None) for record in caplog.records] == ["head", "best", None]
+
+
+def test_time_left_is_told_by_the_epochs_of_the_last_stage(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mobilenets"):
+        EpochTable(10, 6).add(ROW, 1.0, best=False)
+        last = EpochTable(10, 10)
+        last.add(ROW | {"epoch": 7}, 20.0, best=False)
+        last.add(ROW | {"epoch": 8}, 10.0, best=False)
+    ends = [message.split()[-2:] for message in caplog.messages if "time left" not in message]
+    assert ends == [["59", "–"], ["min", "00"], ["30", "s"]] or [" ".join(end) for end in ends] == [
+        "59 –",
+        "00 s",
+        "30 s",
+    ]

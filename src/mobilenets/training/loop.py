@@ -81,7 +81,7 @@ class Training:
         stage = self.stage or stages(self.recipe, len(self.labels))[-1]
         self.first, self.last, self.rate = stage.first, stage.last, stage.rate
         self.steps, self.epochs, self.steps_per_epoch = stage.steps, stage.epochs, stage.steps_per_epoch
-        self.table = EpochTable(self.epochs)
+        self.table = EpochTable(self.epochs, self.last)
         self.precision = precision_of(self.recipe.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
@@ -263,12 +263,13 @@ class Training:
         best_trained = best_epoch(state.history, pictures)
         stale = state.epoch - max(best_trained, self.first)
         state.finished = state.epoch >= self.epochs or stale >= (self.recipe.patience or math.inf)
-        state.seconds += state.epoch_seconds + time.monotonic() - began
+        took = state.epoch_seconds + time.monotonic() - began
+        state.seconds += took
         state.step = state.hits = state.seen = 0
         state.loss_sum = state.epoch_seconds = 0.0
         write_text(self.run / HISTORY, history_csv(state.history))
         self._save(state)
-        self.table.add(state.history[-1], state.seconds, best=better and self.recipe.keep == "best")
+        self.table.add(state.history[-1], took, best=better and self.recipe.keep == "best")
         if stale >= (self.recipe.patience or math.inf):
             log.info("no improvement for %d epochs: stopped early; epoch %d was best", stale, best_trained)
 
