@@ -302,7 +302,7 @@ def test_a_whole_module_of_another_activation(file: Path, net: Callable[..., Net
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torchscript(file: Path, net: Callable[..., Net]) -> None:
     torch.jit.script(net(nn.ReLU, 3)).save(file)
-    with pytest.raises(InputError, match="which has ReLU"):
+    with pytest.raises(InputError, match="activates with ReLU"):
         convert(file)
     # Its strides stand in its program, which is not read.
     torch.jit.script(net()).save(file)
