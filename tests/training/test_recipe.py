@@ -102,7 +102,7 @@ def test_recipe_files(tmp_path: Path) -> None:
     file.write_text('{"epochs": 4}')
     assert load_recipe(str(file)) == Recipe(epochs=4)
     assert load_recipe(None) == load_recipe("photos") == RECIPES["photos"]
-    with pytest.raises(InputError, match="unknown recipe 'photo': there are photos, "):
+    with pytest.raises(InputError, match="unknown recipe 'photo': choose photos, "):
         load_recipe("photo")
     for content, message in ((b"\xff{", "not JSON"), (b"[1]", "expected an object"), (b'{"lr": "x"}', "lr 'x'")):
         file.write_bytes(content)
