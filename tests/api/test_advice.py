@@ -56,11 +56,11 @@ SAID: list[tuple[str, dict[str, Any], str]] = [
     ("not_learned", {"history": history(0.5), "evaluation": answers((55, 55, 55))}, "50 % of them"),
     ("doubtful_labels", {"evaluation": answers((85, 85, 85), sure=0.95)}, "birds/085.jpg (labelled birds, predicted"),
     ("weakest_class", {"evaluation": answers((95, 95, 50))}, "pictures of fruit: 50 of 100 were found, with 100 to"),
-    ("smallest_class", {"train": UNEVEN, "evaluation": answers((88, 88, 80))}, "fruit, which has 12 to learn from"),
+    ("smallest_class", {"train": UNEVEN, "evaluation": answers((88, 88, 80))}, "fruit, which has only 12 for training"),
     ("more_epochs", {"history": history(0.9, FALLING), "kept": 20}, "--epochs 40"),
     ("overfitting", {"history": history(0.99), "evaluation": answers((70, 70, 70))}, "--augment strong"),
     ("larger_size", {"recipe": Recipe(size=96), "side": 480}, "--size 192"),
-    ("more_to_measure", {"evaluation": answers((5, 5, 5), of=6)}, "18 cannot tell"),
+    ("more_to_measure", {"evaluation": answers((5, 5, 5), of=6)}, "with 18, the true top-1"),
 ]
 UNSAID: list[tuple[str, dict[str, Any]]] = [
     ("trained_weights", {"scratch": True, "evaluation": answers((99, 99, 99))}),

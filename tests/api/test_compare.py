@@ -128,7 +128,7 @@ def test_a_run_that_was_not_measured(content: str | None, measured: Path) -> Non
 @pytest.mark.parametrize(
     ("names", "settings", "words"),
     [
-        (["vgg16"], {}, "unknown network 'vgg16': there are mobilenet_v1"),
+        (["vgg16"], {}, "unknown network 'vgg16': choose mobilenet_v1"),
         (["resnet18"], {"size": 0}, "size 0"),
         (["resnet18"], {"classes": 0}, "classes 0"),
         (["mobilenet_v2"], {"classes": -1}, "classes -1"),

@@ -57,7 +57,8 @@ def test_train_and_resume_without_out(here: Path, photos: Path, capsys: pytest.C
     assert "The run:     runs/photos-1" in out.splitlines()
     status, out, err = command("train", photos, "--resume")
     assert (status, out) == (2, "")
-    assert err == f"mobilenets: there is no unfinished run on {photos} in runs: name the run to continue by --out RUN\n"
+    said = f"there is no unfinished run on {photos} in runs: name the run to continue with --out RUN"
+    assert err == f"mobilenets: {said}\n"
     (here / "runs/photos-1/metrics.json").unlink()
     shutil.copytree(here / "runs/photos-1", here / "runs/photos-7")
     os.utime(here / "runs/photos-1/recipe.json", (1, 1))

@@ -152,7 +152,7 @@ def test_evaluate(trained: Any, command: Any, tmp_path: Path) -> None:
     lines = out.splitlines()
     assert lines[0] == "12 pictures (validation)"
     assert lines[1].startswith(f"top-1  {100 * result['top1']:.2f} %   95 % interval {100 * low:.2f} to ")
-    assert lines[2] == "always the largest class, cat:  33.33 %"
+    assert lines[2] == "always answering the largest class, cat:  33.33 %"
     assert result["baseline_top1"] == 4 / 12
     assert [line.split()[:2] for line in lines[-5:-2]] == [["cat", "4"], ["dog", "4"], ["owl", "4"]]
 

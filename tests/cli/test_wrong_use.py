@@ -64,7 +64,7 @@ def place(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TRAIN = "train data --out new --weights none"
 WRONG = {
-    "paint": "unknown verb 'paint': there are demo, fetch, train",
+    "paint": "unknown verb 'paint': choose demo, fetch, train",
     "trian": "unknown verb 'trian': did you mean train? (see mobilenets --help)",
     "exprot run": "did you mean export?",
     "--json": "VERB",
@@ -105,7 +105,7 @@ WRONG = {
     f"{TRAIN} --optimizer lion": "optimizer 'lion': choose sgd",
     f"{TRAIN} --precision int8": "precision 'int8'",
     f"{TRAIN} --augment rain": "unknown augmentation 'rain'; choose",
-    f"{TRAIN} --recipe soup": "unknown recipe 'soup': there are photos",
+    f"{TRAIN} --recipe soup": "unknown recipe 'soup': choose photos",
     f"{TRAIN} --recipe file": "file: not JSON",
     f"{TRAIN} --recipe data": "unknown recipe 'data'",
     f"{TRAIN} --nesterov": "nesterov",
@@ -156,7 +156,7 @@ WRONG = {
     "predict run data --top x": "--top 'x': give a whole number",
     "predict run data --format xml": "invalid choice: 'xml'",
     "predict run data --device toaster": "device 'toaster'",
-    "predict run data --runtime onnxruntime": "for onnxruntime export it first",
+    "predict run data --runtime onnxruntime": "to use onnxruntime, export it first",
     "predict run data --threads 0": "threads 0",
     # export
     "export run --out new --format caffe": "choose onnx",
@@ -221,7 +221,7 @@ WRONG = {
     "benchmark --device-script bench.sh": "bench.sh: give a file that ends in .py",
     "benchmark --device-script data": "data: give a file that ends in .py",
     # compare
-    "compare vgg16": "unknown network 'vgg16': there are mobilenet_v1",
+    "compare vgg16": "unknown network 'vgg16': choose mobilenet_v1",
     "compare plain --size 0": "size 0",
     "compare resnet18 --size 5000": "size 5000",
     "compare resnet18 --classes 0": "classes 0",

@@ -114,7 +114,7 @@ def test_cpp(trained: Any, exported: Path, tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path / "out", check=True)
     run = partial(subprocess.run, cwd=tmp_path / "out", capture_output=True, text=True, check=False)
     check = run(["./main", "--check"])
-    assert check.returncode == 0 and check.stdout.startswith("OK: the right pixels"), check
+    assert check.returncode == 0 and check.stdout.startswith("OK: the pixels are right"), check
     image = decode(trained.data / "owl/003.png").resize((61, 47))
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.ppm")  # which orientation 6 turns back
     said = run(["./main", tmp_path / "lying.ppm", "6"]).stdout
@@ -150,9 +150,9 @@ def test_cpp_finds_other_pixels_and_outputs(written_cpp: Callable[[str], Path]) 
     (code / "runtime.hpp").write_text(ANSWERS_AS_EXPECTED)
     header = (code / "model.hpp").read_text()
     for crc, off, said in (
-        ("", 0, "OK: the right pixels; largest difference of an output 0\n"),
+        ("", 0, "OK: the pixels are right; largest difference in an output 0\n"),
         ("1 + ", 0, "FAILED: the pixels differ\n"),
-        ("", 1, "FAILED: the right pixels; largest difference of an output 1\n"),
+        ("", 1, "FAILED: the pixels are right; largest difference in an output 1\n"),
     ):
         (code / "model.hpp").write_text(header.replace("DRAWN_CRC32 = ", f"DRAWN_CRC32 = {crc}"))
         subprocess.run([compiler, "-std=c++17", f"-DOFF={off}", "main.cpp", "-o", "main"], cwd=code, check=True)

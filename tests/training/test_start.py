@@ -199,7 +199,7 @@ def test_random_weights_may_be_frozen_with_a_warning(
 ) -> None:
     for name in ("one", "two"):
         train(photos, tmp_path / name, freeze="backbone", **small)
-    said = [record.getMessage() for record in caplog.records if "random weights" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "random, untrained weights" in record.getMessage()]
     assert len(said) == 2 and said[0].endswith("set --weights imagenet or MODEL, or leave --freeze out")
     one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
     assert_same(one, two)
@@ -222,7 +222,7 @@ def test_what_was_kept_is_said_once(
     data = draw(tmp_path / "photos", {"a": 4, "b": 4}, size=21)
     with caplog.at_level(logging.INFO, "mobilenets"):
         train(data, tmp_path / "run", **small | {"epochs": 1, "weights": str(finished)})
-    said = [record.getMessage() for record in caplog.records if "head" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "classifier" in record.getMessage()]
     assert len(said) == 1
     assert said[0].startswith("classifier replaced: 3 classes became 2; everything else kept (")
 

@@ -166,7 +166,7 @@ def test_scaling_inside(layers: list[dict[str, Any]], mean: Any, std: Any) -> No
 
 
 def test_scaling_that_turns_pixels_round() -> None:
-    with pytest.raises(ValueError, match="round"):
+    with pytest.raises(ValueError, match="reversed"):
         joined([Affine((-1.0,) * 3, (0.0,) * 3)])
 
 

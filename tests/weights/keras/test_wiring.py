@@ -128,7 +128,7 @@ def test_ours_are_read(model: Any, name: str, tmp_path: Path) -> None:
         (lambda: v2(project=""), "ReLU6 follows 'b_project'"),
         (lambda: v2(expand="linear"), "no ReLU6 follows 'b_expand'"),
         (lambda: v2(last="linear"), "no ReLU6 follows 'last'"),
-        (lambda: v1("early"), "'stem_bn' follows ReLU6 behind 'stem'"),
+        (lambda: v1("early"), "'stem_bn' follows ReLU6 after 'stem'"),
         (lambda: v1("linear"), "no ReLU6 follows 'stem'"),
         (lambda: v1(skip=True), "'a_add' joins|ReLU6 follows 'a_pw'"),
         (lambda: v1(stride=2), "'b_pw' has stride 2"),
