@@ -63,7 +63,7 @@ def test_create_model_with_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("mobilenet_v2", 3), "the weights of mobilenet_v1_cifar at width 1, not of mobilenet_v2 at width 1"),
+        (("mobilenet_v2", 3), "weights of mobilenet_v1_cifar at width 1, not of mobilenet_v2 at width 1"),
         (("mobilenet_v1_cifar", 3, 0.5), "at width 1, not of mobilenet_v1_cifar at width 0.5"),
     ],
 )
