@@ -258,6 +258,25 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     assert kinds(found) == {"unreadable": 2}
 
 
+def test_links_do_not_lead_to_other_classes(tmp_path: Path) -> None:
+    data = put(tmp_path / "data", "cat/1.png", "dog/1.png")
+    link(data / "dog" / "up", data, folder=True)
+    link(data / "all", tmp_path, folder=True)
+    found = read_folder(data)
+    assert [sample.path.relative_to(data).as_posix() for sample in found.samples] == ["cat/1.png", "dog/1.png"]
+    assert "all/ is a link to a folder above: not a class" in found.notes
+    # A way there and back is no link.
+    assert len(pictures_below(data / "cat" / ".." / ".." / "data" / "cat")) == 1
+
+
+def test_names_of_classes_in_any_writing(tmp_path: Path) -> None:
+    """A full-width blank, Persian and emoji with joiners, a no-break blank."""
+    names = ("cat\xa0x", "क\u200cख", "苹果\u3000红", "👩\u200d👧")
+    assert read_folder(put(tmp_path, *(f"{name}/1.png" for name in names))).classes == names
+    put(tmp_path, "a\nb/1.png")
+    refused("unprintable name, 'a\\\\nb': rename it", tmp_path)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="named pipes are POSIX here")
 def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.png", "dog/1.png")

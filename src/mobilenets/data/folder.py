@@ -23,7 +23,7 @@ from mobilenets.data.listing import (
 )
 from mobilenets.errors import InputError
 from mobilenets.runtime.files import nfc
-from mobilenets.runtime.labels import Labels
+from mobilenets.runtime.labels import Labels, is_showable
 
 _log = logging.getLogger("mobilenets")
 
@@ -80,11 +80,14 @@ def read_folder(
         if is_run(place):
             notes.append(f"{entry.name}/ holds a run or a virtual environment: not a class")
             continue
+        if root.resolve().is_relative_to(place.resolve()):
+            notes.append(f"{entry.name}/ is a link to a folder above: not a class")
+            continue
         name = find(entry.name) or nfc(entry.name)
         _refuse_closed(place)
         inside = sorted(pictures(place, problems))
         if inside:
-            if not name.isprintable():
+            if not is_showable(name):
                 raise InputError(f"{root} has a class folder with an unprintable name, {entry.name!r}: rename it")
             if name in found:
                 raise InputError(_twice(root, name, called[name], entry.name))
@@ -165,6 +168,9 @@ def relative(path: Path, root: Path) -> str:
 def content_hash(path: Path) -> bytes:
     """BLAKE2b of a file's bytes, 16 of it; raises InputError when the file cannot be read."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            path.stat()
+            raise InputError(f"{path} cannot be read: this is not a regular file")
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
     except OSError as error:

@@ -118,18 +118,19 @@ def has_pictures(folder: Path, deep: bool = False) -> bool:
 
 def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
     """The pictures below a folder; what else lies there, or cannot be listed, goes to ``problems``."""
-    seen: set[tuple[int, int]] = set()
+    # A link inside may lead back up, to the pictures of other classes.
+    seen = {_identity(above) for above in top.resolve().parents}
     waiting = [top]
     while waiting:
         folder = waiting.pop()
         try:
-            found, status = _listed(folder), folder.stat()
+            found, identity = _listed(folder), _identity(folder)
         except OSError as error:
             problems.append(Problem("unreadable", str(folder), f"the folder cannot be read: {error.strerror}"))
             continue
-        if (status.st_dev, status.st_ino) in seen:  # links may lead back up
+        if identity in seen:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         deeper = []
         for entry in found:
             kind, suffix = _kind(entry), Path(entry.name).suffix.lower()
@@ -143,6 +144,11 @@ def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
             else:
                 problems.append(Problem("unreadable", entry.path, kind))
         waiting += reversed(deeper)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def is_run(folder: Path) -> bool:
