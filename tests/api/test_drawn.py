@@ -77,7 +77,7 @@ def test_nothing_of_the_users_is_replaced(trained: Any, predictor: mobilenets.Pr
     [two] = mobilenets.predict(predictor, trained.data / "cat/001.png", explain=own)
     assert [Path(answer["explanation"]).name for answer in (one, two)] == ["000-3.png", "001-2.png"]
     assert {name: content for name, content in (held(own) | held(trained.data)).items() if name in before} == before
-    with pytest.raises(InputError, match="is there already, and is no contact sheet of ours"):
+    with pytest.raises(InputError, match="is there already, and is no contact sheet: give another name"):
         mobilenets.predict(predictor, b"", sheet=own / "000.png")
     with pytest.raises(InputError, match=r"000\.png is a file: give a folder"):
         mobilenets.predict(predictor, b"", explain=own / "000.png")

@@ -60,7 +60,7 @@ def test_hash_knows_order_and_names() -> None:
 def test_not_json(folder: Path, content: bytes) -> None:
     (folder / "model.json").write_bytes(content)
     said = refusal(folder)
-    assert "damaged, not JSON" in said or "not a model's description of ours" in said
+    assert "damaged, not JSON" in said or "not a model's description as this package writes it" in said
 
 
 def test_truncated_anywhere(folder: Path) -> None:
@@ -73,7 +73,7 @@ def test_truncated_anywhere(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(format="other"), "not a model's description of ours"),
+        (lambda v: v.update(format="other"), "not a model's description as this package writes it"),
         (lambda v: v.update(version=2), "version 2, but this release reads version 1"),
         (lambda v: v.pop("version"), "version None"),
         (lambda v: v["classes"].__setitem__(0, "lion"), "do not match their hash; the file was edited or damaged"),
@@ -105,7 +105,7 @@ def test_malformed(folder: Path, change: Callable[[dict[str, Any]], object], mes
 @pytest.mark.parametrize("value", [None, 3, "text", [], {}])
 def test_other_json(folder: Path, value: object) -> None:
     (folder / "model.json").write_text(json.dumps(value))
-    assert "not a model's description of ours" in refusal(folder)
+    assert "not a model's description as this package writes it" in refusal(folder)
 
 
 def test_too_large_to_be_a_description(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,7 +282,7 @@ def test_recipe_file_with_weights_states_the_defaults_too(
 
 
 def test_run_among_the_pictures(photos: Path, draw: Callable[..., Path], tmp_path: Path, small: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"lies among the pictures in .*: give an --out elsewhere"):
+    with pytest.raises(InputError, match=r"lies among the pictures in .*: give an --out elsewhere, such as --out "):
         train(photos, photos / "run", **small)
     for part, count in (("train", 4), ("validation", 2)):
         draw(tmp_path / part, {"a": count, "b": count})

@@ -52,7 +52,7 @@ class Drawn:
             if sheet.suffix.lower() != ".png":
                 raise InputError(f"{sheet}: a contact sheet is a PNG; give a name that ends with .png")
             if not _free(sheet):
-                raise InputError(f"{sheet} is there already, and is no contact sheet of ours: give another name")
+                raise InputError(f"{sheet} is there already, and is no contact sheet: give another name")
             self._used.add(sheet.resolve())
 
     def keep_out_of(self, pictures: Path) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.data.folder import pictures_below
+from mobilenets.data.listing import has_pictures
 from mobilenets.data.loader import default_workers
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle
@@ -37,7 +38,7 @@ class Predictor(EnginePredictor):
 
     ``model`` is a run folder, a bundle, or an exported file beside its ``model.json``; the last runs without torch, in
     ``runtime`` (by default the fastest installed one) on ``threads`` threads (by default one a core). ``device`` is
-    where a model of ours runs. Raises ``InputError`` for a model that cannot be used.
+    where a run or bundle computes. Raises ``InputError`` for a model that cannot be used.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Predictor(EnginePredictor):
             _try(engine, bundle, folder / bundle.export.file)
         else:
             if runtime not in (None, "torch"):
-                raise InputError(f"{model}: a model of ours runs in PyTorch; for {runtime} export it first")
+                raise InputError(f"{model}: a run is computed in PyTorch; for {runtime} export it first")
             bundle, engine, self._network = _torch_engine(path, device, threads)
         super().__init__(bundle, engine)
 
@@ -122,7 +123,7 @@ def predict(
     several = cast("Iterable[Picture | tuple[str, Picture]]", pictures)
     if isinstance(several, Sequence) and len(several) == 1 and isinstance(several[0], (str, os.PathLike)):
         only = Path(several[0])
-        if only.is_dir():
+        if several[0] != "" and only.is_dir() and not has_pictures(only, deep=True):
             pictures_below(only)  # raises, because there is nothing else to answer for
     return _answers(predictor, several, top, language, _drawn(predictor, explain, sheet, language))
 
@@ -163,7 +164,7 @@ def _drawn(
     from mobilenets.api.drawn import Drawn
 
     if not isinstance(predictor, Predictor):
-        raise InputError("only a model of ours, and no exported one, can be explained or drawn")
+        raise InputError("an exported file cannot be explained or drawn: give the run folder that it was made from")
     return Drawn(
         predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language
     )
@@ -250,12 +251,12 @@ def _try(engine: Engine, bundle: Bundle, file: Path) -> None:
 
 
 def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle, Engine, Network]:
-    """Load a model of ours into PyTorch; imported here, so that other engines need no torch."""
+    """Load a run or bundle into PyTorch; imported here, so that other engines need no torch."""
     try:
         import torch
     except ImportError as error:
         raise InputError(
-            f"{model}: a model of ours runs in PyTorch, which is not installed: give an exported file, or "
+            f"{model}: a run is computed in PyTorch, which is not installed: give an exported file, or "
             f"install it: {how_to_install('train')}"
         ) from error
 

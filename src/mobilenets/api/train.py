@@ -14,7 +14,7 @@ from typing import Any, Unpack, cast
 
 import torch
 
-from mobilenets.api.out import check_folder, run_folder
+from mobilenets.api.out import RUNS, check_folder, run_folder
 from mobilenets.api.results import finish
 from mobilenets.api.update import find_source, renamed_classes, source_notes
 from mobilenets.data.layout import Layout, find_data
@@ -100,6 +100,8 @@ def train(
     for name, place in (("data", data), ("out", out)):
         if place is not None and not isinstance(place, (str, os.PathLike)):
             raise InputError(f"{name} is to be the path of a folder, not {type(place).__name__}")
+        if place is not None and not os.fspath(place):
+            raise InputError(f"{name} is empty: give the path of a folder")
     if out is None:
         with run_folder(data, out, resume) as chosen_out:
             return train(data, chosen_out, recipe=recipe, resume=resume, **settings)
@@ -206,6 +208,8 @@ def train(
             steps = sorted({round(part * (training.steps - 1) / 999) for part in range(1000)})
             epochs, rates = ([at / training.steps_per_epoch for at in steps], [training.rate(at) for at in steps])
             draw_schedule(epochs, rates, f"Learning rate: {chosen.schedule}", run / SCHEDULE)
+        if run.parent == RUNS:
+            log.info("run folder: %s", run)
         log.info(_announcement(network, prepared, training, record["hardware"]))
         state = training.fit()
         return finish(run, prepared, teacher, chosen, record, state, device, since=training.began, source=source)
@@ -232,7 +236,9 @@ def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
         raise InputError(f"{run} {way} give another --out")
     for place in (layout.train, layout.validation, layout.test):
         if place is not None and run.resolve().is_relative_to(place.resolve()):
-            raise InputError(f"{run} lies among the pictures in {place}: give an --out elsewhere")
+            there = place.resolve()
+            such = quote(str(there.with_name(f"{there.name}-run")))
+            raise InputError(f"{run} lies among the pictures in {place}: give an --out elsewhere, such as --out {such}")
     check_folder(run)
 
 

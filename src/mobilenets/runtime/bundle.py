@@ -71,6 +71,11 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
     write_json(folder / DESCRIPTION, bundle.to_json())
 
 
+def is_model(path: Path) -> bool:
+    """Whether a path is that of a folder with a ``model.json``."""
+    return (path / DESCRIPTION).is_file()
+
+
 def find_bundle(model: Path) -> Path:
     """Return the folder of a model given as a run folder, a bundle, or a file beside its ``model.json``."""
     if not model.exists():
@@ -93,7 +98,7 @@ def read_bundle(folder: Path) -> Bundle:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged, not JSON; copy or train the model again") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise InputError(f"{path}: not a model's description of ours")
+        raise InputError(f"{path}: not a model's description as this package writes it")
     if value.get("version") != VERSION:
         raise InputError(f"{path}: version {value.get('version')!r}, but this release reads version {VERSION}")
     try:

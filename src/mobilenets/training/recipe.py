@@ -56,9 +56,7 @@ class Recipe:
     dropout: float | None = _setting(
         None, "dropout before the classifier; none: the network's own", low=0, high=1, open_high=True
     )
-    weights: str = _setting(
-        "none", "start from: none, imagenet, a model of ours (run folder or bundle), or a foreign weights file"
-    )
+    weights: str = _setting("none", "start from: none, imagenet, a run folder or bundle, or a foreign weights file")
     freeze: str = _setting("none", "none, backbone (train the classifier only), or N (the first N blocks)")
 
     # The pictures.
