@@ -311,3 +311,12 @@ def raiser(error: Exception) -> Callable[..., None]:
         raise error
 
     return fail
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows lets nobody remove the current folder")
+def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    line = "mobilenets: the current folder is no longer there: change to one that is (cd)\n"
+    assert command("predict", tmp_path, tmp_path) == (2, "", line)

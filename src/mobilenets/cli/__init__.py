@@ -44,6 +44,11 @@ def _guarded(step: Callable[[], int | None]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     from mobilenets.cli.parser import build_parser
 
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        # PyTorch's libraries would end the process, with words that nobody understands.
+        raise InputError("the current folder is no longer there: change to one that is (cd)") from None
     parser = build_parser(everything="--help-all" in arguments)
     options, unknown = parser.parse_known_args(_as_meant(arguments))
     if unknown:
