@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections import Counter
@@ -138,6 +139,32 @@ def test_unusable_folders(tmp_path: Path) -> None:
     put(tmp_path, "only/1.png")
     refused("one class only, only", tmp_path)
     refused("is a file", tmp_path / "only/1.png")
+
+
+def test_what_lies_there_instead_of_pictures(tmp_path: Path) -> None:
+    """Downloads whose names have no suffix, or another; videos; archives."""
+
+    def told(name: str, content: bytes) -> str:
+        for kind in ("cat", "dog"):
+            (tmp_path / name / kind).mkdir(parents=True)
+            (tmp_path / name / kind / name).write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            read_folder(tmp_path / name)
+        with pytest.raises(InputError, match=r"holds no pictures, but another file such as"):
+            pictures_below(tmp_path / name / "cat")
+        assert f"no pictures in class folders, but 2 other files such as {tmp_path / name / 'cat' / name}: " in str(
+            caught.value
+        )
+        return str(caught.value).rpartition(": ")[2]
+
+    png = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(png, "PNG")
+    assert told("001", png.getvalue()) == "let its name end in .png"
+    assert told("a.png?w=200", png.getvalue()) == "let its name end in .png"
+    assert told("b.jpg_large", b"\xff\xd8\xff\xe0" + bytes(20)) == "let its name end in .jpg"
+    assert told("c.mp4", b"\0\0\0\x20ftypisom" + bytes(20)) == "save frames of it as JPEG"
+    assert told("d.zip", b"PK\3\4" + bytes(20)) == "unpack it"
+    assert told("e.dng", b"II*\0" + bytes(20)) == "convert it to JPEG or PNG"
 
 
 @pytest.mark.parametrize("classes", [None, ("cat", "dog")])

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.data.listing import (
-    SUFFIXES,
     Problem,
     entries,
     folders,
     has_pictures,
+    instead,
     is_picture,
     is_run,
     names,
@@ -102,7 +102,7 @@ def read_folder(
     if lying and found:
         notes.append(f"{lying} pictures lie beside the class folders in {root}: not used")
     if not found:
-        raise InputError(f"{root} holds no pictures in class folders ({' '.join(sorted(SUFFIXES))} are read)")
+        raise InputError(f"{root} holds no pictures in class folders{instead(problems)}")
     unknown = sorted(found.keys() - set(classes)) if classes is not None else []
     if len(found) == 1 and (classes is None or unknown):
         _refuse_nested(root / called[next(iter(found))])
@@ -152,7 +152,7 @@ def pictures_below(folder: Path) -> tuple[Path, ...]:
     problems: list[Problem] = []
     found = tuple(sorted(pictures(folder, problems)))
     if not found:
-        raise InputError(f"{folder} holds no pictures ({' '.join(sorted(SUFFIXES))} are read)")
+        raise InputError(f"{folder} holds no pictures{instead(problems)}")
     say(problems)
     return found
 

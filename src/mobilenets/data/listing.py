@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.errors import InputError
+from mobilenets.runtime import kinds
 
 SUFFIXES = frozenset(
     {
@@ -144,6 +145,24 @@ def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
             else:
                 problems.append(Problem("unreadable", entry.path, kind))
         waiting += reversed(deeper)
+
+
+def instead(problems: Sequence[Problem]) -> str:
+    """Say what lies where pictures were looked for and none was found: ends the sentence on that."""
+    others = [problem for problem in problems if problem.kind == "not_an_image"]
+    if not others:
+        return f" ({' '.join(sorted(SUFFIXES))} are read)"
+    first = Path(others[0].path)
+    try:
+        with first.open("rb") as stream:
+            head = stream.read(kinds.HEAD) if first.is_file() else b""
+    except OSError:
+        head = b""
+    suffix = kinds.suffix(head)
+    named = f"a picture by its content: let its name end in {suffix}"
+    what = named if suffix else kinds.explain(head) or others[0].detail
+    count = "another file" if len(others) == 1 else f"{len(others)} other files"
+    return f", but {count} such as {first}: {what}"
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -105,6 +105,14 @@ def family(head: bytes) -> str | None:
     return "heic" if any(brand in HEIC_BRANDS for brand in brands) else None
 
 
+def suffix(head: bytes) -> str | None:
+    """Return the usual suffix of a picture's kind by its first bytes; None where it is none that is surely read."""
+    for start, ending in ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"), (b"GIF8", ".gif")):
+        if head.startswith(start):
+            return ending
+    return ".webp" if head.startswith(b"RIFF") and head[8:12] == b"WEBP" else None
+
+
 def explain(head: bytes) -> str | None:
     """Say in one line what a file is that is no picture, and what to do; None where its first bytes do not tell."""
     if family(head) is not None:
