@@ -73,7 +73,10 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
 
 def is_model(path: Path) -> bool:
     """Whether a path is that of a folder with a ``model.json``."""
-    return (path / DESCRIPTION).is_file()
+    try:
+        return (path / DESCRIPTION).is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def find_bundle(model: Path) -> Path:
