@@ -17,7 +17,6 @@ from typing import Any
 
 from mobilenets.cli import show, show_exports, show_measure
 from mobilenets.errors import InputError
-from mobilenets.runtime.bundle import is_model
 from mobilenets.runtime.files import DiskFull
 from mobilenets.runtime.shell import quote
 from mobilenets.training.recipe import Recipe
@@ -244,6 +243,8 @@ def audit(options: Namespace) -> int:
 
 def _check_order(model: str, other: str, verb: str) -> None:
     """Refuse a model given behind the pictures, which are no model: it comes first."""
+    from mobilenets.runtime.bundle import is_model
+
     if is_model(Path(other)) and not is_model(Path(model)):
         raise InputError(f"the model comes first: mobilenets {verb} {quote(other)} {quote(model)}")
 
