@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
-
-import numpy as np
 
 from mobilenets.errors import InputError
 
@@ -188,7 +187,8 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
     kinds = get_args(annotation) or (annotation,)
     if value is None and type(None) in kinds:
         return None
-    if isinstance(value, np.generic):  # 0.35, as it is written, and not float32's neighbour of it
+    np = sys.modules.get("numpy")  # not imported here: who has numbers of its has loaded it, and the help needs none
+    if np is not None and isinstance(value, np.generic):  # 0.35, as it is written, and not float32's neighbour of it
         value = float(str(value)) if isinstance(value, np.floating) else value.item()
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
