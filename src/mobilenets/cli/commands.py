@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from mobilenets.cli import show, show_measure
+from mobilenets.cli import show, show_exports, show_measure
 from mobilenets.errors import InputError
 from mobilenets.runtime.files import DiskFull
 from mobilenets.runtime.shell import quote
@@ -100,7 +100,6 @@ def predict(options: Namespace) -> int:
 def export(options: Namespace) -> int:
     """``mobilenets export``: exit status 1 when the file did not pass, and none was written."""
     from mobilenets.api.export import export as run
-    from mobilenets.cli import show_exports
 
     # So that what was written aside is taken away, as with Ctrl-C.
     if threading.current_thread() is threading.main_thread():

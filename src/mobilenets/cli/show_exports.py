@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.cli.show import percent, printable
-from mobilenets.measure.paired import most_different, said_of_pair
 from mobilenets.runtime.shell import quote
 
 
 def exported(result: dict[str, Any]) -> str:
     """The figures of the gate, then the file and what to type next, or why there is none."""
+    from mobilenets.measure.paired import most_different, said_of_pair  # loads NumPy, which the help needs not
+
     images = result["images"]
     lines = [
         f"{result['format']} {result['precision']} in {result['runtime']}, {result['images']} pictures "
