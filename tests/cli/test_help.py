@@ -27,6 +27,12 @@ def test_the_name_alone_shows_the_help(command: Any) -> None:
     assert command() == command("--help")
 
 
+@pytest.mark.parametrize("words", ["help", "-h", "--help"])
+def test_help_is_asked_for_in_several_ways(words: str, command: Any) -> None:
+    assert command(words).out == command("--help").out
+    assert command(words, "train").out == command("train", "--help").out
+
+
 def test_every_verb_has_its_group() -> None:
     grouped = [name for names in GROUPS.values() for name in names]
     assert sorted(grouped) == sorted(set(grouped))
@@ -69,4 +75,5 @@ def test_only_given_settings_are_handed_on() -> None:
 
 
 def test_version(command: Any) -> None:
-    assert command("--version") == (0, f"mobilenets {mobilenets.__version__}\n", "")
+    for word in ("--version", "version", "-V"):
+        assert command(word) == (0, f"mobilenets {mobilenets.__version__}\n", "")

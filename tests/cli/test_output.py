@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mobilenets.cli import main
+from mobilenets.cli.show import printable, sentence
 from mobilenets.cli.show_exports import exported
 
 NAMES = [
@@ -38,6 +39,12 @@ def named(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         shutil.copy(trained.data / "dog/001.png", place / name)
     (place / os.fsdecode(b"broken\xfe.png")).write_text("no picture")
     return [str(place / name) for name in [*NAMES, os.fsdecode(b"broken\xfe.png")]]
+
+
+def test_names_are_shown_as_people_write_them() -> None:
+    assert printable("苹果\u3000红 क\u200cख 👩\u200d👧 a\xa0b") == "苹果\u3000红 क\u200cख 👩\u200d👧 a\xa0b"
+    assert printable("a\nb\u202ec\udce9") == "a\\nb\\u202ec\\udce9"
+    assert sentence("Up is odd") == "Up is odd." and sentence("up/ is a link") == "up/ is a link."
 
 
 def test_predict_json(trained: Any, named: list[str], command: Any) -> None:
@@ -116,6 +123,14 @@ def test_predict_no_standard_input(trained: Any, command: Any, monkeypatch: pyte
     status, out, err = command("predict", trained.run, "-")
     assert (status, out) == (2, "")
     assert err == "mobilenets: standard input is closed: give a file instead of -\n"
+
+
+def test_predict_says_once_what_is_no_picture(trained: Any, command: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 5), "red").save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("x")
+    status, out, err = command("predict", trained.run, tmp_path, "--top", 1)
+    assert (status, out.count("\n")) == (0, 1)
+    assert err == f"{tmp_path / 'notes.txt'}: .txt is not read (not an image)\n"
 
 
 def test_predict_folder_and_missing_file(trained: Any, command: Any, tmp_path: Path) -> None:

@@ -68,10 +68,23 @@ WRONG = {
     "trian": "unknown verb 'trian': did you mean train? (see mobilenets --help)",
     "exprot run": "did you mean export?",
     "--json": "VERB",
+    "--json predict run data": "'--json': put it behind the verb, as in mobilenets predict … --json",
+    "data": "unknown verb 'data': put a verb before it, as in mobilenets train data",
+    "help paint": "unknown verb 'paint'",
     # train: the words
-    "train": "DATA",
+    "train": "give DATA, as in: mobilenets train photos",
     "train --out new": "DATA",
     f"{TRAIN} more": "unknown argument 'more' (see mobilenets train --help)",
+    "train data new": "unknown argument 'new': to write there, give --out new (see mobilenets train --help)",
+    "train data -new": "unknown argument '-new' (see mobilenets train --help)",
+    "train ''": "data is empty: give a path",
+    "train data --out ''": "out is empty: give a path",
+    "predict '' data": "model is empty: give a path",
+    "predict run data ''": "pictures is empty: give a path",
+    "predict run": "give IMAGE|FOLDER|-, as in: mobilenets predict run photo.jpg",
+    "predict data run": "the model comes first: mobilenets predict run data",
+    "evaluate data run": "the model comes first: mobilenets evaluate run data",
+    "evaluate": "give MODEL, DATA, as in: mobilenets evaluate run photos",
     f"{TRAIN} --epoch 3": "unknown argument '--epoch': did you mean --epochs? (see mobilenets train --help)",
     f"{TRAIN} --learning-rate 3": "unknown argument '--learning-rate' (see mobilenets train --help)",
     f"{TRAIN} --batchsize=3": "unknown argument '--batchsize=3': did you mean --batch?",
@@ -131,7 +144,6 @@ WRONG = {
     "train data --out run --resume --epochs 9": "leave --epochs out",
     "train nowhere --out run --resume": "nowhere",
     # evaluate
-    "evaluate": "MODEL, DATA",
     "evaluate run": "DATA",
     "evaluate nowhere data": "nowhere: no such model",
     "evaluate file data": "file: no model.json there",
@@ -148,7 +160,6 @@ WRONG = {
     "evaluate run data --top 3": "unknown argument '--top' (see mobilenets evaluate --help)",
     # predict
     "predict": "MODEL, IMAGE",
-    "predict run": "IMAGE",
     "predict nowhere data": "nowhere: no such model",
     "predict run empty": "empty has no pictures",
     "predict run textual": "textual has no pictures",
@@ -300,3 +311,12 @@ def raiser(error: Exception) -> Callable[..., None]:
         raise error
 
     return fail
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows lets nobody remove the current folder")
+def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    line = "mobilenets: the current folder is no longer there: change to one that is (cd)\n"
+    assert command("predict", tmp_path, tmp_path) == (2, "", line)

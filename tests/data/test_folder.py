@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections import Counter
@@ -140,6 +141,32 @@ def test_unusable_folders(tmp_path: Path) -> None:
     refused("is a file", tmp_path / "only/1.png")
 
 
+def test_what_lies_there_instead_of_pictures(tmp_path: Path) -> None:
+    """Downloads whose names have no suffix, or another; videos; archives."""
+
+    def told(name: str, content: bytes) -> str:
+        for kind in ("cat", "dog"):
+            (tmp_path / name / kind).mkdir(parents=True)
+            (tmp_path / name / kind / name).write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            read_folder(tmp_path / name)
+        with pytest.raises(InputError, match=r"holds no pictures, but another file such as"):
+            pictures_below(tmp_path / name / "cat")
+        assert f"no pictures in class folders, but 2 other files such as {tmp_path / name / 'cat' / name}: " in str(
+            caught.value
+        )
+        return str(caught.value).rpartition(": ")[2]
+
+    png = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(png, "PNG")
+    assert told("001", png.getvalue()) == "let its name end in .png"
+    assert told("a.png?w=200", png.getvalue()) == "let its name end in .png"
+    assert told("b.jpg_large", b"\xff\xd8\xff\xe0" + bytes(20)) == "let its name end in .jpg"
+    assert told("c.mp4", b"\0\0\0\x20ftypisom" + bytes(20)) == "save frames of it as JPEG"
+    assert told("d.zip", b"PK\3\4" + bytes(20)) == "unpack it"
+    assert told("e.dng", b"II*\0" + bytes(20)) == "convert it to JPEG or PNG"
+
+
 @pytest.mark.parametrize("classes", [None, ("cat", "dog")])
 def test_one_level_too_deep_is_explained(tmp_path: Path, classes: tuple[str, ...] | None) -> None:
     put(tmp_path, "photos/cat/1.png", "photos/dog/1.png")
@@ -258,6 +285,25 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
         "dog/1.png",
     ]
     assert kinds(found) == {"unreadable": 2}
+
+
+def test_links_do_not_lead_to_other_classes(tmp_path: Path) -> None:
+    data = put(tmp_path / "data", "cat/1.png", "dog/1.png")
+    link(data / "dog" / "up", data, folder=True)
+    link(data / "all", tmp_path, folder=True)
+    found = read_folder(data)
+    assert [sample.path.relative_to(data).as_posix() for sample in found.samples] == ["cat/1.png", "dog/1.png"]
+    assert "all/ is a link to a folder above: not a class" in found.notes
+    # A way there and back is no link.
+    assert len(pictures_below(data / "cat" / ".." / ".." / "data" / "cat")) == 1
+
+
+def test_names_of_classes_in_any_writing(tmp_path: Path) -> None:
+    """A full-width blank, Persian and emoji with joiners, a no-break blank."""
+    names = ("cat\xa0x", "क\u200cख", "苹果\u3000红", "👩\u200d👧")
+    assert read_folder(put(tmp_path, *(f"{name}/1.png" for name in names))).classes == names
+    put(tmp_path, "a\nb/1.png")
+    refused("unprintable name, 'a\\\\nb': rename it", tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes are POSIX here")

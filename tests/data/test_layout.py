@@ -61,6 +61,14 @@ def refused(root: Path) -> str:
         (["train/images", "val/images"], "train/images", "val/images", None),
         (["train", "valid", "eval"], "train", "valid", "eval"),
         (["训练集", "验证集", "测试集"], "训练集", "验证集", "测试集"),
+        (["訓練", "驗證集"], "訓練", "驗證集", None),
+        (["学習データ", "検証データ", "テスト"], "学習データ", "検証データ", "テスト"),
+        (["훈련", "검증"], "훈련", "검증", None),
+        (["обучение", "тест"], "обучение", "тест", None),
+        (["Training", "Validierung"], "Training", "Validierung", None),
+        (["entrenamiento", "validaci\u0301on", "prueba"], "entrenamiento", "prueba", None),
+        (["entrai\u0302nement", "validation"], "entrai\u0302nement", "validation", None),
+        (["trainval", "test"], "trainval", "test", None),
     ],
 )
 def test_halves_by_their_names(
@@ -158,6 +166,35 @@ def test_halves_whose_names_do_not_tell(tmp_path: Path) -> None:
     said = refused(classes(tmp_path, "fold_a", "fold_b", "fold_c"))
     assert "fold_a/, fold_b/, fold_c/ contain the same folders (disc, square, stripes)" in said
     assert "call them train/ and validation/" in said
+
+
+def test_names_that_tell_half_and_class(tmp_path: Path) -> None:
+    said = refused(put(tmp_path / "a", *(f"{half}_{kind}/1.png" for kind in KINDS for half in ("train", "val"))))
+    assert "the names of train_disc/, val_disc/, train_square/" in said and "as in train/disc/ for train_disc/" in said
+    said = refused(put(tmp_path / "b", *(f"{kind}-{half}/1.png" for kind in KINDS for half in ("train", "test"))))
+    assert "as in train/disc/ for disc-train/" in said
+    # Without a second half they are names like any other.
+    put(tmp_path / "c", "train_station/1.png", "bus_station/1.png", "test_tube/1.png")
+    assert find_data(tmp_path / "c").train == tmp_path / "c"
+
+
+@pytest.mark.parametrize("halves", [("cars_train/cars_train", "cars_test/cars_test"), ("birds-train", "birds-val")])
+def test_named_halves_of_flat_pictures(tmp_path: Path, halves: tuple[str, str]) -> None:
+    said = refused(put(tmp_path, *(f"{half}/{number}.jpg" for half in halves for number in range(3))))
+    assert "hold pictures, but no class folders: put the pictures of each class in a folder of its own" in said
+
+
+def test_detection_with_halves_by_year(tmp_path: Path) -> None:
+    """As COCO, with pictures among the annotations."""
+    put(tmp_path, "train2017/1.jpg", "val2017/1.jpg", "annotations/1.png")
+    assert "train2017 holds pictures, but no class folders; annotations/ looks like" in refused(tmp_path)
+
+
+def test_one_class_given_instead_of_all(tmp_path: Path) -> None:
+    put(tmp_path / "PetImages", "Cat/1.jpg", "Cat/2.jpg", "Dog/1.jpg")
+    assert refused(tmp_path / "PetImages/Cat").endswith(f"if it is one class of several, give {tmp_path / 'PetImages'}")
+    put(tmp_path / "lone", "Cat/1.jpg")
+    assert "one class of several" not in refused(tmp_path / "lone/Cat")
 
 
 def test_halves_inside_the_classes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_tiny_class_is_named(draw: Draw, tmp_path: Path, caplog: pytest.LogCaptu
         prepared = take(data)
     assert [problem.kind for problem in prepared.problems] == ["tiny_class"]
     assert "b: one picture: none could be held out for validation (tiny class)" in caplog.text
+    assert "no picture could be held out of b: no figure here says how well they are told" in prepared.notes
 
 
 def test_the_mark_is_that_of_what_is_used(draw: Draw, tmp_path: Path) -> None:
@@ -133,3 +135,10 @@ def test_unreadable_pictures_are_known_but_on_no_side(draw: Draw, tmp_path: Path
     (data / "b" / "link.png").symlink_to(tmp_path / "nowhere.png")
     seen = take(data).seen
     assert sorted(half for _, half in seen.pictures.values()) == ["train"] * 15 + ["unreadable"] + ["validation"] * 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are POSIX here")
+def test_a_pipe_among_the_pictures_is_not_waited_for(draw: Draw, tmp_path: Path) -> None:
+    data = draw(tmp_path / "photos", {"a": 10, "b": 10})
+    os.mkfifo(data / "a" / "pipe.jpg")
+    assert len(take(data).seen.pictures) == 20

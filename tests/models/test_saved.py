@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,6 +67,18 @@ def test_truncated(model: Path) -> None:
     for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         assert refusal(model) == f"{path}: is damaged: not a complete safetensors file; copy or train the model again"
+
+
+def test_a_closed_file_is_not_called_damaged(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def closed(path: Path, *how: Any, **more: Any) -> Any:  # root, as in containers, may read everything
+        if path.name == WEIGHTS:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", closed)
+    assert refusal(model) == f"{model / WEIGHTS}: cannot be read: Permission denied"
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04K\x01.", b"PK\x03\x04" + bytes(200), b"\xff" * 64, b"\0" * 64])

@@ -10,7 +10,7 @@ import pytest
 
 from mobilenets.errors import InputError
 from mobilenets.runtime import bundle as module
-from mobilenets.runtime.bundle import Bundle, classes_hash, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.bundle import Bundle, classes_hash, find_bundle, is_model, read_bundle, write_bundle
 from mobilenets.runtime.labels import Group, Label, Labels
 from mobilenets.runtime.preprocess import Preprocessing
 
@@ -61,6 +61,14 @@ def test_not_json(folder: Path, content: bytes) -> None:
     (folder / "model.json").write_bytes(content)
     said = refusal(folder)
     assert "damaged, not JSON" in said or "not a model description written by mobilenets" in said
+
+
+def test_a_closed_folder_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert not is_model(tmp_path)
 
 
 def test_truncated_anywhere(folder: Path) -> None:

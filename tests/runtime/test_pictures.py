@@ -141,3 +141,8 @@ def test_one_or_several() -> None:
         assert is_one(one())
     for several in ([PHOTO], (PHOTO,), iter([PHOTO]), np.stack([PIXELS, PIXELS]), {"a": PHOTO}, None, 3):
         assert not is_one(several)
+
+
+def test_an_empty_path_is_no_folder() -> None:
+    with pytest.raises(UnreadablePicture, match="the path is empty"):
+        source_of("")

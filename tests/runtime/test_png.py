@@ -61,3 +61,17 @@ def test_damaged_pixels_are_refused(content: bytes) -> None:
 def test_a_wrong_checksum_of_the_head(content: bytes) -> None:
     with pytest.raises(UnreadablePicture, match="damaged"):
         decode(broken(content, checksum(content, b"IHDR")))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_long_packed_text_is_passed_over(packed: bool) -> None:
+    """As programs write that keep how a picture was made; viewers show it."""
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("workflow", "y" * 3_000_000, zip=packed)
+    text.add_text("note", "z" * 3_000_000, zip=True)
+    text.add_itxt("XML:com.adobe.xmp", '<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>')
+    stream = io.BytesIO()
+    PHOTO.save(stream, "PNG", pnginfo=text)
+    with pytest.raises(ValueError, match="too large"):
+        Image.open(io.BytesIO(stream.getvalue())).load()
+    assert decode(stream.getvalue()).tobytes() == PHOTO.transpose(Image.Transpose.ROTATE_180).tobytes()

@@ -30,7 +30,7 @@ def check_folder(folder: Path) -> Path:
 def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterator[Path]:
     """Give the run folder of a training: ``out``, or the next free ``runs/<data>-N``.
 
-    With ``resume`` and no ``out`` it is the newest unfinished run of ``data`` in ``runs``. Which one is logged. The
+    With ``resume`` and no ``out`` it is the newest unfinished run of ``data`` in ``runs``, which is logged. The
     name is taken at once, so that a second training that begins meanwhile gets another; it is given back if nothing
     was written.
     """
@@ -57,7 +57,6 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
         except OSError as error:
             raise InputError(f"{run}: cannot be created ({error.strerror}); choose another place with --out") from error
     try:
-        log.info("run folder: %s", run)
         yield run
     finally:
         with suppress(OSError):  # they are not empty, as a rule

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.data.folder import pictures_below
+from mobilenets.data.listing import has_pictures
 from mobilenets.data.loader import default_workers
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle
@@ -125,7 +126,7 @@ def predict(
     several = cast("Iterable[Picture | tuple[str, Picture]]", pictures)
     if isinstance(several, Sequence) and len(several) == 1 and isinstance(several[0], (str, os.PathLike)):
         only = Path(several[0])
-        if only.is_dir():
+        if several[0] != "" and only.is_dir() and not has_pictures(only, deep=True):
             pictures_below(only)  # raises, because there is nothing else to answer for
     return _answers(predictor, several, top, language, _drawn(predictor, explain, sheet, language))
 
@@ -166,7 +167,7 @@ def _drawn(
     from mobilenets.api.drawn import Drawn
 
     if not isinstance(predictor, Predictor):
-        raise InputError("only a run folder or bundle can be explained or drawn, not an exported file")
+        raise InputError("an exported file cannot be explained or drawn: give the run folder that it was made from")
     return Drawn(
         predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language
     )

@@ -14,7 +14,7 @@ from typing import Any, Unpack, cast
 
 import torch
 
-from mobilenets.api.out import check_folder, run_folder
+from mobilenets.api.out import RUNS, check_folder, run_folder
 from mobilenets.api.results import finish
 from mobilenets.api.update import find_source, renamed_classes, source_notes
 from mobilenets.data.layout import Layout, find_data
@@ -104,6 +104,8 @@ def train(
     for name, place in (("data", data), ("out", out)):
         if place is not None and not isinstance(place, (str, os.PathLike)):
             raise InputError(f"{name} must be the path of a folder, not {type(place).__name__}")
+        if place is not None and not os.fspath(place):
+            raise InputError(f"{name} is empty: give the path of a folder")
     if out is None:
         with run_folder(data, out, resume) as chosen_out:
             return train(data, chosen_out, recipe=recipe, resume=resume, **settings)
@@ -202,6 +204,8 @@ def train(
         if not (run / SCHEDULE).exists():
             # Before anything is trained, so that a wrong schedule is seen at once.
             draw_schedule(*rates(plan), f"Learning rate: {chosen.schedule}", run / SCHEDULE)
+        if run.parent == RUNS:
+            log.info("run folder: %s", run)
         done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
         seconds = estimate(network, plan, done, teacher, validation, len(prepared.measured), device)
         log.info("%s; %s on this machine", _announcement(network, prepared, plan, record["hardware"]), about(seconds))
@@ -254,7 +258,9 @@ def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
         raise InputError(f"{run} {way} use another --out")
     for place in (layout.train, layout.validation, layout.test):
         if place is not None and run.resolve().is_relative_to(place.resolve()):
-            raise InputError(f"{run} is inside the picture folder {place}: choose an --out outside it")
+            there = place.resolve()
+            such = quote(str(there.with_name(f"{there.name}-run")))
+            raise InputError(f"{run} is inside the picture folder {place}: choose an --out outside it, such as {such}")
     check_folder(run)
 
 

@@ -9,11 +9,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from mobilenets.cli import colour
 from mobilenets.cli.streams import OUTPUT, steady_streams
 from mobilenets.errors import InputError, MobilenetsError
+from mobilenets.runtime.shell import quote
 
 INTERRUPTED = 130
 
@@ -42,11 +44,31 @@ def _guarded(step: Callable[[], int | None]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     from mobilenets.cli.parser import build_parser
 
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        # PyTorch's libraries would end the process, with words that nobody understands.
+        raise InputError("the current folder is no longer there: change to one that is (cd)") from None
     parser = build_parser(everything="--help-all" in arguments)
-    options, unknown = parser.parse_known_args(arguments or ["--help"])
+    options, unknown = parser.parse_known_args(_as_meant(arguments))
     if unknown:
-        raise InputError(unknown_word(unknown[0], options.flags, options.verb))
+        raise InputError(unknown_word(unknown[0], options.flags, options.verb, arguments))
+    for name, value in vars(options).items():
+        if name in ("data", "out", "model", "pictures", "models", "files") and "" in (value, *_several(value)):
+            raise InputError(f"{name} is empty: give a path (is a variable of the shell not set?)")
     return int(options.run(options))
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _as_meant(arguments: Sequence[str]) -> list[str]:
+    """Understand ``help``, ``help VERB`` and ``version``, as other tools do; no words ask for help too."""
+    first, *rest = arguments or ["--help"]
+    if first in ("help", "-h", "--help"):
+        return [*rest[:1], "--help"]
+    return ["--version"] if first in ("version", "-V") and not rest else [first, *rest]
 
 
 def _explain(error: Exception) -> int:
@@ -112,11 +134,17 @@ def _speak() -> None:
     log.propagate = False
 
 
-def unknown_word(word: str, flags: Sequence[str], verb: str) -> str:
+def unknown_word(word: str, flags: Sequence[str], verb: str, arguments: Sequence[str] = ()) -> str:
     """Say that nothing goes by that word, and which flag was perhaps meant."""
     name = word.partition("=")[0]
     close = difflib.get_close_matches(name, flags, n=1, cutoff=0.7) if name.startswith("-") else []
     hint = f": did you mean {close[0]}?" if close else ""
+    if name in flags:
+        hint = f": put it behind the verb, as in mobilenets {verb} … {word}"
+    elif os.path.lexists(word) and word.startswith("-"):
+        hint = f": give the file as {quote(f'.{os.sep}{word}')}"
+    elif not word.startswith("-") and "--out" in flags and not any(one.startswith("--out") for one in arguments):
+        hint = f": to write there, give --out {quote(word)}"
     return f"unknown argument {word!r}{hint} (see mobilenets {verb} --help)"
 
 
@@ -136,5 +164,11 @@ class Parser(argparse.ArgumentParser):
             verbs = re.findall(r"[\w-]+", wrong[2])
             close = difflib.get_close_matches(wrong[1].strip("'"), verbs, n=1, cutoff=0.65)
             hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(verbs)}"
+            if not close and Path(word := wrong[1].strip("'")).is_dir():
+                hint = f"put a verb before it, as in mobilenets train {quote(word)}"
             raise InputError(f"unknown verb {wrong[1]}: {hint} (see {self.prog} --help)")
+        missing = re.fullmatch(r"the following arguments are required: (.*)", message)
+        if missing and self.epilog and "\n" not in self.epilog:
+            example = self.epilog.removeprefix("example: ")
+            raise InputError(f"give {missing[1]}, as in: {example} (see {self.prog} --help)")
         raise InputError(f"{message} (see {self.prog} --help)")

@@ -61,6 +61,7 @@ def evaluate(options: Namespace) -> int:
     """``mobilenets evaluate``: exit status 1 when no confidence gives the wished accuracy."""
     from mobilenets.api.evaluate import evaluate as run
 
+    _check_order(options.model, options.data, "evaluate")
     settings = {"device": options.device, "accuracy": options.accuracy, **_engine(options)}
     result = run(options.model, options.data, out=options.out, **settings)
     _print(options, result, show.evaluated)
@@ -74,6 +75,7 @@ def predict(options: Namespace) -> int:
     from mobilenets.api.predict import Predictor
     from mobilenets.api.predict import predict as run
 
+    _check_order(options.model, options.pictures[-1], "predict")
     predictor = Predictor(options.model, options.device, **_engine(options))
     pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
     form = "json" if options.json else options.format
@@ -237,6 +239,14 @@ def audit(options: Namespace) -> int:
 
     _print(options, run(options.model, data=options.data, out=options.out), show_measure.audited)
     return 0
+
+
+def _check_order(model: str, other: str, verb: str) -> None:
+    """Refuse a model given behind the pictures, which are no model: it comes first."""
+    from mobilenets.runtime.bundle import is_model
+
+    if is_model(Path(other)) and not is_model(Path(model)):
+        raise InputError(f"the model comes first: mobilenets {verb} {quote(other)} {quote(model)}")
 
 
 def _engine(options: Namespace) -> dict[str, Any]:

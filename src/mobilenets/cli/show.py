@@ -8,10 +8,13 @@ from typing import Any
 from mobilenets.runtime.progress import duration
 from mobilenets.runtime.shell import quote
 
+# Blanks other than the usual one, and what joins letters of Persian or Hindi and the people of an emoji.
+_SHOWN = "\u00a0\u2002\u2003\u2009\u202f\u3000\u200c\u200d"
+
 
 def printable(text: str) -> str:
     """Write what no terminal shows, or what would break the line, as its escape: a name may hold any byte."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in _SHOWN else ascii(c)[1:-1] for c in text)
 
 
 def percent(fraction: float) -> str:
@@ -152,7 +155,10 @@ def _before(result: dict[str, Any]) -> list[str]:
 
 def sentence(note: str) -> str:
     """Write a note as a sentence."""
-    return note if note.endswith((".", "!", "?")) else f"{note[:1].upper()}{note[1:]}."
+    if note.endswith((".", "!", "?")):
+        return note
+    name = "/" in note.partition(" ")[0]  # of a folder, whose case is its own
+    return f"{note}." if name else f"{note[:1].upper()}{note[1:]}."
 
 
 def fetched(result: dict[str, Any]) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.data.listing import (
-    SUFFIXES,
     Problem,
     entries,
     folders,
     has_pictures,
+    instead,
     is_picture,
     is_run,
     names,
@@ -23,7 +23,7 @@ from mobilenets.data.listing import (
 )
 from mobilenets.errors import InputError
 from mobilenets.runtime.files import nfc
-from mobilenets.runtime.labels import Labels
+from mobilenets.runtime.labels import Labels, is_showable
 
 _log = logging.getLogger("mobilenets")
 
@@ -80,11 +80,14 @@ def read_folder(
         if is_run(place):
             notes.append(f"{entry.name}/ holds a run or a virtual environment: not a class")
             continue
+        if root.resolve().is_relative_to(place.resolve()):
+            notes.append(f"{entry.name}/ is a link to a folder above: not a class")
+            continue
         name = find(entry.name) or nfc(entry.name)
         _refuse_closed(place)
         inside = sorted(pictures(place, problems))
         if inside:
-            if not name.isprintable():
+            if not is_showable(name):
                 raise InputError(f"{root} has a class folder with an unprintable name, {entry.name!r}: rename it")
             if name in found:
                 raise InputError(_twice(root, name, called[name], entry.name))
@@ -99,7 +102,7 @@ def read_folder(
     if lying and found:
         notes.append(f"{lying} pictures beside the class folders in {root} are not used")
     if not found:
-        raise InputError(f"{root} has no pictures in class folders ({' '.join(sorted(SUFFIXES))} are read)")
+        raise InputError(f"{root} has no pictures in class folders{instead(problems)}")
     unknown = sorted(found.keys() - set(classes)) if classes is not None else []
     if len(found) == 1 and (classes is None or unknown):
         _refuse_nested(root / called[next(iter(found))])
@@ -153,7 +156,7 @@ def pictures_below(folder: Path) -> tuple[Path, ...]:
     problems: list[Problem] = []
     found = tuple(sorted(pictures(folder, problems)))
     if not found:
-        raise InputError(f"{folder} has no pictures ({' '.join(sorted(SUFFIXES))} are read)")
+        raise InputError(f"{folder} has no pictures{instead(problems)}")
     say(problems)
     return found
 
@@ -169,6 +172,9 @@ def relative(path: Path, root: Path) -> str:
 def content_hash(path: Path) -> bytes:
     """BLAKE2b of a file's bytes, 16 of it; raises InputError when the file cannot be read."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            path.stat()
+            raise InputError(f"{path} cannot be read: this is not a regular file")
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
     except OSError as error:

@@ -13,6 +13,7 @@ from mobilenets.data.refuse import (
     refuse_file,
     refuse_flat_train,
     refuse_lone_half,
+    refuse_named_halves,
     refuse_no_classes,
     refuse_no_folders,
     refuse_same,
@@ -54,6 +55,7 @@ def find_data(root: Path, known: Callable[[str], str | None] | None = None) -> L
     train = _training(parts)
     if train is None:
         refuse_flat_train(parts)
+        refuse_named_halves(root, parts)
         refuse_lone_half(root, parts)
         refuse_same(root, parts)
         refuse_no_classes(root, parts)

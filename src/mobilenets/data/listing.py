@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.errors import InputError
+from mobilenets.runtime import kinds
 
 SUFFIXES = frozenset(
     {
@@ -118,18 +119,19 @@ def has_pictures(folder: Path, deep: bool = False) -> bool:
 
 def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
     """The pictures below a folder; what else lies there, or cannot be listed, goes to ``problems``."""
-    seen: set[tuple[int, int]] = set()
+    # A link inside may lead back up, to the pictures of other classes.
+    seen = {_identity(above) for above in top.resolve().parents}
     waiting = [top]
     while waiting:
         folder = waiting.pop()
         try:
-            found, status = _listed(folder), folder.stat()
+            found, identity = _listed(folder), _identity(folder)
         except OSError as error:
             problems.append(Problem("unreadable", str(folder), f"the folder cannot be read: {error.strerror}"))
             continue
-        if (status.st_dev, status.st_ino) in seen:  # links may lead back up
+        if identity in seen:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         deeper = []
         for entry in found:
             kind, suffix = _kind(entry), Path(entry.name).suffix.lower()
@@ -143,6 +145,29 @@ def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
             else:
                 problems.append(Problem("unreadable", entry.path, kind))
         waiting += reversed(deeper)
+
+
+def instead(problems: Sequence[Problem]) -> str:
+    """Say what lies where pictures were looked for and none was found: ends the sentence on that."""
+    others = [problem for problem in problems if problem.kind == "not_an_image"]
+    if not others:
+        return f" ({' '.join(sorted(SUFFIXES))} are read)"
+    first = Path(others[0].path)
+    try:
+        with first.open("rb") as stream:
+            head = stream.read(kinds.HEAD) if first.is_file() else b""
+    except OSError:
+        head = b""
+    suffix = kinds.suffix(head)
+    named = f"a picture by its content: let its name end in {suffix}"
+    what = named if suffix else kinds.explain(head) or others[0].detail
+    count = "another file" if len(others) == 1 else f"{len(others)} other files"
+    return f", but {count} such as {first}: {what}"
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def is_run(folder: Path) -> bool:

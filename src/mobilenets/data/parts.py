@@ -11,9 +11,12 @@ from mobilenets.errors import InputError
 from mobilenets.runtime.files import nfc
 
 HALVES = {
-    "train": "train training trainset trn learn 训练 训练集",
-    "validation": "validation val valid validate valset validset dev devset development 验证 验证集",
-    "test": "test testing testset tst eval evaluation evaluate holdout heldout unseen 测试 测试集",
+    "train": "train training trainset trainval trn learn 训练 訓練 学習 훈련 학습 entrenamiento entraînement "
+    "entrainement apprentissage addestramento treino treinamento обучение",
+    "validation": "validation val valid validate valset validset dev devset development 验证 驗證 検証 검증 "
+    "validierung validación validacion validação validacao validazione convalida валидация",
+    "test": "test testing testset tst eval evaluation evaluate holdout heldout unseen 测试 測試 テスト 評価 "
+    "테스트 시험 prueba pruebas teste testes тест",
 }
 _HALF = {word: half for half, words in HALVES.items() for word in words.split()}
 # Words that say nothing: training_set, images_train, test1, Train Data.
@@ -48,19 +51,24 @@ def half_of(name: str) -> tuple[str | None, bool]:
     >>> half_of("Training"), half_of("seg_test"), half_of("training_set")
     (('train', True), ('test', False), ('train', True))
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    half, rest = half_and_rest(name)
+    return half, half is not None and not rest
+
+
+def half_and_rest(name: str) -> tuple[str | None, str]:
+    """Say which half a folder's name tells, and what else it says: ``train`` and ``cat`` of ``train_cat``."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", nfc(name)).lower()
     spaced = re.sub(r"hold[ _-]?out", "holdout", spaced)
-    words = re.findall(r"[^\W\d_]+", spaced)
-    halves = {half for word in words if (half := _HALF.get(word) or _HALF.get(_bare(word)))}
+    told = {word: _HALF.get(word) or _HALF.get(_bare(word)) for word in re.findall(r"[^\W\d_]+", spaced)}
+    halves = set(filter(None, told.values()))
     if len(halves) != 1:
-        return None, False
-    rest = [word for word in words if word not in FILLERS and not (_HALF.get(word) or _HALF.get(_bare(word)))]
-    return halves.pop(), not rest
+        return None, name
+    return halves.pop(), " ".join(word for word, half in told.items() if half is None and word not in FILLERS)
 
 
 def _bare(word: str) -> str:
-    """Take a filler from the end of a word: ``traindata``, ``testimages``."""
-    return re.sub(r"(set|data|dataset|images|imgs|photos|pictures)$", "", word)
+    """Take a filler from the end of a word: ``traindata``, ``testimages``, ``训练集``."""
+    return re.sub(r"(set|data|dataset|images|imgs|photos|pictures|集|数据|数据集|データ|데이터|세트)$", "", word)
 
 
 def part_of(path: Path) -> Part:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mobilenets.data.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.data.layout import Layout, find_data
-from mobilenets.data.listing import Problem, say
+from mobilenets.data.listing import Problem, names, say
 from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.data.seen import Seen, seen_of
@@ -126,6 +126,8 @@ def prepare(
             )
             log.info("%s", notes[-1])
     _refuse_empty(parts, folder.classes)
+    if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
+        notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
     measured = parts.get("test", parts["validation"])
     taught_now = {contents[sample.path] for sample in parts["train"]}
     copies = sum(contents[sample.path] in taught_now for sample in measured)
@@ -134,7 +136,7 @@ def prepare(
             f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
             "too high; keep each picture in only one of train/ and validation/"
         )
-        log.warning("%s: %s", data, notes[-1])
+        log.warning("%s: %s", data, notes[-1], extra={"detail": True})
     return Prepared(
         layout,
         folder.classes,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobilenets.data.listing import entries, folders, has_pictures, is_picture, names
-from mobilenets.data.parts import BESIDE, FILLERS, USUAL, Part, half_of
+from mobilenets.data.parts import BESIDE, FILLERS, USUAL, Part, half_and_rest, half_of
 from mobilenets.errors import InputError
 from mobilenets.runtime.files import decode_text
 
@@ -35,7 +35,8 @@ def refuse_flat_train(parts: Sequence[Part]) -> None:
     for part in parts:
         if part.half != "train" or not part.plain or part.classes:
             continue
-        if any(other.half is None and (other.inside or has_pictures(other.path)) for other in parts):
+        others = [other for other in parts if other.half is None and other.path.name.lower() not in FILLERS | BESIDE]
+        if any(other.inside or has_pictures(other.path) for other in others):
             continue
         place = part.path / part.inside[0] if part.inside else part.path  # train/images, perhaps with train/labels
         around = part.path.parent
@@ -44,6 +45,26 @@ def refuse_flat_train(parts: Sequence[Part]) -> None:
         raise InputError(
             f"{place} has {_lying(place)}{boxes}: {_PUT} there{_hint(part.path) or _hint(part.path.parent)}"
         )
+
+
+def refuse_named_halves(root: Path, parts: Sequence[Part]) -> None:
+    """Refuse folders of pictures whose names tell a half and something else: ``train_cat``, or ``cars_train`` alone."""
+    said: dict[str, dict[str, str]] = {}
+    for part in parts:
+        half, rest = half_and_rest(part.path.name)
+        if half and rest and not part.classes and (part.inside or has_pictures(part.path)):
+            said.setdefault(rest, {})[half] = part.path.name
+    both = [halves for halves in said.values() if "train" in halves and len(halves) > 1]
+    if not both:
+        return
+    tops = names([f"{name}/" for halves in both for name in halves.values()])
+    if len(both) > 1:
+        rest = next(rest for rest, halves in said.items() if halves is both[0])
+        raise InputError(
+            f"{root}: the names of {tops} tell both the half and the class: put the folders of the classes inside "
+            f"train/ and validation/, as in train/{rest}/ for {both[0]['train']}/"
+        )
+    raise InputError(f"{root}: {tops} hold pictures, but no class folders: {_PUT} there{_hint(root)}")
 
 
 def refuse_lone_half(root: Path, parts: Sequence[Part]) -> None:
@@ -92,7 +113,19 @@ def refuse_no_folders(root: Path) -> None:
     archives = [entry.name for entry in entries(root) if Path(entry.name).suffix.lower() in _ARCHIVES]
     if archives and not has_pictures(root):
         refuse_file(root / archives[0])
-    raise InputError(f"{root} has {_lying(root)}: {_PUT}{_hint(root)}")
+    hint = _hint(root)
+    if not hint and has_pictures(root) and _has_likes(root):
+        hint = f"; if it is one class of several, give {root.resolve().parent}"
+    raise InputError(f"{root} has {_lying(root)}: {_PUT}{hint}")
+
+
+def _has_likes(folder: Path) -> bool:
+    """Whether another folder of pictures lies beside one."""
+    place = folder.resolve()
+    try:
+        return any(entry.name != place.name and has_pictures(Path(entry.path)) for entry in folders(place.parent))
+    except InputError:
+        return False
 
 
 def _lying(folder: Path) -> str:

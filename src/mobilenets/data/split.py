@@ -167,7 +167,9 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
         if not picture.is_file():
             picture = _on_disk(root, Path(name), listed)
         if not picture.is_file():
-            raise InputError(f"{where}: the picture {picture} no longer exists")
+            raise InputError(
+                f"{where}: the picture {picture} no longer exists: put it back, or train into another folder"
+            )
         seen.add(name)
         halves[half].append(Sample(picture, labels[label]))
     return Split(tuple(halves["train"]), tuple(halves["validation"]))

@@ -55,7 +55,11 @@ def load_model(model: Path) -> SavedModel:
         raise InputError(f"{folder / 'model.json'}: {error}") from error
     path = folder / WEIGHTS
     try:
+        if path.is_file():
+            path.open("rb").close()  # the loader takes one that may not be read for a damaged one
         state = load_file(path)
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (OSError, SafetensorError, ValueError, MemoryError) as error:
         reason = "is missing" if not path.exists() else "is damaged: not a complete safetensors file"
         raise InputError(f"{path}: {reason}; copy or train the model again") from error

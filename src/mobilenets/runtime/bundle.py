@@ -71,6 +71,14 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
     write_json(folder / DESCRIPTION, bundle.to_json())
 
 
+def is_model(path: Path) -> bool:
+    """Whether a path is that of a folder with a ``model.json``."""
+    try:
+        return (path / DESCRIPTION).is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
+
+
 def find_bundle(model: Path) -> Path:
     """Return the folder of a model given as a run folder, a bundle, or a file beside its ``model.json``."""
     if not model.exists():

@@ -295,6 +295,8 @@ def _explained(error: Exception, content: bytes = b"") -> UnreadablePicture:
         return UnreadablePicture("the picture is damaged, or does not fit into memory")
     if isinstance(error, OSError) and error.strerror:
         return UnreadablePicture(f"the file cannot be read: {_line(error.strerror)}")
+    if "truncated" in str(error):
+        return UnreadablePicture("the picture is damaged: truncated, its end is missing; copy or download it again")
     return UnreadablePicture(f"the picture is damaged: {_line(str(error)) or type(error).__name__}")
 
 

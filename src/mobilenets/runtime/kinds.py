@@ -34,6 +34,10 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (6, b"HEAPCCDR", "camera raw is not read: export it as JPEG"),
     (4, b"ftypcrx ", "camera raw is not read: export it as JPEG"),
     (0, b"\0\0\1\0", f"an icon (ICO) is not read: {CONVERT}"),
+    (0, b"\0\0\2\0\0\0\0\0", f"a TGA picture is not read: {CONVERT}"),
+    (0, b"\0\0\x0a\0\0\0\0\0", f"a TGA picture is not read: {CONVERT}"),
+    (0, b"\n\5\1\x08", f"PCX is not read: {CONVERT}"),
+    (0, b"\x01\xda", f"an SGI picture is not read: {CONVERT}"),
     (0, b"\0\0\2\0", f"a cursor is not read: {CONVERT}"),
     (0, b"icns", f"an icon (ICNS) is not read: {CONVERT}"),
     (0, b"DDS ", f"a DDS texture is not read: {CONVERT}"),
@@ -77,6 +81,9 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\0", "not a picture but a database"),
     (0, b"\xd0\xcf\x11\xe0", "not a picture but an Office document"),
     (0, b"{\\rtf", "not a picture but a document"),
+    (0, b"bplist00", "not a picture but a property list of macOS, as iCloud leaves: download the picture itself"),
+    (0, b"L\0\0\0\1\x14\2\0", "not a picture but a shortcut of Windows: copy the file that it leads to"),
+    (0, b"[InternetShortcut]", "not a picture but a shortcut to an address: download the picture itself"),
     (0, b"MZ", "not a picture but a Windows program"),
     (0, b"\x7fELF", "not a picture but a program"),
 )
@@ -96,6 +103,14 @@ def family(head: bytes) -> str | None:
     if any(brand in AVIF_BRANDS for brand in brands):
         return "avif"
     return "heic" if any(brand in HEIC_BRANDS for brand in brands) else None
+
+
+def suffix(head: bytes) -> str | None:
+    """Return the usual suffix of a picture's kind by its first bytes; None where it is none that is surely read."""
+    for start, ending in ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"), (b"GIF8", ".gif")):
+        if head.startswith(start):
+            return ending
+    return ".webp" if head.startswith(b"RIFF") and head[8:12] == b"WEBP" else None
 
 
 def explain(head: bytes) -> str | None:

@@ -250,8 +250,13 @@ def _mapping(value: object, what: str) -> Mapping[str, Any]:
     return {nfc(key): part for key, part in value.items()}
 
 
+def is_showable(name: str) -> bool:
+    """Whether a name can stand in a line: blanks of any width and the joiners of emoji, Persian or Hindi can."""
+    return not any(unicodedata.category(letter) in _UNSHOWABLE for letter in name)
+
+
 def _check_showable(name: str, what: str) -> None:
-    if any(unicodedata.category(letter) in _UNSHOWABLE for letter in name):
+    if not is_showable(name):
         raise InputError(f"{what}: {name!r} has a character that cannot be shown, such as a line break; remove it")
 
 

@@ -60,6 +60,8 @@ def is_one(pictures: object) -> bool:
 
 
 def _path(name: str) -> Path:
+    if not name:
+        raise UnreadablePicture("the path is empty")
     if _ADDRESS.match(name):
         raise UnreadablePicture("this is a web address: download the picture first, then pass its path or bytes")
     if name.startswith("data:"):

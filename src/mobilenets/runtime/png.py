@@ -1,4 +1,4 @@
-"""PNG files whose checksums are wrong: read where their pixels are sure all the same (ISO/IEC 15948)."""
+"""PNG files that viewers read and Pillow refuses: read where their pixels are sure all the same (ISO/IEC 15948)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from collections.abc import Iterator
 
 START = b"\x89PNG\r\n\x1a\n"
 _NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+_TEXTS = {b"zTXt", b"iTXt"}
+_XMP = b"XML:com.adobe.xmp"  # may turn the picture
 
 
 def mended(data: bytes) -> bytes | None:
-    """Return the file without the ancillary chunks whose checksum is wrong, as viewers read it; None where none is."""
-    bad = [(start, end) for kind, start, end, good in _chunks(data) if not good and kind not in _NEEDED]
+    """Return the file without what viewers pass over, None where there is none of that.
+
+    These are ancillary chunks whose checksum is wrong, and packed text, of which Pillow reads a megabyte at most.
+    """
+    bad = [
+        (start, end)
+        for kind, start, end, good in _chunks(data)
+        if (not good and kind not in _NEEDED) or (kind in _TEXTS and not data.startswith(_XMP, start + 8))
+    ]
     if not bad:
         return None
     kept, place = [], 0
