@@ -54,7 +54,9 @@ class Draft:
         if not steps or names == self.settled:
             return
         if self.settled or self.norm is not None:
-            raise GraphError(f"{steps[-1].node} goes another way than what follows {self.node}, in no MobileNet")
+            raise GraphError(
+                f"{steps[-1].node} goes another way than what follows {self.node}, in no MobileNetV1 or V2"
+            )
         self.settled = names
         vectors: list[tuple[Step, Array]] = []
         for step in steps:
