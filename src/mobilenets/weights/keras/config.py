@@ -251,7 +251,10 @@ class _Reader:
             if height is not None and height == width:
                 self.size = self.side = int(height)
             elif height != width:
-                self.notes.append(f"it was made for pictures of {width} × {height}, which are not square")
+                self.notes.append(
+                    f"it was made for pictures of {width} × {height}, which are not square; here they are, so its "
+                    "answers are others than in Keras (--size chooses the side)"
+                )
 
     def window(self, name: str, config: Mapping[str, Any]) -> None:
         """Take the geometry of a convolution."""
