@@ -43,3 +43,9 @@ def test_folders(tmp_path: Path) -> None:
     for name, said in (("m.mlpackage", "Core ML"), ("weights", "best.keras"), ("empty", "give a file of weights")):
         with pytest.raises(InputError, match=said):
             convert(tmp_path / name)
+
+
+def test_weights_in_several_files(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(InputError, match="split into several files"):
+        convert(tmp_path)

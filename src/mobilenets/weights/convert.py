@@ -22,7 +22,7 @@ from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.weights.assign import Assigned, assign, find_head
 from mobilenets.weights.class_names import checked
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
-from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, two_classes
+from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, of_kind, two_classes
 from mobilenets.weights.read import path_in, read
 from mobilenets.weights.recognise import recognise
 
@@ -113,7 +113,7 @@ def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assig
     with torch.device("meta"):
         body = Network(architecture, 0)
         convs = sum(isinstance(part, ConvNorm) and part.conv.groups == 1 for part in body.modules())
-        head = find_head(foreign, convs, body.features)
+        head = None if foreign.headless else find_head(foreign, convs, body.features)
         outputs = 0 if head is None else head.arrays["weight"].shape[0]
         network = body if not outputs else Network(architecture, max(outputs, 2))
     notes = []
@@ -124,8 +124,12 @@ def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assig
             "its one output is assumed to be the logit z of two classes, whose probabilities are 1 - sigmoid(z) and "
             "sigmoid(z), in this order; if it is anything else (a quantity, say), the answers mean nothing"
         )
-    if not outputs and not any(note.startswith("no classifier") for note in foreign.notes):
-        notes.append("no classifier that fits: imported as a backbone, to be trained further")
+    if foreign.headless:
+        notes.append(f"no classifier: {foreign.headless}. The body is kept, to be trained further")
+    elif not outputs and not any(note.startswith("no classifier") for note in foreign.notes):
+        linear = [layer.name for layer in of_kind(foreign.layers, "linear")]
+        several = f" (its head has {len(linear)} linear layers, here one)" if len(linear) > 1 else ""
+        notes.append(f"no classifier that fits{several}: a backbone, to be trained further")
     return network, assign(network, foreign), notes
 
 

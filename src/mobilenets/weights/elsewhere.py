@@ -55,6 +55,10 @@ def _is_tensorflow_js(path: Path) -> bool:
 
 def _inside(folder: Path) -> str | None:
     """Name what a folder holds that can be given instead."""
+    if next(folder.glob("*.index.json"), None) is not None:
+        return (
+            "its weights are split into several files; save them in one: model.save_pretrained(F, max_shard_size='9GB')"
+        )
     endings = (".keras", ".h5", ".safetensors", ".pth", ".pt", ".index", ".pb", ".ckpt")
     found = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in endings and entry.is_file())
     return f"a folder; give a file in it: {', '.join(found[:3])}{', …' * (len(found) > 3)}" if found else None

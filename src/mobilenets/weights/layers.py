@@ -76,6 +76,8 @@ class Foreign:
     own:
         Fields of ``Preprocessing`` by the habit of its framework for a classifier that is not ImageNet's; what
         ``preprocessing`` tells of the file goes before.
+    headless:
+        Why what stands behind the body is no classifier of ours, where its layers do not show it.
 
     """
 
@@ -91,6 +93,7 @@ class Foreign:
     notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
+    headless: str = ""
 
 
 # What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's

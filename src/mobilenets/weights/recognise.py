@@ -72,7 +72,12 @@ def _with_habits(table: Table, foreign: Foreign) -> Table:
 def _rows(layers: Sequence[Layer]) -> tuple[Row, ...]:
     """Read the body as rows that hold its channels as they are, each with stride 1."""
     convs, depthwise = of_kind(layers, "conv"), of_kind(layers, "depthwise")
-    if not depthwise or not convs or convs[0].arrays["weight"].shape[1] != 3:
+    if depthwise and convs and convs[0].arrays["weight"].shape[1] != 3:
+        raise InputError(
+            "its first convolution does not take the 3 channels (RGB) that pictures are read in; give a network made "
+            "for colour pictures"
+        )
+    if not depthwise or not convs:
         raise InputError(
             f"it holds {len(convs)} convolutions and {len(depthwise)} depthwise ones, unlike any MobileNet; give "
             "the weights of a whole MobileNetV1 or V2"

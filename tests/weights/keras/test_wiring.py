@@ -252,3 +252,37 @@ def test_v2_of_any_size(size: int | None, tmp_path: Path) -> None:
     foreign = read(keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(body(inputs)))), tmp_path)
     assert foreign.padding == ("same" if size == 96 else "keras")
     assert foreign.notes == ()
+
+
+def test_pictures_that_are_not_rgb(tmp_path: Path) -> None:
+    grey = keras.Input((32, 32, 1))
+    keras.Model(grey, v1()(L.Conv2D(3, 1)(grey))).save(tmp_path / "grey.keras")
+    with pytest.raises(InputError, match=r"it takes pictures with 1 channels, and here they have 3 \(RGB\)"):
+        keras3.read(tmp_path / "grey.keras")
+    keras.Model(grey, v1()(L.Concatenate()([grey, grey, grey]))).save(tmp_path / "three.keras")
+    with pytest.raises(InputError, match="with 1 channels"):
+        keras3.read(tmp_path / "three.keras")
+
+
+def test_a_row_of_pictures(tmp_path: Path) -> None:
+    row = keras.Input((2, 32, 32, 3))
+    wrapped = L.TimeDistributed(v1(), name="each")(row)
+    keras.Model(row, L.Dense(3)(L.GlobalAveragePooling1D()(wrapped))).save(tmp_path / "row.keras")
+    with pytest.raises(InputError, match=r"its 'each' \(TimeDistributed\) wraps another layer"):
+        keras3.read(tmp_path / "row.keras")
+
+
+def test_weights_alone_that_show_a_maximum(tmp_path: Path) -> None:
+    """Keras 3 writes a group for each layer, also where it has no weights."""
+    v1(top="max").save_weights(tmp_path / "max.weights.h5")
+    assert "takes the maximum of a map" in h5.read(tmp_path / "max.weights.h5").headless
+    v1().save_weights(tmp_path / "mean.weights.h5")
+    assert h5.read(tmp_path / "mean.weights.h5").headless == ""
+
+
+def test_scores_without_softmax_are_said(tmp_path: Path) -> None:
+    v1().save(tmp_path / "m.keras")
+    assert any("3 outputs end in no softmax" in line for line in keras3.read(tmp_path / "m.keras").assumed)
+    model = v1()
+    keras.Model(model.input, L.Softmax()(model.output)).save(tmp_path / "s.keras")
+    assert keras3.read(tmp_path / "s.keras").assumed == ()

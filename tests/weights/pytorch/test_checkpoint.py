@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import prune
 
 from mobilenets.errors import InputError
 from mobilenets.weights.convert import Converted, convert
+from mobilenets.weights.pytorch.reparametrised import joined
 
 FILES = Path(__file__).parents[2] / "fixtures" / "torch"
 State = dict[str, torch.Tensor]
@@ -334,4 +336,92 @@ def test_modules_that_hold_one_another_end(file: Path) -> None:
         inner = Holder(one=inner, two=inner)
     torch.save({"model": inner, "list": [[inner] * 2] * 2}, file)
     with pytest.raises(InputError, match="it holds 0 convolutions"):
+        convert(file)
+
+
+HEADS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "several may be right": (lambda: nn.Sequential(nn.Linear(40, 4), nn.Sigmoid()), "each class by itself"),
+    "behind": (lambda: nn.Sequential(nn.Linear(40, 4), nn.ReLU()), "stands behind the linear layer"),
+    "before": (lambda: nn.Sequential(nn.Tanh(), nn.Linear(40, 4)), "stands before the linear layer"),
+    "BatchNorm": (lambda: nn.Sequential(nn.BatchNorm1d(40), nn.Linear(40, 4)), "its head has classifier.0 beside"),
+    "LayerNorm": (lambda: nn.Sequential(nn.LayerNorm(40), nn.Linear(40, 4)), "its head has classifier.0 beside"),
+    "two": (lambda: nn.Sequential(nn.Linear(40, 9), nn.Linear(9, 4)), "its head has 2 linear layers"),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_that_is_not_one_linear_layer(file: Path, net: Callable[..., Net], kind: str) -> None:
+    network = net(nn.ReLU6, 3)
+    make, reason = HEADS[kind]
+    network.classifier = make().eval()  # type: ignore[assignment]
+    torch.save(network, file)
+    converted = convert(file)
+    assert converted.model.bundle.classes == ()
+    assert any(reason in note for note in converted.notes), converted.notes
+
+
+def test_a_module_that_pools_otherwise(file: Path, net: Callable[..., Net]) -> None:
+    network = net()
+    network.pool = nn.AdaptiveMaxPool2d(1)
+    torch.save(network, file)
+    converted = convert(file)
+    assert converted.model.bundle.classes == ()
+    assert any("pools otherwise than by the average" in note for note in converted.notes)
+
+
+def test_a_module_without_relu6(file: Path, net: Callable[..., Net]) -> None:
+    torch.save(net(nn.Identity), file)
+    with pytest.raises(InputError, match="its modules show no ReLU6"):
+        convert(file)
+
+
+@pytest.mark.parametrize("args", [{"model_kwargs": {"act_layer": "relu"}}, {"act_layer": "silu"}])
+def test_an_activation_that_the_arguments_name(file: Path, args: dict[str, Any]) -> None:
+    torch.save({"state_dict": state("timm_v2_005"), "args": argparse.Namespace(**args)}, file)
+    with pytest.raises(InputError, match="its checkpoint says act_layer"):
+        convert(file)
+
+
+def test_a_pooling_that_the_arguments_name(file: Path) -> None:
+    torch.save({"state_dict": state("timm_v2_005"), "args": argparse.Namespace(gp="max")}, file)
+    assert convert(file).model.bundle.classes == ()
+
+
+def test_pruned_weights_and_weight_norm(file: Path, net: Callable[..., Net]) -> None:
+    network = net()
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d):
+            prune.l1_unstructured(part, "weight", 0.3)  # type: ignore[no-untyped-call]
+    nn.utils.parametrizations.weight_norm(network.classifier[1])
+    torch.save({"model": network.state_dict()}, file)
+    with pytest.raises(InputError, match="kernels of 5×5"):  # as of its plain weights
+        convert(file)
+    network = net(nn.ReLU6, 3)
+    prune.l1_unstructured(network.features[0][0], "weight", 0.5)  # type: ignore[no-untyped-call, index]
+    nn.utils.parametrizations.weight_norm(network.classifier[1])
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    found = joined(arrays)
+    np.testing.assert_allclose(found["features.0.0.weight"], network.features[0][0].weight.detach())  # type: ignore[index, union-attr]
+    weight = network.classifier[1].weight.detach()
+    np.testing.assert_allclose(found["classifier.1.weight"], weight, atol=1e-6)
+
+
+def test_weights_in_other_parts_are_refused() -> None:
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+    arrays = {name: value.numpy() for name, value in layer.state_dict().items()}
+    with pytest.raises(InputError, match=r"'weight' is computed from parts .*remove_parametrizations"):
+        joined(arrays)
+
+
+def test_a_network_under_quantisation(file: Path) -> None:
+    torch.save(state("torchvision_v2_010") | {"features.0.0.weight_fake_quant.scale": torch.ones(1)}, file)
+    with pytest.raises(InputError, match="of a quantised network, or of one trained to be"):
+        convert(file)
+
+
+def test_networks_for_32_pixels_with_relu(file: Path) -> None:
+    block: dict[str, tuple[int, ...]] = {"conv1": (8, 1, 3, 3), "conv2": (16, 8, 1, 1)}
+    net = {f"module.layers.0.{name}.weight": torch.ones(shape) for name, shape in block.items()}
+    torch.save({"net": {"module.conv1.weight": torch.ones(8, 3, 3, 3)} | net, "acc": 92.0}, file)
+    with pytest.raises(InputError, match="kuangliu/pytorch-cifar, whose MobileNets activate with ReLU"):
         convert(file)

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 import mobilenets
 from mobilenets.errors import InputError
 from mobilenets.weights.convert import Converted, convert
+from mobilenets.weights.layers import Foreign
+from mobilenets.weights.pytorch.described import from_folder
 from mobilenets.weights.start import open_weights
 
 Compared = Callable[[str, str, np.ndarray, np.ndarray], None]
@@ -217,5 +219,13 @@ def test_a_folder_of_another_network_of_timm(timm: Path, values: dict[str, Any],
 
 def test_a_damaged_description_is_named(timm: Path) -> None:
     (timm / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config\.json: not JSON: .*; give the file from the hub"):
+    with pytest.raises(InputError, match=r"config\.json: not JSON.*; give the file from the hub"):
         convert(timm)
+
+
+@pytest.mark.parametrize("epsilon", ["1e999", "-1.0", "NaN"])
+def test_an_epsilon_that_is_none(tmp_path: Path, epsilon: str) -> None:
+    (tmp_path / "config.json").write_text(f'{{"model_type": "mobilenet_v2", "layer_norm_eps": {epsilon}}}')
+    foreign = Foreign("safetensors of transformers", (), "same", 1e-3)
+    with pytest.raises(InputError, match="no description of a MobileNet"):
+        from_folder(tmp_path / "model.safetensors", foreign)

@@ -209,7 +209,7 @@ UNWANTED: dict[str, tuple[Callable[[], object], str]] = {
     "a sparse tensor": (lambda: {"a.weight": torch.eye(2).to_sparse()}, "(torch._utils _rebuild_sparse_tensor)"),
     "a quantized tensor": (
         lambda: {"a.weight": torch.quantize_per_tensor(torch.ones(2), 1, 0, torch.qint8)},
-        "(torch._utils _rebuild_qtensor)",
+        "'a.weight' is quantised",
     ),
     "an 8-bit float": (lambda: {"a.weight": torch.ones(2, 2).to(torch.float8_e4m3fn)}, "_rebuild_tensor_v3)"),
     "complex numbers": (lambda: {"a.weight": torch.ones(2, 2, dtype=torch.complex64)}, "(ComplexFloat)"),

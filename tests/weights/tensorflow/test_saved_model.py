@@ -74,3 +74,31 @@ def test_damage(tmp_path: Path) -> None:
             assert "\n" not in str(error)
         file.write_bytes(whole)
     assert len(reasons) > 5
+
+
+def part(field: int, content: bytes) -> bytes:
+    """Give a field of a protocol buffer, with up to 2 MB in it."""
+    length = len(content)
+    sizes = [length & 127 | (128 if length >> 7 else 0), length >> 7 & 127 | (128 if length >> 14 else 0), length >> 14]
+    return bytes([field << 3 | 2, *sizes[: 1 + (length > 127) + (length > 16_383)]]) + content
+
+
+def test_functions_that_only_call_each_other(tmp_path: Path) -> None:
+    """Twice each, 18 deep: none has a node of its own that would count."""
+
+    def node(name: bytes, op: bytes, *inputs: bytes) -> bytes:
+        return part(1, name) + part(2, op) + b"".join(part(3, source) for source in inputs)
+
+    def function(number: int, *calls: bytes) -> bytes:
+        signature = part(1, b"f%d" % number) + part(2, part(1, b"x")) + part(3, part(1, b"o"))
+        last = b"b" if calls else b"x"
+        return part(
+            1, part(1, signature) + b"".join(part(3, call) for call in calls) + part(4, part(1, b"o") + part(2, last))
+        )
+
+    calls = [(node(b"a", b"f%d" % n, b"x"), node(b"b", b"f%d" % n, b"a")) for n in range(1, 19)]
+    library = b"".join(function(n, *both) for n, both in enumerate(calls)) + function(18)
+    graph = part(1, node(b"p", b"Placeholder")) + part(1, node(b"y", b"f0", b"p")) + part(2, library)
+    signature = part(1, b"serving_default") + part(2, part(2, part(1, b"o") + part(2, part(1, b"y:0"))))
+    (tmp_path / saved_model.FILE).write_bytes(part(2, part(2, graph) + part(5, signature)))
+    assert "it calls more than" in refused(tmp_path)

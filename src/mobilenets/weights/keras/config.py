@@ -115,6 +115,7 @@ class _Reader:
         last = max((place for place, op in enumerate(ops) if op.kind == "DepthwiseConv2D"), default=len(ops))
         for op in ops[:last]:
             self.check_code(op)
+            self.check_channels(op)
         Wiring(ops, self.refusal)
         for place, op in enumerate(ops):
             if op.stage == "head":
@@ -185,7 +186,26 @@ class _Reader:
     def check_code(self, op: Op) -> None:
         """Refuse a Lambda layer; behind the body it only means that there is no classifier."""
         if op.kind == "Lambda":
-            raise self.refusal(f"it has a Lambda layer, {op}, which is code and is never run")
+            raise self.refusal(
+                f"it has a Lambda layer, {op}, which is code and is never run; where it only scales pixels, build the "
+                "model with Rescaling in its place, copy the weights (set_weights) and save that"
+            )
+        if isinstance(op.layer["config"].get("layer"), dict):
+            raise self.refusal(
+                f"its {op} ({op.kind[:100]}) wraps another layer, as for a row of pictures or for training; save the "
+                "model inside it"
+            )
+
+    def check_channels(self, op: Op) -> None:
+        """Refuse an input of pictures that are not RGB."""
+        shape = op.layer["config"].get("batch_shape", op.layer["config"].get("batch_input_shape"))
+        if op.kind != "InputLayer" or not isinstance(shape, list) or len(shape) != 4:
+            return
+        if 3 not in (shape[1], shape[3]) and shape[3] is not None:
+            raise self.refusal(
+                f"it takes pictures with {shape[1] if shape[1] == 1 else shape[3]} channels, and here they have 3 "
+                "(RGB); give a model made for colour pictures"
+            )
 
     def head(self, place: int, op: Op) -> None:
         """Take one layer behind the body, where anything may stand."""
@@ -232,7 +252,10 @@ class _Reader:
             if height is not None and height == width:
                 self.size = self.side = int(height)
             elif height != width:
-                self.notes.append(f"it was made for pictures of {width} × {height}, which are not square")
+                self.notes.append(
+                    f"it was made for pictures of {width} × {height}, which are not square; here they are, so its "
+                    "answers are others than in Keras (--size chooses the side)"
+                )
 
     def window(self, name: str, config: Mapping[str, Any]) -> None:
         """Take the geometry of a convolution."""

@@ -8,6 +8,7 @@ class and its place among the layers of that class, ``layers/conv2d_3``; that ha
 
 from __future__ import annotations
 
+import re
 import struct
 import tempfile
 import zipfile
@@ -27,6 +28,7 @@ from mobilenets.weights.layers import MAX_BYTES, Foreign, check_room
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MAX_CONFIG = 16 << 20
 _PIECE = 1 << 20
+_MAXIMUM = re.compile(r"(global_)?max_pooling2d(_\d+)?")
 
 
 def read(path: Path) -> Foreign:
@@ -67,7 +69,10 @@ def from_tree(path: Path, tree: Tree, described: Described | None, form: str) ->
         raise InputError(f"{path}: an HDF5 file without the layers of a Keras model; give one that Keras saved")
     owned = [layer for group in order if (layer := _layer(path, tree, group, stores[group], named.get(group)))]
     ignored = [name for group in stores if group not in order for name in stores[group]]
-    return foreign(path, form, owned, described, ignored, told=form.endswith("(.keras)"))
+    # Layers without weights have groups too.
+    pool = next((name for group in tree.texts if _MAXIMUM.fullmatch(name := group.rpartition("/")[2])), None)
+    headless = f"it has a layer {pool!r}, which takes the maximum of a map rather than its average" if pool else ""
+    return foreign(path, form, owned, described, ignored, told=form.endswith("(.keras)"), headless=headless)
 
 
 def _pieces(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> Any:

@@ -82,10 +82,12 @@ def foreign(
     ignored: Sequence[str],
     *,
     told: bool = False,
+    headless: str = "",
 ) -> Foreign:
     """Make the layers, each kind in the order of ``owned``; raises InputError, one line that begins with ``path``.
 
-    ``told``: whether the file has a config, also one that does not list its layers.
+    ``told``: whether the file has a config, also one that does not list its layers. ``headless``: why what stands
+    behind the body is no classifier, where the file tells it beside its layers.
     """
     if described is not None:
         listed, given = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
@@ -95,8 +97,8 @@ def foreign(
                 "give the file as Keras wrote it"
             )
     try:
-        layers, left, of_head = _layers(owned, described)
-        # Those of the pictures come first; more may come after the body.
+        layers, left, of_head, scores = _layers(owned, described)
+        # Those of the pictures come first; more may stand behind the body.
         scalings = [layer for layer in owned if layer.kind == "scaling"]
         steps = (None,) * len(scalings) if described is None else described.steps
         preprocessing, notes = _preprocessing(steps, scalings)
@@ -112,7 +114,15 @@ def foreign(
         padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
         notes = (_assumed(told, padding, bool(scalings)), *notes)
         return Foreign(
-            form, layers, padding, _EPSILON, preprocessing=preprocessing, own=OWN, ignored=tuple(ignored), notes=notes
+            form,
+            layers,
+            padding,
+            _EPSILON,
+            preprocessing=preprocessing,
+            own=OWN,
+            ignored=tuple(ignored),
+            notes=notes,
+            headless=headless,
         )
     return Foreign(
         format=form,
@@ -125,13 +135,21 @@ def foreign(
         own=OWN,
         ignored=(*ignored, *left),
         notes=(*described.notes, *notes, *of_head),
+        assumed=(
+            f"its {scores} outputs end in no softmax and are taken for the scores of {scores} classes; if they are "
+            "anything else (quantities, say), the answers mean nothing",
+        )
+        * (scores > 1),
     )
 
 
-def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[Layer, ...], list[str], list[str]]:
-    """Make the layers, of those behind the body one; also give the names of what is left out, and notes."""
+def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[Layer, ...], list[str], list[str], int]:
+    """Make the layers, of those behind the body one.
+
+    Also give the names of what is left out, notes, and how many outputs end in nothing.
+    """
     if described is None:
-        return tuple(_make(found) for found in owned if found.kind != "scaling"), [], []
+        return tuple(_make(found) for found in owned if found.kind != "scaling"), [], [], 0
     queues: dict[str, Iterator[Named]] = {
         kind: iter([named for named in described.layers if named.kind == kind]) for kind in (*KINDS, "scaling")
     }
@@ -144,21 +162,23 @@ def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[
         elif found.kind != "scaling":
             layers.append(_make(found))
     if not of_kind(layers, "conv"):
-        return tuple(layers), [], []
+        return tuple(layers), [], [], 0
     try:
-        head, notes = _head(behind, described, of_kind(layers, "conv")[-1].arrays["weight"].shape[0])
+        head, notes, scores = _head(behind, described, of_kind(layers, "conv")[-1].arrays["weight"].shape[0])
     except NotLinear as reason:
         left = [found.name for found in behind.values()]
-        return tuple(layers), left, [f"no classifier: {reason}. Imported as a backbone, to be trained further"]
-    return (*layers, *head), [], notes
+        return tuple(layers), left, [f"no classifier: {reason}. The body is kept, to be trained further"], 0
+    return (*layers, *head), [], notes, scores
 
 
-def _head(behind: Mapping[int, Found], described: Described, features: int) -> tuple[list[Layer], list[str]]:
-    """Make the linear layer, if any, that comes after the body, with notes; raises NotLinear for another head."""
+def _head(behind: Mapping[int, Found], described: Described, features: int) -> tuple[list[Layer], list[str], int]:
+    """Make the linear layer, if any, that stands behind the body, with notes and the number of outputs that end in
+    nothing; raises NotLinear for another head.
+    """
     parts = {place: found.parts for place, found in behind.items()}
     classifier = fold(described.ops, described.outputs, parts, features, described.side)
     if classifier is None:
-        return [], []
+        return [], [], 0
     last = max(place for place, found in behind.items() if found.kind in ("linear", "conv"))
     # A single layer stays as it is.
     whole = len(classifier.names) > 1
@@ -168,16 +188,16 @@ def _head(behind: Mapping[int, Found], described: Described, features: int) -> t
         notes.append(f"its head ({', '.join(classifier.names)}) is folded into one linear layer that computes the same")
     if classifier.ends == "sigmoid":
         layer = two_classes(layer)
-        notes.append("its one sigmoid score p becomes the scores of two classes, 1 - p and p, in this order")
-    return [layer], notes
+        notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
+    return [layer], notes, 0 if classifier.ends else len(classifier.weight)
 
 
 def _assumed(told: bool, padding: str, scaled: bool) -> str:
     pixels = "" if scaled else "pixels from -1 to 1, "
     why = "its config does not list its layers" if told else "weights alone do not tell how they are used"
     return (
-        f"{why}: assumed are {pixels}ReLU6, epsilon {_EPSILON}, and the paper's strides, shortcuts and wiring, "
-        f"with the padding {padding!r}"
+        f"{why}: assumed are {pixels}ReLU6, epsilon {_EPSILON}, the paper's strides, shortcuts and wiring, "
+        f"with the padding {padding!r}, and average pooling, one Dense layer and softmax as its head"
     )
 
 

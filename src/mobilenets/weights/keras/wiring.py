@@ -76,19 +76,24 @@ class Wiring:
         if op.kind in ("Add", *_ADDS) and len(taken) > 1:
             return self.add(place, op, taken)
         if len(taken) > 1:
-            raise self.refuse(f"its {op} takes {len(taken)} tensors, unlike anything in the body of a MobileNet")
+            what = (
+                ", as nothing in the body of a MobileNet does"
+                if self.drafts
+                else " before the first convolution, where here only numbers are scaled"
+            )
+            raise self.refuse(f"its {op} ({op.kind[:100]}) takes {len(taken)} tensors{what}")
         tensor = taken[0] if taken else _Tensor(place)
         if self.starts(op, tensor):
             return self.behind(place, op, taken)
         if op.kind in ("Conv2D", "DepthwiseConv2D"):
             return self.convolve(place, op, tensor)
         if tensor.padded and op.kind not in ("ZeroPadding2D",) and tensor.draft >= 0:
-            raise self.refuse(f"its {op} ({op.kind[:100]}) takes a map padded with zeros, unlike in any MobileNet")
+            raise self.refuse(f"its {op} ({op.kind[:100]}) takes a map padded with zeros, in no MobileNetV1 or V2")
         if op.kind == "ZeroPadding2D":
             return replace(tensor, padded=True)
         if tensor.draft < 0:
             if op.kind in ("BatchNormalization", "Dense") or op.kind in _POOLS - {"Reshape"}:
-                raise self.refuse(f"its {op} ({op.kind}) comes before the first convolution, unlike in any MobileNet")
+                raise self.refuse(f"its {op} ({op.kind}) stands before the first convolution, in no MobileNetV1 or V2")
             return tensor
         return self.unit(place, op, tensor)
 
@@ -99,16 +104,16 @@ class Wiring:
         after = {"joined": "a shortcut", "active": "ReLU6", "norm": "a BatchNorm"}.get(done, "")
         if op.kind == "BatchNormalization":
             if done:
-                raise self.refuse(f"its BatchNorm {op} follows {after} after {of}, unlike in any MobileNet")
+                raise self.refuse(f"its BatchNorm {op} follows {after} behind {of}, in no MobileNetV1 or V2")
             return replace(tensor, source=place, norm=True)
         activation = self.activation(op) if op.kind == "Activation" else ""
         if op.kind in ("ReLU", "Relu6", "nn.relu6") or activation == "relu6":
             if done == "joined":  # a second ReLU6 changes nothing
-                raise self.refuse(f"its activation {op} follows {after} after {of}, unlike in any MobileNet")
+                raise self.refuse(f"its activation {op} follows {after} behind {of}, in no MobileNetV1 or V2")
             return replace(tensor, source=place, active=True)
         if op.kind in ("Dense", "Softmax", "GlobalMaxPooling2D", "MaxPooling2D") or activation not in ("", "linear"):
             raise self.refuse(
-                f"its {op} ({activation or op.kind}) follows {of} before the pooling, unlike in any MobileNet"
+                f"its {op} ({activation or op.kind}) follows {of} before the pooling, in no MobileNetV1 or V2"
             )
         return tensor
 
@@ -152,7 +157,7 @@ class Wiring:
         if op.kind == "DepthwiseConv2D" or not all(self.whole(tensor) or op.kind in _POOLS for tensor in started):
             start = self.pooled[0][0] if self.pooled else op
             what = f"takes what {start} ({start.kind[:100]}) gives back into the body"
-            raise self.refuse(f"its {op} ({op.kind[:100]}) {what}, unlike in any MobileNet")
+            raise self.refuse(f"its {op} ({op.kind[:100]}) {what}, in no MobileNetV1 or V2")
         self.pooled += [(op, tensor) for tensor in started]
         return _Tensor(place, max(tensor.draft for tensor in taken), behind=True)
 
@@ -182,13 +187,13 @@ class Wiring:
             if tensor.draft != last:
                 of = self.drafts[tensor.draft].op
                 raise self.refuse(
-                    f"its {op} ({op.kind}) takes {of} and not {self.drafts[last].op}, unlike in any MobileNet"
+                    f"its {op} ({op.kind}) takes {of} and not {self.drafts[last].op}, in no MobileNetV1 or V2"
                 )
         ends = [tensor for tensor in self.tensors if tensor.draft == last and not tensor.behind]
         left = {tensor.source: tensor for _, tensor in self.pooled} or {ends[-1].source: ends[-1]}
         if len(left) > 1:
             raise self.refuse(
-                f"{self.drafts[last].op} is pooled before and after its activation, unlike in any MobileNet"
+                f"{self.drafts[last].op} is pooled before and behind its activation, in no MobileNetV1 or V2"
             )
         self.drafts[last].gives = end = next(iter(left.values()))
         if end.padded:

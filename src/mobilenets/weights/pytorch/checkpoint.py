@@ -47,6 +47,7 @@ class State:
     convolutions: dict[str, Convolution] = field(default_factory=dict)
     epsilons: dict[str, float] = field(default_factory=dict)
     activations: dict[str, str] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)  # the class of each by name, in the order of the module
 
     @property
     def convolves(self) -> bool:
@@ -133,6 +134,7 @@ def _module(name: str, root: Opaque | Any) -> State:
 def _describe(state: State, name: str, module: Opaque) -> None:
     """Keep what a module says of itself: its activation, and a convolution's and BatchNorm's settings."""
     kind = re.split(r"[ .]", module.name)[-1]
+    state.modules[name] = kind
     if kind in _ACTIVATIONS:
         state.activations[name] = kind
     settings = module.state if isinstance(module.state, dict) else {}

@@ -97,6 +97,16 @@ def _normalisation(fields: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
     return {name: tuple(value / most for value in values) for name, values in fields.items()}
 
 
+def head_norms_of(modules: Mapping[str, Mapping[str, Array]]) -> list[str]:
+    """Name the norms of a head: those that share a linear layer's parent, and no convolution's."""
+    ranks = {name: parts["weight"].ndim for name, parts in modules.items() if "weight" in parts}
+    parents: dict[str, set[int]] = {}
+    for name, rank in ranks.items():
+        parents.setdefault(name.rpartition(".")[0], set()).add(rank)
+    heads = {parent for parent, held in parents.items() if 2 in held and 4 not in held}
+    return [name for name, rank in ranks.items() if rank == 1 and name.rpartition(".")[0] in heads]
+
+
 def one_head(layers: Sequence[Layer], prefix: str | None, output: str | None) -> tuple[tuple[Layer, ...], list[str]]:
     """Leave one of several linear layers that take the same features, with a note of the others.
 

@@ -45,6 +45,13 @@ def from_training(foreign: Foreign, settings: Mapping[Any, Any]) -> Foreign:
     Raises ``InputError`` where they name another network.
     """
     _check_name(settings, "its checkpoint")
+    told = settings.get("model_kwargs")
+    for given in (settings, told if isinstance(told, dict) else {}):
+        activation, pool = given.get("act_layer"), given.get("global_pool", given.get("gp"))
+        if isinstance(activation, str) and activation != "relu6":
+            raise InputError(f"its checkpoint says act_layer {activation[:40]!r}, and MobileNetV1 and V2 have ReLU6")
+        if isinstance(pool, str) and pool not in ("avg", "fast", "fastavg", ""):
+            foreign = replace(foreign, headless=f"its checkpoint says that it pools by {pool[:40]!r}")
     fields = _fields(settings)
     size = _first_whole(settings, "img_size", "val_crop_size")
     resized = _first_whole(settings, "val_resize_size")
@@ -143,8 +150,8 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
             "defaults of transformers"
         )
     epsilon, padded = config.get("layer_norm_eps", 0.001), config.get("tf_padding", True)
-    if not isinstance(epsilon, float) or not isinstance(padded, bool):
-        raise InputError(f"the {CONFIG} beside it does not describe a MobileNet; {_HUB_HINT}")
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1 or not isinstance(padded, bool):
+        raise InputError(f"the {CONFIG} beside it is no description of a MobileNet; {_HUB_HINT}")
     fields: Mapping[str, Any] = TENSORFLOW_INPUT
     size = config.get("image_size")
     if processor:

@@ -39,7 +39,11 @@ class Source:
 
 _IMAGENET: Mapping[str, Any] = {**TORCH_INPUT, "interpolation": "bicubic"}
 _HALVES: Mapping[str, Any] = {**TENSORFLOW_INPUT, "interpolation": "bicubic"}
-_RELU = "these are the names of MindCV's V1, which has ReLU where this package has ReLU6; give a V1 from another source"
+_RELU = "MindCV's V1, whose names these are, activates with ReLU where ours has ReLU6; give a V1 of another source"
+_CIFAR = (
+    "the names are those of kuangliu/pytorch-cifar, whose MobileNets activate with ReLU where ours have ReLU6, with "
+    "other strides, for 32 pixels; give weights of another source"
+)
 # The body of this package's networks; ``weights`` of their own folder say more in model.json.
 OURS = Source("mobilenets", r"body\.(conv|separable|inverted)\d", 1e-3, preprocessing=_HALVES)
 # Read in their own files: timm models/efficientnet.py (_gen_mobilenet_v1, _gen_mobilenet_v2 and default_cfgs),
@@ -55,6 +59,7 @@ SOURCES = (
     Source("MindCV", r"features\.\d+\.layers\.\d+$", mindspore=True),
     Source("MindCV", r"features\.\d+\.3$", mindspore=True, refused=_RELU),
     Source("torchvision", r"features\.\d+\.conv\.\d+"),
+    Source("pytorch-cifar", r"layers\.\d+\.conv2$", refused=_CIFAR),
 )
 
 # The blocks of each stage and the stride of its first, by what timm's names tell (blocks.STAGE.BLOCK).

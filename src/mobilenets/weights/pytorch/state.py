@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, read_bundle
-from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm
+from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm, of_kind
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State
-from mobilenets.weights.pytorch.choice import TRAINING, one_head, one_network, without_measures
+from mobilenets.weights.pytorch.choice import TRAINING, head_norms_of, one_head, one_network, without_measures
 from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
+from mobilenets.weights.pytorch.reparametrised import joined
 from mobilenets.weights.pytorch.sources import OURS, Source, find_source, stage_strides
 from mobilenets.weights.pytorch.told import check_module
 
@@ -25,12 +26,19 @@ Array = npt.NDArray[Any]
 _PARTS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 _EXCITED = re.compile(r"(^|[._])(se|squeeze_?excite|squeeze_?excitation|fc1)([._]|$)", re.IGNORECASE)
+_QUANTISATION = re.compile(r"fake_quant|activation_post_process|_packed_params|zero_point|(^|\.)(de)?quant\.")
+_QUANTISED = (
+    "of a quantised network, or of one trained to be; give the weights of the float network from before quantisation, "
+    "and quantise here: mobilenets export"
+)
+_NO_PART = "no part of a layer of a MobileNet; give the weights of one alone"
 # What wraps a whole network and says nothing of its order.
 _WRAPPER = re.compile(r"^((module|model|backbone|net|state_dict|_orig_mod)\.)+")
 UNTOLD = ": weights alone do not tell"
 _UNKNOWN = (
-    "the names belong to no known source, so the layers were read in the order {order}, with the usual settings of "
-    "PyTorch: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, ImageNet's mean and deviation"
+    "the names are of no source that we know, so the layers were taken in the order {order}, and with PyTorch's "
+    "habits: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, average pooling, softmax, "
+    "ImageNet's mean and deviation"
 )
 
 # Where a part of a name stands in the forward pass; parts that are not here stand in the middle. It holds for a
@@ -87,10 +95,12 @@ def read_state(
     """
     notes = list(notes)
     try:
-        arrays, output, others = one_network(arrays, output)
+        arrays, output, others = one_network(joined(arrays), output)
         choices = list(others)
         arrays, input_fields, extras = without_measures(arrays)
         modules, ignored = _modules(arrays)
+        head_norms = head_norms_of(modules)
+        modules = {name: parts for name, parts in modules.items() if name not in head_norms}
         source, prefix = find_source(list(modules), any(name.endswith(".gamma") for name in arrays))
         bare = {
             name: name.removeprefix(prefix) if name.startswith(prefix) and prefix else _WRAPPER.sub("", f"{name}.")[:-1]
@@ -118,7 +128,12 @@ def read_state(
             strides=strides,
             preprocessing={**habits.preprocessing, **input_fields},
             classes=classes,
-            ignored=(*ignored, *extras, *left_out),
+            ignored=(*ignored, *extras, *left_out, *head_norms),
+            headless=(
+                f"its head has {', '.join(head_norms)[:120]} beside a linear layer, here it is one linear layer alone"
+                if head_norms
+                else ""
+            ),
         )
         foreign, seen = (foreign, ()) if module is None else check_module(foreign, module)
     except InputError as error:
@@ -153,6 +168,8 @@ def _assumed(foreign: Foreign, seen: Sequence[str]) -> list[str]:
         "epsilon": f"BatchNorm epsilon {foreign.epsilon:g}",
     }
     left = [words for fact, words in facts.items() if fact not in seen]
+    if of_kind(foreign.layers, "linear") and not foreign.headless and "activation" not in seen:
+        left.append("average pooling, one linear layer and softmax as its head")
     return [f"{', '.join(left)}{UNTOLD}"] if left else []
 
 
@@ -182,7 +199,7 @@ def _modules(arrays: Mapping[str, Array]) -> tuple[dict[str, dict[str, Array]], 
         elif 0 in array.shape:
             raise InputError(f"{name[:100]!r} has shape {array.shape}, which no layer of a MobileNet has")
         elif leaf not in LEAVES:
-            raise InputError(f"{name[:100]!r} is not part of a MobileNet layer; give the weights of a MobileNet alone")
+            raise InputError(f"{name[:100]!r} is {_QUANTISED if _QUANTISATION.search(name) else _NO_PART}")
         elif leaf in modules.setdefault(module, {}):
             raise InputError(f"{module[:100]!r} has two arrays for its {leaf}")
         else:
@@ -200,7 +217,10 @@ def _layer(module: str, parts: Mapping[str, Array]) -> Layer:
     if weight is None or mean is not None or variance is not None:
         raise InputError(f"{module[:100]!r} has only {' and '.join(parts)}; the file is incomplete")
     if weight.ndim not in (2, 4):
-        raise InputError(f"{module[:100]!r} has a weight of shape {weight.shape}, which no layer of a MobileNet has")
+        what = " (GroupNorm or LayerNorm?)" if weight.ndim == 1 and bias is not None else ""
+        raise InputError(
+            f"{module[:100]!r} has a weight of shape {weight.shape}{what}, which no layer of a MobileNet has"
+        )
     return (conv if weight.ndim == 4 else linear)(module, weight, bias)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import Foreign, Layer, of_kind
 from mobilenets.weights.pytorch.checkpoint import Convolution, State
+
+# Sources that have a module for each activation.
+_WITH_MODULES = ("of torchvision", "of timm")
+_OTHER_POOLS = re.compile(r"(Max|Lp|Concat|Attention|Fractional|Median|Blur)\w*Pool|Pool\w*Max|GeM|Gem")
+_ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
 def check_module(foreign: Foreign, module: State) -> tuple[Foreign, Sequence[str]]:
@@ -19,10 +25,17 @@ def check_module(foreign: Foreign, module: State) -> tuple[Foreign, Sequence[str
     if module.kind == "state dictionary" or not depthwise:
         return foreign, ()
     _check_activations(module, depthwise)
+    foreign = replace(foreign, headless=foreign.headless or _headless(module, foreign))
+    rectifiers = sum(kind == "ReLU6" for kind in module.modules.values())
+    if foreign.format.endswith(_WITH_MODULES) and rectifiers <= 2 * len(depthwise):
+        raise InputError(
+            f"its modules show {rectifiers or 'no'} ReLU6, fewer than MobileNetV1 and V2 have; it would compute "
+            "something else"
+        )
     convs = [layer for layer in of_kind(foreign.layers, "conv") if layer.arrays["weight"].shape[1] == 3][:1]
     told = [module.convolutions.get(layer.name) for layer in (*convs, *depthwise)]
     described = [conv for conv in told if conv is not None]
-    seen = ["activation"]
+    seen = ["activation"] if rectifiers else []
     if described and len(described) == len(told):
         others = {layer.name for layer in of_kind(foreign.layers, "conv")[1:]}
         foreign = _convolutions(foreign, described, {n: c for n, c in module.convolutions.items() if n in others})
@@ -47,6 +60,30 @@ def _check_activations(module: State, depthwise: Sequence[Layer]) -> None:
                 f"it activates with {kind} ({name[:60]!r}), where MobileNetV1 and V2 have ReLU6; its answers would "
                 "differ"
             )
+
+
+def _headless(module: State, foreign: Foreign) -> str:
+    """Say why the head of a module is not an average and one linear layer; empty where nothing speaks against it."""
+    pool = next((item for item in module.modules.items() if _OTHER_POOLS.search(item[1])), None)
+    if pool is not None:
+        return f"its {pool[0][:60]!r} ({pool[1][:60]}) pools otherwise than by the average"
+    linear = of_kind(foreign.layers, "linear")
+    if len(linear) != 1:
+        return ""
+    order = list(module.modules)
+    place = order.index(linear[0].name) if linear[0].name in order else len(order)
+    for name, kind in module.activations.items():
+        behind = order.index(name) > place
+        if kind in _ENDS and behind:
+            outputs = linear[0].arrays["weight"].shape[0]
+            if kind == "Sigmoid" and outputs > 1:
+                return (
+                    f"its {outputs} scores end in {name[:60]!r} (Sigmoid), each class by itself, so that several may "
+                    "be right at once, where answers here are one of the classes"
+                )
+        elif kind != "ReLU" or behind:  # the features are never negative
+            return f"its {name[:60]!r} ({kind}) stands {'behind' if behind else 'before'} the linear layer"
+    return ""
 
 
 def _common(names: Sequence[str]) -> str:

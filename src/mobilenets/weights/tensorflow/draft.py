@@ -55,7 +55,7 @@ class Draft:
             return
         if self.settled or self.norm is not None:
             raise GraphError(
-                f"{steps[-1].node} goes another way than what follows {self.node}, unlike in any MobileNet"
+                f"{steps[-1].node} goes another way than what follows {self.node}, in no MobileNetV1 or V2"
             )
         self.settled = names
         vectors: list[tuple[Step, Array]] = []

@@ -168,6 +168,7 @@ class _Flat:
     def __init__(self, saved: _Saved, bundle: Bundle | None) -> None:
         self.saved, self.bundle = saved, bundle
         self.flat: dict[str, Node] = {}
+        self.calls = 0
         self.keys = {} if bundle is None else _checkpoint_keys(bundle, saved.budget)
         self._expand(saved.main, "", [], 0)
         self.nodes = in_order(self.flat)
@@ -175,7 +176,10 @@ class _Flat:
     def _expand(self, scope: _Scope, prefix: str, given: Sequence[Edge], depth: int) -> list[Edge]:
         """Add the nodes that a graph's outputs need, and give these."""
         if depth > _MAX_DEPTH:
-            raise GraphError("its functions are nested too deeply")
+            raise GraphError("its functions call each other too deep")
+        self.calls += 1  # functions without nodes of their own are not counted among these
+        if self.calls > MAX_ARRAYS:
+            raise GraphError(f"it calls more than {MAX_ARRAYS} functions, a MobileNet hundreds")
         if len(given) != len(scope.arguments):
             raise GraphError("a function is called with other arguments than it takes")
         ends: dict[str, list[Edge] | str] = {name: [edge] for name, edge in zip(scope.arguments, given, strict=True)}

@@ -113,7 +113,7 @@ class Trace:
         if flow.half is not None and flow.stage == "pooled":
             self.headless = self.headless or f"{flow.half} follows its scores"
         elif flow.half is not None or flow.pad is not None:
-            raise GraphError(f"it ends with {flow.half or node}, unlike in any MobileNet")
+            raise GraphError(f"it ends with {flow.half or node}, in no MobileNetV1 or V2")
         if flow.stage == "pooled" and flow.layer is None and flow.steps:
             self.headless = self.headless or f"no layer of scores follows {flow.steps[-1].node}"
         self._settle(flow)
@@ -174,7 +174,7 @@ class Trace:
             return _Other()
         if any(state.stage == "answer" for state in flows):
             if op in (*_CONVOLUTIONS, "MatMul"):
-                raise GraphError(f"{node} comes after the probabilities of classes, unlike in any MobileNet")
+                raise GraphError(f"{node} comes after the probabilities of classes, in no MobileNetV1 or V2")
             return Flow("answer", layer=flow.layer)
         if op in (*_SAME, *_QUANTIZED) and first is flow:
             self._note_quantized(node)
@@ -224,7 +224,7 @@ class Trace:
     def _active(self, node: Node, flow: Flow) -> Flow:
         self._settle(flow)
         if flow.layer is None:
-            raise GraphError(f"{node} follows no convolution, unlike in any MobileNet")
+            raise GraphError(f"{node} follows no convolution, in no MobileNetV1 or V2")
         if flow.stage == "pooled":
             raise GraphError(f"{node} follows {self.drafts[flow.layer].node} after the pooling")
         self.drafts[flow.layer].active = True
@@ -254,13 +254,13 @@ class Trace:
             return self._step(node, left, right, times)
         if isinstance(right, Flow) and node.op in ("Add", "AddV2", "Mul"):
             return self._step(node, right, left, times)
-        raise GraphError(f"{node} has the picture as its second input, unlike in any MobileNet")
+        raise GraphError(f"{node} has the picture as its second input, in no MobileNetV1 or V2")
 
     def _step(self, node: Node, flow: Flow, value: _State, times: bool) -> Flow:
         if isinstance(value, _Other) and times and value.random:
             return self._without_dropout(flow)
         if len(flow.steps) == _MAX_STEPS:
-            raise GraphError(f"{node} is one of more than {_MAX_STEPS} in a row, unlike in any MobileNet")
+            raise GraphError(f"{node} is one of more than {_MAX_STEPS} in a row, in no MobileNetV1 or V2")
         if not isinstance(value, np.ndarray):
             return replace(flow, steps=(*flow.steps, Step(node, times, None)))
         if value.dtype.kind != "f" or value.size > _MAX_CHANNELS:
@@ -284,13 +284,13 @@ class Trace:
         depthwise, pooled = node.op != "Conv2D", flow.stage == "pooled"
         if flow.stage == "input":
             if self.first is not None:
-                raise GraphError(f"{node} is a second convolution that takes the picture, unlike in any MobileNet")
+                raise GraphError(f"{node} is a second convolution that takes the picture, in no MobileNetV1 or V2")
             self.first = flow
         else:
             self._settle(flow)
         window = window_of(node, kernel.shape[0], flow.pad)
         if pooled and (depthwise or window.kernel > 1):
-            raise GraphError(f"{node} follows the pooling, unlike in any MobileNet")
+            raise GraphError(f"{node} follows the pooling, in no MobileNetV1 or V2")
         if window.stride > 1 and self.drafts and not depthwise:
             raise GraphError(f"{node} has stride {window.stride}, which only depthwise layers have in a MobileNet")
         if not pooled:
@@ -319,7 +319,7 @@ class Trace:
     def _norm(self, node: Node, flow: Flow, given: list[_State]) -> Flow:
         draft = None if flow.layer is None else self.drafts[flow.layer]
         if draft is None or draft.norm is not None or any(step.times for step in flow.steps):
-            raise GraphError(f"{node} follows no convolution, unlike in any MobileNet")
+            raise GraphError(f"{node} follows no convolution, in no MobileNetV1 or V2")
         self._settle(flow)
         arrays = [value for value in given if isinstance(value, np.ndarray)]
         if len(arrays) != 4 or node.flag("is_training") or not arrays[2].size:
@@ -333,7 +333,7 @@ class Trace:
         if flow.layer is not None:
             self.drafts[flow.layer].settle(flow.steps, self._apart)
         elif flow.steps and flow.stage != "pooled":
-            raise GraphError(f"{flow.steps[0].node} follows no convolution, unlike in any MobileNet")
+            raise GraphError(f"{flow.steps[0].node} follows no convolution, in no MobileNetV1 or V2")
 
 
 def _cast(node: Node, value: Array) -> Array:

@@ -36,9 +36,9 @@ def window_of(node: Node, kernel: int, pad: tuple[int, int] | None) -> Window:
     rows = 2 if node.text("data_format", "NHWC") == "NCHW" else 1
     strides = node.whole("strides")
     if len(strides) != 4 or strides[rows] != strides[rows + 1] or strides[rows] not in (1, 2):
-        raise GraphError(f"{node} has strides {list(strides[:4])}, unlike in any MobileNet")
+        raise GraphError(f"{node} has strides {list(strides[:4])}, in no MobileNetV1 or V2")
     if any(step != 1 for step in node.whole("dilations")):
-        raise GraphError(f"{node} has dilations, unlike in any MobileNet")
+        raise GraphError(f"{node} has dilations, in no MobileNetV1 or V2")
     padding = node.text("padding", "")
     zeros: tuple[int, int] | None = (0, 0)
     if padding == "EXPLICIT":
@@ -49,7 +49,7 @@ def window_of(node: Node, kernel: int, pad: tuple[int, int] | None) -> Window:
         raise GraphError(f"{node} has padding {padding[:20]!r}")
     if pad is not None:
         if zeros != (0, 0):
-            raise GraphError(f"{node} pads what is already padded, unlike in any MobileNet")
+            raise GraphError(f"{node} pads what is padded, in no MobileNetV1 or V2")
         zeros = pad
     return Window(node, kernel, strides[rows], zeros)
 
@@ -68,7 +68,7 @@ def _both(node: Node, given: Sequence[int], rows: int) -> tuple[int, int]:
         raise GraphError(f"{node} pads something other than pictures")
     top, bottom, left, right = given[where]
     if (top, bottom) != (left, right) or not 0 <= top <= bottom < 16:
-        raise GraphError(f"{node} pads {top}, {bottom}, {left}, {right} pixels, unlike in any MobileNet")
+        raise GraphError(f"{node} pads {top}, {bottom}, {left}, {right} pixels, in no MobileNetV1 or V2")
     return top, bottom
 
 
@@ -108,7 +108,7 @@ def _style(window: Window) -> str:
     half = window.kernel // 2
     known = {(half, half): "symmetric", (half - 1, half): "after"}
     if window.zeros not in known:
-        raise GraphError(f"{window.node} is padded by {window.zeros}, unlike in any MobileNet")
+        raise GraphError(f"{window.node} is padded by {window.zeros}, in no MobileNetV1 or V2")
     return known[window.zeros]
 
 
