@@ -100,7 +100,7 @@ def test_other_folders_are_measured_whole(trained: Any, tmp_path: Path) -> None:
             (tmp_path / "bundle/recipe.json").write_text(record)
         result = mobilenets.evaluate(tmp_path / "bundle", trained.data)
         assert (result["images"], result["seen_in_training"]) == (60, None)
-        assert result["notes"][0].startswith("the model does not say what it learned from")
+        assert result["notes"][0].startswith("the model does not say what it was trained on")
 
 
 def test_pictures_learned_from_are_known_wherever_they_lie(trained: Any, tmp_path: Path) -> None:

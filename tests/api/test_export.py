@@ -300,7 +300,7 @@ def test_exported_file_in_other_hands(exported: tuple[dict[str, Any], Path], tmp
         ({"export": {"layout": "NHWC"}}, "does not take the input that model.json describes"),
         ({"preprocessing": {"size": 64}}, "does not take the input that model.json describes"),
         ({"export": {"output": "probabilities"}}, "does not output probabilities"),
-        ({"classes": ["cat", "dog"]}, "gives 3 scores, but model.json names 2 classes"),
+        ({"classes": ["cat", "dog"]}, "outputs 3 scores, but model.json names 2 classes"),
         ({"export": {"file": []}}, "must name its file"),
         ({"preprocessing": {"scale": 10**400}}, "finite numbers"),
     ],

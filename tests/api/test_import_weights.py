@@ -197,6 +197,9 @@ def test_what_is_assumed_stands_in_the_model(tmp_path: Path, capsys: pytest.Capt
     file = Path(__file__).parents[1] / "fixtures" / "torch" / "timm_v2_005.pth"
     assert main(["import", str(file), "--out", str(tmp_path / "m"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assumed = ["ReLU6, the paper's strides, symmetric padding, BatchNorm epsilon 1e-05: weights alone do not tell"]
+    assumed = [
+        "ReLU6, the paper's strides, symmetric padding, BatchNorm epsilon 1e-05, average pooling, one linear layer and "
+        "softmax as its head: weights alone do not tell"
+    ]
     assert result["assumed"] == assumed
     assert json.loads((tmp_path / "m" / "model.json").read_bytes())["origin"]["assumed"] == assumed

@@ -84,7 +84,7 @@ def test_no_picture_changes_sides(trained: Any, tmp_path: Path, caplog: pytest.L
     assert metrics["seen_by_source"] == 0 and metrics["images"] in (18, 19)
     [note] = metrics["notes"][:1]
     assert note.startswith("the split of the model it starts from was kept: ")
-    assert note.endswith("of 30 new ones 6 are held out") and note in caplog.text
+    assert note.endswith("6 of 30 new ones are held out") and note in caplog.text
     assert json.loads((tmp_path / "run/recipe.json").read_bytes())["data"]["notes"][0] == note
     assert "never trained on" in caplog.text
 
@@ -123,7 +123,7 @@ def test_a_half_given_by_the_user_is_measured_as_it_is_and_said(trained: Any, tm
     shutil.copytree(trained.data, tmp_path / "data/validation")
     metrics = mobilenets.train(tmp_path / "data", tmp_path / "run", weights=str(trained.run), **COURSE)
     assert (metrics["images"], metrics["seen_by_source"]) == (60, 48)
-    [note] = [note for note in metrics["notes"] if "learned from" in note]
+    [note] = [note for note in metrics["notes"] if "training pictures of the model it started from" in note]
     assert note.startswith(
         "48 of the 60 pictures measured on were already training pictures of the model it started from (80%)"
     )

@@ -150,7 +150,7 @@ def test_what_lies_there_instead_of_pictures(tmp_path: Path) -> None:
             (tmp_path / name / kind / name).write_bytes(content)
         with pytest.raises(InputError) as caught:
             read_folder(tmp_path / name)
-        with pytest.raises(InputError, match=r"holds no pictures, but another file such as"):
+        with pytest.raises(InputError, match=r"has no pictures, but another file such as"):
             pictures_below(tmp_path / name / "cat")
         assert f"no pictures in class folders, but 2 other files such as {tmp_path / name / 'cat' / name}: " in str(
             caught.value

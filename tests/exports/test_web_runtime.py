@@ -40,7 +40,11 @@ def test_node_modules_above_are_taken(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("npm", "words"),
-    [(None, "with --web-runtime FOLDER"), ("exit 1", "npm install onnxruntime-web"), ("echo no > a.tgz", "another")],
+    [
+        (None, "with --web-runtime FOLDER"),
+        ("exit 1", "npm install onnxruntime-web"),
+        ("echo no > a.tgz", "delivered a"),
+    ],
 )
 def test_without_the_package(npm: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()

@@ -109,7 +109,7 @@ REFUSED = [
     (np.array(None), "not object"),
     (Tensor(), "a tensor is not a picture: pass an array"),
     ("https://example.com/a.jpg", "a web address: download the picture first"),
-    ("S3://bucket/a.jpg", "an address"),
+    ("S3://bucket/a.jpg", "web address"),
     ("file:///tmp/a.jpg", "without file://"),
     ("data:image/png;base64,iVBORw0K", "data URL"),
 ]

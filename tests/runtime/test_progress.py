@@ -38,22 +38,22 @@ def test_line(clock: list[float]) -> None:
     shown = Progress("epoch 1/2", 300, "pictures")
     clock[0] += 10
     shown.advance(200, loss="0.5", top1="0.9")
-    assert shown.line() == "epoch 1/2: 200/300 pictures, 20 a second, 5 s left  loss 0.5  top1 0.9"
+    assert shown.line() == "epoch 1/2: 200/300 pictures, 20 per second, 5 s left  loss 0.5  top1 0.9"
 
 
 def test_what_was_done_before_is_not_speed(clock: list[float]) -> None:
     shown = Progress("epoch", 300, "pictures", already=200)
     clock[0] += 10
     shown.advance(5)
-    assert shown.line() == "epoch: 205/300 pictures, 0.5 a second, 3 min 10 s left"
+    assert shown.line() == "epoch: 205/300 pictures, 0.5 per second, 3 min 10 s left"
 
 
 def test_without_a_total(clock: list[float]) -> None:
     shown = Progress("reading", None, "files")
-    assert shown.line() == "reading: 0 files, 0.0 a second"
+    assert shown.line() == "reading: 0 files, 0.0 per second"
     clock[0] += 2
     shown.advance(100)
-    assert shown.line() == "reading: 100 files, 50 a second"
+    assert shown.line() == "reading: 100 files, 50 per second"
 
 
 def test_a_line_now_and_then(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:

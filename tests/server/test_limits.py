@@ -111,7 +111,7 @@ def test_pictures_a_request(running: Run, tools: Any) -> None:
     with running(pictures=3) as server:
         assert len(server.send(*[("a.png", tools.png())] * 3).json) == 3
         answer = server.send(*[("a.png", tools.png())] * 4)
-        assert answer.status == 413 and answer.json["error"] == "too many pictures; the limit is 3 a request"
+        assert answer.status == 413 and answer.json["error"] == "too many pictures; the limit is 3 per request"
         assert answer.json["code"] == "too_many_pictures"
 
 

@@ -100,7 +100,7 @@ def test_the_second_time_it_is_read(
     with caplog.at_level(logging.INFO, "mobilenets"):
         second = cached(network, loaders(data))
     assert sum(counted) == 7 * 2 + 7
-    assert "14 of 14 in the cache" in caplog.text
+    assert "14 of 14 found in the cache" in caplog.text
     for before, after in zip(first, second, strict=True):
         np.testing.assert_array_equal(before.values, after.values)
 

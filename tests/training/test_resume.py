@@ -253,7 +253,7 @@ def test_changed_pictures(photos: Path, copied: Path, tmp_path: Path, change: st
         content = one.read_bytes()
         one.write_bytes(two.read_bytes())
         two.write_bytes(content)
-    with pytest.raises(InputError, match="no longer there" if change == "gone" else "have changed") as caught:
+    with pytest.raises(InputError, match="no longer exists" if change == "gone" else "have changed") as caught:
         train(data, copied, resume=True)
     assert "\n" not in str(caught.value)
 

@@ -69,7 +69,7 @@ def test_classes_as_given(bare: Bare) -> None:
     assert convert(path, classes=("cat", "dog")).model.bundle.classes == ("cat", "dog")
     with pytest.raises(InputError, match=rf"^{path}: 3 class names for its 2 outputs"):
         convert(path, classes=("cat", "dog", "cow"))
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="occurs twice"):
         convert(path, classes=("cat", "cat"))
 
 

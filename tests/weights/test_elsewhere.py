@@ -13,9 +13,9 @@ from mobilenets.weights.convert import convert
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite, made for running"),
-        ("renamed.bin", b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite, made for running"),
-        ("m.onnx", b"\x08\x07\x12\x07pytorch", "ONNX, made for running"),
+        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite, a format for running"),
+        ("renamed.bin", b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite, a format for running"),
+        ("m.onnx", b"\x08\x07\x12\x07pytorch", "ONNX, a format for running"),
         ("m.mlmodel", b"\x08\x04", "Core ML"),
         ("m.xml", b'<?xml version="1.0"?>\n<net name="m">', "OpenVINO"),
         ("m.h5", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),

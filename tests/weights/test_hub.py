@@ -255,11 +255,11 @@ def test_part_of_an_earlier_run_is_resumed(server: Server, tmp_path: Path) -> No
 
 def test_wrong_size_is_refused_before_the_body(server: Server, tmp_path: Path) -> None:
     server.stated_size = 999
-    assert f"999 bytes where {len(BODY):,} are expected" in failure(TIMM)
+    assert f"999 bytes, but {len(BODY):,} are expected" in failure(TIMM)
     assert server.gets() == []
     sized = replace(KERAS, bytes=999)
     server.body = KERAS_BODY
-    assert f"{len(KERAS_BODY):,} bytes where 999 are expected" in failure(sized)
+    assert f"{len(KERAS_BODY):,} bytes, but 999 are expected" in failure(sized)
     assert files(tmp_path) == []
 
 
@@ -269,8 +269,8 @@ def test_wrong_size_is_refused_before_the_body(server: Server, tmp_path: Path) -
         (PAGE, "web page"),
         (b"\n " + PAGE, "web page"),
         (POINTER, "Git LFS pointer"),
-        (b"", "no header"),
-        (b"\0" * 5000, "no header"),
+        (b"", "header"),
+        (b"\0" * 5000, "header"),
         (b"\x89HDF\r\n\x1a\n", "header"),
         (b"\x89HDF\r\n\x1a\n" + b"\x07" * 99, "header"),
         (BODY[:-1], "header"),

@@ -153,7 +153,7 @@ def test_the_crc(file: Path) -> None:
 
 FOUR = some(4).tobytes()
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "no weights"),
+    "empty": (b"", "no layer weights"),
     "text": (b"<html>not found</html>", "not a MindSpore checkpoint"),
     "a length of 2^60": (b"\x0a" + number(1 << 60), "not a MindSpore checkpoint"),
     "a length of 2^64": (b"\x0a" + number((1 << 64) - 1), "not a MindSpore checkpoint"),

@@ -74,7 +74,7 @@ def test_channels_of_ones_own_and_an_expansion_by_one(foreign_of: ForeignOf) -> 
     )
     network = create_model("mobilenet_v2", 7, table=table)
     foreign = foreign_of(network)
-    with pytest.raises(InputError, match="kernels of 5×5 where MobileNetV1 and V2 have 3×3"):
+    with pytest.raises(InputError, match="kernels of 5×5 but MobileNetV1 and V2 have 3×3"):
         recognise(foreign)
     found = recognise(dataclasses.replace(foreign, strides=(2, 1, 2, 1, 1)))
     assert (found.name, found.variant, found.table) == ("mobilenet_v2", "custom", table)
@@ -88,7 +88,7 @@ def test_a_v1_of_ones_own(foreign_of: ForeignOf) -> None:
 
 def test_what_is_no_mobilenet_is_refused(foreign_of: ForeignOf) -> None:
     foreign = foreign_of(create_model("mobilenet_v2", 3, 0.35))
-    with pytest.raises(InputError, match="no MobileNet"):
+    with pytest.raises(InputError, match="unlike any MobileNet"):
         recognise(dataclasses.replace(foreign, layers=()))
     with pytest.raises(InputError, match=r"does not take the 3 channels \(RGB\)"):
         recognise(dataclasses.replace(foreign, layers=foreign.layers[1:]))

@@ -344,7 +344,7 @@ def test_other_networks_of_timms_names_are_refused_for_their_true_reason() -> No
     with pytest.raises(InputError, match="squeeze-and-excitation layers"):
         read_state(Path("x"), "F", arrays_of(published("timm_mobilenetv3_small_050")))
     shapes = published("timm_mnasnet_100")
-    with pytest.raises(InputError, match="kernels of 5×5 where MobileNetV1 and V2 have 3×3"):
+    with pytest.raises(InputError, match="kernels of 5×5 but MobileNetV1 and V2 have 3×3"):
         recognise(read_state(Path("x"), "F", arrays_of(shapes)))
     # As many blocks as V2, in other stages: with 3×3 throughout, the names still tell the strides.
     small = {name: (*shape[:2], 3, 3) if len(shape) == 4 and shape[2] == 5 else shape for name, shape in shapes.items()}

@@ -205,7 +205,7 @@ class Danger:
 
 UNWANTED: dict[str, tuple[Callable[[], object], str]] = {
     "torch.load": (lambda: Danger(torch.load, "ran"), "no state dictionary"),
-    "a numpy array": (lambda: {"a.weight": np.ones((1, 1))}, "no tensor of plain numbers (numpy"),
+    "a numpy array": (lambda: {"a.weight": np.ones((1, 1))}, "not a tensor of plain numbers (numpy"),
     "a sparse tensor": (lambda: {"a.weight": torch.eye(2).to_sparse()}, "(torch._utils _rebuild_sparse_tensor)"),
     "a quantized tensor": (
         lambda: {"a.weight": torch.quantize_per_tensor(torch.ones(2), 1, 0, torch.qint8)},

@@ -104,12 +104,12 @@ class Wiring:
         after = {"joined": "a shortcut", "active": "ReLU6", "norm": "a BatchNorm"}.get(done, "")
         if op.kind == "BatchNormalization":
             if done:
-                raise self.refuse(f"its BatchNorm {op} follows {after} behind {of}, in no MobileNetV1 or V2")
+                raise self.refuse(f"its BatchNorm {op} follows {after} after {of}, in no MobileNetV1 or V2")
             return replace(tensor, source=place, norm=True)
         activation = self.activation(op) if op.kind == "Activation" else ""
         if op.kind in ("ReLU", "Relu6", "nn.relu6") or activation == "relu6":
             if done == "joined":  # a second ReLU6 changes nothing
-                raise self.refuse(f"its activation {op} follows {after} behind {of}, in no MobileNetV1 or V2")
+                raise self.refuse(f"its activation {op} follows {after} after {of}, in no MobileNetV1 or V2")
             return replace(tensor, source=place, active=True)
         if op.kind in ("Dense", "Softmax", "GlobalMaxPooling2D", "MaxPooling2D") or activation not in ("", "linear"):
             raise self.refuse(

@@ -151,7 +151,7 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
         )
     epsilon, padded = config.get("layer_norm_eps", 0.001), config.get("tf_padding", True)
     if not isinstance(epsilon, float) or not 0 < epsilon < 1 or not isinstance(padded, bool):
-        raise InputError(f"the {CONFIG} beside it is no description of a MobileNet; {_HUB_HINT}")
+        raise InputError(f"the {CONFIG} beside it does not describe a MobileNet; {_HUB_HINT}")
     fields: Mapping[str, Any] = TENSORFLOW_INPUT
     size = config.get("image_size")
     if processor:

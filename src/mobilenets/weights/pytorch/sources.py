@@ -39,9 +39,9 @@ class Source:
 
 _IMAGENET: Mapping[str, Any] = {**TORCH_INPUT, "interpolation": "bicubic"}
 _HALVES: Mapping[str, Any] = {**TENSORFLOW_INPUT, "interpolation": "bicubic"}
-_RELU = "MindCV's V1, whose names these are, activates with ReLU where ours has ReLU6; give a V1 of another source"
+_RELU = "these are the names of MindCV's V1, which has ReLU where this package has ReLU6; give a V1 from another source"
 _CIFAR = (
-    "the names are those of kuangliu/pytorch-cifar, whose MobileNets activate with ReLU where ours have ReLU6, with "
+    "the names are those of kuangliu/pytorch-cifar, whose MobileNets have ReLU where this package has ReLU6, with "
     "other strides, for 32 pixels; give weights of another source"
 )
 # The body of this package's networks; ``weights`` of their own folder say more in model.json.

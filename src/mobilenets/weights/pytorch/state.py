@@ -31,13 +31,13 @@ _QUANTISED = (
     "of a quantised network, or of one trained to be; give the weights of the float network from before quantisation, "
     "and quantise here: mobilenets export"
 )
-_NO_PART = "no part of a layer of a MobileNet; give the weights of one alone"
+_NO_PART = "not part of a MobileNet layer; give the weights of a MobileNet alone"
 # What wraps a whole network and says nothing of its order.
 _WRAPPER = re.compile(r"^((module|model|backbone|net|state_dict|_orig_mod)\.)+")
 UNTOLD = ": weights alone do not tell"
 _UNKNOWN = (
-    "the names are of no source that we know, so the layers were taken in the order {order}, and with PyTorch's "
-    "habits: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, average pooling, softmax, "
+    "the names belong to no known source, so the layers were read in the order {order}, with the usual settings of "
+    "PyTorch: symmetric padding, the paper's strides, BatchNorm epsilon 1e-5, ReLU6, average pooling, softmax, "
     "ImageNet's mean and deviation"
 )
 

@@ -163,7 +163,7 @@ def _tensors(state: State) -> tuple[Mapping[str, Tensor], list[str]]:
             kind = " ".join(kind[:60].split())
             if "qtensor" in kind:
                 raise InputError(f"{name[:60]!r} is quantised; {HINT}, of the float network")
-            raise InputError(f"{name[:60]!r} is no tensor of plain numbers ({kind}); {HINT}, as float32")
+            raise InputError(f"{name[:60]!r} is not a tensor of plain numbers ({kind}); {HINT}, as float32")
         passed_over.append(name)
         tensors.pop(name, None)
     return tensors, passed_over
