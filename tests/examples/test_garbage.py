@@ -166,7 +166,7 @@ def test_from_the_set_to_an_answer_in_chinese(
     recipe = ["--recipe", "garbage-mindspore", "--freeze", "backbone", "--epochs", "2", "--views", "1"]
     small = ["--width", "0.1", "--size", "32", "--device", "cpu", "--threads", "1", "--workers", "1"]
     assert main(["train", data, "--out", run, *recipe, *small]) == 0
-    assert "random weights" in capsys.readouterr().err
+    assert "random, untrained weights" in capsys.readouterr().err
     assert main(["evaluate", run, data, "--out", str(measured)]) == 0
     assert "wrong class, right group" in capsys.readouterr().out
     groups = json.loads((measured / "metrics.json").read_text("utf-8"))["groups"]

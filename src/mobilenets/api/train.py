@@ -125,7 +125,7 @@ def train(
     if checkpoint.exists(run):
         checkpoint.peek(run)  # a damaged one is refused before anything else is said
     device = pick_device(chosen.device)
-    if threads_spin():
+    if threads_spin() and (chosen.threads or torch.get_num_threads()) > 1:
         log.info(
             "PyTorch was imported before mobilenets, so its threads spin while they wait; this is slow on a busy "
             "machine: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"

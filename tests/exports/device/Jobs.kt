@@ -16,7 +16,7 @@ fun model(file: String) {
     var fed = 0
     val right = Model(json) { numbers, shape -> fed = numbers.capacity() / shape.reduce(Long::times).toInt(); scores }
     println(right.check())
-    println(Model(json) { _, _ -> FloatArray(scores.size) { scores[it] + 9 } }.check()?.take(16))
+    println(Model(json) { _, _ -> FloatArray(scores.size) { scores[it] + 9 } }.check()?.take(20))
     println(Model(json.replace("\"pixels_crc32\": ", "\"pixels_crc32\": 1")) { _, _ -> scores }.check())
     println(fed)
     println(right.classify(Picture(IntArray(1), 1, 1)).joinToString { "${it.label} ${it.probability}" })

@@ -423,5 +423,5 @@ def test_networks_for_32_pixels_with_relu(file: Path) -> None:
     block: dict[str, tuple[int, ...]] = {"conv1": (8, 1, 3, 3), "conv2": (16, 8, 1, 1)}
     net = {f"module.layers.0.{name}.weight": torch.ones(shape) for name, shape in block.items()}
     torch.save({"net": {"module.conv1.weight": torch.ones(8, 3, 3, 3)} | net, "acc": 92.0}, file)
-    with pytest.raises(InputError, match="kuangliu/pytorch-cifar, whose MobileNets activate with ReLU"):
+    with pytest.raises(InputError, match="kuangliu/pytorch-cifar, whose MobileNets have ReLU"):
         convert(file)

@@ -227,5 +227,5 @@ def test_a_damaged_description_is_named(timm: Path) -> None:
 def test_an_epsilon_that_is_none(tmp_path: Path, epsilon: str) -> None:
     (tmp_path / "config.json").write_text(f'{{"model_type": "mobilenet_v2", "layer_norm_eps": {epsilon}}}')
     foreign = Foreign("safetensors of transformers", (), "same", 1e-3)
-    with pytest.raises(InputError, match="no description of a MobileNet"):
+    with pytest.raises(InputError, match="does not describe a MobileNet"):
         from_folder(tmp_path / "model.safetensors", foreign)
