@@ -31,9 +31,13 @@ def clear() -> None:
 def _as_at_the_start() -> Iterator[None]:
     """Forget what was found, and take no font into other tests."""
     before = list(fontManager.ttflist)
+    # This machine may have the family that the test's own font goes by.
+    fontManager.ttflist[:] = [entry for entry in before if entry.name != FAMILY]
+    fontManager._findfont_cached.cache_clear()
     clear()
     yield
     fontManager.ttflist[:] = before
+    fontManager._findfont_cached.cache_clear()
     clear()
 
 
