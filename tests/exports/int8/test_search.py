@@ -13,9 +13,9 @@ from onnx import numpy_helper
 
 from mobilenets.exports import job
 from mobilenets.exports.formats.onnx import onnx_model, write
+from mobilenets.exports.int8 import search as int8
 from mobilenets.exports.int8.observe import observe
 from mobilenets.exports.int8.qdq import Plan, activation_scale, flowing, in_int8, weight_steps
-from mobilenets.exports.int8 import search as int8
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
