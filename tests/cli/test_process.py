@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mobilenets.cli.parser import build_parser
+from mobilenets.cli.verbs import build_parser
 
 Program = tuple[list[str], dict[str, str]]
 
@@ -29,7 +29,7 @@ def test_help_imports_nothing_heavy(program: Program) -> None:
     done = run(([words[0], "-X", "importtime", *words[1:]], environment), "--help")
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "mobilenets.cli.parser" in imported
+    assert "mobilenets.cli.verbs" in imported
     assert not imported & {"torch", "matplotlib", "numpy", "PIL", "sklearn", "jinja2", "tqdm", "safetensors"}
 
 

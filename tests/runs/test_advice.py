@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobilenets.cli.parser import build_parser
+from mobilenets.cli.verbs import build_parser
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs import advice
 from mobilenets.runs.advice import Seen, next_steps

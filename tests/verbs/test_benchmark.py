@@ -28,9 +28,9 @@ from mobilenets.bench.latency import (
     peak_mb,
     repeated,
 )
-from mobilenets.cli.show_measure import benchmarked
+from mobilenets.bench.models import write_device_script
+from mobilenets.cli.benchmark import benchmarked
 from mobilenets.errors import InputError
-from mobilenets.verbs.benchmark import write_device_script
 
 KEYS = {
     *("model", "runtime", "precision", "threads", "batch", "p50_ms", "p95_ms", "p99_ms", "images_per_second"),

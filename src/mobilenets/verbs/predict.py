@@ -266,8 +266,8 @@ def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle
         ) from error
 
     from mobilenets.base import fork
-    from mobilenets.bench.hardware import pick_device
     from mobilenets.measure.evaluate import to_tensor
+    from mobilenets.models.device import pick_device
     from mobilenets.models.saved import load_classifier
 
     saved = load_classifier(model)

@@ -19,7 +19,7 @@ from mobilenets.base.files import read_json, write_json
 from mobilenets.base.fork import forked
 from mobilenets.base.notes import keeping_caveats
 from mobilenets.base.shell import quote
-from mobilenets.bench.hardware import hardware, pick_device, versions
+from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem
 from mobilenets.datasets.loader import Loader
@@ -31,6 +31,7 @@ from mobilenets.drawing.plots import draw_schedule
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
+from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.presets import build
 from mobilenets.runs.folder import RUNS, check_folder, run_folder
