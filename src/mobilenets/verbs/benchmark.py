@@ -65,7 +65,7 @@ def benchmark(
         if importlib.util.find_spec("matplotlib") is None:
             log.warning("no plot was drawn, because matplotlib is not installed: pip install matplotlib")
         else:
-            from mobilenets.drawing.bench_plot import draw_benchmark
+            from mobilenets.drawing.benchmark import draw_benchmark
 
             draw_benchmark(rows, folder / "benchmark.png")
     return rows

@@ -16,7 +16,7 @@ from mobilenets.bench.latency import describe_machine
 from mobilenets.bench.networks import latencies
 from mobilenets.bench.settings import check_seconds
 from mobilenets.drawing.block_diagram import draw_blocks
-from mobilenets.drawing.compare_plot import draw_comparison
+from mobilenets.drawing.comparison import draw_comparison
 from mobilenets.errors import InputError
 from mobilenets.measure.counted import counted
 from mobilenets.runs.folder import check_folder
