@@ -8,14 +8,14 @@ import pytest
 from mobilenets.api import fetch as module
 from mobilenets.api.fetch import fetch
 from mobilenets.data.known import Written
-from mobilenets.data.sources import Progress
+from mobilenets.data.sources import ProgressCallback
 
 
 @pytest.fixture(autouse=True)
 def _written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for the writing, with a download that was begun earlier and three pictures."""
 
-    def write(name: str, out: Path, *, archive: Path | None, size: int | None, progress: Progress) -> Written:
+    def write(name: str, out: Path, *, archive: Path | None, size: int | None, progress: ProgressCallback) -> Written:
         progress("bytes", 500, 1000)
         progress("bytes", 1000, 1000)
         for done in range(1, 4):
@@ -53,7 +53,7 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_without_tqdm_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setattr("mobilenets.runtime.progress.Progress.SILENCE", -1.0)
+    monkeypatch.setattr("mobilenets.runtime.progress.ProgressCallback.SILENCE", -1.0)
     with caplog.at_level("INFO", logger="mobilenets"):
         fetch("digits", "out", archive="a.tar.gz")
     assert any(message.startswith("digits: bytes: 1000/1000 B") for message in caplog.messages)

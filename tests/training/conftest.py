@@ -13,9 +13,13 @@ from mobilenets.data.folder import read_folder
 from mobilenets.data.loader import Loader
 from mobilenets.data.presets import build
 from mobilenets.data.split import split
+from mobilenets.tasks.classification import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.start import architecture_of, fresh_network, frozen_parts, preprocessing_of
+from mobilenets.training.run import build_stepper
+from mobilenets.training.stages import stages
+from mobilenets.training.start import architecture_of, fresh_network, preprocessing_of
+from mobilenets.training.validation import Validation
 
 SMALL = {
     "model": "mobilenet_v1_cifar",
@@ -81,16 +85,10 @@ def begin(photos: Path, tmp_path: Path) -> Callable[..., Training]:
             recipe.seed,
             1,
         )
-        return Training(
-            network,
-            recipe,
-            train,
-            validation,
-            folder.classes,
-            data,
-            tmp_path / run,
-            torch.device("cpu"),
-            frozen_parts(network, frozen),
-        )
+        device = torch.device("cpu")
+        stage = stages(recipe.replace(freeze=frozen), len(train.samples))[-1]
+        stepper = build_stepper(network, stage, Classification(), train, device, 0)
+        measuring = Validation(validation, train, folder.classes, data, recipe.seed, device)
+        return Training(stepper, stage, train, measuring, tmp_path / run)
 
     return make

@@ -46,7 +46,7 @@ METRICS = "metrics.json"
 def finish(
     run: Path,
     prepared: Prepared,
-    teacher: Loader,
+    train_loader: Loader,
     recipe: Recipe,
     record: dict[str, Any],
     state: State,
@@ -62,7 +62,7 @@ def finish(
     saved = load_model(run)
     on = "test" if prepared.test is not None else "validation"
     network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pictures = dataclasses.replace(teacher, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
+    pictures = dataclasses.replace(train_loader, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
     evaluation = evaluate_samples(network, pictures, prepared.classes, prepared.layout.root, device)
     explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
@@ -142,7 +142,7 @@ def finish(
             seconds=state.seconds,
             total_seconds=total,
             best_epoch=kept,
-            batch=as_seen(teacher, names, recipe),
+            batch=as_seen(train_loader, names, recipe),
             versions=record["versions"],
             command=record["command"],
             notes=notes,
@@ -229,13 +229,13 @@ def _typical_side(prepared: Prepared) -> int | None:
     return int(median(sides)) if sides else None
 
 
-def as_seen(teacher: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:
+def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:
     """Return some pictures of the first batch as the network sees them, with what it is told they are."""
-    labels = [sample.label for sample in teacher.samples]
+    labels = [sample.label for sample in train_loader.samples]
     first = shuffled(labels, recipe.batch, recipe.seed, 0, balanced=recipe.balance == "sampling")[0]
     # Pictures mix with partners drawn from the whole batch.
-    batch = teacher.batch(first if recipe.mixup or recipe.cutmix else first[:SHOWN_PICTURES], 0, 0)
-    pixels_of_all = _pixels(batch.images[:SHOWN_PICTURES], teacher.preprocessing)
+    batch = train_loader.batch(first if recipe.mixup or recipe.cutmix else first[:SHOWN_PICTURES], 0, 0)
+    pixels_of_all = _pixels(batch.images[:SHOWN_PICTURES], train_loader.preprocessing)
     shown = []
     for pixels, target in zip(pixels_of_all, batch.targets[:SHOWN_PICTURES], strict=True):
         told = [(share, classes[index]) for index, share in enumerate(target) if share > 0.005]

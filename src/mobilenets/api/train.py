@@ -38,6 +38,7 @@ from mobilenets.runtime.fork import forked
 from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.runtime.notes import keeping_caveats
 from mobilenets.runtime.shell import quote
+from mobilenets.tasks.classification import Classification
 from mobilenets.training import checkpoint
 from mobilenets.training.auto import resolve
 from mobilenets.training.estimate import about, estimate
@@ -186,7 +187,7 @@ def train(
             # Last, because it is what marks a run as begun.
             write_json(run / RECIPE, record)
         validation = Loader(prepared.validation, len(prepared.classes), preprocessing, workers=chosen.workers)
-        teacher = dataclasses.replace(
+        train_loader = dataclasses.replace(
             validation,
             samples=prepared.train,
             augment=augment,
@@ -194,25 +195,27 @@ def train(
             cutmix=chosen.cutmix,
             seed=chosen.seed,
         )
+        task = Classification()
         plan = stages(chosen, len(prepared.train))
         frozen = frozen_parts(network, plan[0].recipe.freeze)
         if frozen and checkpoint.exists(run):
             checkpoint.restore_network(run, network)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if frozen and chosen.weights == "none" and not checkpoint.exists(run):
-            settle_norms(frozen, teacher, device)
+            settle_norms(frozen, train_loader, device)
         if not (run / SCHEDULE).exists():
             # Before anything is trained, so that a wrong schedule is seen at once.
             draw_schedule(*rates(plan), f"Learning rate: {chosen.schedule}", run / SCHEDULE)
         if run.parent == RUNS:
             log.info("run folder: %s", run)
         done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
-        seconds = estimate(network, plan, done, teacher, validation, len(prepared.measured), device)
+        seconds = estimate(network, plan, done, task, train_loader, validation, len(prepared.measured), device)
         log.info("%s; %s on this machine", _announcement(network, prepared, plan, record["hardware"]), about(seconds))
         state, since = fit(
             network,
             plan,
-            teacher,
+            task,
+            train_loader,
             validation,
             prepared.classes,
             prepared.layout.root,
@@ -221,7 +224,7 @@ def train(
             measure_before=origin.get("head") == "kept",
             began=began,
         )
-        return finish(run, prepared, teacher, chosen, record, state, device, since, source)
+        return finish(run, prepared, train_loader, chosen, record, state, device, since, source)
 
 
 def _weights(recipe: Recipe, run: Path) -> Found:

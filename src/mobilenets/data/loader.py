@@ -27,11 +27,14 @@ from mobilenets.runtime.preprocess import Preprocessing
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures float32 N×H×W×3, normalised; targets float32 N×classes that sum to one per row; labels int64 N."""
+    """Pictures float32 N×H×W×3, normalised; targets float32 N×classes that sum to one per row."""
 
     images: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.images)
 
 
 class Batches(Protocol):
@@ -96,7 +99,7 @@ class Loader:
         if self.mixup or self.cutmix:
             rng = np.random.default_rng((self.seed, 2, epoch, start))
             images, targets = mix(images, targets, rng, mixup=self.mixup, cutmix=self.cutmix)
-        return Batch(images, targets, labels)
+        return Batch(images, targets)
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""

@@ -53,7 +53,7 @@ def evaluate_samples(
         with progress("evaluating", len(samples), "pictures") as shown:
             for batch in pictures.batches(plan):
                 yield batch
-                shown.advance(len(batch.labels))
+                shown.advance(len(batch))
 
     return Evaluation(
         classes=tuple(classes),

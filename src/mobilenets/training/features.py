@@ -69,7 +69,7 @@ class FeatureLoader:
             labels = np.array([self.samples[index].label for index in indices], np.int64)
             targets = np.zeros((len(indices), self.classes), np.float32)
             targets[np.arange(len(indices)), labels] = 1.0
-            yield Batch(self.values[list(indices), chosen], targets, labels)
+            yield Batch(self.values[list(indices), chosen], targets)
             start += len(indices)
 
 
