@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets.api import results
-from mobilenets.api import train as api
-from mobilenets.data.folder import read_folder
-from mobilenets.data.loader import Loader
-from mobilenets.data.presets import build
-from mobilenets.data.split import split
+from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.split import split
+from mobilenets.pictures.augment.presets import build
+from mobilenets.runs import results
 from mobilenets.tasks.classification import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
@@ -20,6 +19,7 @@ from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import stages
 from mobilenets.training.start import architecture_of, fresh_network, preprocessing_of
 from mobilenets.training.validation import Validation
+from mobilenets.verbs import train as api
 
 SMALL = {
     "model": "mobilenet_v1_cifar",

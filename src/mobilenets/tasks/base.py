@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.data.folder import Sample
+from mobilenets.datasets.folder import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilenets.data.folder import Sample
+from mobilenets.datasets.folder import Sample
 from mobilenets.tasks.base import Floats, LossSettings
 
 if TYPE_CHECKING:

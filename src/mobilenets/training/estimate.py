@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from mobilenets.data.loader import Batch, Loader, default_workers
+from mobilenets.datasets.loader import Batch, Loader, default_workers
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task

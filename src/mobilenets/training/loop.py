@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from mobilenets.data.loader import Batch, Batches, shuffled
+from mobilenets.base.files import write_text
+from mobilenets.base.progress import Progress, duration, progress
+from mobilenets.datasets.loader import Batch, Batches, shuffled
 from mobilenets.errors import FaultFound
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS
-from mobilenets.runtime.files import write_text
-from mobilenets.runtime.progress import Progress, duration, progress
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.epochs import EpochTable

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mobilenets.data.loader import Batches
+from mobilenets.datasets.loader import Batches
 from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.models.network import Network

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets.data.loader import shuffled
+from mobilenets.datasets.loader import shuffled
 from mobilenets.training.loop import Training
 from mobilenets.training.steppers.plain import PlainStepper, precision_of
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mobilenets.data.loader import Batch
+from mobilenets.datasets.loader import Batch
 from mobilenets.models.network import Network
 
 

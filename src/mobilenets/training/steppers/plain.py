@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mobilenets.data.loader import Batch
+from mobilenets.datasets.loader import Batch
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
