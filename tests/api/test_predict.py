@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import mobilenets
+from mobilenets.data.stream import default_workers
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
@@ -57,7 +58,7 @@ def test_few_whole_pictures_are_held(geometry: str, ahead: int) -> None:
     pictures = (taken.append(side) or Image.new("RGB", (9, side)) for side in range(1, 80))
     answers = mobilenets.predict(predictor, pictures)
     first = next(answers)
-    assert len(taken) == ahead and first["predictions"][0]["label"] == "cat"
+    assert ahead <= len(taken) < 2 * ahead + default_workers() and first["predictions"][0]["label"] == "cat"
     assert len(list(answers)) == 78
 
 

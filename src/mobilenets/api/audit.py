@@ -17,7 +17,7 @@ from mobilenets.api.int8_layers import int8_layers
 from mobilenets.api.out import check_folder
 from mobilenets.api.pictures import pictures_to_measure
 from mobilenets.data.listing import say
-from mobilenets.data.loader import Loader, default_workers
+from mobilenets.data.loader import Loader
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.exports.fold import folded
@@ -153,7 +153,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
     network, bundle = saved.network, saved.bundle
     folder = pictures_to_measure(model, data, bundle.classes).folder
-    samples, problems = check_readable(folder.samples, default_workers())
+    samples, problems = check_readable(folder.samples)
     say(problems)
     if not samples:
         raise InputError(f"{data}: it has no readable picture")

@@ -11,7 +11,6 @@ from mobilenets.api.out import check_folder
 from mobilenets.api.pictures import pictures_to_measure
 from mobilenets.api.predict import Predictor
 from mobilenets.data.listing import say
-from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
@@ -63,7 +62,7 @@ def evaluate(
     folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
         log.warning("%s", doubt)
-    samples, unreadable = check_readable(folder.samples, default_workers())
+    samples, unreadable = check_readable(folder.samples)
     problems = [*folder.problems, *unreadable]
     say(problems)
     if not samples:

@@ -22,7 +22,6 @@ from mobilenets.api.pictures import Halves, data_of_run, fitted_pictures, pictur
 from mobilenets.api.predict import Predictor
 from mobilenets.data.folder import Sample, relative
 from mobilenets.data.listing import say
-from mobilenets.data.loader import default_workers
 from mobilenets.data.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.exports.device_code import write_device_code
@@ -193,7 +192,7 @@ def _check_out(folder: Path, format: str) -> None:
 
 
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    good, problems = check_readable(samples, default_workers())
+    good, problems = check_readable(samples)
     say(problems)
     return good
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenets.api.predict import Predictor
-from mobilenets.data.loader import default_workers
+from mobilenets.data.stream import default_workers
 from mobilenets.errors import InputError
 from mobilenets.runtime.predictor import EnginePredictor
 
