@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from mobilenets.data.stream import decoding_threads
 from mobilenets.errors import UnreadablePicture
+from mobilenets.pictures.stream import decoding_threads
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.predictor import EnginePredictor, Prepared
 from mobilenets.server.limits import Limits, busy, check_size

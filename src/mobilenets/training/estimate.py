@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mobilenets.data.loader import Loader
-from mobilenets.data.stream import default_workers
+from mobilenets.datasets.loader import Loader
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
+from mobilenets.pictures.stream import default_workers
 from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute
 from mobilenets.training.loop import precision_of
 from mobilenets.training.optimizer import build_optimizer

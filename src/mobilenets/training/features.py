@@ -23,15 +23,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mobilenets.data.augment import Fit
-from mobilenets.data.folder import Sample, content_hashes
-from mobilenets.data.loader import Batch, Loader
-from mobilenets.data.sources import cache_folder
-from mobilenets.data.stream import checked, default_workers, grouped, stream
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import Sample, content_hashes
+from mobilenets.datasets.loader import Batch, Loader
+from mobilenets.datasets.sources import cache_folder
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import table_to_json
 from mobilenets.models.network import Network
-from mobilenets.runtime.progress import progress
+from mobilenets.pictures.augment.transforms import Fit
+from mobilenets.pictures.stream import checked, default_workers, grouped, stream
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
