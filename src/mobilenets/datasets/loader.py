@@ -1,14 +1,9 @@
-"""Batches of pictures, decoded by threads ahead of the network.
-
-Threads serve, and not processes: Pillow decodes and resizes outside Python's lock, nothing is copied between
-processes, and Ctrl-C stops them at once on every system.
-"""
+"""Batches of pictures, decoded ahead of the network."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.base.cores import cores
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.augment.mixing import mix
 from mobilenets.pictures.augment.transforms import Compose
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.pictures.stream import checked, stream
 
 
 @dataclass(frozen=True)
@@ -103,25 +98,13 @@ class Loader:
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
-        workers = self.workers or default_workers()
         starts = np.cumsum([0, *(len(indices) for indices in plan)])
-        waiting = iter(range(skip, len(plan)))
-        pending: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        try:
-            for _ in range(len(plan) - skip + workers + 1):
-                number = next(waiting, None)
-                if number is not None:
-                    pending.append(pool.submit(self.batch, plan[number], epoch, int(starts[number])))
-                if pending and (number is None or len(pending) > workers):
-                    yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
+        def batch(number: int) -> Batch:
+            return self.batch(plan[number], epoch, int(starts[number]))
 
-def default_workers() -> int:
-    """Give the number of decoding threads: one per core that this process may use, up to 16."""
-    return min(cores(), 16)
+        with closing(stream(batch, range(skip, len(plan)), workers=self.workers)) as made:
+            yield from checked(made)
 
 
 def in_order(count: int, batch: int) -> list[list[int]]:

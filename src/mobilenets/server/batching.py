@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
+from mobilenets.pictures.stream import decoding_threads
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.predictor import EnginePredictor, Prepared
 from mobilenets.server.limits import Limits, busy, check_size
@@ -60,7 +61,7 @@ class Batcher:
 
     async def start(self) -> None:
         """Begin to work; ``answered`` turns true when the model has answered once."""
-        self._decoders = ThreadPoolExecutor(self._workers, "decode")
+        self._decoders = decoding_threads(self._workers)
         # One thread, for an engine need not be safe in several.
         self._engine = ThreadPoolExecutor(1, "engine")
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._warm_up())]

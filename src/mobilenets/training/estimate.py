@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from mobilenets.datasets.loader import Batch, Loader, default_workers
+from mobilenets.datasets.loader import Batch, Loader
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
+from mobilenets.pictures.stream import default_workers
 from mobilenets.tasks.base import Task
 from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute
 from mobilenets.training.run import build_stepper

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
-from mobilenets.datasets.loader import Loader, default_workers
+from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.readable import check_readable
 from mobilenets.drawing.kernel_plot import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
@@ -153,7 +153,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
     network, bundle = saved.network, saved.bundle
     folder = pictures_to_measure(model, data, bundle.classes).folder
-    samples, problems = check_readable(folder.samples, default_workers())
+    samples, problems = check_readable(folder.samples)
     say(problems)
     if not samples:
         raise InputError(f"{data}: it has no readable picture")

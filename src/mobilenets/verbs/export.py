@@ -20,7 +20,6 @@ from PIL import Image
 from mobilenets.base.files import explaining, sync, write_json
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.listing import say
-from mobilenets.datasets.loader import default_workers
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
@@ -193,7 +192,7 @@ def _check_out(folder: Path, format: str) -> None:
 
 
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    good, problems = check_readable(samples, default_workers())
+    good, problems = check_readable(samples)
     say(problems)
     return good
 
