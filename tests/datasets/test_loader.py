@@ -14,6 +14,7 @@ from mobilenets.errors import InputError
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.tasks.classification.task import Classification
 
 PREPROCESSING = Preprocessing(16)
 
@@ -21,7 +22,9 @@ PREPROCESSING = Preprocessing(16)
 def make(photos: Path, *, augment: str | None = "strong", workers: int = 1, mixup: float = 0.0) -> Loader:
     samples = read_folder(photos).samples
     transforms = build(augment, PREPROCESSING) if augment else None
-    return Loader(samples, 3, PREPROCESSING, transforms, mixup=mixup, cutmix=mixup, seed=7, workers=workers)
+    return Loader(
+        samples, 3, PREPROCESSING, Classification(), transforms, mixup=mixup, cutmix=mixup, seed=7, workers=workers
+    )
 
 
 def same(first: list[Batch], second: list[Batch]) -> bool:

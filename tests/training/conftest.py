@@ -12,7 +12,7 @@ from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.split import split
 from mobilenets.pictures.augment.presets import build
 from mobilenets.runs import results
-from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import build_stepper
@@ -74,11 +74,12 @@ def begin(photos: Path, tmp_path: Path) -> Callable[..., Training]:
         halves = split(folder.samples, folder.classes, 0.3, 0, data)
         preprocessing = preprocessing_of(recipe, None)
         network, _ = fresh_network(recipe, architecture_of(recipe, None), folder.classes, None)
-        validation = Loader(halves.validation, len(folder.classes), preprocessing, workers=1)
+        validation = Loader(halves.validation, len(folder.classes), preprocessing, Classification(), workers=1)
         train = Loader(
             halves.train,
             len(folder.classes),
             preprocessing,
+            Classification(),
             build(recipe.augment, preprocessing),
             recipe.mixup,
             recipe.cutmix,

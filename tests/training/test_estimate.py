@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training import estimate as module
 from mobilenets.training.estimate import about, estimate
 from mobilenets.training.loop import Training

@@ -26,6 +26,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training import features as module
 from mobilenets.training.features import cached_features
 from mobilenets.training.recipe import Recipe
@@ -68,8 +69,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def loaders(data: Path, augment: str = "light", size: int = 32, seed: int = 0) -> tuple[Loader, Loader]:
     folder, preprocessing = read_folder(data), Preprocessing(size)
-    plain = Loader(folder.samples, 2, preprocessing, workers=1)
-    return Loader(folder.samples, 2, preprocessing, build(augment, preprocessing), seed=seed, workers=1), plain
+    plain = Loader(folder.samples, 2, preprocessing, Classification(), workers=1)
+    return Loader(
+        folder.samples, 2, preprocessing, Classification(), build(augment, preprocessing), seed=seed, workers=1
+    ), plain
 
 
 def cached(network: Network, pair: tuple[Loader, Loader], recipe: Recipe = RECIPE, blocks: int | None = None) -> Any:

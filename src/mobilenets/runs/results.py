@@ -33,6 +33,7 @@ from mobilenets.models.saved import load_model
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.advice import Seen, next_steps
 from mobilenets.runs.update import Source, compare_with_source
+from mobilenets.tasks.base import Task
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
@@ -45,6 +46,7 @@ METRICS = "metrics.json"
 
 def finish(
     run: Path,
+    task: Task,
     prepared: Prepared,
     train_loader: Loader,
     recipe: Recipe,
@@ -67,7 +69,7 @@ def finish(
     explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
-    near = around(state.history, kept) if on == "validation" and recipe.keep == "best" else None
+    near = around(state.history, task.metric, kept) if on == "validation" and recipe.keep == "best" else None
     if len(prepared.validation) >= MANY_PICTURES:
         near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
     why_not = saved.bundle.origin.get("why_not")
@@ -103,7 +105,7 @@ def finish(
         "epochs": state.epoch,
         "seconds": state.seconds,
         "total_seconds": total,
-        "top1_around": None if near is None else near.top1,
+        "top1_around": None if near is None else near.value,
         "epochs_around": None if near is None else [near.first, near.last],
         "weights": recipe.weights,
         "parameters": costs.parameters,
@@ -181,7 +183,7 @@ def _chosen(
             f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
         )
     return (
-        f"A fairer figure is {100 * near.top1:.1f} %, the mean of epochs {near.first} to {near.last} around the "
+        f"A fairer figure is {100 * near.value:.1f} %, the mean of epochs {near.first} to {near.last} around the "
         f"kept one. The {100 * evaluation.top1:.1f} % is that of epoch {kept}, which was chosen on these same "
         f"{pictures} pictures; {advice}"
     )

@@ -23,7 +23,7 @@ class State:
     """How far a run has come.
 
     Of the epoch under way ``step`` steps and ``seen`` pictures are done; ``sums`` are the loss's and the task's.
-    ``before`` is the validation top-1 of the model that training started from, where that was measured.
+    ``before`` is the task's metric of the model that training started from, where that was measured.
     ``seconds`` is the time of the epochs, ``total_seconds`` all since the start, reading the pictures included.
     """
 

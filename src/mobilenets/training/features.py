@@ -25,7 +25,7 @@ import torch
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hashes
-from mobilenets.datasets.loader import Batch, Loader
+from mobilenets.datasets.loader import Batch, Loader, Targets
 from mobilenets.datasets.sources import cache_folder
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import table_to_json
@@ -53,8 +53,9 @@ class FeatureLoader:
     """
 
     samples: Sequence[Sample]
-    classes: int
+    outputs: int
     values: Floats
+    task: Targets
     seed: int = 0
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
@@ -65,9 +66,7 @@ class FeatureLoader:
                 int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
                 for place in range(len(indices))
             ]
-            labels = np.array([self.samples[index].label for index in indices], np.int64)
-            targets = np.zeros((len(indices), self.classes), np.float32)
-            targets[np.arange(len(indices)), labels] = 1.0
+            targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
             yield Batch(self.values[list(indices), chosen], targets)
             start += len(indices)
 
@@ -91,7 +90,7 @@ def cached_features(
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
         key = _key(network, blocks, loader, recipe.seed)
         values = _Cache(key, shape).fill(network, blocks, loader, count, device)
-        found.append(FeatureLoader(loader.samples, loader.classes, values, recipe.seed))
+        found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
     _prune(cache_folder() / "features")
     return found[0], found[1]
 

@@ -54,9 +54,9 @@ class Training:
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
-        self.recipe = self.stage.recipe
+        self.recipe, self.metric = self.stage.recipe, self.validation.task.metric
         self.labels = [sample.label for sample in self.train.samples]
-        self.table = EpochTable(self.stage.epochs, self.stage.last)
+        self.table = EpochTable(self.stage.epochs, self.stage.last, self.metric)
 
     def fit(self) -> State:
         """Train to the end of the stage, from the run's checkpoint if it has one; returns how it went.
@@ -97,20 +97,20 @@ class Training:
 
     def _begun(self) -> State:
         """Measure the model that training starts from, where it knows its task; it then competes as epoch 0."""
-        state = State(before=self._top1_before() if self.measure_before else None)
+        state = State(before=self._value_before() if self.measure_before else None)
         if state.before is not None and self.recipe.keep == "best":
             save_weights(self.run / WEIGHTS, self.stepper.network.state_dict())
         return state
 
-    def _top1_before(self) -> float | None:
+    def _value_before(self) -> float | None:
         """Measure the model that training starts from, which draws nothing at random and changes no tensor."""
         try:
-            top1 = self.validation.measure(self.stepper.network).top1
+            value = self.validation.measure(self.stepper.network).metrics[self.metric.name]
         except FaultFound:
             log.warning("before training: the network's output is not finite, so there is no baseline to compare with")
             return None
-        log.info("before training: validation top-1 %.1f %%", 100 * top1)
-        return top1
+        log.info("before training: validation %s %s", self.metric.words, self.metric.shown(value))
+        return value
 
     def _epoch(self, state: State, stopped: Callable[[], bool]) -> None:
         stage, width = self.stage, self.recipe.accumulate
@@ -173,20 +173,18 @@ class Training:
                 "epoch": state.epoch,
                 "lr": rate,
                 **{f"train_{name}": value / state.seen for name, value in state.sums.items()},
-                "validation_loss": scores.loss,
-                "validation_top1": scores.top1,
-                "validation_top5": scores.top5,
+                **{f"validation_{name}": value for name, value in scores.metrics.items()},
                 "images_per_second": state.seen / state.epoch_seconds,
             }
         )
         pictures = len(scores.images)
-        better = best_epoch(state.history, pictures, state.before) == state.epoch
+        better = best_epoch(state.history, self.metric, pictures, state.before) == state.epoch
         if better:
             state.best_epoch = state.epoch
         if better or self.recipe.keep == "last":
             save_weights(self.run / WEIGHTS, measured.state_dict())
         # Among the epochs alone: the first steps may undo what the start knew before they do better.
-        best_trained = best_epoch(state.history, pictures)
+        best_trained = best_epoch(state.history, self.metric, pictures)
         stale = state.epoch - max(best_trained, self.stage.first)
         patience = self.recipe.patience or math.inf
         state.finished = state.epoch >= self.stage.epochs or stale >= patience

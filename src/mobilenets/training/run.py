@@ -53,7 +53,7 @@ def fit(
             checkpoint.restore_network(run, network)
         (taught, held), start = _batches(network, stage, (train, validation), shared, lower, device)
         stepper = build_stepper(network, stage, task, taught, device, start)
-        measuring = Validation(held, taught, classes, root, stage.recipe.seed, device, start)
+        measuring = Validation(held, taught, task, classes, root, stage.recipe.seed, device, start)
         training = Training(stepper, stage, taught, measuring, run, measure_before, began)
         state = training.fit()
         began = training.began
@@ -64,7 +64,7 @@ def build_stepper(
     network: Network, stage: Stage, task: Task, train: Batches, device: torch.device, start: int
 ) -> Stepper:
     """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks."""
-    loss = task.loss(train.samples, network.classes, stage.recipe)
+    loss = task.loss(train.samples, train.outputs, stage.recipe)
     return PlainStepper(network, stage, task, loss, device, frozen_parts(network, stage.recipe.freeze), start)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mobilenets.datasets.folder import relative
 from mobilenets.datasets.loader import Batches
-from mobilenets.measure.evaluate import evaluate_samples
-from mobilenets.measure.metrics import Evaluation
+from mobilenets.measure.evaluate import network_outputs
 from mobilenets.models.network import Network
+from mobilenets.tasks.base import Evaluation, Task
 from mobilenets.training.norms import free_norms, with_measured_norms
 
 
@@ -26,6 +27,7 @@ class Validation:
 
     pictures: Batches
     train: Batches
+    task: Task
     classes: Sequence[str]
     root: Path
     seed: int
@@ -38,4 +40,6 @@ class Validation:
 
     def measure(self, network: Network) -> Evaluation:
         """Evaluate on the pictures; raises ``FaultFound`` where the network's output is not finite."""
-        return evaluate_samples(network, self.pictures, self.classes, self.root, self.device, self.start)
+        outputs = network_outputs(network, self.pictures, self.device, self.start)
+        images = [relative(sample.path, self.root) for sample in self.pictures.samples]
+        return self.task.evaluation(self.classes, images, self.pictures.samples, outputs)

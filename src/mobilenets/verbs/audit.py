@@ -29,6 +29,7 @@ from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
 from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.verbs.int8_layers import int8_layers
 
 log = logging.getLogger("mobilenets")
@@ -157,7 +158,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     say(problems)
     if not samples:
         raise InputError(f"{data}: it has no readable picture")
-    loader = Loader(samples, len(bundle.classes), bundle.preprocessing)
+    loader = Loader(samples, len(bundle.classes), bundle.preprocessing, Classification())
 
     def top1() -> float:
         return evaluate_samples(network, loader, bundle.classes, folder.root, CPU).top1

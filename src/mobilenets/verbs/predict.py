@@ -20,10 +20,11 @@ from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
 from mobilenets.pictures.stream import default_workers, grouped, stream
+from mobilenets.runtime.answers import check_top, find_answers
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import Exported
-from mobilenets.runtime.predictor import Engine, EnginePredictor, Prepared, check_top, naming
+from mobilenets.runtime.predictor import Engine, EnginePredictor, Prepared, naming
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -241,14 +242,9 @@ def _try(engine: Engine, bundle: Bundle, file: Path) -> None:
     except Exception as error:  # each runtime raises classes of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{file}: does not take the input that model.json describes: {reason}") from error
-    if scores.shape != (1, len(bundle.classes)):
-        raise InputError(
-            f"{file}: outputs {scores.shape[-1]} scores, but model.json names {len(bundle.classes)} classes"
-        )
-    if not np.isfinite(scores).all():
-        raise InputError(f"{file}: outputs numbers that are not finite; export the model again")
-    if bundle.export.output == "probabilities" and (scores.min() < -0.01 or abs(float(scores.sum()) - 1) > 0.1):
-        raise InputError(f"{file}: does not output probabilities, though model.json says so; export the model again")
+    fault = find_answers(bundle.task).fault(scores, bundle, bundle.export.output == "probabilities")
+    if fault is not None:
+        raise InputError(f"{file}: {fault}")
 
 
 def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle, Engine, Network]:

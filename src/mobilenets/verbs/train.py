@@ -38,7 +38,7 @@ from mobilenets.runs.results import finish
 from mobilenets.runs.update import find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import doubts, read_labels
-from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.auto import resolve
 from mobilenets.training.estimate import about, estimate
@@ -125,7 +125,7 @@ def train(
         leftover.unlink()  # of a process that was killed while it wrote
     if checkpoint.exists(run):
         checkpoint.peek(run)  # a damaged one is refused before anything else is said
-    device = pick_device(chosen.device)
+    task, device = find_task(chosen.task), pick_device(chosen.device)
     if threads_spin() and (chosen.threads or torch.get_num_threads()) > 1:
         log.info(
             "PyTorch was imported before mobilenets, so its threads spin while they wait; this is slow on a busy "
@@ -155,6 +155,7 @@ def train(
                 workers=chosen.workers,
                 seen=None if source is None else source.seen,
             )
+        prepared = prepared.annotated(task.annotated)
         renamed = renamed_classes(source, prepared) if record is None else record["data"].get("renamed", {})
         network, origin = fresh_network(chosen, architecture, prepared.classes, saved, renamed)
         if saved is not None:
@@ -177,7 +178,16 @@ def train(
         labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
         for doubt in doubts(labels, prepared.classes):
             log.warning("%s", doubt)
-        bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin, labels)
+        outputs = None if network.classes == len(prepared.classes) else network.classes
+        bundle = Bundle(
+            network.architecture.to_json(),
+            prepared.classes,
+            preprocessing,
+            origin,
+            labels,
+            task=chosen.task,
+            outputs=outputs,
+        )
         if record is None:
             record = _record(data, run, chosen, prepared, renamed, device)
             record |= {"weights": {"asked": asked, "why_not": why_not}}
@@ -186,7 +196,7 @@ def train(
             write_bundle(run, bundle)
             # Last, because it is what marks a run as begun.
             write_json(run / RECIPE, record)
-        validation = Loader(prepared.validation, len(prepared.classes), preprocessing, workers=chosen.workers)
+        validation = Loader(prepared.validation, network.classes, preprocessing, task, workers=chosen.workers)
         train_loader = dataclasses.replace(
             validation,
             samples=prepared.train,
@@ -195,7 +205,6 @@ def train(
             cutmix=chosen.cutmix,
             seed=chosen.seed,
         )
-        task = Classification()
         plan = stages(chosen, len(prepared.train))
         frozen = frozen_parts(network, plan[0].recipe.freeze)
         if frozen and checkpoint.exists(run):
@@ -224,7 +233,7 @@ def train(
             measure_before=origin.get("head") == "kept",
             began=began,
         )
-        return finish(run, prepared, train_loader, chosen, record, state, device, since, source)
+        return finish(run, task, prepared, train_loader, chosen, record, state, device, since, source)
 
 
 def _weights(recipe: Recipe, run: Path) -> Found:
