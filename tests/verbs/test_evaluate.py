@@ -19,7 +19,8 @@ from mobilenets.datasets.split import read_split
 from mobilenets.errors import InputError
 from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.models.saved import load_model
-from mobilenets.runtime.predictor import softmax
+from mobilenets.runtime.answers import softmax
+from mobilenets.tasks.classification.task import Classification
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -39,7 +40,7 @@ def test_predict_gives_the_probabilities_of_evaluate(trained: Any) -> None:
 
     saved = load_model(trained.run)
     samples = read_split(trained.run / "split.csv", trained.data, saved.bundle.classes).validation
-    loader = Loader(samples, 3, saved.bundle.preprocessing)
+    loader = Loader(samples, 3, saved.bundle.preprocessing, Classification())
     measured = evaluate_samples(saved.network, loader, CLASSES, trained.data, torch.device("cpu"))
     answers = mobilenets.predict(trained.run, [sample.path for sample in samples])
     found = np.array([probabilities(answer) for answer in answers])

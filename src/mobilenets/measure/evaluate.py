@@ -34,6 +34,24 @@ def logits(network: Network, batches: Iterable[Batch], device: torch.device, sta
     return np.concatenate(parts)
 
 
+def network_outputs(
+    network: Network, pictures: Batches, device: torch.device, start: int = 0
+) -> npt.NDArray[np.float32]:
+    """Run every picture of a loader through the network, in order; gives N×….
+
+    With ``start`` the loader holds what the first ``start`` blocks gave.
+    """
+    plan = in_order(len(pictures.samples), EVALUATION_BATCH)
+
+    def counted() -> Iterable[Batch]:
+        with progress("evaluating", len(pictures.samples), "pictures") as shown:
+            for batch in pictures.batches(plan):
+                yield batch
+                shown.advance(len(batch))
+
+    return logits(network, counted(), device, start)
+
+
 def evaluate_samples(
     network: Network,
     pictures: Batches,
@@ -42,22 +60,11 @@ def evaluate_samples(
     device: torch.device,
     start: int = 0,
 ) -> Evaluation:
-    """Run every picture of a loader through the network, in order; pictures are named relative to ``root``.
-
-    With ``start`` the loader holds what the first ``start`` blocks gave.
-    """
+    """Evaluate a classifier on every picture of a loader; pictures are named relative to ``root``."""
     samples: Sequence[Sample] = pictures.samples
-    plan = in_order(len(samples), EVALUATION_BATCH)
-
-    def counted() -> Iterable[Batch]:
-        with progress("evaluating", len(samples), "pictures") as shown:
-            for batch in pictures.batches(plan):
-                yield batch
-                shown.advance(len(batch.labels))
-
     return Evaluation(
         classes=tuple(classes),
         images=tuple(relative(sample.path, root) for sample in samples),
         labels=np.array([sample.label for sample in samples], np.int64),
-        logits=logits(network, counted(), device, start),
+        logits=network_outputs(network, pictures, device, start),
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy.typing as npt
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.datasets.loader import default_workers
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.decode import decode
+from mobilenets.pictures.stream import checked, default_workers, grouped, stream
 from mobilenets.runtime.predictor import EnginePredictor, Prepared
 
 BATCH = 16
@@ -51,12 +50,6 @@ def _batches(predictors: Sequence[EnginePredictor], samples: Sequence[Sample]) -
         image = decode(sample.path, surplus)
         return [predictor.prepare_image(image) for predictor in predictors]
 
-    workers, size = default_workers(), min(predictor.at_once(BATCH) for predictor in predictors)
-    pending: deque[Future[list[Prepared]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for sample in samples:
-            pending.append(pool.submit(prepare, sample))
-            if len(pending) >= size * 2 + workers:
-                yield [pending.popleft().result() for _ in range(size)]
-        while pending:
-            yield [pending.popleft().result() for _ in range(min(size, len(pending)))]
+    size = min(predictor.at_once(BATCH) for predictor in predictors)
+    with closing(stream(prepare, samples, ahead=size + default_workers())) as pictures:
+        yield from grouped(checked(pictures), size)

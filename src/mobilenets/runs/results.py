@@ -34,6 +34,7 @@ from mobilenets.models.saved import load_model
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.advice import Seen, next_steps
 from mobilenets.runs.update import Source, compare_with_source
+from mobilenets.tasks.base import Task
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
@@ -46,8 +47,9 @@ METRICS = "metrics.json"
 
 def finish(
     run: Path,
+    task: Task,
     prepared: Prepared,
-    teacher: Loader,
+    train_loader: Loader,
     recipe: Recipe,
     record: dict[str, Any],
     state: State,
@@ -63,12 +65,12 @@ def finish(
     saved = load_model(run)
     on = "test" if prepared.test is not None else "validation"
     network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pictures = dataclasses.replace(teacher, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
+    pictures = dataclasses.replace(train_loader, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
     evaluation = evaluate_samples(network, pictures, prepared.classes, prepared.layout.root, device)
     explain = partial(explain_picture, network, saved.bundle.preprocessing)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
-    near = around(state.history, kept) if on == "validation" and recipe.keep == "best" else None
+    near = around(state.history, task.metric, kept) if on == "validation" and recipe.keep == "best" else None
     if len(prepared.validation) >= MANY_PICTURES:
         near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
     why_not = saved.bundle.origin.get("why_not")
@@ -104,7 +106,7 @@ def finish(
         "epochs": state.epoch,
         "seconds": state.seconds,
         "total_seconds": total,
-        "top1_around": None if near is None else near.top1,
+        "top1_around": None if near is None else near.value,
         "epochs_around": None if near is None else [near.first, near.last],
         "weights": recipe.weights,
         "parameters": costs.parameters,
@@ -143,7 +145,7 @@ def finish(
             seconds=state.seconds,
             total_seconds=total,
             best_epoch=kept,
-            batch=as_seen(teacher, names, recipe),
+            batch=as_seen(train_loader, names, recipe),
             versions=record["versions"],
             command=record["command"],
             notes=notes,
@@ -182,7 +184,7 @@ def _chosen(
             f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
         )
     return (
-        f"A fairer figure is {100 * near.top1:.1f} %, the mean of epochs {near.first} to {near.last} around the "
+        f"A fairer figure is {100 * near.value:.1f} %, the mean of epochs {near.first} to {near.last} around the "
         f"kept one. The {100 * evaluation.top1:.1f} % is that of epoch {kept}, which was chosen on these same "
         f"{pictures} pictures; {advice}"
     )
@@ -230,13 +232,13 @@ def _typical_side(prepared: Prepared) -> int | None:
     return int(median(sides)) if sides else None
 
 
-def as_seen(teacher: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:
+def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:
     """Return some pictures of the first batch as the network sees them, with what it is told they are."""
-    labels = [sample.label for sample in teacher.samples]
+    labels = [sample.label for sample in train_loader.samples]
     first = shuffled(labels, recipe.batch, recipe.seed, 0, balanced=recipe.balance == "sampling")[0]
     # Pictures mix with partners drawn from the whole batch.
-    batch = teacher.batch(first if recipe.mixup or recipe.cutmix else first[:SHOWN_PICTURES], 0, 0)
-    pixels_of_all = _pixels(batch.images[:SHOWN_PICTURES], teacher.preprocessing)
+    batch = train_loader.batch(first if recipe.mixup or recipe.cutmix else first[:SHOWN_PICTURES], 0, 0)
+    pixels_of_all = _pixels(batch.images[:SHOWN_PICTURES], train_loader.preprocessing)
     shown = []
     for pixels, target in zip(pixels_of_all, batch.targets[:SHOWN_PICTURES], strict=True):
         told = [(share, classes[index]) for index, share in enumerate(target) if share > 0.005]

@@ -21,6 +21,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
 from mobilenets.models.saved import load_model
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, find_bundle, read_bundle
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.recipe import AUTO
 from mobilenets.weights.start import NAMED
 
@@ -130,7 +131,7 @@ def compare_with_source(
         Sample(prepared.measured[index].path, places[prepared.classes[prepared.measured[index].label]])
         for index in chosen
     ]
-    pictures = Loader(samples, len(source.classes), saved.bundle.preprocessing, workers=workers)
+    pictures = Loader(samples, len(source.classes), saved.bundle.preprocessing, Classification(), workers=workers)
     network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         was = evaluate_samples(network, pictures, source.classes, prepared.layout.root, device).ranks == 0

@@ -17,6 +17,7 @@ from mobilenets.runtime.labels import Labels
 
 FORMAT = "mobilenets model"
 VERSION = 1
+CLASSIFICATION = "classification"
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 MAX_DESCRIPTION_BYTES = 64 << 20
@@ -29,7 +30,8 @@ class Bundle:
     ``classes`` is empty for a model without a classifier. ``architecture`` is left as plain values, for
     ``mobilenets.models`` to read: a predictor of an exported file has no use for it. ``origin`` says where the weights
     came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
-    answer is "not sure". ``export`` is there where the model is an exported file.
+    answer is "not sure". ``export`` is there where the model is an exported file. ``task`` is what was learned of each
+    picture, and ``outputs`` how many numbers the network gives, None for one a class.
     """
 
     architecture: Mapping[str, Any]
@@ -39,9 +41,16 @@ class Bundle:
     labels: Labels | None = None
     threshold: float | None = None
     export: Exported | None = None
+    task: str = CLASSIFICATION
+    outputs: int | None = None
+
+    @property
+    def network_outputs(self) -> int:
+        """How many numbers the network gives for a picture; 0 for a model without a last layer."""
+        return len(self.classes) if self.outputs is None else self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``; labels, threshold and export only where there are any."""
+        """Return the content of ``model.json``; labels, threshold, export and outputs only where there are any."""
         optional: dict[str, Any] = {}
         if self.labels is not None:
             optional["labels"] = self.labels.to_json()
@@ -49,9 +58,12 @@ class Bundle:
             optional["threshold"] = self.threshold
         if self.export is not None:
             optional["export"] = self.export.to_json()
+        if self.outputs is not None:
+            optional["outputs"] = self.outputs
         return {
             "format": FORMAT,
             "version": VERSION,
+            "task": self.task,
             "architecture": dict(self.architecture),
             "classes": list(self.classes),
             "classes_sha256": classes_hash(self.classes),
@@ -126,6 +138,12 @@ def _understood(value: dict[str, Any]) -> Bundle:
         isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
     ):
         raise InputError("threshold must be a probability")
+    # Files of earlier releases do not say it.
+    task, outputs = value.get("task", CLASSIFICATION), value.get("outputs")
+    if not isinstance(task, str):
+        raise InputError("task must be a name")
+    if outputs is not None and (isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1):
+        raise InputError("outputs must be a number of at least 1")
     return Bundle(
         architecture,
         tuple(map(nfc, classes)),
@@ -134,4 +152,6 @@ def _understood(value: dict[str, Any]) -> Bundle:
         None if labels is None else Labels.from_json(labels),
         threshold,
         None if export is None else Exported.from_json(export),
+        task,
+        outputs,
     )

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from mobilenets.datasets.loader import Loader, default_workers
+from mobilenets.datasets.loader import Batch, Loader
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
+from mobilenets.pictures.stream import default_workers
+from mobilenets.tasks.base import Task
 from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute
-from mobilenets.training.loop import precision_of
-from mobilenets.training.optimizer import build_optimizer
+from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import Stage
-from mobilenets.training.start import frozen_blocks, frozen_parts
+from mobilenets.training.start import frozen_blocks
 
 # After the first time, which also prepares kernels, so many more or so many seconds; a long first time is taken as is.
 REPEATS = 4
@@ -32,6 +32,7 @@ def estimate(
     network: Network,
     run: Sequence[Stage],
     done: int,
+    task: Task,
     train: Loader,
     validation: Loader,
     measured: int,
@@ -44,13 +45,14 @@ def estimate(
     """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        return _estimate(network, run, done, train, validation, measured, device)
+        return _estimate(network, run, done, task, train, validation, measured, device)
 
 
 def _estimate(
     network: Network,
     run: Sequence[Stage],
     done: int,
+    task: Task,
     train: Loader,
     validation: Loader,
     measured: int,
@@ -80,7 +82,7 @@ def _estimate(
             views = 1 if train.augment is None else stage.recipe.views
             seconds += (pictures * views + held_out) * max(0.0, whole - _forward(network, lower, 0, device))
         start = blocks if cached is not None else 0
-        step = _step(network, stage, train, start, device)
+        step = _step(network, stage, task, train, start, device)
         forward = _forward(network, full, start, device)
         if start == 0:
             step, forward = _together(decoding, step, device), _together(decoding, forward, device)
@@ -111,28 +113,12 @@ def _forward(network: Network, blocks: int, start: int, device: torch.device) ->
     return seconds
 
 
-def _step(network: Network, stage: Stage, train: Loader, start: int, device: torch.device) -> float:
+def _step(network: Network, stage: Stage, task: Task, train: Loader, start: int, device: torch.device) -> float:
     """Time one step of training on a copy; seconds per picture."""
-    again = copy.deepcopy(network)
-    for module in frozen_parts(again, stage.recipe.freeze):
-        module.requires_grad_(False)
-    optimizer = build_optimizer(stage.recipe, again)
-    count = min(stage.recipe.batch, len(train.samples))
-    labels = torch.tensor([sample.label for sample in train.samples[:count]], device=device)
-    images = to_tensor(_made_up(network, count, start, device), device)
-    precision = precision_of(stage.recipe.precision, device)
-    again.train()
-    for module in frozen_parts(again, stage.recipe.freeze):
-        module.eval()
-
-    def once() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
-            output = again(images, start)
-        functional.cross_entropy(output.float(), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return _timed(once, device) / count
+    stepper = build_stepper(copy.deepcopy(network), stage, task, train, device, start)
+    some = train.samples[: stage.recipe.batch]
+    batch = Batch(_made_up(network, len(some), start, device), task.targets(some, network.classes))
+    return _timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), device) / len(some)
 
 
 def _made_up(network: Network, count: int, start: int, device: torch.device) -> Floats:

@@ -15,7 +15,6 @@ import math
 import sqlite3
 import zlib
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,16 +22,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from mobilenets.base.progress import progress
-from mobilenets.datasets.folder import Sample, content_hash
-from mobilenets.datasets.loader import Batch, Loader, default_workers
+from mobilenets.datasets.folder import Sample, content_hashes
+from mobilenets.datasets.loader import Batch, Loader, Targets
 from mobilenets.datasets.sources import cache_folder
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import table_to_json
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.transforms import Fit
+from mobilenets.pictures.stream import checked, default_workers, grouped, stream
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
@@ -54,8 +53,9 @@ class FeatureLoader:
     """
 
     samples: Sequence[Sample]
-    classes: int
+    outputs: int
     values: Floats
+    task: Targets
     seed: int = 0
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
@@ -66,10 +66,8 @@ class FeatureLoader:
                 int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
                 for place in range(len(indices))
             ]
-            labels = np.array([self.samples[index].label for index in indices], np.int64)
-            targets = np.zeros((len(indices), self.classes), np.float32)
-            targets[np.arange(len(indices)), labels] = 1.0
-            yield Batch(self.values[list(indices), chosen], targets, labels)
+            targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
+            yield Batch(self.values[list(indices), chosen], targets)
             start += len(indices)
 
 
@@ -92,7 +90,7 @@ def cached_features(
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
         key = _key(network, blocks, loader, recipe.seed)
         values = _Cache(key, shape).fill(network, blocks, loader, count, device)
-        found.append(FeatureLoader(loader.samples, loader.classes, values, recipe.seed))
+        found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
     _prune(cache_folder() / "features")
     return found[0], found[1]
 
@@ -130,8 +128,9 @@ def still_to_compute(
 
 def _marks(loader: Loader) -> list[str]:
     """Hash the pictures' contents, by which their entries are found."""
-    with ThreadPoolExecutor(loader.workers or default_workers()) as pool:
-        return [mark.hex() for mark in pool.map(content_hash, (sample.path for sample in loader.samples))]
+    paths = [sample.path for sample in loader.samples]
+    found = content_hashes(paths, loader.workers)
+    return [found[path] for path in paths]
 
 
 def _entries(path: Path, marks: Sequence[str], views: int) -> int:
@@ -282,20 +281,27 @@ class _Cache:
         log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
         if not missing:
             return
-        groups = [missing[start : start + COMPUTED_TOGETHER] for start in range(0, len(missing), COMPUTED_TOGETHER)]
+
+        def decoded(entry: tuple[int, int]) -> npt.NDArray[np.uint8]:
+            place, view = entry
+            # By content, and not by place: a view stays what it is when pictures come and go around it.
+            rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
+            return np.asarray(loader.picture(loader.samples[place], rng if loader.augment is not None else None))
+
+        # One group is decoded while the one before it is computed.
+        ahead = COMPUTED_TOGETHER + (loader.workers or default_workers())
         with (
-            ThreadPoolExecutor(loader.workers or default_workers()) as pool,
+            closing(stream(decoded, missing, workers=loader.workers, ahead=ahead)) as pictures,
             progress("frozen blocks", len(missing), "pictures") as shown,
         ):
-            # One group is decoded while the one before it is computed.
-            decoded = _ahead(pool, loader, marks, groups)
-            for group, pixels in zip(groups, decoded, strict=True):
-                images = loader.preprocessing.normalise(pixels)
+            pixels = grouped(checked(pictures), COMPUTED_TOGETHER)
+            for group, found in zip(grouped(missing, COMPUTED_TOGETHER), pixels, strict=True):
+                images = loader.preprocessing.normalise(np.stack(found))
                 with torch.inference_mode():
                     given = network.eval().trunk(to_tensor(images, device), blocks)
-                    found = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+                    computed = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
                 rows = []
-                for (place, view), value in zip(group, found, strict=True):
+                for (place, view), value in zip(group, computed, strict=True):
                     values[place, view] = value
                     mark, content = marks[place], value.tobytes()
                     rows.append((mark, view, content, self._checksum(mark, view, content)))
@@ -313,23 +319,6 @@ def _kept(base: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, int]])
         log.warning("the feature cache cannot grow (%s); continuing without it", error)
         return False
     return True
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, loader: Loader, marks: Sequence[str], groups: Sequence[Sequence[tuple[int, int]]]
-) -> Generator[npt.NDArray[np.uint8]]:
-    def one(entry: tuple[int, int]) -> Image.Image:
-        place, view = entry
-        # By content, and not by place: a view stays what it is when pictures come and go around it.
-        rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
-        return loader.picture(loader.samples[place], rng if loader.augment is not None else None)
-
-    waiting = None
-    for group in (*groups, ()):
-        coming = [pool.submit(one, entry) for entry in group]
-        if waiting is not None:
-            yield np.stack([np.asarray(picture.result()) for picture in waiting])
-        waiting = coming
 
 
 def _prune(folder: Path) -> None:

@@ -9,17 +9,22 @@ import torch
 
 from mobilenets.datasets.loader import Batches, Loader
 from mobilenets.models.network import Network
+from mobilenets.tasks.base import Task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.features import FeatureLoader, cached_features, pooled_features
 from mobilenets.training.loop import Training
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
+from mobilenets.training.steppers.base import Stepper
+from mobilenets.training.steppers.plain import PlainStepper
+from mobilenets.training.validation import Validation
 
 
 def fit(
     network: Network,
     plan: Sequence[Stage],
+    task: Task,
     train: Loader,
     validation: Loader,
     classes: tuple[str, ...],
@@ -44,25 +49,23 @@ def fit(
     for stage in plan:
         if done >= stage.last and stage is not plan[-1]:
             continue
-        batches, start = _batches(network, stage, (train, validation), shared, lower, device)
-        parts = frozen_parts(network, stage.recipe.freeze)
-        training = Training(
-            network,
-            stage.recipe,
-            *batches,
-            classes,
-            root,
-            run,
-            device,
-            parts,
-            start,
-            measure_before=measure_before,
-            stage=stage,
-            began=began,
-        )
+        if stage.first > 0 and checkpoint.exists(run):
+            checkpoint.restore_network(run, network)
+        (taught, held), start = _batches(network, stage, (train, validation), shared, lower, device)
+        stepper = build_stepper(network, stage, task, taught, device, start)
+        measuring = Validation(held, taught, task, classes, root, stage.recipe.seed, device, start)
+        training = Training(stepper, stage, taught, measuring, run, measure_before, began)
         state = training.fit()
         began = training.began
     return state, began
+
+
+def build_stepper(
+    network: Network, stage: Stage, task: Task, train: Batches, device: torch.device, start: int
+) -> Stepper:
+    """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks."""
+    loss = task.loss(train.samples, train.outputs, stage.recipe)
+    return PlainStepper(network, stage, task, loss, device, frozen_parts(network, stage.recipe.freeze), start)
 
 
 def _batches(

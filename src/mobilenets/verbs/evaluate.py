@@ -9,7 +9,6 @@ from typing import Any
 
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
-from mobilenets.datasets.loader import default_workers
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
@@ -64,7 +63,7 @@ def evaluate(
     folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
         log.warning("%s", doubt)
-    samples, unreadable = check_readable(folder.samples, default_workers())
+    samples, unreadable = check_readable(folder.samples)
     problems = [*folder.problems, *unreadable]
     say(problems)
     if not samples:

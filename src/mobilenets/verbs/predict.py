@@ -5,8 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,14 +16,15 @@ from PIL import Image
 from mobilenets.base.extras import how_to_install
 from mobilenets.datasets.folder import pictures_below
 from mobilenets.datasets.listing import has_pictures
-from mobilenets.datasets.loader import default_workers
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
+from mobilenets.pictures.stream import default_workers, grouped, stream
+from mobilenets.runtime.answers import check_top, find_answers
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import Exported
-from mobilenets.runtime.predictor import Engine, EnginePredictor, Prepared, check_top, naming
+from mobilenets.runtime.predictor import Engine, EnginePredictor, Prepared, naming
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -145,14 +145,20 @@ def _answers(
     language: str | None,
     drawn: Drawn | None,
 ) -> Iterator[dict[str, Any]]:
-    with ThreadPoolExecutor(default_workers()) as pool:
-        files = _files(pictures, drawn)
-        while group := list(islice(files, predictor.at_once(BATCH))):
-            prepared = list(pool.map(lambda one: _prepared(predictor, one[1]), group))
-            good = [one for one in prepared if not isinstance(one, str)]
+    def prepared(file: tuple[str, Source | UnreadablePicture]) -> Prepared:
+        _, picture = file
+        if isinstance(picture, UnreadablePicture):
+            raise picture
+        return predictor.prepare(picture)
+
+    size = predictor.at_once(BATCH)
+    with closing(stream(prepared, _files(pictures, drawn), ahead=size + default_workers())) as made:
+        for group in grouped(made, size):
+            good = [one for _, one in group if not isinstance(one, UnreadablePicture)]
             answers = iter(predictor.answers(good, top, language))
-            for (name, picture), one in zip(group, prepared, strict=True):
-                answer = {"image": name, "error": one} if isinstance(one, str) else {"image": name, **next(answers)}
+            for (name, picture), one in group:
+                said = {"error": str(one)} if isinstance(one, UnreadablePicture) else next(answers)
+                answer = {"image": name, **said}
                 yield answer if drawn is None else drawn.add(answer, picture)
     if drawn is not None:
         drawn.close()
@@ -218,15 +224,6 @@ def _source(picture: Picture) -> Source | UnreadablePicture:
         return error
 
 
-def _prepared(predictor: EnginePredictor, source: Source | UnreadablePicture) -> Prepared | str:
-    try:
-        if isinstance(source, UnreadablePicture):
-            raise source
-        return predictor.prepare(source)
-    except UnreadablePicture as error:
-        return str(error)
-
-
 def _check_exported(model: Path, exported: Exported, device: str) -> None:
     if model.is_file() and model.name not in (DESCRIPTION, *exported.sha256):
         raise InputError(f"{model}: the model.json beside it describes {exported.file}; give that file")
@@ -245,14 +242,9 @@ def _try(engine: Engine, bundle: Bundle, file: Path) -> None:
     except Exception as error:  # each runtime raises classes of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{file}: does not take the input that model.json describes: {reason}") from error
-    if scores.shape != (1, len(bundle.classes)):
-        raise InputError(
-            f"{file}: outputs {scores.shape[-1]} scores, but model.json names {len(bundle.classes)} classes"
-        )
-    if not np.isfinite(scores).all():
-        raise InputError(f"{file}: outputs numbers that are not finite; export the model again")
-    if bundle.export.output == "probabilities" and (scores.min() < -0.01 or abs(float(scores.sum()) - 1) > 0.1):
-        raise InputError(f"{file}: does not output probabilities, though model.json says so; export the model again")
+    fault = find_answers(bundle.task).fault(scores, bundle, bundle.export.output == "probabilities")
+    if fault is not None:
+        raise InputError(f"{file}: {fault}")
 
 
 def _torch_engine(model: Path, device: str, threads: int | None) -> tuple[Bundle, Engine, Network]:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobilenets.datasets.loader import default_workers
 from mobilenets.errors import InputError
+from mobilenets.pictures.stream import default_workers
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.verbs.predict import Predictor
 
