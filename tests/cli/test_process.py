@@ -113,7 +113,7 @@ def test_ctrl_c_before_anything_was_done(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mobilenets.verbs.train.prepare", stop)
+    monkeypatch.setattr("mobilenets.runs.begin.prepare", stop)
     status, out, err = command("train", photos, "--out", tmp_path / "run", "--weights", "none")
     assert (status, out) == (130, "")
     assert err == "mobilenets: stopped before anything was done: run the same command again\n"

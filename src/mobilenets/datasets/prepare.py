@@ -14,7 +14,7 @@ from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fin
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
 from mobilenets.datasets.readable import check_readable
-from mobilenets.datasets.seen import Seen, seen_of
+from mobilenets.datasets.seen import SeenPictures, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
 
@@ -24,7 +24,7 @@ LEFT_OUT_KINDS = ("unreadable", "too_large")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Dataset:
     """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder.
 
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
@@ -45,7 +45,7 @@ class Prepared:
     contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> SeenPictures:
         """What a model will have seen that is trained on these pictures."""
         unreadable = set()
         for problem in self.problems:
@@ -54,7 +54,7 @@ class Prepared:
                     unreadable.add(content_hash(self.layout.root / problem.path).hex())
         return seen_of(self.halves, self.classes, self.contents, unreadable)
 
-    def annotated(self, annotate: Callable[[Sequence[Sample], Path], tuple[Sample, ...]]) -> Prepared:
+    def annotated(self, annotate: Callable[[Sequence[Sample], Path], tuple[Sample, ...]]) -> Dataset:
         """Give every picture its target, by what ``annotate`` makes of pictures and the folder of DATA."""
         root = self.layout.root
         return replace(
@@ -82,8 +82,8 @@ def prepare(
     seed: int,
     max_unreadable: float,
     workers: int | None = None,
-    seen: Seen | None = None,
-) -> Prepared:
+    seen: SeenPictures | None = None,
+) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
@@ -140,7 +140,7 @@ def prepare(
             "too high; keep each picture in only one of train/ and validation/"
         )
         log.warning("%s: %s", data, notes[-1], extra={"detail": True})
-    return Prepared(
+    return Dataset(
         layout,
         folder.classes,
         parts["train"],
@@ -165,7 +165,7 @@ def prepare_again(
     notes: Sequence[str] = (),
     seen_by_source: int | None = None,
     copies: int = 0,
-) -> Prepared:
+) -> Dataset:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
     ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then.
@@ -188,7 +188,7 @@ def prepare_again(
         raise InputError(
             f"{data}: the pictures have changed since this run began; train again with another --out, without --resume"
         )
-    return Prepared(
+    return Dataset(
         layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
     )
 

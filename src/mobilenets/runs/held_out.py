@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,12 @@ import numpy.typing as npt
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
 from mobilenets.datasets.layout import find_data
-from mobilenets.datasets.seen import Seen, read_seen
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import split
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
 
@@ -70,7 +70,7 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Me
     return _said(_measured(folder, "all", seen), layout.notes)
 
 
-def _measured(folder: Folder, which: str, seen: Seen | None) -> Measured:
+def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> Measured:
     """Take all pictures of a folder, and note what the model had seen of them."""
     total = len(folder.samples)
     if seen is None:
@@ -148,12 +148,3 @@ def fitted_pictures(
 
 def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
     return (read_bundle(find_bundle(model)).labels or Labels({})).finder(classes)
-
-
-def data_of_run(run: Path) -> Path | None:
-    """Return the folder that a run learned from, if it is known and still there."""
-    try:
-        folder = Path(json.loads((run / "recipe.json").read_bytes())["data"]["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return folder if folder.is_dir() else None

@@ -30,7 +30,8 @@ from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.pictures.decode import decode
 from mobilenets.runs.folder import export_folder
-from mobilenets.runs.held_out import Halves, data_of_run, fitted_pictures, pictures_to_export
+from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
+from mobilenets.runs.record import data_folder
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Drawn, Exported, Golden, file_hash
 from mobilenets.tasks.base import Comparison, Task, Verdict
@@ -168,7 +169,7 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
         return data
     if precision == "int8":
         raise InputError("int8 is calibrated on your training pictures: add --data DATA")
-    found = data_of_run(find_bundle(model))
+    found = data_folder(model)
     if found is None:
         raise InputError(
             f"{model}: an export is checked on labelled pictures, but the folder that the model was trained on is "
