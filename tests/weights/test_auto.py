@@ -25,8 +25,8 @@ import mobilenets
 from mobilenets.api import results
 from mobilenets.api import train as api
 from mobilenets.data import download as download_module
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import create_model, describe
-from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.weights import hub, published, reach
