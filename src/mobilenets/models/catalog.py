@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture, table_from_json
 from mobilenets.models.tables import V1, V1_CIFAR, V2, Table, small_pictures, v2_table
-from mobilenets.runtime.files import read_json
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
