@@ -45,7 +45,8 @@ class Cost:
     """The costs of a network for one picture of ``size`` pixels per side.
 
     ``parameters`` counts every learned value, BatchNorm's scale and shift included and its running statistics not;
-    ``macs`` counts convolutions and the classifier, without BatchNorm and activations.
+    ``macs`` counts convolutions and the classifier, without BatchNorm and activations;
+    ``bytes`` is what all values take in float32, BatchNorm's running statistics among them.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Cost:
     size: int
     variant: str
     classes: int
+    bytes: int
     layers: tuple[LayerCost, ...]
     blocks: tuple[BlockCost, ...]
 
@@ -101,6 +103,7 @@ def cost(architecture: Architecture, classes: int) -> Cost:
         size=architecture.size,
         variant=architecture.variant,
         classes=classes,
+        bytes=4 * sum(part.stored for part in plan.operations),
         layers=tuple(_layer(part) for part in plan.operations if part.label),
         blocks=(*_body(plan), *_head(plan)),
     )
@@ -123,8 +126,8 @@ def _body(plan: Plan) -> Iterator[BlockCost]:
             stride=block.stride,
             expand=block.expansion,
             residual=block.residual,
-            parameters=sum(part.parameters for part in block.operations),
-            macs=sum(part.macs for part in block.operations),
+            parameters=block.parameters,
+            macs=block.macs,
         )
 
 
