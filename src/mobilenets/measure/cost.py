@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.operations import Linear, MeanPool, Operation
+from mobilenets.models.operations import Conv, Linear, MeanPool, Operation
 from mobilenets.models.plan import Plan
 
 
@@ -35,6 +35,7 @@ class BlockCost:
     kernel: int
     stride: int
     expand: float | None
+    depthwise: bool
     residual: bool
     parameters: int
     macs: int
@@ -125,6 +126,7 @@ def _body(plan: Plan) -> Iterator[BlockCost]:
             kernel=block.kernel,
             stride=block.stride,
             expand=block.expansion,
+            depthwise=any(isinstance(part, Conv) and part.depthwise for part in block.operations),
             residual=block.residual,
             parameters=block.parameters,
             macs=block.macs,
@@ -145,6 +147,7 @@ def _head(plan: Plan) -> Iterator[BlockCost]:
                 kernel=part.input_shape[1] if pool else 1,
                 stride=1,
                 expand=None,
+                depthwise=False,
                 residual=False,
                 parameters=part.parameters,
                 macs=part.macs,
