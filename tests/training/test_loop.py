@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mobilenets.datasets.loader import shuffled
 from mobilenets.errors import FaultFound
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import NetworkEngine, to_tensor
 from mobilenets.models.saved import save_weights
 from mobilenets.training import checkpoint, keep, loop
 from mobilenets.training.loop import Training
@@ -122,12 +122,12 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[tuple[flo
     def prepare(scores: list[tuple[float, float]]) -> list[bytes]:
         waiting, files = iter(scores), []
 
-        def evaluate(network: torch.nn.Module, *_: Any) -> SimpleNamespace:
+        def evaluate(engine: NetworkEngine, *_: Any) -> SimpleNamespace:
             top1, loss = next(waiting)
-            files.append(save({name: t.clone().contiguous() for name, t in network.state_dict().items()}))
+            files.append(save({name: t.clone().contiguous() for name, t in engine.network.state_dict().items()}))
             return SimpleNamespace(top1=top1, top5=1.0, loss=loss)
 
-        monkeypatch.setattr(loop, "evaluate_samples", evaluate)
+        monkeypatch.setattr(loop, "evaluate_loader", evaluate)
         return files
 
     yield prepare

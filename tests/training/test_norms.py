@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mobilenets.datasets.loader import Loader
-from mobilenets.measure.evaluate import evaluate_samples, to_tensor
+from mobilenets.measure.evaluate import evaluate_loader
+from mobilenets.models.engine import NetworkEngine, to_tensor
 from mobilenets.training import loop
 from mobilenets.training.loop import Training
 from mobilenets.training.norms import PICTURES, free_norms, measure_norms, with_measured_norms
@@ -76,7 +77,7 @@ def test_what_is_kept_is_what_was_measured(begin: Begin, tmp_path: Path, ema: fl
     assert changed and all(name.endswith(("running_mean", "running_var")) for name in changed)
     kept = copy.deepcopy(training.network)
     kept.load_state_dict(stored)
-    again = evaluate_samples(kept, training.validation, training.classes, training.root, CPU)
+    again = evaluate_loader(NetworkEngine(kept, CPU), training.validation, training.classes, training.root)
     assert (again.loss, again.top1) == (state.history[-1]["validation_loss"], state.history[-1]["validation_top1"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import time
@@ -22,16 +21,18 @@ from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
 from mobilenets.datasets.loader import Loader, shuffled
 from mobilenets.datasets.prepare import Prepared
-from mobilenets.drawing.explain import explain_picture, has_places
+from mobilenets.drawing.explain import explain_picture
 from mobilenets.drawing.plots import draw_confusions, draw_curves
 from mobilenets.drawing.report import Report, write_report
+from mobilenets.exports.beside import write_graph
 from mobilenets.measure.cost import cost
-from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.evaluate import evaluate_predictors
 from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.models.saved import load_model
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.advice import Seen, next_steps
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.update import Source, compare_with_source
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
@@ -60,11 +61,10 @@ def finish(
     bundle that training began with: it is measured on the same pictures.
     """
     saved = load_model(run)
+    write_graph(run, saved)
     on = "test" if prepared.test is not None else "validation"
-    network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pictures = dataclasses.replace(teacher, samples=prepared.measured, augment=None, mixup=0.0, cutmix=0.0)
-    evaluation = evaluate_samples(network, pictures, prepared.classes, prepared.layout.root, device)
-    explain = partial(explain_picture, network, saved.bundle.preprocessing)
+    predictor = Predictor(run, str(device))
+    [evaluation] = evaluate_predictors([predictor], prepared.measured, prepared.layout.root, workers=recipe.workers)
     kept = state.best_epoch if recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, len(prepared.classes))
     near = around(state.history, kept) if on == "validation" and recipe.keep == "best" else None
@@ -149,7 +149,7 @@ def finish(
             next_steps=steps,
             labels=labels,
             root=prepared.layout.root,
-            explain=explain if has_places(network.architecture) else None,
+            explain=partial(explain_picture, predictor) if predictor.file and predictor.file.evidence else None,
         ),
     )
     # Last, because it is what marks a run as measured.

@@ -29,7 +29,8 @@ class Bundle:
     ``classes`` is empty for a model without a classifier. ``architecture`` is left as plain values, for
     ``mobilenets.models`` to read: a predictor of an exported file has no use for it. ``origin`` says where the weights
     came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
-    answer is "not sure". ``export`` is there where the model is an exported file.
+    answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
+    that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
     """
 
     architecture: Mapping[str, Any]
@@ -39,16 +40,18 @@ class Bundle:
     labels: Labels | None = None
     threshold: float | None = None
     export: Exported | None = None
+    graph: Exported | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``; labels, threshold and export only where there are any."""
+        """Return the content of ``model.json``; labels, threshold, export and graph only where there are any."""
         optional: dict[str, Any] = {}
         if self.labels is not None:
             optional["labels"] = self.labels.to_json()
         if self.threshold is not None:
             optional["threshold"] = self.threshold
-        if self.export is not None:
-            optional["export"] = self.export.to_json()
+        for name, file in (("export", self.export), ("graph", self.graph)):
+            if file is not None:
+                optional[name] = file.to_json()
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -121,7 +124,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
     architecture, origin = value.get("architecture"), value.get("origin", {})
     if not isinstance(architecture, dict) or not isinstance(origin, dict):
         raise InputError("architecture and origin must be objects")
-    labels, threshold, export = value.get("labels"), value.get("threshold"), value.get("export")
+    labels, threshold, export, graph = (value.get(key) for key in ("labels", "threshold", "export", "graph"))
     if threshold is not None and (
         isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
     ):
@@ -134,4 +137,5 @@ def _understood(value: dict[str, Any]) -> Bundle:
         None if labels is None else Labels.from_json(labels),
         threshold,
         None if export is None else Exported.from_json(export),
+        None if graph is None else Exported.from_json(graph),
     )

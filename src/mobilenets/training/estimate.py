@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from mobilenets.datasets.loader import Loader
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
 from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute

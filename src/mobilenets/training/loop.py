@@ -23,8 +23,9 @@ from mobilenets.base.files import write_text
 from mobilenets.base.progress import Progress, duration, progress
 from mobilenets.datasets.loader import Batch, Batches, shuffled
 from mobilenets.errors import FaultFound
-from mobilenets.measure.evaluate import evaluate_samples, to_tensor
+from mobilenets.measure.evaluate import evaluate_loader
 from mobilenets.measure.metrics import Evaluation
+from mobilenets.models.engine import NetworkEngine, to_tensor
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS
@@ -144,7 +145,8 @@ class Training:
         return top1
 
     def _measure(self, network: Network) -> Evaluation:
-        return evaluate_samples(network, self.validation, self.classes, self.root, self.device, self.start)
+        engine = NetworkEngine(network, self.device, self.start)
+        return evaluate_loader(engine, self.validation, self.classes, self.root)
 
     def _epoch(self, state: State, stopped: Callable[[], bool]) -> None:
         plan = shuffled(

@@ -21,8 +21,9 @@ from mobilenets.drawing.kernel_plot import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.measure.cost import Cost, cost
-from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.evaluate import evaluate_loader
 from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
+from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_classifier
@@ -160,7 +161,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     loader = Loader(samples, len(bundle.classes), bundle.preprocessing)
 
     def top1() -> float:
-        return evaluate_samples(network, loader, bundle.classes, folder.root, CPU).top1
+        return evaluate_loader(NetworkEngine(network, CPU), loader, bundle.classes, folder.root).top1
 
     ranges: dict[str, list[Tensor]] = {}
     with _hooked(network, partial(_note, ranges)):

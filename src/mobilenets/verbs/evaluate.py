@@ -11,13 +11,13 @@ from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
+from mobilenets.measure.evaluate import evaluate_predictors
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
-from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.bundle import find_bundle, write_bundle
 from mobilenets.runtime.labels import doubts
-from mobilenets.verbs.predict import Predictor
 
 log = logging.getLogger("mobilenets")
 
