@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import mobilenets
 from mobilenets.errors import InputError
@@ -91,7 +92,10 @@ def test_what_was_made_of_other_weights_does_not_answer(
 ) -> None:
     run = copy()
     state = load_model(run).network.state_dict()
-    save_weights(run / "model.safetensors", state | {"classifier.bias": state["classifier.bias"] + 100 * np.arange(3)})
+    save_weights(
+        run / "model.safetensors",
+        state | {"classifier.bias": state["classifier.bias"] + torch.tensor([0.0, 0.0, 999.0])},
+    )
     changed = mobilenets.Predictor(run)
     assert "made of other weights" in caplog.text
     assert changed(trained.data / "cat/000.png")[0].label == "owl"
