@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mobilenets.datasets.loader import Batch, Loader
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
 from mobilenets.tasks.base import Task

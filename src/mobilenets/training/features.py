@@ -27,8 +27,8 @@ from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.loader import Batch, Loader, Targets
 from mobilenets.datasets.sources import cache_folder
-from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import table_to_json
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.transforms import Fit
 from mobilenets.pictures.stream import checked, default_workers, grouped, stream

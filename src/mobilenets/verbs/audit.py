@@ -21,15 +21,16 @@ from mobilenets.drawing.kernel_plot import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.measure.cost import Cost, cost
-from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
+from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
 from mobilenets.runtime.bundle import find_bundle, read_bundle
-from mobilenets.tasks.classification.task import Classification
+from mobilenets.tasks.classification.task import Classification, classified
+from mobilenets.tasks.evaluate import evaluate_loader
 from mobilenets.verbs.int8_layers import int8_layers
 
 log = logging.getLogger("mobilenets")
@@ -161,7 +162,8 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     loader = Loader(samples, len(bundle.classes), bundle.preprocessing, Classification())
 
     def top1() -> float:
-        return evaluate_samples(network, loader, bundle.classes, folder.root, CPU).top1
+        engine = NetworkEngine(network, CPU)
+        return classified(evaluate_loader(Classification(), engine, loader, bundle.classes, folder.root)).top1
 
     ranges: dict[str, list[Tensor]] = {}
     with _hooked(network, partial(_note, ranges)):

@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from mobilenets.base.files import write_bytes
+from mobilenets.drawing.explain import cell_centres
 from mobilenets.errors import InputError
+from mobilenets.exports.graph.evidence import with_evidence
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable, padded, shrunk
@@ -47,6 +49,9 @@ def write(job: Job) -> Exported:
         from mobilenets.exports.graph.geometry import with_geometry
 
         model = with_geometry(model, job.preprocessing)
+    # Last, because quantizers and geometry know one output.
+    centres = cell_centres(job.network.architecture)
+    places = tuple(centres.tolist()) if with_evidence(model) else ()
     path = job.folder / FILE
     write_bytes(path, model.SerializeToString())
     return Exported(
@@ -60,6 +65,7 @@ def write(job: Job) -> Exported:
         1 if job.options.camera else job.options.batch,
         about=about,
         geometry="inside" if job.options.camera else "outside",
+        evidence=places,
     )
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.exports.check.gate import Verdict, check_tolerance, probes
+from mobilenets.exports.check.gate import probes
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair
+from mobilenets.tasks.classification.gate import Verdict, check_tolerance
 
 
 def pair(lost: int, gained: int = 0, shift: float = 0.0, total: int = 1000) -> Pair:
