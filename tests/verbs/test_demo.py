@@ -46,7 +46,8 @@ def test_whole_way(
     assert main(["demo", "--out", str(out)]) == 2
     assert "is not empty: continue it with --resume" in capsys.readouterr().err
     weights = (out / "run/model.safetensors").read_bytes()
-    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):  # which take most of the time
+    # Which take most of the time.
+    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
         monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     assert main(["demo", "--out", str(out), "--resume", "--json"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)

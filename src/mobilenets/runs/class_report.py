@@ -16,8 +16,8 @@ from PIL import Image
 
 from mobilenets.datasets.loader import Loader, shuffled
 from mobilenets.datasets.prepare import Prepared
+from mobilenets.drawing.confusion import draw_confusions
 from mobilenets.drawing.explain import explain_picture
-from mobilenets.drawing.plots import draw_confusions
 from mobilenets.drawing.report import Report, write_report
 from mobilenets.measure.cost import Cost
 from mobilenets.measure.groups import groups_to_json

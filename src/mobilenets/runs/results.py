@@ -16,7 +16,7 @@ from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Prepared
-from mobilenets.drawing.plots import draw_curves
+from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost

@@ -88,7 +88,7 @@ class Verdict:
 
     def draw(self, path: Path, labels: Labels | None) -> None:
         """Draw what the export changed, as a PNG."""
-        from mobilenets.drawing.export_plot import draw_export  # a bare install has no matplotlib
+        from mobilenets.drawing.export import draw_export  # a bare install has no matplotlib
 
         draw_export(self.pair, self.tolerance, labels, path)
 
