@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mobilenets.base.files import nfc
 from mobilenets.datasets.listing import (
@@ -30,10 +31,14 @@ _log = logging.getLogger("mobilenets")
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled picture; ``label`` is the place of its class in ``Folder.classes``."""
+    """One labelled picture; ``label`` is the place of its class in ``Folder.classes``.
+
+    ``target`` is what a task learns of it, where that is more than its class: a number, boxes, anything.
+    """
 
     path: Path
     label: int
+    target: Any = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,24 @@ from mobilenets.pictures.stream import checked, stream
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures float32 N×H×W×3, normalised; targets float32 N×classes that sum to one per row; labels int64 N."""
+    """Pictures float32 N×H×W×3, normalised; targets as the task's loss takes them, an array of N."""
 
     images: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    targets: Any
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.images)
+
+
+class Targets(Protocol):
+    """What the network is to give for samples; a ``Task`` is one."""
+
+    def targets(self, samples: Sequence[Sample], outputs: int) -> Any:
+        """Return an array of what the loss compares with the ``outputs`` numbers that the network gives, N×…."""
+
+    def mix(self, first: Any, second: Any, share: float) -> Any:
+        """Return the targets of pictures that are ``share`` of the ``first`` and else of the ``second`` ones."""
 
 
 class Batches(Protocol):
@@ -37,8 +50,8 @@ class Batches(Protocol):
         """The samples that plans count."""
 
     @property
-    def classes(self) -> int:
-        """How many classes there are."""
+    def outputs(self) -> int:
+        """How many numbers the network gives for each."""
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
@@ -46,15 +59,16 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Loader:
-    """Turns samples into batches.
+    """Turns samples into batches, for a network that gives ``outputs`` numbers.
 
     With ``augment`` each picture is changed by a generator seeded from ``seed``, the epoch and the picture's place
     in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone.
     """
 
     samples: Sequence[Sample]
-    classes: int
+    outputs: int
     preprocessing: Preprocessing
+    task: Targets
     augment: Compose | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -85,13 +99,11 @@ class Loader:
                 rng = np.random.default_rng((self.seed, 1, epoch, start + place))
             pixels[place] = np.asarray(self.picture(self.samples[index], rng))
         images = self.preprocessing.normalise(pixels)
-        labels = np.array([self.samples[index].label for index in indices], np.int64)
-        targets = np.zeros((len(indices), self.classes), np.float32)
-        targets[np.arange(len(indices)), labels] = 1.0
+        targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
         if self.mixup or self.cutmix:
             rng = np.random.default_rng((self.seed, 2, epoch, start))
-            images, targets = mix(images, targets, rng, mixup=self.mixup, cutmix=self.cutmix)
-        return Batch(images, targets, labels)
+            images, targets = mix(images, targets, rng, self.mixup, self.cutmix, self.task.mix)
+        return Batch(images, targets)
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,6 +53,16 @@ class Prepared:
                 with contextlib.suppress(InputError):  # a link that leads nowhere
                     unreadable.add(content_hash(self.layout.root / problem.path).hex())
         return seen_of(self.halves, self.classes, self.contents, unreadable)
+
+    def annotated(self, annotate: Callable[[Sequence[Sample], Path], tuple[Sample, ...]]) -> Prepared:
+        """Give every picture its target, by what ``annotate`` makes of pictures and the folder of DATA."""
+        root = self.layout.root
+        return replace(
+            self,
+            train=annotate(self.train, root),
+            validation=annotate(self.validation, root),
+            test=None if self.test is None else annotate(self.test, root),
+        )
 
     @property
     def halves(self) -> dict[str, tuple[Sample, ...]]:

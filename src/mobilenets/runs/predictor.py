@@ -14,6 +14,7 @@ from mobilenets.base.extras import how_to_install
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Picture, source_of
+from mobilenets.runtime.answers import find_answers
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, Bundle, find_bundle, read_bundle
 from mobilenets.runtime.engines import Engine, open_engine
 from mobilenets.runtime.exported import Exported, file_hash
@@ -155,14 +156,9 @@ def _try(engine: Engine, bundle: Bundle, file: Exported, path: Path) -> None:
     except Exception as error:  # each runtime raises classes of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: does not take the input that model.json describes: {reason}") from error
-    if scores.shape != (1, len(bundle.classes)):
-        raise InputError(
-            f"{path}: outputs {scores.shape[-1]} scores, but model.json names {len(bundle.classes)} classes"
-        )
-    if not np.isfinite(scores).all():
-        raise InputError(f"{path}: outputs numbers that are not finite; export the model again")
-    if file.output == "probabilities" and (scores.min() < -0.01 or abs(float(scores.sum()) - 1) > 0.1):
-        raise InputError(f"{path}: does not output probabilities, though model.json says so; export the model again")
+    fault = find_answers(bundle.task).fault(scores, bundle, file.output == "probabilities")
+    if fault is not None:
+        raise InputError(f"{path}: {fault}")
 
 
 def _torch_engine(model: Path, device: str, threads: int | None) -> Engine:

@@ -15,11 +15,12 @@ from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.prepare import Prepared
 from mobilenets.datasets.seen import Seen, read_seen
 from mobilenets.errors import FaultFound, InputError
-from mobilenets.measure.evaluate import evaluate_predictors
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, find_bundle, read_bundle
+from mobilenets.tasks.classification.task import classified
+from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.recipe import AUTO
 from mobilenets.weights.start import NAMED
 
@@ -130,7 +131,8 @@ def compare_with_source(
         for index in chosen
     ]
     try:
-        was = evaluate_predictors([predictor], samples, prepared.layout.root, workers=workers)[0].ranks == 0
+        [measured] = evaluate_predictors([predictor], samples, prepared.layout.root, workers=workers)
+        was = classified(measured).ranks == 0
     except FaultFound:
         log.warning("the model that training started from is not compared: its output is not finite")
         return None

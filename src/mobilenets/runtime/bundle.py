@@ -17,6 +17,7 @@ from mobilenets.runtime.labels import Labels
 
 FORMAT = "mobilenets model"
 VERSION = 1
+CLASSIFICATION = "classification"
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 MAX_DESCRIPTION_BYTES = 64 << 20
@@ -31,6 +32,8 @@ class Bundle:
     came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
     answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
     that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
+    ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
+    class.
     """
 
     architecture: Mapping[str, Any]
@@ -41,9 +44,16 @@ class Bundle:
     threshold: float | None = None
     export: Exported | None = None
     graph: Exported | None = None
+    task: str = CLASSIFICATION
+    outputs: int | None = None
+
+    @property
+    def network_outputs(self) -> int:
+        """How many numbers the network gives for a picture; 0 for a model without a last layer."""
+        return len(self.classes) if self.outputs is None else self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``; labels, threshold, export and graph only where there are any."""
+        """Return the content of ``model.json``; labels, threshold, export, graph and outputs where there are any."""
         optional: dict[str, Any] = {}
         if self.labels is not None:
             optional["labels"] = self.labels.to_json()
@@ -52,9 +62,12 @@ class Bundle:
         for name, file in (("export", self.export), ("graph", self.graph)):
             if file is not None:
                 optional[name] = file.to_json()
+        if self.outputs is not None:
+            optional["outputs"] = self.outputs
         return {
             "format": FORMAT,
             "version": VERSION,
+            "task": self.task,
             "architecture": dict(self.architecture),
             "classes": list(self.classes),
             "classes_sha256": classes_hash(self.classes),
@@ -129,6 +142,12 @@ def _understood(value: dict[str, Any]) -> Bundle:
         isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
     ):
         raise InputError("threshold must be a probability")
+    # Files of earlier releases do not say it.
+    task, outputs = value.get("task", CLASSIFICATION), value.get("outputs")
+    if not isinstance(task, str):
+        raise InputError("task must be a name")
+    if outputs is not None and (isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1):
+        raise InputError("outputs must be a number of at least 1")
     return Bundle(
         architecture,
         tuple(map(nfc, classes)),
@@ -138,4 +157,6 @@ def _understood(value: dict[str, Any]) -> Bundle:
         threshold,
         None if export is None else Exported.from_json(export),
         None if graph is None else Exported.from_json(graph),
+        task,
+        outputs,
     )

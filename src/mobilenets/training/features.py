@@ -26,7 +26,7 @@ import torch
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hashes
-from mobilenets.datasets.loader import Batch, Loader
+from mobilenets.datasets.loader import Batch, Loader, Targets
 from mobilenets.datasets.sources import cache_folder
 from mobilenets.models.architecture import table_to_json
 from mobilenets.models.engine import to_tensor
@@ -57,8 +57,9 @@ class FeatureLoader:
     """
 
     samples: Sequence[Sample]
-    classes: int
+    outputs: int
     values: Floats
+    task: Targets
     seed: int = 0
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
@@ -69,10 +70,8 @@ class FeatureLoader:
                 int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
                 for place in range(len(indices))
             ]
-            labels = np.array([self.samples[index].label for index in indices], np.int64)
-            targets = np.zeros((len(indices), self.classes), np.float32)
-            targets[np.arange(len(indices)), labels] = 1.0
-            yield Batch(self.values[list(indices), chosen], targets, labels)
+            targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
+            yield Batch(self.values[list(indices), chosen], targets)
             start += len(indices)
 
 
@@ -89,7 +88,8 @@ def cached_features(
 
     None where that cannot stand in for the pictures: no frozen block, ``--views 0``, Mixup or CutMix (which blend
     pictures before the network), or more features than memory should hold; all but the first are said. On the CPU
-    ``opener`` opens what computes them in place of PyTorch. Its numbers differ by rounding, so it has entries of its own.
+    ``opener`` opens what computes them in place of PyTorch; its numbers differ by rounding, so their entries are its
+    own.
     """
     if blocks == 0:
         return None
@@ -99,12 +99,11 @@ def cached_features(
         log.info("the outputs of the frozen blocks are not cached but computed in every epoch: %s", reason)
         return None
     found = []
-    opened = opener(network, blocks) if opener is not None and device.type == "cpu" else None
-    trunk = opened or _in_torch(network, blocks, device)
+    trunk, in_torch = open_trunk(network, blocks, device, opener)
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
-        key = _key(network, blocks, loader, recipe.seed, opened is None)
+        key = _key(network, blocks, loader, recipe.seed, in_torch)
         values = _Cache(key, shape).fill(trunk, loader, count)
-        found.append(FeatureLoader(loader.samples, loader.classes, values, recipe.seed))
+        found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
     _prune(cache_folder() / "features")
     return found[0], found[1]
 
@@ -191,14 +190,19 @@ def _shape(network: Network, blocks: int, device: torch.device) -> tuple[int, ..
         )
 
 
-def _in_torch(network: Network, blocks: int, device: torch.device) -> Trunk:
+def open_trunk(network: Network, blocks: int, device: torch.device, opener: TrunkOpener | None) -> tuple[Trunk, bool]:
+    """Give what computes the first ``blocks`` blocks, and whether that is PyTorch."""
+    opened = opener(network, blocks) if opener is not None and device.type == "cpu" else None
+    if opened is not None:
+        return opened, False
+
     def run(images: npt.NDArray[Any]) -> Floats:
         with torch.inference_mode():
             given = network.eval().trunk(to_tensor(images, device), blocks)
             found: Floats = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return found
 
-    return run
+    return run, True
 
 
 def _key(network: Network, blocks: int, loader: Loader, seed: int, in_torch: bool) -> str:

@@ -21,7 +21,6 @@ from mobilenets.drawing.audit import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.measure.cost import Cost, cost
-from mobilenets.measure.evaluate import evaluate_loader
 from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.engine import NetworkEngine
@@ -31,6 +30,8 @@ from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
 from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.tasks.classification.task import Classification, classified
+from mobilenets.tasks.evaluate import evaluate_loader
 from mobilenets.verbs.int8_layers import int8_layers
 
 log = logging.getLogger("mobilenets")
@@ -153,10 +154,11 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     say(problems)
     if not samples:
         raise InputError(f"{data}: it has no readable picture")
-    loader = Loader(samples, len(bundle.classes), bundle.preprocessing)
+    loader = Loader(samples, len(bundle.classes), bundle.preprocessing, Classification())
 
     def top1() -> float:
-        return evaluate_loader(NetworkEngine(network, CPU), loader, bundle.classes, folder.root).top1
+        engine = NetworkEngine(network, CPU)
+        return classified(evaluate_loader(Classification(), engine, loader, bundle.classes, folder.root)).top1
 
     ranges: dict[str, list[Tensor]] = {}
     with _hooked(network, partial(_note, ranges)):

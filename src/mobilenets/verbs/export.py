@@ -23,10 +23,9 @@ from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
-from mobilenets.exports.check.gate import Verdict, check_tolerance, probe_difference, probes
+from mobilenets.exports.check.gate import probe_answers, probes
 from mobilenets.exports.job import Job, Options, write
 from mobilenets.exports.use.code import write_device_code
-from mobilenets.measure.evaluate import evaluate_predictors
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.pictures.decode import decode
 from mobilenets.runs.folder import export_folder
@@ -34,6 +33,9 @@ from mobilenets.runs.held_out import Halves, data_of_run, fitted_pictures, pictu
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Drawn, Exported, Golden, file_hash
+from mobilenets.tasks.base import Comparison, Task, Verdict
+from mobilenets.tasks.evaluate import evaluate_predictors
+from mobilenets.tasks.registry import find_task
 
 log = logging.getLogger("mobilenets")
 
@@ -99,8 +101,9 @@ def export(
         format, precision, pixels, probabilities, batch, None if web_runtime is None else Path(web_runtime), camera
     )
     find_format(format, precision, camera)
-    points = check_tolerance(tolerance, precision)
     source = Path(model)
+    task = find_task(read_bundle(find_bundle(source)).task)
+    points = task.tolerance(tolerance, precision)
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     _check_out(folder, format)
     saved = load_classifier(source)
@@ -115,7 +118,7 @@ def export(
     with _aside(folder) as draft:
         exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration))
         _describe(draft, saved, exported, source)
-        verdict, candidate = _judge(source, draft, measured, halves, points)
+        verdict, candidate = _judge(task, source, draft, measured, halves, points)
         result = {
             "file": str(folder / exported.file),
             "format": format,
@@ -127,7 +130,7 @@ def export(
             "quantization": exported.about.get("quantization"),
             "layer": None,
         }
-        if not verdict.passed:
+        if verdict.faults:
             result |= {"file": None, "layer": _layer(saved, draft, exported, measured)}
             return result
         golden = _golden(candidate, measured, halves.root)
@@ -136,7 +139,7 @@ def export(
         _describe(draft, saved, described, source)
         write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
-        _draw(verdict, saved.bundle, draft / PICTURE)
+        verdict.draw(draft / PICTURE, saved.bundle.labels)
         _move(draft, folder)
     return result
 
@@ -215,7 +218,7 @@ def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) 
 
 
 def _judge(
-    source: Path, draft: Path, measured: Sequence[Sample], halves: Halves, points: float
+    task: Task, source: Path, draft: Path, measured: Sequence[Sample], halves: Halves, points: float
 ) -> tuple[Verdict, Predictor]:
     """Open the file as a user would, from its own description, and ask both about every picture."""
     if not measured:
@@ -223,20 +226,11 @@ def _judge(
     # The checkpoint counts, and not the file beside it.
     reference, candidate = Predictor(source, "cpu", runtime="torch"), Predictor(draft)
     ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
-    from mobilenets.measure.paired import Pair
-
     exported = candidate.bundle.export
     assert exported is not None
     resized = exported.geometry == "inside" and exported.format == "openvino"
-    return Verdict(
-        Pair(ours, theirs), probe_difference(reference, candidate), exported.precision, points, resized
-    ), candidate
-
-
-def _draw(verdict: Verdict, bundle: Bundle, path: Path) -> None:
-    from mobilenets.drawing.export import draw_export
-
-    draw_export(verdict.pair, verdict.tolerance, bundle.labels, path)
+    probed = probe_answers(reference, candidate)
+    return task.compare(Comparison(ours, theirs, probed, exported.precision, resized, points)), candidate
 
 
 def _layer(saved: SavedModel, draft: Path, exported: Exported, measured: Sequence[Sample]) -> dict[str, Any] | None:

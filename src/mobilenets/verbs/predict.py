@@ -15,8 +15,9 @@ from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
 from mobilenets.pictures.stream import default_workers, grouped, stream
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runtime.answers import check_top
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.predictor import EnginePredictor, Prepared, check_top
+from mobilenets.runtime.predictor import EnginePredictor, Prepared
 
 if TYPE_CHECKING:
     from mobilenets.verbs.drawn import Drawn

@@ -1,4 +1,4 @@
-"""The first blocks of a network in ONNX Runtime: what stays frozen while a network is trained need not run in PyTorch."""
+"""The first blocks of a network in ONNX Runtime: those that stay frozen in training need not run in PyTorch."""
 
 from __future__ import annotations
 
