@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 import mobilenets
-from mobilenets.bench.candidates import BASELINES, NAMES
+from mobilenets.bench.candidates import NAMES
 from mobilenets.cli import train
 from mobilenets.cli.train import MAIN_SETTINGS
 from mobilenets.cli.verbs import GROUPS, build_parser
 from mobilenets.datasets.known import KNOWN
 from mobilenets.exports.catalog import FORMATS
 from mobilenets.models.catalog import CATALOG
-from mobilenets.models.peers import RESNETS
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
 
@@ -50,7 +49,6 @@ def test_every_verb_is_registered_once(command: Any) -> None:
 
 
 def test_names_come_from_their_tables(command: Any) -> None:
-    assert (*RESNETS, "plain") == BASELINES
     for verb, names in (("summary", CATALOG), ("compare", NAMES), ("fetch", KNOWN), ("export", FORMATS)):
         words = command(verb, "--help").out.split()
         assert {name.strip(",") for name in words} >= set(names)

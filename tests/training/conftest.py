@@ -11,7 +11,6 @@ from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.split import split
 from mobilenets.pictures.augment.presets import build
-from mobilenets.runs import results
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
@@ -50,8 +49,8 @@ def small() -> dict[str, Any]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
-    for name in ("draw_curves", "draw_confusions", "write_report"):
-        monkeypatch.setattr(results, name, lambda *_: None)
+    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     monkeypatch.setattr(api, "draw_schedule", lambda *_: None)
 
 

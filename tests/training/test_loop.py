@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mobilenets.datasets.loader import shuffled
 from mobilenets.errors import FaultFound
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import NetworkEngine, to_tensor
 from mobilenets.models.saved import save_weights
 from mobilenets.training import checkpoint, keep, loop, validation
 from mobilenets.training.loop import Training
@@ -128,12 +128,12 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[tuple[flo
     def prepare(scores: list[tuple[float, float]]) -> list[bytes]:
         waiting, files = iter(scores), []
 
-        def evaluate(network: torch.nn.Module, *_: Any) -> SimpleNamespace:
+        def evaluate(engine: NetworkEngine, *_: Any) -> SimpleNamespace:
             top1, loss = next(waiting)
-            files.append(save({name: t.clone().contiguous() for name, t in network.state_dict().items()}))
-            return SimpleNamespace(top1=top1, top5=1.0, loss=loss, images=range(9))
+            files.append(save({name: t.clone().contiguous() for name, t in engine.network.state_dict().items()}))
+            return SimpleNamespace(metrics={"loss": loss, "top1": top1, "top5": 1.0}, images=range(9))
 
-        monkeypatch.setattr(validation, "evaluate_samples", evaluate)
+        monkeypatch.setattr(validation, "evaluate_loader", evaluate)
         return files
 
     yield prepare

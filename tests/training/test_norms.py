@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mobilenets.datasets.loader import Loader
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import to_tensor
 from mobilenets.training import loop, validation
 from mobilenets.training.loop import Training
 from mobilenets.training.norms import PICTURES, free_norms, measure_norms, with_measured_norms

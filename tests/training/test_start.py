@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader, in_order
 from mobilenets.errors import InputError
-from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.catalog import create_model
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model, save_weights
 from mobilenets.pictures.preprocess import Preprocessing

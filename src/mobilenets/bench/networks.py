@@ -33,9 +33,9 @@ def latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> 
         networks = [_ready(candidate) for candidate in candidates]
         eager = [partial(_in_torch, network, _picture(one)) for network, one in zip(networks, candidates, strict=True)]
         onnx = {
-            index: _onnx_session(network, candidates[index].size, threads)
+            index: _onnx_session(network, threads)
             for index, network in enumerate(networks)
-            if isinstance(network, Network) and _has_onnx()
+            if candidates[index].exports and _has_onnx()
         }
         with progress("measuring", ROUNDS * (len(eager) + len(onnx)), "turns") as shown:
             in_torch = _medians(eager, seconds, shown.advance)
@@ -58,20 +58,20 @@ def _medians(runs: Sequence[Callable[[], object]], seconds: float, done: Callabl
 
 
 def _picture(candidate: Candidate) -> Any:
-    return noise((1, 3, candidate.size, candidate.size), np.float32)
+    return noise((1, 3, candidate.network.size, candidate.network.size), np.float32)
 
 
-def _ready(candidate: Candidate) -> nn.Module:
+def _ready(candidate: Candidate) -> Network:
     """Build a network as it is to run; BatchNorm is set by noise, lest fresh weights give numbers that vanish."""
     if candidate.run is not None:
-        network: nn.Module = load_classifier(candidate.run).network
+        network = load_classifier(candidate.run).network
     else:
-        network = candidate.build()
+        network = Network(candidate.network, candidate.classes)
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = None
         with torch.no_grad():
-            network.train()(torch.from_numpy(noise((SETTLING, 3, candidate.size, candidate.size), np.float32)))
+            network.train()(torch.from_numpy(noise((SETTLING, *network.plan.images.shape), np.float32)))
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -84,15 +84,11 @@ def _has_onnx() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
-def _onnx_session(network: Network, size: int, threads: int) -> Any:
+def _onnx_session(network: Network, threads: int) -> Any:
     """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
-    import onnxruntime
-
     from mobilenets.exports.formats.onnx import onnx_model
     from mobilenets.exports.job import Options
+    from mobilenets.runtime.engines.ort import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    model = onnx_model(network, Preprocessing(size), Options("onnx"))
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    model = onnx_model(network, Preprocessing(network.architecture.size), Options("onnx"))
+    return open_session(model.SerializeToString(), threads)

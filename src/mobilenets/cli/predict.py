@@ -40,7 +40,8 @@ def _arguments(parser: Parser) -> None:
 
 def _run(options: Namespace) -> int:
     """Exit status 1 when a picture could not be read."""
-    from mobilenets.verbs.predict import Predictor, predict
+    from mobilenets.runs.predictor import Predictor
+    from mobilenets.verbs.predict import predict
 
     check_order(options.model, options.pictures[-1], "predict")
     predictor = Predictor(options.model, **engine(options))

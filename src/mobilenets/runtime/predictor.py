@@ -16,6 +16,7 @@ from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Picture, source_of
 from mobilenets.runtime.answers import find_answers
 from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.exported import Exported
 
 Prepared: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Engine: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
@@ -26,19 +27,20 @@ AT_ONCE = 4
 class EnginePredictor:
     """Answers with the most probable classes of a picture.
 
-    ``engine`` takes preprocessed pictures, float32 N×S×S×3, and gives logits, float32 N×classes; that of an exported
-    file takes and gives what the bundle's ``export`` says.
+    ``engine`` takes preprocessed pictures, float32 N×S×S×3, and gives logits, float32 N×classes; that of a file takes
+    and gives what ``file`` says, which is by default the bundle's ``export``.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, file: Exported | None = None) -> None:
         self.bundle = bundle
         self.classes = bundle.classes
         self._reading = find_answers(bundle.task)
-        self._pixels = bundle.export is not None and bundle.export.input == "uint8"
-        self._planes = bundle.export is not None and bundle.export.layout == "NCHW"
-        self._whole = bundle.export is not None and bundle.export.geometry == "inside"
-        self._finished = bundle.export is not None and bundle.export.output == "probabilities"
         self.engine = engine
+        self.file = file = file or bundle.export
+        self._pixels = file is not None and file.input == "uint8"
+        self._planes = file is not None and file.layout == "NCHW"
+        self._whole = file is not None and file.geometry == "inside"
+        self._finished = file is not None and file.output == "probabilities"
 
     def __call__(self, picture: Picture, top: int = 5) -> Any:
         """Predict one picture: a path, the bytes of a file, an open file, a Pillow image, or a NumPy array.

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from mobilenets.datasets.loader import Batches, Loader
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 
 # 64 gave statistics as good as 512, and unaugmented pictures no worse ones than augmented: docs/measured/training.md.

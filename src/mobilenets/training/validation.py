@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mobilenets.datasets.folder import relative
 from mobilenets.datasets.loader import Batches
-from mobilenets.measure.evaluate import network_outputs
+from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Evaluation, Task
+from mobilenets.tasks.evaluate import evaluate_loader
 from mobilenets.training.norms import free_norms, with_measured_norms
 
 
@@ -40,6 +40,5 @@ class Validation:
 
     def measure(self, network: Network) -> Evaluation:
         """Evaluate on the pictures; raises ``FaultFound`` where the network's output is not finite."""
-        outputs = network_outputs(network, self.pictures, self.device, self.start)
-        images = [relative(sample.path, self.root) for sample in self.pictures.samples]
-        return self.task.evaluation(self.classes, images, self.pictures.samples, outputs)
+        engine = NetworkEngine(network, self.device, self.start)
+        return evaluate_loader(self.task, engine, self.pictures, self.classes, self.root)

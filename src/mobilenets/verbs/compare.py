@@ -18,7 +18,7 @@ from mobilenets.bench.settings import check_seconds
 from mobilenets.drawing.block_diagram import draw_blocks
 from mobilenets.drawing.comparison import draw_comparison
 from mobilenets.errors import InputError
-from mobilenets.measure.counted import counted
+from mobilenets.measure.cost import cost
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import accuracy_of_run, known_data
 
@@ -83,16 +83,16 @@ def compare(
 
 
 def _row(candidate: Candidate) -> dict[str, Any]:
-    costs = counted(candidate.build, candidate.size)
+    costs = cost(candidate.network, candidate.classes)
     measured: dict[str, Any] = dict.fromkeys(("top1", "top1_interval", "images", "data"))
     if candidate.run is not None:
         measured = accuracy_of_run(candidate.run)
     return {
-        "name": candidate.name,
-        "width": candidate.width,
-        "size": candidate.size,
-        "variant": candidate.variant,
-        "classes": candidate.classes,
+        "name": costs.name,
+        "width": costs.width,
+        "size": costs.size,
+        "variant": costs.variant,
+        "classes": costs.classes,
         "run": None if candidate.run is None else str(candidate.run),
         "parameters": costs.parameters,
         "macs": costs.macs,

@@ -26,17 +26,17 @@ from mobilenets.exports.catalog import find_format
 from mobilenets.exports.check.gate import probe_answers, probes
 from mobilenets.exports.job import Job, Options, write
 from mobilenets.exports.use.code import write_device_code
-from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.pictures.decode import decode
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import data_folder
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Drawn, Exported, Golden, file_hash
 from mobilenets.tasks.base import Comparison, Task, Verdict
+from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.tasks.registry import find_task
-from mobilenets.verbs.predict import Predictor
 
 log = logging.getLogger("mobilenets")
 
@@ -215,7 +215,7 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
-    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported))
+    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None))
 
 
 def _judge(
@@ -224,7 +224,8 @@ def _judge(
     """Open the file as a user would, from its own description, and ask both about every picture."""
     if not measured:
         raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
-    reference, candidate = Predictor(source, "cpu"), Predictor(draft)
+    # The checkpoint counts, and not the file beside it.
+    reference, candidate = Predictor(source, "cpu", runtime="torch"), Predictor(draft)
     ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
     exported = candidate.bundle.export
     assert exported is not None

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from mobilenets.errors import InputError
-from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models import catalog, saved
 from mobilenets.models.device import pick_device
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.models.tables import Table
 from mobilenets.pictures.decode import decode

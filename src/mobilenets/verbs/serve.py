@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mobilenets.errors import InputError
 from mobilenets.pictures.stream import default_workers
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.predictor import EnginePredictor
-from mobilenets.verbs.predict import Predictor
 
 if TYPE_CHECKING:
     from mobilenets.server.limits import Limits

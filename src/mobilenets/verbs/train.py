@@ -19,6 +19,7 @@ from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.loader import Loader
 from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.device import pick_device
 from mobilenets.runs.begin import Request, Run, begin, settle, take_up
 from mobilenets.runs.folder import RUNS, run_folder
@@ -107,6 +108,7 @@ def train(
             device,
             measure_before=run.head_kept,
             began=began,
+            opener=open_trunk,
         )
         return finish(run, loaders[0], state, device, since)
 
@@ -131,7 +133,7 @@ def _announce(run: Run, plan: Sequence[Stage], loaders: tuple[Loader, Loader], d
         log.info("run folder: %s", run.folder)
     network, dataset, stage = run.network, run.dataset, plan[-1]
     done = checkpoint.peek(run.folder).epoch if checkpoint.exists(run.folder) else 0
-    seconds = estimate(network, plan, done, run.task, *loaders, len(dataset.measured), device)
+    seconds = estimate(network, plan, done, run.task, *loaders, len(dataset.measured), device, open_trunk)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     architecture, machine = network.architecture, run.record.hardware
     turn = ""

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilenets.datasets.folder import Sample
+from mobilenets.errors import InputError
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.augment.mixing import blend
 from mobilenets.runtime.answers import Classes
 from mobilenets.tasks.base import Comparison, Floats, LossSettings, Metric
+from mobilenets.tasks.base import Evaluation as AnyEvaluation
 from mobilenets.tasks.classification.gate import Verdict, check_tolerance, judge
 
 if TYPE_CHECKING:
@@ -76,3 +78,10 @@ class Classification:
     def compare(self, comparison: Comparison) -> Verdict:
         """Compare top-1 and probabilities."""
         return judge(comparison)
+
+
+def classified(evaluation: AnyEvaluation) -> Evaluation:
+    """Return a classifier's evaluation as what it is; raises ``InputError`` for that of another task."""
+    if not isinstance(evaluation, Evaluation):
+        raise InputError("this needs a model that tells classes apart, and the model was trained for another task")
+    return evaluation

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.datasets.loader import Batch
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
 from mobilenets.training.optimizer import build_optimizer
