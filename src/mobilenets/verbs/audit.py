@@ -29,10 +29,10 @@ from mobilenets.models.plan import Plan
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
+from mobilenets.runs.int8_layers import int8_layers
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.tasks.classification.task import Classification, classified
 from mobilenets.tasks.evaluate import evaluate_loader
-from mobilenets.verbs.int8_layers import int8_layers
 
 log = logging.getLogger("mobilenets")
 
@@ -63,7 +63,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
 
     ``model`` is a run folder. With labelled pictures in ``data`` (of the run's own those held out) it also finds
     the channels that never change on them, and what top-1 is without those, and what int8 does to the layers' outputs
-    (``mobilenets.verbs.int8_layers``). With ``out`` it writes ``audit.json``, and ``audit.png`` with the kernels of the
+    (``mobilenets.runs.int8_layers``). With ``out`` it writes ``audit.json``, and ``audit.png`` with the kernels of the
     depthwise layer that has the most dead ones and, with ``data``, the curves of int8.
 
     Returns the object of ``audit --json``. ``layers`` has a row for each convolution, BatchNorm folded in: its
