@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
-from mobilenets.runtime.preprocess import INTERPOLATIONS
+from mobilenets.pictures.preprocess import INTERPOLATIONS
 from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model, spelt
 from mobilenets.weights.keras.passing import PASSING, PIXELS
 from mobilenets.weights.keras.scaling import OPERATORS, Affine, constants, normalization, numbers, operator, rescaling
