@@ -34,10 +34,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Picture(Operation):
-    """What is fed: pictures with ``side`` (rows, columns), where the file tells; ``pixels``: whether as bytes."""
+    """What is fed: pictures with ``side`` (rows, columns), where the file tells.
+
+    ``pixels``: whether as bytes; ``channels_last``: whether as H×W×C.
+    """
 
     side: Pair | None = None
     pixels: bool = False
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def simplify(operations: Sequence[Operation], output: int) -> Simplified:
         made.append(_activation(renumbered(operation, places), made))
     joined = _Join(*needed(made, places[output]))
     made, _ = needed(joined.made, joined.output)
-    made = _classifier(_gates(made))
+    made = _pointwise(made)
     sides: list[Pair | None] = []
     for operation in made:
         sides.append(side_after(operation, sides))
@@ -86,14 +86,16 @@ def _activation(operation: Operation, made: Sequence[Operation]) -> Operation:
     before = made[operation.inputs[0]] if operation.inputs else None
     if isinstance(operation, Clip):
         return _clipped(operation, before)
-    if isinstance(operation, Affine) and isinstance(before, Activation | Affine):
-        if isinstance(before, Affine) and {a.size for a in (before.scale, before.shift)} <= {1}:
-            scale = operation.scale * before.scale.astype(np.float64)
+    if isinstance(operation, Affine) and isinstance(before, Affine):
+        sizes = {array.size for part in (before, operation) for array in (part.scale, part.shift)}
+        if len(sizes - {1}) < 2:
+            scale, shift = operation.scale.astype(np.float64), operation.shift
             return replace(
-                operation, inputs=before.inputs, scale=scale, shift=before.shift * operation.scale + operation.shift
+                operation, inputs=before.inputs, scale=before.scale * scale, shift=before.shift * scale + shift
             )
-        if isinstance(before, Activation) and before.function in _BY_SIX and _is(operation, 1 / 6, 0):
-            return replace(before, name=operation.name, function=_BY_SIX[before.function])
+    sixth = isinstance(operation, Affine) and _is(operation, 1 / 6, 0)
+    if sixth and isinstance(before, Activation) and before.function in _BY_SIX:
+        return replace(before, name=operation.name, function=_BY_SIX[before.function])
     if isinstance(operation, Multiply):
         for gate, other in (operation.inputs, operation.inputs[::-1]):
             function = made[gate]
@@ -101,9 +103,9 @@ def _activation(operation: Operation, made: Sequence[Operation]) -> Operation:
                 continue
             if function.inputs == (other,):
                 return Activation(operation.name, (other,), _TIMES_X[function.function])
-            sixth = made[other]
-            if isinstance(sixth, Affine) and _is(sixth, 1 / 6, 0) and sixth.inputs == function.inputs:
-                return Activation(operation.name, sixth.inputs, _BY_SIX.get(function.function, "unknown"))
+            part = made[other]
+            if isinstance(part, Affine) and _is(part, 1 / 6, 0) and part.inputs == function.inputs:
+                return Activation(operation.name, part.inputs, _BY_SIX.get(function.function, "unknown"))
     return operation
 
 
@@ -246,39 +248,47 @@ def _padded(unit: Conv, pad: Pad) -> Operation:
     return replace(unit, inputs=pad.inputs, padding=((top, bottom), (left, right)))
 
 
-def _gates(operations: list[Operation]) -> list[Operation]:
-    """Write the linear layers of squeeze-and-excite as the 1×1 convolutions on one pixel that they are."""
-    made = list(operations)
-    for multiply in operations:
-        for place in multiply.inputs if isinstance(multiply, Multiply) else ():
-            while isinstance(unit := made[place], Linear):
-                (before,) = unit.inputs
-                start = made[before]
-                inputs = start.inputs if isinstance(start, Flatten) else unit.inputs
+def _pointwise(operations: Sequence[Operation]) -> list[Operation]:
+    """Write what works on one pixel in one way: a linear layer for the scores, 1×1 convolutions before it."""
+    made: list[Operation] = []
+    places: dict[int, int] = {}
+    last = len(operations) - 1
+    if isinstance(operations[last], Flatten):
+        (last,) = operations[last].inputs
+    for place, operation in enumerate(operations[: last + 1]):
+        unit = renumbered(operation, places)
+        (before,) = unit.inputs if isinstance(unit, Linear | Conv) else (0,)
+        flat = made[before] if made else unit
+        if isinstance(unit, Linear) and place != last:
+            before = flat.inputs[0] if isinstance(flat, Flatten) else before
+            if _pixel(made, before):
                 weight = unit.weight[:, :, None, None]
-                made[place] = Conv(unit.name, inputs, weight, unit.bias, activation=unit.activation)
-                (place,) = inputs
+                unit = Conv(unit.name, (before,), weight, unit.bias, activation=unit.activation)
+        elif isinstance(unit, Conv) and place == last and _pixel(made, before):
+            unit = _linear(unit)
+        if isinstance(unit, Linear) and not isinstance(made[unit.inputs[0]], Flatten):
+            made.append(Flatten(unit.name, unit.inputs))
+            unit = replace(unit, inputs=(len(made) - 1,))
+        places[place] = len(made)
+        made.append(unit)
+    if last < len(operations) - 1 and not isinstance(made[-1], Linear):
+        made.append(renumbered(operations[-1], places))
     return needed(made, len(made) - 1)[0]
 
 
-def _classifier(operations: list[Operation]) -> list[Operation]:
-    """Write a 1×1 convolution that gives the scores, on one pixel, as the linear layer that it is."""
-    made = list(operations)
-    place = len(made) - 1
-    if isinstance(made[place], Flatten):
-        (place,) = made[place].inputs
-    unit = made[place]
-    if not isinstance(unit, Conv) or unit.weight.shape[2:] != (1, 1) or unit.groups > 1 or unit.activation:
-        return operations
-    before: Operation = unit
-    while isinstance(before, Conv | Activation | Affine | Norm) and before.inputs:
-        before = made[before.inputs[0]]
-    if not isinstance(before, MeanPool):
-        return operations
-    scores: Unit | None = Linear(unit.name, (place,), unit.weight[:, :, 0, 0], unit.bias)
-    if unit.norm is not None and scores is not None:
-        scores = _absorb(scores, Norm(unit.norm.name, (), unit.norm))
-    return [*made[:place], Flatten(unit.name, unit.inputs), scores] if scores is not None else operations
+def _pixel(made: Sequence[Operation], place: int) -> bool:
+    """Whether an operation gives a map of one pixel: what follows pooling."""
+    while isinstance(made[place], Conv | Linear | Activation | Affine | Norm):
+        place = made[place].inputs[0]
+    return isinstance(made[place], MeanPool)
+
+
+def _linear(unit: Conv) -> Unit:
+    """Give a 1×1 convolution without an activation as the linear layer that it is on one pixel."""
+    if unit.weight.shape[2:] != (1, 1) or unit.groups > 1 or unit.activation:
+        return unit
+    scores = Linear(unit.name, unit.inputs, unit.weight[:, :, 0, 0], unit.bias)
+    return scores if unit.norm is None else _absorb(scores, Norm(unit.norm.name, (), unit.norm)) or unit
 
 
 def zeros(unit: Conv | MaxPool, side: Pair | None) -> Padding | None:

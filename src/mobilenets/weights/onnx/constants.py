@@ -30,7 +30,10 @@ _ARITHMETIC: Mapping[str, Callable[..., Any]] = {
     "Reciprocal": np.reciprocal,
     "Neg": np.negative,
 }
-_MOVED = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Identity", "Cast", "Concat", "Gather", "Slice")
+_MOVED = (
+    *("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast"),
+    *("Concat", "Gather", "Slice", "ConstantOfShape"),
+)
 _MAX_MEASURED = 16
 
 
@@ -75,12 +78,30 @@ class Constants:
             axis = node.given("axis", 0)
             self.budget.take(8 * inputs[1].size * first.size // max(first.shape[axis], 1))
             return np.asarray(np.take(first, inputs[1], axis, mode="raise"))
+        if node.op == "ConstantOfShape":
+            shape = [int(side) for side in first.reshape(-1)[:8]]
+            self.budget.take(8 * count(shape))
+            return np.full(shape, node.given("value", np.zeros(1, np.float32)).reshape(-1)[0])
+        if node.op == "Slice":
+            return _sliced(node, inputs)
         axes = axes_of(node, inputs[1:])
         if node.op == "Unsqueeze" and axes is not None:
             return np.expand_dims(first, tuple(axes))
         if node.op == "Squeeze":
             return first.squeeze(None if axes is None else tuple(axes))
         return None
+
+
+def _sliced(node: Node, inputs: Sequence[Array]) -> Array:
+    starts, ends = inputs[1], inputs[2]
+    axes = inputs[3] if len(inputs) > 3 else np.arange(len(starts))
+    steps = inputs[4] if len(inputs) > 4 else np.ones(len(starts), np.int64)
+    parts = [slice(None)] * inputs[0].ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        # To an end before the first, which Python would count from the last.
+        past = step < 0 and end < -inputs[0].shape[axis]
+        parts[int(axis)] = slice(int(start), None if past else int(end), int(step))
+    return inputs[0][tuple(parts)]
 
 
 def axes_of(node: Node, inputs: Sequence[object]) -> list[int] | None:

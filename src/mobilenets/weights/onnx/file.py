@@ -6,7 +6,7 @@ Source: ``onnx.proto`` of https://github.com/onnx/onnx, and its ``ExternalData.m
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -168,7 +168,6 @@ class _Tensors:
 
     def read(self, tensor: TensorProto) -> Array:
         """Give an array; floating-point numbers of any width as float32 or wider. Raises InputError."""
-        shown = " ".join(tensor.name[:100].split())
         try:
             kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
             size = max(kind.itemsize, 1) * count(tensor.dims)
@@ -182,7 +181,9 @@ class _Tensors:
             else:
                 array = numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise InputError(f"the array {shown!r} is damaged or of an unknown kind; export the model again") from error
+            raise InputError(
+                f"the array {shown(tensor.name)!r} is damaged or of an unknown kind; export the model again"
+            ) from error
         # bfloat16 is no kind of NumPy's own.
         return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype == np.float16 else array
 
@@ -190,7 +191,6 @@ class _Tensors:
         """Read what a tensor has in another file of the model's folder."""
         told: dict[str, str] = {entry.key: entry.value for entry in tensor.external_data}
         place = told.get("location", "")
-        shown = " ".join(place[:100].split())
         parts = PurePosixPath(place).parts + PureWindowsPath(place).parts
         target = self.path.parent / place
         # The hub's cache links to files of one folder.
@@ -198,17 +198,19 @@ class _Tensors:
         inside = any(target.resolve().is_relative_to(folder) for folder in folders)
         absolute = PurePosixPath(place).is_absolute() or PureWindowsPath(place).anchor
         if not place or "\0" in place or ".." in parts or absolute or not inside:
-            raise InputError(f"its weights are said to lie in {shown!r}, outside its folder; this is refused")
+            raise InputError(f"its weights are said to lie in {shown(place)!r}, outside its folder; this is refused")
         if not target.is_file():
-            raise InputError(f"its weights lie in {shown!r}, which is not beside it; put both files in one folder")
+            raise InputError(
+                f"its weights lie in {shown(place)!r}, which is not beside it; put both files in one folder"
+            )
         offset = int(told.get("offset") or 0)
         if int(told.get("length") or size) != size or not 0 <= offset <= target.stat().st_size - size:
-            raise InputError(f"{shown!r} beside it is shorter than it says; copy or download both files again")
+            raise InputError(f"{shown(place)!r} beside it is shorter than it says; copy or download both files again")
         with target.open("rb") as file:
             file.seek(offset)
             return file.read(size)
 
 
-def names_in(names: Sequence[str]) -> str:
+def shown(*names: str) -> str:
     """List names for a user, on one line."""
     return ", ".join(" ".join(name[:100].split()) for name in names[:8])

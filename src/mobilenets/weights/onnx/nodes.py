@@ -106,7 +106,7 @@ class Translation:
         axes = "HWC" if behind or (turned and channels != 3) else "CHW"
         rows, columns = shape[-3:-1] if axes == "HWC" else shape[-2:]
         side = None if rows is None or columns is None else (rows, columns)
-        return self._add(Picture(fed.name, (), side, fed.pixels), "N" * (len(shape) - 3) + axes)
+        return self._add(Picture(fed.name, (), side, fed.pixels, axes == "HWC"), "N" * (len(shape) - 3) + axes)
 
     def _add(self, operation: Operation, axes: str) -> Value:
         self.operations.append(operation)
@@ -324,8 +324,10 @@ class Translation:
         ceil = bool(node.given("ceil_mode", 0))
         if node.op == "MaxPool":
             return self._add(MaxPool(node.name, (value.place,), kernel, stride, padding, ceil), value.axes)
-        if kernel != self.sides[value.place] or padding != ((0, 0), (0, 0)):
-            return self._unknown(node, [value], f"averages {kernel[0]} × {kernel[1]} pixels, not the whole map")
+        side = self.sides[value.place]
+        if kernel != side or padding != ((0, 0), (0, 0)):
+            size = f"of {side[0]} × {side[1]}" if side else "of unknown size; export it with a fixed input size"
+            return self._unknown(node, [value], f"averages {kernel[0]} × {kernel[1]} pixels of a map {size}")
         return self._add(MeanPool(node.name, (value.place,)), value.axes)
 
     def _mean(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
