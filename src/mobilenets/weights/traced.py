@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.models.layers import PADDINGS, of_conv, of_depthwise, padded
+from mobilenets.models.padding import PADDINGS, layer_padding, padded
 from mobilenets.weights.layers import Layer, check_room
 from mobilenets.weights.operations import (
     Activation,
@@ -26,6 +26,7 @@ from mobilenets.weights.operations import (
     layers_of,
 )
 from mobilenets.weights.simplify import Simplified, zeros
+from mobilenets.weights.wiring import Wiring
 
 _EPSILON = 1e-3
 _LISTED = 3
@@ -47,9 +48,9 @@ class Traced:
     preprocessing: Mapping[str, Any]
     tensorflow: bool
     scores: int
+    wiring: Wiring
     notes: tuple[str, ...] = ()
     headless: str = ""
-    body: tuple[Operation, ...] = field(default=(), repr=False)
 
 
 def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
@@ -102,7 +103,7 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
         scores=scores,
         notes=notes,
         headless=reason,
-        body=operations[:start],
+        wiring=Wiring(operations, start),
     )
 
 
@@ -211,7 +212,7 @@ def padding_of(convs: Sequence[tuple[Conv, Pair | None]], order: Sequence[str]) 
 def _agrees(unit: Conv, side: Pair | None, padding: str) -> bool:
     """Whether a strided convolution is padded so: at the size of its map, or at every size where that is open."""
     kernel, stride = unit.weight.shape[2], unit.stride[0]
-    way = (of_depthwise if unit.depthwise else of_conv)(padding)
+    way = layer_padding(padding, unit.depthwise)
     if side is not None:
         given = zeros(unit, side) or ()
         return all(padded(pixels, kernel, stride, way) == own for pixels, own in zip(side, given, strict=False))
@@ -223,7 +224,7 @@ def _agrees(unit: Conv, side: Pair | None, padding: str) -> bool:
 
 
 def _preprocessing(operations: Sequence[Operation], picture: Picture) -> Mapping[str, Any]:
-    """Put what a graph does to its pictures into ``Preprocessing``'s fields, none where that is nothing. Raises InputError."""
+    """Put what a graph does to its pictures into ``Preprocessing``'s fields; none for nothing. Raises InputError."""
     takers = [operation for operation in operations if 0 in operation.inputs]
     steps = [operation for operation in takers if isinstance(operation, Affine)]
     if not steps and not picture.pixels:

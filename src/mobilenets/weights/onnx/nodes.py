@@ -355,6 +355,8 @@ class Translation:
         rows, columns = by.pop("H", (0, 0)), by.pop("W", (0, 0))
         if any(map(any, by.values())):
             return self._unknown(node, [value])
+        if not any((*rows, *columns)):
+            return value
         return self._add(Pad(node.name, (value.place,), (rows, columns)), value.axes)
 
     def _transpose(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:

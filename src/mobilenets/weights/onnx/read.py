@@ -44,15 +44,14 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
             f"it is quantised to int8 ({quantised}); give the float model that it was made from, and quantise here: "
             "export --int8"
         )
-    bundle = _beside(path, graph)
+    bundle, kind = _beside(path, graph), _kind(kinds)
     try:
         simplified = _output(Translation(graph), graph, output)
         traced = trace(simplified, graph.producer in _TENSORFLOW)
     except InputError as error:
         if graph.producer == _OURS:
             raise InputError(f"{error}; give the run folder that it was exported from") from error
-        what = _kind(kinds)
-        raise InputError(f"{error}{f' (by its operators, {what})' if what else ''}") from error
+        raise InputError(f"{error}{kind and f' (by its operations, {kind})'}") from error
     habit = TENSORFLOW_INPUT if traced.tensorflow else TORCH_INPUT
     preprocessing = {**habit, **traced.preprocessing}
     assumed = []
@@ -83,6 +82,8 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
         notes=traced.notes,
         assumed=tuple(assumed),
         headless=traced.headless,
+        check=traced.wiring.check,
+        kind=kind,
     )
 
 
