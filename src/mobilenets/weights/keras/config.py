@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.runtime.preprocess import INTERPOLATIONS
+from mobilenets.pictures.preprocess import INTERPOLATIONS
 from mobilenets.weights.graph.body import Body
 from mobilenets.weights.graph.ops import Array, GraphError, Op, affine
 from mobilenets.weights.keras.graph import MODELS, Call, follow, is_model, spelt
