@@ -161,7 +161,7 @@ def recorded(name: str) -> dict[str, list[str]]:
     return found
 
 
-FIRST_HEAD = "input_1/BottleneckInputPlaceholder"  # what retrain.py's own head takes
+FIRST_HEAD = "MobilenetV1/Predictions/Reshape"  # whose logits retrain.py's own head takes
 V1_STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 V2_STRIDES = (2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 

@@ -63,7 +63,7 @@ def foreign(path: Path, nodes: Mapping[str, Node], form: str, output: str | None
     if not body.units:
         raise GraphError("no convolution follows from its input; give a graph that takes pictures")
     layers, epsilon = body.layers()
-    scores, notes, assumed = _head(graph, body, None if named in nodes else output)
+    scores, notes, assumed = _head(graph, body, output, named in nodes)
     if scores is not None:
         layer, of_head = layer_of(scores, graph.ops)
         layers.append(layer)
@@ -81,7 +81,9 @@ def foreign(path: Path, nodes: Mapping[str, Node], form: str, output: str | None
     )
 
 
-def _head(graph: Operations, body: Body, output: str | None) -> tuple[Scores | None, list[str], tuple[str, ...]]:
+def _head(
+    graph: Operations, body: Body, output: str | None, told: bool
+) -> tuple[Scores | None, list[str], tuple[str, ...]]:
     """Choose the classifier: the one that the graph ends in. Also give notes, and a line on the other outputs.
 
     Raises GraphError, which lists the outputs, where nothing tells which is meant, or there is none named ``output``.
@@ -90,9 +92,14 @@ def _head(graph: Operations, body: Body, output: str | None) -> tuple[Scores | N
     ends = [end for end in graph.ends if body.ops[end].stage == "head"]
     given = {place: value for place, value in values.items() if isinstance(value, Scores) and value.last >= 0}
     # The last that is made of each classifier's scores names it.
-    named = {value.last: f"{graph.made_by[place].name} ({value.width})" for place, value in given.items()}
+    made_by = {place: graph.made_by[place] for place in given}
+    named = {
+        value.last: f"{made_by[place].name} ({value.width})"
+        for place, value in given.items()
+        if made_by[place].op != "PlaceholderWithDefault"  # the input of another head
+    }
     listed = ", ".join(" ".join(name[:100].split()) for name in list(named.values())[:_SHOWN])
-    if output is not None:
+    if output is not None and not told:
         raise GraphError(f"it has no output {output[:100]!r}; choose one of: {listed}")
     try:
         for end in ends:
@@ -107,7 +114,7 @@ def _head(graph: Operations, body: Body, output: str | None) -> tuple[Scores | N
         scores = classifier(list(last.values()) or [values[end] for end in ends], [])
     except NotLinear as reason:
         return None, [f"no classifier: {reason}. The body is kept, to be trained further"], ()
-    if scores is None or len(named) < 2:
+    if scores is None or len(named) < 2 or told:
         return scores, [], ()
     others = ", ".join(" ".join(name[:100].split()) for place, name in named.items() if place != scores.last)
     line = f"the output is {named[scores.last]}, the last one in the graph; choose another with --output NAME: {others}"
