@@ -251,7 +251,7 @@ def _onnx_session(network: Network, size: int, threads: int) -> Any:
     """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
     import onnxruntime
 
-    from mobilenets.exports.formats.onnx import onnx_model
+    from mobilenets.exports.graph.build import onnx_model
     from mobilenets.exports.job import Options
 
     options = onnxruntime.SessionOptions()

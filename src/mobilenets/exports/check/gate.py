@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError
 from mobilenets.measure.paired import Pair
+from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.runtime.predictor import EnginePredictor
 
 # Points of top-1 that may be lost. None is visible to one decimal in a float file.
@@ -84,6 +88,18 @@ class Verdict:
             "probe_difference": self.probe_difference,
             "tolerance": self.tolerance,
         }
+
+
+def judge(
+    reference: EnginePredictor, candidate: EnginePredictor, samples: Sequence[Sample], root: Path, tolerance: float
+) -> Verdict:
+    """Ask both about every picture, and about generated ones."""
+    exported = candidate.bundle.export
+    assert exported is not None
+    ours, theirs = evaluate_predictors([reference, candidate], samples, root, "checking the export")
+    resized = exported.geometry == "inside" and exported.format == "openvino"
+    difference = probe_difference(reference, candidate)
+    return Verdict(Pair(ours, theirs), difference, exported.precision, tolerance, resized)
 
 
 def check_tolerance(points: float | None, precision: str) -> float:

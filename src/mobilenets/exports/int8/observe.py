@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from mobilenets.base.cores import cores
 from mobilenets.base.progress import progress
+from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.qdq import Floats, Range, activation_scale, flowing
 from mobilenets.runtime.engines import Array
 
@@ -63,16 +62,6 @@ def observe(model: onnx.ModelProto, images: Array) -> Observed:
     )
     means = dict(zip([node.name for node in layers], columns[3 * count :], strict=True))
     return Observed(lows, highs, samples, means, outputs[:, 0])
-
-
-def open_session(model: onnx.ModelProto, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """Open a graph in ONNX Runtime, quietly."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = cores()
-    if not optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _with_figures(model: onnx.ModelProto, names: Sequence[str], layers: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
