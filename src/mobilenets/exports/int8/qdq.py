@@ -46,13 +46,15 @@ class Scheme:
 
     ``ranges`` has the lowest and highest value of each tensor that flows (see ``flowing``), ``steps`` the step of each
     output channel of each weight (see ``weight_steps``). ``biases`` replaces those named. The blocks
-    ``left`` stay in float.
+    ``left`` stay in float. ``split`` writes a hard-swish as a sum and a product, which ONNX Runtime has for integers;
+    as one operator OpenVINO fuses it with the convolution.
     """
 
     ranges: Mapping[str, Range]
     steps: Mapping[str, Floats]
     biases: Mapping[str, Floats] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
+    split: bool = False
 
 
 def block_of(node: onnx.NodeProto) -> str:
@@ -148,7 +150,7 @@ class _Writer(Graph):
         if inside and node.op_type in CLIPS:
             # The end of uint8 is the clip.
             raw = inputs[0]
-        elif inside and node.op_type == "HardSwish":
+        elif inside and self._scheme.split and node.op_type == "HardSwish":
             raw = self._hard_swish(inputs[0], output)
         else:
             if inside and node.op_type in ("Conv", "Gemm"):
@@ -172,7 +174,7 @@ class _Writer(Graph):
         self._pair(output, raw, output)
 
     def _hard_swish(self, x: str, output: str) -> str:
-        """Write x · min(max(x + 3, 0), 6) / 6 as a sum and a product of integers, which runtimes have."""
+        """Write x · min(max(x + 3, 0), 6) / 6 as a sum and a product."""
         zero = self.tensor(f"{output}.gate.zero", np.uint8(0))
         three = [
             self.tensor(f"{output}.three.uint8", np.uint8(255)),

@@ -34,6 +34,7 @@ FLOAT_WEIGHTS = 0.05
 FIRST_BLOCKS = 4
 # ... and so many of the others, the most sensitive ones.
 OTHER_BLOCKS = 2
+RUN_BY_ONNX_RUNTIME = ("onnx", "web")
 # Below this divergence, in nats, none is tried: it is rounding of all layers, and no one of them.
 SMALL = 1e-3
 
@@ -115,8 +116,9 @@ class _Search:
         """Try step by step; a later candidate wins only by being better."""
         with progress("int8: trying quantizers", None, "candidates") as shown:
             largest, least = (weight_steps(self._model, rule) for rule in ("largest", "least squares"))
+            split = self._job.options.format in RUN_BY_ONNX_RUNTIME
             for rule in RANGE_RULES:
-                plain = Candidate(rule, "largest", Scheme(self._float.ranges(rule, self._fitted), largest))
+                plain = Candidate(rule, "largest", Scheme(self._float.ranges(rule, self._fitted), largest, split=split))
                 self._try(plain, shown)
                 self._try(self._corrected(plain), shown)
             best = min(self.tried, key=_divergence)
