@@ -16,7 +16,7 @@ from mobilenets.exports.formats.onnx import write
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.job import Job, Options
-from mobilenets.models.layers import ConvNorm
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
 

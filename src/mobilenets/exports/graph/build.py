@@ -1,132 +1,134 @@
 """The graph of a network in ONNX.
 
-Written from the network itself and not traced: every tensor has the name that its layer has in our own network
+Written from the network's plan and not traced: every tensor has the name that its operation has there
 (``body.inverted3``), so that two runtimes can be compared layer by layer, and nothing but the layers is in the file.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.graph.nodes import Graph
 from mobilenets.exports.job import Options
-from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable, padded, shrunk
 from mobilenets.models.network import Network
+from mobilenets.models.operations import Activation, Add, Conv, Flatten, Linear, MaxPool, MeanPool, Operation, Scale
 from mobilenets.pictures.preprocess import Preprocessing
 
 IMAGES = "images"
+# Operations without numbers of their own, and their operators.
+PLAIN: dict[type[Operation], str] = {Add: "Add", Scale: "Mul", MeanPool: "GlobalAveragePool", Flatten: "Flatten"}
 
 
 def onnx_model(network: Network, preprocessing: Preprocessing, options: Options) -> onnx.ModelProto:
     """Build the graph of a network in evaluation mode, BatchNorm folded."""
-    graph = _Graph(half=options.precision == "float16")
     size = network.architecture.size
     if preprocessing.size != size:
         raise InputError(
             f"the network takes {size} pixels per side, but its preprocessing produces {preprocessing.size}"
         )
+    writer = _Writer(network, half=options.precision == "float16")
     batch: int | str = options.batch or "batch"
     if options.pixels:
         entry = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [batch, size, size, 3])
-        x = _numbers(graph, preprocessing)
+        x = writer.numbers(preprocessing)
     else:
         entry = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [batch, 3, size, size])
         x = IMAGES
-    side = size
-    for name, block in network.body.named_children():
-        x, side = _block(graph, f"body.{name}", block, x, side)
-    if isinstance(network.pool, nn.Sequential):
-        x = graph.node("GlobalAveragePool", [x], "pool.mean")
-    x = graph.node("Flatten", [x], "pool", axis=1)
-    width = network.classes or network.features
-    last = "logits" if network.classes else "features"
-    if isinstance(network.classifier, nn.Linear):
-        weight = graph.weights("classifier.weight", network.classifier.weight)
-        bias = graph.biases("classifier.bias", network.classifier.bias)
-        x = graph.node("Gemm", [x, weight, bias], last, transB=1)
+    values = {network.plan.images.name: x}
+    for operation in network.plan.operations:
+        x = values[operation.name] = writer.operation(operation, [values[name] for name in operation.inputs])
     if options.probabilities:
-        last = "probabilities"
-        x = graph.node("Softmax", [x], last, axis=1)
-    leave = helper.make_tensor_value_info(x, TensorProto.FLOAT, [batch, width])
-    model = graph.model("mobilenet", [entry], [leave])
+        x = writer.node("Softmax", [x], "probabilities", axis=1)
+    leave = helper.make_tensor_value_info(x, TensorProto.FLOAT, [batch, network.classes or network.features])
+    model = writer.model("mobilenet", [entry], [leave])
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-class _Graph(Graph):
-    """A graph of weights, which are stored in half precision where ``half`` says so."""
+class _Writer(Graph):
+    """Writes the operations of a plan with the weights of its network, in half precision where ``half`` says so."""
 
-    def __init__(self, half: bool) -> None:
+    def __init__(self, network: Network, half: bool) -> None:
         super().__init__()
-        self._half = half
+        self._network, self._half = network, half
 
-    def weights(self, name: str, value: Tensor) -> str:
-        """Add weights; those in half precision with the cast that makes them float32."""
-        array = value.detach().cpu().numpy()
-        if not self._half:
-            return self.tensor(name, array)
-        return self.node("Cast", [self.tensor(f"{name}.float16", array.astype(np.float16))], name, to=TensorProto.FLOAT)
+    def numbers(self, preprocessing: Preprocessing) -> str:
+        """Do what ``Preprocessing.normalise`` does, step by step, so that the roundings are the same."""
+        x = self.node("Cast", [IMAGES], "numbers.cast", to=TensorProto.FLOAT)
+        x = self.node("Mul", [x, self.tensor("numbers.factor", np.float32(preprocessing.scale))], "numbers.scale")
+        for kind, name, value in (("Sub", "mean", preprocessing.mean), ("Div", "deviation", preprocessing.std)):
+            x = self.node(
+                kind, [x, self.tensor(f"numbers.{name}.value", np.array(value, np.float32))], f"numbers.{name}"
+            )
+        return self.node("Transpose", [x], "numbers", perm=[0, 3, 1, 2])
 
-    def biases(self, name: str, value: Tensor) -> str:
-        """Add what is always float32."""
-        return self.tensor(name, value.detach().cpu().numpy())
+    def operation(self, part: Operation, inputs: list[str]) -> str:
+        """Write an operation; returns the name of what it gives."""
+        match part:
+            case Conv():
+                return self._conv(part, inputs[0])
+            case Activation():
+                return self._activation(part.name, part.activation, inputs[0])
+            case MaxPool():
+                sides, steps = [part.kernel] * 2, [part.stride] * 2
+                return self.node("MaxPool", inputs, part.name, kernel_shape=sides, strides=steps, ceil_mode=1)
+            case Linear():
+                layer: Any = self._network.get_submodule(part.name)
+                output = "logits" if part is self._network.plan.classifier else part.name
+                weights = self._weights(part.name, layer.weight, layer.bias)
+                return self.node("Gemm", [*inputs, *weights], output, transB=1)
+        if type(part) not in PLAIN:
+            raise TypeError(f"{part.name}: no operator of ONNX is known for a {type(part).__name__}")
+        return self.node(PLAIN[type(part)], inputs, part.name)
 
-    def scalar(self, name: str, value: float) -> str:
-        """Add a number."""
-        return self.tensor(name, np.float32(value))
+    def _conv(self, part: Conv, x: str) -> str:
+        layer: Any = self._network.get_submodule(part.name)
+        weights = self._weights(part.name, *folded(layer))
+        before, after = part.pads
+        x = self.node(
+            "Conv",
+            [x, *weights],
+            part.name if part.activation == "none" else f"{part.name}.conv",
+            kernel_shape=[part.kernel, part.kernel],
+            strides=[part.stride, part.stride],
+            pads=[before, before, after, after],
+            group=part.groups,
+        )
+        if part.activation == "hard_sigmoid":  # all but the clip is folded
+            return self._clip(part.name, x, 1)
+        return x if part.activation == "none" else self._activation(part.name, part.activation, x)
 
+    def _activation(self, name: str, activation: str, x: str) -> str:
+        match activation:
+            case "relu6":
+                return self._clip(name, x, 6)
+            case "relu":
+                return self.node("Relu", [x], name)
+            case "hard_swish":
+                return self.node("HardSwish", [x], name)
+            case "hard_sigmoid":
+                return self.node("HardSigmoid", [x], name, alpha=1 / 6, beta=0.5)
+            case "none":
+                return self.node("Identity", [x], name)
+        raise TypeError(f"{name}: no operator of ONNX is known for {activation}")
 
-def _numbers(graph: _Graph, preprocessing: Preprocessing) -> str:
-    """Do what ``Preprocessing.normalise`` does, step by step, so that the roundings are the same."""
-    x = graph.node("Cast", [IMAGES], "numbers.cast", to=TensorProto.FLOAT)
-    x = graph.node("Mul", [x, graph.scalar("numbers.factor", preprocessing.scale)], "numbers.scale")
-    for kind, name, value in (("Sub", "mean", preprocessing.mean), ("Div", "deviation", preprocessing.std)):
-        constant = graph.tensor(f"numbers.{name}.value", np.array(value, np.float32))
-        x = graph.node(kind, [x, constant], f"numbers.{name}")
-    return graph.node("Transpose", [x], "numbers", perm=[0, 3, 1, 2])
+    def _clip(self, name: str, x: str, high: float) -> str:
+        ends = [self.tensor(f"{name}.{end}", np.float32(value)) for end, value in (("low", 0), ("high", high))]
+        return self.node("Clip", [x, *ends], name)
 
-
-def _block(graph: _Graph, name: str, block: nn.Module, x: str, side: int) -> tuple[str, int]:
-    """Add a block; returns its output and the side of its map."""
-    if isinstance(block, ConvNorm):
-        return _conv(graph, name, block, x, side)
-    if isinstance(block, Separable):
-        x, side = _conv(graph, f"{name}.depthwise", block.depthwise, x, side)
-        return _conv(graph, f"{name}.pointwise", block.pointwise, x, side)
-    if isinstance(block, InvertedResidual):
-        start = x
-        if isinstance(block.expand, ConvNorm):
-            x, side = _conv(graph, f"{name}.expand", block.expand, x, side)
-        x, side = _conv(graph, f"{name}.depthwise", block.depthwise, x, side)
-        x, side = _conv(graph, f"{name}.project", block.project, x, side)
-        return (graph.node("Add", [start, x], name) if block.residual else x), side
-    if isinstance(block, nn.MaxPool2d):
-        kernel = block.kernel_size
-        assert isinstance(kernel, int)
-        x = graph.node("MaxPool", [x], name, kernel_shape=[kernel] * 2, strides=[kernel] * 2, ceil_mode=1)
-        return x, -(-side // kernel)
-    raise InputError(f"{name}: a {type(block).__name__} cannot be exported to ONNX")
-
-
-def _conv(graph: _Graph, name: str, layer: ConvNorm, x: str, side: int) -> tuple[str, int]:
-    weight, bias = folded(layer)
-    kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
-    before, after = padded(side, kernel, stride, layer.padding)
-    activated = not isinstance(layer.activation, nn.Identity)
-    x = graph.node(
-        "Conv",
-        [x, graph.weights(f"{name}.weight", weight), graph.biases(f"{name}.bias", bias)],
-        f"{name}.conv" if activated else name,
-        kernel_shape=[kernel, kernel],
-        strides=[stride, stride],
-        pads=[before, before, after, after],
-        group=layer.conv.groups,
-    )
-    if activated:
-        x = graph.node("Clip", [x, graph.scalar(f"{name}.low", 0), graph.scalar(f"{name}.high", 6)], name)
-    return x, shrunk(side, kernel, stride, layer.padding)
+    def _weights(self, name: str, weight: Tensor, bias: Tensor) -> list[str]:
+        """Add weights, those in half precision with the cast that makes them float32, and biases."""
+        values, key = weight.detach().cpu().numpy(), f"{name}.weight"
+        if self._half:
+            small = self.tensor(f"{key}.float16", values.astype(np.float16))
+            self.node("Cast", [small], key, to=TensorProto.FLOAT)
+        else:
+            self.tensor(key, values)
+        return [key, self.tensor(f"{name}.bias", bias.detach().cpu().numpy())]
