@@ -13,7 +13,7 @@ from PIL import Image
 import mobilenets
 from mobilenets.cli.show_measure import compared
 from mobilenets.drawing.block_diagram import BLOCKS
-from mobilenets.drawing.compare_plot import comparison
+from mobilenets.drawing.comparison import comparison
 from mobilenets.errors import InputError
 from mobilenets.measure.cost import cost
 from mobilenets.models.catalog import describe

@@ -17,7 +17,7 @@ from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.loader import Loader, default_workers
 from mobilenets.datasets.readable import check_readable
-from mobilenets.drawing.kernel_plot import Curves, Kernels, draw_audit
+from mobilenets.drawing.audit import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.measure.cost import Cost, cost

@@ -22,7 +22,7 @@ from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
 from mobilenets.bench.latency import ROUNDS, bursts, describe_machine, in_turns, noise
 from mobilenets.drawing.block_diagram import draw_blocks
-from mobilenets.drawing.compare_plot import draw_comparison
+from mobilenets.drawing.comparison import draw_comparison
 from mobilenets.errors import InputError
 from mobilenets.measure.counted import counted
 from mobilenets.models.architecture import Architecture

@@ -189,6 +189,6 @@ def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) 
 
 
 def _draw(verdict: Verdict, bundle: Bundle, path: Path) -> None:
-    from mobilenets.drawing.export_plot import draw_export
+    from mobilenets.drawing.export import draw_export
 
     draw_export(verdict.pair, verdict.tolerance, bundle.labels, path)
