@@ -43,6 +43,11 @@ class Predictor(EnginePredictor):
     A run folder or bundle of an earlier release, which holds no ONNX file, runs in PyTorch. Raises ``InputError`` for a
     model that cannot be used.
 
+    >>> predictor = mobilenets.Predictor("run")
+    >>> best, *others = predictor("photo.jpg")
+    >>> best.label, best.probability > 0.5
+    ('dog', True)
+
     """
 
     def __init__(

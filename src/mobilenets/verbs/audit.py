@@ -76,6 +76,10 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     input, where nothing else uses it, and the weights that read its output, whose constant goes into the next bias.
     Nothing is removed. Raises ``InputError`` for what cannot be used.
 
+    >>> result = mobilenets.audit("run")
+    >>> result["depthwise"]["kernels"], len(result["layers"])
+    (352, 9)
+
     """
     folder = None if out is None else check_folder(Path(out))
     saved = _load(Path(model))

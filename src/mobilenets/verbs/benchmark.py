@@ -50,6 +50,10 @@ def benchmark(
     ``load_ms``, ``bytes`` of the file. What is measured how: ``mobilenets.bench.latency`` and
     ``mobilenets.bench.child``. Raises ``InputError`` for a model or a setting that cannot be used.
 
+    >>> [row] = mobilenets.benchmark("run", threads=[1], batches=[8], seconds=0.1)
+    >>> row["batch"], row["images_per_second"] > 0
+    (8, True)
+
     """
     paths = [Path(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
     if not paths:

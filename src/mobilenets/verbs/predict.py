@@ -48,6 +48,10 @@ def predict(
 
     Raises ``InputError`` for a model that cannot be used, for a folder without pictures if nothing else was given, or
     for a place not to draw to.
+
+    >>> [answer] = mobilenets.predict("run", "photo.jpg", top=1)
+    >>> answer["image"], answer["predictions"][0]["label"]
+    ('photo.jpg', 'dog')
     """
     check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
