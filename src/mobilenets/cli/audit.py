@@ -11,13 +11,14 @@ from mobilenets.cli.text import percent, table
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="run folder")
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="run folder")
+    add(
         "--data",
         metavar="DATA",
         help="pictures, to find channels that never change and the error that int8 adds to the outputs",
     )
-    parser.add_argument("--out", metavar="DIR", help="also write audit.json and audit.png there")
+    add("--out", metavar="DIR", help="also write audit.json and audit.png there")
 
 
 def _run(options: Namespace) -> int:

@@ -7,28 +7,27 @@ from argparse import Namespace
 from typing import Any
 
 from mobilenets.base.shell import quote
-from mobilenets.cli.options import MODEL, SEVERAL, add_measuring
+from mobilenets.cli.options import MODEL, SEVERAL, add_measuring, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import machine, milliseconds, printable, size, table
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("models", metavar="MODEL", nargs="*", help=MODEL)
-    parser.add_argument(
+    add = parser.add_argument
+    add("models", metavar="MODEL", nargs="*", help=MODEL)
+    add(
         "--runtime",
         dest="runtimes",
         **SEVERAL,
         metavar="NAME",
         help="torch, onnxruntime, openvino, … (default: every installed one)",
     )
-    parser.add_argument("--threads", type=int, **SEVERAL, metavar="N", help="threads (default: one per core)")
-    parser.add_argument(
-        "--batch", dest="batches", type=int, **SEVERAL, metavar="N", help="pictures per batch (default: 1 8 32)"
-    )
+    add("--threads", type=int, **SEVERAL, metavar="N", help="threads (default: one per core)")
+    add("--batch", dest="batches", type=int, **SEVERAL, metavar="N", help="pictures per batch (default: 1 8 32)")
     add_measuring(parser)
-    parser.add_argument("--out", metavar="DIR", help="also write benchmark.json and benchmark.png there")
-    parser.add_argument(
+    add("--out", metavar="DIR", help="also write benchmark.json and benchmark.png there")
+    add(
         "--device-script",
         metavar="FILE.py",
         help="write a script that runs the same measurement on another device (needs Python, NumPy and a runtime)",
@@ -43,7 +42,7 @@ def _run(options: Namespace) -> int:
         written = write_device_script(options.device_script)
         print(f"on the device: python {quote(written.name)} model.onnx", file=sys.stderr)
     if options.models or options.device_script is None:
-        settings = {name: getattr(options, name) for name in ("runtimes", "threads", "seconds", "out")}
+        settings = given(options, "runtimes", "threads", "seconds", "out")
         settings |= {} if options.batches is None else {"batches": options.batches}
         print_result(options, benchmark(options.models, **settings), benchmarked)
     elif options.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from mobilenets.cli.options import SEVERAL, SIZE, add_measuring
+from mobilenets.cli.options import SEVERAL, SIZE, add_measuring, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import machine, milliseconds, percent, printable, size, table
@@ -14,15 +14,16 @@ from mobilenets.cli.text import machine, milliseconds, percent, printable, size,
 def _arguments(parser: Parser) -> None:
     from mobilenets.bench.candidates import NAMES, USUAL
 
+    add = parser.add_argument
     unusual = ", ".join(name for name in NAMES if name not in USUAL)
-    parser.add_argument(
+    add(
         "names",
         metavar="NAME",
         nargs="*",
         help=f"{', '.join(NAMES)} (default: all but {unusual}, or none if --runs is set)",
     )
-    parser.add_argument("--size", default=224, **SIZE, help="input size in pixels per side (default: 224)")
-    parser.add_argument(
+    add("--size", default=224, **SIZE, help="input size in pixels per side (default: 224)")
+    add(
         "--width",
         dest="widths",
         type=float,
@@ -30,19 +31,17 @@ def _arguments(parser: Parser) -> None:
         metavar="W",
         help="width multipliers of the MobileNets (default: 1)",
     )
-    parser.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
-    parser.add_argument(
-        "--run", dest="runs", **SEVERAL, default=[], metavar="RUN", help="run folders to add, with their accuracy"
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: one per core)")
+    add("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
+    add("--run", dest="runs", **SEVERAL, default=[], metavar="RUN", help="run folders to add, with their accuracy")
+    add("--threads", type=int, metavar="N", help="threads (default: one per core)")
     add_measuring(parser)
-    parser.add_argument("--out", metavar="DIR", help="also write compare.json, compare.png and blocks.png there")
+    add("--out", metavar="DIR", help="also write compare.json, compare.png and blocks.png there")
 
 
 def _run(options: Namespace) -> int:
     from mobilenets.verbs.compare import compare
 
-    settings = {name: getattr(options, name) for name in ("size", "classes", "runs", "threads", "seconds", "out")}
+    settings = given(options, "size", "classes", "runs", "threads", "seconds", "out")
     settings |= {} if options.widths is None else {"widths": options.widths}
     print_result(options, compare(options.names, **settings), compared)
     return 0

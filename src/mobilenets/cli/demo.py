@@ -12,8 +12,9 @@ from mobilenets.cli.train import resumable, trained
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
-    parser.add_argument("--resume", action="store_true", help="continue a demo that was stopped")
+    add = parser.add_argument
+    add("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
+    add("--resume", action="store_true", help="continue a demo that was stopped")
 
 
 def _run(options: Namespace) -> int:

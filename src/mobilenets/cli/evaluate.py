@@ -13,16 +13,17 @@ from mobilenets.cli.text import headline, interval, percent, scores, sentence
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("data", metavar="DATA", help=DATA)
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=MODEL)
+    add("data", metavar="DATA", help=DATA)
+    add(
         "--accuracy",
         type=float,
         metavar="X",
         help="find the confidence above which this share of the answers is right, such as 0.95; below it, the model "
         'answers "not sure" from then on',
     )
-    parser.add_argument(
+    add(
         "--out",
         metavar="DIR",
         help="also write metrics.json there, with plots of the confusion matrix and of the calibration",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.shell import quote
+from mobilenets.cli.options import given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import percent, printable, size
@@ -19,13 +20,14 @@ _SETTINGS = ("precision", "data", "pixels", "camera", "probabilities", "batch", 
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="run folder")
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="run folder")
+    add(
         "--out",
         metavar="DIR",
         help="folder to write: the file and its model.json (default: exported-FORMAT in the run folder)",
     )
-    parser.add_argument("--format", default="onnx", metavar="NAME", help=f"{', '.join(FORMATS)} (default: onnx)")
+    add("--format", default="onnx", metavar="NAME", help=f"{', '.join(FORMATS)} (default: onnx)")
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument(
         "--int8",
@@ -36,31 +38,31 @@ def _arguments(parser: Parser) -> None:
         help="8-bit weights and activations, calibrated on the training pictures of --data",
     )
     precision.add_argument("--float16", dest="precision", action="store_const", const="float16", help="16-bit weights")
-    parser.add_argument(
+    add(
         "--data",
         metavar="DATA",
         help="labelled pictures to check the file on (default: those the run held out for validation)",
     )
-    parser.add_argument(
+    add(
         "--pixels",
         action="store_true",
         help="the file takes resized and cropped uint8 pixels and normalises them itself",
     )
-    parser.add_argument(
+    add(
         "--camera",
         action="store_true",
         help="the file takes one upright picture of any size in uint8 pixels, and resizes and crops it itself "
         "(onnx, openvino)",
     )
-    parser.add_argument("--probabilities", action="store_true", help="the file outputs probabilities instead of logits")
-    parser.add_argument("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
-    parser.add_argument(
+    add("--probabilities", action="store_true", help="the file outputs probabilities instead of logits")
+    add("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
+    add(
         "--tolerance",
         type=float,
         metavar="POINTS",
         help="largest loss of top-1 accuracy allowed, in percentage points (default: 0.05 for float, 0.5 for int8)",
     )
-    parser.add_argument(
+    add(
         "--web-runtime",
         metavar="FOLDER",
         help="for --format web: folder of the unpacked npm package onnxruntime-web (default: from node_modules, or "
@@ -75,7 +77,7 @@ def _run(options: Namespace) -> int:
     # So that what was written aside is taken away, as with Ctrl-C.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    settings = {name: getattr(options, name) for name in _SETTINGS}
+    settings = given(options, *_SETTINGS)
     result = export(options.model, options.out, options.format, **settings)
     print_result(options, result, exported)
     return int(not result["passed"])

@@ -15,12 +15,11 @@ from mobilenets.cli.text import listed
 def _arguments(parser: Parser) -> None:
     from mobilenets.datasets.known import KNOWN
 
-    parser.add_argument("name", metavar="NAME", help=listed(KNOWN))
-    parser.add_argument("out", metavar="DIR", help="folder to write: train/ and validation/ with one folder per class")
-    parser.add_argument("--archive", metavar="FILE", help="files that you already have, instead of a download")
-    parser.add_argument(
-        "--size", **SIZE, help="pixels per side, resized bicubically (default: the data set's own size)"
-    )
+    add = parser.add_argument
+    add("name", metavar="NAME", help=listed(KNOWN))
+    add("out", metavar="DIR", help="folder to write: train/ and validation/ with one folder per class")
+    add("--archive", metavar="FILE", help="files that you already have, instead of a download")
+    add("--size", **SIZE, help="pixels per side, resized bicubically (default: the data set's own size)")
 
 
 def _run(options: Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mobilenets.base.shell import quote
 from mobilenets.cli.notes import without_repeated
-from mobilenets.cli.options import SIZE
+from mobilenets.cli.options import SIZE, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import printable
@@ -17,37 +17,38 @@ _SETTINGS = ("size", "variant", "classes", "preprocessing", "resize", "output")
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "files",
         metavar="FILE",
         nargs="+",
         help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face or "
         "SavedModel folder; or two files, a backbone and its head",
     )
-    parser.add_argument("--out", metavar="MODEL", help="folder to write (default: models/ and the file's name)")
-    parser.add_argument("--size", **SIZE, help="input size in pixels per side (default: the file's, or 224)")
-    parser.add_argument(
+    add("--out", metavar="MODEL", help="folder to write (default: models/ and the file's name)")
+    add("--size", **SIZE, help="input size in pixels per side (default: the file's, or 224)")
+    add(
         "--variant",
         choices=("standard", "small"),
         help="strides of the network, if the file does not say (default: standard)",
     )
-    parser.add_argument(
+    add(
         "--classes",
         metavar="FILE",
         help="class names in order, one per line or JSON; or imagenet (default: the file's own; ImageNet's for 1,000)",
     )
-    parser.add_argument(
+    add(
         "--output",
         metavar="NAME",
         help="which network, classifier or output to use if the file has several (default: as the notes say)",
     )
-    parser.add_argument(
+    add(
         "--preprocessing",
         metavar="NAME|FILE",
         help="tensorflow (values from -1 to 1), torch (ImageNet's mean and deviation) or a JSON file (default: the "
         "file's own, or what is usual in its framework)",
     )
-    parser.add_argument(
+    add(
         "--resize",
         choices=("crop", "stretch", "pad"),
         help="how pictures are made square (default: as the file says; stretch for your own Keras classifier)",
@@ -57,7 +58,7 @@ def _arguments(parser: Parser) -> None:
 def _run(options: Namespace) -> int:
     from mobilenets.verbs.import_weights import import_weights
 
-    settings = {name: getattr(options, name) for name in _SETTINGS}
+    settings = given(options, *_SETTINGS)
     # The text ends with the notes: they are not to be shown before it too.
     with nullcontext() if options.json else without_repeated():
         result = import_weights(options.files, options.out, **settings)

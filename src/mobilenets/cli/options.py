@@ -27,9 +27,14 @@ def add_engine(parser: Parser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the runtime (default: one per core)")
 
 
+def given(options: Namespace, *names: str) -> dict[str, Any]:
+    """Give some of the options as arguments of a verb's function."""
+    return {name: getattr(options, name) for name in names}
+
+
 def engine(options: Namespace) -> dict[str, Any]:
     """Give what ``add_engine`` added, as arguments of a verb's function."""
-    return {name: getattr(options, name) for name in ("device", "runtime", "threads")}
+    return given(options, "device", "runtime", "threads")
 
 
 def add_measuring(parser: Parser) -> None:

@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from mobilenets.cli.options import MODEL, add_engine, check_order, engine
+from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import to_json
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import printable
@@ -17,25 +17,15 @@ COLUMNS = ["image", "rank", "label", "probability", "error"]
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument(
-        "pictures",
-        metavar="IMAGE|FOLDER|-",
-        nargs="+",
-        help="files, folders, or - for one picture on standard input",
-    )
-    parser.add_argument(
-        "--top", type=int, default=5, metavar="K", help="number of classes to list per picture (default: 5)"
-    )
-    parser.add_argument("--language", metavar="CODE", help="show the classes' names in this language, such as zh")
-    parser.add_argument(
-        "--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR"
-    )
-    parser.add_argument("--sheet", metavar="FILE.png", help="draw one sheet of all pictures with their answers")
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=MODEL)
+    add("pictures", metavar="IMAGE|FOLDER|-", nargs="+", help="files, folders, or - for one picture on standard input")
+    add("--top", type=int, default=5, metavar="K", help="number of classes to list per picture (default: 5)")
+    add("--language", metavar="CODE", help="show the classes' names in this language, such as zh")
+    add("--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR")
+    add("--sheet", metavar="FILE.png", help="draw one sheet of all pictures with their answers")
     add_engine(parser)
-    parser.add_argument(
-        "--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv"
-    )
+    add("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
 
 
 def _run(options: Namespace) -> int:
@@ -49,7 +39,7 @@ def _run(options: Namespace) -> int:
     form = "json" if options.json else options.format
     writer = csv.writer(sys.stdout, lineterminator="\n")
     failed = begun = False
-    settings = {name: getattr(options, name) for name in ("top", "language", "explain", "sheet")}
+    settings = given(options, "top", "language", "explain", "sheet")
     for answer in predict(predictor, pictures, **settings):
         failed |= "error" in answer
         if form == "json":

@@ -11,15 +11,16 @@ from mobilenets.cli.parser import Parser, Verb
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=MODEL)
+    add(
         "--host",
         default="127.0.0.1",
         metavar="H",
         help="address to listen on (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in; they need a "
         "token if the environment variable MOBILENETS_TOKEN sets one",
     )
-    parser.add_argument("--port", type=int, default=8000, metavar="P", help="port to listen on (default: 8000)")
+    add("--port", type=int, default=8000, metavar="P", help="port to listen on (default: 8000)")
     add_engine(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from mobilenets.cli.options import SIZE
+from mobilenets.cli.options import SIZE, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import listed, table
@@ -14,28 +14,29 @@ from mobilenets.cli.text import listed, table
 def _arguments(parser: Parser) -> None:
     from mobilenets.models.catalog import CATALOG
 
-    parser.add_argument("name", metavar="NAME", help=listed(CATALOG))
-    parser.add_argument("--width", type=float, default=1.0, metavar="W", help="width multiplier (default: 1)")
-    parser.add_argument("--size", **SIZE, help="input size in pixels per side (default: the network's)")
-    parser.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("name", metavar="NAME", help=listed(CATALOG))
+    add("--width", type=float, default=1.0, metavar="W", help="width multiplier (default: 1)")
+    add("--size", **SIZE, help="input size in pixels per side (default: the network's)")
+    add("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
+    add(
         "--variant",
         default="auto",
         choices=("auto", "standard", "small"),
         help="auto (the default): the variant for small pictures up to 64 pixels, standard above",
     )
-    parser.add_argument(
+    add(
         "--table",
         metavar="FILE",
         help="JSON file with your own layer table: rows of t, c, n, s (expansion factor, channels, repeats, stride)",
     )
-    parser.add_argument("--diagram", metavar="FILE", help="draw the network into FILE (.png or .svg)")
+    add("--diagram", metavar="FILE", help="draw the network into FILE (.png or .svg)")
 
 
 def _run(options: Namespace) -> int:
     from mobilenets.verbs.summary import summary
 
-    settings = {name: getattr(options, name) for name in ("variant", "table", "diagram")}
+    settings = given(options, "variant", "table", "diagram")
     result = summary(options.name, options.width, options.size, options.classes, **settings)
     print_result(options, result, summarised)
     return 0

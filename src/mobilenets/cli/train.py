@@ -27,16 +27,11 @@ _METAVARS = {"weights": "auto|none|imagenet|MODEL|FILE", "freeze": "auto|none|ba
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("data", metavar="DATA", help=DATA)
-    parser.add_argument("--out", metavar="RUN", help="run folder to write (default: the next free runs/DATA-N)")
-    parser.add_argument(
-        "--recipe",
-        metavar="NAME|FILE",
-        help=f"settings to start from: {', '.join(RECIPES)}, or a recipe.json",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the run in RUN (default: the newest unfinished run on DATA)"
-    )
+    add = parser.add_argument
+    add("data", metavar="DATA", help=DATA)
+    add("--out", metavar="RUN", help="run folder to write (default: the next free runs/DATA-N)")
+    add("--recipe", metavar="NAME|FILE", help=f"settings to start from: {', '.join(RECIPES)}, or a recipe.json")
+    add("--resume", action="store_true", help="continue the run in RUN (default: the newest unfinished run on DATA)")
     more = "" if parser.everything else "; --help-all shows the rest"
     group = parser.add_argument_group(
         "settings", f"each overrides the recipe; the defaults are those of the recipe photos{more}"
