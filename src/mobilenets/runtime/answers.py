@@ -18,6 +18,10 @@ Scores = npt.NDArray[np.float64]
 class Answers(Protocol):
     """How the outputs of a task's networks are read. ``scores`` are what its answers are made of."""
 
+    @property
+    def softmax(self) -> bool:
+        """Whether the scores are the softmax of the outputs, in which a file can end."""
+
     def scores(self, outputs: Outputs) -> Scores:
         """Turn outputs, N×…, into scores, N×…: logits into probabilities, say."""
 
@@ -43,6 +47,8 @@ class Prediction(NamedTuple):
 
 class Classes:
     """Classification: logits, N×classes, become probabilities, and these the most probable classes."""
+
+    softmax = True
 
     def scores(self, outputs: Outputs) -> Scores:
         """Give the softmax."""
