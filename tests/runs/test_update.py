@@ -198,7 +198,8 @@ def test_a_source_that_is_lost_meanwhile_ends_nothing(
 ) -> None:
     start = shutil.copytree(trained.run, tmp_path / "start")
     mobilenets.train(trained.data, tmp_path / "run", weights=str(start), **COURSE)
-    (start / "model.safetensors").unlink()
+    for name in ("model.safetensors", "model.onnx"):
+        (start / name).unlink()
     again = mobilenets.train(trained.data, tmp_path / "run", resume=True)
     assert again["before"] is None and again["images"] == 12
     assert "the model that training started from is not compared" in caplog.text

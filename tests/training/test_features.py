@@ -21,6 +21,7 @@ import torch
 import mobilenets
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
@@ -79,6 +80,20 @@ def cached(network: Network, pair: tuple[Loader, Loader], recipe: Recipe = RECIP
     found = cached_features(network, recipe, len(network.body) if blocks is None else blocks, *pair, CPU)
     assert found is not None
     return found
+
+
+def test_another_engine_computes_and_keeps_its_own(
+    network: Network, data: Path, counted: list[int], cache: Path
+) -> None:
+    pair = loaders(data)
+    in_torch = cached(network, pair)
+    before = len(counted)
+    for _ in range(2):
+        found = cached_features(network, RECIPE, len(network.body), *pair, CPU, open_trunk)
+        assert found is not None and len(list(cache.iterdir())) == 4
+        for one, other in zip(found, in_torch, strict=True):
+            np.testing.assert_allclose(one.values, other.values, rtol=1e-3, atol=1e-5)
+    assert len(counted) == before
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 18, 19])

@@ -14,7 +14,7 @@ from mobilenets.errors import InputError
 from mobilenets.training.recipes import RECIPES
 
 RUN_FILES = {
-    *("model.safetensors", "model.json", "recipe.json", "split.csv", "history.csv", "metrics.json"),
+    *("model.safetensors", "model.json", "model.onnx", "recipe.json", "split.csv", "history.csv", "metrics.json"),
     *("seen.csv", "lr.png", "curves.png", "confusion.png", "report.html", "checkpoint"),
 }
 

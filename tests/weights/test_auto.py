@@ -23,8 +23,8 @@ from safetensors.torch import save
 
 import mobilenets
 from mobilenets.base import download as download_module
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import create_model, describe
-from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.runs import results

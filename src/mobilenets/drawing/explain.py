@@ -12,9 +12,6 @@ from matplotlib import colormaps
 from PIL import Image
 
 from mobilenets.drawing.lettering import caption_below
-from mobilenets.models.architecture import Architecture
-from mobilenets.models.layers import padded
-from mobilenets.models.rows import MaxPool, Separable, shrink
 from mobilenets.runtime.predictor import EnginePredictor
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -22,26 +19,6 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 COLORS = "inferno"  # dark to light in even steps, also for colour-blind readers and in print
 SHARE = 0.6  # of the colours; the rest is the picture
 SHOWN_SIZE = 320  # pixels: smaller networks' pictures are enlarged to at least this
-
-
-def cell_centres(architecture: Architecture) -> npt.NDArray[np.float64]:
-    """Give the pixel in the middle of what each cell of the last map sees, along one side of the input.
-
-    The way of padding decides: with ``symmetric`` the first cell's middle is pixel 0. A map stretched evenly over the
-    picture, as is usual, would lie half a cell beside what it is about.
-    """
-    table, side = architecture.table, architecture.size
-    first, step = 0.0, 1
-    for row in table.body:
-        before = 0
-        if not isinstance(row, MaxPool):
-            keras = "after" if isinstance(row, Separable) else "same"
-            way = keras if table.padding == "keras" else table.padding
-            before, _ = padded(side, row.kernel, row.stride, way)
-        first += step * ((row.kernel - 1) / 2 - before)
-        step *= row.stride
-        side = shrink(side, row, table.padding)
-    return first + step * np.arange(side, dtype=np.float64)
 
 
 def explain_picture(

@@ -60,6 +60,8 @@ class Predictor(EnginePredictor):
             if runtime not in (None, TORCH):
                 raise InputError(f"{model}: a run folder or bundle runs in PyTorch; to use {runtime}, export it first")
             super().__init__(bundle, _torch_engine(path, device, threads))
+            if device == "auto" and runtime is None and bundle.graph is None:
+                _say_how_to_add(self._folder)
             return
         if path.is_file() and path.name not in (DESCRIPTION, WEIGHTS if bundle.export is None else "", *file.sha256):
             raise InputError(f"{model}: the model.json beside it describes {file.file}; give that file")
@@ -124,7 +126,6 @@ def _own_file(folder: Path, bundle: Bundle) -> Exported | None:
     """Return what describes the ONNX file beside the weights, or None where there is none of these weights."""
     graph = bundle.graph
     if graph is None:
-        _say_how_to_add(folder)
         return None
     weights = folder / WEIGHTS
     if not (folder / graph.file).is_file() or (weights.is_file() and file_hash(weights) != graph.about.get("weights")):

@@ -15,7 +15,8 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
 from mobilenets.tasks.base import Task
-from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute
+from mobilenets.training.features import COMPUTED_TOGETHER, Floats, TrunkOpener, open_trunk, still_to_compute
+from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks
@@ -37,6 +38,7 @@ def estimate(
     validation: Loader,
     measured: int,
     device: torch.device,
+    opener: TrunkOpener | None = None,
 ) -> float:
     """Estimate the seconds that a run takes: frozen blocks, steps, measuring after each epoch and at the end.
 
@@ -45,7 +47,7 @@ def estimate(
     """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        return _estimate(network, run, done, task, train, validation, measured, device)
+        return _estimate(network, run, done, task, train, validation, measured, device, opener)
 
 
 def _estimate(
@@ -57,6 +59,7 @@ def _estimate(
     validation: Loader,
     measured: int,
     device: torch.device,
+    opener: TrunkOpener | None = None,
 ) -> float:
     pictures, held_out = len(train.samples), len(validation.samples)
     sample = [index % pictures for index in range(min(DECODED, run[0].recipe.batch))]
@@ -65,10 +68,20 @@ def _estimate(
     decoding /= min(train.workers or default_workers(), default_workers())
     lower = frozen_blocks(network, run[-1].recipe.freeze)
     whole, full = _forward(network, len(network.body), 0, device), len(network.body)
-    missing = still_to_compute(network, run[-1].recipe, lower, train, validation, device)
+
+    def frozen(blocks: int, recipe: Recipe) -> tuple[int | None, float]:
+        """Count the outputs of frozen blocks that are to be computed, and give the seconds that they take."""
+        if blocks == 0:
+            return None, 0.0
+        trunk, in_torch = open_trunk(network, blocks, device, opener)
+        count = still_to_compute(network, recipe, blocks, train, validation, device, in_torch)
+        images = _made_up(network, COMPUTED_TOGETHER, 0, device)
+        each = _timed(lambda: trunk(images), device) / COMPUTED_TOGETHER if count else 0.0
+        return count, (count or 0) * _together(decoding, each, device)
+
+    missing, computing = frozen(lower, run[-1].recipe)
     seconds = REPORT + measured * _together(decoding, whole, device)
-    if missing:
-        seconds += missing * _together(decoding, _forward(network, lower, 0, device), device)
+    seconds += computing
     for stage in run:
         left = stage.last - max(stage.first, done)
         if left <= 0:
@@ -76,8 +89,8 @@ def _estimate(
         blocks = frozen_blocks(network, stage.recipe.freeze)
         cached = missing
         if blocks > lower and missing is None:
-            cached = still_to_compute(network, stage.recipe, blocks, train, validation, device)
-            seconds += (cached or 0) * _together(decoding, whole, device)
+            cached, computing = frozen(blocks, stage.recipe)
+            seconds += computing
         elif blocks > lower:
             views = 1 if train.augment is None else stage.recipe.views
             seconds += (pictures * views + held_out) * max(0.0, whole - _forward(network, lower, 0, device))

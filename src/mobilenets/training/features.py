@@ -14,10 +14,11 @@ import logging
 import math
 import sqlite3
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,9 @@ from mobilenets.training.recipe import Recipe
 log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
+# What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens it, or None where it is not there.
+Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
+TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
 VERSION = 2
 COMPUTED_TOGETHER = 32
@@ -72,12 +76,20 @@ class FeatureLoader:
 
 
 def cached_features(
-    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+    network: Network,
+    recipe: Recipe,
+    blocks: int,
+    train: Loader,
+    validation: Loader,
+    device: torch.device,
+    opener: TrunkOpener | None = None,
 ) -> tuple[FeatureLoader, FeatureLoader] | None:
     """Give what the first ``blocks`` blocks of ``network`` make of both sets, from the cache where it is there.
 
     None where that cannot stand in for the pictures: no frozen block, ``--views 0``, Mixup or CutMix (which blend
-    pictures before the network), or more features than memory should hold; all but the first are said.
+    pictures before the network), or more features than memory should hold; all but the first are said. On the CPU
+    ``opener`` opens what computes them in place of PyTorch; its numbers differ by rounding, so their entries are its
+    own.
     """
     if blocks == 0:
         return None
@@ -87,9 +99,10 @@ def cached_features(
         log.info("the outputs of the frozen blocks are not cached but computed in every epoch: %s", reason)
         return None
     found = []
+    trunk, in_torch = open_trunk(network, blocks, device, opener)
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
-        key = _key(network, blocks, loader, recipe.seed)
-        values = _Cache(key, shape).fill(network, blocks, loader, count, device)
+        key = _key(network, blocks, loader, recipe.seed, in_torch)
+        values = _Cache(key, shape).fill(trunk, loader, count)
         found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
     _prune(cache_folder() / "features")
     return found[0], found[1]
@@ -114,14 +127,20 @@ def pooled_features(
 
 
 def still_to_compute(
-    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+    network: Network,
+    recipe: Recipe,
+    blocks: int,
+    train: Loader,
+    validation: Loader,
+    device: torch.device,
+    in_torch: bool = True,
 ) -> int | None:
     """Count the outputs that ``cached_features`` would have to compute, or None where it would give none."""
     if blocks == 0 or _why_not(recipe, _shape(network, blocks, device), train, validation) is not None:
         return None
     count = 0
     for loader, views in ((train, _views(recipe, train)), (validation, 1)):
-        path = cache_folder() / "features" / f"{_key(network, blocks, loader, recipe.seed)}.sqlite"
+        path = cache_folder() / "features" / f"{_key(network, blocks, loader, recipe.seed, in_torch)}.sqlite"
         count += len(loader.samples) * views - _entries(path, _marks(loader), views)
     return count
 
@@ -171,13 +190,29 @@ def _shape(network: Network, blocks: int, device: torch.device) -> tuple[int, ..
         )
 
 
-def _key(network: Network, blocks: int, loader: Loader, seed: int) -> str:
+def open_trunk(network: Network, blocks: int, device: torch.device, opener: TrunkOpener | None) -> tuple[Trunk, bool]:
+    """Give what computes the first ``blocks`` blocks, and whether that is PyTorch."""
+    opened = opener(network, blocks) if opener is not None and device.type == "cpu" else None
+    if opened is not None:
+        return opened, False
+
+    def run(images: npt.NDArray[Any]) -> Floats:
+        with torch.inference_mode():
+            given = network.eval().trunk(to_tensor(images, device), blocks)
+            found: Floats = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return found
+
+    return run, True
+
+
+def _key(network: Network, blocks: int, loader: Loader, seed: int, in_torch: bool) -> str:
     """Hash all that features follow from, but the pictures."""
     digest = hashlib.sha256()
     table = table_to_json(network.architecture.table)
     table["body"] = table["body"][:blocks]
     augment = None if loader.augment is None else [loader.augment.to_json(), seed]
     about = [VERSION, blocks, table, network.architecture.width, loader.preprocessing.to_json(), augment]
+    about += [] if in_torch else ["onnxruntime"]
     digest.update(json.dumps(about, sort_keys=True).encode())
     frozen = {name: value for index in range(blocks) for name, value in _block(network, index).items()}
     for name, value in sorted(frozen.items()):
@@ -205,13 +240,13 @@ class _Cache:
     key: str
     shape: tuple[int, ...]
 
-    def fill(self, network: Network, blocks: int, loader: Loader, views: int, device: torch.device) -> Floats:
+    def fill(self, trunk: Trunk, loader: Loader, views: int) -> Floats:
         """Read the entries of all pictures, and compute and keep those that are missing."""
         marks = _marks(loader)
         values = np.empty((len(marks), views, *self.shape), np.float32)
         base, missing = self._begin(marks, views, values)
         try:
-            self._compute(base, network, blocks, loader, marks, missing, values, device)
+            self._compute(base, trunk, loader, marks, missing, values)
         finally:
             if base is not None:
                 base.close()
@@ -269,13 +304,11 @@ class _Cache:
     def _compute(
         self,
         base: sqlite3.Connection | None,
-        network: Network,
-        blocks: int,
+        trunk: Trunk,
         loader: Loader,
         marks: Sequence[str],
         missing: Sequence[tuple[int, int]],
         values: Floats,
-        device: torch.device,
     ) -> None:
         total = values.shape[0] * values.shape[1]
         log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
@@ -296,10 +329,7 @@ class _Cache:
         ):
             pixels = grouped(checked(pictures), COMPUTED_TOGETHER)
             for group, found in zip(grouped(missing, COMPUTED_TOGETHER), pixels, strict=True):
-                images = loader.preprocessing.normalise(np.stack(found))
-                with torch.inference_mode():
-                    given = network.eval().trunk(to_tensor(images, device), blocks)
-                    computed = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+                computed = trunk(loader.preprocessing.normalise(np.stack(found)))
                 rows = []
                 for (place, view), value in zip(group, computed, strict=True):
                     values[place, view] = value

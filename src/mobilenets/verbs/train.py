@@ -29,6 +29,7 @@ from mobilenets.datasets.seen import write_seen
 from mobilenets.datasets.split import write_split
 from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
@@ -218,7 +219,8 @@ def train(
         if run.parent == RUNS:
             log.info("run folder: %s", run)
         done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
-        seconds = estimate(network, plan, done, task, train_loader, validation, len(prepared.measured), device)
+        measured = len(prepared.measured)
+        seconds = estimate(network, plan, done, task, train_loader, validation, measured, device, open_trunk)
         log.info("%s; %s on this machine", _announcement(network, prepared, plan, record["hardware"]), about(seconds))
         state, since = fit(
             network,
@@ -232,6 +234,7 @@ def train(
             device,
             measure_before=origin.get("head") == "kept",
             began=began,
+            opener=open_trunk,
         )
         return finish(run, task, prepared, train_loader, chosen, record, state, device, since, source)
 

@@ -59,6 +59,7 @@ class _Writer:
         self._shapes = {
             info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in inferred.value_info
         }
+        self._shapes |= {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
 
     def write(self) -> None:
         """Go from the logits to the map, with the gradient N×features of what is reached."""
