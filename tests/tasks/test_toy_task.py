@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from PIL import Image
 
 import mobilenets
@@ -25,6 +26,7 @@ from mobilenets.pictures.augment.mixing import blend
 from mobilenets.runtime import answers
 from mobilenets.runtime.bundle import Bundle, read_bundle
 from mobilenets.runtime.labels import Labels
+from mobilenets.server.app import create_app
 from mobilenets.tasks import registry
 from mobilenets.tasks.base import Comparison, LossSettings
 from mobilenets.training.loop import Training
@@ -45,6 +47,9 @@ class Number:
 
     def fault(self, given: Floats, bundle: Bundle, scores: bool) -> str | None:
         return None if given.shape == (1, 1) and np.isfinite(given).all() else "does not output one number"
+
+    def about(self, bundle: Bundle) -> dict[str, Any]:
+        return {}
 
     def brief(self, scores: npt.NDArray[np.float64], bundle: Bundle, top: int) -> float:
         return float(scores[0])
@@ -251,6 +256,8 @@ def test_it_is_evaluated_and_answers(run: Path, data: Path) -> None:
     said = list(mobilenets.predict(run, pictures))
     assert [list(one) for one in said] == [["image", "brightness"]] * 2
     assert said[0]["brightness"] < said[1]["brightness"] - 0.2
+    with pytest.raises(InputError, match="can be explained or drawn"):
+        mobilenets.predict(run, pictures, sheet=run.with_name("sheet.png"))
     assert mobilenets.Predictor(run)(pictures[0]) == pytest.approx(said[0]["brightness"], abs=1e-6)
 
 
@@ -282,6 +289,17 @@ def test_weights_of_another_task_lose_their_head(run: Path, data: Path, tmp_path
     heads = [read_bundle(tmp_path / name).origin["head"] for name in ("same", "other")]
     assert heads == ["kept", "replaced"]
     assert read_bundle(tmp_path / "other").task == "classification"
+
+
+def test_it_is_served(run: Path, data: Path) -> None:
+    content = (data / "light/20.png").read_bytes()
+    predictor = mobilenets.Predictor(run)
+    with TestClient(create_app(predictor)) as client:
+        found = client.post("/predict", files=[("file", ("a.png", content)), ("file", ("b.png", b"no picture"))])
+        assert found.status_code == 200
+        assert found.json()[0]["brightness"] == pytest.approx(predictor(content), abs=1e-5)
+        assert set(found.json()[1]) == {"image", "error", "code"}
+        assert "classes" not in client.get("/model").json()
 
 
 def test_where_nobody_registered_it(run: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
