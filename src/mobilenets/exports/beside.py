@@ -11,6 +11,7 @@ from mobilenets.exports.job import Job, Options, write
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.tasks.registry import find_task
 
 log = logging.getLogger("mobilenets")
 
@@ -34,4 +35,6 @@ def write_graph(folder: Path, saved: SavedModel) -> Bundle:
 
 def graph_of(saved: SavedModel, folder: Path) -> Exported:
     """Write a model as float32 ``model.onnx`` into ``folder``; returns what describes it."""
-    return write(Job(saved.network, saved.bundle.preprocessing, Options("onnx"), folder))
+    return write(
+        Job(saved.network, saved.bundle.preprocessing, Options("onnx"), folder, task=find_task(saved.bundle.task))
+    )

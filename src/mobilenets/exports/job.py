@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +15,8 @@ from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.exported import MAX_BATCH, PRECISIONS, Exported
+from mobilenets.tasks.base import Task
+from mobilenets.tasks.classification.task import Classification
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -58,6 +60,7 @@ class Job:
     """Write ``network``, in evaluation mode on the CPU, into ``folder`` as ``options`` say.
 
     ``calibration`` holds training pictures, uint8 N×S×S×3 after the geometry of the preprocessing; only int8 has them.
+    ``task`` is what the network was trained for.
     """
 
     network: Network
@@ -65,6 +68,7 @@ class Job:
     options: Options
     folder: Path
     calibration: npt.NDArray[np.uint8] | None = None
+    task: Task = field(default_factory=Classification)
 
 
 Writer: TypeAlias = Callable[[Job], Exported]

@@ -20,11 +20,12 @@ from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
+from mobilenets.measure.metric import Metric
 from mobilenets.models.saved import load_model
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.update import Source
-from mobilenets.tasks.base import Evaluation, Metric, Task
+from mobilenets.tasks.base import Evaluation, Task
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
@@ -86,7 +87,7 @@ def finish(
         "notes": notes,
         "seen_by_source": prepared.seen_by_source,
     }
-    draw_curves(state.history, run / "curves.png", kept)
+    draw_curves(state.history, task.metric, run / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
         finished = Finished(

@@ -104,6 +104,8 @@ def export(
     source = Path(model)
     task = find_task(read_bundle(find_bundle(source)).task)
     points = task.tolerance(tolerance, precision)
+    if probabilities and not task.answers.softmax:
+        raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     _check_out(folder, format)
     saved = load_classifier(source)
@@ -116,7 +118,7 @@ def export(
     measured = _readable(halves.measured)
     calibration = _calibration(_readable(halves.training), saved.bundle) if precision == "int8" else None
     with _aside(folder) as draft:
-        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration))
+        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task))
         _describe(draft, saved, exported, source)
         verdict, candidate = _judge(task, source, draft, measured, halves, points)
         result = {
@@ -137,7 +139,8 @@ def export(
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
         described = replace(exported, golden=golden, about=about, drawn=_drawn(candidate))
         _describe(draft, saved, described, source)
-        write_device_code(draft, read_bundle(draft))
+        if task.has_device_code:
+            write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
         verdict.draw(draft / PICTURE, saved.bundle.labels)
         _move(draft, folder)

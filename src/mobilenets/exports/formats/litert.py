@@ -99,9 +99,7 @@ def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
     plan, searched = planned(job)
     content = _converted(Deployed(job, plan), job, batch)
     fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
-    made, tried = nearest(
-        _candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job.options.probabilities
-    )
+    made, tried = nearest(_candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job)
     return made, {
         "weights": "int8, one scale per output channel",
         "activations": "int8, one scale per tensor",

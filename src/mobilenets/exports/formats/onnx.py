@@ -147,8 +147,10 @@ def _operation(graph: _Graph, network: Network, part: Operation, inputs: list[st
         case Activation():
             return _activation(graph, part.name, part.activation, inputs[0])
         case MaxPool():
-            window = {"kernel_shape": [part.kernel] * 2, "strides": [part.stride] * 2}
-            return graph.node("MaxPool", inputs, part.name, **window, ceil_mode=1)
+            window = {"kernel_shape": [part.kernel] * 2, "strides": [part.stride] * 2, "ceil_mode": int(part.ceil_mode)}
+            if any(part.pads):
+                window["pads"] = [part.pads[0]] * 2 + [part.pads[1]] * 2
+            return graph.node("MaxPool", inputs, part.name, **window)
         case Linear():
             layer = network.get_submodule(part.name)
             assert isinstance(layer, nn.Linear)
