@@ -75,17 +75,12 @@ def write_class_report(finished: Finished, evaluation: Evaluation) -> dict[str, 
         )
     )
     draw_confusions(evaluation, labels, run)
+    names = prepared.classes if labels is None else labels.shown(prepared.classes)
     explains = finished.predictor.file is not None and finished.predictor.file.evidence
     report = Report(
         title=Path(data["folder"]).name,
-        model={
-            "name": costs.name,
-            "width": costs.width,
-            "size": costs.size,
-            "parameters": costs.parameters,
-            "macs": costs.macs,
-            "weights_from": recipe.weights,
-        },
+        model={name: getattr(costs, name) for name in ("name", "width", "size", "parameters", "macs")}
+        | {"weights_from": recipe.weights},
         evaluation=evaluation,
         history=finished.state.history,
         recipe=recipe.to_json(),
@@ -100,9 +95,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation) -> dict[str, 
         seconds=finished.state.seconds,
         total_seconds=finished.total,
         best_epoch=finished.kept,
-        batch=as_seen(
-            finished.train_loader, prepared.classes if labels is None else labels.shown(prepared.classes), recipe
-        ),
+        batch=as_seen(finished.train_loader, names, recipe),
         versions=finished.record["versions"],
         command=finished.record["command"],
         notes=finished.notes,

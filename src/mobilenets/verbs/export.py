@@ -102,10 +102,8 @@ def export(
     )
     find_format(format, precision, camera)
     source = Path(model)
-    task = find_task(read_bundle(find_bundle(source)).task)
+    task = _task(source, probabilities)
     points = task.tolerance(tolerance, precision)
-    if probabilities and not task.answers.softmax:
-        raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     _check_out(folder, format)
     saved = load_classifier(source)
@@ -164,6 +162,13 @@ def exported_runtime(predictor: Predictor) -> str:
     """Name the runtime that a predictor of an exported file runs in, with its version."""
     engine: Any = predictor.engine
     return f"{engine.runtime} {engine.version}"
+
+
+def _task(model: Path, probabilities: bool) -> Task:
+    task = find_task(read_bundle(find_bundle(model)).task)
+    if probabilities and not task.answers.softmax:
+        raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
+    return task
 
 
 def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
