@@ -7,7 +7,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from mobilenets.exports.job import Job, Options, write
+from mobilenets.exports.formats import write
+from mobilenets.exports.job import Job, Options
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
