@@ -73,26 +73,13 @@ def finish(
     )
     notes += [note for note in said if note]
     total = _total_seconds(run, state, since)
-    metrics = evaluation.to_json() | {
-        "evaluated_on": on,
-        "epoch": kept,
-        "epochs": state.epoch,
-        "seconds": state.seconds,
-        "total_seconds": total,
-        f"{task.metric.name}_around": None if near is None else near.value,
-        "epochs_around": None if near is None else [near.first, near.last],
-        "weights": recipe.weights,
-        "parameters": costs.parameters,
-        "macs": costs.macs,
-        "notes": notes,
-        "seen_by_source": prepared.seen_by_source,
-    }
+    finished = Finished(
+        run, prepared, train_loader, recipe, record, state, kept, on, predictor, costs, notes, total, device, source
+    )
+    metrics = evaluation.to_json() | _course(finished, task.metric, near)
     draw_curves(state.history, task.metric, run / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
-        finished = Finished(
-            run, prepared, train_loader, recipe, record, state, kept, on, predictor, costs, notes, total, device, source
-        )
         metrics |= write_class_report(finished, evaluation)
         written = {"report": str(run / "report.html")}
     # Last, because it is what marks a run as measured.
@@ -106,6 +93,24 @@ def finish(
         duration(total),
     )
     return {"run": str(run), **written, **metrics}
+
+
+def _course(finished: Finished, metric: Metric, near: Around | None) -> dict[str, Any]:
+    """Give the entries of ``metrics.json`` that say how the model came about."""
+    return {
+        "evaluated_on": finished.on,
+        "epoch": finished.kept,
+        "epochs": finished.state.epoch,
+        "seconds": finished.state.seconds,
+        "total_seconds": finished.total,
+        f"{metric.name}_around": None if near is None else near.value,
+        "epochs_around": None if near is None else [near.first, near.last],
+        "weights": finished.recipe.weights,
+        "parameters": finished.costs.parameters,
+        "macs": finished.costs.macs,
+        "notes": finished.notes,
+        "seen_by_source": finished.prepared.seen_by_source,
+    }
 
 
 def _chosen(

@@ -23,12 +23,12 @@ from ai_edge_quantizer.qtyping import (
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_bytes
-from mobilenets.exports.graph.deployed import Deployed, described, fed, sample
-from mobilenets.exports.int8.choice import batches, divided, nearest
-from mobilenets.exports.int8.qdq import Plan, Range
-from mobilenets.exports.int8.search import planned
+from mobilenets.exports.formats.deployed import Deployed, fed, sample
+from mobilenets.exports.formats.quiet import quiet
+from mobilenets.exports.int8.qdq import Range, Scheme
+from mobilenets.exports.int8.search import find_scheme
+from mobilenets.exports.int8.selection import batches, divided, select
 from mobilenets.exports.job import Job
-from mobilenets.exports.quiet import quiet
 from mobilenets.runtime.engines import Array
 from mobilenets.runtime.exported import Exported
 
@@ -67,7 +67,7 @@ def write(job: Job) -> Exported:
             content = _halved(content)
     path = job.folder / FILE
     write_bytes(path, content)
-    return described(job, FILE, batch, about)
+    return job.describe([FILE], "NHWC", batch, about)
 
 
 def _converted(network: Deployed, job: Job, batch: int) -> bytes:
@@ -91,15 +91,15 @@ def _halved(content: bytes) -> bytes:
 
 
 def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
-    """Quantize with two rules for ranges; returns the file nearest to float, and what was tried.
+    """Quantize with two rules for ranges; returns the file closest to float, and what was tried.
 
     Weights, biases and what stays in float are those found by this package's search.
     """
     assert job.calibration is not None and len(job.calibration)
-    plan, searched = planned(job)
-    content = _converted(Deployed(job, plan), job, batch)
+    scheme, searched = find_scheme(job)
+    content = _converted(Deployed(job, scheme), job, batch)
     fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
-    made, tried = nearest(_candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job)
+    made, tried = select(_candidates(content, scheme, fitted, judged, batch), Deployed(job).answers(judged), job)
     return made, {
         "weights": "int8, one scale per output channel",
         "activations": "int8, one scale per tensor",
@@ -110,7 +110,7 @@ def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
 
 
 def _candidates(
-    content: bytes, plan: Plan, fitted: Array, judged: Array, batch: int
+    content: bytes, scheme: Scheme, fitted: Array, judged: Array, batch: int
 ) -> Iterator[tuple[dict[str, Any], bytes, npt.NDArray[np.float32]]]:
     made = quantizer.Quantizer(content)
     made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
@@ -118,7 +118,7 @@ def _candidates(
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
-    for block in plan.left:
+    for block in scheme.left:
         # Operators are found by the names of what they give: …Block_inverted3/… and …_inverted3;
         made.update_quantization_recipe(
             rf"_{block.split('.')[-1]}[/;]",
@@ -130,7 +130,7 @@ def _candidates(
         [(key, names)] = Interpreter(model_content=content).get_signature_list().items()
         form = made.calibrate({key: [{names["inputs"][0]: fitted[:batch]}]}, num_threads=1)
         ends = _extremes(content, fitted, batch, list(form))
-    planned_ends = {name: plan.ranges[_layer(name)] for name in form if _layer(name) in plan.ranges}
+    planned_ends = {name: scheme.ranges[_layer(name)] for name in form if _layer(name) in scheme.ranges}
     for rule, chosen in (("as planned", ends | planned_ends), ("extremes", ends)):
         found = {
             name: entry | {"min": np.full_like(entry["min"], low), "max": np.full_like(entry["max"], high)}

@@ -1,4 +1,4 @@
-"""Quantizers tried on training pictures: the one whose answers are nearest to those of float is taken."""
+"""Candidates for int8 tried on training pictures: the one whose answers are closest to those of float is taken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mobilenets.exports.job import Job
 HELD_BACK = 4
 # Of fewer pictures than this none is held back.
 ENOUGH = 16
-Made = TypeVar("Made")
+Model = TypeVar("Model")
 
 
 def divided(pictures: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -33,17 +33,17 @@ def batches(images: npt.NDArray[Any], batch: int) -> Iterator[npt.NDArray[Any]]:
     return (whole[place : place + batch] for place in range(0, len(whole), batch))
 
 
-def nearest(
-    candidates: Iterable[tuple[dict[str, Any], Made, npt.NDArray[np.float32]]],
+def select(
+    candidates: Iterable[tuple[dict[str, Any], Model, npt.NDArray[np.float32]]],
     wanted: npt.NDArray[np.float32],
     job: Job,
-) -> tuple[Made, dict[str, Any]]:
-    """Take the candidate nearest to float, and report all of them as JSON values.
+) -> tuple[Model, dict[str, Any]]:
+    """Take the candidate closest to float, and report all of them as JSON values.
 
     Each candidate is its settings, what was made with them, and its outputs, N×…, on the pictures held back;
     ``wanted`` has those of float. For the measures see ``Task.divergence``. Of equals the first is taken.
     """
-    best: tuple[float, Made, dict[str, Any]] | None = None
+    best: tuple[float, Model, dict[str, Any]] | None = None
     tried = []
     with progress("int8: trying quantizers", None, "candidates") as shown:
         for settings, made, outputs in candidates:
