@@ -15,7 +15,8 @@ from mobilenets.weights.class_names import names_in
 from mobilenets.weights.keras.layers import OWN
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign
 from mobilenets.weights.onnx.file import Graph, read_graph, shown
-from mobilenets.weights.onnx.nodes import Translation
+from mobilenets.weights.onnx.nodes import TAKERS
+from mobilenets.weights.onnx.translation import Translation
 from mobilenets.weights.operations import Linear
 from mobilenets.weights.simplify import Simplified, simplify
 from mobilenets.weights.traced import trace
@@ -46,7 +47,7 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
         )
     bundle, kind = _beside(path, graph), _kind(kinds)
     try:
-        simplified = _output(Translation(graph), graph, output)
+        simplified = _output(Translation(graph, TAKERS), graph, output)
         traced = trace(simplified, graph.producer in _TENSORFLOW)
     except InputError as error:
         if graph.producer == _OURS:
