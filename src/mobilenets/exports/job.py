@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.exported import MAX_BATCH, PRECISIONS, Exported, file_hash
+from mobilenets.tasks.base import Task
+from mobilenets.tasks.classification.task import Classification
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -56,6 +58,7 @@ class Job:
     """Write ``network``, in evaluation mode on the CPU, into ``folder`` as ``options`` say.
 
     ``calibration`` holds training pictures, uint8 N×S×S×3 after the geometry of the preprocessing; only int8 has them.
+    ``task`` is what the network was trained for.
     """
 
     network: Network
@@ -63,6 +66,7 @@ class Job:
     options: Options
     folder: Path
     calibration: npt.NDArray[np.uint8] | None = None
+    task: Task = field(default_factory=Classification)
 
     def describe(self, files: Sequence[str], layout: str, batch: int | None, about: dict[str, Any]) -> Exported:
         """Describe the finished export; of its ``files`` the first is the one to open."""

@@ -17,12 +17,13 @@ from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
+from mobilenets.measure.metric import Metric
 from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
-from mobilenets.tasks.base import Evaluation, Metric
+from mobilenets.tasks.base import Evaluation
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
@@ -57,7 +58,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
         "macs": costs.macs,
         "seen_by_source": dataset.seen_by_source,
     }
-    draw_curves(state.history, folder / "curves.png", kept)
+    draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
         finished = Finished(run, train_loader, state, kept, on, predictor, metrics)

@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 from mobilenets.errors import UnreadablePicture
 from mobilenets.page import PAGE, SHARED
 from mobilenets.pictures.decode import PictureTooLarge
-from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.server.batching import Answer, Batcher
 from mobilenets.server.bodies import Intake
@@ -100,7 +99,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _wrong_query)
     app.add_exception_handler(Exception, _fault)
     about = _about(predictor, name, limits, explain is not None)
-    _route(app, _Endpoints(batcher, intake, metrics, state, predictor.bundle.labels, about), explain is not None)
+    _route(app, _Endpoints(batcher, intake, metrics, state, about), explain is not None)
     return app
 
 
@@ -144,7 +143,6 @@ class _Endpoints:
     intake: Intake
     metrics: Metrics
     state: State
-    labels: Labels | None
     about: dict[str, Any]
 
     async def predict(
@@ -157,7 +155,7 @@ class _Endpoints:
     ) -> JSONResponse:
         if self.batcher.full:
             raise busy("too many pictures are waiting")
-        known = self.labels.languages if self.labels is not None else ()
+        known = self.about.get("languages", [])
         if language is not None and language not in known:
             there_is = f"there is {', '.join(known)}" if known else "there is none"
             raise Refused(422, "unknown_language", f"language {language!r}: {there_is}")
@@ -211,10 +209,7 @@ def _about(predictor: EnginePredictor, name: str, limits: Limits, explains: bool
         "version": version("mobilenets"),
         "architecture": bundle.architecture.get("name"),
         "size": bundle.preprocessing.size,
-        "classes": list(bundle.classes),
-        "labels": None if bundle.labels is None else bundle.labels.to_json(),
-        "languages": [] if bundle.labels is None else list(bundle.labels.languages),
-        "threshold": bundle.threshold,
+        **predictor.reading.about(bundle),
         "explains": explains,
         "limits": {"body_bytes": limits.body_bytes, "pixels": limits.pixels, "pictures": limits.pictures},
     }

@@ -30,6 +30,7 @@ from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import data_folder
 from mobilenets.runtime.bundle import Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 
 log = logging.getLogger("mobilenets")
@@ -98,7 +99,7 @@ def export(
     options = Options(format, precision, pixels, probabilities, batch, runtime, camera)
     find_format(format, precision, camera)
     source = Path(model)
-    task = find_task(read_bundle(find_bundle(source)).task)
+    task = _task(source, probabilities)
     points = task.tolerance(tolerance, precision)
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     check_place(folder, format)
@@ -108,7 +109,7 @@ def export(
     halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
     measured = halves.measured
     with drafting(folder) as draft:
-        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration))
+        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task))
         _describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
@@ -133,7 +134,8 @@ def export(
             exported, golden=golden, about={**exported.about, "gate": gate}, drawn=drawn_picture(candidate)
         )
         _describe(draft, saved, proven, source)
-        write_device_code(draft, read_bundle(draft))
+        if task.has_device_code:
+            write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
         verdict.draw(draft / PICTURE, saved.bundle.labels)
         publish(draft, folder)
@@ -161,6 +163,13 @@ def exported_runtime(predictor: Predictor) -> str:
     """Name the runtime that a predictor of an exported file runs in, with its version."""
     engine: Any = predictor.engine
     return f"{engine.runtime} {engine.version}"
+
+
+def _task(model: Path, probabilities: bool) -> Task:
+    task = find_task(read_bundle(find_bundle(model)).task)
+    if probabilities and not task.answers.softmax:
+        raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
+    return task
 
 
 def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:

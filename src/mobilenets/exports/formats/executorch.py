@@ -67,7 +67,7 @@ def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
     made, tried = select(
         _candidates(Deployed(job, scheme), scheme, job, fitted, judged, batch),
         Deployed(job).answers(judged),
-        job.options.probabilities,
+        job,
     )
     return made, {
         "weights": "int8, one scale per output channel",

@@ -20,7 +20,7 @@ from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.bias import corrected_biases
 from mobilenets.exports.int8.observe import RANGE_RULES, observe
 from mobilenets.exports.int8.qdq import Scheme, block_of, in_int8, weight_steps
-from mobilenets.exports.int8.selection import ENOUGH, HELD_BACK, compared, softened
+from mobilenets.exports.int8.selection import ENOUGH, HELD_BACK
 from mobilenets.exports.job import Job
 from mobilenets.runtime.engines import Array, laid_out
 
@@ -43,7 +43,7 @@ SMALL = 1e-3
 class Candidate:
     """A quantizer with what it gave on the pictures held back.
 
-    ``divergence`` and ``agreement`` are those of ``mobilenets.exports.int8.selection.compared``.
+    ``divergence`` and ``agreement`` are those of ``Task.divergence``.
     """
 
     activations: str
@@ -109,7 +109,7 @@ class _Search:
         self.judged = [place for place in places if not self.split or place % HELD_BACK == 0]
         self._fitted = [place for place in places if not self.split or place % HELD_BACK]
         self._float = observe(model, images)
-        self._wanted = softened(self._float.outputs[self.judged], job.options.probabilities)
+        self._wanted = self._float.outputs[self.judged]
         self.tried: list[Candidate] = []
 
     def best(self) -> Candidate:
@@ -166,7 +166,8 @@ class _Search:
         answers = np.concatenate(
             [session.run(None, {entry: self._images[place : place + 1]})[0] for place in self.judged]
         )
-        divergence, agreement = compared(self._wanted, softened(answers, self._job.options.probabilities))
+        job = self._job
+        divergence, agreement = job.task.divergence(self._wanted, answers, job.options.probabilities)
         self.tried.append(replace(candidate, divergence=divergence, agreement=agreement))
         shown.advance(1, divergence=f"{divergence:.2g}")
         return self.tried[-1]

@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base.progress import progress
+from mobilenets.exports.job import Job
 
 # One picture of so many is held back from calibration: on these the candidates are compared.
 HELD_BACK = 4
 # Of fewer pictures than this none is held back.
 ENOUGH = 16
-# Training pictures are known too surely for their probabilities to tell quantizers apart: they are softened, as in
-# distillation (Hinton et al. 2015, arXiv 1503.02531, section 2).
-TEMPERATURE = 4.0
-
 Model = TypeVar("Model")
 
 
@@ -39,20 +36,18 @@ def batches(images: npt.NDArray[Any], batch: int) -> Iterator[npt.NDArray[Any]]:
 def select(
     candidates: Iterable[tuple[dict[str, Any], Model, npt.NDArray[np.float32]]],
     wanted: npt.NDArray[np.float32],
-    probabilities: bool,
+    job: Job,
 ) -> tuple[Model, dict[str, Any]]:
     """Take the candidate closest to float, and report all of them as JSON values.
 
-    Each candidate is its settings, what was made with them, and its answers N×classes on the pictures held back;
-    ``wanted`` has those of float. They are logits, or ``probabilities``. For the measures see ``compared``. Of equals
-    the first is taken.
+    Each candidate is its settings, what was made with them, and its outputs, N×…, on the pictures held back;
+    ``wanted`` has those of float. For the measures see ``Task.divergence``. Of equals the first is taken.
     """
-    reference = softened(wanted, probabilities)
     best: tuple[float, Model, dict[str, Any]] | None = None
     tried = []
     with progress("int8: trying quantizers", None, "candidates") as shown:
         for settings, made, outputs in candidates:
-            divergence, agreement = compared(reference, softened(outputs, probabilities))
+            divergence, agreement = job.task.divergence(wanted, outputs, job.options.probabilities)
             tried.append(settings | {"divergence": float(f"{divergence:.4g}"), "agreement": round(agreement, 4)})
             shown.advance(1, divergence=f"{divergence:.2g}")
             if best is None or divergence < best[0]:
@@ -60,22 +55,3 @@ def select(
     if best is None:
         raise ValueError("no candidate to choose from")
     return best[1], {"pictures_held_back": len(wanted), "candidates": tried, "chosen": best[2]}
-
-
-def softened(outputs: npt.NDArray[np.float32], probabilities: bool) -> npt.NDArray[np.float64]:
-    """Give the logarithms of softened probabilities, N×classes, from logits or from ``probabilities``."""
-    values = outputs.astype(np.float64)
-    if probabilities:
-        values = np.log(np.maximum(values, 1e-30))
-    values = (values - values.max(axis=1, keepdims=True)) / TEMPERATURE
-    return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
-
-
-def compared(wanted: npt.NDArray[np.float64], answers: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Compare answers with those of float, both as ``softened`` gives them.
-
-    Returns the mean Kullback-Leibler divergence from float, in nats, and the share of pictures with the same first
-    class.
-    """
-    divergence = float((np.exp(wanted) * (wanted - answers)).sum(axis=1).mean())
-    return divergence, float((answers.argmax(axis=1) == wanted.argmax(axis=1)).mean())
