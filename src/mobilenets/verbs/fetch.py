@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.progress import Progress, progress
-from mobilenets.datasets.known import write_folders
+from mobilenets.datasets.write import write_folders
 
 
 def fetch(name: str, out: str | Path, *, archive: str | Path | None = None, size: int | None = None) -> dict[str, Any]:
