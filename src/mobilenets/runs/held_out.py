@@ -29,7 +29,7 @@ SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationSet:
     """Pictures that a figure is taken on, and what they are called.
 
     ``learned`` counts those that the model learned from; None where it does not say what it learned from.
@@ -40,7 +40,7 @@ class Measured:
     learned: int | None
 
 
-def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Measured:
+def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> EvaluationSet:
     """Return the pictures that a figure may honestly be taken on, and what they are called.
 
     Of a folder that is not split those are left out that the model learned from, known by content. Class folders may
@@ -67,25 +67,25 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Me
             left = tuple(sample for sample in folder.samples if sample in rest)
             part = Folder(layout.root, classes, left, (), (*folder.notes, note))
             which = "validation" if rest == {*held} else "held out and new" if held else "new"
-            return _said(Measured(part, which, 0), layout.notes)
+            return _said(EvaluationSet(part, which, 0), layout.notes)
     return _said(_measured(folder, "all", seen), layout.notes)
 
 
-def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> Measured:
+def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> EvaluationSet:
     """Take all pictures of a folder, and note what the model had seen of them."""
     total = len(folder.samples)
     if seen is None:
         note = "the model does not say what it was trained on; if it was these pictures, the figures are too high"
-        return Measured(replace(folder, notes=(*folder.notes, note)), which, None)
+        return EvaluationSet(replace(folder, notes=(*folder.notes, note)), which, None)
     learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
     note = (
         f"the model was trained on {learned} of these {total} pictures ({learned / total:.0%}): the figures are too "
         "high"
     )
-    return Measured(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
+    return EvaluationSet(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
 
 
-def _said(measured: Measured, notes: tuple[str, ...]) -> Measured:
+def _said(measured: EvaluationSet, notes: tuple[str, ...]) -> EvaluationSet:
     """Log what users should know about the pictures, with the ``notes`` on their layout, which are added."""
     folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
     for note in folder.notes:
