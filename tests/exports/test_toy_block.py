@@ -24,9 +24,9 @@ from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.job import Job, Options
 from mobilenets.models import rows
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.builder import Builder
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Value
-from mobilenets.models.plan import Builder
 from mobilenets.models.rows import Head, Row
 from mobilenets.models.saved import load_model, save_weights
 from mobilenets.models.tables import Table

@@ -10,8 +10,9 @@ import pytest
 
 from mobilenets.measure.channels import removable
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.builder import Builder
 from mobilenets.models.operations import Value
-from mobilenets.models.plan import Builder, Plan
+from mobilenets.models.plan import Plan
 from mobilenets.models.rows import Conv, FlatHead, Head, PooledHead, Row
 from mobilenets.models.tables import Table
 

@@ -9,9 +9,9 @@ import pytest
 
 from mobilenets.models import rows
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.builder import Builder
 from mobilenets.models.catalog import describe
 from mobilenets.models.operations import Value
-from mobilenets.models.plan import Builder
 from mobilenets.models.rows import Inverted, PooledHead
 from mobilenets.models.tables import Table
 

@@ -23,10 +23,10 @@ from mobilenets.measure.cost import cost
 from mobilenets.models import catalog, rows
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.blocks import ConvNorm
+from mobilenets.models.builder import Builder
 from mobilenets.models.catalog import CATALOG, Entry, describe
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Conv, Linear, Value
-from mobilenets.models.plan import Builder
 from mobilenets.models.rows import FlatHead, Head, Inverted, Row
 from mobilenets.models.saved import SavedModel, save_weights
 from mobilenets.models.tables import Table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mobilenets.models.builder import Builder
 from mobilenets.models.operations import Value
-from mobilenets.models.plan import Builder
 from mobilenets.models.rows import Conv, PooledHead, Row, stage
 from mobilenets.models.tables import Table
 

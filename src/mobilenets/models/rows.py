@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
+from mobilenets.models.builder import Builder
 from mobilenets.models.operations import Value
-from mobilenets.models.plan import Builder
 
 # What a field may hold; ``mobilenets.models.architecture`` checks tables in JSON by these names.
 Kernel: TypeAlias = int  # odd: an even kernel has no middle, so a map of odd side would change its size
