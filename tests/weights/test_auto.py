@@ -27,7 +27,6 @@ from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import create_model, describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
-from mobilenets.runs import results
 from mobilenets.verbs import train as api
 from mobilenets.weights import hub, published, reach
 from mobilenets.weights.auto import find
@@ -276,8 +275,8 @@ def test_nothing_that_fits_asks_nobody(monkeypatch: pytest.MonkeyPatch, architec
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_curves", "draw_confusions", "write_report"):
-        monkeypatch.setattr(results, name, lambda *_: None)
+    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     monkeypatch.setattr(api, "draw_schedule", lambda *_: None)
 
 
