@@ -7,7 +7,7 @@ A reader knows one format; it knows nothing of our networks. ``recognise`` finds
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -79,6 +79,13 @@ class Foreign:
         ``preprocessing`` tells of the file goes before.
     headless:
         Why what stands behind the body is no classifier of ours, where its layers do not show it.
+    activation:
+        The one function that stands everywhere in the body, where the file tells and there is just one.
+    check:
+        Compares what the file's graph computes with the plan of the network that its layers fit, where the file tells:
+        raises ``InputError`` for another body, and returns why the head is another.
+    kind:
+        What the file's network is by its operations, for messages.
 
     """
 
@@ -95,6 +102,9 @@ class Foreign:
     assumed: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
     headless: str = ""
+    activation: str = ""
+    check: Callable[[Plan], str] | None = None
+    kind: str = ""
 
 
 # What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's
