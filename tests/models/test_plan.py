@@ -68,7 +68,6 @@ def test_planning_needs_no_torch() -> None:
 
 def test_fields_of_a_row_are_checked_by_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
     # As in a module that has not postponed its annotations, such as a notebook.
-    names = {"kind": "plain", "title": "plain"}
     settings: list[Any] = [("channels", int), ("share", float, 0.5), ("after", str | None, None)]
     made = make_dataclass(
         "Plain", settings, bases=(rows.Row,), namespace={"kind": "plain", "title": "plain"}, frozen=True
