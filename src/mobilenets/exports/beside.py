@@ -23,7 +23,7 @@ def write_graph(folder: Path, saved: SavedModel) -> Bundle:
     Returns what ``model.json`` says. A model without a classifier, or an installation without ONNX, gets no file.
     """
     bundle = replace(saved.bundle, graph=None)
-    if saved.bundle.classes:
+    if saved.network.classes:
         if importlib.util.find_spec("onnx") is not None:
             graph = graph_of(saved, folder)
             about = {**graph.about, "weights": file_hash(folder / WEIGHTS)}
