@@ -186,7 +186,7 @@ def test_shortcuts_by_operator() -> None:
         ((keras2("nn.silu", None),), "nn.silu"),
         ((keras2("math.truediv", ["y", 0, 0]),), "math.truediv"),
         ((layer("TrueDivide", keras3(1.0, first=True)),), "malformed"),
-        ((layer("ReLU", max_value=None),), "'relu'"),
+        ((layer("ReLU", max_value=4.0),), "'ReLU'"),
         ((layer("Activation", activation="swish"),), "'swish'"),
         ((conv(), layer("Dense", activation="relu")), "'dense'"),
         ((conv(), layer("Rescaling", scale=2.0, offset=0.0)), "after its first convolution"),

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.preprocess import INTERPOLATIONS
-from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model, spelt
+from mobilenets.weights.keras.compound import EXCITED, HARD_SWISH, activation_of, join_compounds, mark_hidden
+from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model
 from mobilenets.weights.keras.passing import PASSING, PIXELS
 from mobilenets.weights.keras.scaling import OPERATORS, Affine, constants, normalization, numbers, operator, rescaling
 from mobilenets.weights.keras.wiring import Wiring
@@ -29,8 +30,8 @@ WEIGHTED = {
     "Normalization": "scaling",
 }
 # Behind the pooling these are ``head``'s; "Add" joins V2's shortcuts.
-_PLAIN = {*PASSING, "Add", "Reshape", "Softmax"}
-_ACTIVATIONS = {"linear", "relu6", "softmax", "sigmoid"}
+_PLAIN = {*PASSING, "Add", "Reshape", "Softmax", HARD_SWISH, EXCITED}
+_ACTIVATIONS = {"", "relu6", "relu", "hard_swish", "softmax", "sigmoid"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Named:
     scale: bool = True
     center: bool = True
     place: int = -1  # among the calls, for one behind the body
+    activation: str | None = None  # of a convolution, by this package's name for it
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,13 @@ class _Reader:
         for op in ops[:last]:
             self.check_code(op)
             self.check_channels(op)
-        Wiring(ops, self.refusal)
+        join_compounds(ops)
+        self.activations = self.wired(ops)
         for place, op in enumerate(ops):
             if op.stage == "head":
                 self.head(place, op)
+            elif op.stage in ("inside", "hidden"):
+                self.aside(op)
             else:
                 self.take(op)
         if len(self.epsilons) > 1:
@@ -139,6 +144,26 @@ class _Reader:
             side=self.side,
         )
 
+    def wired(self, ops: Sequence[Op]) -> dict[tuple[str, ...], str]:
+        """Check the wiring; give the activation of each convolution by its path."""
+        for op in ops:
+            if op.stage != "inside" and any(ops[source].stage == "inside" for source in op.inputs):
+                raise self.refusal(f"its {op} ({op.kind[:100]}) takes what is inside a gate or an activation")
+        wiring = Wiring(ops, self.refusal)
+        return wiring.activations | mark_hidden(ops, set(wiring.activations.values()))
+
+    def aside(self, op: Op) -> None:
+        """Take a layer of a gate, or the one between pooling and classifier."""
+        self.check_code(op)
+        if op.kind not in WEIGHTED:
+            return
+        config = op.layer["config"]
+        if op.kind not in ("Conv2D", "Dense") or _square(config.get("kernel_size", 1)) != 1:
+            raise self.refusal(f"its {op} ({op.kind}) is no 1×1 convolution, as MobileNetV3 has there")
+        if not config.get("use_bias", True) or config.get("groups", 1) not in (1, None):
+            raise self.refusal(f"its {op} has no bias, or is grouped, unlike in MobileNetV3")
+        self.layers.append(replace(_named(op), activation=self.activations.get(op.path)))
+
     def take(self, op: Op) -> None:
         """Take one layer of the body, or before it."""
         layer = op.layer
@@ -153,8 +178,8 @@ class _Reader:
                 raise self.refusal("it has an inverted Normalization layer")
             self.step(normalization(numbers(config["mean"]), numbers(config["variance"])) if fixed else None)
         if name in WEIGHTED and not fixed:
-            self.activation(name, config.get("activation"))
-            self.layers.append(_named(op))
+            self.activation(name, activation_of(op))
+            self.layers.append(replace(_named(op), activation=self.activations.get(op.path)))
         if name == "BatchNormalization":
             self.epsilons.add(float(config["epsilon"]))
         elif name == "ZeroPadding2D":
@@ -169,10 +194,9 @@ class _Reader:
                 "here cannot do; build the model without it, copy the weights (set_weights) and save that"
             )
         elif name == "Activation":
-            self.activation(name, config["activation"])
+            self.activation(name, activation_of(op))
         elif name == "ReLU":
-            plain = not config.get("negative_slope") and not config.get("threshold")
-            self.activation(name, "relu6" if config.get("max_value") == 6 and plain else "relu")
+            self.activation(name, activation_of(op))
         elif name == "Relu6" or (name == "TFOpLambda" and config["function"] == "nn.relu6"):
             pass
         elif name == "TFOpLambda" or (
@@ -310,12 +334,11 @@ class _Reader:
                 return padding
         raise self.refusal("its zero padding is neither SAME nor that of keras.applications")
 
-    def activation(self, layer: str, activation: Any) -> None:
-        """Refuse what computes something else than ReLU6 in the body and softmax at the end."""
-        activation = spelt(activation)
-        known = _ACTIVATIONS - {"relu6"} if layer == "Dense" else _ACTIVATIONS
+    def activation(self, layer: str, activation: str) -> None:
+        """Refuse what no MobileNet computes in the body, or at the end."""
+        known = _ACTIVATIONS - {"relu6", "relu", "hard_swish"} if layer == "Dense" else _ACTIVATIONS
         if activation not in known:
-            raise self.refusal(f"a {layer} has the activation {activation[:100]!r}, but a MobileNet has ReLU6")
+            raise self.refusal(f"a {layer} has the activation {activation[:100]!r}, which no MobileNet has")
 
     def step(self, step: Affine | None) -> None:
         """Take a step on the pixels."""

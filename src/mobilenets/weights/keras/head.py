@@ -75,7 +75,7 @@ def fold(ops: Sequence[Op], outputs: Sequence[int], parts: Parts, features: int,
     parts:
         By place, the arrays of the layers with weights, by Keras's names.
     features:
-        Channels of the body's last map.
+        Channels of the body's last map, or of the layer between pooling and classifier that V3 has.
     side:
         Of that map, in pixels; None where the file does not tell.
 
@@ -86,7 +86,8 @@ def fold(ops: Sequence[Op], outputs: Sequence[int], parts: Parts, features: int,
     body = _Value(side, features)
     for place, op in enumerate(ops):
         if op.stage != "head":
-            values[place] = body if op.stage == "body" else NotLinear("it takes more than pictures")
+            known = {"body": body, "hidden": replace(body, side=1)}
+            values[place] = known.get(op.stage, NotLinear("it takes more than pictures"))
             continue
         taken = [values[source] for source in op.inputs]
         broken = next((value for value in taken if isinstance(value, NotLinear)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mobilenets.weights.layers import (
     TENSORFLOW_INPUT,
     Foreign,
     Layer,
+    conv,
     conv_hwio,
     depthwise_hwcm,
     linear,
@@ -160,7 +161,10 @@ def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[
         if named.place >= 0:
             behind[named.place] = found
         elif found.kind != "scaling":
-            layers.append(_make(found))
+            layer = _make(found)
+            if found.kind == "linear":  # between pooling and classifier
+                layer = conv(layer.name, layer.arrays["weight"][:, :, None, None], layer.arrays.get("bias"))
+            layers.append(replace(layer, activation=named.activation))
     if not of_kind(layers, "conv"):
         return tuple(layers), [], [], 0
     try:
@@ -253,8 +257,10 @@ def _preprocessing(
         return TENSORFLOW_INPUT, ()
     fill = iter(scalings)
     mean, std = joined([_scaling(next(fill)) if step is None else step for step in steps])
-    note = "the layers that scale pixels inside the model became part of the preprocessing, which takes pixels from "
-    "0 to 255"
+    note = (
+        "the layers that scale pixels inside the model became part of the preprocessing, which takes pixels from 0 to "
+        "255"
+    )
     return {**TENSORFLOW_INPUT, "mean": mean, "std": std}, (note,)
 
 

@@ -1,6 +1,6 @@
-"""How the layers of a Keras model_config are wired: checked to be serially MobileNetV1 or V2.
+"""How the layers of a Keras model_config are wired: checked to be serially MobileNetV1, V2 or V3.
 
-Weights alone would not show a missing shortcut or ReLU6, and the network would compute something else.
+Weights alone would not show a missing shortcut or activation, and the network would compute something else.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from mobilenets.weights.keras.graph import Op, Refuse, spelt
+from mobilenets.weights.keras.compound import EXCITED, HARD_SWISH, activation_of
+from mobilenets.weights.keras.graph import Op, Refuse
 from mobilenets.weights.keras.passing import PASSING
 
 _ADDS = {"math.add", "__operators__.add"}
 _POOLS = {"GlobalAveragePooling2D", "AveragePooling2D", "Flatten", "Reshape"}
-# What may follow a block's last ReLU6 within the body.
-_CONTINUING = {"DepthwiseConv2D", "ZeroPadding2D", "ReLU", "Relu6", "nn.relu6", "cast"}
+# What may follow a block's last activation within the body.
+_CONTINUING = {"DepthwiseConv2D", "ZeroPadding2D", "ReLU", "Relu6", "nn.relu6", HARD_SWISH, EXCITED, "cast"}
+_ACTIVATIONS = ("relu6", "relu", "hard_swish")
+_ACTIVATING = {"Activation", "ReLU", "Relu6", "nn.relu6", HARD_SWISH}
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class _Tensor:
     source: int
     draft: int = -1
     norm: bool = False
-    active: bool = False
+    active: str = ""
+    excited: bool = False
     joined: bool = False
     padded: bool = False
     behind: bool = False
@@ -48,7 +52,7 @@ class _Draft:
 
 
 class Wiring:
-    """Goes along the calls once, marks those behind the body, and refuses another body than V1's or V2's."""
+    """Goes along the calls once, marks those behind the body, and refuses another body than V1's, V2's or V3's."""
 
     def __init__(self, ops: Sequence[Op], refuse: Refuse) -> None:
         self.ops, self.refuse = ops, refuse
@@ -56,6 +60,9 @@ class Wiring:
         self.drafts: list[_Draft] = []
         self.pooled: list[tuple[Op, _Tensor]] = []
         for place, op in enumerate(ops):
+            if op.stage == "inside":
+                self.tensors.append(_Tensor(place))
+                continue
             tensor = self.take(place, op)
             op.stage = "head" if tensor.behind else "body" if tensor.draft >= 0 else "input"
             self.tensors.append(tensor)
@@ -63,10 +70,12 @@ class Wiring:
             self.finish()
             self.check()
 
-    @staticmethod
-    def activation(op: Op) -> str:
-        """The name of the activation in a layer."""
-        return spelt(op.layer["config"].get("activation"))
+    @property
+    def activations(self) -> dict[tuple[str, ...], str]:
+        """By the path of each convolution of the body, its activation."""
+        return {
+            draft.op.path: (draft.gives.active or "none") for draft in self.drafts if draft.gives is not None
+        }
 
     def take(self, place: int, op: Op) -> _Tensor:
         """Give what one call makes."""
@@ -98,20 +107,26 @@ class Wiring:
         return self.unit(place, op, tensor)
 
     def unit(self, place: int, op: Op, tensor: _Tensor) -> _Tensor:
-        """Take what may follow a convolution of the body: BatchNorm, then ReLU6."""
+        """Take what may follow a convolution of the body: BatchNorm, activation, squeeze-and-excitation."""
         of = self.drafts[tensor.draft].op
-        done = next((what for what in ("joined", "active", "norm") if getattr(tensor, what)), "")
-        after = {"joined": "a shortcut", "active": "ReLU6", "norm": "a BatchNorm"}.get(done, "")
+        done = next((what for what in ("joined", "excited", "active", "norm") if getattr(tensor, what)), "")
+        words = {"active": shown(tensor.active), "excited": "squeeze-and-excitation"}
+        after = {"joined": "a shortcut", "norm": "a BatchNorm", **words}.get(done, "")
         if op.kind == "BatchNormalization":
             if done:
                 raise self.refuse(f"its BatchNorm {op} follows {after} after {of}, in no MobileNetV1 or V2")
             return replace(tensor, source=place, norm=True)
-        activation = self.activation(op) if op.kind == "Activation" else ""
-        if op.kind in ("ReLU", "Relu6", "nn.relu6") or activation == "relu6":
-            if done == "joined":  # a second ReLU6 changes nothing
-                raise self.refuse(f"its activation {op} follows {after} after {of}, in no MobileNetV1 or V2")
-            return replace(tensor, source=place, active=True)
-        if op.kind in ("Dense", "Softmax", "GlobalMaxPooling2D", "MaxPooling2D") or activation not in ("", "linear"):
+        activation = activation_of(op) if op.kind in _ACTIVATING else ""
+        if activation in _ACTIVATIONS:
+            again = done == "active" and activation == tensor.active != "hard_swish"  # changes nothing
+            if done in ("joined", "excited") or (done == "active" and not again):
+                raise self.refuse(f"its activation {op} follows {after} after {of}, in no MobileNet")
+            return replace(tensor, source=place, active=activation)
+        if op.kind == EXCITED:
+            if done != "active" or not self.drafts[tensor.draft].depthwise:
+                raise self.refuse(f"its squeeze-and-excitation {op} follows {after or of}, unlike in MobileNetV3")
+            return replace(tensor, source=place, excited=True)
+        if op.kind in ("Dense", "Softmax", "GlobalMaxPooling2D", "MaxPooling2D") or activation:
             raise self.refuse(
                 f"its {op} ({activation or op.kind}) follows {of} before the pooling, in no MobileNetV1 or V2"
             )
@@ -132,8 +147,7 @@ class Wiring:
             raise self.refuse(f"its {op} has stride {stride}, where a MobileNet has it in depthwise layers only")
         channels = self.drafts[-1].channels if depthwise and self.drafts else int(config.get("filters", 0))
         self.drafts.append(_Draft(op, tensor, channels, stride))
-        activation = self.activation(op)
-        return _Tensor(place, last + 1, active=activation != "linear")  # any other than ReLU6 is refused by the reader
+        return _Tensor(place, last + 1, active=activation_of(op))  # one that no MobileNet has is refused by the reader
 
     def add(self, place: int, op: Op, taken: Sequence[_Tensor]) -> _Tensor:
         """Take a shortcut: from the input of the block whose projection comes last."""
@@ -148,7 +162,7 @@ class Wiring:
         if len(given) != 1 or len(other) != 1 or other[0].source != start.source:
             raise wrong
         if given[0].active:
-            raise self.refuse(f"ReLU6 follows {self.drafts[last].op}, unlike in MobileNetV2")
+            raise self.refuse(f"{shown(given[0].active)} follows {self.drafts[last].op}, unlike in MobileNetV2")
         return replace(given[0], source=place, joined=True)
 
     def behind(self, place: int, op: Op, taken: Sequence[_Tensor]) -> _Tensor:
@@ -162,17 +176,17 @@ class Wiring:
         return _Tensor(place, max(tensor.draft for tensor in taken), behind=True)
 
     def whole(self, tensor: _Tensor) -> bool:
-        """Whether a body could end here: after the ReLU6 of an ordinary convolution other than the first."""
-        if tensor.draft < 1 or tensor.draft != len(self.drafts) - 1:
+        """Whether a body could end here: after the activation of an ordinary convolution other than the first."""
+        if tensor.draft < 1 or tensor.draft != len(self.drafts) - 1 or not tensor.active:
             return False
-        return tensor.active and not (tensor.joined or tensor.padded or self.drafts[tensor.draft].depthwise)
+        return not (tensor.joined or tensor.padded or self.drafts[tensor.draft].depthwise)
 
     def starts(self, op: Op, tensor: _Tensor) -> bool:
         """Whether a head begins with this call. Where a depthwise layer follows after all, that is refused."""
         if tensor.draft >= 0 and op.kind in _POOLS and not tensor.padded:
             return True
         goes_on = op.kind in {*_CONTINUING, *PASSING} or (
-            op.kind == "Activation" and self.activation(op) in ("linear", "relu6")
+            op.kind == "Activation" and activation_of(op) in ("", *_ACTIVATIONS)
         )
         return not goes_on and self.whole(tensor)
 
@@ -212,8 +226,8 @@ class Wiring:
             gives = draft.gives
             assert gives is not None
             projects = second and before.depthwise
-            if gives.active == projects:
-                what = "ReLU6 follows" if projects else "no ReLU6 follows"
+            if bool(gives.active) == projects:
+                what = f"{shown(gives.active)} follows" if projects else "no ReLU6 follows"
                 raise self.refuse(f"{what} {draft.op}{', a projection' * projects}, unlike in MobileNetV1 and V2")
             if gives.joined and not projects:
                 raise self.refuse(f"a shortcut leads around {draft.op}, unlike in any MobileNetV1")
@@ -224,3 +238,8 @@ class Wiring:
                     raise self.refuse(f"{what} around the block of {draft.op}, unlike in MobileNetV2")
             if before.depthwise:
                 block = draft
+
+
+def shown(activation: str) -> str:
+    """Spell an activation for people."""
+    return {"relu6": "ReLU6", "relu": "ReLU", "hard_swish": "hard-swish"}.get(activation, activation)
