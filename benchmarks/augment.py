@@ -10,8 +10,8 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from mobilenets.data.presets import PRESETS
-from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.pictures.augment.presets import PRESETS
+from mobilenets.pictures.preprocess import Preprocessing
 
 
 def picture(width: int, height: int) -> Image.Image:

@@ -30,9 +30,9 @@ import numpy as np
 from PIL import Image, ImageCms
 from sklearn.datasets import load_sample_images
 
-from mobilenets.measure.hardware import hardware, pick_device
-from mobilenets.runtime.decode import decode
-from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.bench.hardware import hardware, pick_device
+from mobilenets.pictures.decode import decode
+from mobilenets.pictures.preprocess import Preprocessing
 
 WIDTH, HEIGHT = 4000, 3000
 SHARES = (2, 4, 8)

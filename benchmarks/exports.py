@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import mobilenets
+from mobilenets.bench.hardware import hardware, pick_device
 from mobilenets.errors import InputError
-from mobilenets.exports.formats import FORMATS, find_format
-from mobilenets.measure.hardware import hardware, pick_device
+from mobilenets.exports.catalog import FORMATS, find_format
 
 HEAD = "| model | format | precision | MB | top-1 | change, points | 95 % interval | probability differs by | passes |"
 

@@ -51,10 +51,10 @@ def settled() -> Any:
 def export(network: Any, folder: Path, form: str) -> bool:
     """Write the network as `export` does, its description beside it; False where the writer is not installed."""
     from mobilenets.errors import InputError
-    from mobilenets.exports.formats import find_format
+    from mobilenets.exports.catalog import find_format
     from mobilenets.exports.job import Job, Options, write
+    from mobilenets.pictures.preprocess import Preprocessing
     from mobilenets.runtime.bundle import Bundle, write_bundle
-    from mobilenets.runtime.preprocess import Preprocessing
 
     try:
         find_format(form, "float32")
@@ -161,7 +161,7 @@ def main() -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     import torch
 
-    from mobilenets.measure.latency import bursts, describe_machine, in_turns
+    from mobilenets.bench.latency import bursts, describe_machine, in_turns
 
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:

@@ -201,7 +201,7 @@ def test_fetch(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "validation": 359,
         "classes": list("0123456789"),
     }
-    monkeypatch.setattr("mobilenets.api.fetch.fetch", lambda *_, **__: result)
+    monkeypatch.setattr("mobilenets.verbs.fetch.fetch", lambda *_, **__: result)
     status, out, err = command("fetch", "digits", tmp_path / "my digits")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
@@ -214,7 +214,7 @@ def test_fetch(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
     for name in ("draw_curves", "draw_confusions", "write_report"):
-        monkeypatch.setattr(f"mobilenets.api.results.{name}", lambda *_: None)
+        monkeypatch.setattr(f"mobilenets.runs.results.{name}", lambda *_: None)
 
 
 def test_train_says_where_and_what_next(trained: Any, command: Any, tmp_path: Path, undrawn: None) -> None:

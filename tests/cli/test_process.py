@@ -113,9 +113,9 @@ def test_ctrl_c_before_anything_was_done(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mobilenets.api.train.prepare", stop)
+    monkeypatch.setattr("mobilenets.verbs.train.prepare", stop)
     status, out, err = command("train", photos, "--out", tmp_path / "run", "--weights", "none")
     assert (status, out) == (130, "")
     assert err == "mobilenets: stopped before anything was done: run the same command again\n"
-    monkeypatch.setattr("mobilenets.api.evaluate.evaluate", stop)
+    monkeypatch.setattr("mobilenets.verbs.evaluate.evaluate", stop)
     assert command("evaluate", "run", "photos") == (130, "", "mobilenets: interrupted\n")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from mobilenets.base.extras import how_to_install
 from mobilenets.runtime.bundle import classes_hash
-from mobilenets.runtime.extras import how_to_install
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut": lambda run: os.truncate(run / "model.safetensors", 5000),
@@ -292,7 +292,7 @@ def test_an_error_of_the_system_is_one_line(command: Any, monkeypatch: pytest.Mo
             f"torch is not installed: {how_to_install('train')}\n",
         ),
     ):
-        monkeypatch.setattr("mobilenets.api.fetch.fetch", raiser(error))
+        monkeypatch.setattr("mobilenets.verbs.fetch.fetch", raiser(error))
         status, out, err = command("fetch", "digits", "new")
         assert (status, out) == (2, "")
         assert err.startswith(f"mobilenets: {words}")
@@ -301,7 +301,7 @@ def test_an_error_of_the_system_is_one_line(command: Any, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ModuleNotFoundError("x", name="colour"), KeyError(1)])
 def test_our_own_fault_is_not_hidden(command: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr("mobilenets.api.fetch.fetch", raiser(error))
+    monkeypatch.setattr("mobilenets.verbs.fetch.fetch", raiser(error))
     with pytest.raises(type(error)):
         command("fetch", "digits", "new")
 

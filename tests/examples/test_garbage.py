@@ -14,12 +14,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mobilenets.api import results
 from mobilenets.cli import main
-from mobilenets.data.folder import read_folder
-from mobilenets.data.layout import find_data
-from mobilenets.measure import style
-from mobilenets.runtime.decode import decode
+from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.layout import find_data
+from mobilenets.drawing import style
+from mobilenets.pictures.decode import decode
+from mobilenets.runs import results
 from mobilenets.runtime.labels import Labels
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "garbage"

@@ -17,10 +17,10 @@ from PIL import Image
 from torch import nn
 
 import mobilenets
-from mobilenets.api.export import export
 from mobilenets.errors import InputError
-from mobilenets.exports import web_runtime
+from mobilenets.exports.formats import web_runtime
 from mobilenets.models.network import Network
+from mobilenets.verbs.export import export
 
 
 def make_lively(name: str, classes: int = 5, padding: str | None = None, **settings: Any) -> Network:

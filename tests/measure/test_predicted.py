@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from mobilenets.data.folder import Sample
+from mobilenets.datasets.folder import Sample
 from mobilenets.measure import predicted
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.predictor import EnginePredictor
-from mobilenets.runtime.preprocess import Preprocessing
 
 PICTURES = 60
 

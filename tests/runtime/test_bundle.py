@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mobilenets.errors import InputError
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime import bundle as module
 from mobilenets.runtime.bundle import Bundle, classes_hash, find_bundle, is_model, read_bundle, write_bundle
 from mobilenets.runtime.labels import Group, Label, Labels
-from mobilenets.runtime.preprocess import Preprocessing
 
 BUNDLE = Bundle({"name": "x"}, ("cat", "dog", "été 猫"), Preprocessing(32, "pad"), {"weights": "random"})
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mobilenets.errors import InputError
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Drawn, Exported, Golden
-from mobilenets.runtime.preprocess import Preprocessing
 
 CONTENT = b"a model"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.labels import Group, Label, Labels, doubts, read_labels
 from mobilenets.runtime.predictor import EnginePredictor
-from mobilenets.runtime.preprocess import Preprocessing
 
 LABELS = Labels(
     {

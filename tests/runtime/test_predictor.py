@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.pictures.decode import MAX_SIDE, decode
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.decode import MAX_SIDE, decode
 from mobilenets.runtime.predictor import EnginePredictor, largest, softmax
-from mobilenets.runtime.preprocess import Preprocessing
 
 ORIENTATION = 0x0112
 

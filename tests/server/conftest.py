@@ -22,10 +22,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.labels import Group, Label, Labels
 from mobilenets.runtime.predictor import EnginePredictor
-from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.server.app import create_app
 from mobilenets.server.limits import Limits
 from mobilenets.server.run import Server

@@ -111,7 +111,7 @@ def test_explain(running: Run, tools: Any) -> None:
     drawn = []
 
     def explain(picture: bytes) -> bytes:
-        from mobilenets.runtime.decode import decode
+        from mobilenets.pictures.decode import decode
 
         decode(picture)
         drawn.append(threading.current_thread().name)

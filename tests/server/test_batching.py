@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.predictor import AT_ONCE, EnginePredictor
-from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.server.batching import Batcher
 from mobilenets.server.limits import Limits
 from mobilenets.server.metrics import Metrics

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mobilenets.runtime.decode import PictureTooLarge, decode
+from mobilenets.pictures.decode import PictureTooLarge, decode
 from mobilenets.server.limits import MAX_SCANS, check_size
 
 Run = Callable[..., Any]

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets.api import results
-from mobilenets.api import train as api
-from mobilenets.data.folder import read_folder
-from mobilenets.data.loader import Loader
-from mobilenets.data.presets import build
-from mobilenets.data.split import split
+from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.split import split
+from mobilenets.pictures.augment.presets import build
+from mobilenets.runs import results
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.start import architecture_of, fresh_network, frozen_parts, preprocessing_of
+from mobilenets.verbs import train as api
 
 SMALL = {
     "model": "mobilenet_v1_cifar",

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 import mobilenets
-from mobilenets.api import results
-from mobilenets.api.train import train
 from mobilenets.models.saved import save_weights
+from mobilenets.runs import results
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
+from mobilenets.verbs.train import train
 
 WEIGHTS = "model.safetensors"
 # A rate at which the model of `trained` is lost in the first epoch.

@@ -19,13 +19,13 @@ import pytest
 import torch
 
 import mobilenets
-from mobilenets.data.folder import read_folder
-from mobilenets.data.loader import Loader
-from mobilenets.data.presets import build
+from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.loader import Loader
 from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
-from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.pictures.augment.presets import build
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.training import features as module
 from mobilenets.training.features import cached_features
 from mobilenets.training.recipe import Recipe

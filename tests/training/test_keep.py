@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobilenets.api import results
-from mobilenets.api.train import train
+from mobilenets.runs import results
 from mobilenets.training.keep import MANY_PICTURES, around, best_epoch
+from mobilenets.verbs.train import train
 
 Rows = list[dict[str, float]]
 FEW = MANY_PICTURES - 1

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mobilenets.data.loader import shuffled
+from mobilenets.datasets.loader import shuffled
 from mobilenets.errors import FaultFound
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.saved import save_weights

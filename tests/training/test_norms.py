@@ -15,12 +15,12 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import nn
 
-from mobilenets.api.train import train
-from mobilenets.data.loader import Loader
+from mobilenets.datasets.loader import Loader
 from mobilenets.measure.evaluate import evaluate_samples, to_tensor
 from mobilenets.training import loop
 from mobilenets.training.loop import Training
 from mobilenets.training.norms import PICTURES, free_norms, measure_norms, with_measured_norms
+from mobilenets.verbs.train import train
 
 Begin = Callable[..., Training]
 CPU = torch.device("cpu")

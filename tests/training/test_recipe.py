@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobilenets.data.presets import build
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import describe
-from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.pictures.augment.presets import build
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES, find_recipe, load_recipe
 

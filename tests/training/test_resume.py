@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from mobilenets.api.train import train
-from mobilenets.data.loader import Batch
+from mobilenets.datasets.loader import Batch
 from mobilenets.errors import InputError
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
+from mobilenets.verbs.train import train
 
 WEIGHTS = "model.safetensors"
 

@@ -12,16 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mobilenets.api.train import train
-from mobilenets.data.folder import read_folder
-from mobilenets.data.loader import Loader, in_order
+from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.loader import Loader, in_order
 from mobilenets.errors import InputError
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model, save_weights
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
-from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.start import (
     architecture_of,
@@ -32,6 +31,7 @@ from mobilenets.training.start import (
     refuse_lone_pictures,
     settle_norms,
 )
+from mobilenets.verbs.train import train
 
 CLASSES = ("blue", "green", "red")
 WEIGHTS = "model.safetensors"

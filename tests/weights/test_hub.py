@@ -23,9 +23,9 @@ import pytest
 from huggingface_hub import constants
 from safetensors.numpy import save
 
-from mobilenets.data import download as download_module
+from mobilenets.base import download as download_module
+from mobilenets.base.extras import how_to_install
 from mobilenets.errors import InputError
-from mobilenets.runtime.extras import how_to_install
 from mobilenets.weights import hub
 from mobilenets.weights.hub import Fetched, fetch
 from mobilenets.weights.published import Published, choose
@@ -401,7 +401,7 @@ def test_progress_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) ->
         def close(self) -> None:
             shown.append(self.line())
 
-    monkeypatch.setattr("mobilenets.runtime.progress.Progress", Bar)
+    monkeypatch.setattr("mobilenets.base.progress.Progress", Bar)
     fetch(TIMM)
     assert len(shown) == 1
     assert shown[0].startswith(f"mobilenet_v2 1: {len(BODY)}/{len(BODY)} B")

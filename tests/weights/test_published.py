@@ -10,7 +10,7 @@ import pytest
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import describe
-from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.published import PUBLISHED, Published, choose
 

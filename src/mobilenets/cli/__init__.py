@@ -1,4 +1,4 @@
-"""The command line: one command is one function of ``mobilenets.api``."""
+"""The command line: one command is one function of ``mobilenets.verbs``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mobilenets.base.shell import quote
 from mobilenets.cli import colour
 from mobilenets.cli.streams import OUTPUT, steady_streams
 from mobilenets.errors import InputError, MobilenetsError
-from mobilenets.runtime.shell import quote
 
 INTERRUPTED = 130
 
@@ -73,8 +73,8 @@ def _as_meant(arguments: Sequence[str]) -> list[str]:
 
 def _explain(error: Exception) -> int:
     """Say in one line what went wrong, where the user can mend it; a fault of the program is raised again."""
-    from mobilenets.runtime.extras import EXTRAS, how_to_install
-    from mobilenets.runtime.files import no_room
+    from mobilenets.base.extras import EXTRAS, how_to_install
+    from mobilenets.base.files import no_room
 
     if isinstance(error, MobilenetsError):
         return _fail(str(error), error.exit_status)

@@ -1,4 +1,4 @@
-"""What each verb does: call ``mobilenets.api``, print what it gives."""
+"""What each verb does: call ``mobilenets.verbs``, print what it gives."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.files import DiskFull
+from mobilenets.base.shell import quote
 from mobilenets.cli import show, show_exports, show_measure
 from mobilenets.errors import InputError
-from mobilenets.runtime.files import DiskFull
-from mobilenets.runtime.shell import quote
 from mobilenets.training.recipe import Recipe
 
 
 def demo(options: Namespace) -> int:
     """``mobilenets demo``."""
-    from mobilenets.api.demo import demo as run
+    from mobilenets.verbs.demo import demo as run
 
     again = f"mobilenets demo --out {quote(options.out)} --resume"
     with _resumable(again, Path(options.out)):
@@ -35,7 +35,7 @@ def demo(options: Namespace) -> int:
 
 def fetch(options: Namespace) -> int:
     """``mobilenets fetch``."""
-    from mobilenets.api.fetch import fetch as run
+    from mobilenets.verbs.fetch import fetch as run
 
     result = run(options.name, options.out, archive=options.archive, size=options.size)
     _print(options, result, show.fetched)
@@ -44,8 +44,8 @@ def fetch(options: Namespace) -> int:
 
 def train(options: Namespace) -> int:
     """``mobilenets train``."""
-    from mobilenets.api.out import run_folder
-    from mobilenets.api.train import train as run
+    from mobilenets.runs.folder import run_folder
+    from mobilenets.verbs.train import train as run
 
     names = [field.name for field in dataclasses.fields(Recipe)]
     settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
@@ -59,7 +59,7 @@ def train(options: Namespace) -> int:
 
 def evaluate(options: Namespace) -> int:
     """``mobilenets evaluate``: exit status 1 when no confidence gives the wished accuracy."""
-    from mobilenets.api.evaluate import evaluate as run
+    from mobilenets.verbs.evaluate import evaluate as run
 
     _check_order(options.model, options.data, "evaluate")
     settings = {"device": options.device, "accuracy": options.accuracy, **_engine(options)}
@@ -72,8 +72,8 @@ def evaluate(options: Namespace) -> int:
 
 def predict(options: Namespace) -> int:
     """``mobilenets predict``: exit status 1 when a picture could not be read."""
-    from mobilenets.api.predict import Predictor
-    from mobilenets.api.predict import predict as run
+    from mobilenets.verbs.predict import Predictor
+    from mobilenets.verbs.predict import predict as run
 
     _check_order(options.model, options.pictures[-1], "predict")
     predictor = Predictor(options.model, options.device, **_engine(options))
@@ -99,7 +99,7 @@ def predict(options: Namespace) -> int:
 
 def export(options: Namespace) -> int:
     """``mobilenets export``: exit status 1 when the file did not pass, and none was written."""
-    from mobilenets.api.export import export as run
+    from mobilenets.verbs.export import export as run
 
     # So that what was written aside is taken away, as with Ctrl-C.
     if threading.current_thread() is threading.main_thread():
@@ -123,7 +123,7 @@ def export(options: Namespace) -> int:
 
 def serve(options: Namespace) -> int:
     """``mobilenets serve``."""
-    from mobilenets.api.serve import serve as run
+    from mobilenets.verbs.serve import serve as run
 
     def started(about: dict[str, Any]) -> None:
         if options.json:
@@ -135,7 +135,7 @@ def serve(options: Namespace) -> int:
 
 def summary(options: Namespace) -> int:
     """``mobilenets summary``."""
-    from mobilenets.api.summary import summary as run
+    from mobilenets.verbs.summary import summary as run
 
     result = run(
         options.name,
@@ -152,7 +152,7 @@ def summary(options: Namespace) -> int:
 
 def import_weights(options: Namespace) -> int:
     """``mobilenets import``."""
-    from mobilenets.api.import_weights import import_weights as run
+    from mobilenets.verbs.import_weights import import_weights as run
 
     # The notes are in the result: they are shown at its end, and not before it too.
     said = nullcontext() if options.json else _without_notes()
@@ -186,7 +186,7 @@ def _without_notes() -> Iterator[None]:
 
 def weights(options: Namespace) -> int:
     """``mobilenets weights``."""
-    from mobilenets.api.import_weights import published_weights as run
+    from mobilenets.verbs.import_weights import published_weights as run
 
     _print(options, {"weights": run()}, show.published)
     return 0
@@ -194,8 +194,8 @@ def weights(options: Namespace) -> int:
 
 def benchmark(options: Namespace) -> int:
     """``mobilenets benchmark``."""
-    from mobilenets.api.benchmark import benchmark as run
-    from mobilenets.api.benchmark import write_device_script
+    from mobilenets.verbs.benchmark import benchmark as run
+    from mobilenets.verbs.benchmark import write_device_script
 
     if options.device_script is not None:
         written = write_device_script(options.device_script)
@@ -217,7 +217,7 @@ def benchmark(options: Namespace) -> int:
 
 def compare(options: Namespace) -> int:
     """``mobilenets compare``."""
-    from mobilenets.api.compare import compare as run
+    from mobilenets.verbs.compare import compare as run
 
     result = run(
         options.names,
@@ -235,7 +235,7 @@ def compare(options: Namespace) -> int:
 
 def audit(options: Namespace) -> int:
     """``mobilenets audit``."""
-    from mobilenets.api.audit import audit as run
+    from mobilenets.verbs.audit import audit as run
 
     _print(options, run(options.model, data=options.data, out=options.out), show_measure.audited)
     return 0

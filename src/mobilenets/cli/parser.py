@@ -1,4 +1,4 @@
-"""Words of the command line into arguments of ``mobilenets.api``. Nothing heavy is imported before a command runs."""
+"""Words of the command line into arguments of ``mobilenets.verbs``. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from mobilenets import __version__
 from mobilenets.cli import Parser, commands, measure_verbs
-from mobilenets.exports.formats import FORMATS
+from mobilenets.exports.catalog import FORMATS
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 

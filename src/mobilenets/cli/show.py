@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mobilenets.runtime.progress import duration
-from mobilenets.runtime.shell import quote
+from mobilenets.base.progress import duration
+from mobilenets.base.shell import quote
 
 # Blanks other than the usual one, and what joins letters of Persian or Hindi and the people of an emoji.
 _SHOWN = "\u00a0\u2002\u2003\u2009\u202f\u3000\u200c\u200d"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.shell import quote
 from mobilenets.cli.show import percent, printable
-from mobilenets.runtime.shell import quote
 
 
 def exported(result: dict[str, Any]) -> str:

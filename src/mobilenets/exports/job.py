@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.exports.formats import find_format
+from mobilenets.exports.catalog import find_format
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.exported import MAX_BATCH, PRECISIONS, Exported
-from mobilenets.runtime.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -73,6 +73,6 @@ Writer: TypeAlias = Callable[[Job], Exported]
 def write(job: Job) -> Exported:
     """Write one export into ``job.folder``; returns what describes it."""
     found = find_format(job.options.format, job.options.precision, job.options.camera)
-    module: Any = importlib.import_module(f"mobilenets.exports.{found.module}")
+    module: Any = importlib.import_module(f"mobilenets.exports.formats.{found.module}")
     writer: Writer = module.write
     return writer(job)

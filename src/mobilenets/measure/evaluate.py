@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mobilenets.data.folder import Sample, relative
-from mobilenets.data.loader import Batch, Batches, in_order
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.loader import Batch, Batches, in_order
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.models.network import Network
-from mobilenets.runtime.progress import progress
 
 EVALUATION_BATCH = 64
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.data.folder import Sample, relative
-from mobilenets.data.loader import default_workers
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.loader import default_workers
 from mobilenets.measure.metrics import Evaluation
-from mobilenets.runtime.decode import decode
+from mobilenets.pictures.decode import decode
 from mobilenets.runtime.predictor import EnginePredictor, Prepared
-from mobilenets.runtime.progress import progress
 
 BATCH = 16
 

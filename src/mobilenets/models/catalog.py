@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture, table_from_json
 from mobilenets.models.network import Network
 from mobilenets.models.tables import V1, V1_CIFAR, V2, Table, small_pictures, v2_table
-from mobilenets.runtime.files import read_json
 
 SMALL_UP_TO = 64
 TABLE_HINT = "write rows of t, c, n, s, such as [[1, 16, 1, 1], [6, 24, 2, 2]]"

@@ -10,11 +10,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mobilenets.base.files import writing
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, find_bundle, read_bundle
-from mobilenets.runtime.files import writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.files import nfc, write_json
 from mobilenets.errors import InputError
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.exported import Exported
-from mobilenets.runtime.files import nfc, write_json
 from mobilenets.runtime.labels import Labels
-from mobilenets.runtime.preprocess import Preprocessing
 
 FORMAT = "mobilenets model"
 VERSION = 1

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.files import nfc, read_json
 from mobilenets.errors import InputError
-from mobilenets.runtime.files import nfc, read_json
 
 FILE = "classes.json"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.pictures.decode import decode
+from mobilenets.pictures.inputs import Picture, source_of
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.decode import decode
-from mobilenets.runtime.pictures import Picture, source_of
 
 Prepared: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Engine: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]

@@ -14,7 +14,8 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from mobilenets.errors import UnreadablePicture
-from mobilenets.runtime.decode import PictureTooLarge
+from mobilenets.page import PAGE, SHARED
+from mobilenets.pictures.decode import PictureTooLarge
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.server.batching import Answer, Batcher
 from mobilenets.server.bodies import Intake
@@ -22,9 +23,13 @@ from mobilenets.server.guard import Guard, State, refusal_headers
 from mobilenets.server.limits import Code, Limits, Refused, busy, code_of, too_many
 from mobilenets.server.metrics import CONTENT_TYPE, Metrics
 
-PAGE = Path(__file__).with_name("page")
-_PARTS = ("page.css", "page.js", "answerer.js", "problem.js", "words.js", "docs.js")
-FILES = {"/": "index.html", "/docs": "docs.html", **{f"/page/{name}": name for name in _PARTS}}
+_OWN = PAGE / "server"
+FILES = {
+    "/": PAGE / "index.html",
+    "/docs": _OWN / "docs.html",
+    **{f"/page/{name}": PAGE / name for name in SHARED},
+    **{f"/page/{name}": _OWN / name for name in ("answerer.js", "docs.js")},
+}
 OPEN = (*FILES, "/health", "/ready", "/openapi.json")
 REST = ("/predict", "/explain", "/model", "/metrics")
 
@@ -167,17 +172,17 @@ def create_app(
                     return _response([pictures[0][0]], [error])
             return Response(drawn, media_type="image/png", headers={"cache-control": "no-store"})
 
-    for path, file in FILES.items():
-        app.add_api_route(path, _file(file), include_in_schema=False)
+    for route, file in FILES.items():
+        app.add_api_route(route, _file(file), include_in_schema=False)
 
     labels = predictor.bundle.labels
     about = _about(predictor, name, limits, explain is not None)
     return app
 
 
-def _file(name: str) -> Callable[[], FileResponse]:
+def _file(path: Path) -> Callable[[], FileResponse]:
     def page() -> FileResponse:
-        return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
+        return FileResponse(path, headers={"cache-control": "no-cache"})
 
     return page
 

@@ -10,7 +10,7 @@ from typing import Literal
 from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
-from mobilenets.runtime.decode import PictureTooLarge, UnknownKind, open_picture
+from mobilenets.pictures.decode import PictureTooLarge, UnknownKind, open_picture
 
 MIB = 1 << 20
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # JPEG (ITU T.81, B.1.1.2) without stuffing and restarts

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mobilenets.base.files import writing
 from mobilenets.errors import InputError
-from mobilenets.runtime.files import writing
 
 FILE = Path("checkpoint") / "state.safetensors"
 

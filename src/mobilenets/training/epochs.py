@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from mobilenets.runtime.progress import duration
+from mobilenets.base.progress import duration
 
 log = logging.getLogger("mobilenets")
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mobilenets.data.loader import Loader, default_workers
+from mobilenets.datasets.loader import Loader, default_workers
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute

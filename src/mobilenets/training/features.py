@@ -25,14 +25,14 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from mobilenets.data.augment import Fit
-from mobilenets.data.folder import Sample, content_hash
-from mobilenets.data.loader import Batch, Loader, default_workers
-from mobilenets.data.sources import cache_folder
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import Sample, content_hash
+from mobilenets.datasets.loader import Batch, Loader, default_workers
+from mobilenets.datasets.sources import cache_folder
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import table_to_json
 from mobilenets.models.network import Network
-from mobilenets.runtime.progress import progress
+from mobilenets.pictures.augment.transforms import Fit
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")

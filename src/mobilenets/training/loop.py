@@ -19,15 +19,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mobilenets.data.loader import Batch, Batches, shuffled
+from mobilenets.base.files import write_text
+from mobilenets.base.progress import Progress, duration, progress
+from mobilenets.datasets.loader import Batch, Batches, shuffled
 from mobilenets.errors import FaultFound
 from mobilenets.measure.evaluate import evaluate_samples, to_tensor
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS
-from mobilenets.runtime.files import write_text
-from mobilenets.runtime.progress import Progress, duration, progress
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.epochs import EpochTable

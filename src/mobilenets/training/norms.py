@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mobilenets.data.loader import Batches, Loader
+from mobilenets.datasets.loader import Batches, Loader
 from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.network import Network
 

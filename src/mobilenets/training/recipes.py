@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
-from mobilenets.runtime.files import read_json
 from mobilenets.training.recipe import Recipe
 
 # From scratch unless the command line says otherwise, and in one stage.

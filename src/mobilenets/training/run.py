@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mobilenets.data.loader import Batches, Loader
+from mobilenets.datasets.loader import Batches, Loader
 from mobilenets.models.network import Network
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from mobilenets.data.loader import Loader
+from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import describe, load_table
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
-from mobilenets.runtime.preprocess import Preprocessing
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.training.norms import measure_norms
 from mobilenets.training.recipe import AUTO, Recipe
 

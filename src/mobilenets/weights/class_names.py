@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.files import nfc, read_json, read_text
 from mobilenets.errors import InputError
-from mobilenets.runtime.files import nfc, read_json, read_text
 
 log = logging.getLogger("mobilenets")
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
+from mobilenets.base.files import nfc, read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.files import nfc, read_json
-from mobilenets.runtime.preprocess import Preprocessing
 from mobilenets.weights.assign import Assigned, assign, find_head
 from mobilenets.weights.class_names import checked
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes

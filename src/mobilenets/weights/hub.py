@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets.data.download import CHUNK, download
-from mobilenets.data.sources import cache_folder
+from mobilenets.base.download import CHUNK, download
+from mobilenets.base.extras import how_to_install
+from mobilenets.base.progress import Progress
+from mobilenets.base.progress import progress as progress_bar
+from mobilenets.datasets.sources import cache_folder
 from mobilenets.errors import InputError
-from mobilenets.runtime.extras import how_to_install
-from mobilenets.runtime.progress import Progress
-from mobilenets.runtime.progress import progress as progress_bar
 from mobilenets.weights.published import KERAS, Published
 
 log = logging.getLogger("mobilenets")

@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base import fork
 from mobilenets.errors import InputError
-from mobilenets.runtime import fork
 from mobilenets.runtime.exported import Exported
 
 log = logging.getLogger("mobilenets")
@@ -65,7 +65,7 @@ def open_engine(folder: Path, exported: Exported, runtime: str | None = None, th
     ``threads`` defaults to one per core that this process may use. Raises ``InputError`` for a file that is not the one
     described, a runtime that does not run it, or one that is not installed.
     """
-    from mobilenets.runtime.cores import cores
+    from mobilenets.base.cores import cores
 
     known = RUNTIMES.get(exported.format)
     if known is None:

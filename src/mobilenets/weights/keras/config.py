@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
-from mobilenets.runtime.preprocess import INTERPOLATIONS
+from mobilenets.pictures.preprocess import INTERPOLATIONS
 from mobilenets.weights.keras.compound import EXCITED, HARD_SWISH, activation_of, join_compounds, mark_hidden
 from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model
 from mobilenets.weights.keras.passing import PASSING, PIXELS

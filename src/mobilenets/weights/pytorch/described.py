@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
-from mobilenets.runtime.files import read_json
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, of_kind
 from mobilenets.weights.pytorch.state import UNTOLD
 

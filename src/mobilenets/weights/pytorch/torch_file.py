@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.pickled import NotPlainError, of
 from mobilenets.errors import InputError
-from mobilenets.runtime.pickled import NotPlainError, of
 from mobilenets.weights.layers import Foreign, check_room, count
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State, choose, find, is_average, settings_of
 from mobilenets.weights.pytorch.described import from_folder, from_training

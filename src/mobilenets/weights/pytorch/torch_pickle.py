@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mobilenets.runtime.pickled import Machine, NotPlainError, of
+from mobilenets.base.pickled import Machine, NotPlainError, of
 
 # A MobileNetV2 with Adam's state takes some 32,000 steps and 200 KB.
 MOST_OPCODES = 300_000

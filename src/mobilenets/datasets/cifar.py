@@ -1,0 +1,183 @@
+"""CIFAR-10 and CIFAR-100 from their Python archives.
+
+Source of the sets and their layout: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images",
+2009. The archives hold pickles; ``pickled.py`` reads them without running them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.datasets.cifar_pickle import Array, NotPlainError, plain_data
+from mobilenets.errors import InputError
+
+LARGEST_MEMBER = 200 << 20  # bytes; CIFAR-100's training file has 155 million
+LARGEST_ARCHIVE = 400 << 20  # bytes unpacked; both real ones have 186 million
+
+SIDE = 32  # pixels
+_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
+
+
+@dataclass(frozen=True)
+class Cifar:
+    """One CIFAR set: pixels uint8 (N, 32, 32, 3) in RGB order, labels int64 (N,) into ``classes``.
+
+    ``groups`` names the coarse class of each class (CIFAR-100's superclasses); empty where there are none.
+    """
+
+    classes: tuple[str, ...]
+    train_pixels: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    validation_pixels: NDArray[np.uint8]
+    validation_labels: NDArray[np.int64]
+    groups: tuple[str, ...] = ()
+
+
+def read_cifar10(archive: Path) -> Cifar:
+    """Read ``cifar-10-python.tar.gz``; its test batch becomes the validation part.
+
+    Raises InputError when the file cannot be read, is damaged, or is not that archive.
+    """
+    parts = _members(archive, "cifar-10-batches-py", (*_TRAIN, "test_batch", "batches.meta"))
+    try:
+        classes = _names(parts["batches.meta"], "label_names")
+        batches = [(_pixels(parts[name]), _labels(parts[name], "labels", classes)) for name in _TRAIN]
+        test = parts["test_batch"]
+        return Cifar(
+            classes,
+            np.concatenate([pixels for pixels, _ in batches]),
+            np.concatenate([labels for _, labels in batches]),
+            _pixels(test),
+            _labels(test, "labels", classes),
+        )
+    except _MalformedError as error:
+        raise InputError(f"{archive}: not the CIFAR-10 Python archive: {error}") from error
+
+
+def read_cifar100(archive: Path) -> Cifar:
+    """Read ``cifar-100-python.tar.gz`` with its fine labels as classes and its coarse labels as groups.
+
+    Raises InputError when the file cannot be read, is damaged, or is not that archive.
+    """
+    parts = _members(archive, "cifar-100-python", ("train", "test", "meta"))
+    try:
+        classes = _names(parts["meta"], "fine_label_names")
+        coarse = _names(parts["meta"], "coarse_label_names")
+        train, test = parts["train"], parts["test"]
+        labels = _labels(train, "fine_labels", classes)
+        return Cifar(
+            classes,
+            _pixels(train),
+            labels,
+            _pixels(test),
+            _labels(test, "fine_labels", classes),
+            _groups(classes, labels, coarse, _labels(train, "coarse_labels", coarse)),
+        )
+    except _MalformedError as error:
+        raise InputError(f"{archive}: not the CIFAR-100 Python archive: {error}") from error
+
+
+class _MalformedError(Exception):
+    """What is wrong with the content, as the end of a sentence."""
+
+
+def _members(archive: Path, folder: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The plain data of the named files of the archive, read in one pass; nothing is written to the disk."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with archive.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"  # some browsers unpack the gzip layer on the way
+            raw.seek(0)
+            limited = _Limited(gzip.GzipFile(fileobj=raw) if packed else raw)
+            with tarfile.open(fileobj=limited, mode="r|") as tar:  # type: ignore[call-overload]
+                for member in tar:
+                    name = member.name.removeprefix("./").removeprefix(folder + "/")
+                    if name not in names or name in found:
+                        continue
+                    if not member.isreg() or member.issparse() or member.size > LARGEST_MEMBER:
+                        raise _MalformedError(f"{member.name} is a file of an implausible size")
+                    file = tar.extractfile(member)
+                    assert file is not None  # a regular file has content
+                    found[name] = _dict(file, member.name)
+            while limited.read(1 << 20):  # to the end, where gzip checks its CRC
+                pass
+    except _MalformedError as error:
+        raise InputError(f"{archive}: {error}") from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, MemoryError) as error:
+        raise InputError(f"{archive}: not a .tar.gz archive, or damaged or cut short; get it again") from error
+    except OSError as error:
+        raise InputError(f"cannot read {archive}: {error.strerror or error}") from error
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(f"{archive}: no {folder}/{missing[0]} in it; give the Python version of the archive")
+    return found
+
+
+def _dict(file: IO[bytes], name: str) -> dict[str, Any]:
+    try:
+        data = plain_data(file)
+    except NotPlainError as error:
+        raise _MalformedError(f"{name} {error}") from error
+    if type(data) is not dict:
+        raise _MalformedError(f"{name} does not hold a dict")
+    return data
+
+
+class _Limited:
+    """A stream that ends in an error rather than unpack without end."""
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self.stream = stream
+        self.left = LARGEST_ARCHIVE
+
+    def read(self, length: int) -> bytes:
+        block = self.stream.read(length)
+        self.left -= len(block)
+        if self.left < 0:
+            raise _MalformedError(f"it unpacks to more than {LARGEST_ARCHIVE:,} bytes, more than any CIFAR archive")
+        return block
+
+
+def _pixels(part: dict[str, Any]) -> NDArray[np.uint8]:
+    data = part.get("data")
+    values = data.values if isinstance(data, Array) else None
+    if values is None or not len(values) or values.shape[1] != 3 * SIDE * SIDE:
+        raise _MalformedError(f"'data' is not an array of N x {3 * SIDE * SIDE} bytes")
+    return values.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+
+
+def _labels(part: dict[str, Any], key: str, names: tuple[str, ...]) -> NDArray[np.int64]:
+    labels = part.get(key)
+    if type(labels) is not list or len(labels) != len(_pixels(part)):
+        raise _MalformedError(f"{key!r} is not a list of one label per picture")
+    if not all(type(label) is int and 0 <= label < len(names) for label in labels):
+        raise _MalformedError(f"{key!r} has values that are not whole numbers from 0 to {len(names) - 1}")
+    return np.array(labels, np.int64)
+
+
+def _names(meta: dict[str, Any], key: str) -> tuple[str, ...]:
+    names = meta.get(key)
+    if type(names) is not list or not names or not all(type(name) is str and name for name in names):
+        raise _MalformedError(f"{key!r} is not a list of names")
+    if len(set(names)) < len(names):
+        raise _MalformedError(f"{key!r} names a class twice")
+    return tuple(names)
+
+
+def _groups(
+    classes: tuple[str, ...], fine: NDArray[np.int64], names: tuple[str, ...], coarse: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """The coarse class of each fine class, as the labels pair them."""
+    group = dict(zip(fine.tolist(), coarse.tolist(), strict=True))
+    if len(group) < len(classes) or any(group[f] != c for f, c in zip(fine.tolist(), coarse.tolist(), strict=True)):
+        raise _MalformedError("the fine and coarse labels do not give each class one group")
+    return tuple(names[group[index]] for index in range(len(classes)))

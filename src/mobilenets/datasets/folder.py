@@ -1,0 +1,211 @@
+"""From a folder of labelled pictures to samples: which class each picture has, and what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilenets.base.files import nfc
+from mobilenets.datasets.listing import (
+    Problem,
+    entries,
+    folders,
+    has_pictures,
+    instead,
+    is_picture,
+    is_run,
+    names,
+    pictures,
+    say,
+)
+from mobilenets.errors import InputError
+from mobilenets.runtime.labels import Labels, is_showable
+
+_log = logging.getLogger("mobilenets")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled picture; ``label`` is the place of its class in ``Folder.classes``."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What ``read_folder`` found: samples in order of class, then of path.
+
+    ``notes`` are sentences on what was assumed or left out.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_folder(
+    root: Path, classes: tuple[str, ...] | None = None, find: Callable[[str], str | None] | None = None
+) -> Folder:
+    """Read one folder per class, pictures at any depth inside it.
+
+    Without ``classes`` they are the names of the folders that hold pictures, in Unicode's form NFC, sorted by code
+    point, as Keras and torchvision do. With ``classes``, from a model or from the training half, labels are places in
+    ``classes`` whatever the folder holds, so a class without pictures shifts no label. ``find`` then gives the class
+    of a folder that is called otherwise, or None, see ``Labels.finder``; by default case, Unicode form, ``_`` and
+    ``-`` make no difference.
+
+    Pictures are the files with a suffix in ``SUFFIXES``, in any case; hidden files and system litter are
+    passed over; links are followed, and each real folder is read once a class. The problems found are of
+    the kinds ``empty_class class_missing not_an_image unreadable`` (a link that leads nowhere, a folder inside that
+    cannot be listed).
+
+    Raises InputError in one line: no such folder, no pictures, a class that ``classes`` lacks, two folders of one
+    class, a class folder that cannot be listed, fewer than two classes when they are to be learned from the folder.
+    """
+    if find is None:
+        find = nfc if classes is None else Labels({}).finder(classes)
+    problems: list[Problem] = []
+    notes: list[str] = []
+    found: dict[str, list[Path]] = {}
+    called: dict[str, str] = {}
+    for entry in folders(root):
+        place = Path(entry.path)
+        if is_run(place):
+            notes.append(f"{entry.name}/ holds a run or a virtual environment: not a class")
+            continue
+        if root.resolve().is_relative_to(place.resolve()):
+            notes.append(f"{entry.name}/ is a link to a folder above: not a class")
+            continue
+        name = find(entry.name) or nfc(entry.name)
+        _refuse_closed(place)
+        inside = sorted(pictures(place, problems))
+        if inside:
+            if not is_showable(name):
+                raise InputError(f"{root} has a class folder with an unprintable name, {entry.name!r}: rename it")
+            if name in found:
+                raise InputError(_twice(root, name, called[name], entry.name))
+            if name != nfc(entry.name):
+                notes.append(f"the class folder {root.name}/{entry.name} was used as class {name}")
+            found[name] = inside
+            called[name] = entry.name
+        else:
+            called.setdefault(name, entry.name)
+            problems.append(Problem("empty_class", entry.path, "the class folder has no pictures"))
+    lying = sum(is_picture(entry) for entry in entries(root))
+    if lying and found:
+        notes.append(f"{lying} pictures beside the class folders in {root} are not used")
+    if not found:
+        raise InputError(f"{root} has no pictures in class folders{instead(problems)}")
+    unknown = sorted(found.keys() - set(classes)) if classes is not None else []
+    if len(found) == 1 and (classes is None or unknown):
+        _refuse_nested(root / called[next(iter(found))])
+    if classes is None:
+        if len(found) == 1:
+            raise InputError(f"{root} has pictures of only one class, {next(iter(found))}: at least two are needed")
+        classes = tuple(sorted(found))
+        notes += _same_but_case(classes)
+    if unknown:
+        raise InputError(
+            f"{root} has class folders that the model does not know: {names(unknown)}; "
+            f"it knows {names(classes)}: rename or remove them"
+        )
+    for name in classes:
+        if name not in called and not (root / name).is_dir():
+            problems.append(Problem("class_missing", str(root / name), "there is no folder for this class"))
+    samples = tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, ()))
+    return Folder(root, classes, samples, tuple(problems), tuple(notes))
+
+
+def _refuse_closed(place: Path) -> None:
+    """Refuse a class folder that cannot be listed: a class must not be missing from the model in silence."""
+    try:
+        entries(place)
+    except InputError as error:
+        raise InputError(f"{error}: make it readable, or move it away") from error
+
+
+def _twice(root: Path, name: str, one: str, other: str) -> str:
+    if nfc(one) == nfc(other):
+        both = f"{one!a} and {other!a}, which differ only in their Unicode form"
+    else:
+        both = f"{one!r} and {other!r}"
+    return f"{root} has two folders for the class {name!r}, {both}: put them in one folder"
+
+
+def _same_but_case(classes: Sequence[str]) -> list[str]:
+    folded: dict[str, list[str]] = {}
+    for name in classes:
+        folded.setdefault(name.casefold(), []).append(name)
+    return [
+        f"{' and '.join(same)} are two classes that differ only in upper and lower case"
+        for same in folded.values()
+        if same[1:]
+    ]
+
+
+def pictures_below(folder: Path) -> tuple[Path, ...]:
+    """The pictures at any depth below a folder, in order of path; what else lies there is logged."""
+    entries(folder)
+    problems: list[Problem] = []
+    found = tuple(sorted(pictures(folder, problems)))
+    if not found:
+        raise InputError(f"{folder} has no pictures{instead(problems)}")
+    say(problems)
+    return found
+
+
+def relative(path: Path, root: Path) -> str:
+    """A picture's name in split.csv and in hashes: its path below ``root``, with forward slashes."""
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        raise InputError(f"{path} is not in {root}") from None
+
+
+def content_hash(path: Path) -> bytes:
+    """BLAKE2b of a file's bytes, 16 of it; raises InputError when the file cannot be read."""
+    try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            path.stat()
+            raise InputError(f"{path} cannot be read: this is not a regular file")
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def content_hashes(paths: Sequence[Path], workers: int = 2) -> dict[Path, str]:
+    """The hash of every file's bytes in hexadecimal; each is read once, in ``workers`` threads."""
+    with ThreadPoolExecutor(workers) as pool:
+        return {path: found.hex() for path, found in zip(paths, pool.map(content_hash, paths), strict=True)}
+
+
+def fingerprint(
+    samples: Iterable[Sample], root: Path, workers: int = 2, contents: Mapping[Path, str] | None = None
+) -> str:
+    """Hexadecimal hash of what was learned from: every picture's relative path, label and content.
+
+    It does not depend on the order of samples, on where ``root`` lies, on dates, or on the Unicode form of names.
+    ``contents`` are the ``content_hashes`` where they are known; else every file is read once.
+    """
+    ordered = sorted((nfc(relative(sample.path, root)), sample.label, sample.path) for sample in samples)
+    if contents is None:
+        contents = content_hashes([path for _, _, path in ordered], workers)
+    total = hashlib.blake2b(digest_size=16)
+    for name, label, path in ordered:
+        encoded = name.encode("utf-8", "surrogateescape")
+        total.update(b"%d %d " % (len(encoded), label) + encoded + bytes.fromhex(contents[path]))
+    return total.hexdigest()
+
+
+def _refuse_nested(only: Path) -> None:
+    below = [entry.name for entry in folders(only) if has_pictures(Path(entry.path), deep=True)]
+    if len(below) > 1 and not has_pictures(only):
+        raise InputError(f"the class folders are one level deeper, in {only} ({names(below)}): give that folder")

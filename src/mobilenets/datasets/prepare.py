@@ -1,0 +1,227 @@
+"""DATA as training takes it: which pictures teach, which measure, and which were left out and why."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
+from mobilenets.datasets.layout import Layout, find_data
+from mobilenets.datasets.listing import Problem, names, say
+from mobilenets.datasets.loader import default_workers
+from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.seen import Seen, seen_of
+from mobilenets.datasets.split import read_split, split
+from mobilenets.errors import InputError
+
+log = logging.getLogger("mobilenets")
+
+LEFT_OUT_KINDS = ("unreadable", "too_large")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder.
+
+    ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
+    Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
+    from, None where that is not known, and ``copies`` those that are training pictures too.
+    """
+
+    layout: Layout
+    classes: tuple[str, ...]
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    test: tuple[Sample, ...] | None
+    problems: tuple[Problem, ...]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+    seen_by_source: int | None = None
+    copies: int = 0
+    contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def seen(self) -> Seen:
+        """What a model will have seen that is trained on these pictures."""
+        unreadable = set()
+        for problem in self.problems:
+            if problem.kind in LEFT_OUT_KINDS:
+                with contextlib.suppress(InputError):  # a link that leads nowhere
+                    unreadable.add(content_hash(self.layout.root / problem.path).hex())
+        return seen_of(self.halves, self.classes, self.contents, unreadable)
+
+    @property
+    def halves(self) -> dict[str, tuple[Sample, ...]]:
+        """The pictures by half: ``train``, ``validation``, ``test``."""
+        return {"train": self.train, "validation": self.validation, "test": self.test or ()}
+
+    @property
+    def measured(self) -> tuple[Sample, ...]:
+        """The pictures that the final figures are for."""
+        return self.validation if self.test is None else self.test
+
+
+def prepare(
+    data: Path,
+    *,
+    share: float,
+    seed: int,
+    max_unreadable: float,
+    workers: int | None = None,
+    seen: Seen | None = None,
+) -> Prepared:
+    """Read DATA, try every picture, and split it where it comes unsplit.
+
+    ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
+    stays held out, and new pictures only are drawn.
+
+    Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
+    than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
+    """
+    workers = workers or default_workers()
+    layout = find_data(data)
+    folder = read_folder(layout.train)
+    problems, notes = [*folder.problems], [*layout.notes, *folder.notes]
+    parts: dict[str, tuple[Sample, ...]] = {"train": folder.samples}
+    for name, place in (("validation", layout.validation), ("test", layout.test)):
+        if place is not None:
+            other = read_folder(place, folder.classes)
+            parts[name] = other.samples
+            problems += other.problems
+            notes += other.notes
+    for note in notes:
+        log.info("%s: %s", data, note)
+    readable = sum(map(len, parts.values()))
+    total = readable + sum(problem.kind in LEFT_OUT_KINDS for problem in problems)
+    with progress("checking pictures", readable, "pictures") as shown:
+        for name, samples in parts.items():
+            before = shown.done
+            parts[name], unreadable = check_readable(
+                samples,
+                workers,
+                lambda done, _, before=before: shown.advance(before + done - shown.done),  # type: ignore[misc]
+            )
+            problems += unreadable
+    _accept(problems, total, max_unreadable)
+    # What is written down is the data as it will be used: the mark of it must not depend on the left out.
+    used = [sample for samples in parts.values() for sample in samples]
+    contents = content_hashes([sample.path for sample in used], workers)
+    mark = fingerprint(used, layout.root, contents=contents)
+    if layout.validation is None:
+        taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
+        halves = split(parts["train"], folder.classes, share, seed, layout.root, taught, held)
+        parts |= {"train": halves.train, "validation": halves.validation}
+        problems += halves.problems
+        say(halves.problems)
+        if (taught or held) and new:
+            drawn = len(halves.validation) - len(held)
+            notes.append(
+                f"the split of the model it starts from was kept: {len(taught)} pictures it was trained on stay in "
+                f"training, {len(held)} that it held out stay held out; {drawn} of {len(new)} new ones are held out"
+            )
+            log.info("%s", notes[-1])
+    _refuse_empty(parts, folder.classes)
+    if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
+        notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
+    measured = parts.get("test", parts["validation"])
+    taught_now = {contents[sample.path] for sample in parts["train"]}
+    copies = sum(contents[sample.path] in taught_now for sample in measured)
+    if copies:
+        notes.append(
+            f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
+            "too high; keep each picture in only one of train/ and validation/"
+        )
+        log.warning("%s: %s", data, notes[-1], extra={"detail": True})
+    return Prepared(
+        layout,
+        folder.classes,
+        parts["train"],
+        parts["validation"],
+        parts.get("test"),
+        tuple(_inside(problem, layout.root) for problem in problems),
+        mark,
+        tuple(notes),
+        None if seen is None else len(seen.sides(measured, contents)[0]),
+        copies,
+        contents,
+    )
+
+
+def prepare_again(
+    data: Path,
+    split_file: Path,
+    classes: tuple[str, ...],
+    mark: str,
+    problems: Sequence[Problem],
+    workers: int | None = None,
+    notes: Sequence[str] = (),
+    seen_by_source: int | None = None,
+    copies: int = 0,
+) -> Prepared:
+    """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
+
+    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then.
+    Raises ``InputError`` when the pictures are no longer those that the run began with.
+    """
+    layout = find_data(data)
+    halves = read_split(split_file, layout.root, classes)
+    test = None
+    if layout.test is not None:
+        left_out = {problem.path for problem in problems if problem.kind in LEFT_OUT_KINDS}
+        found = read_folder(layout.test, classes).samples
+        test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
+    # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.
+    train, validation = (
+        tuple(sorted(half, key=lambda sample: (sample.label, sample.path)))
+        for half in (halves.train, halves.validation)
+    )
+    used = [*train, *validation, *(test or ())]
+    if fingerprint(used, layout.root, workers or default_workers()) != mark:
+        raise InputError(
+            f"{data}: the pictures have changed since this run began; train again with another --out, without --resume"
+        )
+    return Prepared(
+        layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
+    )
+
+
+def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
+    """Count the pictures of each class."""
+    found = Counter(sample.label for sample in samples)
+    return {name: found[label] for label, name in enumerate(classes)}
+
+
+def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
+    """Name what is left out; refuse when that is too much."""
+    bad = [problem for problem in problems if problem.kind in LEFT_OUT_KINDS]
+    say(problems)
+    if not bad:
+        return
+    log.warning("%d of %d pictures cannot be read and are left out; the files are not changed", len(bad), total)
+    if len(bad) > limit * total:
+        raise InputError(
+            f"{len(bad)} of {total} pictures cannot be read, more than --max-unreadable {limit:g} allows: "
+            f"repair or remove them; the first is {bad[0].path} ({bad[0].detail})"
+        )
+
+
+def _inside(problem: Problem, root: Path) -> Problem:
+    """Name a problem's file below DATA, so that it is known again wherever DATA is called from."""
+    path = Path(problem.path)
+    return replace(problem, path=relative(path, root)) if path.is_relative_to(root) else problem
+
+
+def _refuse_empty(parts: dict[str, tuple[Sample, ...]], classes: Sequence[str]) -> None:
+    for name, samples in parts.items():
+        if not samples:
+            raise InputError(
+                f"no readable picture is left for {name}; each class needs at least two, one of them for validation"
+            )
+    missing = [name for name, number in counts(parts["train"], classes).items() if not number]
+    if missing:
+        raise InputError(f"class {missing[0]} has no readable training picture; add some or remove the class")

@@ -1,0 +1,213 @@
+"""Which pictures are learned from and which are held out: stratified, repeatable, without leaks."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilenets.base.files import nfc, read_text, write_bytes
+from mobilenets.datasets.folder import Sample, content_hash, relative
+from mobilenets.datasets.listing import Problem
+from mobilenets.errors import InputError
+
+_HEADER = ["image", "class", "split"]
+_HALVES = ("train", "validation")
+_log = logging.getLogger("mobilenets")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Both halves, in the order the samples had; ``copies`` pictures were kept with a byte-identical one."""
+
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    problems: tuple[Problem, ...] = ()
+    copies: int = 0
+
+
+def identical(samples: Sequence[Sample], root: Path) -> list[tuple[Sample, ...]]:
+    """Group the samples by content: byte-identical files together, every other file by itself.
+
+    Members and groups are in order of relative path. Only files that share their size are read.
+    """
+    ordered = sorted(samples, key=lambda sample: relative(sample.path, root))
+    try:
+        sizes = [sample.path.stat().st_size for sample in ordered]
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+    shared = Counter(sizes)
+    groups: dict[object, list[Sample]] = defaultdict(list)
+    for place, (sample, size) in enumerate(zip(ordered, sizes, strict=True)):
+        groups[(size, content_hash(sample.path)) if shared[size] > 1 else place].append(sample)
+    return [tuple(group) for group in groups.values()]
+
+
+def split(
+    samples: Sequence[Sample],
+    classes: Sequence[str],
+    share: float,
+    seed: int,
+    root: Path,
+    taught: Collection[Sample] = (),
+    held: Collection[Sample] = (),
+) -> Split:
+    """Hold out ``share`` of each class (rounded; at least one picture is held out, and one is left).
+
+    Pictures are drawn in order of a hash of seed and relative path, so the split depends on these alone: not
+    on the order on the disk, on the system, on where ``root`` lies, or on a library's random numbers.
+    Byte-identical files stay on one side, across classes too. A class that cannot be on both sides, with one
+    picture or only copies of one, is left to training, with a Problem ``tiny_class``.
+
+    ``taught`` stay in training and ``held`` are held out whatever the share; they are samples too, with all their
+    copies, and only the others are drawn, in the same share.
+
+    Raises InputError for a share that is not between 0 and 1, or a file that cannot be read.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"the share held out for validation must be between 0 and 1, not {share}")
+    known = {*taught, *held}
+    new = [sample for sample in samples if sample not in known]
+    sizes = Counter(sample.label for sample in new)
+    learned, measured = ({sample.label for sample in some} for some in (taught, held))
+    # A class that has training pictures already need not be left one, and one that has others need not give one.
+    most = {label: size - (label not in learned) for label, size in sizes.items()}
+    least = {label: int(label not in measured) for label in sizes}
+    target = {label: min(max(least[label], round(share * size)), most[label]) for label, size in sizes.items()}
+    groups = sorted(identical(new, root), key=lambda group: _draw(seed, nfc(relative(group[0].path, root))))
+    counts = [Counter(sample.label for sample in group) for group in groups]
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, count in enumerate(counts):
+        for label in count:
+            places[label].append(place)
+    taken: set[int] = set()
+    done: Counter[int] = Counter()
+
+    def take(place: int) -> None:
+        taken.add(place)
+        done.update(counts[place])
+
+    for place, count in enumerate(counts):
+        if all(done[label] + number <= target[label] for label, number in count.items()):
+            take(place)
+    problems = []
+    for label in sorted(sizes):
+        if done[label] >= least[label]:
+            continue
+        # No group was small enough for the share; take the smallest that leaves every class something.
+        fitting = [
+            place
+            for place in places[label]
+            if all(done[own] + number <= most[own] for own, number in counts[place].items())
+        ]
+        if fitting:
+            take(min(fitting, key=lambda place: sum(counts[place].values())))
+            continue
+        pictures = "one picture" if sizes[label] == 1 else f"{sizes[label]} pictures, but too many are copies"
+        problems.append(Problem("tiny_class", classes[label], f"{pictures}: none could be held out for validation"))
+    validation = {*held, *(sample for place in taken for sample in groups[place])}
+    copies = sum(len(group) for group in groups if len(group) > 1)
+    if copies:
+        _log.info("%d pictures are byte-identical copies; all copies of a picture were kept in the same split", copies)
+    return Split(
+        tuple(sample for sample in samples if sample not in validation),
+        tuple(sample for sample in samples if sample in validation),
+        tuple(problems),
+        copies,
+    )
+
+
+def write_split(
+    path: Path, root: Path, classes: Sequence[str], train: Sequence[Sample], validation: Sequence[Sample]
+) -> None:
+    """Write ``image,class,split``: one line a picture, its path relative to ``root``, sorted by it."""
+    halves = dict(zip(_HALVES, (train, validation), strict=True))
+    paths = [relative(sample.path, root) for samples in halves.values() for sample in samples]
+    forms = Counter(map(nfc, paths))
+    rows = sorted(
+        # Two names that differ in their Unicode form only keep it.
+        [nfc(name) if forms[nfc(name)] == 1 else name, classes[sample.label], half]
+        for half, samples in halves.items()
+        for sample in samples
+        for name in [relative(sample.path, root)]
+    )
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([_HEADER, *rows])
+    # File names need not be valid Unicode; the odd bytes are written as they are.
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
+    """Read what ``write_split`` wrote, with pictures below ``root``, also as a spreadsheet saved it again.
+
+    Raises InputError in one line for a malformed file, an unknown class, a picture named twice or outside
+    ``root``, and a picture that is no longer there.
+    """
+    rows = _rows(path)
+    labels = {nfc(name): label for label, name in enumerate(classes)}
+    halves: dict[str, list[Sample]] = {half: [] for half in _HALVES}
+    seen: set[str] = set()
+    listed: dict[Path, dict[str, str]] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        where = f"{path}, entry {number}"
+        if len(row) < 3 or row[2] not in halves:
+            raise InputError(f"{where}: expected image,class,split with split {' or '.join(_HALVES)}")
+        name, label, half = row[0], nfc(row[1]), row[2]
+        if label not in labels:
+            raise InputError(f"{where}: unknown class {label!r}")
+        picture = root / name
+        inside = picture != root and picture.is_relative_to(root) and ".." not in Path(name).parts
+        if name in seen or not inside:
+            raise InputError(f"{where}: {name!r} is listed twice or is not inside {root}")
+        if not picture.is_file():
+            picture = _on_disk(root, Path(name), listed)
+        if not picture.is_file():
+            raise InputError(
+                f"{where}: the picture {picture} no longer exists: put it back, or train into another folder"
+            )
+        seen.add(name)
+        halves[half].append(Sample(picture, labels[label]))
+    return Split(tuple(halves["train"]), tuple(halves["validation"]))
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """Read a split file's rows, of which the first begins with ``_HEADER``; empty lines are left out."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError:
+        plain = content.startswith(",".join(_HEADER).encode())
+        # Odd bytes of file names, as ``write_split`` keeps them, or another encoding.
+        text = content.decode("utf-8", "surrogateescape") if plain else read_text(path)
+    first = text.split("\n", 1)[0].strip()
+    delimiter = next((mark for mark in ",;\t" if first.split(mark)[:3] == _HEADER), None)
+    if delimiter is None:
+        raise InputError(f"{path} must begin with the line {','.join(_HEADER)}")
+    try:
+        # Windows ends lines with CR LF; a CR inside of quotes belongs to a name.
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter))
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV file: {error}") from error
+    return [row for row in rows if row]
+
+
+def _on_disk(root: Path, name: Path, listed: dict[Path, dict[str, str]]) -> Path:
+    """Find a file whose name lies on the disk in another Unicode form; ``listed`` keeps what was looked up."""
+    place = root
+    for part in name.parts:
+        if place not in listed:
+            listed[place] = {nfc(entry.name): entry.name for entry in place.iterdir()} if place.is_dir() else {}
+        place /= listed[place].get(nfc(part), part)
+    return place
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed}:{name}".encode("utf-8", "surrogateescape"), digest_size=16).digest()

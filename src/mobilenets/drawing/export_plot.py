@@ -1,0 +1,143 @@
+"""The picture of an export: what the file answers beside what the model does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
+
+from mobilenets.drawing.lettering import drawable
+from mobilenets.drawing.style import LIGHT, Theme, dress, new_figure, printable, save
+from mobilenets.measure.paired import Pair
+from mobilenets.runtime.labels import Labels
+
+MOST_CLASSES = 12
+# Points: large on a small sheet, to be read on a telephone too.
+LETTERS = 13
+
+
+def draw_export(pair: Pair, tolerance: float, labels: Labels | None, path: Path) -> None:
+    """Write the picture as PNG or SVG, by readable names; see ``export_figure``."""
+    classes = pair.reference.classes
+    save(export_figure(pair, tolerance, classes if labels is None else labels.shown(classes, drawable)), path)
+
+
+def export_figure(pair: Pair, tolerance: float, classes: Sequence[str], theme: Theme = LIGHT) -> Figure:
+    """Draw what an export changed.
+
+    Left the change of top-1 with its 95 % interval (or that nothing changed), and the points that may be lost
+    as a line; in the middle a dot for each picture, by the probability that the model and the file give its true class;
+    right the classes whose top-1 changed, the worst above, at most 12. ``classes`` are the names to show, in order.
+    """
+    figure = new_figure(9.8, 4.6, theme, layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 2.1, 1.1))
+    _change(left, pair, tolerance, theme)
+    _pictures(middle, pair, theme)
+    _by_class(right, pair, [printable(name, 18) for name in classes], theme)
+    for axes in (left, middle, right):
+        axes.tick_params(labelsize=LETTERS - 1, pad=8)
+        axes.xaxis.label.set(fontsize=LETTERS, color=theme.muted)
+        axes.yaxis.label.set(fontsize=LETTERS, color=theme.muted)
+    return figure
+
+
+def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
+    change, (low, high) = 100 * pair.top1_change, (100 * end for end in pair.top1_change_interval)
+    dress(axes, theme)
+    axes.axhline(0, color=theme.muted, linewidth=1)
+    label = f"allowed: {_signed(-tolerance)}"
+    axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
+    images, (_, lost, gained, _) = sum(pair.table), pair.table
+    said = f"{_signed(change)}\n({_signed(low)} to {_signed(high)})"
+    if lost == gained == 0:
+        said = f"the same answer\non all {images}" if pair.same == images else "the same ones\nright"
+    spread = [[change - low], [high - change]] if lost or gained else None
+    axes.errorbar([0], [change], spread, fmt="o", markersize=9, color=theme.blue, capsize=7, linewidth=2)
+    axes.set_xlim(-1, 1)
+    axes.set_xticks([0], [said])
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.yaxis.set_major_formatter(lambda value, _: _signed(value, 3))
+    _heading(axes, "Top-1, points", theme)
+    _legend(axes, theme)
+
+
+def _pictures(axes: Axes, pair: Pair, theme: Theme) -> None:
+    reference, candidate = pair.reference, pair.candidate
+    places = np.arange(len(reference.labels))
+    ours, theirs = (one.probabilities[places, one.labels] for one in (reference, candidate))
+    before, after = reference.ranks == 0, candidate.ranks == 0
+    dress(axes, theme)
+    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+    axes.plot((0, 1), (0, 1), color=theme.muted, linewidth=1, linestyle=(0, (4, 2)))
+    for which, name, color, size in (
+        (before == after, "same", theme.sky, 16),
+        (before & ~after, "lost", theme.orange, 46),
+        (~before & after, "gained", theme.green, 46),
+    ):
+        label = f"{int(which.sum())} {name}"
+        edge = theme.paper if size > 16 else "none"
+        axes.scatter(ours[which], theirs[which], size, color, label=label, edgecolor=edge, clip_on=False, zorder=3)
+    for axis, word in ((axes.xaxis, "the model, %"), (axes.yaxis, "the exported file, %")):
+        axis.set_major_formatter(PercentFormatter(1, 0, ""))
+        axis.set_major_locator(MultipleLocator(0.25))
+        axis.set_label_text(word)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    _heading(axes, "Probability of the true class", theme)
+    _legend(axes, theme)
+
+
+def _by_class(axes: Axes, pair: Pair, names: Sequence[str], theme: Theme) -> None:
+    changes = []
+    for name, score in zip(names, pair.reference.classes, strict=True):
+        was, now = pair.reference.per_class[score].recall, pair.candidate.per_class[score].recall
+        if was is not None and now is not None and was != now:
+            changes.append((100 * (now - was), name))
+    changes.sort(key=lambda one: one[0])
+    shown = changes[:MOST_CLASSES]
+    dress(axes, theme, grid=False)
+    _heading(axes, "By class, points", theme)
+    if not shown:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.text(0, 0.97, "no class changed", fontsize=LETTERS, color=theme.muted, transform=axes.transAxes, va="top")
+        return
+    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+    axes.axvline(0, color=theme.muted, linewidth=1)
+    values = [value for value, _ in shown]
+    axes.barh(range(len(shown)), values, 0.62, color=[theme.orange if value < 0 else theme.green for value in values])
+    axes.set_yticks(range(len(shown)), [name for _, name in shown])
+    axes.set_ylim(max(len(shown), 6) - 0.4, -0.6)
+    axes.set_xlim(min(0.0, 1.1 * values[0]), max(0.0, 1.1 * values[-1]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+    axes.xaxis.set_major_formatter(lambda value, _: _signed(value, 3))
+    if len(changes) > len(shown):
+        axes.set_xlabel(f"worst {len(shown)} of {len(changes)}")
+
+
+def _heading(axes: Axes, text: str, theme: Theme) -> None:
+    axes.set_title(text, loc="left", fontsize=LETTERS, fontweight="bold", color=theme.ink, pad=10)
+
+
+def _legend(axes: Axes, theme: Theme) -> None:
+    axes.legend(
+        frameon=False,
+        fontsize=LETTERS,
+        labelcolor=theme.ink,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=3,
+        handletextpad=0.3,
+        columnspacing=1.0,
+        handlelength=1.4,
+    )
+
+
+def _signed(points: float, digits: int | None = None) -> str:
+    """Write points with a sign that is as wide as plus: two decimals, or this many digits."""
+    text = f"{points:+.2f}" if digits is None else f"{points:+.{digits}g}"
+    return "0" if float(text) == 0 and digits is not None else text.replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,241 @@
+"""The report of a training run: one HTML file that opens anywhere, without a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mobilenets.base.files import write_text
+from mobilenets.base.progress import duration
+from mobilenets.datasets.listing import Problem
+from mobilenets.drawing import plots
+from mobilenets.drawing.lettering import drawable
+from mobilenets.drawing.style import DARK, DPI, LIGHT, Theme, count, png
+from mobilenets.errors import InputError
+from mobilenets.measure.groups import grouped, groups_to_json
+from mobilenets.measure.metrics import Evaluation, Interval
+from mobilenets.pictures.decode import decode
+from mobilenets.runtime.labels import Labels
+
+DASH = "\N{EN DASH}"
+MISTAKES = 24
+BATCH = 32
+LEFT_OUT = 200
+CONFUSED = 6
+THUMBNAIL = 192  # pixels: sharp at twice the size at which the page shows it
+
+
+class Model(TypedDict):
+    """The network in the report: ``name`` in the catalog, ``size`` in pixels, where its weights came from."""
+
+    name: str
+    width: float
+    size: int
+    parameters: int
+    macs: int
+    weights_from: str
+
+
+class Data(TypedDict):
+    """The pictures in the report: how many of each class, where from, and which were left out and why."""
+
+    train: Mapping[str, int]
+    validation: Mapping[str, int]
+    source: str
+    fingerprint: str
+    left_out: Sequence[Problem]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything the report shows.
+
+    ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
+    epoch 0 is the model that training started from. ``seconds`` is the time of the epochs, ``total_seconds`` that of
+    the whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them,
+    with their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
+    ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
+    gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
+    people, and add a section by group where all of them have one.
+    """
+
+    title: str
+    model: Model
+    evaluation: Evaluation
+    history: Sequence[Mapping[str, float]]
+    recipe: Mapping[str, Any]
+    data: Data
+    hardware: Mapping[str, Any]
+    seconds: float
+    best_epoch: int
+    batch: Sequence[tuple[Image.Image, str]]
+    versions: Mapping[str, str]
+    command: str
+    notes: Sequence[str] = ()
+    next_steps: Sequence[str] = ()
+    total_seconds: float | None = None
+    labels: Labels | None = None
+    root: Path = field(default_factory=Path)
+    explain: Callable[[Image.Image, int], Image.Image] | None = None
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the report to ``path``: whole or not at all, with everything it shows inside the file."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": count, "percent": percent, "span": span, "shown": shown}
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
+    labels = report.labels or Labels({})
+    classes = report.evaluation.classes
+    by_group = grouped(report.evaluation, labels)
+    page = template.render(
+        report=report,
+        evaluation=report.evaluation,
+        names=dict(zip(classes, labels.shown(classes), strict=True)),
+        colors={label: _color(labels, labels.group(label)) for label in classes},
+        groups=groups_to_json(report.evaluation, labels),
+        by_group=None if by_group is None else _groups(by_group, labels, classes),
+        figures=_figures(report, labels, by_group),
+        mistakes=_mistakes(report),
+        confused=_confused(report.evaluation),
+        batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
+        time=duration(report.seconds if report.total_seconds is None else report.total_seconds),
+        training_time=duration(report.seconds),
+        kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
+        left_out=report.data["left_out"][:LEFT_OUT],
+        light=LIGHT,
+        dark=DARK,
+    )
+    # The bytes of a path that are no text arrive as lone surrogates, which UTF-8 does not have.
+    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage, 0.9722 as 97.2 %; a dash for None."""
+    return DASH if fraction is None else f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def span(interval: Interval | None, scale: float = 100, digits: int = 1) -> str:
+    """An interval as its two ends, (0.950, 0.985) as 95.0 to 98.5 with a dash between; a dash for None."""
+    if interval is None:
+        return DASH
+    low, high = (f"{scale * end:.{digits}f}" for end in interval)
+    return f"{low}{DASH}{high}"
+
+
+def shown(value: object) -> str:
+    """The value of a setting as the report writes it."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A figure as data addresses, for light and dark paper; ``width`` in CSS pixels keeps its true size."""
+
+    light: str
+    dark: str
+    width: int
+
+
+def _color(labels: Labels, group: str | None) -> str | None:
+    return None if group is None else labels.color(group)
+
+
+def _groups(by_group: Evaluation, labels: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of the table of groups."""
+    kinds = Counter(labels.group(label) for label in classes)
+    return [
+        {"name": name, "color": labels.color(group), "score": by_group.per_class[group], "kinds": kinds[group]}
+        for group, name in zip(by_group.classes, labels.shown_groups(by_group.classes), strict=True)
+    ]
+
+
+def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dict[str, _Drawing]:
+    evaluation = report.evaluation
+    names = labels.shown(evaluation.classes, drawable)
+
+    def both(draw: Callable[[Theme], Figure]) -> _Drawing:
+        light, dark = (png(draw(theme)) for theme in (LIGHT, DARK))
+        # A PNG's width stands in its first chunk, after the signature, the chunk's length and its name.
+        width = int.from_bytes(light[16:20], "big") * 96 // DPI
+        return _Drawing(_address("png", light), _address("png", dark), width)
+
+    figures = {
+        "confusion": both(lambda theme: plots.confusion_matrix(evaluation.confusion, names, theme)),
+        "reliability": both(lambda theme: plots.reliability_diagram(evaluation, theme)),
+    }
+    if by_group is not None:
+        found, groups = by_group.confusion, labels.shown_groups(by_group.classes, drawable)
+        figures["groups"] = both(lambda theme: plots.confusion_matrix(found, groups, theme, kind="group"))
+    if report.history:
+        figures["curves"] = both(lambda theme: plots.curves(report.history, report.best_epoch, theme))
+    return figures
+
+
+def _mistakes(report: Report) -> list[dict[str, Any]]:
+    evaluation = report.evaluation
+    shown = []
+    for one in evaluation.mistakes(MISTAKES):
+        image = _opened(report.root / evaluation.images[one.index])
+        looked = None if image is None or report.explain is None else report.explain(image, one.predicted)
+        shown.append(
+            {
+                "picture": None if image is None else _picture(image),
+                "looked": None if looked is None else _picture(looked),
+                "path": evaluation.images[one.index],
+                "true": evaluation.classes[one.true],
+                "predicted": evaluation.classes[one.predicted],
+                "probability": one.probability,
+            }
+        )
+    return shown
+
+
+def _confused(evaluation: Evaluation) -> list[tuple[int, str, str]]:
+    """The pairs of classes that were confused most often: how often, the true and the predicted class."""
+    counts = evaluation.confusion.copy()
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSED]
+    places = [divmod(int(one), len(evaluation.classes)) for one in order]
+    return [(int(counts[i, j]), evaluation.classes[i], evaluation.classes[j]) for i, j in places if counts[i, j] > 1]
+
+
+def _opened(path: Path) -> Image.Image | None:
+    try:
+        return decode(path)
+    except (InputError, OSError, ValueError):
+        # The file has gone since it was evaluated, or its path cannot be one here; its name still tells.
+        return None
+
+
+def _picture(image: Image.Image) -> str:
+    """A picture, made small, as a data address."""
+    small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=None)
+    buffer = io.BytesIO()
+    # JPEG would smear what is tiny to begin with.
+    form = "png" if max(small.size) <= 64 else "jpeg"
+    small.save(buffer, form, quality=85)
+    return _address(form, buffer.getvalue())
+
+
+def _address(form: str, content: bytes) -> str:
+    return f"data:image/{form};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,52 @@
+"""The formats there are. Nothing heavy is imported before one is written."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from mobilenets.base.extras import how_to_install
+from mobilenets.errors import InputError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    ``module`` below ``mobilenets.exports`` has its ``write(job) -> Exported``; it imports ``packages``, which the
+    optional dependency ``extra`` brings. ``camera``: the geometry of the preprocessing can go inside.
+    """
+
+    module: str
+    precisions: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+    camera: bool = False
+
+
+_ONNX = ("onnx", "onnxruntime")
+_LITERT = (*_ONNX, "litert_torch", "ai_edge_litert", "ai_edge_quantizer")
+_ALL = ("float32", "float16", "int8")
+FORMATS = {
+    "onnx": Format("onnx", _ALL, _ONNX, "export", camera=True),
+    "openvino": Format("openvino", _ALL, (*_ONNX, "openvino"), "openvino", camera=True),
+    "litert": Format("litert", _ALL, _LITERT, "litert"),
+    "executorch": Format("executorch", ("float32", "int8"), (*_ONNX, "executorch", "torchao"), "executorch"),
+    "web": Format("web", _ALL, _ONNX, "export"),
+}
+
+
+def find_format(name: str, precision: str, camera: bool = False) -> Format:
+    """Look a format up; raises ``InputError`` where there is none, or what it needs is not installed."""
+    found = FORMATS.get(name)
+    if found is None:
+        raise InputError(f"format {name!r}: choose {', '.join(FORMATS)}")
+    if precision not in found.precisions:
+        raise InputError(f"{name} cannot be exported in {precision}: choose {', '.join(found.precisions)}")
+    if camera and not found.camera:
+        able = " or ".join(name for name, one in FORMATS.items() if one.camera)
+        raise InputError(f"{name} cannot be exported with --camera: choose {able}, or use --pixels")
+    missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(f"{name} needs {missing[0]}: {how_to_install(found.extra)}")
+    return found

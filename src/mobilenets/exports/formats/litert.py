@@ -1,0 +1,179 @@
+"""A network as LiteRT (formerly TensorFlow Lite): converted by LiteRT Torch, quantized by AI Edge Quantizer."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_quantizer import quantizer
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.qtyping import (
+    ComputePrecision,
+    OpQuantizationConfig,
+    TensorDataType,
+    TensorQuantizationConfig,
+    TFLOperationName,
+)
+
+from mobilenets.base.cores import cores
+from mobilenets.base.files import write_bytes
+from mobilenets.exports.graph.deployed import Deployed, described, fed, sample
+from mobilenets.exports.int8.choice import batches, divided, nearest
+from mobilenets.exports.int8.qdq import Plan, Range
+from mobilenets.exports.int8.search import planned
+from mobilenets.exports.job import Job
+from mobilenets.exports.quiet import quiet
+from mobilenets.runtime.engines import Array
+from mobilenets.runtime.exported import Exported
+
+FILE = "model.tflite"
+ANY = ".*"
+WEIGHTED = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D, TFLOperationName.FULLY_CONNECTED)
+# What stays in float: what goes in and comes out, the numbers of the preprocessing, and the softmax, whose small
+# probabilities 8 bits do not hold.
+FLOAT = (
+    TFLOperationName.INPUT,
+    TFLOperationName.OUTPUT,
+    TFLOperationName.MUL,
+    TFLOperationName.SUB,
+    TFLOperationName.DIV,
+    TFLOperationName.SOFTMAX,
+)
+# A tensor's name is a path of modules, …InvertedResidual_inverted3/mobilenets.models.layers.ConvNorm_project/…, where
+# each part ends in the name that its parent has for it.
+_PART = re.compile(r"_([a-z0-9]+)(?=[/;]|$)")
+
+
+def write(job: Job) -> Exported:
+    """Write ``model.tflite``, which takes N×S×S×3; N is 1 unless ``options.batch`` says otherwise.
+
+    float16 stores the weights in half precision and computes in float32. int8 has int8 weights, one scale per
+    output channel, and int8 activations, one scale per tensor; it takes and gives float32, or takes uint8 with
+    ``options.pixels``.
+    """
+    options, batch = job.options, job.options.batch or 1
+    about: dict[str, Any] = {name: version(name) for name in ("litert-torch", "ai-edge-quantizer")}
+    if options.precision == "int8":
+        content, about["quantization"] = _quantized(job, batch)
+    else:
+        content = _converted(Deployed(job), job, batch)
+        if options.precision == "float16":
+            content = _halved(content)
+    path = job.folder / FILE
+    write_bytes(path, content)
+    return described(job, FILE, batch, about)
+
+
+def _converted(network: Deployed, job: Job, batch: int) -> bytes:
+    with quiet():
+        litert_torch: Any = importlib.import_module("litert_torch")
+        litert_torch.config.show_progress = False
+        return bytes(litert_torch.convert(network, (sample(job, batch),)).model_content())
+
+
+def _halved(content: bytes) -> bytes:
+    half = OpQuantizationConfig(
+        weight_tensor_config=TensorQuantizationConfig(num_bits=16, dtype=TensorDataType.FLOAT),
+        compute_precision=ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    made = quantizer.Quantizer(content)
+    for operation in WEIGHTED:
+        made.update_quantization_recipe(ANY, operation, half, AlgorithmName.FLOAT_CASTING)
+    with quiet():
+        return bytes(made.quantize(enable_progress_report=False).quantized_model)
+
+
+def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
+    """Quantize with two rules for ranges; returns the file nearest to float, and what was tried.
+
+    Weights, biases and what stays in float are those found by this package's search.
+    """
+    assert job.calibration is not None and len(job.calibration)
+    plan, searched = planned(job)
+    content = _converted(Deployed(job, plan), job, batch)
+    fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
+    made, tried = nearest(
+        _candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job.options.probabilities
+    )
+    return made, {
+        "weights": "int8, one scale per output channel",
+        "activations": "int8, one scale per tensor",
+        "pictures": len(job.calibration),
+        "plan": searched["chosen"],
+        **tried,
+    }
+
+
+def _candidates(
+    content: bytes, plan: Plan, fitted: Array, judged: Array, batch: int
+) -> Iterator[tuple[dict[str, Any], bytes, npt.NDArray[np.float32]]]:
+    made = quantizer.Quantizer(content)
+    made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    for operation in FLOAT:
+        made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    # Logits of 8 bits would be equal where classes are near one another: these come out in float.
+    made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
+    for block in plan.left:
+        # Operators are found by the names of what they give: …InvertedResidual_inverted3/… and …_inverted3;
+        made.update_quantization_recipe(
+            rf"_{block.split('.')[-1]}[/;]",
+            TFLOperationName.ALL_SUPPORTED,
+            algorithm_key=AlgorithmName.NO_QUANTIZE,
+        )
+    with quiet():
+        # The quantizer's own ranges are moving averages; this run gives their form and names.
+        [(key, names)] = Interpreter(model_content=content).get_signature_list().items()
+        form = made.calibrate({key: [{names["inputs"][0]: fitted[:batch]}]}, num_threads=1)
+        ends = _extremes(content, fitted, batch, list(form))
+    planned_ends = {name: plan.ranges[_layer(name)] for name in form if _layer(name) in plan.ranges}
+    for rule, chosen in (("as planned", ends | planned_ends), ("extremes", ends)):
+        found = {
+            name: entry | {"min": np.full_like(entry["min"], low), "max": np.full_like(entry["max"], high)}
+            for name, entry in form.items()
+            for low, high in (chosen[name],)
+        }
+        with quiet():
+            file = bytes(made.quantize(found, enable_progress_report=False).quantized_model)
+        yield {"ranges": rule}, file, _answers(file, judged, batch)
+
+
+def _layer(tensor: str) -> str:
+    """Name the network's layer whose output a tensor is."""
+    parts = _PART.findall(tensor.partition(";")[0])
+    return ".".join(part for part in parts if part not in ("network", "conv", "activation"))
+
+
+def _extremes(content: bytes, images: Array, batch: int, names: list[str]) -> dict[str, Range]:
+    """Give the smallest and the largest number of each named tensor."""
+    with quiet():
+        interpreter = Interpreter(model_content=content, num_threads=cores(), experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    places = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
+    entry = interpreter.get_input_details()[0]["index"]
+    rows = []
+    for run in batches(images, batch):
+        interpreter.set_tensor(entry, run)
+        interpreter.invoke()
+        values = [interpreter.get_tensor(places[name]) for name in names]
+        rows.append([(value.min(), value.max()) for value in values])
+    table = np.array(rows, np.float64)
+    return dict(zip(names, zip(table[:, :, 0].min(axis=0), table[:, :, 1].max(axis=0), strict=True), strict=True))
+
+
+def _answers(content: bytes, images: Array, batch: int) -> npt.NDArray[np.float32]:
+    interpreter = Interpreter(model_content=content, num_threads=cores())
+    interpreter.allocate_tensors()
+    entry, leave = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    found = []
+    for run in batches(images, batch):
+        interpreter.set_tensor(entry, run)
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(leave))
+    return np.concatenate(found)[: len(images)]

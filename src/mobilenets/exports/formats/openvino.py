@@ -1,0 +1,61 @@
+"""A network as OpenVINO: our own ONNX graph, in int8 too, read and saved by OpenVINO.
+
+On x86 processors without VNNI instructions sums of int8 products can saturate in 16 bits: what was measured on a
+processor with them does not hold there.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+from mobilenets.exports.formats.onnx import onnx_model
+from mobilenets.exports.graph.geometry import geometry_model
+from mobilenets.exports.int8.search import quantize
+from mobilenets.exports.job import Job
+from mobilenets.runtime.engines.ov import openvino
+from mobilenets.runtime.exported import Exported, file_hash
+
+FILE, WEIGHTS = "model.xml", "model.bin"
+
+
+def write(job: Job) -> Exported:
+    """Write ``model.xml`` and ``model.bin``.
+
+    float16 stores the weights in half precision and computes in float32. int8 is the graph of
+    ``mobilenets.exports.int8.search``.
+    """
+    options = job.options
+    graph = onnx_model(job.network, job.preprocessing, replace(options, precision="float32"))
+    about: dict[str, Any] = {"openvino": openvino.__version__}
+    if options.precision == "int8":
+        graph, about["quantization"] = quantize(graph, job)
+    model = openvino.convert_model(io.BytesIO(graph.SerializeToString()))
+    if options.camera:
+        model = _with_geometry(model, job)
+    openvino.save_model(model, job.folder / FILE, compress_to_fp16=options.precision == "float16")
+    return Exported(
+        FILE,
+        options.format,
+        options.precision,
+        {name: file_hash(job.folder / name) for name in (FILE, WEIGHTS)},
+        "uint8" if options.pixels else "float32",
+        "NHWC" if options.pixels else "NCHW",
+        "probabilities" if options.probabilities else "logits",
+        1 if options.camera else options.batch,
+        about=about,
+        geometry="inside" if options.camera else "outside",
+    )
+
+
+def _with_geometry(model: openvino.Model, job: Job) -> openvino.Model:
+    """Put the geometry of the preprocessing before a finished model that takes uint8 N×S×S×3."""
+    entry = model.input(0)
+    made = openvino.convert_model(
+        io.BytesIO(geometry_model(job.preprocessing, entry.get_any_name()).SerializeToString())
+    )
+    pixels = made.output(0).get_node().input_value(0)
+    for place in entry.get_target_inputs():
+        place.replace_source_output(pixels)
+    return openvino.Model(model.get_results(), made.get_parameters(), model.get_friendly_name())

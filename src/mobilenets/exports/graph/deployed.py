@@ -1,0 +1,142 @@
+"""The network as a device runs it: folded, and with what the options put inside; for converters that trace PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mobilenets.errors import InputError
+from mobilenets.exports.graph.fold import fold
+from mobilenets.models.rows import shrink
+from mobilenets.runtime.engines import Array
+from mobilenets.runtime.exported import Exported, file_hash
+
+if TYPE_CHECKING:
+    from mobilenets.exports.int8.qdq import Plan
+    from mobilenets.exports.job import Job
+    from mobilenets.models.network import Network
+
+
+class Deployed(nn.Module):
+    """A network with BatchNorm folded, perhaps with the preprocessing's numbers before it and a softmax after it.
+
+    With ``plan`` its weights and biases are the numbers of int8, see ``settle``. Takes N×S×S×3: uint8 pixels with
+    ``options.pixels``, else float32 after the whole preprocessing. Gives N×classes: probabilities with
+    ``options.probabilities``, else logits. The job's own network stays as it is. Raises ``InputError`` where network
+    and preprocessing disagree about the size.
+    """
+
+    factor: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, job: Job, plan: Plan | None = None) -> None:
+        super().__init__()
+        size, preprocessing = job.network.architecture.size, job.preprocessing
+        if preprocessing.size != size:
+            raise InputError(
+                f"the network takes {size} pixels per side, but its preprocessing produces {preprocessing.size}"
+            )
+        self.network = fold(job.network)
+        if plan is not None:
+            settle(self.network, plan)
+        if isinstance(self.network.pool, nn.Sequential):
+            self.network.pool = _Mean()
+        else:
+            self.network.pool = _Flat()
+            _reorder(self.network)
+        self.pixels, self.probabilities = job.options.pixels, job.options.probabilities
+        self.register_buffer("factor", torch.tensor(preprocessing.scale))
+        self.register_buffer("mean", torch.tensor(preprocessing.mean))
+        self.register_buffer("deviation", torch.tensor(preprocessing.std))
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Answer for a batch."""
+        if self.pixels:
+            # Step by step as Preprocessing.normalise does it, so that the roundings are the same.
+            images = (images.float() * self.factor - self.mean) / self.deviation
+        scores: Tensor = self.network(images.permute(0, 3, 1, 2))
+        return scores.softmax(1) if self.probabilities else scores
+
+    def answers(self, images: Array) -> npt.NDArray[np.float32]:
+        """Answer for N pictures, each alone."""
+        with torch.no_grad():
+            found = [self(torch.from_numpy(np.ascontiguousarray(image[None]))) for image in images]
+        return np.asarray(torch.cat(found).numpy())
+
+
+class _Mean(nn.Module):
+    """The mean over all places, in the one operator that every converter knows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True).flatten(1)
+
+
+class _Flat(nn.Module):
+    """The whole map as one vector, place by place: in a runtime that keeps channels last nothing has to move."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def _reorder(network: Network) -> None:
+    """Bring the classifier's weights from the order of C×H×W into that of H×W×C."""
+    classifier, side = network.classifier, network.architecture.size
+    assert isinstance(classifier, nn.Linear)
+    for row in network.architecture.table.body:
+        side = shrink(side, row, network.architecture.table.padding)
+    weight = classifier.weight.detach()
+    weight = weight.reshape(len(weight), -1, side, side).permute(0, 2, 3, 1).flatten(1)
+    classifier.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+
+
+def settle(network: Network, plan: Plan) -> None:
+    """Give a folded network the weights and biases that a plan for int8 has for them, as float32.
+
+    Every channel's largest weight then is 127 steps, so a quantizer that takes its steps from that finds just these.
+    """
+    with torch.no_grad():
+        for name, layer in network.named_modules():
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            name = name.removesuffix(".conv")
+            if ".".join(name.split(".")[:2]) in plan.left:
+                continue
+            steps = torch.from_numpy(plan.steps[f"{name}.weight"]).reshape(-1, *[1] * (layer.weight.dim() - 1))
+            whole = (layer.weight / steps.clamp_min(1e-30)).round().clamp(-127, 127)
+            layer.weight.copy_(whole * steps)
+            if f"{name}.bias" in plan.biases:
+                assert layer.bias is not None
+                layer.bias.copy_(torch.from_numpy(plan.biases[f"{name}.bias"]))
+
+
+def fed(job: Job, pictures: npt.NDArray[np.uint8]) -> Array:
+    """Give pictures, uint8 N×S×S×3, as the deployed network takes them."""
+    return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
+
+
+def described(job: Job, file: str, batch: int, about: dict[str, Any]) -> Exported:
+    """Describe the finished file of a deployed network."""
+    options = job.options
+    return Exported(
+        file,
+        options.format,
+        options.precision,
+        {file: file_hash(job.folder / file)},
+        "uint8" if options.pixels else "float32",
+        "NHWC",
+        "probabilities" if options.probabilities else "logits",
+        batch,
+        about=about,
+    )
+
+
+def sample(job: Job, batch: int) -> Tensor:
+    """Give a batch of the kind that the deployed network takes, all zeros."""
+    size = job.network.architecture.size
+    return torch.zeros(batch, size, size, 3, dtype=torch.uint8 if job.options.pixels else torch.float32)

@@ -1,0 +1,159 @@
+"""Which pictures of DATA a model may honestly be measured on, and which it may learn from."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
+from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.seen import Seen, read_seen
+from mobilenets.datasets.split import split
+from mobilenets.errors import UnreadablePicture
+from mobilenets.pictures.decode import decode
+from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.runtime.labels import Labels
+
+log = logging.getLogger("mobilenets")
+
+SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Pictures that a figure is taken on, and what they are called.
+
+    ``learned`` counts those that the model learned from; None where it does not say what it learned from.
+    """
+
+    folder: Folder
+    which: str
+    learned: int | None
+
+
+def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Measured:
+    """Return the pictures that a figure may honestly be taken on, and what they are called.
+
+    Of a folder that is not split those are left out that the model learned from, known by content. Class folders may
+    also bear the names that the model's labels give the classes. What was assumed is logged, and in the folder's notes.
+    """
+    find = _finder(model, classes)
+    layout = find_data(data, find)
+    seen = read_seen(find_bundle(model), layout.root)
+    for which, place in (("test", layout.test), ("validation", layout.validation)):
+        if place is not None:
+            return _said(_measured(read_folder(place, classes, find), which, seen), layout.notes)
+    folder = read_folder(layout.train, classes, find)
+    if seen is not None:
+        contents = content_hashes([sample.path for sample in folder.samples])
+        taught, held, new = seen.sides(folder.samples, contents)
+        # Those that could not be read when the model was trained are known, but on no side.
+        rest = {*held, *(sample for sample in new if contents[sample.path] not in seen.pictures)}
+        if taught and rest:
+            new_ones = f"and {len(rest) - len(held)} new ones" if len(rest) > len(held) else ""
+            note = (
+                f"measured on {len(held)} pictures that the model held out{new_ones and ' '}{new_ones}; the "
+                f"{len(taught)} that it was trained on are left out"
+            )
+            left = tuple(sample for sample in folder.samples if sample in rest)
+            part = Folder(layout.root, classes, left, (), (*folder.notes, note))
+            which = "validation" if rest == {*held} else "held out and new" if held else "new"
+            return _said(Measured(part, which, 0), layout.notes)
+    return _said(_measured(folder, "all", seen), layout.notes)
+
+
+def _measured(folder: Folder, which: str, seen: Seen | None) -> Measured:
+    """Take all pictures of a folder, and note what the model had seen of them."""
+    total = len(folder.samples)
+    if seen is None:
+        note = "the model does not say what it was trained on; if it was these pictures, the figures are too high"
+        return Measured(replace(folder, notes=(*folder.notes, note)), which, None)
+    learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
+    note = (
+        f"the model was trained on {learned} of these {total} pictures ({learned / total:.0%}): the figures are too "
+        "high"
+    )
+    return Measured(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
+
+
+def _said(measured: Measured, notes: tuple[str, ...]) -> Measured:
+    """Log what users should know about the pictures, with the ``notes`` on their layout, which are added."""
+    folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
+    for note in folder.notes:
+        log.info("%s", note)
+    return replace(measured, folder=folder)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Pictures to calibrate or tune on, and pictures to measure on; no picture is in both."""
+
+    root: Path
+    training: tuple[Sample, ...]
+    measured: tuple[Sample, ...]
+    which: str
+
+
+def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], training: bool) -> Halves:
+    """Return the pictures that an export is checked on and, with ``training``, those that it may be calibrated on.
+
+    A folder that is not split, and that the model did not learn from, is split by content for it. Class folders may
+    also bear the names that the model's labels give the classes.
+    """
+    find = _finder(model, classes)
+    layout = find_data(data, find)
+    measured = pictures_to_measure(model, data, classes)
+    if not training:
+        return Halves(layout.root, (), measured.folder.samples, measured.which)
+    folder = read_folder(layout.train, classes, find)
+    if measured.which == "all":
+        halves = split(folder.samples, classes, SHARE, 0, layout.root)
+        if measured.learned != 0:
+            log.warning(
+                "the model did not hold these pictures out: if it was trained on some of them, the figures are too high"
+            )
+        return Halves(layout.root, halves.train, halves.validation, "a fifth of all")
+    chosen = set(measured.folder.samples)
+    learned = tuple(sample for sample in folder.samples if sample not in chosen)
+    return Halves(layout.root, learned, measured.folder.samples, measured.which)
+
+
+def fitted_pictures(
+    samples: Sequence[Sample], preprocessing: Preprocessing, most: int, doing: str
+) -> npt.NDArray[np.uint8]:
+    """Decode, resize and crop up to ``most`` pictures, evenly over their order, which is by class.
+
+    Returns uint8 N×S×S×3. One that does not decode is left out with a note to the user.
+    """
+    size = preprocessing.size
+    places = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int))
+    made = [np.empty((0, size, size, 3), np.uint8)]
+    with progress(doing, len(places), "pictures") as shown:
+        for place in places:
+            try:
+                made.append(np.asarray(preprocessing.fit(decode(samples[place].path)))[None])
+            except UnreadablePicture as error:
+                log.warning("%s: %s (unreadable)", samples[place].path, error)
+            shown.advance(1)
+    return np.concatenate(made)
+
+
+def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
+    return (read_bundle(find_bundle(model)).labels or Labels({})).finder(classes)
+
+
+def data_of_run(run: Path) -> Path | None:
+    """Return the folder that a run learned from, if it is known and still there."""
+    try:
+        folder = Path(json.loads((run / "recipe.json").read_bytes())["data"]["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if folder.is_dir() else None

@@ -1,0 +1,275 @@
+"""``audit``: which kernels and channels of a trained model do nothing, and what int8 does to each layer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobilenets.base.files import write_json
+from mobilenets.datasets.listing import say
+from mobilenets.datasets.loader import Loader, default_workers
+from mobilenets.datasets.readable import check_readable
+from mobilenets.drawing.kernel_plot import Curves, Kernels, draw_audit
+from mobilenets.errors import InputError
+from mobilenets.exports.graph.fold import folded
+from mobilenets.measure.cost import Cost, cost
+from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
+from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable
+from mobilenets.models.network import Network
+from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.runs.folder import check_folder
+from mobilenets.runs.held_out import pictures_to_measure
+from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.verbs.int8_layers import int8_layers
+
+log = logging.getLogger("mobilenets")
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """A depthwise layer, and by name the layers that alone make and use its channels, where there are any."""
+
+    before: str | None
+    layer: str
+    after: str
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What channels did on pictures: by layer the mean of each, and which never changed."""
+
+    means: Mapping[str, Tensor]
+    constant: Mapping[str, Flags]
+    top1: float
+    images: int
+
+
+def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path | None = None) -> dict[str, Any]:
+    """Look for kernels that training has left near zero.
+
+    ``model`` is a run folder. With labelled pictures in ``data`` (of the run's own those held out) it also finds
+    the channels that never change on them, and what top-1 is without those, and what int8 does to the layers' outputs
+    (``mobilenets.verbs.int8_layers``). With ``out`` it writes ``audit.json``, and ``audit.png`` with the kernels of the
+    depthwise layer that has the most dead ones and, with ``data``, the curves of int8.
+
+    Returns the object of ``audit --json``. ``layers`` has a row for each convolution, BatchNorm folded in: its
+    ``kernels``, how many are ``dead`` and ``near_dead`` (``mobilenets.measure.kernels``) and, with ``data``, how many
+    channels are ``constant``; the signal to noise ratio of its int8 weights with a scale a channel (``int8_db``) and
+    with one for the layer (``int8_one_scale_db``), in decibels; with ``data``, that of its output where weights and
+    activations are int8 (``int8_output_db``). ``int8`` says how that was measured; None without ``data``, without the
+    extra ``export`` or without training pictures. ``removable`` says what goes with the depthwise
+    channels that are constant on the pictures, or without ``data`` dead: the kernel itself, the filter that makes its
+    input, where nothing else uses it, and the weights that read its output, whose constant goes into the next bias.
+    Nothing is removed. Raises ``InputError`` for what cannot be used.
+
+    """
+    folder = None if out is None else check_folder(Path(out))
+    saved = _load(Path(model))
+    network = saved.network
+    costs = cost(network.architecture, network.classes)
+    kinds = {layer.name: layer.kind for layer in costs.layers}
+    weights = {name: folded(layer)[0].numpy() for name, layer in _convolutions(network)}
+    weak = {name: weak_kernels(weight) for name, weight in weights.items()}
+    groups = list(_groups(network))
+    seen = None if data is None else _look(saved, Path(model), Path(data), [group.layer for group in groups])
+    layers: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "kind": kinds[name],
+            "kernels": len(weight),
+            "dead": int(weak[name].dead.sum()),
+            "near_dead": int(weak[name].near_dead.sum()),
+            "constant": None if seen is None else int(seen[0].constant[name].sum()),
+            "int8_db": int8_decibels(weight),
+            "int8_one_scale_db": int8_decibels(weight, each=False),
+        }
+        for name, weight in weights.items()
+    ]
+    idle = {group.layer: weak[group.layer].dead if seen is None else seen[0].constant[group.layer] for group in groups}
+    without = None if seen is None else seen[1]
+    int8 = None if data is None else int8_layers(saved, Path(model), Path(data))
+    for layer in layers:
+        layer["int8_output_db"] = None if int8 is None else int8.decibels[layer["name"]]
+    depthwise = [layer for layer in layers if layer["name"] in idle]
+    result: dict[str, Any] = {
+        "model": str(model),
+        "images": None if seen is None else seen[0].images,
+        "layers": layers,
+        "int8": None if int8 is None else int8.to_json(),
+        "depthwise": {key: sum(layer[key] for layer in depthwise) for key in ("kernels", "dead", "near_dead")},
+        "removable": _removable(groups, idle, costs)
+        | {
+            "top1": without,
+            "top1_change": None if seen is None or without is None else without - seen[0].top1,
+        },
+    }
+    if folder is not None:
+        write_json(folder / "audit.json", result)
+        _draw(weights, weak, [group.layer for group in groups], None if int8 is None else layers, folder / "audit.png")
+    return result
+
+
+def _load(model: Path) -> SavedModel:
+    if read_bundle(find_bundle(model)).export is not None:
+        raise InputError(f"{model}: an exported file; give the run folder it was made from")
+    return load_classifier(model)
+
+
+def _convolutions(network: Network) -> Iterator[tuple[str, ConvNorm]]:
+    for name, part in network.named_modules():
+        if isinstance(part, ConvNorm):
+            yield name, part
+
+
+def _groups(network: Network) -> Iterator[Channels]:
+    """Find every depthwise layer with its neighbours."""
+    # The layer whose output the next block alone uses.
+    previous: str | None = None
+    for name, block in network.body.named_children():
+        path = f"body.{name}"
+        if isinstance(block, Separable):
+            yield Channels(previous, f"{path}.depthwise", f"{path}.pointwise")
+            previous = f"{path}.pointwise"
+        elif isinstance(block, InvertedResidual):
+            own = f"{path}.expand" if isinstance(block.expand, ConvNorm) else None
+            yield Channels(own or (None if block.residual else previous), f"{path}.depthwise", f"{path}.project")
+            previous = None if block.residual else f"{path}.project"
+        else:
+            previous = path if isinstance(block, ConvNorm) else None
+
+
+def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tuple[Seen, float | None]:
+    """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
+    network, bundle = saved.network, saved.bundle
+    folder = pictures_to_measure(model, data, bundle.classes).folder
+    samples, problems = check_readable(folder.samples, default_workers())
+    say(problems)
+    if not samples:
+        raise InputError(f"{data}: it has no readable picture")
+    loader = Loader(samples, len(bundle.classes), bundle.preprocessing)
+
+    def top1() -> float:
+        return evaluate_samples(network, loader, bundle.classes, folder.root, CPU).top1
+
+    ranges: dict[str, list[Tensor]] = {}
+    with _hooked(network, partial(_note, ranges)):
+        before = top1()
+    found = Seen(
+        {name: total / count for name, (_, _, total, count) in ranges.items()},
+        {name: constant_channels(low.numpy(), high.numpy()) for name, (low, high, _, _) in ranges.items()},
+        before,
+        len(samples),
+    )
+    held = {name: found.constant[name] for name in silenced if found.constant[name].any()}
+    if not held:
+        return found, None
+
+    def hold(name: str, output: Tensor) -> Tensor | None:
+        if name not in held:
+            return None
+        output[:, torch.from_numpy(held[name])] = found.means[name][torch.from_numpy(held[name])].float()[:, None, None]
+        return output
+
+    with _hooked(network, hold):
+        return found, top1()
+
+
+def _note(ranges: dict[str, list[Tensor]], name: str, output: Tensor) -> None:
+    """Keep the least, the largest and the sum of each channel, and how many values it had."""
+    count = torch.tensor(output.numel() // output.shape[1])
+    now = [output.amin((0, 2, 3)), output.amax((0, 2, 3)), output.double().sum((0, 2, 3)), count]
+    if name in ranges:
+        low, high, total, so_far = ranges[name]
+        now = [torch.minimum(low, now[0]), torch.maximum(high, now[1]), total + now[2], so_far + count]
+    ranges[name] = now
+
+
+@contextmanager
+def _hooked(network: Network, act: Any) -> Iterator[None]:
+    """Call ``act(name, output)`` after every convolution while the block runs; what it returns replaces the output."""
+
+    def hook(name: str) -> Any:
+        def after(_part: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+            replaced: Tensor | None = act(name, output)
+            return replaced
+
+        return after
+
+    handles = [layer.register_forward_hook(hook(name)) for name, layer in _convolutions(network)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _removable(groups: list[Channels], idle: Mapping[str, Flags], costs: Cost) -> dict[str, Any]:
+    """Count what goes with idle channels: a filter before, the kernel itself, an input of every filter after."""
+    layers = {layer.name: layer for layer in costs.layers}
+    channels = parameters = macs = 0
+    taken: dict[str, int] = {}
+    for group in groups:
+        count = int(idle[group.layer].sum())
+        taken[group.layer] = count
+        channels += count
+        # Where both ends of a layer lose channels, what they share is counted once.
+        for name in (group.before, group.layer):
+            if name is not None:
+                layer = layers[name]
+                share = count / layer.output[0]
+                parameters += round(layer.parameters * share)
+                macs += round(layer.macs * share)
+        after = layers[group.after]
+        weights = after.parameters - 2 * after.output[0]
+        share = count / layers[group.layer].output[0]
+        parameters += round(weights * share)
+        macs += round(after.macs * share)
+    for group in groups:
+        again = next((other for other in groups if other.before == group.after), None)
+        if again is not None:
+            ends = layers[group.after]
+            both = taken[group.layer] * taken[again.layer]
+            places = ends.output[1] * ends.output[2]
+            parameters -= both
+            macs -= both * places
+    return {
+        "channels": channels,
+        "parameters": parameters,
+        "macs": macs,
+        "parameters_share": parameters / costs.parameters,
+        "macs_share": macs / costs.macs,
+    }
+
+
+def _draw(
+    weights: Mapping[str, Floats],
+    weak: Mapping[str, Weak],
+    depthwise: list[str],
+    layers: list[dict[str, Any]] | None,
+    path: Path,
+) -> None:
+    kernels = curves = None
+    if depthwise:
+        worst = max(depthwise, key=lambda name: (weak[name].dead.mean(), weak[name].near_dead.mean()))
+        kernels = Kernels(worst, weights[worst], weak[worst])
+    if layers is not None:
+        curves = Curves(
+            tuple(layer["name"] for layer in layers),
+            tuple(layer["int8_db"] for layer in layers),
+            tuple(layer["int8_output_db"] for layer in layers),
+        )
+    if kernels is None and curves is None:
+        log.warning("no plot was drawn, because this network has no depthwise layer")
+        return
+    draw_audit(kernels, curves, path)

@@ -1,0 +1,57 @@
+"""One model in a process of its own, for ``benchmark``: python -m mobilenets.verbs.bench_child MODEL RUNTIME THREADS
+
+``load_ms`` is from nothing imported but NumPy to a ``Predictor`` that could answer; a latency is that of its engine:
+float32 (or uint8) N×S×S×3 in, laid out as the file takes it, run, scores as an array out. Decoding and preprocessing of
+pictures are not in it, but for a file made with ``--camera``: it resizes itself, and is given pictures of 480 × 640.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from mobilenets.bench.latency import CAMERA, Burst, Unusable, answer_questions, bursts, noise
+
+
+def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]:
+    """Open a model; raises ``Unusable`` for one that cannot be."""
+    from mobilenets.errors import InputError
+
+    try:
+        from mobilenets.verbs.predict import Predictor
+
+        predictor = Predictor(model, "cpu", runtime=runtime, threads=threads)
+    except InputError as error:
+        raise Unusable(str(error)) from error
+    exported, size = predictor.bundle.export, predictor.bundle.preprocessing.size
+    kind = np.uint8 if exported is not None and exported.input == "uint8" else np.float32
+
+    camera = exported is not None and exported.geometry == "inside"
+    sides = CAMERA if camera else (size, size, 3)
+
+    def burst(batch: int, seconds: float) -> list[float]:
+        images = noise((batch, *sides), kind)
+        return bursts(lambda: predictor.engine(images), seconds)
+
+    version = getattr(predictor.engine, "version", None)
+    if version is None:
+        import torch
+
+        version = torch.__version__
+    about = {
+        "model": model,
+        "runtime": runtime,
+        "runtime_version": str(version),
+        "precision": "float32" if exported is None else exported.precision,
+        "threads": threads,
+        "size": size,
+        "geometry": "inside" if camera else "outside",
+    }
+    return about, burst
+
+
+if __name__ == "__main__":
+    name, where, count = sys.argv[1:]
+    answer_questions(lambda: load(name, where, int(count)))

@@ -1,0 +1,34 @@
+"""``demo``: the whole way on real pictures that come with the install, offline."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mobilenets.errors import InputError
+from mobilenets.verbs.fetch import fetch
+from mobilenets.verbs.train import train
+
+log = logging.getLogger("mobilenets")
+
+SIZE = 32
+
+
+def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
+    """Write scikit-learn's handwritten digits as folders of pictures, and train, measure and report on them.
+
+    ``out`` gets ``digits/`` (the pictures) and ``run/`` (the run folder). Returns what ``train`` returns, and
+    ``data``. Raises ``InputError`` when ``out`` is not empty and not to be resumed.
+    """
+    folder = Path(out)
+    data, run = folder / "digits", folder / "run"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder with --out")
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: continue it with --resume, or use another --out")
+    if not data.exists():
+        log.info("1/2  pictures: handwritten digits at %d pixels, in %s", SIZE, data)
+        fetch("digits", data, size=SIZE)
+    log.info("2/2  training and measuring, into %s", run)
+    return train(data, run, recipe="digits", resume=resume) | {"data": str(data)}

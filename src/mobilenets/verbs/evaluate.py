@@ -1,0 +1,99 @@
+"""``evaluate``: how good a model is on labelled pictures, with intervals."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.files import write_json
+from mobilenets.datasets.listing import say
+from mobilenets.datasets.loader import default_workers
+from mobilenets.datasets.readable import check_readable
+from mobilenets.errors import InputError
+from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
+from mobilenets.measure.predicted import evaluate_predictors
+from mobilenets.runs.folder import check_folder
+from mobilenets.runs.held_out import pictures_to_measure
+from mobilenets.runtime.bundle import find_bundle, write_bundle
+from mobilenets.runtime.labels import doubts
+from mobilenets.verbs.predict import Predictor
+
+log = logging.getLogger("mobilenets")
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    accuracy: float | None = None,
+    runtime: str | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Measure a model, or an exported file in its own runtime, on labelled pictures.
+
+    DATA's ``test/`` is used where there is one, else its ``validation/``, else all its class folders. Of those,
+    pictures that the model learned from are left out, known by content; ``seen_in_training`` counts those that are
+    measured on all the same, None where the model does not say what it learned from. Labels are matched by class name.
+    ``notes`` say what was assumed of DATA.
+
+    Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
+    asks for the lowest confidence at which the answers given are right that often: it goes into ``model.json``, and
+    ``predict`` says "not sure" below it.
+
+    ``device``, ``runtime`` and ``threads`` are those of ``Predictor``.
+
+    Returns the object of ``evaluate --json``; with ``out`` it is also written there as ``metrics.json``, beside
+    ``confusion.png``, ``reliability.png`` and, where there are groups, ``confusion_groups.png``. Pictures that cannot
+    be read are listed under ``problems``; ``faults`` says it when no confidence gives ``accuracy``, and the command
+    then ends with exit status 1. Raises ``InputError`` for a model or a folder that cannot be used.
+    """
+    if accuracy is not None and not 0 < accuracy <= 1:
+        raise InputError(f"accuracy {accuracy:g}: give a fraction above 0 and up to 1, such as 0.95")
+    predictor = Predictor(model, device, runtime=runtime, threads=threads)
+    if out is not None:
+        # Refused before the pictures are read, which may take minutes; and a bare install has nothing to draw with.
+        from mobilenets.drawing.plots import draw_confusions, draw_reliability
+
+        check_folder(Path(out))
+    measured = pictures_to_measure(Path(model), Path(data), predictor.classes)
+    folder = measured.folder
+    for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
+        log.warning("%s", doubt)
+    samples, unreadable = check_readable(folder.samples, default_workers())
+    problems = [*folder.problems, *unreadable]
+    say(problems)
+    if not samples:
+        raise InputError(f"{data}: no readable picture to measure on")
+    [evaluation] = evaluate_predictors([predictor], samples, folder.root)
+    labels, threshold = predictor.bundle.labels, predictor.bundle.threshold
+    faults = []
+    if accuracy is not None:
+        found = find_threshold(evaluation, accuracy)
+        if found is None:
+            stays = "" if threshold is None else "; the model keeps its earlier threshold"
+            faults.append(
+                f"even its surest answers are not right in {accuracy:.1%} of cases: ask for less, or train "
+                f"longer{stays}"
+            )
+        else:
+            threshold = found
+            write_bundle(find_bundle(Path(model)), replace(predictor.bundle, threshold=threshold))
+    result = evaluation.to_json() | {
+        "groups": None if labels is None else groups_to_json(evaluation, labels),
+        "sure": None if threshold is None else sure_to_json(evaluation, threshold),
+        "evaluated_on": measured.which,
+        "seen_in_training": measured.learned,
+        "notes": list(folder.notes),
+        "names": None if labels is None else dict(zip(predictor.classes, labels.shown(predictor.classes), strict=True)),
+        "faults": faults,
+        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+    }
+    if out is not None:
+        draw_confusions(evaluation, labels, Path(out))
+        draw_reliability(evaluation, Path(out) / "reliability.png")
+        write_json(Path(out) / "metrics.json", result)
+    return result

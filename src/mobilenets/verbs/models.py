@@ -1,0 +1,130 @@
+"""Networks for your own PyTorch code: fresh, with published weights, or from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mobilenets.bench.hardware import pick_device
+from mobilenets.errors import InputError
+from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models import catalog, saved
+from mobilenets.models.network import Network
+from mobilenets.models.tables import Table
+from mobilenets.pictures.decode import decode
+from mobilenets.runtime.bundle import Bundle
+from mobilenets.weights.start import open_weights
+
+
+class LoadedModel(Network):
+    """A trained network with what its ``model.json`` says: a ``torch.nn.Module`` in evaluation mode.
+
+    Attributes
+    ----------
+    class_names:
+        Names of the classes, in the order of the logits.
+    bundle:
+        All of ``model.json``; ``bundle.preprocessing`` is how a picture becomes numbers, ``bundle.origin`` where the
+        weights came from.
+
+    """
+
+    bundle: Bundle
+    class_names: tuple[str, ...]
+
+    def prepare(self, *pictures: str | Path | bytes | Image.Image) -> Tensor:
+        """Decode and preprocess pictures into a batch for this model, float32 N×3×S×S on its device."""
+        size, place = self.bundle.preprocessing, next(self.parameters()).device
+        images = [size(decode(Path(one) if isinstance(one, str) else one, size.surplus)) for one in pictures]
+        return torch.cat([to_tensor(image[None], place) for image in images])
+
+
+def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
+    """Load a run folder or a bundle as a ``torch.nn.Module``, in evaluation mode.
+
+    It takes float N×3×S×S, preprocessed as ``prepare`` does it, and gives N×classes logits; ``class_names`` has the
+    names in their order. ``device`` is auto, cpu, cuda, cuda:N or mps. Raises ``InputError`` for a model that is
+    missing or damaged.
+
+    >>> model = load_model("run")  # doctest: +SKIP
+    >>> model.class_names[int(model(model.prepare("photo.jpg")).argmax())]  # doctest: +SKIP
+    'cat'
+    """
+    found = saved.load_model(Path(model))
+    network = found.network
+    network.__class__ = LoadedModel
+    assert isinstance(network, LoadedModel)
+    network.bundle, network.class_names = found.bundle, found.bundle.classes
+    return network.to(pick_device(device))
+
+
+def create_model(
+    name: str,
+    classes: int = 1000,
+    width: float = 1.0,
+    *,
+    weights: str | Path = "none",
+    size: int | None = None,
+    variant: str = "auto",
+    dropout: float | None = None,
+    table: Table | Sequence[Sequence[int]] | None = None,
+) -> Network:
+    """Build a network: a plain ``torch.nn.Module``, N×3×H×W in, N×classes logits out.
+
+    Parameters
+    ----------
+    name:
+        ``mobilenet_v1``, ``mobilenet_v2`` or ``mobilenet_v1_cifar``.
+    classes:
+        Number of classes; 0 leaves the classifier off and gives N×features.
+    width:
+        Width multiplier, above 0.
+    weights:
+        ``none`` for fresh weights, ``imagenet`` for published ones (from the cache or the network), or a run folder,
+        bundle or foreign weights file. The classifier is fresh where the weights have another number of classes.
+        What they expect of pictures: ``load_model`` of a run, or docs/weights.md for published ones.
+    size:
+        Input size in pixels per side; by default the network's usual one.
+    variant:
+        ``auto`` takes the variant for small pictures up to 64 pixels; ``standard`` and ``small`` insist.
+    dropout:
+        Share of the features dropped before the classifier.
+    table:
+        Your own table instead of the named one's: rows of V2's ``(t, c, n, s)``.
+
+    Raises ``InputError`` for what cannot be built, or weights that cannot be had or do not fit.
+
+    >>> create_model("mobilenet_v2", classes=10, width=0.5).classifier
+    Linear(in_features=1280, out_features=10, bias=True)
+
+    """
+    architecture = catalog.describe(name, width, size, variant=variant, dropout=dropout, table=table)
+    given = open_weights(str(weights), name, width, architecture.size)
+    if given is None:
+        return Network(architecture, classes)
+    own = given.network.architecture
+    if (own.name, own.width) != (architecture.name, architecture.width):
+        raise InputError(
+            f"{weights}: these are weights of {own.name} at width {own.width:g}, not of {name} at width {width:g}"
+        )
+    if table is None:
+        # The padding and BatchNorm epsilon that the weights were trained with.
+        trained = replace(architecture.table, padding=own.table.padding, norm_epsilon=own.table.norm_epsilon)
+        architecture = replace(architecture, table=trained)
+    network = Network(architecture, classes)
+    state = given.network.state_dict()
+    if given.network.classes != classes:
+        state = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+    try:
+        left = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one") from error
+    wrong = [key for key in (*left.missing_keys, *left.unexpected_keys) if not key.startswith("classifier.")]
+    if wrong:
+        raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one ({wrong[0]})")
+    return network

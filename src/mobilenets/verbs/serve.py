@@ -1,0 +1,125 @@
+"""``serve``: a page to try a model on, and predictions over HTTP."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobilenets.datasets.loader import default_workers
+from mobilenets.errors import InputError
+from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.verbs.predict import Predictor
+
+if TYPE_CHECKING:
+    from mobilenets.server.limits import Limits
+
+log = logging.getLogger("mobilenets")
+
+TOKEN = "MOBILENETS_TOKEN"
+
+
+def serve(
+    model: str | Path | EnginePredictor,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    device: str = "auto",
+    runtime: str | None = None,
+    threads: int | None = None,
+    limits: Limits | None = None,
+    started: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Serve a model until SIGTERM or Ctrl-C; requests that are in get their answers first.
+
+    Parameters
+    ----------
+    model:
+        A run folder, a bundle, an exported file, or a predictor.
+    host, port:
+        Where to listen; port 0 takes a free one.
+    device, runtime, threads:
+        Where the model runs, as for ``Predictor``.
+    limits:
+        Bounds on what the server takes on.
+    started:
+        Called with ``{"url", "model"}`` once connections are let in.
+
+    The token in the environment variable ``MOBILENETS_TOKEN``, if it is set, is asked of all who predict. Raises
+    ``InputError`` for a model or an address that cannot be used, ``KeyboardInterrupt`` on Ctrl-C.
+
+    """
+    from mobilenets.server.app import create_app
+    from mobilenets.server.limits import Limits
+    from mobilenets.server.run import run
+
+    listener = _listen(host, port)
+    with listener:
+        predictor = (
+            model if isinstance(model, EnginePredictor) else Predictor(model, device, runtime=runtime, threads=threads)
+        )
+        name = "model" if isinstance(model, EnginePredictor) else Path(model).resolve().name
+        if not predictor.classes:
+            raise InputError(f"{model}: it has no classifier; train one: mobilenets train DATA --weights MODEL")
+        token = os.environ.get(TOKEN) or None
+        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+            raise InputError(f"{TOKEN}: use printable ASCII characters without spaces")
+        if token is None and not _loopback(listener):
+            log.warning("anyone who can reach this machine can use the model: set %s to require a token", TOKEN)
+        limits = limits or Limits()
+        app = create_app(
+            predictor,
+            explain=_explainer(predictor),
+            limits=limits,
+            token=token,
+            name=name,
+            workers=max(1, default_workers()),
+        )
+        url = _url(host, listener.getsockname()[1])
+        log.info("%s is served at %s; stop it with Ctrl-C", name, url)
+        if started is not None:
+            started({"url": url, "model": name})
+        run(app, listener, limits)
+
+
+def _explainer(predictor: EnginePredictor) -> Callable[[bytes], bytes] | None:
+    """Return what draws a PNG of what the network looked at, or None where there is nothing to draw."""
+    if not isinstance(predictor, Predictor):
+        return None
+    try:
+        predictor.check_explainable()
+    except InputError as error:
+        log.info("without explanations: %s", error)
+        return None
+
+    def draw(picture: bytes) -> bytes:
+        file = io.BytesIO()
+        predictor.explain(picture).save(file, "PNG")
+        return file.getvalue()
+
+    return draw
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Open the door, so that a wrong address is refused before the model is read."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"port {port}: give a number from 0 to 65535")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=1024)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot listen at {host} port {port}: {reason}; use another --host or --port") from error
+
+
+def _loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].split("%")[0]).is_loopback
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

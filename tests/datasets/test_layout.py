@@ -1,0 +1,368 @@
+"""How people unpack data sets: each layout is read rightly, with a word on what was assumed, or refused in one line."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.layout import Layout, find_data
+from mobilenets.datasets.parts import half_of
+from mobilenets.errors import InputError
+
+KINDS = ("disc", "square", "stripes")
+
+
+def put(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 3), (sum(map(ord, name)) % 256, len(name), 7)).save(path, "PNG")
+    return root
+
+
+def classes(root: Path, *folders: str, kinds: tuple[str, ...] = KINDS) -> Path:
+    """Put one picture of each kind into a class folder of each of these folders."""
+    return put(root, *(f"{folder}/{kind}/of-{folder.replace('/', '-')}.png" for folder in folders for kind in kinds))
+
+
+def refused(root: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_folder(find_data(root).train)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("folders", "train", "validation", "test"),
+    [
+        (["Training", "Testing"], "Training", "Testing", None),
+        (["training_set/training_set", "test_set/test_set"], "training_set/training_set", "test_set/test_set", None),
+        (["train/train", "val/val"], "train/train", "val/val", None),
+        (["train", "dev"], "train", "dev", None),
+        (["training", "validation", "evaluation"], "training", "validation", "evaluation"),
+        (["seg_train/seg_train", "seg_test/seg_test"], "seg_train/seg_train", "seg_test/seg_test", None),
+        (["Train_Data", "Valid_Data", "Test_Data"], "Train_Data", "Valid_Data", "Test_Data"),
+        (["TRAIN", "TEST"], "TRAIN", "TEST", None),
+        (["TrainingImages", "HoldOut"], "TrainingImages", "HoldOut", None),
+        (["train_images", "val_images", "test_images"], "train_images", "val_images", "test_images"),
+        (["images_train", "images_test"], "images_train", "images_test", None),
+        (["birds-train", "birds-eval"], "birds-train", "birds-eval", None),
+        (["trainset", "testset"], "trainset", "testset", None),
+        (["train_split", "hold_out"], "train_split", "hold_out", None),
+        (["train/images", "val/images"], "train/images", "val/images", None),
+        (["train", "valid", "eval"], "train", "valid", "eval"),
+        (["训练集", "验证集", "测试集"], "训练集", "验证集", "测试集"),
+        (["訓練", "驗證集"], "訓練", "驗證集", None),
+        (["学習データ", "検証データ", "テスト"], "学習データ", "検証データ", "テスト"),
+        (["훈련", "검증"], "훈련", "검증", None),
+        (["обучение", "тест"], "обучение", "тест", None),
+        (["Training", "Validierung"], "Training", "Validierung", None),
+        (["entrenamiento", "validaci\u0301on", "prueba"], "entrenamiento", "prueba", None),
+        (["entrai\u0302nement", "validation"], "entrai\u0302nement", "validation", None),
+        (["trainval", "test"], "trainval", "test", None),
+    ],
+)
+def test_halves_by_their_names(
+    tmp_path: Path, folders: list[str], train: str, validation: str | None, test: str | None
+) -> None:
+    found = find_data(classes(tmp_path, *folders))
+    places = [None if place is None else tmp_path / place for place in (train, validation, test)]
+    assert [found.train, found.validation, found.test] == places
+    assert found.root == tmp_path
+    for place in filter(None, (found.train, found.validation, found.test)):
+        assert read_folder(place).classes == KINDS
+        named = {"train", "validation", "val", "valid", "test"}.issuperset(
+            str(p).lower() for p in (train, validation, test) if p
+        )
+        assert named or any(place.relative_to(tmp_path).as_posix() in note for note in found.notes)
+
+
+@pytest.mark.parametrize("wrapper", ["archive", "dataset/images", "Garbage classification/Garbage classification"])
+def test_a_wrapper_is_gone_through(tmp_path: Path, wrapper: str) -> None:
+    halves = find_data(classes(tmp_path / "one", f"{wrapper}/train", f"{wrapper}/test"))
+    assert (halves.root, halves.train) == (tmp_path / "one" / wrapper, tmp_path / "one" / wrapper / "train")
+    alone = find_data(classes(tmp_path / "two", wrapper))
+    assert (alone.root, alone.train, alone.validation) == (*[tmp_path / "two" / wrapper] * 2, None)
+    assert f"found in {tmp_path / 'two' / wrapper}" in alone.notes[-1]
+
+
+def test_a_run_beside_a_wrapper(tmp_path: Path) -> None:
+    """As training with an --out in DATA leaves it."""
+    put(classes(tmp_path, "archive"), "run/curves.png")
+    (tmp_path / "run" / "model.json").write_text("{}")
+    assert find_data(tmp_path).train == tmp_path / "archive"
+
+
+def test_what_lies_beside_a_wrapper_is_said(tmp_path: Path) -> None:
+    classes(tmp_path, "images")
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "train.txt").write_text("disc/000")
+    [note] = find_data(tmp_path).notes
+    assert note.endswith("images; not used: meta beside it")
+
+
+def test_a_single_folder_of_a_known_class_is_no_wrapper(tmp_path: Path) -> None:
+    put(tmp_path, "disc/red/1.png", "disc/blue/2.png")
+    assert find_data(tmp_path, {"disc": "disc"}.get).train == tmp_path
+    assert find_data(tmp_path).train == tmp_path / "disc"
+
+
+@pytest.mark.parametrize("name", ["test", "test1", "Testing", "seg_pred/seg_pred", "test/images", "unlabelled"])
+def test_pictures_without_classes_beside_train(tmp_path: Path, name: str) -> None:
+    classes(tmp_path, "train")
+    found = find_data(put(tmp_path, *(f"{name}/{number}.png" for number in range(10))))
+    assert (found.train, found.validation, found.test) == (tmp_path / "train", None, None)
+    top = name.split("/")[0]
+    assert f"{top}/ was not used: its 10 pictures are not in class folders" in " ".join(found.notes)
+    assert f"mobilenets predict RUN {tmp_path / top}" in " ".join(found.notes)
+    assert "there is no validation/ beside train/: some of its pictures are held out" in " ".join(found.notes)
+
+
+def test_what_is_not_used_is_said(tmp_path: Path) -> None:
+    classes(tmp_path, "train", "val", "dev", "extra")
+    (tmp_path / "docs").mkdir()
+    found = find_data(tmp_path)
+    assert found.validation == tmp_path / "val"
+    said = " ".join(found.notes)
+    assert "dev/ was not used, although it has class folders (disc, square, stripes)" in said
+    assert "extra/ was not used, although" in said and "not used, as there are no pictures in them: docs/" in said
+
+
+def test_the_usual_layouts_need_no_word(tmp_path: Path) -> None:
+    assert find_data(classes(tmp_path / "a", "train", "val", "test")).notes == ()
+    assert find_data(classes(tmp_path / "b", ".")) == Layout(tmp_path / "b", tmp_path / "b")
+
+
+def test_a_class_missing_in_one_half(tmp_path: Path) -> None:
+    classes(tmp_path, "Training")
+    classes(tmp_path, "Testing", kinds=("disc", "square"))
+    found = find_data(tmp_path)
+    assert (found.train, found.validation) == (tmp_path / "Training", tmp_path / "Testing")
+    assert found.validation is not None
+    assert [p.kind for p in read_folder(found.validation, KINDS).problems] == ["class_missing"]
+
+
+def test_classes_whose_names_sound_like_halves(tmp_path: Path) -> None:
+    put(tmp_path / "a", "train_station/1.png", "test_tube/1.png", "dev_board/1.png")
+    assert find_data(tmp_path / "a") == Layout(tmp_path / "a", tmp_path / "a")
+    put(tmp_path / "b", "train/1.png", "car/1.png", "plane/1.png")
+    assert find_data(tmp_path / "b") == Layout(tmp_path / "b", tmp_path / "b")
+    put(tmp_path / "d", "train/steam/1.png", "train/diesel/1.png", "car/suv/1.png", "plane/jet/1.png", "plane/2.png")
+    assert find_data(tmp_path / "d") == Layout(tmp_path / "d", tmp_path / "d")
+    put(tmp_path / "c", "freight train/steam/1.png", "freight train/diesel/1.png", "bus/city/1.png", "tram/1.png")
+    assert find_data(tmp_path / "c") == Layout(tmp_path / "c", tmp_path / "c")
+
+
+def test_halves_whose_names_do_not_tell(tmp_path: Path) -> None:
+    said = refused(classes(tmp_path, "fold_a", "fold_b", "fold_c"))
+    assert "fold_a/, fold_b/, fold_c/ contain the same folders (disc, square, stripes)" in said
+    assert "call them train/ and validation/" in said
+
+
+def test_names_that_tell_half_and_class(tmp_path: Path) -> None:
+    said = refused(put(tmp_path / "a", *(f"{half}_{kind}/1.png" for kind in KINDS for half in ("train", "val"))))
+    assert "the names of train_disc/, val_disc/, train_square/" in said and "as in train/disc/ for train_disc/" in said
+    said = refused(put(tmp_path / "b", *(f"{kind}-{half}/1.png" for kind in KINDS for half in ("train", "test"))))
+    assert "as in train/disc/ for disc-train/" in said
+    # Without a second half they are names like any other.
+    put(tmp_path / "c", "train_station/1.png", "bus_station/1.png", "test_tube/1.png")
+    assert find_data(tmp_path / "c").train == tmp_path / "c"
+
+
+@pytest.mark.parametrize("halves", [("cars_train/cars_train", "cars_test/cars_test"), ("birds-train", "birds-val")])
+def test_named_halves_of_flat_pictures(tmp_path: Path, halves: tuple[str, str]) -> None:
+    said = refused(put(tmp_path, *(f"{half}/{number}.jpg" for half in halves for number in range(3))))
+    assert "hold pictures, but no class folders: put the pictures of each class in a folder of their own there" in said
+
+
+def test_detection_with_halves_by_year(tmp_path: Path) -> None:
+    """As COCO, with pictures among the annotations."""
+    put(tmp_path, "train2017/1.jpg", "val2017/1.jpg", "annotations/1.png")
+    assert "train2017 has pictures, but no class folders; annotations/ looks like" in refused(tmp_path)
+
+
+def test_one_class_given_instead_of_all(tmp_path: Path) -> None:
+    put(tmp_path / "PetImages", "Cat/1.jpg", "Cat/2.jpg", "Dog/1.jpg")
+    assert refused(tmp_path / "PetImages/Cat").endswith(f"if it is one class of several, give {tmp_path / 'PetImages'}")
+    put(tmp_path / "lone", "Cat/1.jpg")
+    assert "one class of several" not in refused(tmp_path / "lone/Cat")
+
+
+def test_halves_inside_the_classes(tmp_path: Path) -> None:
+    said = refused(put(tmp_path, *(f"{kind}/{half}/1.png" for kind in KINDS for half in ("train", "test"))))
+    assert "the splits (test, train) are inside the class folders (disc/, square/, stripes/)" in said
+    assert "as in test/disc/" in said
+
+
+def test_pictures_and_masks(tmp_path: Path) -> None:
+    names = [f"{kind}/{folder}/1.png" for kind in KINDS for folder in ("images", "masks")]
+    assert "contain the same folders (images, masks)" in refused(put(tmp_path / "a", *names))
+    # A single folder in each is no half.
+    put(tmp_path / "b", *(f"{kind}/images/1.png" for kind in KINDS))
+    assert read_folder(find_data(tmp_path / "b").train).classes == KINDS
+    classes(tmp_path / "c", "train/images", "train/masks")
+    assert "images/, masks/ contain the same folders" in refused(tmp_path / "c")
+
+
+def test_folders_that_are_alike_but_not_the_same(tmp_path: Path) -> None:
+    classes(tmp_path, "a", "b")
+    put(tmp_path, "b/more/1.png")
+    [note] = find_data(tmp_path).notes
+    assert note.startswith("a/, b/ were used as classes, although all of them contain disc, square, stripes")
+
+
+def test_several_training_folders(tmp_path: Path) -> None:
+    said = refused(classes(tmp_path, "train_1", "train_2", "val"))
+    assert said == f"{tmp_path} has several training folders, train_1/ and train_2/: leave one of them there"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "flat", "beside"),
+    [
+        (["train/images/1.png", "valid/images/1.png"], "train/images", "train/labels"),  # YOLO
+        (["images/train/1.png", "images/val/1.png"], "images/train", "labels/train"),
+        (["train/1.png", "val/1.png"], "train", "annotations"),  # COCO
+    ],
+)
+def test_detection(tmp_path: Path, pictures: list[str], flat: str, beside: str) -> None:
+    put(tmp_path, *pictures)
+    (tmp_path / beside).mkdir(parents=True)
+    (tmp_path / beside / "1.txt").write_text("0 0.5 0.5 1 1")
+    said = refused(tmp_path)
+    assert f"{flat} has pictures, but no class folders; " in said
+    assert "looks like part of a data set for detection or segmentation" in said
+
+
+@pytest.mark.parametrize("others", [["annotations/trimaps/1.png", "annotations/trimaps/2.png"], ["masks/1.png"], []])
+def test_folders_that_are_no_classes(tmp_path: Path, others: list[str]) -> None:
+    put(tmp_path, *(f"images/{kind}_{number}.jpg" for kind in ("pug", "beagle") for number in range(3)), *others)
+    (tmp_path / "README.txt").write_text("x")
+    said = refused(tmp_path)
+    assert "images has pictures, but no class folders" in said and "beagle/, pug/, from the first part" in said
+
+
+def test_halves_beside_a_folder_of_unlabelled_pictures(tmp_path: Path) -> None:
+    """As Kaggle's new plant diseases."""
+    name = "Plants(Augmented)/Plants(Augmented)"
+    classes(tmp_path, f"{name}/train", f"{name}/valid")
+    put(tmp_path, "test/test/1.png", "test/test/2.png")
+    found = find_data(tmp_path)
+    assert (found.train, found.validation) == (tmp_path / name / "train", tmp_path / name / "valid")
+    assert any("not used: test beside it" in note for note in found.notes)
+
+
+def test_imagenets_own_layout(tmp_path: Path) -> None:
+    place = "ILSVRC/Data/CLS-LOC"
+    classes(tmp_path, f"{place}/train")
+    put(tmp_path, f"{place}/val/1.png", f"{place}/test/1.png")
+    (tmp_path / "ILSVRC/Annotations/CLS-LOC").mkdir(parents=True)
+    found = find_data(tmp_path)
+    assert (found.train, found.validation) == (tmp_path / place / "train", None)
+    assert sum("was not used: its 1 pictures are not in class folders" in note for note in found.notes) == 2
+    # And that of its small edition.
+    small = tmp_path / "tiny"
+    put(small, *(f"train/n0{number}/images/1.png" for number in range(2)), "val/images/1.png", "test/images/1.png")
+    tiny = find_data(small)
+    assert (tiny.train, tiny.validation, tiny.test) == (small / "train", None, None)
+    assert read_folder(tiny.train).classes == ("n00", "n01")
+
+
+def test_flat_pictures(tmp_path: Path) -> None:
+    flat = put(tmp_path / "flat", *(f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
+    assert refused(flat).endswith("in a folder of their own: cat/, dog/, from the first part of the file names")
+    half = put(tmp_path / "half", *(f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(3)))
+    put(half, "test1/1.jpg")
+    assert "train has pictures, but no class folders" in refused(half) and "cat/, dog/" in refused(half)
+    table = put(tmp_path / "table", "0001.png", "0002.png")
+    with (table / "train.csv").open("w") as stream:
+        csv.writer(stream).writerow(["filename", "label"])
+    assert refused(table).endswith("train.csv (filename, label) may say which class each belongs to")
+
+
+def test_archives_and_other_files(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("disc/1.png", b"")
+    assert refused(tmp_path / "photos.zip").endswith("is an archive: unpack it (unzip photos.zip) and give the folder")
+    assert "photos.zip is an archive: unpack it" in refused(tmp_path)
+    for name, way in (("a.tar.gz", "tar -xf a.tar.gz"), ("b.TGZ", "tar -xf b.TGZ"), ("c.7z", "7z x c.7z")):
+        (tmp_path / name).write_bytes(b"x")
+        assert f"({way})" in refused(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("a,b")
+    assert "labels.csv is a file: give the folder that holds the class folders" in refused(tmp_path / "labels.csv")
+
+
+def test_runs_and_environments_are_no_classes(tmp_path: Path) -> None:
+    classes(tmp_path, ".")
+    put(tmp_path, "runs/photos-1/confusion.png", "run/curves.png", "venv/lib/icon.png")
+    for name in ("runs/photos-1/model.json", "run/model.json", "venv/pyvenv.cfg"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "output").mkdir()
+    (tmp_path / "data.json").write_text("{}")
+    put(tmp_path, ".ipynb_checkpoints/1.png")
+    found = read_folder(find_data(tmp_path).train)
+    assert found.classes == KINDS
+    assert [note.split("/")[0] for note in found.notes] == ["run", "runs", "venv"]
+    assert [(p.kind, Path(p.path).name) for p in found.problems] == [("empty_class", "output")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
+    classes(tmp_path, "train", "val")
+    (tmp_path / "train" / "up").symlink_to(tmp_path, target_is_directory=True)
+    assert find_data(tmp_path).validation == tmp_path / "val"
+
+
+def test_a_folder_that_cannot_be_listed_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes(tmp_path, "train", "val")
+    (tmp_path / "private").mkdir()
+    (tmp_path / "train/disc/locked").mkdir()
+    scandir, status = os.scandir, os.stat
+
+    # Root, as in containers, may read everything.
+    def listed(path: str | Path) -> object:
+        if Path(path).name in ("private", "locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    def looked_at(path: Any, **how: Any) -> object:
+        if not isinstance(path, int) and Path(path).parent.name in ("private", "locked"):
+            raise PermissionError(13, "Permission denied")
+        return status(path, **how)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    monkeypatch.setattr(os, "stat", looked_at)
+    found = find_data(tmp_path)
+    assert "private/ was not used: the folder cannot be read: Permission denied" in found.notes
+    [problem] = read_folder(found.train).problems
+    assert (problem.kind, problem.detail) == ("unreadable", "the folder cannot be read: Permission denied")
+    shutil.move(tmp_path / "private", tmp_path / "train" / "private")
+    with pytest.raises(
+        InputError, match=r"private cannot be read: Permission denied: make it readable, or move it away"
+    ):
+        read_folder(found.train)
+
+
+@pytest.mark.parametrize(
+    ("name", "half"),
+    [
+        *(
+            (name, ("train", True))
+            for name in ("train", "Training", "training_set", "TrainData", "train-images", "train2")
+        ),
+        *((name, ("train", False)) for name in ("seg_train", "freight_train", "train station")),
+        *((name, ("validation", True)) for name in ("val", "VALID", "validation set", "dev", "valset")),
+        *((name, ("test", True)) for name in ("test", "test1", "Testing", "evaluation", "hold-out", "test_set")),
+        *((name, (None, False)) for name in ("cat", "trainers", "testament", "valley", "device", "train_test", "2")),
+    ],
+)
+def test_which_half_a_name_tells(name: str, half: tuple[str | None, bool]) -> None:
+    assert half_of(name) == half

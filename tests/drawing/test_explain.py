@@ -1,0 +1,183 @@
+"""Grad-CAM on networks made by hand, where it is known what matters."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from mobilenets.drawing.explain import SHOWN_SIZE, cell_centres, explain_picture, gradcam, has_places, overlay
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.catalog import create_model, describe
+from mobilenets.models.network import Network
+from mobilenets.models.rows import Conv, FlatHead, Head, Inverted, MaxPool, PooledHead, Row, Separable
+from mobilenets.models.tables import Table
+from mobilenets.pictures.preprocess import Preprocessing
+
+HEADS = (PooledHead(dropout=0.5), FlatHead(dropout=0.5))
+AS_IT_IS = Preprocessing(16, resize="stretch", mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def architecture(body: tuple[Row, ...], head: Head, size: int = 16, padding: str = "symmetric") -> Architecture:
+    return Architecture("ours", 1.0, size, "custom", Table(body, head, "exact", padding=padding))
+
+
+def corners(head: Head) -> Network:
+    """Map 4×4. Class 0 counts red less green, class 1 counts blue, class 2 counts nothing."""
+    network = Network(architecture((Conv(3, kernel=1, stride=4),), head), 3).eval()
+    with torch.no_grad():
+        conv = network.body[0].conv  # type: ignore[union-attr]
+        conv.weight.copy_(torch.eye(3)[..., None, None])  # type: ignore[union-attr, operator]
+        cells = 1 if isinstance(head, PooledHead) else 16
+        meant = torch.tensor([[2.0, -1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+        network.classifier.weight.copy_(meant.repeat_interleave(cells, dim=1))  # type: ignore[operator]
+        network.classifier.bias.zero_()  # type: ignore[operator, union-attr]
+    return network
+
+
+def picture() -> npt.NDArray[np.float32]:
+    """Red in the upper left corner, green in the upper right, blue in the lower right."""
+    pixels = np.zeros((16, 16, 3), np.float32)
+    pixels[:4, :4, 0] = 1
+    pixels[:4, 12:, 1] = 1
+    pixels[12:, 12:, 2] = 1
+    return pixels
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_only_one_corner_matters(head: Head) -> None:
+    # What a 1×1 convolution at stride 4 sees are the pixels 0, 4, 8 and 12 alone.
+    network = corners(head)
+    red, _ = gradcam(network, picture(), 0)
+    assert red.shape == (16, 16) and red.dtype == np.float32
+    assert red[0, 0] == red.max() == 1
+    assert red[2, 0] == pytest.approx(0.5) and red[2, 2] == pytest.approx(0.25)
+    # Green speaks against class 0, blue for another one: neither shows.
+    assert not red[4:].any() and not red[:, 4:].any()
+    blue, _ = gradcam(network, picture(), 1)
+    assert blue[12, 12] == blue[15, 15] == 1
+    assert not blue[:9].any() and not blue[:, :9].any()
+
+
+def test_a_flat_head_knows_its_places() -> None:
+    # Red everywhere, but it counts in one corner alone.
+    network = corners(FlatHead())
+    with torch.no_grad():
+        network.classifier.weight[0, 1:] = 0  # type: ignore[index, operator]
+    pixels = np.zeros((16, 16, 3), np.float32)
+    pixels[..., 0] = 1
+    heat, _ = gradcam(network, pixels, 0)
+    assert heat[0, 0] == 1
+    assert not heat[4:].any() and not heat[:, 4:].any()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_most_probable_class_by_default(head: Head) -> None:
+    pixels = picture()
+    pixels[8:, :, 2] = 1
+    network = corners(head).train()
+    heat, index = gradcam(network, pixels)
+    assert index == 1
+    np.testing.assert_array_equal(heat, gradcam(network, pixels, 1)[0])
+    assert not network.training
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("level", [0.0, 0.7])
+def test_a_map_that_is_the_same_everywhere_shows_nothing(head: Head, level: float) -> None:
+    # Without a warning of a division by zero, which would be an error here.
+    pixels = np.full((16, 16, 3), level, np.float32)
+    for index in range(3):
+        assert not gradcam(corners(head), pixels, index)[0].any()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v1_cifar"])
+def test_the_same_as_by_differentiating_the_whole_network(name: str) -> None:
+    torch.manual_seed(1)
+    network = create_model(name, 5, 0.25, size=64).eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.running_var, 0.01, 0.1)
+    nn.init.normal_(network.classifier.weight)
+    pixels = np.random.default_rng(1).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
+    kept: list[torch.Tensor] = []
+    hook = network.body.register_forward_hook(lambda module, args, out: kept.append(out))
+    logits = network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0]
+    hook.remove()
+    [gradient] = torch.autograd.grad(logits[3], kept)
+    if isinstance(network.architecture.table.head, PooledHead):
+        # The paper's equation 1.
+        gradient = gradient.mean((2, 3), keepdim=True)
+    expected = (gradient * kept[0]).sum(1).relu()[0].detach().numpy()
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
+    heat, _ = gradcam(network, pixels, 3)
+    centres = cell_centres(network.architecture)
+    assert len(centres) == len(expected) > 1
+    inside = [number for number, centre in enumerate(centres) if centre == int(centre)]
+    at = centres[inside].astype(int)
+    np.testing.assert_allclose(heat[np.ix_(at, at)], expected[np.ix_(inside, inside)], atol=1e-5)
+    assert inside
+
+
+@pytest.mark.parametrize("size", [96, 97])
+@pytest.mark.parametrize("padding", ["symmetric", "same", "keras"])
+def test_a_cell_is_drawn_in_the_middle_of_what_it_sees(padding: str, size: int) -> None:
+    body = (Conv(2, stride=2), Separable(2, stride=2), Inverted(2, stride=2, expand=2), Conv(2, kernel=5), MaxPool(2))
+    network = Network(architecture(body, PooledHead(), size, padding), 1).eval()
+    # The same field as the largest value's, but every pixel of it counts.
+    network.body[4] = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+    for parameter in network.body.parameters():
+        nn.init.constant_(parameter, 0.1)
+    images = torch.full((1, 3, size, size), 0.1, requires_grad=True)
+    maps = network.body(images)
+    centres = cell_centres(network.architecture)
+    assert maps.shape[2:] == (len(centres), len(centres))
+    # A cell whose field ends inside the picture on both sides.
+    [gradient] = torch.autograd.grad(maps[0, :, 2, 2].sum(), images)
+    seen = np.flatnonzero(gradient.abs().sum((0, 1, 3)).numpy())
+    assert seen[0] > 0 and seen[-1] < size - 1
+    assert centres[2] == (seen[0] + seen[-1]) / 2
+
+
+def test_one_cell_has_no_places() -> None:
+    assert has_places(describe("mobilenet_v2", size=33, variant="standard"))
+    assert not has_places(describe("mobilenet_v2", size=32, variant="standard"))
+
+
+def test_the_more_it_counts_the_lighter() -> None:
+    heat = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (256, 1))
+    for level in (0, 128, 255):
+        drawn = np.asarray(overlay(Image.new("RGB", (256, 256), (level,) * 3), heat).convert("L"), np.int64)
+        assert drawn.shape == (512, 512)
+        # Even steps from dark to light, with a rest for rounding.
+        assert np.diff(drawn[0]).min() >= -1
+        assert drawn[0, -1] - drawn[0, 0] > 120
+
+
+def test_over_the_picture_as_the_network_saw_it() -> None:
+    image = Image.fromarray(np.rint(255 * picture()).astype(np.uint8)).resize((160, 80), Image.Resampling.NEAREST)
+    before = image.tobytes()
+    network = corners(PooledHead())
+    drawn = explain_picture(network, AS_IT_IS, image, 0)
+    assert image.tobytes() == before
+    assert drawn.mode == "RGB" and drawn.size == (SHOWN_SIZE, SHOWN_SIZE)
+    light = np.asarray(drawn.convert("L"), np.int64)
+    assert light[5, 5] == light.max()
+    # The blue corner is only the grey of the picture, in the shadow of the map.
+    assert light[-5, -5] < light.max() / 3
+    other = explain_picture(network, AS_IT_IS, image, 1)
+    assert np.asarray(other.convert("L"))[-5, -5] > 2 * light[-5, -5]
+    assert explain_picture(network, AS_IT_IS, image).tobytes() == drawn.tobytes()
+
+
+def test_a_caption_stands_below() -> None:
+    image, network = Image.new("RGB", (16, 16), (90, 0, 0)), corners(FlatHead())
+    plain = explain_picture(network, AS_IT_IS, image)
+    named = explain_picture(network, AS_IT_IS, image, caption="plastic bottle 97 %")
+    assert named.width == plain.width and named.height > plain.height
+    assert named.crop((0, 0, *plain.size)).tobytes() == plain.tobytes()
+    strip = np.asarray(named.convert("L"))[plain.height :]
+    assert strip.max() == 255 and strip.min() < 64

@@ -1,0 +1,81 @@
+"""The demo's flow, on its real pictures, with a training of two steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mobilenets
+from mobilenets.cli import main
+from mobilenets.errors import InputError
+from mobilenets.training.recipes import RECIPES
+
+RUN_FILES = {
+    *("model.safetensors", "model.json", "recipe.json", "split.csv", "history.csv", "metrics.json"),
+    *("seen.csv", "lr.png", "curves.png", "confusion.png", "report.html", "checkpoint"),
+}
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurried = RECIPES["digits"].replace(steps=2, width=0.05, batch=8, threads=1, device="cpu", augment="none")
+    monkeypatch.setitem(RECIPES, "digits", hurried)
+
+
+def test_whole_way(
+    hasty: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my demo"
+    assert main(["demo", "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert {path.name for path in (out / "run").iterdir()} == RUN_FILES
+    assert len(list((out / "digits/train").rglob("*.png"))) == 1438
+    assert printed.err.splitlines()[0].startswith("1/2  pictures: ")
+    lines = printed.out.splitlines()
+    assert lines[0] == "359 pictures (validation)"
+    assert lines[-4:] == [
+        f"The report:  {out / 'run/report.html'}",
+        "Next:",
+        f"  mobilenets predict '{out / 'run'}' '{out / 'digits'}' --top 3",
+        f"  mobilenets evaluate '{out / 'run'}' '{out / 'digits'}'",
+    ]
+    # A second demo does not write over the first; --resume goes on with it, here to say it all again.
+    assert main(["demo", "--out", str(out)]) == 2
+    assert "is not empty: continue it with --resume" in capsys.readouterr().err
+    weights = (out / "run/model.safetensors").read_bytes()
+    for name in ("draw_curves", "draw_confusions", "write_report"):  # which take most of the time
+        monkeypatch.setattr(f"mobilenets.runs.results.{name}", lambda *_: None)
+    assert main(["demo", "--out", str(out), "--resume", "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (result["images"], result["data"]) == (359, str(out / "digits"))
+    assert (out / "run/model.safetensors").read_bytes() == weights
+
+
+def test_refusals(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for resume in (False, True):
+        with pytest.raises(InputError, match="is a file: give a folder with --out"):
+            mobilenets.demo(tmp_path / "file", resume=resume)
+    with pytest.raises(InputError, match="is not empty"):
+        mobilenets.demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mobilenets.verbs.demo.fetch", stop)
+    assert main(["demo", "--out", str(tmp_path / "new")]) == 130
+    assert capsys.readouterr().err.endswith(
+        "mobilenets: stopped before anything was done: run the same command again\n"
+    )
+    monkeypatch.setattr("mobilenets.verbs.demo.train", stop)
+    (tmp_path / "my demo/digits").mkdir(parents=True)
+    assert main(["demo", "--out", str(tmp_path / "my demo"), "--resume"]) == 130
+    assert capsys.readouterr().err.endswith(f"to continue: mobilenets demo --out '{tmp_path / 'my demo'}' --resume\n")
