@@ -15,10 +15,20 @@ from torch import nn
 
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture, table_to_json
+from mobilenets.models.blocks import build
 from mobilenets.models.catalog import CATALOG, create_model, describe, load_table
 from mobilenets.models.network import Network
-from mobilenets.models.rows import Conv, Inverted, divisible_channels, floor_channels, stage
+from mobilenets.models.operations import Value
+from mobilenets.models.plan import Builder
+from mobilenets.models.rows import Conv, Inverted, Row, stage
+from mobilenets.models.style import divisible_channels, floor_channels
 from mobilenets.models.tables import V2, V2_SETTINGS, v2_table
+
+
+def planned(row: Row, channels: int, width: float = 1.0) -> Builder:
+    plan = Builder("block", describe("mobilenet_v2", width).style)
+    row.write(plan, Value("x", (channels, 8, 8)))
+    return plan
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -93,8 +103,9 @@ def test_every_parameter_learns() -> None:
 
 
 def test_an_inverted_residual_adds_its_input() -> None:
-    block, channels = Inverted(16).build(16, describe("mobilenet_v2").style)
-    assert channels == 16
+    plan = planned(Inverted(16), 16)
+    block = build(plan.scope, plan.operations)
+    assert plan.operations[-1].output_shape == (16, 8, 8)
     with torch.no_grad():
         block.eval()
         block.project.norm.weight.zero_()  # type: ignore[union-attr]
@@ -229,6 +240,5 @@ def test_a_near_miss_is_named() -> None:
 
 
 def test_conv_rows_widen_only() -> None:
-    style = describe("mobilenet_v2", 0.5).style
-    assert Conv(1280, kernel=1, widen_only=True).build(8, style)[1] == 1280
-    assert Conv(1280, kernel=1).build(8, style)[1] == 640
+    kept, narrowed = (planned(Conv(1280, kernel=1, widen_only=widen), 8, 0.5) for widen in (True, False))
+    assert [plan.operations[-1].output_shape[0] for plan in (kept, narrowed)] == [1280, 640]

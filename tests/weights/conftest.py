@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import create_model
-from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm
 

@@ -10,12 +10,10 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from mobilenets.drawing.lettering import caption_below
 from mobilenets.measure.evaluate import to_tensor
+from mobilenets.drawing.lettering import caption_below
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.layers import padded
 from mobilenets.models.network import Network
-from mobilenets.models.rows import MaxPool, Separable, shrink
 from mobilenets.pictures.preprocess import Preprocessing
 
 COLORS = "inferno"  # dark to light in even steps, also for colour-blind readers and in print
@@ -44,7 +42,7 @@ def gradcam(
     # The head alone is differentiated: the body's gradients are not needed.
     maps.requires_grad_()
     with torch.enable_grad():
-        logits = network.classifier(network.dropout(network.pool(maps)))[0]
+        logits = network.answer(network.pool(maps))[0]
     chosen = int(logits.argmax()) if index is None else index
     [gradient] = torch.autograd.grad(logits[chosen], maps)
     evidence = torch.relu((gradient * maps.detach()).sum(1)[0]).cpu().numpy()
@@ -63,18 +61,9 @@ def cell_centres(architecture: Architecture) -> npt.NDArray[np.float64]:
     The way of padding decides: with ``symmetric`` the first cell's middle is pixel 0. A map stretched evenly over the
     picture, as is usual, would lie half a cell beside what it is about.
     """
-    table, side = architecture.table, architecture.size
-    first, step = 0.0, 1
-    for row in table.body:
-        before = 0
-        if not isinstance(row, MaxPool):
-            keras = "after" if isinstance(row, Separable) else "same"
-            way = keras if table.padding == "keras" else table.padding
-            before, _ = padded(side, row.kernel, row.stride, way)
-        first += step * ((row.kernel - 1) / 2 - before)
-        step *= row.stride
-        side = shrink(side, row, table.padding)
-    return first + step * np.arange(side, dtype=np.float64)
+    plan = architecture.plan()
+    first, step = plan.cells()
+    return first + step * np.arange(plan.maps.side, dtype=np.float64)
 
 
 def has_places(architecture: Architecture) -> bool:

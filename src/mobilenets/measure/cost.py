@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.layers import ConvNorm
-from mobilenets.models.network import Network
-from mobilenets.models.rows import Inverted
+from mobilenets.models.operations import Linear, MeanPool, Operation
+from mobilenets.models.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class BlockCost:
     out_size: tuple[int, int]
     kernel: int
     stride: int
-    expand: int | None
+    expand: float | None
     residual: bool
     parameters: int
     macs: int
@@ -93,106 +90,64 @@ class Cost:
 
 
 def cost(architecture: Architecture, classes: int) -> Cost:
-    """Count a network layer by layer by running its shapes through; no memory is taken for its weights."""
-    with torch.device("meta"):
-        network = Network(architecture, classes).eval()
-    layers: list[LayerCost] = []
-    handles = [
-        part.register_forward_hook(_recorder(name, layers))
-        for name, part in network.named_modules()
-        if isinstance(part, (ConvNorm, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Linear))
-    ]
-    with torch.no_grad():
-        network(torch.empty(1, 3, architecture.size, architecture.size, device="meta"))
-    for handle in handles:
-        handle.remove()
+    """Count a network operation by operation.
+
+    Raises ``InputError`` for pictures that are too small for it.
+    """
+    plan = architecture.plan(classes)
     return Cost(
         name=architecture.name,
         width=architecture.width,
         size=architecture.size,
         variant=architecture.variant,
         classes=classes,
-        layers=tuple(layers),
-        blocks=_blocks(network, layers),
+        layers=tuple(_layer(part) for part in plan.operations if part.label),
+        blocks=(*_body(plan), *_head(plan)),
     )
 
 
-def _recorder(name: str, layers: list[LayerCost]) -> Any:
-    def record(part: nn.Module, _inputs: Any, output: Tensor) -> None:
-        parameters = sum(p.numel() for p in part.parameters())
-        layers.append(LayerCost(name, _kind(part), tuple(output.shape[1:]), parameters, _macs(part, output)))
-
-    return record
+def _layer(part: Operation) -> LayerCost:
+    return LayerCost(part.name, part.label, part.output_shape, part.parameters, part.macs)
 
 
-def _kind(part: nn.Module) -> str:
-    if isinstance(part, ConvNorm):
-        conv = part.conv
-        side = conv.kernel_size[0]
-        shape = "pointwise" if side == 1 else "depthwise" if conv.groups > 1 else "conv"
-        stride = f" /{conv.stride[0]}" if conv.stride[0] > 1 else ""
-        linear = " linear" if isinstance(part.activation, nn.Identity) else ""
-        return f"{shape} {side}×{side}{stride}{linear}"
-    if isinstance(part, nn.MaxPool2d):
-        return f"max pool {part.kernel_size}×{part.kernel_size}"
-    return "linear" if isinstance(part, nn.Linear) else "average pool"
-
-
-def _macs(part: nn.Module, output: Tensor) -> int:
-    if isinstance(part, ConvNorm):
-        return part.conv.weight.numel() * output.shape[2] * output.shape[3]
-    return part.weight.numel() if isinstance(part, nn.Linear) else 0
-
-
-_BLOCK_KINDS = {
-    "conv": "conv",
-    "separable": "separable",
-    "inverted": "inverted residual",
-    "maxpool": "max pool",
-}
-
-
-def _blocks(network: Network, layers: list[LayerCost]) -> tuple[BlockCost, ...]:
-    blocks: list[BlockCost] = []
-    channels, size = 3, network.architecture.size
-    for row, (name, module) in zip(network.architecture.table.body, network.body.named_children(), strict=True):
-        own = [layer for layer in layers if f"{layer.name}.".startswith(f"body.{name}.")]
-        outputs, after = own[-1].output[:2]
-        blocks.append(
-            BlockCost(
-                name=name,
-                kind=_BLOCK_KINDS[row.kind],
-                in_channels=channels,
-                channels=outputs,
-                in_size=(size, size),
-                out_size=(after, after),
-                kernel=row.kernel,
-                stride=row.stride,
-                expand=row.expand if isinstance(row, Inverted) else None,
-                residual=bool(getattr(module, "residual", False)),
-                parameters=sum(layer.parameters for layer in own),
-                macs=sum(layer.macs for layer in own),
-            )
+def _body(plan: Plan) -> Iterator[BlockCost]:
+    for block in plan.blocks:
+        yield BlockCost(
+            name=block.name.removeprefix("body."),
+            kind=block.title,
+            in_channels=block.input.channels,
+            channels=block.output.channels,
+            in_size=_size(block.input.shape),
+            out_size=_size(block.output.shape),
+            kernel=block.kernel,
+            stride=block.stride,
+            expand=block.expansion,
+            residual=block.residual,
+            parameters=sum(part.parameters for part in block.operations),
+            macs=sum(part.macs for part in block.operations),
         )
-        channels, size = outputs, after
-    rest = [layer for layer in layers if not layer.name.startswith("body.")]
-    for layer in rest:
-        pool = layer.kind == "average pool"
-        blocks.append(
-            BlockCost(
-                name=layer.name,
-                kind="pool" if pool else "classifier",
-                in_channels=channels,
-                channels=layer.output[0],
-                in_size=(size, size),
-                out_size=(1, 1),
-                kernel=size if pool else 1,
+
+
+def _head(plan: Plan) -> Iterator[BlockCost]:
+    for part in (*plan.pool, *plan.head, *([plan.classifier] if plan.classifier else [])):
+        if part.label:
+            pool = isinstance(part, MeanPool)
+            yield BlockCost(
+                name=part.name,
+                kind="pool" if pool else "classifier" if isinstance(part, Linear) else "conv",
+                in_channels=part.input_shape[0],
+                channels=part.output_shape[0],
+                in_size=_size(part.input_shape),
+                out_size=_size(part.output_shape),
+                kernel=part.input_shape[1] if pool else 1,
                 stride=1,
                 expand=None,
                 residual=False,
-                parameters=layer.parameters,
-                macs=layer.macs,
+                parameters=part.parameters,
+                macs=part.macs,
             )
-        )
-        channels, size = layer.output[0], 1
-    return tuple(blocks)
+
+
+def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Give height and width; a vector is one place."""
+    return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mobilenets.errors import InputError
-from mobilenets.models.layers import PADDINGS
-from mobilenets.models.rows import HEADS, ROUNDING, ROWS, Style
+from mobilenets.models.operations import ACTIVATIONS
+from mobilenets.models.padding import PADDINGS
+from mobilenets.models.plan import Plan, plan_network
+from mobilenets.models.rows import HEADS, ROWS, Head, Row
+from mobilenets.models.style import ROUNDING, Style
 from mobilenets.models.tables import Table
 
 MAX_SIZE = 4096
 MAX_WIDTH = 16.0
 MAX_ROWS = 1000
 MAX_CHANNELS = 1 << 16
+MAX_FACTOR = 64
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,15 @@ class Architecture:
     @property
     def style(self) -> Style:
         """What every block of this network shares."""
-        return Style(self.width, self.table.rounding, self.table.norm_epsilon, self.table.padding)
+        table = self.table
+        return Style(self.width, table.rounding, table.norm_epsilon, table.padding, table.activation)
+
+    def plan(self, classes: int = 0) -> Plan:
+        """Plan the network: its operations with names and shapes; ``classes=0`` leaves the classifier off.
+
+        Raises ``InputError`` where ``size`` is too small for it.
+        """
+        return plan_network(self.table.body, self.table.head, self.style, self.size, classes)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the rows written out, so that no catalogue is needed to read them."""
@@ -78,11 +90,12 @@ class Architecture:
 def table_to_json(table: Table) -> dict[str, Any]:
     """Return a table as plain values."""
     return {
-        "body": [{"kind": row.kind, **asdict(row)} for row in table.body],
-        "head": {"kind": table.head.kind, **asdict(table.head)},
+        "body": [_written(row) for row in table.body],
+        "head": _written(table.head),
         "rounding": table.rounding,
         "norm_epsilon": table.norm_epsilon,
         "padding": table.padding,
+        "activation": table.activation,
     }
 
 
@@ -92,23 +105,30 @@ def table_from_json(value: object) -> Table:
     body = entries.get("body")
     if not isinstance(body, list) or not 1 <= len(body) <= MAX_ROWS:
         raise InputError(f"table: body must be a list of 1 to {MAX_ROWS} rows")
-    rounding = entries.get("rounding", "divisible")
-    if not isinstance(rounding, str) or rounding not in ROUNDING:
-        raise InputError(f"table: rounding {rounding!r} is not one of {', '.join(ROUNDING)}")
     epsilon = entries.get("norm_epsilon", 1e-3)
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 < epsilon < 1:
         raise InputError("table: norm_epsilon must be between 0 and 1")
-    # Models written before padding had a name are symmetric.
-    padding = entries.get("padding", "symmetric")
-    if not isinstance(padding, str) or padding not in PADDINGS:
-        raise InputError(f"table: padding {padding!r} is not one of {', '.join(PADDINGS)}")
     return Table(
         body=tuple(_read(row, ROWS, f"table: row {i}") for i, row in enumerate(body, start=1)),
         head=_read(entries.get("head", {"kind": "pooled"}), HEADS, "table: head"),
-        rounding=rounding,
+        rounding=_choice(entries, "rounding", "divisible", ROUNDING),
         norm_epsilon=float(epsilon),
-        padding=padding,
+        # Models written before these had a name are symmetric, and have ReLU6.
+        padding=_choice(entries, "padding", "symmetric", PADDINGS),
+        activation=_choice(entries, "activation", "relu6", ACTIVATIONS),
     )
+
+
+def _choice(entries: Mapping[str, Any], key: str, default: str, choices: Iterable[str]) -> str:
+    value = entries.get(key, default)
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"table: {key} {value!r} is not one of {', '.join(choices)}")
+    return value
+
+
+def _written(part: Row | Head) -> dict[str, Any]:
+    """Give a row or head as plain values; what is None is left out, as it was never asked for."""
+    return {"kind": part.kind} | {key: value for key, value in asdict(part).items() if value is not None}
 
 
 def _mapping(value: object, what: str) -> Mapping[str, Any]:
@@ -127,9 +147,7 @@ def _read(value: object, kinds: Mapping[str, type[Any]], what: str) -> Any:
     for name, given in entries.items():
         if name not in known:
             raise InputError(f"{what}: {kind} has no {name!r}; it has {', '.join(known)}")
-        # An even kernel has no middle, so a map of odd side would change its size.
-        even = name == "kernel" and kind != "maxpool" and isinstance(given, int) and given % 2 == 0
-        if even or not _fits(given, str(known[name])):
+        if not _fits(given, str(known[name])):
             raise InputError(f"{what}: {name} {given!r} is not usable")
     try:
         return kinds[kind](**entries)
@@ -138,8 +156,13 @@ def _read(value: object, kinds: Mapping[str, type[Any]], what: str) -> Any:
 
 
 def _fits(value: object, annotation: str) -> bool:
-    if annotation == "bool" or isinstance(value, bool):
-        return annotation == "bool" and isinstance(value, bool)
-    if annotation == "int":
-        return isinstance(value, int) and 1 <= value <= MAX_CHANNELS
-    return isinstance(value, (int, float)) and 0 <= value < 1
+    """Say whether a value is what a field of a row or head may hold, by the name of the field's type."""
+    kind, _, optional = annotation.partition(" | ")
+    if value is None or isinstance(value, bool):
+        return optional == "None" if value is None else kind == "bool"
+    if kind == "Activation":
+        return isinstance(value, str) and value in ACTIVATIONS
+    if kind in ("int", "Kernel"):
+        return isinstance(value, int) and 1 <= value <= MAX_CHANNELS and (kind == "int" or value % 2 == 1)
+    least, most = {"Share": (0, math.nextafter(1, 0)), "Factor": (1e-3, MAX_FACTOR)}.get(kind, (0, -1))
+    return isinstance(value, (int, float)) and least <= value <= most

@@ -6,13 +6,15 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture, table_from_json
-from mobilenets.models.network import Network
 from mobilenets.models.tables import V1, V1_CIFAR, V2, Table, small_pictures, v2_table
+
+if TYPE_CHECKING:
+    from mobilenets.models.network import Network
 
 SMALL_UP_TO = 64
 TABLE_HINT = "write rows of t, c, n, s, such as [[1, 16, 1, 1], [6, 24, 2, 2]]"
@@ -118,4 +120,6 @@ def create_model(
     >>> create_model("mobilenet_v2", classes=10, width=0.5).classifier
     Linear(in_features=1280, out_features=10, bias=True)
     """
+    from mobilenets.models.network import Network  # brings torch, which descriptions do without
+
     return Network(describe(name, width, size, variant=variant, dropout=dropout, table=table), classes)

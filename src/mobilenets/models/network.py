@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.rows import shrink
+from mobilenets.models.blocks import build
 
 INIT_STD = 0.09
 HEAD_INIT_STD = 0.01
@@ -18,7 +18,8 @@ class Network(nn.Module):
     """A MobileNet as its ``architecture`` describes it.
 
     Takes float N×3×H×W and gives N×classes logits, or N×features when ``classes`` is 0. Parameters are named
-    after the table: ``body.inverted3.depthwise.conv.weight``, ``classifier.weight``.
+    after the table: ``body.inverted3.depthwise.conv.weight``, ``classifier.weight``. ``plan`` has all that it computes,
+    operation by operation.
     """
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
@@ -27,18 +28,13 @@ class Network(nn.Module):
             raise InputError(f"classes {classes}: give a whole number of at least 1, or 0 for no classifier")
         self.architecture = architecture
         self.classes = classes
-        table = architecture.table
-        blocks: OrderedDict[str, nn.Module] = OrderedDict()
-        channels, size = 3, architecture.size
-        for index, row in enumerate(table.body):
-            blocks[f"{row.kind}{index}"], channels = row.build(channels, architecture.style)
-            size = shrink(size, row, table.padding)
-            if size < 1:
-                raise InputError(f"size {architecture.size}: too small for this network; give a larger --size")
-        self.body = nn.Sequential(blocks)
-        self.pool = table.head.build()
-        self.features = table.head.features(channels, size)
-        self.dropout = nn.Dropout(table.head.dropout)
+        self.plan = architecture.plan(classes)
+        blocks = ((part.name.removeprefix("body."), build(part.name, part.operations)) for part in self.plan.blocks)
+        self.body = nn.Sequential(OrderedDict(blocks))
+        self.pool = build("pool", self.plan.pool)
+        self.head = build("head", self.plan.head)
+        self.features = self.plan.features.channels
+        self.dropout = nn.Dropout(architecture.table.head.dropout)
         self.classifier = nn.Linear(self.features, classes) if classes else nn.Identity()
         initialise(self)
 
@@ -52,12 +48,16 @@ class Network(nn.Module):
         elif start < len(self.body):
             pooled = self.pool(self.body[start:](x))
         else:
-            pooled = x.flatten(1)
-        out: Tensor = self.classifier(self.dropout(pooled))
+            pooled = x if len(self.plan.pooled.shape) > 1 else x.flatten(1)
+        return self.answer(pooled)
+
+    def answer(self, pooled: Tensor) -> Tensor:
+        """Give the logits for what ``pool`` gave."""
+        out: Tensor = self.classifier(self.dropout(self.head(pooled)))
         return out
 
     def trunk(self, x: Tensor, blocks: int, start: int = 0) -> Tensor:
-        """Give the map after the first ``blocks`` blocks of the body; after all of them pooled, N×features×1×1.
+        """Give the map after the first ``blocks`` blocks of the body; after all of them pooled, N×values×1×1.
 
         With ``start`` the batch is what the first ``start`` blocks gave.
         """
@@ -65,7 +65,7 @@ class Network(nn.Module):
             out: Tensor = self.body[start:blocks](x)
             return out
         pooled: Tensor = self.pool(self.body[start:](x))
-        return pooled[:, :, None, None]
+        return pooled.flatten(1)[:, :, None, None]
 
     def l2_penalty(self) -> Tensor | None:
         """Give the classifier's own L2 term of the loss, or None where the table has none."""

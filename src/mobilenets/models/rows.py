@@ -1,209 +1,195 @@
-"""The rows of a paper's table: one frozen dataclass a kind of block, each able to build itself.
+"""The rows of a paper's table, and its heads: one frozen dataclass a kind, which writes its operations into a plan.
 
 A row holds the figures as the paper prints them, for width multiplier 1; ``Style`` carries what holds for a whole
-network (width, rounding, BatchNorm epsilon) into every block.
+network (width, rounding, BatchNorm epsilon, padding, activation) into every block. A new kind of row is a frozen
+dataclass with ``kind``, ``title`` and ``write``, and an entry in ``ROWS``, by which tables in JSON find it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
-from torch import nn
+from mobilenets.models.operations import Value
+from mobilenets.models.plan import Builder
 
-from mobilenets.models import layers
+# What a field may hold; ``mobilenets.models.architecture`` checks tables in JSON by these names.
+Kernel: TypeAlias = int  # odd: an even kernel has no middle, so a map of odd side would change its size
+Factor: TypeAlias = float  # above 0
+Share: TypeAlias = float  # from 0 to below 1
+Activation: TypeAlias = str  # one of mobilenets.models.operations.ACTIVATIONS
 
 
-def floor_channels(channels: float) -> int:
-    """Cut to a whole number, at least 8: ``depth`` in the reference code of V1 (slim ``mobilenet_v1.py``)."""
-    return max(int(channels), 8)
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: one block, or several equal ones with ``stage``.
 
-
-def divisible_channels(channels: float) -> int:
-    """Round to a multiple of 8 that is at least 8 and at least 0.9 of the wish.
-
-    ``_make_divisible`` in the reference code of V2 (slim ``mobilenet/conv_blocks.py``).
+    ``kind`` names it in JSON and in the state dictionary (``body.inverted3``), ``title`` in tables and diagrams.
+    ``expands`` says that ``Block.expansion`` means something.
     """
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
 
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    expands: ClassVar[bool] = False
 
-# ``exact`` is for tables that hold the channels of one network as they are.
-ROUNDING: dict[str, Callable[[float], int]] = {"floor": floor_channels, "divisible": divisible_channels, "exact": int}
-
-
-@dataclass(frozen=True)
-class Style:
-    """What every block of one network shares."""
-
-    width: float
-    rounding: str
-    norm_epsilon: float
-    padding: str
-
-    def channels(self, channels: int) -> int:
-        """Give the paper's channel count at this width, rounded as the paper's reference code does."""
-        return ROUNDING[self.rounding](channels * self.width)
+    @abstractmethod
+    def write(self, plan: Builder, x: Value) -> Value:
+        """Write the block's operations on ``x`` and return what the last of them gives."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Row):
     """An ordinary convolution. ``widen_only``: width multipliers below 1 leave it as it is (V2's last layer)."""
 
     kind: ClassVar[str] = "conv"
+    title: ClassVar[str] = "conv"
     channels: int
-    kernel: int = 3
+    kernel: Kernel = 3
     stride: int = 1
     widen_only: bool = False
+    activation: Activation | None = None
 
-    def build(self, inputs: int, style: Style) -> tuple[nn.Module, int]:
-        """Return the module and the number of channels that it gives."""
-        if self.widen_only:
-            style = replace(style, width=max(1.0, style.width))
-        outputs = style.channels(self.channels)
-        return (
-            layers.ConvNorm(
-                inputs,
-                outputs,
-                self.kernel,
-                self.stride,
-                epsilon=style.norm_epsilon,
-                padding=layers.of_conv(style.padding),
-            ),
-            outputs,
-        )
+    def write(self, plan: Builder, x: Value) -> Value:
+        """Write the convolution."""
+        channels = plan.style.channels(self.channels, widen_only=self.widen_only)
+        return plan.conv("", x, channels, self.kernel, self.stride, activation=self.activation)
 
 
 @dataclass(frozen=True)
-class Separable:
-    """A depthwise separable convolution of V1."""
+class Separable(Row):
+    """A depthwise separable convolution of V1: a depthwise one, then a 1×1 (arXiv 1704.04861, section 3.1)."""
 
     kind: ClassVar[str] = "separable"
+    title: ClassVar[str] = "separable"
     channels: int
-    kernel: int = 3
+    kernel: Kernel = 3
     stride: int = 1
+    activation: Activation | None = None
 
-    def build(self, inputs: int, style: Style) -> tuple[nn.Module, int]:
-        """Return the module and the number of channels that it gives."""
-        outputs = style.channels(self.channels)
-        block = layers.Separable(
-            inputs, outputs, self.kernel, self.stride, epsilon=style.norm_epsilon, padding=style.padding
-        )
-        return block, outputs
+    def write(self, plan: Builder, x: Value) -> Value:
+        """Filter each channel, then mix them."""
+        y = plan.depthwise("depthwise", x, self.kernel, self.stride, activation=self.activation)
+        return plan.conv("pointwise", y, plan.style.channels(self.channels), activation=self.activation)
 
 
 @dataclass(frozen=True)
-class Inverted:
-    """An inverted residual of V2; ``expand`` is the paper's *t*.
+class Inverted(Row):
+    """An inverted residual of V2 (arXiv 1801.04381, sections 3.2 and 3.3, table 1).
 
-    ``always_expand`` keeps the expansion layer where *t* is 1, as some re-implementations do.
+    It expands, filters, and projects without an activation; the input is added where stride is 1 and the channels
+    agree. ``expand`` is the paper's *t*, which may be a fraction, or ``expanded`` gives the channels inside. Where
+    those are the input's there is no expansion layer, as in the reference code's first block, unless
+    ``always_expand``, as in some re-implementations.
     """
 
     kind: ClassVar[str] = "inverted"
+    title: ClassVar[str] = "inverted residual"
+    expands: ClassVar[bool] = True
     channels: int
-    kernel: int = 3
+    kernel: Kernel = 3
     stride: int = 1
-    expand: int = 6
+    expand: Factor = 6
     always_expand: bool = False
+    expanded: int | None = None
+    activation: Activation | None = None
 
-    def build(self, inputs: int, style: Style) -> tuple[nn.Module, int]:
-        """Return the module and the number of channels that it gives."""
-        outputs = style.channels(self.channels)
-        block = layers.InvertedResidual(
-            inputs,
-            inputs * self.expand,
-            outputs,
-            self.kernel,
-            self.stride,
-            epsilon=style.norm_epsilon,
-            padding=style.padding,
-            always_expand=self.always_expand,
-        )
-        return block, outputs
+    def write(self, plan: Builder, x: Value) -> Value:
+        """Write the bottleneck."""
+        style, activation = plan.style, self.activation
+        wide = style.channels(self.expanded) if self.expanded else style.expanded(x.channels, self.expand)
+        y = x
+        if self.always_expand or wide != x.channels:
+            y = plan.conv("expand", y, wide, activation=activation)
+        y = plan.depthwise("depthwise", y, self.kernel, self.stride, activation=activation)
+        y = plan.conv("project", y, style.channels(self.channels), activation="none")
+        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
 
 
 @dataclass(frozen=True)
-class MaxPool:
+class MaxPool(Row):
     """Max pooling over ``kernel``×``kernel`` pixels, without overlap; a rest at the border is kept."""
 
     kind: ClassVar[str] = "maxpool"
+    title: ClassVar[str] = "max pool"
     kernel: int = 2
 
-    @property
-    def stride(self) -> int:
-        """Pixels from one window to the next."""
-        return self.kernel
-
-    def build(self, inputs: int, style: Style) -> tuple[nn.Module, int]:
-        """Return the module and the number of channels that it gives."""
-        return nn.MaxPool2d(self.kernel, ceil_mode=True), inputs
+    def write(self, plan: Builder, x: Value) -> Value:
+        """Write the pooling."""
+        return plan.max_pool(x, self.kernel)
 
 
-Row = Conv | Separable | Inverted | MaxPool
-ROWS: dict[str, type[Row]] = {row.kind: row for row in (Conv, Separable, Inverted, MaxPool)}
-AnyRow = TypeVar("AnyRow", bound=Conv | Separable | Inverted)
+def _by_kind(kinds: Iterable[Any]) -> dict[str, Any]:
+    return {kind.kind: kind for kind in kinds}
+
+
+ROWS: dict[str, type[Row]] = _by_kind((Conv, Separable, Inverted, MaxPool))
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 def stage(first: AnyRow, repeats: int) -> tuple[AnyRow, ...]:
     """Repeat a row; only the first keeps the stride (*n* and *s* of V2's table 2)."""
-    return (first, *(replace(first, stride=1) for _ in range(repeats - 1)))
-
-
-def shrink(size: int, row: Row, padding: str) -> int:
-    """Give the side of the map that ``row`` makes of a map of side ``size``, with the table's ``padding``."""
-    if isinstance(row, Separable | Inverted):
-        return layers.shrunk(size, row.kernel, row.stride, layers.of_depthwise(padding))
-    return math.ceil(size / row.stride)
+    return (first, *(_strided(first, 1) for _ in range(repeats - 1)))
 
 
 def without_first_strides(rows: tuple[Row, ...], count: int) -> tuple[Row, ...]:
-    """Set the first ``count`` strides above 1 to 1."""
+    """Set the first ``count`` strides above 1 to 1; pooling keeps its own."""
     kept: list[Row] = []
     for row in rows:
-        if count and not isinstance(row, MaxPool) and row.stride > 1:
-            row, count = replace(row, stride=1), count - 1
+        if count and getattr(row, "stride", 1) > 1:
+            row, count = _strided(row, 1), count - 1
         kept.append(row)
     return tuple(kept)
 
 
-@dataclass(frozen=True)
-class PooledHead:
-    """Global average pooling, dropout, one linear layer: fits maps of any size."""
-
-    kind: ClassVar[str] = "pooled"
-    dropout: float = 0.0
-    l2: float = 0.0
-
-    def features(self, channels: int, size: int) -> int:
-        """Give the length of the vector before the classifier."""
-        return channels
-
-    def build(self) -> nn.Module:
-        """Return what turns N×C×H×W into N×features."""
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+def _strided(row: AnyRow, stride: int) -> AnyRow:
+    changed: dict[str, Any] = {"stride": stride}
+    return replace(row, **changed)
 
 
 @dataclass(frozen=True)
-class FlatHead:
-    """The whole map as one vector, dropout, one linear layer: bound to one input size.
+class Head:
+    """What comes behind the last map; the classifier, one linear layer after dropout, follows it in every network.
 
-    ``l2`` is the weight of ``l2 / 2 · ‖w‖²`` of the linear layer alone in the loss.
+    ``l2`` is the weight of ``l2 / 2 · ‖w‖²`` of the classifier's weights alone in the loss.
     """
 
+    kind: ClassVar[str]
+    dropout: Share = 0.0
+    l2: Share = 0.0
+
+    @abstractmethod
+    def pool(self, plan: Builder, x: Value) -> Value:
+        """Write what makes of the last map a vector, or a map of one place: nothing with weights."""
+        raise NotImplementedError
+
+    def layers(self, plan: Builder, x: Value) -> Value:
+        """Write what stands between that and the classifier, and return a vector."""
+        return x
+
+
+@dataclass(frozen=True)
+class PooledHead(Head):
+    """Global average pooling: fits maps of any size."""
+
+    kind: ClassVar[str] = "pooled"
+
+    def pool(self, plan: Builder, x: Value) -> Value:
+        """Write the mean over all places."""
+        return plan.flatten(plan.mean_pool(x, "mean"))
+
+
+@dataclass(frozen=True)
+class FlatHead(Head):
+    """The whole map as one vector: bound to one input size."""
+
     kind: ClassVar[str] = "flat"
-    dropout: float = 0.0
-    l2: float = 0.0
 
-    def features(self, channels: int, size: int) -> int:
-        """Give the length of the vector before the classifier."""
-        return channels * size * size
-
-    def build(self) -> nn.Module:
-        """Return what turns N×C×H×W into N×features."""
-        return nn.Flatten()
+    def pool(self, plan: Builder, x: Value) -> Value:
+        """Write the map as it is, channel by channel."""
+        return plan.flatten(x)
 
 
-Head = PooledHead | FlatHead
-HEADS: dict[str, type[Head]] = {head.kind: head for head in (PooledHead, FlatHead)}
+HEADS: dict[str, type[Head]] = _by_kind((PooledHead, FlatHead))

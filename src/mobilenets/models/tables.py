@@ -24,9 +24,10 @@ from mobilenets.models.rows import (
 class Table:
     """A network as its paper prints it, with the habits of its reference code.
 
-    ``rounding`` names how channels are rounded at other widths (``mobilenets.models.rows.ROUNDING``), ``padding`` where
-    zeros go at stride 2 (``mobilenets.models.layers.PADDINGS``). Weights trained with one padding or ``norm_epsilon``
-    compute something else with another.
+    ``rounding`` names how channels are rounded at other widths (``mobilenets.models.style.ROUNDING``), ``padding``
+    where zeros go at stride 2 (``mobilenets.models.padding.PADDINGS``), ``activation`` what follows a convolution that
+    its row does not give another one (``mobilenets.models.operations.ACTIVATIONS``). Weights trained with one padding,
+    ``norm_epsilon`` or activation compute something else with another.
     """
 
     body: tuple[Row, ...]
@@ -34,6 +35,7 @@ class Table:
     rounding: str = "divisible"
     norm_epsilon: float = 1e-3
     padding: str = "symmetric"
+    activation: str = "relu6"
 
 
 # arXiv 1704.04861, table 1. The table prints stride 2 for the last depthwise layer, but its own sizes (7 × 7 in

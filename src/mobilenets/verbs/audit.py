@@ -23,8 +23,9 @@ from mobilenets.exports.graph.fold import folded
 from mobilenets.measure.cost import Cost, cost
 from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
-from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
+from mobilenets.models.plan import Plan
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
@@ -81,7 +82,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     kinds = {layer.name: layer.kind for layer in costs.layers}
     weights = {name: folded(layer)[0].numpy() for name, layer in _convolutions(network)}
     weak = {name: weak_kernels(weight) for name, weight in weights.items()}
-    groups = list(_groups(network))
+    groups = list(_groups(network.plan))
     seen = None if data is None else _look(saved, Path(model), Path(data), [group.layer for group in groups])
     layers: list[dict[str, Any]] = [
         {
@@ -132,21 +133,15 @@ def _convolutions(network: Network) -> Iterator[tuple[str, ConvNorm]]:
             yield name, part
 
 
-def _groups(network: Network) -> Iterator[Channels]:
+def _groups(plan: Plan) -> Iterator[Channels]:
     """Find every depthwise layer with its neighbours."""
-    # The layer whose output the next block alone uses.
-    previous: str | None = None
-    for name, block in network.body.named_children():
-        path = f"body.{name}"
-        if isinstance(block, Separable):
-            yield Channels(previous, f"{path}.depthwise", f"{path}.pointwise")
-            previous = f"{path}.pointwise"
-        elif isinstance(block, InvertedResidual):
-            own = f"{path}.expand" if isinstance(block.expand, ConvNorm) else None
-            yield Channels(own or (None if block.residual else previous), f"{path}.depthwise", f"{path}.project")
-            previous = None if block.residual else f"{path}.project"
-        else:
-            previous = path if isinstance(block, ConvNorm) else None
+    makers = {part.name: part for part in plan.convolutions if part.groups == 1}
+    for part in plan.convolutions:
+        if part.depthwise:
+            before = makers.get(part.inputs[0])
+            alone = before is not None and len(plan.readers(before.name)) == 1
+            [after] = plan.readers(part.name)
+            yield Channels(part.inputs[0] if alone else None, part.name, after.name)
 
 
 def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tuple[Seen, float | None]:

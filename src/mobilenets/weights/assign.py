@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.errors import InputError
-from mobilenets.models.layers import ConvNorm
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.weights.layers import Floats, Foreign, Layer, of_kind
 
@@ -85,7 +85,7 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
         if norm is None and "bias" not in conv.arrays:
             faults.missing.append(f"{name}.norm (norm)")
             continue
-        state |= _unit(name, part, conv, norm)
+        state |= _unit(name, network.architecture.table.norm_epsilon, conv, norm)
         placed[name] = (conv.name,) if norm is None else (conv.name, norm.name)
     # A BatchNorm without a place would have changed what the network computes.
     faults.surplus += [layer.name for layer in taken["norm"]]
@@ -128,7 +128,7 @@ def _some(names: Sequence[str]) -> str:
     return shown + (", …" if len(names) > LISTED else "")
 
 
-def _unit(name: str, part: ConvNorm, conv: Layer, norm: Layer | None) -> dict[str, Floats]:
+def _unit(name: str, epsilon: float, conv: Layer, norm: Layer | None) -> dict[str, Floats]:
     """Give the arrays of one convolution with its BatchNorm."""
     weight = conv.arrays["weight"]
     bias = conv.arrays.get("bias", np.zeros(weight.shape[0], np.float32))
@@ -139,7 +139,7 @@ def _unit(name: str, part: ConvNorm, conv: Layer, norm: Layer | None) -> dict[st
             "weight": ones,
             "bias": bias,
             "running_mean": 0 * bias,
-            "running_var": ones - np.float32(part.norm.eps),
+            "running_var": ones - np.float32(epsilon),
         }
     else:
         arrays = dict(norm.arrays)

@@ -14,7 +14,7 @@ import torch
 from mobilenets.base.files import nfc, read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.layers import ConvNorm
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing

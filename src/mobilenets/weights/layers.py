@@ -58,7 +58,7 @@ class Foreign:
     layers:
         Each kind in forward order; the order between kinds has no meaning.
     padding:
-        Where padding goes at stride 2, a value of ``mobilenets.models.layers.PADDINGS``.
+        Where padding goes at stride 2, a value of ``mobilenets.models.padding.PADDINGS``.
     epsilon:
         BatchNorm's epsilon.
     strides:

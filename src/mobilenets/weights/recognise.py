@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import CATALOG
-from mobilenets.models.rows import Conv, FlatHead, Inverted, MaxPool, PooledHead, Row, Separable, Style
+from mobilenets.models.rows import Conv, FlatHead, Inverted, MaxPool, PooledHead, Separable
+from mobilenets.models.style import Style
 from mobilenets.models.tables import Table
 from mobilenets.weights.layers import Foreign, Layer, of_kind
 
@@ -52,7 +54,7 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
                 continue
             width = _width(table, rows)
             side = _size(size, foreign, entry.size)
-            if width is None or not _head_fits(table, rows, foreign, side):
+            if width is None or not _head_fits(table, width, foreign, side):
                 continue
             return Architecture(name, width, side, reading, _with_habits(table, foreign))
     table = Table(_with_strides(rows, strides), PooledHead(), rounding="exact")
@@ -69,7 +71,7 @@ def _with_habits(table: Table, foreign: Foreign) -> Table:
     return replace(table, padding=foreign.padding, norm_epsilon=foreign.epsilon)
 
 
-def _rows(layers: Sequence[Layer]) -> tuple[Row, ...]:
+def _rows(layers: Sequence[Layer]) -> tuple[Any, ...]:
     """Read the body as rows that hold its channels as they are, each with stride 1."""
     convs, depthwise = of_kind(layers, "conv"), of_kind(layers, "depthwise")
     if depthwise and convs and convs[0].arrays["weight"].shape[1] != 3:
@@ -101,9 +103,9 @@ def _shape(layer: Layer) -> tuple[int, int, int]:
 Shapes = list[tuple[int, int, int]]
 
 
-def _read_v1(convs: Shapes, depthwise: Shapes) -> tuple[Row, ...] | None:
+def _read_v1(convs: Shapes, depthwise: Shapes) -> tuple[Any, ...] | None:
     channels, _, kernel = convs[0]
-    rows: list[Row] = [Conv(channels, kernel=kernel)]
+    rows: list[Any] = [Conv(channels, kernel=kernel)]
     if len(convs) < 1 + len(depthwise):
         return None
     for (filtered, _, kernel), (outputs, inputs, side) in zip(depthwise, convs[1:], strict=False):
@@ -114,9 +116,9 @@ def _read_v1(convs: Shapes, depthwise: Shapes) -> tuple[Row, ...] | None:
     return tuple(rows)
 
 
-def _read_v2(convs: Shapes, depthwise: Shapes, always_expand: bool) -> tuple[Row, ...] | None:
+def _read_v2(convs: Shapes, depthwise: Shapes, always_expand: bool) -> tuple[Any, ...] | None:
     channels, _, kernel = convs[0]
-    rows: list[Row] = [Conv(channels, kernel=kernel)]
+    rows: list[Any] = [Conv(channels, kernel=kernel)]
     rest: Iterator[tuple[int, int, int]] = iter(convs[1:])
     for expanded, _, kernel in depthwise:
         if (always_expand or expanded != channels) and next(rest, None) != (expanded, channels, 1):
@@ -132,16 +134,16 @@ def _read_v2(convs: Shapes, depthwise: Shapes, always_expand: bool) -> tuple[Row
     return (*rows, Conv(outputs, kernel=kernel))
 
 
-def _family(rows: Sequence[Row]) -> str:
+def _family(rows: Sequence[Any]) -> str:
     return "mobilenet_v2" if any(isinstance(row, Inverted) for row in rows) else "mobilenet_v1"
 
 
-def _strided(rows: Sequence[Row]) -> tuple[Row, ...]:
+def _strided(rows: Sequence[Any]) -> tuple[Any, ...]:
     """Those whose strides ``Foreign.strides`` lists: the first convolution and each with a depthwise layer."""
     return (rows[0], *(row for row in rows[1:] if isinstance(row, Separable | Inverted)))
 
 
-def _check_usual(rows: Sequence[Row]) -> None:
+def _check_usual(rows: Sequence[Any]) -> None:
     """Refuse kernels that MobileNets do not have, where nothing but the rows tells strides and activations.
 
     MnasNet, FBNet, ProxylessNAS and EfficientNet-Lite are of the same blocks, and with other strides or with ReLU.
@@ -154,7 +156,7 @@ def _check_usual(rows: Sequence[Row]) -> None:
         )
 
 
-def _check_stages(rows: Sequence[Row], usual: Sequence[Row]) -> None:
+def _check_stages(rows: Sequence[Any], usual: Sequence[Any]) -> None:
     """Refuse channels that change or stay at other blocks than the paper's: the strides are then others, too."""
     blocks, papers = ([row.channels for row in some if not isinstance(row, MaxPool)] for some in (rows, usual))
     for number in range(1, len(blocks)):
@@ -169,7 +171,7 @@ def _check_stages(rows: Sequence[Row], usual: Sequence[Row]) -> None:
             )
 
 
-def _with_strides(rows: tuple[Row, ...], strides: tuple[int, ...] | None) -> tuple[Row, ...]:
+def _with_strides(rows: tuple[Any, ...], strides: tuple[int, ...] | None) -> tuple[Any, ...]:
     if strides is None:
         _check_usual(rows)
         usual = _strided(CATALOG[_family(rows)].table.body)
@@ -181,14 +183,14 @@ def _with_strides(rows: tuple[Row, ...], strides: tuple[int, ...] | None) -> tup
         strides = tuple(row.stride for row in usual)
         _check_stages(_strided(rows), usual)
     left = list(strides)
-    kept: list[Row] = []
+    kept: list[Any] = []
     for index, row in enumerate(rows):
         counted = index == 0 or isinstance(row, Separable | Inverted)
         kept.append(replace(row, stride=left.pop(0)) if counted and not isinstance(row, MaxPool) else row)
     return tuple(kept)
 
 
-def _width(table: Table, rows: Sequence[Row]) -> float | None:
+def _width(table: Table, rows: Sequence[Any]) -> float | None:
     """Find the width at which a table has these channels, expansions and kernels."""
     layers = [row for row in table.body if not isinstance(row, MaxPool)]
     if [_form(row) for row in layers] != [_form(row) for row in rows]:
@@ -201,18 +203,18 @@ def _width(table: Table, rows: Sequence[Row]) -> float | None:
     return None
 
 
-def _form(row: Row) -> tuple[object, ...]:
+def _form(row: Any) -> tuple[object, ...]:
     expands = (row.expand, row.always_expand) if isinstance(row, Inverted) else ()
     return (row.kind, row.kernel, *expands)
 
 
-def _channels(row: Conv | Separable | Inverted, style: Style) -> int:
+def _channels(row: Any, style: Style) -> int:
     if isinstance(row, Conv) and row.widen_only:
         style = replace(style, width=max(1.0, style.width))
     return style.channels(row.channels)
 
 
-def _head_fits(table: Table, rows: Sequence[Row], foreign: Foreign, size: int) -> bool:
+def _head_fits(table: Table, width: float, foreign: Foreign, size: int) -> bool:
     """Say whether the classifier's inputs are the head's: tells networks of one body apart."""
     if not isinstance(table.head, FlatHead):
         return True
@@ -220,9 +222,5 @@ def _head_fits(table: Table, rows: Sequence[Row], foreign: Foreign, size: int) -
     linear = of_kind(foreign.layers, "linear")
     if foreign.padding != "symmetric" or not linear:
         return False
-    side = size
-    for row in table.body:
-        side = -(-side // row.stride)
-    last = rows[-1]
-    assert not isinstance(last, MaxPool)
-    return bool(linear[-1].arrays["weight"].shape[1] == table.head.features(last.channels, side))
+    features = Architecture("", width, size, "custom", table).plan().features.channels
+    return bool(linear[-1].arrays["weight"].shape[1] == features)

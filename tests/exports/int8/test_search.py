@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from mobilenets.exports import job
 from mobilenets.exports.formats.onnx import onnx_model, write
-from mobilenets.exports.int8 import search as int8
+from mobilenets.exports.int8.search import search as int8
 from mobilenets.exports.int8.observe import observe
 from mobilenets.exports.int8.qdq import Plan, activation_scale, flowing, in_int8, weight_steps
 from mobilenets.exports.job import Job, Options
@@ -81,7 +81,7 @@ def test_runs_on_integers(tmp_path: Path, lively: Lively) -> None:
     onnxruntime.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert kinds.count("QLinearConv") == 52
-    assert kinds.count("QLinearAdd") == sum(getattr(block, "residual", False) for block in made.body)
+    assert kinds.count("QLinearAdd") == sum(block.residual for block in made.plan.blocks)
     assert kinds.count("QGemm") == kinds.count("QLinearGlobalAveragePool") == kinds.count("QuantizeLinear") == 1
     assert {"Conv", "Clip", "Add", "Gemm", "DequantizeLinear"}.isdisjoint(kinds)
 

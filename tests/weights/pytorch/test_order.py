@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from mobilenets.errors import InputError
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import create_model
-from mobilenets.models.layers import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.weights.convert import convert
 from mobilenets.weights.pytorch.order import by_names, is_sorted, natural

@@ -15,7 +15,6 @@ import onnxruntime
 import torch
 from torch import nn
 
-from mobilenets.models.layers import ConvNorm, InvertedResidual
 from mobilenets.models.network import Network
 from mobilenets.runtime.engines import laid_out
 from mobilenets.runtime.exported import Exported
@@ -79,8 +78,9 @@ def outputs_of_network(network: Network, images: npt.NDArray[np.float32]) -> dic
     """Give what every layer gives, by its name, in forward order; ``network`` is on the CPU."""
     found: dict[str, npt.NDArray[np.float32]] = {}
     hooks = []
+    named = {part.name for part in network.plan.operations if part is not network.plan.classifier}
     for name, part in network.named_modules():
-        if isinstance(part, (ConvNorm, InvertedResidual, nn.MaxPool2d)) or name == "pool":
+        if name in named:
 
             def keep(_part: nn.Module, _inputs: Any, output: torch.Tensor, name: str = name) -> None:
                 found[name] = output.numpy()

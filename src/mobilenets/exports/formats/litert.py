@@ -45,7 +45,7 @@ FLOAT = (
     TFLOperationName.DIV,
     TFLOperationName.SOFTMAX,
 )
-# A tensor's name is a path of modules, …InvertedResidual_inverted3/mobilenets.models.layers.ConvNorm_project/…, where
+# A tensor's name is a path of modules, …Block_inverted3/mobilenets.models.blocks.ConvNorm_project/…, where
 # each part ends in the name that its parent has for it.
 _PART = re.compile(r"_([a-z0-9]+)(?=[/;]|$)")
 
@@ -121,7 +121,7 @@ def _candidates(
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
     for block in plan.left:
-        # Operators are found by the names of what they give: …InvertedResidual_inverted3/… and …_inverted3;
+        # Operators are found by the names of what they give: …Block_inverted3/… and …_inverted3;
         made.update_quantization_recipe(
             rf"_{block.split('.')[-1]}[/;]",
             TFLOperationName.ALL_SUPPORTED,

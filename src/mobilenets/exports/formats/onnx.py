@@ -14,14 +14,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from mobilenets.base.files import write_bytes
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.job import Job, Options
-from mobilenets.models.layers import ConvNorm, InvertedResidual, Separable, padded, shrunk
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
-from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.models.operations import Activation, Add, Conv, Flatten, Linear, MaxPool, MeanPool, Operation, Scale
 from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.base.files import write_bytes
+from mobilenets.pictures.preprocess import Preprocessing
 
 # Read by every runtime of the last years; holds all that our networks and their int8 forms need.
 OPSET = 17
@@ -78,18 +79,11 @@ def onnx_model(network: Network, preprocessing: Preprocessing, options: Options)
     else:
         entry = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [batch, 3, size, size])
         x = IMAGES
-    side = size
-    for name, block in network.body.named_children():
-        x, side = _block(graph, f"body.{name}", block, x, side)
-    if isinstance(network.pool, nn.Sequential):
-        x = graph.node("GlobalAveragePool", [x], "pool.mean")
-    x = graph.node("Flatten", [x], "pool", axis=1)
+    values = {network.plan.images.name: x}
+    for part in network.plan.operations:
+        x = values[part.name] = _operation(graph, network, part, [values[name] for name in part.inputs])
     width = network.classes or network.features
     last = "logits" if network.classes else "features"
-    if isinstance(network.classifier, nn.Linear):
-        weight = graph.tensor("classifier.weight", network.classifier.weight)
-        bias = graph.tensor("classifier.bias", network.classifier.bias, whole=True)
-        x = graph.node("Gemm", [x, weight, bias], last, transB=1)
     if options.probabilities:
         last = "probabilities"
         x = graph.node("Softmax", [x], last, axis=1)
@@ -138,42 +132,57 @@ def _numbers(graph: _Graph, preprocessing: Preprocessing) -> str:
     return graph.node("Transpose", [x], "numbers", perm=[0, 3, 1, 2])
 
 
-def _block(graph: _Graph, name: str, block: nn.Module, x: str, side: int) -> tuple[str, int]:
-    """Add a block; returns its output and the side of its map."""
-    if isinstance(block, ConvNorm):
-        return _conv(graph, name, block, x, side)
-    if isinstance(block, Separable):
-        x, side = _conv(graph, f"{name}.depthwise", block.depthwise, x, side)
-        return _conv(graph, f"{name}.pointwise", block.pointwise, x, side)
-    if isinstance(block, InvertedResidual):
-        start = x
-        if isinstance(block.expand, ConvNorm):
-            x, side = _conv(graph, f"{name}.expand", block.expand, x, side)
-        x, side = _conv(graph, f"{name}.depthwise", block.depthwise, x, side)
-        x, side = _conv(graph, f"{name}.project", block.project, x, side)
-        return (graph.node("Add", [start, x], name) if block.residual else x), side
-    if isinstance(block, nn.MaxPool2d):
-        kernel = block.kernel_size
-        assert isinstance(kernel, int)
-        x = graph.node("MaxPool", [x], name, kernel_shape=[kernel] * 2, strides=[kernel] * 2, ceil_mode=1)
-        return x, -(-side // kernel)
-    raise InputError(f"{name}: a {type(block).__name__} cannot be exported to ONNX")
+def _operation(graph: _Graph, network: Network, part: Operation, inputs: list[str]) -> str:
+    """Add an operation; returns the name of what it gives."""
+    match part:
+        case Conv():
+            layer = network.get_submodule(part.name)
+            assert isinstance(layer, ConvNorm)
+            return _conv(graph, part, layer, inputs[0])
+        case Activation():
+            return _activation(graph, part.name, part.activation, inputs[0])
+        case MaxPool():
+            window = {"kernel_shape": [part.kernel] * 2, "strides": [part.stride] * 2}
+            return graph.node("MaxPool", inputs, part.name, **window, ceil_mode=1)
+        case Linear():
+            layer = network.get_submodule(part.name)
+            assert isinstance(layer, nn.Linear)
+            weight = graph.tensor(f"{part.name}.weight", layer.weight)
+            bias = graph.tensor(f"{part.name}.bias", layer.bias, whole=True)
+            output = "logits" if part is network.plan.classifier else part.name
+            return graph.node("Gemm", [*inputs, weight, bias], output, transB=1)
+        case Flatten():
+            return graph.node("Flatten", inputs, part.name, axis=1)
+        case Add() | Scale() | MeanPool():
+            kind = {Add: "Add", Scale: "Mul", MeanPool: "GlobalAveragePool"}[type(part)]
+            return graph.node(kind, inputs, part.name)
+    raise TypeError(f"{part.name}: ONNX has no node for a {type(part).__name__}")
 
 
-def _conv(graph: _Graph, name: str, layer: ConvNorm, x: str, side: int) -> tuple[str, int]:
+def _conv(graph: _Graph, part: Conv, layer: ConvNorm, x: str) -> str:
+    name, activated = part.name, part.activation != "none"
     weight, bias = folded(layer)
-    kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
-    before, after = padded(side, kernel, stride, layer.padding)
-    activated = not isinstance(layer.activation, nn.Identity)
+    before, after = part.pads
     x = graph.node(
         "Conv",
         [x, graph.tensor(f"{name}.weight", weight), graph.tensor(f"{name}.bias", bias, whole=True)],
         f"{name}.conv" if activated else name,
-        kernel_shape=[kernel, kernel],
-        strides=[stride, stride],
+        kernel_shape=[part.kernel, part.kernel],
+        strides=[part.stride, part.stride],
         pads=[before, before, after, after],
-        group=layer.conv.groups,
+        group=part.groups,
     )
-    if activated:
-        x = graph.node("Clip", [x, graph.scalar(f"{name}.low", 0), graph.scalar(f"{name}.high", 6)], name)
-    return x, shrunk(side, kernel, stride, layer.padding)
+    return _activation(graph, name, part.activation, x) if activated else x
+
+
+def _activation(graph: _Graph, name: str, activation: str, x: str) -> str:
+    match activation:
+        case "relu6":
+            return graph.node("Clip", [x, graph.scalar(f"{name}.low", 0), graph.scalar(f"{name}.high", 6)], name)
+        case "relu":
+            return graph.node("Relu", [x], name)
+        case "hard_swish":
+            return graph.node("HardSwish", [x], name)
+        case "hard_sigmoid":
+            return graph.node("HardSigmoid", [x], name, alpha=1 / 6, beta=0.5)
+    return graph.node("Identity", [x], name)

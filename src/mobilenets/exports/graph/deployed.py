@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import fold
-from mobilenets.models.rows import shrink
+from mobilenets.models.operations import MeanPool
 from mobilenets.runtime.engines import Array
 from mobilenets.runtime.exported import Exported, file_hash
 
 if TYPE_CHECKING:
-    from mobilenets.exports.int8.qdq import Plan
     from mobilenets.exports.job import Job
+    from mobilenets.exports.int8.qdq import Plan
     from mobilenets.models.network import Network
 
 
@@ -44,9 +44,7 @@ class Deployed(nn.Module):
         self.network = fold(job.network)
         if plan is not None:
             settle(self.network, plan)
-        if isinstance(self.network.pool, nn.Sequential):
-            self.network.pool = _Mean()
-        else:
+        if not isinstance(self.network.plan.pool[0], MeanPool):
             self.network.pool = _Flat()
             _reorder(self.network)
         self.pixels, self.probabilities = job.options.pixels, job.options.probabilities
@@ -70,13 +68,6 @@ class Deployed(nn.Module):
         return np.asarray(torch.cat(found).numpy())
 
 
-class _Mean(nn.Module):
-    """The mean over all places, in the one operator that every converter knows."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3), keepdim=True).flatten(1)
-
-
 class _Flat(nn.Module):
     """The whole map as one vector, place by place: in a runtime that keeps channels last nothing has to move."""
 
@@ -86,12 +77,10 @@ class _Flat(nn.Module):
 
 def _reorder(network: Network) -> None:
     """Bring the classifier's weights from the order of C×H×W into that of H×W×C."""
-    classifier, side = network.classifier, network.architecture.size
+    classifier = network.classifier
     assert isinstance(classifier, nn.Linear)
-    for row in network.architecture.table.body:
-        side = shrink(side, row, network.architecture.table.padding)
     weight = classifier.weight.detach()
-    weight = weight.reshape(len(weight), -1, side, side).permute(0, 2, 3, 1).flatten(1)
+    weight = weight.reshape(len(weight), *network.plan.maps.shape).permute(0, 2, 3, 1).flatten(1)
     classifier.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
 
 

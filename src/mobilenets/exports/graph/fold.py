@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from mobilenets.models.layers import ConvNorm
+from mobilenets.models.blocks import ConvNorm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,10 +23,16 @@ def folded(layer: ConvNorm) -> tuple[Tensor, Tensor]:
     float64.
     """
     norm = layer.norm
+    if not isinstance(norm, nn.BatchNorm2d):
+        weight, bias = layer.conv.weight.detach(), layer.conv.bias
+        return weight, torch.zeros(len(weight)) if bias is None else bias.detach()
     assert norm.running_var is not None and norm.running_mean is not None
     factor = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
     weight = layer.conv.weight.detach().double() * factor[:, None, None, None]
-    bias = norm.bias.detach().double() - norm.running_mean.double() * factor
+    mean = norm.running_mean.double()
+    if layer.conv.bias is not None:
+        mean = mean - layer.conv.bias.detach().double()
+    bias = norm.bias.detach().double() - mean * factor
     return weight.float(), bias.float()
 
 
@@ -38,5 +44,5 @@ def fold(network: Network) -> Network:
             weight, bias = folded(layer)
             layer.conv.weight = nn.Parameter(weight, requires_grad=False)
             layer.conv.bias = nn.Parameter(bias, requires_grad=False)
-            layer.norm = nn.Identity()  # type: ignore[assignment]
+            layer.norm = nn.Identity()
     return copied

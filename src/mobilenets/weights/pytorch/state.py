@@ -296,12 +296,12 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
     table = architecture.table
     fields = bundle.preprocessing.to_json()
     size = fields.pop("size")
-    strided = (row for row in table.body[1:] if row.kind in ("separable", "inverted"))
+    convs = network.plan.convolutions
     return replace(
         foreign,
         padding=table.padding,
         epsilon=table.norm_epsilon,
-        strides=(table.body[0].stride, *(row.stride for row in strided)),
+        strides=(convs[0].stride, *(conv.stride for conv in convs if conv.depthwise)),
         size=size,
         preprocessing=fields,
         classes=bundle.classes,

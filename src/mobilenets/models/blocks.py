@@ -1,0 +1,156 @@
+"""Blocks as PyTorch modules, made of their plan's operations, with the plan's names in the state dictionary."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mobilenets.models.operations import (
+    Activation,
+    Add,
+    Conv,
+    Flatten,
+    Linear,
+    MaxPool,
+    MeanPool,
+    Operation,
+    Scale,
+)
+from mobilenets.models.padding import padded
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu6": nn.ReLU6,
+    "relu": nn.ReLU,
+    "hard_swish": nn.Hardswish,
+    "hard_sigmoid": nn.Hardsigmoid,
+    "none": nn.Identity,
+}
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "relu6": functional.relu6,
+    "relu": functional.relu,
+    "hard_swish": functional.hardswish,
+    "hard_sigmoid": functional.hardsigmoid,
+    "none": torch.clone,
+}
+PLAIN: dict[type[Operation], Callable[..., Tensor]] = {
+    Add: operator.add,
+    Scale: operator.mul,
+    # The one form that every converter knows.
+    MeanPool: partial(torch.mean, dim=(2, 3), keepdim=True),
+    Flatten: partial(torch.flatten, start_dim=1),
+}
+
+
+class ConvNorm(nn.Module):
+    """A convolution with its BatchNorm and activation; ``norm`` and ``activation`` may be identities.
+
+    Takes N×inputs×H×W and gives N×outputs×ceil(H/stride)×ceil(W/stride) (with padding ``after``, an odd side is
+    rounded down).
+    """
+
+    def __init__(self, plan: Conv) -> None:
+        super().__init__()
+        self.padding = plan.padding
+        beside = plan.kernel // 2 if plan.padding == "symmetric" else 0
+        outputs, inputs = plan.output_shape[0], plan.input_shape[0]
+        self.conv = nn.Conv2d(inputs, outputs, plan.kernel, plan.stride, beside, groups=plan.groups, bias=plan.bias)
+        self.norm = nn.BatchNorm2d(outputs, eps=plan.epsilon) if plan.norm else nn.Identity()
+        self.activation = ACTIVATIONS[plan.activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply convolution, norm and activation."""
+        if self.padding != "symmetric":
+            # By the map at hand: a network with a pooled head takes pictures of any size.
+            kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+            rows, columns = (padded(side, kernel, stride, self.padding) for side in x.shape[2:])
+            x = functional.pad(x, (*columns, *rows))
+        out: Tensor = self.activation(self.norm(self.conv(x)))
+        return out
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation as a block runs it: by ``function``, or by the block's own module at ``path``.
+
+    ``done`` are the inputs that nothing needs afterwards, so that their memory can be used again.
+    """
+
+    output: str
+    inputs: tuple[str, ...]
+    done: tuple[str, ...]
+    path: str
+    function: Callable[..., Tensor] | None
+
+
+class Block(nn.Module):
+    """Operations of a plan, run in their order.
+
+    Convolutions and linear layers are modules under the names that their plan has for them, within ``name``, the
+    block's own. Takes what the first operation takes and gives what the last one gives.
+    """
+
+    def __init__(self, name: str, operations: Sequence[Operation]) -> None:
+        super().__init__()
+        self.entry = operations[0].inputs[0]
+        self.steps: list[Step] = []
+        for index, operation in enumerate(operations):
+            later = {taken for other in operations[index + 1 :] for taken in other.inputs}
+            done = tuple(set(operation.inputs) - later)
+            path = operation.name.removeprefix(name).removeprefix(".")
+            function = _function(operation)
+            if function is None:
+                _add(self, path, _module(operation))
+            self.steps.append(Step(operation.name, operation.inputs, done, path, function))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the operations, and keep only what is needed further on."""
+        values = {self.entry: x}
+        for step in self.steps:
+            given = [values[name] for name in step.inputs]
+            for name in step.done:
+                del values[name]
+            run = step.function or self.get_submodule(step.path)
+            values[step.output] = run(*given)
+        return values[self.steps[-1].output]
+
+
+def build(name: str, operations: Sequence[Operation]) -> nn.Module:
+    """Return the module of a block: the layer itself where it is the only operation, and nothing for nothing."""
+    if not operations:
+        return nn.Identity()
+    if len(operations) == 1 and operations[0].name == name and _function(operations[0]) is None:
+        return _module(operations[0])
+    return Block(name, operations)
+
+
+def _module(operation: Operation) -> nn.Module:
+    if isinstance(operation, Conv):
+        return ConvNorm(operation)
+    if isinstance(operation, Linear):
+        return nn.Linear(operation.input_shape[0], operation.output_shape[0])
+    raise TypeError(f"{operation.name}: PyTorch has no module for a {type(operation).__name__}")
+
+
+def _function(operation: Operation) -> Callable[..., Tensor] | None:
+    """Return what an operation without weights does, or None for one with weights."""
+    if isinstance(operation, MaxPool):
+        return partial(functional.max_pool2d, kernel_size=operation.kernel, ceil_mode=True)
+    if isinstance(operation, Activation):
+        return FUNCTIONS[operation.activation]
+    return PLAIN.get(type(operation))
+
+
+def _add(parent: nn.Module, path: str, module: nn.Module) -> None:
+    """Put a module at a path of names with dots, whose first parts may not be there yet."""
+    *outer, name = path.split(".")
+    for part in outer:
+        if part not in dict(parent.named_children()):
+            parent.add_module(part, nn.Module())
+        parent = parent.get_submodule(part)
+    parent.add_module(name, module)
