@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture, table_from_json
-from mobilenets.models.tables import V1, V1_CIFAR, V2, Table, small_pictures, v2_table
+from mobilenets.models import tables
+from mobilenets.models.tables import Table, small_pictures, v2_table
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -29,10 +30,21 @@ class Entry:
     size: int
 
 
+def _entry(table: Table, size: int = 224) -> Entry:
+    return Entry(table, small_pictures(table), size)
+
+
 CATALOG: dict[str, Entry] = {
-    "mobilenet_v1": Entry(V1, small_pictures(V1), 224),
-    "mobilenet_v2": Entry(V2, small_pictures(V2), 224),
-    "mobilenet_v1_cifar": Entry(V1_CIFAR, None, 32),
+    "mobilenet_v1": _entry(tables.V1),
+    "mobilenet_v2": _entry(tables.V2),
+    "mobilenet_v3_large": _entry(tables.V3_LARGE),
+    "mobilenet_v3_small": _entry(tables.V3_SMALL),
+    "mobilenet_v3_large_minimalistic": _entry(tables.V3_LARGE_MINIMALISTIC),
+    "mobilenet_v3_small_minimalistic": _entry(tables.V3_SMALL_MINIMALISTIC),
+    "mobilenet_v4_conv_small": _entry(tables.V4_CONV_SMALL),
+    "mobilenet_v4_conv_medium": _entry(tables.V4_CONV_MEDIUM, 256),
+    "mobilenet_v4_conv_large": _entry(tables.V4_CONV_LARGE, 384),
+    "mobilenet_v1_cifar": Entry(tables.V1_CIFAR, None, 32),
 }
 
 
