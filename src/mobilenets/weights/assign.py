@@ -74,12 +74,18 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
         faults.missing.append("classifier (linear)")
     state: dict[str, Floats] = {}
     placed: dict[str, tuple[str, ...]] = {}
-    whole = len(queues["norm"]) == len(blocks)
+    normed = {name for name, part in blocks if isinstance(part.norm, nn.BatchNorm2d)}
+    whole = len(queues["norm"]) == len(normed)
     taken = {kind: iter(layers) for kind, layers in queues.items()}
     expected = network.state_dict()
     for name, part in blocks:
         conv = next(taken["conv" if part.conv.groups == 1 else "depthwise"], None)
         if conv is None:
+            continue
+        if name not in normed:
+            bias = conv.arrays.get("bias", np.zeros(conv.arrays["weight"].shape[0], np.float32))
+            state |= {f"{name}.conv.weight": conv.arrays["weight"], f"{name}.conv.bias": bias}
+            placed[name] = (conv.name,)
             continue
         norm = next(taken["norm"], None) if whole or "bias" not in conv.arrays else None
         if norm is None and "bias" not in conv.arrays:

@@ -13,10 +13,8 @@ from mobilenets.models.rows import Conv, FlatHead, Inverted, MaxPool, PooledHead
 from mobilenets.models.style import Style
 from mobilenets.models.tables import Table
 from mobilenets.weights.layers import Foreign, Layer, of_kind
+from mobilenets.weights.planned import WIDTHS, planned
 
-# Several widths may round to one network (0.5 and 0.51): the one that people use is tried first.
-USUAL_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)
-WIDTHS = (*USUAL_WIDTHS, *(n / 20 for n in range(1, 61)), *(n / 100 for n in range(1, 301)))
 _FEWEST = 8
 
 
@@ -36,12 +34,16 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
     variant:
         ``standard`` or ``small``, for a file that does not tell the strides; by default ``standard``.
 
-    Raises ``InputError`` when the layers are not those of a MobileNetV1 or V2.
+    Raises ``InputError`` when the layers are not those of a MobileNet.
 
     """
     if variant not in (None, "standard", "small"):
         raise InputError(f"variant {variant!r}: choose standard or small")
+    found = planned(foreign, size, variant)
+    if found is not None:
+        return found
     rows = _rows(foreign.layers)
+    _check_activations(foreign)
     strides = foreign.strides
     if strides is not None and len(strides) != len(_strided(rows)):
         strides = None
@@ -82,7 +84,7 @@ def _rows(layers: Sequence[Layer]) -> tuple[Any, ...]:
     if not depthwise or not convs:
         raise InputError(
             f"it holds {len(convs)} convolutions and {len(depthwise)} depthwise ones, unlike any MobileNet; give "
-            "the weights of a whole MobileNetV1 or V2"
+            "the weights of a whole MobileNet"
         )
     for read in (_read_v1, lambda c, d: _read_v2(c, d, False), lambda c, d: _read_v2(c, d, True)):
         rows = read([_shape(layer) for layer in convs], [_shape(layer) for layer in depthwise])
@@ -90,8 +92,19 @@ def _rows(layers: Sequence[Layer]) -> tuple[Any, ...]:
             return rows
     raise InputError(
         f"its {len(convs)} convolutions and {len(depthwise)} depthwise ones do not follow one another as in "
-        "MobileNetV1 or V2; give the weights of one of these"
+        "MobileNetV1 or V2, and are not those of a V3 or V4 at any width; give the weights of one of these"
     )
+
+
+def _check_activations(foreign: Foreign) -> None:
+    """Refuse a body of V1's or V2's kind with another activation than ReLU6."""
+    told = {layer.activation for layer in foreign.layers} | set(foreign.activations)
+    others = sorted(name for name in told if name not in (None, "none", "relu6"))
+    if others:
+        raise InputError(
+            f"it activates with {others[0].replace('_', '-')}, and its shapes are those of MobileNetV1 or V2, which "
+            "have ReLU6; its answers would differ"
+        )
 
 
 def _shape(layer: Layer) -> tuple[int, int, int]:

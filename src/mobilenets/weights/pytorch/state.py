@@ -17,7 +17,7 @@ from mobilenets.weights.pytorch.checkpoint import LEAVES, State
 from mobilenets.weights.pytorch.choice import TRAINING, head_norms_of, one_head, one_network, without_measures
 from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
 from mobilenets.weights.pytorch.reparametrised import joined
-from mobilenets.weights.pytorch.sources import OURS, Source, find_source, stage_strides
+from mobilenets.weights.pytorch.sources import OURS, TENSORFLOWS_V3, Source, find_source, stage_strides
 from mobilenets.weights.pytorch.told import check_module
 
 Array = npt.NDArray[Any]
@@ -150,9 +150,23 @@ def read_state(
     if input_fields:
         choices.append("its buffers mean and std are assumed to normalise the pictures")
     if body and not unknown and source is not OURS:
+        if source is not None and source.name == "timm" and source.excited:
+            foreign, choice = _of_which_framework(path, foreign)
+            choices.append(choice)
         choices += _assumed(foreign, seen)
     foreign = replace(foreign, notes=tuple(notes), assumed=tuple(choices))
     return _described(path, foreign, bare) if source is OURS else foreign
+
+
+def _of_which_framework(path: Path, foreign: Foreign) -> tuple[Foreign, str]:
+    """Tell timm's two kinds of V3, whose names are the same, by the name of the file or its folder."""
+    if any("tf_mobilenetv3" in part for part in path.parts):
+        said = "its name says tf_mobilenetv3: weights from TensorFlow, with its padding, epsilon and inputs from -1 to 1"
+        return replace(foreign, **TENSORFLOWS_V3), said
+    return foreign, (
+        "the weights are taken for timm's own mobilenetv3_*; for those that it has from TensorFlow keep tf_mobilenetv3 "
+        "in the name of the file"
+    )
 
 
 def _strides_by_name(source: Source | None, layers: Sequence[Layer], bare: Mapping[str, str]) -> tuple[int, ...] | None:
