@@ -122,7 +122,8 @@ def test_the_same_as_by_differentiating_the_whole_network(name: str) -> None:
     assert inside
 
 
-@pytest.mark.parametrize("size", [96, 97])
+# The inverted residual pads a map of 25 pixels at size 99, where "after" and "same" differ.
+@pytest.mark.parametrize("size", [96, 97, 99])
 @pytest.mark.parametrize("padding", ["symmetric", "same", "keras"])
 def test_a_cell_is_drawn_in_the_middle_of_what_it_sees(padding: str, size: int) -> None:
     body = (Conv(2, stride=2), Separable(2, stride=2), Inverted(2, stride=2, expand=2), Conv(2, kernel=5), MaxPool(2))

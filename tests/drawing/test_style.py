@@ -14,8 +14,8 @@ from matplotlib.font_manager import fontManager
 from PIL import Image
 
 from mobilenets.drawing import style
+from mobilenets.drawing.confusion import draw_confusion
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.plots import draw_confusion
 
 # For private use, and in no font of this machine.
 SIGN = chr(0x10FFFD)

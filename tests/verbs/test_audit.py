@@ -17,7 +17,7 @@ import mobilenets
 from mobilenets.base.extras import how_to_install
 from mobilenets.cli.show_measure import audited
 from mobilenets.datasets.folder import Sample
-from mobilenets.drawing.kernel_plot import Curves, Kernels, audit_figure
+from mobilenets.drawing.audit import Curves, Kernels, audit_figure
 from mobilenets.errors import InputError
 from mobilenets.measure.cost import cost
 from mobilenets.measure.kernels import constant_channels, int8_decibels, weak_kernels

@@ -22,13 +22,13 @@ from huggingface_hub import constants
 from safetensors.torch import save
 
 import mobilenets
-from mobilenets.runs import results
-from mobilenets.verbs import train as api
 from mobilenets.base import download as download_module
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import create_model, describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
+from mobilenets.runs import results
+from mobilenets.verbs import train as api
 from mobilenets.weights import hub, published, reach
 from mobilenets.weights.auto import find
 from mobilenets.weights.published import choose

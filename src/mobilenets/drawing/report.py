@@ -19,8 +19,10 @@ from PIL import Image
 from mobilenets.base.files import write_text
 from mobilenets.base.progress import duration
 from mobilenets.datasets.listing import Problem
-from mobilenets.drawing import plots
+from mobilenets.drawing.confusion import confusion_matrix
+from mobilenets.drawing.curves import curves
 from mobilenets.drawing.lettering import drawable
+from mobilenets.drawing.reliability import reliability_diagram
 from mobilenets.drawing.style import DARK, DPI, LIGHT, Theme, count, png
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import grouped, groups_to_json
@@ -179,14 +181,14 @@ def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dic
         return _Drawing(_address("png", light), _address("png", dark), width)
 
     figures = {
-        "confusion": both(lambda theme: plots.confusion_matrix(evaluation.confusion, names, theme)),
-        "reliability": both(lambda theme: plots.reliability_diagram(evaluation, theme)),
+        "confusion": both(lambda theme: confusion_matrix(evaluation.confusion, names, theme)),
+        "reliability": both(lambda theme: reliability_diagram(evaluation, theme)),
     }
     if by_group is not None:
         found, groups = by_group.confusion, labels.shown_groups(by_group.classes, drawable)
-        figures["groups"] = both(lambda theme: plots.confusion_matrix(found, groups, theme, kind="group"))
+        figures["groups"] = both(lambda theme: confusion_matrix(found, groups, theme, kind="group"))
     if report.history:
-        figures["curves"] = both(lambda theme: plots.curves(report.history, report.best_epoch, theme))
+        figures["curves"] = both(lambda theme: curves(report.history, report.best_epoch, theme))
     return figures
 
 

@@ -184,6 +184,25 @@ def heading(axes: Axes, text: str, theme: Theme) -> None:
     axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=theme.ink, pad=10)
 
 
+def side_note(axes: Axes, text: str, color: str) -> None:
+    """Write a few words above the axes, flush right."""
+    axes.set_title(text, loc="right", fontsize=9, color=color, pad=10)
+
+
+def label(axes: Axes, theme: Theme, x: str | None = None, y: str | None = None, size: float = 9) -> None:
+    """Say what the axes show, in quiet letters of ``size`` points."""
+    if x is not None:
+        axes.set_xlabel(x, fontsize=size, color=theme.muted)
+    if y is not None:
+        axes.set_ylabel(y, fontsize=size, color=theme.muted)
+
+
+def legend(axes: Axes, theme: Theme, **options: Any) -> None:
+    """Draw the legend without a frame; by default in one line above the axes, flush right."""
+    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2, "borderaxespad": 0.1}
+    axes.legend(**{"frameon": False, "fontsize": 9, "labelcolor": theme.ink} | (options or above))
+
+
 def new_figure(width: float, height: float, theme: Theme, **options: Any) -> Figure:
     """A figure of the given size in inches on the theme's paper."""
     return Figure(figsize=(width, height), dpi=DPI, facecolor=theme.paper, **options)

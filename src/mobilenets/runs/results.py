@@ -22,8 +22,9 @@ from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
 from mobilenets.datasets.loader import Loader, shuffled
 from mobilenets.datasets.prepare import Prepared
+from mobilenets.drawing.confusion import draw_confusions
+from mobilenets.drawing.curves import draw_curves
 from mobilenets.drawing.explain import explain_picture, has_places
-from mobilenets.drawing.plots import draw_confusions, draw_curves
 from mobilenets.drawing.report import Report, write_report
 from mobilenets.measure.cost import cost
 from mobilenets.measure.evaluate import evaluate_samples

@@ -80,6 +80,6 @@ def resolve(recipe: Recipe, pictures: int, architecture: Architecture, *, traine
 
 def lower_blocks(architecture: Architecture) -> int:
     """Count the blocks that stay frozen in fine-tuning: those before the last one that halves the map."""
-    strides = [getattr(row, "stride", 1) for row in architecture.table.body]
+    strides = [block.stride for block in architecture.plan().blocks]
     halving = [place for place, stride in enumerate(strides) if stride > 1]
     return halving[-1] if halving and halving[-1] > 0 else max(1, len(strides) // 2)

@@ -158,6 +158,6 @@ def _draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         log.warning("no plot was drawn, because matplotlib is not installed: pip install matplotlib")
         return
-    from mobilenets.drawing.bench_plot import draw_benchmark
+    from mobilenets.drawing.benchmark import draw_benchmark
 
     draw_benchmark(rows, path)

@@ -56,7 +56,8 @@ def evaluate(
     predictor = Predictor(model, device, runtime=runtime, threads=threads)
     if out is not None:
         # Refused before the pictures are read, which may take minutes; and a bare install has nothing to draw with.
-        from mobilenets.drawing.plots import draw_confusions, draw_reliability
+        from mobilenets.drawing.confusion import draw_confusions
+        from mobilenets.drawing.reliability import draw_reliability
 
         check_folder(Path(out))
     measured = pictures_to_measure(Path(model), Path(data), predictor.classes)

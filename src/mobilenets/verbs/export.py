@@ -234,7 +234,7 @@ def _judge(
 
 
 def _draw(verdict: Verdict, bundle: Bundle, path: Path) -> None:
-    from mobilenets.drawing.export_plot import draw_export
+    from mobilenets.drawing.export import draw_export
 
     draw_export(verdict.pair, verdict.tolerance, bundle.labels, path)
 

@@ -27,7 +27,7 @@ from mobilenets.datasets.prepare import Prepared, counts, prepare, prepare_again
 from mobilenets.datasets.seen import FILE as SEEN
 from mobilenets.datasets.seen import write_seen
 from mobilenets.datasets.split import write_split
-from mobilenets.drawing.plots import draw_schedule
+from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from mobilenets.errors import InputError
+from mobilenets.exports.formats.onnx import onnx_model, write
 from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.job import Job, Options
-from mobilenets.exports.formats.onnx import onnx_model, write
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing

@@ -14,15 +14,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from mobilenets.base.files import write_bytes
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Activation, Add, Conv, Flatten, Linear, MaxPool, MeanPool, Operation, Scale
-from mobilenets.runtime.exported import Exported, file_hash
-from mobilenets.base.files import write_bytes
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.exported import Exported, file_hash
 
 # Read by every runtime of the last years; holds all that our networks and their int8 forms need.
 OPSET = 17
@@ -142,8 +142,10 @@ def _operation(graph: _Graph, network: Network, part: Operation, inputs: list[st
         case Activation():
             return _activation(graph, part.name, part.activation, inputs[0])
         case MaxPool():
-            window = {"kernel_shape": [part.kernel] * 2, "strides": [part.stride] * 2}
-            return graph.node("MaxPool", inputs, part.name, **window, ceil_mode=1)
+            window = {"kernel_shape": [part.kernel] * 2, "strides": [part.stride] * 2, "ceil_mode": int(part.ceil_mode)}
+            if any(part.pads):
+                window["pads"] = [part.pads[0]] * 2 + [part.pads[1]] * 2
+            return graph.node("MaxPool", inputs, part.name, **window)
         case Linear():
             layer = network.get_submodule(part.name)
             assert isinstance(layer, nn.Linear)

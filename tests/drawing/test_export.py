@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from mobilenets.drawing import export_plot
-from mobilenets.drawing.export_plot import draw_export, export_figure
+from mobilenets.drawing import export as export_plot
+from mobilenets.drawing.export import draw_export, export_figure
 from mobilenets.drawing.style import LIGHT
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair

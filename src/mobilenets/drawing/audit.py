@@ -12,8 +12,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, new_figure, printable, save
-from mobilenets.measure.kernels import Floats, Weak
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
+from mobilenets.measure.kernels import Floats, WeakKernels
 
 MOST = 1024
 # Inches of the parts, with what is written above and below them.
@@ -29,7 +29,7 @@ class Kernels:
 
     name: str
     weight: Floats
-    weak: Weak
+    weak: WeakKernels
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,6 @@ def _draw_curves(figure: Figure, curves: Curves, theme: Theme) -> None:
     every = math.ceil(len(places) / 70)
     names = [printable(name.removeprefix("body."), 24) for name in curves.layers[::every]]
     axes.set_xticks(places[::every], names, rotation=90, fontsize=8)
-    axes.set_ylabel("dB", fontsize=9, color=theme.muted)
+    label(axes, theme, y="dB")
     heading(axes, "Signal-to-noise ratio of each convolution in int8", theme)
-    axes.legend(
-        frameon=False,
-        fontsize=9,
-        labelcolor=theme.ink,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=2,
-        borderaxespad=0.1,
-    )
+    legend(axes, theme)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.style import LIGHT, Theme, dress, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, Theme, dress, legend, new_figure, printable, save
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 
@@ -124,17 +124,8 @@ def _heading(axes: Axes, text: str, theme: Theme) -> None:
 
 
 def _legend(axes: Axes, theme: Theme) -> None:
-    axes.legend(
-        frameon=False,
-        fontsize=LETTERS,
-        labelcolor=theme.ink,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.17),
-        ncols=3,
-        handletextpad=0.3,
-        columnspacing=1.0,
-        handlelength=1.4,
-    )
+    close = {"ncols": 3, "handletextpad": 0.3, "columnspacing": 1.0, "handlelength": 1.4}
+    legend(axes, theme, fontsize=LETTERS, loc="upper center", bbox_to_anchor=(0.5, -0.17), **close)
 
 
 def _signed(points: float, digits: int | None = None) -> str:

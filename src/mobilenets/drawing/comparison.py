@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
 
 Row = dict[str, Any]
 LETTERS = 10.5  # points
@@ -59,15 +59,13 @@ def comparison(result: Row, theme: Theme = LIGHT) -> Figure:
     log_scale = not known or max(across) > WIDE * min(across)
     axes.margins(x=0.14, y=0.12)
     if known:
-        axes.set_xlabel("milliseconds per picture", color=theme.muted, fontsize=LETTERS)
-        axes.set_ylabel("top-1, with its 95 % interval", color=theme.muted, fontsize=LETTERS)
+        label(axes, theme, "milliseconds per picture", "top-1, with its 95 % interval", LETTERS)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
         axes.yaxis.set_major_formatter("{x:.0f} %")
         heading(axes, "Accuracy and speed", theme)
     else:
         axes.set_yscale("log")
-        axes.set_xlabel("multiply-accumulates per picture", color=theme.muted, fontsize=LETTERS)
-        axes.set_ylabel("milliseconds per picture", color=theme.muted, fontsize=LETTERS)
+        label(axes, theme, "multiply-accumulates per picture", "milliseconds per picture", LETTERS)
         _plain_ticks(axes.yaxis, lambda value, _: f"{value:g}")
         heading(axes, "Speed and computation", theme)
     if log_scale:
@@ -79,7 +77,7 @@ def comparison(result: Row, theme: Theme = LIGHT) -> Figure:
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
     words = f"{machine['processor']}, {threads}, one picture at a time"
     figure.supxlabel(printable(words, 110), fontsize=9, color=theme.muted)
-    axes.legend(frameon=False, fontsize=LETTERS, labelcolor=theme.ink, loc="best" if known else "lower right")
+    legend(axes, theme, fontsize=LETTERS, loc="best" if known else "lower right")
     figure.draw_without_rendering()  # sets the places of the axes
     _name_points(axes, points, theme)
     return figure
