@@ -4,8 +4,10 @@ import logging
 
 import pytest
 
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.epochs import EpochTable
 
+TOP1 = Classification.metric
 ROW = {
     "epoch": 1,
     "train_loss": 1.15249,
@@ -17,7 +19,7 @@ ROW = {
 
 
 def test_aligned_below_one_head(caplog: pytest.LogCaptureFixture) -> None:
-    table = EpochTable(100, 100)
+    table = EpochTable(100, 100, TOP1)
     with caplog.at_level(logging.INFO, "mobilenets"):
         table.add(ROW, 2.0, best=True)
         table.add(ROW | {"epoch": 100, "train_loss": 12.5}, 200.0, best=False)
@@ -31,8 +33,8 @@ def test_aligned_below_one_head(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_time_left_is_told_by_the_epochs_of_the_last_stage(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mobilenets"):
-        EpochTable(10, 6).add(ROW, 1.0, best=False)
-        last = EpochTable(10, 10)
+        EpochTable(10, 6, TOP1).add(ROW, 1.0, best=False)
+        last = EpochTable(10, 10, TOP1)
         last.add(ROW | {"epoch": 7}, 20.0, best=False)
         last.add(ROW | {"epoch": 8}, 10.0, best=False)
     left = [message[-11:].strip() for message in caplog.messages if "time left" not in message]

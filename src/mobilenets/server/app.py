@@ -210,7 +210,7 @@ def _response(names: list[str], found: list[Answer | UnreadablePicture]) -> JSON
         for name, one in zip(names, found, strict=True)
     ]
     headers = {"cache-control": "no-store"}
-    if any("predictions" in answer for answer in answers):
+    if any("error" not in answer for answer in answers):
         return JSONResponse(answers, headers=headers)
     status = 413 if all(isinstance(one, PictureTooLarge) for one in found) else 422
     first = {key: answers[0][key] for key in ("error", "code")}

@@ -14,30 +14,33 @@ import logging
 import math
 import sqlite3
 import zlib
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from mobilenets.base.progress import progress
-from mobilenets.datasets.folder import Sample, content_hash
-from mobilenets.datasets.loader import Batch, Loader, default_workers
+from mobilenets.datasets.folder import Sample, content_hashes
+from mobilenets.datasets.loader import Batch, Loader, Targets
 from mobilenets.datasets.sources import cache_folder
-from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.architecture import table_to_json
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.transforms import Fit
+from mobilenets.pictures.stream import checked, default_workers, grouped, stream
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
+# What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens it, or None where it is not there.
+Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
+TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
 VERSION = 2
 COMPUTED_TOGETHER = 32
@@ -54,8 +57,9 @@ class FeatureLoader:
     """
 
     samples: Sequence[Sample]
-    classes: int
+    outputs: int
     values: Floats
+    task: Targets
     seed: int = 0
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
@@ -66,20 +70,26 @@ class FeatureLoader:
                 int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
                 for place in range(len(indices))
             ]
-            labels = np.array([self.samples[index].label for index in indices], np.int64)
-            targets = np.zeros((len(indices), self.classes), np.float32)
-            targets[np.arange(len(indices)), labels] = 1.0
-            yield Batch(self.values[list(indices), chosen], targets, labels)
+            targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
+            yield Batch(self.values[list(indices), chosen], targets)
             start += len(indices)
 
 
 def cached_features(
-    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+    network: Network,
+    recipe: Recipe,
+    blocks: int,
+    train: Loader,
+    validation: Loader,
+    device: torch.device,
+    opener: TrunkOpener | None = None,
 ) -> tuple[FeatureLoader, FeatureLoader] | None:
     """Give what the first ``blocks`` blocks of ``network`` make of both sets, from the cache where it is there.
 
     None where that cannot stand in for the pictures: no frozen block, ``--views 0``, Mixup or CutMix (which blend
-    pictures before the network), or more features than memory should hold; all but the first are said.
+    pictures before the network), or more features than memory should hold; all but the first are said. On the CPU
+    ``opener`` opens what computes them in place of PyTorch; its numbers differ by rounding, so their entries are its
+    own.
     """
     if blocks == 0:
         return None
@@ -89,10 +99,11 @@ def cached_features(
         log.info("the outputs of the frozen blocks are not cached but computed in every epoch: %s", reason)
         return None
     found = []
+    trunk, in_torch = open_trunk(network, blocks, device, opener)
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
-        key = _key(network, blocks, loader, recipe.seed)
-        values = _Cache(key, shape).fill(network, blocks, loader, count, device)
-        found.append(FeatureLoader(loader.samples, loader.classes, values, recipe.seed))
+        key = _key(network, blocks, loader, recipe.seed, in_torch)
+        values = _Cache(key, shape).fill(trunk, loader, count)
+        found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
     _prune(cache_folder() / "features")
     return found[0], found[1]
 
@@ -116,22 +127,29 @@ def pooled_features(
 
 
 def still_to_compute(
-    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+    network: Network,
+    recipe: Recipe,
+    blocks: int,
+    train: Loader,
+    validation: Loader,
+    device: torch.device,
+    in_torch: bool = True,
 ) -> int | None:
     """Count the outputs that ``cached_features`` would have to compute, or None where it would give none."""
     if blocks == 0 or _why_not(recipe, _shape(network, blocks, device), train, validation) is not None:
         return None
     count = 0
     for loader, views in ((train, _views(recipe, train)), (validation, 1)):
-        path = cache_folder() / "features" / f"{_key(network, blocks, loader, recipe.seed)}.sqlite"
+        path = cache_folder() / "features" / f"{_key(network, blocks, loader, recipe.seed, in_torch)}.sqlite"
         count += len(loader.samples) * views - _entries(path, _marks(loader), views)
     return count
 
 
 def _marks(loader: Loader) -> list[str]:
     """Hash the pictures' contents, by which their entries are found."""
-    with ThreadPoolExecutor(loader.workers or default_workers()) as pool:
-        return [mark.hex() for mark in pool.map(content_hash, (sample.path for sample in loader.samples))]
+    paths = [sample.path for sample in loader.samples]
+    found = content_hashes(paths, loader.workers)
+    return [found[path] for path in paths]
 
 
 def _entries(path: Path, marks: Sequence[str], views: int) -> int:
@@ -172,13 +190,29 @@ def _shape(network: Network, blocks: int, device: torch.device) -> tuple[int, ..
         )
 
 
-def _key(network: Network, blocks: int, loader: Loader, seed: int) -> str:
+def open_trunk(network: Network, blocks: int, device: torch.device, opener: TrunkOpener | None) -> tuple[Trunk, bool]:
+    """Give what computes the first ``blocks`` blocks, and whether that is PyTorch."""
+    opened = opener(network, blocks) if opener is not None and device.type == "cpu" else None
+    if opened is not None:
+        return opened, False
+
+    def run(images: npt.NDArray[Any]) -> Floats:
+        with torch.inference_mode():
+            given = network.eval().trunk(to_tensor(images, device), blocks)
+            found: Floats = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return found
+
+    return run, True
+
+
+def _key(network: Network, blocks: int, loader: Loader, seed: int, in_torch: bool) -> str:
     """Hash all that features follow from, but the pictures."""
     digest = hashlib.sha256()
     table = table_to_json(network.architecture.table)
     table["body"] = table["body"][:blocks]
     augment = None if loader.augment is None else [loader.augment.to_json(), seed]
     about = [VERSION, blocks, table, network.architecture.width, loader.preprocessing.to_json(), augment]
+    about += [] if in_torch else ["onnxruntime"]
     digest.update(json.dumps(about, sort_keys=True).encode())
     frozen = {name: value for index in range(blocks) for name, value in _block(network, index).items()}
     for name, value in sorted(frozen.items()):
@@ -206,13 +240,13 @@ class _Cache:
     key: str
     shape: tuple[int, ...]
 
-    def fill(self, network: Network, blocks: int, loader: Loader, views: int, device: torch.device) -> Floats:
+    def fill(self, trunk: Trunk, loader: Loader, views: int) -> Floats:
         """Read the entries of all pictures, and compute and keep those that are missing."""
         marks = _marks(loader)
         values = np.empty((len(marks), views, *self.shape), np.float32)
         base, missing = self._begin(marks, views, values)
         try:
-            self._compute(base, network, blocks, loader, marks, missing, values, device)
+            self._compute(base, trunk, loader, marks, missing, values)
         finally:
             if base is not None:
                 base.close()
@@ -270,32 +304,34 @@ class _Cache:
     def _compute(
         self,
         base: sqlite3.Connection | None,
-        network: Network,
-        blocks: int,
+        trunk: Trunk,
         loader: Loader,
         marks: Sequence[str],
         missing: Sequence[tuple[int, int]],
         values: Floats,
-        device: torch.device,
     ) -> None:
         total = values.shape[0] * values.shape[1]
         log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
         if not missing:
             return
-        groups = [missing[start : start + COMPUTED_TOGETHER] for start in range(0, len(missing), COMPUTED_TOGETHER)]
+
+        def decoded(entry: tuple[int, int]) -> npt.NDArray[np.uint8]:
+            place, view = entry
+            # By content, and not by place: a view stays what it is when pictures come and go around it.
+            rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
+            return np.asarray(loader.picture(loader.samples[place], rng if loader.augment is not None else None))
+
+        # One group is decoded while the one before it is computed.
+        ahead = COMPUTED_TOGETHER + (loader.workers or default_workers())
         with (
-            ThreadPoolExecutor(loader.workers or default_workers()) as pool,
+            closing(stream(decoded, missing, workers=loader.workers, ahead=ahead)) as pictures,
             progress("frozen blocks", len(missing), "pictures") as shown,
         ):
-            # One group is decoded while the one before it is computed.
-            decoded = _ahead(pool, loader, marks, groups)
-            for group, pixels in zip(groups, decoded, strict=True):
-                images = loader.preprocessing.normalise(pixels)
-                with torch.inference_mode():
-                    given = network.eval().trunk(to_tensor(images, device), blocks)
-                    found = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            pixels = grouped(checked(pictures), COMPUTED_TOGETHER)
+            for group, found in zip(grouped(missing, COMPUTED_TOGETHER), pixels, strict=True):
+                computed = trunk(loader.preprocessing.normalise(np.stack(found)))
                 rows = []
-                for (place, view), value in zip(group, found, strict=True):
+                for (place, view), value in zip(group, computed, strict=True):
                     values[place, view] = value
                     mark, content = marks[place], value.tobytes()
                     rows.append((mark, view, content, self._checksum(mark, view, content)))
@@ -313,23 +349,6 @@ def _kept(base: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, int]])
         log.warning("the feature cache cannot grow (%s); continuing without it", error)
         return False
     return True
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, loader: Loader, marks: Sequence[str], groups: Sequence[Sequence[tuple[int, int]]]
-) -> Generator[npt.NDArray[np.uint8]]:
-    def one(entry: tuple[int, int]) -> Image.Image:
-        place, view = entry
-        # By content, and not by place: a view stays what it is when pictures come and go around it.
-        rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
-        return loader.picture(loader.samples[place], rng if loader.augment is not None else None)
-
-    waiting = None
-    for group in (*groups, ()):
-        coming = [pool.submit(one, entry) for entry in group]
-        if waiting is not None:
-            yield np.stack([np.asarray(picture.result()) for picture in waiting])
-        waiting = coming
 
 
 def _prune(folder: Path) -> None:

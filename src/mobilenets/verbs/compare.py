@@ -242,13 +242,9 @@ def _has_onnx() -> bool:
 
 def _onnx_session(network: Network, threads: int) -> Any:
     """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
-    import onnxruntime
-
     from mobilenets.exports.formats.onnx import onnx_model
     from mobilenets.exports.job import Options
+    from mobilenets.runtime.engines.ort import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
     model = onnx_model(network, Preprocessing(network.architecture.size), Options("onnx"))
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(model.SerializeToString(), threads)

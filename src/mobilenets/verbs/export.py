@@ -20,21 +20,22 @@ from PIL import Image
 from mobilenets.base.files import explaining, sync, write_json
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.listing import say
-from mobilenets.datasets.loader import default_workers
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
-from mobilenets.exports.check.gate import Verdict, check_tolerance, probe_difference, probes
+from mobilenets.exports.check.gate import probe_answers, probes
 from mobilenets.exports.job import Job, Options, write
 from mobilenets.exports.use.code import write_device_code
-from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.pictures.decode import decode
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, data_of_run, fitted_pictures, pictures_to_export
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Drawn, Exported, Golden, file_hash
-from mobilenets.verbs.predict import Predictor
+from mobilenets.tasks.base import Comparison, Task, Verdict
+from mobilenets.tasks.evaluate import evaluate_predictors
+from mobilenets.tasks.registry import find_task
 
 log = logging.getLogger("mobilenets")
 
@@ -100,8 +101,9 @@ def export(
         format, precision, pixels, probabilities, batch, None if web_runtime is None else Path(web_runtime), camera
     )
     find_format(format, precision, camera)
-    points = check_tolerance(tolerance, precision)
     source = Path(model)
+    task = find_task(read_bundle(find_bundle(source)).task)
+    points = task.tolerance(tolerance, precision)
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     _check_out(folder, format)
     saved = load_classifier(source)
@@ -116,7 +118,7 @@ def export(
     with _aside(folder) as draft:
         exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration))
         _describe(draft, saved, exported, source)
-        verdict, candidate = _judge(source, draft, measured, halves, points)
+        verdict, candidate = _judge(task, source, draft, measured, halves, points)
         result = {
             "file": str(folder / exported.file),
             "format": format,
@@ -128,7 +130,7 @@ def export(
             "quantization": exported.about.get("quantization"),
             "layer": None,
         }
-        if not verdict.passed:
+        if verdict.faults:
             result |= {"file": None, "layer": _layer(saved, draft, exported, measured)}
             return result
         golden = _golden(candidate, measured, halves.root)
@@ -137,7 +139,7 @@ def export(
         _describe(draft, saved, described, source)
         write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
-        _draw(verdict, saved.bundle, draft / PICTURE)
+        verdict.draw(draft / PICTURE, saved.bundle.labels)
         _move(draft, folder)
     return result
 
@@ -193,7 +195,7 @@ def _check_out(folder: Path, format: str) -> None:
 
 
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    good, problems = check_readable(samples, default_workers())
+    good, problems = check_readable(samples)
     say(problems)
     return good
 
@@ -212,31 +214,23 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
-    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported))
+    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None))
 
 
 def _judge(
-    source: Path, draft: Path, measured: Sequence[Sample], halves: Halves, points: float
+    task: Task, source: Path, draft: Path, measured: Sequence[Sample], halves: Halves, points: float
 ) -> tuple[Verdict, Predictor]:
     """Open the file as a user would, from its own description, and ask both about every picture."""
     if not measured:
         raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
-    reference, candidate = Predictor(source, "cpu"), Predictor(draft)
+    # The checkpoint counts, and not the file beside it.
+    reference, candidate = Predictor(source, "cpu", runtime="torch"), Predictor(draft)
     ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
-    from mobilenets.measure.paired import Pair
-
     exported = candidate.bundle.export
     assert exported is not None
     resized = exported.geometry == "inside" and exported.format == "openvino"
-    return Verdict(
-        Pair(ours, theirs), probe_difference(reference, candidate), exported.precision, points, resized
-    ), candidate
-
-
-def _draw(verdict: Verdict, bundle: Bundle, path: Path) -> None:
-    from mobilenets.drawing.export import draw_export
-
-    draw_export(verdict.pair, verdict.tolerance, bundle.labels, path)
+    probed = probe_answers(reference, candidate)
+    return task.compare(Comparison(ours, theirs, probed, exported.precision, resized, points)), candidate
 
 
 def _layer(saved: SavedModel, draft: Path, exported: Exported, measured: Sequence[Sample]) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
+from mobilenets.models.plan import Plan
 
 Floats = npt.NDArray[np.float32]
 
@@ -191,6 +192,12 @@ def norm(
     if (variance < 0).any():
         raise InputError(f"{name[:100]!r} holds a variance below 0")
     return Layer(name, "norm", {part: floats(f"{name}/{part}", array) for part, array in arrays.items()})
+
+
+def strides_of(plan: Plan) -> tuple[int, ...]:
+    """Give the strides of a network as ``Foreign.strides`` lists them."""
+    first, *rest = plan.convolutions
+    return (first.stride, *(conv.stride for conv in rest if conv.depthwise))
 
 
 def two_classes(layer: Layer) -> Layer:

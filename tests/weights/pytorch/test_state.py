@@ -75,9 +75,7 @@ def modules_of(shapes: Shapes) -> dict[str, list[str]]:
         weight = shapes.get(f"{name}.weight", ())
         kinds = {2: "linear", 4: "depthwise" if weight[1:2] == (1,) else "conv"}
         found[kinds.get(len(weight), "norm")].append(name)
-    # Of two linear layers in a row the first is given as a 1×1 convolution.
-    *hidden, head = found["linear"] or [""]
-    return found | {"conv": [*found["conv"], *hidden], "linear": [head] * bool(head)}
+    return found
 
 
 def names_of(foreign: Foreign) -> dict[str, list[str]]:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 from mobilenets.models.network import Network
 from mobilenets.runtime.engines import laid_out
+from mobilenets.runtime.engines.ort import open_session
 from mobilenets.runtime.exported import Exported
 
 # Decibels of a layer that only rounding has touched: float32 has more, float16 weights about 60, int8 20 to 45.
@@ -99,13 +99,10 @@ def outputs_of_file(path: Path, exported: Exported, fed: npt.NDArray[Any]) -> di
     """Give what every named tensor of an ONNX file holds."""
     model = onnx.load(path)
     last = model.graph.output[0].name
-    names = [name for node in model.graph.node for name in node.output if name != last]
+    given = {value.name for value in model.graph.output}
+    names = [name for node in model.graph.node for name in node.output if name not in given]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Fused away, a layer could not be looked at.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), optimized=False)
     wanted = [last, *names]
     values = session.run(wanted, {session.get_inputs()[0].name: laid_out(fed, exported.layout)})
     return {name: value for name, value in zip(wanted, values, strict=True) if value.dtype == np.float32}

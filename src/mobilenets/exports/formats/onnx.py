@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mobilenets.base.files import write_bytes
 from mobilenets.errors import InputError
+from mobilenets.exports.graph.evidence import with_evidence
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.blocks import ConvNorm
@@ -48,6 +49,9 @@ def write(job: Job) -> Exported:
         from mobilenets.exports.graph.geometry import with_geometry
 
         model = with_geometry(model, job.preprocessing)
+    # Last, because quantizers and geometry know one output.
+    first, step = job.network.plan.cells()
+    centres = [first + step * cell for cell in range(job.network.plan.maps.side)] if with_evidence(model) else []
     path = job.folder / FILE
     write_bytes(path, model.SerializeToString())
     return Exported(
@@ -61,6 +65,7 @@ def write(job: Job) -> Exported:
         1 if job.options.camera else job.options.batch,
         about=about,
         geometry="inside" if job.options.camera else "outside",
+        evidence=tuple(centres),
     )
 
 

@@ -18,11 +18,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import REACH, Preprocessing
+from mobilenets.runtime.engines.ort import open_session
 
 NAME = "geometry"
 PIXELS = f"{NAME}.pixels"
@@ -48,7 +48,7 @@ def pixels_inside(path: Path, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.
     """Give the uint8 S×S×3 that an ONNX file with the geometry inside makes of uint8 H×W×3."""
     model = onnx.load(path)
     model.graph.output.append(onnx.ValueInfoProto(name=PIXELS))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     [pixels] = session.run([PIXELS], {session.get_inputs()[0].name: picture[None]})
     made: npt.NDArray[np.uint8] = np.asarray(pixels)[0]
     return made

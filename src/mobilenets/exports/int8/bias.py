@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mobilenets.exports.int8.observe import open_session
 from mobilenets.exports.int8.qdq import Floats
 from mobilenets.runtime.engines import Array
+from mobilenets.runtime.engines.ort import open_session
 
 
 def corrected_biases(model: onnx.ModelProto, images: Array, means: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -57,5 +57,5 @@ def _run(node: onnx.NodeProto, inputs: Mapping[str, Array]) -> Array:
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=8,
     )
-    [value] = open_session(alone, optimized=False).run(None, dict(inputs))
+    [value] = open_session(alone.SerializeToString(), optimized=False).run(None, dict(inputs))
     return np.asarray(value)

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from mobilenets.base.cores import cores
 from mobilenets.base.progress import progress
 from mobilenets.exports.int8.qdq import Floats, Range, activation_scale, flowing
 from mobilenets.runtime.engines import Array
+from mobilenets.runtime.engines.ort import open_session
 
 # Values kept of each tensor and picture.
 SAMPLES = 512
@@ -49,7 +48,7 @@ def observe(model: onnx.ModelProto, images: Array) -> Observed:
     """Run a float graph of open batch over ``images``, as it takes them, one by one."""
     names = flowing(model)
     layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
-    session = open_session(_with_figures(model, names, layers))
+    session = open_session(_with_figures(model, names, layers).SerializeToString())
     entry = session.get_inputs()[0].name
     kept: list[list[Array]] = []
     with progress("int8: observing activations in float", len(images), "pictures") as shown:
@@ -63,16 +62,6 @@ def observe(model: onnx.ModelProto, images: Array) -> Observed:
     )
     means = dict(zip([node.name for node in layers], columns[3 * count :], strict=True))
     return Observed(lows, highs, samples, means, outputs[:, 0])
-
-
-def open_session(model: onnx.ModelProto, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """Open a graph in ONNX Runtime, quietly."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = cores()
-    if not optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _with_figures(model: onnx.ModelProto, names: Sequence[str], layers: Sequence[onnx.NodeProto]) -> onnx.ModelProto:

@@ -18,10 +18,11 @@ from mobilenets.base.progress import Progress, progress
 from mobilenets.exports.formats.onnx import onnx_model
 from mobilenets.exports.int8.bias import corrected_biases
 from mobilenets.exports.int8.choice import ENOUGH, HELD_BACK, compared, softened
-from mobilenets.exports.int8.observe import RANGE_RULES, observe, open_session
+from mobilenets.exports.int8.observe import RANGE_RULES, observe
 from mobilenets.exports.int8.qdq import Plan, block_of, in_int8, weight_steps
 from mobilenets.exports.job import Job
 from mobilenets.runtime.engines import Array, laid_out
+from mobilenets.runtime.engines.ort import open_session
 
 # Pixels that the bias correction runs at once, which bounds its memory: 16 pictures at 224. More changed nothing.
 CORRECTED_PIXELS = 16 * 224 * 224
@@ -158,7 +159,7 @@ class _Search:
         return replace(candidate, plan=replace(plan, biases=biases))
 
     def _try(self, candidate: Candidate, shown: Progress) -> Candidate:
-        session = open_session(in_int8(self._model, candidate.plan))
+        session = open_session(in_int8(self._model, candidate.plan).SerializeToString())
         entry = session.get_inputs()[0].name
         answers = np.concatenate(
             [session.run(None, {entry: self._images[place : place + 1]})[0] for place in self.judged]

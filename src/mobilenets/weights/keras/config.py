@@ -8,13 +8,13 @@ have is refused, since leaving it out would compute something else.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.models.padding import layer_padding, padded
 from mobilenets.pictures.preprocess import INTERPOLATIONS
 from mobilenets.weights.keras.compound import EXCITED, HARD_SWISH, activation_of, join_compounds, mark_hidden
 from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model
@@ -297,7 +297,7 @@ class _Reader:
             raise self.refusal(f"{str(config['name'])[:100]!r} changes the size of its map at stride 1")
         self.windows.append(_Window(WEIGHTED[name], kernel, stride, zeros, self.side))
         if self.side is not None:
-            before, after = _same(self.side, kernel, stride) if zeros is None else zeros
+            before, after = padded(self.side, kernel, stride, "same") if zeros is None else zeros
             self.side = (self.side + before + after - kernel) // stride + 1
 
     def zero_padding(self, padding: Any) -> None:
@@ -377,18 +377,14 @@ def _fixed(op: Op) -> bool:
 
 def _agrees(window: _Window, padding: str) -> bool:
     """Whether a strided convolution is padded so, at its size; where that is open, at an even one."""
-    centred = window.kernel // 2, window.kernel // 2
-    after = max(window.kernel // 2 - 1, 0), window.kernel // 2
-    same = after if window.side is None else _same(window.side, window.kernel, window.stride)
-    actual = same if window.zeros is None else window.zeros
-    if padding == "keras" and window.kind == "depthwise":
-        return actual == after
-    return actual == (centred if padding == "symmetric" else same)
 
+    def zeros(way: str) -> tuple[int, int]:
+        if window.side is None:
+            return padded(0, window.kernel, window.stride, "after" if way == "same" else way)
+        return padded(window.side, window.kernel, window.stride, way)
 
-def _same(side: int, kernel: int, stride: int) -> tuple[int, int]:
-    total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
-    return total // 2, total - total // 2
+    actual = zeros("same") if window.zeros is None else window.zeros
+    return actual == zeros(layer_padding(padding, window.kind == "depthwise"))
 
 
 def _square(value: Any) -> int:

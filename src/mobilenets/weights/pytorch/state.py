@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, read_bundle
-from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm, of_kind
+from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm, of_kind, strides_of
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State
 from mobilenets.weights.pytorch.choice import TRAINING, head_norms_of, one_head, one_network, without_measures
 from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
@@ -119,8 +119,6 @@ def read_state(
             layers = by_names(layers, bare)
         layers, others = one_head(layers, prefix if source else None, output) if body else (layers, [])
         choices += others
-        if source is not None and source.excited:
-            layers = _hidden_as_convolution(layers)
         strides = _strides_by_name(source, layers, bare)
         habits = source or Source("", "")
         foreign = Foreign(
@@ -255,16 +253,6 @@ def _key(bare: Mapping[str, str]) -> Callable[[str], Any]:
     return key
 
 
-def _hidden_as_convolution(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Give the first of two linear layers that follow one another as a 1×1 convolution, as which others have it."""
-    linears = of_kind(layers, "linear")
-    if len(linears) != 2 or linears[1].arrays["weight"].shape[1] != linears[0].arrays["weight"].shape[0]:
-        return tuple(layers)
-    first = linears[0]
-    hidden = conv(first.name, first.arrays["weight"][:, :, None, None], first.arrays.get("bias"))
-    return (*(layer for layer in layers if layer not in linears), hidden, linears[1])
-
-
 def _place(module: str) -> tuple[tuple[int, tuple[tuple[int, str], ...]], ...]:
     """Give a key that sorts names in forward order, numbers by their value."""
     place: list[tuple[int, tuple[tuple[int, str], ...]]] = []
@@ -297,7 +285,7 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
     try:
         architecture = Architecture.from_json(bundle.architecture)
         with torch.device("meta"):
-            network = Network(architecture, len(bundle.classes))
+            network = Network(architecture, bundle.network_outputs)
     except InputError as error:
         raise InputError(f"{beside}: {error}") from error
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items() if value.ndim}
@@ -310,12 +298,11 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
     table = architecture.table
     fields = bundle.preprocessing.to_json()
     size = fields.pop("size")
-    convs = network.plan.convolutions
     return replace(
         foreign,
         padding=table.padding,
         epsilon=table.norm_epsilon,
-        strides=(convs[0].stride, *(conv.stride for conv in convs if conv.depthwise)),
+        strides=strides_of(network.plan),
         size=size,
         preprocessing=fields,
         classes=bundle.classes,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mobilenets.models.padding import padded
 from mobilenets.weights.layers import TENSORFLOW_INPUT
 from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.tensor import Array
@@ -27,8 +28,7 @@ class Window:
 
     def same(self, side: int) -> tuple[int, int]:
         """Give the zeros that SAME takes for a picture of that many pixels."""
-        total = max((math.ceil(side / self.stride) - 1) * self.stride + self.kernel - side, 0)
-        return total // 2, total - total // 2
+        return padded(side, self.kernel, self.stride, "same")
 
 
 def window_of(node: Node, kernel: int, pad: tuple[int, int] | None) -> Window:
@@ -105,8 +105,7 @@ def padding_of(windows: Sequence[Window], side: int | None) -> str:
 
 
 def _style(window: Window) -> str:
-    half = window.kernel // 2
-    known = {(half, half): "symmetric", (half - 1, half): "after"}
+    known = {padded(0, window.kernel, window.stride, way): way for way in ("after", "symmetric")}
     if window.zeros not in known:
         raise GraphError(f"{window.node} is padded by {window.zeros}, in no MobileNetV1 or V2")
     return known[window.zeros]
