@@ -85,7 +85,7 @@ def test_names_at_full_size(fixture: str) -> None:
 def test_a_body_without_the_heads_own_layer() -> None:
     foreign = of("timm_mobilenetv3_small_050", lambda shapes: {k: v for k, v in shapes.items() if "conv_head" not in k})
     found = recognise(foreign)
-    assert (found.name, found.variant, found.table.head.kind) == ("mobilenet_v3_small", "custom", "pooled")
+    assert (found.name, found.variant, found.table.head.kind) == ("mobilenet_v3_small", "standard", "pooled")
 
 
 def test_other_networks_of_the_same_names_are_refused() -> None:
