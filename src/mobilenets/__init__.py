@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mobilenets.errors import InputError as InputError
     from mobilenets.errors import MobilenetsError as MobilenetsError
     from mobilenets.runs.predictor import Predictor as Predictor
+    from mobilenets.tasks.registry import register_task as register_task
     from mobilenets.training.recipe import Recipe as Recipe
     from mobilenets.verbs.audit import audit as audit
     from mobilenets.verbs.benchmark import benchmark as benchmark
@@ -57,6 +58,7 @@ _HOMES = {
     "load_model": "mobilenets.verbs.models",
     "predict": "mobilenets.verbs.predict",
     "published_weights": "mobilenets.verbs.import_weights",
+    "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",
     "summary": "mobilenets.verbs.summary",
     "train": "mobilenets.verbs.train",

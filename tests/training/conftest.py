@@ -88,7 +88,7 @@ def begin(photos: Path, tmp_path: Path) -> Callable[..., Training]:
         device = torch.device("cpu")
         stage = stages(recipe.replace(freeze=frozen), len(train.samples))[-1]
         stepper = build_stepper(network, stage, Classification(), train, device, 0)
-        measuring = Validation(validation, train, folder.classes, data, recipe.seed, device)
+        measuring = Validation(validation, train, Classification(), folder.classes, data, recipe.seed, device)
         return Training(stepper, stage, train, measuring, tmp_path / run)
 
     return make

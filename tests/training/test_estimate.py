@@ -32,7 +32,7 @@ def test_words(seconds: float, words: str) -> None:
 
 def plan(begin: Callable[..., Training], **settings: object) -> tuple[Training, tuple[Stage, ...]]:
     training = begin(size=64, variant="standard", model="mobilenet_v2", **settings)
-    return training, stages(training.recipe, len(training.labels))
+    return training, stages(training.recipe, len(training.folders))
 
 
 def told(training: Training, stages_of_run: tuple[Stage, ...], done: int = 0) -> float:

@@ -28,6 +28,7 @@ from mobilenets.models.saved import load_model
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.classification.task import Classification
+from mobilenets.training import feature_cache
 from mobilenets.training import features as module
 from mobilenets.training.features import cached_features
 from mobilenets.training.recipe import Recipe
@@ -317,7 +318,7 @@ def test_a_disk_that_fills_up_does_not_stop_it(
         base.execute("PRAGMA max_page_count = 4")  # SQLite then says what it says of a full disk
         return base
 
-    monkeypatch.setattr("mobilenets.training.features.sqlite3.connect", small)
+    monkeypatch.setattr("mobilenets.training.feature_cache.sqlite3.connect", small)
     found = cached(network, loaders(data))
     monkeypatch.undo()
     assert caplog.text.count("the feature cache cannot grow (database or disk is full)") == 2
@@ -358,7 +359,7 @@ def test_old_caches_make_room(network: Network, data: Path, cache: Path, monkeyp
     old = set(cache.iterdir())
     for path in old:
         os.utime(path, (1, 1))
-    monkeypatch.setattr(module, "MOST_KEPT", 0)
+    monkeypatch.setattr(feature_cache, "MOST_KEPT", 0)
     cached(network, loaders(data, size=40))
     assert len(set(cache.iterdir())) == 2
     assert not old & set(cache.iterdir())

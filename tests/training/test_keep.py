@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mobilenets.measure.metric import TOP1
 from mobilenets.runs import results
-from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.keep import MANY_PICTURES, around, best_epoch
 from mobilenets.verbs.train import train
 
 Rows = list[dict[str, float]]
-TOP1 = Classification.metric
 FEW = MANY_PICTURES - 1
 
 

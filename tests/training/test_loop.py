@@ -39,9 +39,9 @@ def test_class_weights(begin: Begin, draw: Callable[..., Path], tmp_path: Path) 
     training = begin(data=data, balance="weights")
     weights = loss_of(training).weight
     assert weights is not None
-    counts = np.bincount(training.labels)
-    np.testing.assert_allclose(weights.numpy(), len(training.labels) / (3 * counts), rtol=1e-6)
-    assert weights[training.labels].mean().item() == pytest.approx(1)
+    counts = np.bincount(training.folders)
+    np.testing.assert_allclose(weights.numpy(), len(training.folders) / (3 * counts), rtol=1e-6)
+    assert weights[training.folders].mean().item() == pytest.approx(1)
     assert loss_of(begin(data=data, balance="sampling")).weight is None
 
 
@@ -49,19 +49,19 @@ def test_loss_is_the_weighted_smoothed_cross_entropy(begin: Begin, draw: Callabl
     data = draw(tmp_path / "uneven", {"a": 4, "b": 12, "c": 20})
     settings = PLAIN | {"balance": "weights", "label_smoothing": 0.2, "batch": 64, "mixup": 0.5}
     training = begin(data=data, **settings)
-    batch = training.train.batch(shuffled(training.labels, 64, 0, 0)[0], 0, 0)
+    batch = training.train.batch(shuffled(training.folders, 64, 0, 0)[0], 0, 0)
     with torch.no_grad():
         logits = training.stepper.network.train()(to_tensor(batch.images, torch.device("cpu"))).double().numpy()
     logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     wanted = batch.targets * 0.8 + 0.2 / 3
-    weights = len(training.labels) / (3 * np.bincount(training.labels))
+    weights = len(training.folders) / (3 * np.bincount(training.folders))
     expected = -(wanted * logs * weights).sum(1).mean()
 
     again = begin("again", data=data, **settings)
     state = checkpoint.State()
     again._step(state, [batch])
     assert state.sums["loss"] / state.seen == pytest.approx(expected, rel=1e-5)
-    assert state.seen == len(training.labels)
+    assert state.seen == len(training.folders)
     assert state.sums["top1"] == (logits.argmax(1) == batch.targets.argmax(1)).sum()
 
 

@@ -121,18 +121,18 @@ def in_order(count: int, batch: int) -> list[list[int]]:
     return [list(range(start, min(start + batch, count))) for start in range(0, count, batch)]
 
 
-def shuffled(labels: Sequence[int], batch: int, seed: int, epoch: int, *, balanced: bool = False) -> list[list[int]]:
+def shuffled(folders: Sequence[int], batch: int, seed: int, epoch: int, *, balanced: bool = False) -> list[list[int]]:
     """Plan one epoch of training.
 
-    Every picture once, in an order drawn from ``seed`` and ``epoch``; with ``balanced``, as many draws with each
-    class equally likely. Batches differ in size by one at most, so that no rest of a picture or two spoils
-    BatchNorm's statistics and none is left out.
+    ``folders`` has the number of each picture's class folder. Every picture comes once, in an order drawn from ``seed``
+    and ``epoch``; with ``balanced`` there are as many draws, with each folder equally likely. Batches differ in size by
+    one at most, so that no rest of a picture or two spoils BatchNorm's statistics and none is left out.
     """
     rng = np.random.default_rng((seed, 0, epoch))
     if balanced:
-        counts = np.bincount(labels)
-        weights = 1.0 / counts[np.asarray(labels)]
-        order = rng.choice(len(labels), size=len(labels), p=weights / weights.sum())
+        counts = np.bincount(folders)
+        weights = 1.0 / counts[np.asarray(folders)]
+        order = rng.choice(len(folders), size=len(folders), p=weights / weights.sum())
     else:
-        order = rng.permutation(len(labels))
-    return [part.tolist() for part in np.array_split(order, -(-len(labels) // batch))]
+        order = rng.permutation(len(folders))
+    return [part.tolist() for part in np.array_split(order, -(-len(folders) // batch))]

@@ -7,10 +7,12 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from mobilenets.exports.job import Job, Options, write
+from mobilenets.exports.formats import write
+from mobilenets.exports.job import Job, Options
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.tasks.registry import find_task
 
 log = logging.getLogger("mobilenets")
 
@@ -21,7 +23,7 @@ def write_graph(folder: Path, saved: SavedModel) -> Bundle:
     Returns what ``model.json`` says. A model without a classifier, or an installation without ONNX, gets no file.
     """
     bundle = replace(saved.bundle, graph=None)
-    if saved.bundle.classes:
+    if saved.network.classes:
         if importlib.util.find_spec("onnx") is not None:
             graph = graph_of(saved, folder)
             about = {**graph.about, "weights": file_hash(folder / WEIGHTS)}
@@ -34,4 +36,6 @@ def write_graph(folder: Path, saved: SavedModel) -> Bundle:
 
 def graph_of(saved: SavedModel, folder: Path) -> Exported:
     """Write a model as float32 ``model.onnx`` into ``folder``; returns what describes it."""
-    return write(Job(saved.network, saved.bundle.preprocessing, Options("onnx"), folder))
+    return write(
+        Job(saved.network, saved.bundle.preprocessing, Options("onnx"), folder, task=find_task(saved.bundle.task))
+    )

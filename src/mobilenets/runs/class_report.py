@@ -60,21 +60,9 @@ def write_class_report(finished: Finished, evaluation: Evaluation) -> dict[str, 
     run, prepared, recipe, data = finished.run, finished.prepared, finished.recipe, finished.record["data"]
     bundle, costs = finished.predictor.bundle, finished.costs
     labels = bundle.labels
-    steps = next_steps(
-        Seen(
-            recipe=recipe,
-            history=finished.state.history,
-            kept=finished.kept,
-            train=data["train"],
-            evaluation=evaluation,
-            evaluated_on=finished.on,
-            scratch=bundle.origin.get("weights") in ("random", "none"),
-            side=_typical_side(prepared),
-            data=data["folder"],
-            run=str(run),
-        )
-    )
+    steps = _advice(finished, evaluation)
     draw_confusions(evaluation, labels, run)
+    names = prepared.classes if labels is None else labels.shown(prepared.classes)
     explains = finished.predictor.file is not None and finished.predictor.file.evidence
     report = Report(
         title=Path(data["folder"]).name,
@@ -100,9 +88,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation) -> dict[str, 
         seconds=finished.state.seconds,
         total_seconds=finished.total,
         best_epoch=finished.kept,
-        batch=as_seen(
-            finished.train_loader, prepared.classes if labels is None else labels.shown(prepared.classes), recipe
-        ),
+        batch=as_seen(finished.train_loader, names, recipe),
         versions=finished.record["versions"],
         command=finished.record["command"],
         notes=finished.notes,
@@ -118,6 +104,24 @@ def write_class_report(finished: Finished, evaluation: Evaluation) -> dict[str, 
         "before": compare_with_source(finished.source, renamed, prepared, evaluation, finished.device, recipe.workers),
         "next_steps": steps,
     }
+
+
+def _advice(finished: Finished, evaluation: Evaluation) -> list[str]:
+    data = finished.record["data"]
+    return next_steps(
+        Seen(
+            recipe=finished.recipe,
+            history=finished.state.history,
+            kept=finished.kept,
+            train=data["train"],
+            evaluation=evaluation,
+            evaluated_on=finished.on,
+            scratch=finished.predictor.bundle.origin.get("weights") in ("random", "none"),
+            side=_typical_side(finished.prepared),
+            data=data["folder"],
+            run=str(finished.run),
+        )
+    )
 
 
 def _typical_side(prepared: Prepared) -> int | None:

@@ -20,11 +20,12 @@ from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
+from mobilenets.measure.metric import Metric
 from mobilenets.models.saved import load_model
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.update import Source
-from mobilenets.tasks.base import Evaluation, Metric, Task
+from mobilenets.tasks.base import Evaluation, Task
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
@@ -72,26 +73,13 @@ def finish(
     )
     notes += [note for note in said if note]
     total = _total_seconds(run, state, since)
-    metrics = evaluation.to_json() | {
-        "evaluated_on": on,
-        "epoch": kept,
-        "epochs": state.epoch,
-        "seconds": state.seconds,
-        "total_seconds": total,
-        f"{task.metric.name}_around": None if near is None else near.value,
-        "epochs_around": None if near is None else [near.first, near.last],
-        "weights": recipe.weights,
-        "parameters": costs.parameters,
-        "macs": costs.macs,
-        "notes": notes,
-        "seen_by_source": prepared.seen_by_source,
-    }
-    draw_curves(state.history, run / "curves.png", kept)
+    finished = Finished(
+        run, prepared, train_loader, recipe, record, state, kept, on, predictor, costs, notes, total, device, source
+    )
+    metrics = evaluation.to_json() | _course(finished, task.metric, near)
+    draw_curves(state.history, task.metric, run / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
-        finished = Finished(
-            run, prepared, train_loader, recipe, record, state, kept, on, predictor, costs, notes, total, device, source
-        )
         metrics |= write_class_report(finished, evaluation)
         written = {"report": str(run / "report.html")}
     # Last, because it is what marks a run as measured.
@@ -105,6 +93,24 @@ def finish(
         duration(total),
     )
     return {"run": str(run), **written, **metrics}
+
+
+def _course(finished: Finished, metric: Metric, near: Around | None) -> dict[str, Any]:
+    """Give the entries of ``metrics.json`` that say how the model came about."""
+    return {
+        "evaluated_on": finished.on,
+        "epoch": finished.kept,
+        "epochs": finished.state.epoch,
+        "seconds": finished.state.seconds,
+        "total_seconds": finished.total,
+        f"{metric.name}_around": None if near is None else near.value,
+        "epochs_around": None if near is None else [near.first, near.last],
+        "weights": finished.recipe.weights,
+        "parameters": finished.costs.parameters,
+        "macs": finished.costs.macs,
+        "notes": finished.notes,
+        "seen_by_source": finished.prepared.seen_by_source,
+    }
 
 
 def _chosen(

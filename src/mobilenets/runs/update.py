@@ -18,7 +18,7 @@ from mobilenets.errors import FaultFound, InputError
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, find_bundle, read_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, WEIGHTS, find_bundle, read_bundle
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.recipe import AUTO
@@ -125,6 +125,8 @@ def compare_with_source(
         predictor = Predictor(source.folder, str(device))
     except InputError as error:  # hours may lie between
         log.warning("the model that training started from is not compared: %s", error)
+        return None
+    if predictor.bundle.task != CLASSIFICATION:
         return None
     samples = [
         Sample(prepared.measured[index].path, places[prepared.classes[prepared.measured[index].label]])

@@ -18,6 +18,10 @@ Scores = npt.NDArray[np.float64]
 class Answers(Protocol):
     """How the outputs of a task's networks are read. ``scores`` are what its answers are made of."""
 
+    @property
+    def softmax(self) -> bool:
+        """Whether the scores are the softmax of the outputs, in which a file can end."""
+
     def scores(self, outputs: Outputs) -> Scores:
         """Turn outputs, N×…, into scores, N×…: logits into probabilities, say."""
 
@@ -26,6 +30,9 @@ class Answers(Protocol):
 
     def fault(self, given: Outputs, bundle: Bundle, scores: bool) -> str | None:
         """Say what is wrong with what a file gives for one picture, or None; ``scores``: it should give those."""
+
+    def about(self, bundle: Bundle) -> dict[str, Any]:
+        """Say what its answers may name, for ``/model`` of the server; ``languages`` has those to choose from."""
 
     def brief(self, scores: Scores, bundle: Bundle, top: int) -> Any:
         """Give what ``Predictor(MODEL)(picture)`` returns, from the scores of one picture."""
@@ -43,6 +50,8 @@ class Prediction(NamedTuple):
 
 class Classes:
     """Classification: logits, N×classes, become probabilities, and these the most probable classes."""
+
+    softmax = True
 
     def scores(self, outputs: Outputs) -> Scores:
         """Give the softmax."""
@@ -62,6 +71,16 @@ class Classes:
         if scores and (given.min() < -0.01 or abs(float(given.sum()) - 1) > 0.1):
             return "does not output probabilities, though model.json says so; export the model again"
         return None
+
+    def about(self, bundle: Bundle) -> dict[str, Any]:
+        """Give classes, names, groups and threshold."""
+        labels = bundle.labels
+        return {
+            "classes": list(bundle.classes),
+            "labels": None if labels is None else labels.to_json(),
+            "languages": [] if labels is None else list(labels.languages),
+            "threshold": bundle.threshold,
+        }
 
     def brief(self, scores: Scores, bundle: Bundle, top: int) -> list[Prediction]:
         """Give the most probable classes."""

@@ -34,7 +34,7 @@ class EnginePredictor:
     def __init__(self, bundle: Bundle, engine: Engine, file: Exported | None = None) -> None:
         self.bundle = bundle
         self.classes = bundle.classes
-        self._reading = find_answers(bundle.task)
+        self.reading = find_answers(bundle.task)
         self.engine = engine
         self.file = file = file or bundle.export
         self._pixels = file is not None and file.input == "uint8"
@@ -79,7 +79,7 @@ class EnginePredictor:
 
     def batch(self, prepared: Sequence[Prepared], top: int = 5) -> list[Any]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
-        return [self._reading.brief(row, self.bundle, top) for row in self.probabilities(prepared)]
+        return [self.reading.brief(row, self.bundle, top) for row in self.probabilities(prepared)]
 
     def answers(self, prepared: Sequence[Prepared], top: int = 5, language: str | None = None) -> list[dict[str, Any]]:
         """Predict pictures that ``prepare`` gave, as the objects of ``predict --json`` without ``image``."""
@@ -89,7 +89,7 @@ class EnginePredictor:
         self, probabilities: npt.NDArray[np.float64], top: int = 5, language: str | None = None
     ) -> dict[str, Any]:
         """Give the object of ``predict --json`` without ``image``, from what ``probabilities`` gave for one picture."""
-        return self._reading.answer(probabilities, self.bundle, top, language)
+        return self.reading.answer(probabilities, self.bundle, top, language)
 
     def probabilities(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float64]:
         """Give the probabilities of pictures that ``prepare`` gave, N×classes, in one run of the engine.
@@ -99,12 +99,12 @@ class EnginePredictor:
         if len(prepared) == 0:
             return np.empty((0, len(self.classes)))
         given = self._given(prepared)
-        return np.asarray(given, np.float64) if self._finished else self._reading.scores(given)
+        return np.asarray(given, np.float64) if self._finished else self.reading.scores(given)
 
     def logits(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
         """Give the outputs of the network, N×classes; of a file that ends in the softmax what ranks the same."""
         given = self._given(prepared)
-        return self._reading.outputs(given) if self._finished else given
+        return self.reading.outputs(given) if self._finished else given
 
     def _given(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
         if self._whole:  # each of a size of its own

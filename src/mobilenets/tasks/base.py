@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.datasets.folder import Sample
+from mobilenets.measure.metric import Metric
 from mobilenets.runtime.answers import Answers
 from mobilenets.runtime.labels import Labels
 
@@ -18,31 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure that says how good a network is.
-
-    ``name`` is its key in ``history.csv`` and ``metrics.json``, ``words`` its name for people. A ``fraction`` is shown
-    in per cent.
-
-    >>> Metric("top1", "top-1", higher_is_better=True, fraction=True).shown(0.625)
-    '62.5 %'
-    """
-
-    name: str
-    words: str
-    higher_is_better: bool
-    fraction: bool = False
-
-    def shown(self, value: float) -> str:
-        """Write a value for people."""
-        return f"{100 * value:.1f} %" if self.fraction else f"{value:.3f}"
-
-    def merit(self, value: float) -> float:
-        """Give a number that is higher where the value is better."""
-        return value if self.higher_is_better else -value
 
 
 class Evaluation(Protocol):
@@ -156,3 +132,14 @@ class Task(Protocol):
 
     def compare(self, comparison: Comparison) -> Verdict:
         """Judge an exported file."""
+
+    def divergence(self, wanted: Floats, given: Floats, scores: bool) -> tuple[float, float]:
+        """Say how far outputs, or ``scores``, of a quantized network are from those of float.
+
+        Both are N×… for the same pictures. Returns a distance, 0 for the same ones, and the share of pictures with the
+        same answer.
+        """
+
+    @property
+    def has_device_code(self) -> bool:
+        """Whether ``mobilenets.exports.use`` has code that reads the outputs of an exported file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from mobilenets.base.progress import duration
-from mobilenets.tasks.base import Metric
+from mobilenets.measure.metric import Metric
 
 log = logging.getLogger("mobilenets")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from mobilenets.tasks.base import Metric
+from mobilenets.measure.metric import Metric
 
 # With so many validation pictures a single epoch's metric is steady enough to choose by.
 MANY_PICTURES = 500

@@ -55,7 +55,7 @@ class Training:
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
         self.recipe, self.metric = self.stage.recipe, self.validation.task.metric
-        self.labels = [sample.label for sample in self.train.samples]
+        self.folders = [sample.label for sample in self.train.samples]
         self.table = EpochTable(self.stage.epochs, self.stage.last, self.metric)
 
     def fit(self) -> State:
@@ -117,7 +117,7 @@ class Training:
         begin = state.epoch * stage.steps_per_epoch
         steps = min(stage.steps_per_epoch, stage.steps - begin)
         balanced = self.recipe.balance == "sampling"
-        plan = shuffled(self.labels, self.recipe.batch, self.recipe.seed, state.epoch, balanced=balanced)
+        plan = shuffled(self.folders, self.recipe.batch, self.recipe.seed, state.epoch, balanced=balanced)
         plan = plan[: steps * width]
         rate = stage.rate(begin + max(0, state.step - 1))
         saved = time.monotonic()
@@ -153,7 +153,7 @@ class Training:
         return rate
 
     def _show(self, shown: Progress, state: State, count: int) -> None:
-        left = (self.stage.epochs - state.epoch) * len(self.labels) - state.seen
+        left = (self.stage.epochs - state.epoch) * len(self.folders) - state.seen
         eta = duration(left * state.epoch_seconds / max(1, state.seen))
         means = {name: f"{value / state.seen:.3f}" for name, value in state.sums.items()}
         shown.advance(count, **means, whole_run=f"{eta} left")

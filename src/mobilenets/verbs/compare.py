@@ -242,7 +242,7 @@ def _has_onnx() -> bool:
 
 def _onnx_session(network: Network, threads: int) -> Any:
     """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
-    from mobilenets.exports.formats.onnx import onnx_model
+    from mobilenets.exports.graph.build import onnx_model
     from mobilenets.exports.job import Options
     from mobilenets.runtime.engines.ort import open_session
 

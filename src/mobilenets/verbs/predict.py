@@ -16,7 +16,7 @@ from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
 from mobilenets.pictures.stream import default_workers, grouped, stream
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.answers import check_top
-from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.runtime.predictor import EnginePredictor, Prepared
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def predict(
     """
     check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
-    _check_language(predictor.bundle, language)
+    _check_language(predictor, language)
     if is_one(pictures):
         pictures = [cast(Picture, pictures)]
     elif isinstance(pictures, Mapping):
@@ -66,8 +66,8 @@ def predict(
     return _answers(predictor, several, top, language, _drawn(predictor, explain, sheet, language))
 
 
-def _check_language(bundle: Bundle, language: str | None) -> None:
-    known = bundle.labels.languages if bundle.labels is not None else ()
+def _check_language(predictor: EnginePredictor, language: str | None) -> None:
+    known = predictor.reading.about(predictor.bundle).get("languages", [])
     if language is not None and language not in known:
         there = f"its classes have names in {', '.join(known)}" if known else "its classes have no names by language"
         raise InputError(f"language {language!r}: {there}")
@@ -109,6 +109,8 @@ def _drawn(
 
     if not isinstance(predictor, Predictor):
         raise InputError("an exported file cannot be explained or drawn: give the run folder that it was made from")
+    if predictor.bundle.task != CLASSIFICATION:
+        raise InputError("only the answers of a model that tells classes apart can be explained or drawn")
     return Drawn(
         predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language
     )

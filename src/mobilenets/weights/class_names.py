@@ -30,7 +30,7 @@ def read_classes(source: str | Path) -> tuple[str, ...]:
     """
     path = Path(source)
     if path.suffix.lower() == ".json":
-        found = _of_value(read_json(path, "give a list of class names"))
+        found = names_in(read_json(path, "give a list of class names"))
     elif path.suffix.lower() in (".yaml", ".yml"):
         found = _of_yaml(read_text(path))
     else:
@@ -42,8 +42,8 @@ def read_classes(source: str | Path) -> tuple[str, ...]:
     return tuple(nfc(name) for name in found)
 
 
-def _of_value(value: Any) -> list[str] | None:
-    """Find the names in what JSON held; None where there are none."""
+def names_in(value: Any) -> list[str] | None:
+    """Find the names in order: in a list, or an object by place or by name. None where there are none."""
     if isinstance(value, list):
         if all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in value):
             value = [one["name"] for one in sorted(value, key=lambda one: str(one.get("id", "")).zfill(9))]
@@ -56,7 +56,7 @@ def _of_value(value: Any) -> list[str] | None:
     if all(isinstance(one, int) and not isinstance(one, bool) for one in value.values()):
         places = {place: name for name, place in value.items()}
         return _placed(places) if len(places) == len(value) and 0 in places else None
-    return next((found for key in _KEYS if key in value and (found := _of_value(value[key]))), None)
+    return next((found for key in _KEYS if key in value and (found := names_in(value[key]))), None)
 
 
 def _placed(names: Mapping[int, str]) -> list[str] | None:

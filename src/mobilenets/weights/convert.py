@@ -90,6 +90,9 @@ def convert(
     foreign = replace(read(paths, output), **(habits or {}))
     try:
         architecture = recognise(foreign, size=size, variant=variant)
+        if foreign.check is not None:
+            other = foreign.check(architecture.plan(1))
+            foreign = replace(foreign, headless=foreign.headless or other)
         network, assigned, of_head = _build(architecture, foreign)
         names, of_names = _classes(foreign, network.classes, classes)
         settings, of_pictures = _input(foreign, network.classes, preprocessing or {})
@@ -105,7 +108,7 @@ def convert(
             | dict(origin or {}),
         )
     except InputError as error:
-        raise InputError(f"{paths[0]}: {error}") from error
+        raise InputError(f"{paths[0]}: {error}{foreign.kind and f' (by its operations, {foreign.kind})'}") from error
     if not quiet:
         _say(foreign, architecture, assigned, notes)
     return Converted(SavedModel(network.eval(), bundle), foreign, assigned, notes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _MADE_FOR = "a format for running a network; import the file it was converted from (.keras, .h5, .pth or a SavedModel)"
 _BY_ENDING = {
-    ".onnx": f"ONNX, {_MADE_FOR}",
+    ".ort": "ONNX Runtime's own form; give the .onnx file that it was made from",
     ".mlmodel": f"Core ML, {_MADE_FOR}",
     ".mlpackage": f"Core ML, {_MADE_FOR}",
     ".mlmodelc": f"Core ML, {_MADE_FOR}",

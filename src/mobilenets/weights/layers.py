@@ -7,7 +7,7 @@ A reader knows one format; it knows nothing of our networks. ``recognise`` finds
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,6 +84,13 @@ class Foreign:
         where nothing tells.
     headless:
         Why what stands behind the body is no classifier of ours, where its layers do not show it.
+    activation:
+        The one function that stands everywhere in the body, where the file tells and there is just one.
+    check:
+        Compares what the file's graph computes with the plan of the network that its layers fit, where the file tells:
+        raises ``InputError`` for another body, and returns why the head is another.
+    kind:
+        What the file's network is by its operations, for messages.
 
     """
 
@@ -101,6 +108,9 @@ class Foreign:
     own: Mapping[str, Any] = field(default_factory=dict)
     activations: tuple[str, ...] = ()
     headless: str = ""
+    activation: str = ""
+    check: Callable[[Plan], str] | None = None
+    kind: str = ""
 
 
 # What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's

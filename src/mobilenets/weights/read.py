@@ -12,15 +12,16 @@ from mobilenets.weights import mindspore
 from mobilenets.weights.elsewhere import explain
 from mobilenets.weights.keras import h5, keras3
 from mobilenets.weights.layers import MAX_BYTES, Foreign
+from mobilenets.weights.onnx import read as onnx_file
 from mobilenets.weights.pytorch import safetensors_file, torch_file
 from mobilenets.weights.pytorch.described import in_folder
 from mobilenets.weights.tensorflow import checkpoint, graph, saved_model
 
 Reader = Callable[[Path], Foreign]
 # Those of files that may hold several networks or end in several outputs, one of which can be named.
-_CHOOSING: tuple[Callable[..., Foreign], ...] = (torch_file.read, safetensors_file.read, graph.read)
+_CHOOSING: tuple[Callable[..., Foreign], ...] = (torch_file.read, safetensors_file.read, graph.read, onnx_file.read)
 
-KNOWN = ".h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin, .safetensors or a SavedModel's folder"
+KNOWN = ".onnx, .h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin, .safetensors or a SavedModel's folder"
 
 
 def read(paths: Path | Sequence[Path], output: str | None = None) -> Foreign:
@@ -51,7 +52,9 @@ def _read(path: Path, output: str | None) -> Foreign:
     for choosing in _CHOOSING:
         if reader is choosing:
             return choosing(path, output)
-    raise InputError(f"{path}: --output works with a frozen graph or a PyTorch file; leave it out for this one")
+    raise InputError(
+        f"{path}: --output works with an ONNX file, a frozen graph or a PyTorch file; leave it out for this one"
+    )
 
 
 def reader_of(path: Path) -> Reader:
@@ -87,6 +90,9 @@ def reader_of(path: Path) -> Reader:
         return mindspore.read
     if path.suffix == ".pb":
         return graph.read
+    # ONNX has no signature: its first field is the version of the format.
+    if path.suffix.lower() == ".onnx" or (head[:1] == b"\x08" and 3 <= head[1] < 32 and head[2:3] in b"\x12\x3a"):
+        return onnx_file.read
     raise InputError(f"{path}: not a known format of weights; give {KNOWN}")
 
 

@@ -16,7 +16,7 @@ Begin = Callable[..., Training]
 
 
 def steps(training: Training, stepper: PlainStepper, first: int, count: int) -> list[dict[str, float]]:
-    plan = shuffled(training.labels, 6, 0, 0)
+    plan = shuffled(training.folders, 6, 0, 0)
     batches = list(training.train.batches(plan))
     return [stepper.step([batches[number]], number, 0.01) for number in range(first, first + count)]
 

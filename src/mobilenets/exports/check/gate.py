@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mobilenets.datasets.folder import Sample
 from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.tasks.base import Comparison, Task, Verdict
+from mobilenets.tasks.evaluate import evaluate_predictors
 
 PROBES = 16
+
+
+def judge(
+    task: Task,
+    reference: EnginePredictor,
+    candidate: EnginePredictor,
+    samples: Sequence[Sample],
+    root: Path,
+    tolerance: float,
+) -> Verdict:
+    """Ask both about every picture, and about generated ones, and have the task compare what they say."""
+    exported = candidate.bundle.export
+    assert exported is not None
+    ours, theirs = evaluate_predictors([reference, candidate], samples, root, "checking the export")
+    resized = exported.geometry == "inside" and exported.format == "openvino"
+    probed = probe_answers(reference, candidate)
+    return task.compare(Comparison(ours, theirs, probed, exported.precision, resized, tolerance))
 
 
 def probes(size: int) -> list[Image.Image]:

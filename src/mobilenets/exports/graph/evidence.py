@@ -20,6 +20,8 @@ from mobilenets.runtime.exported import CLASS, EVIDENCE
 
 # Nodes that hand on what they get, but for rounding.
 _HANDED_ON = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Dropout")
+# Where an activation bends, and its slope above; below the first it is 0.
+_BENDS = {"Clip": (0.0, 6.0, 0.0), "Relu": (0.0, np.inf, 1.0), "HardSwish": (-3.0, 3.0, 1.0)}
 
 
 class _NoForm(Exception):
@@ -103,22 +105,19 @@ class _Writer:
             outputs, inputs = self._sizes(node.input[1])[:2]
             weight = self._shaped(self._floats(node.input[1]), outputs, inputs)
             return self._add("MatMul", [gradient, weight])
-        entry = self._shaped(self._floats(node.input[0]), 0, -1)
-        low, high, slope = {"Clip": (0.0, 6.0, 1.0), "Relu": (0.0, None, 1.0), "HardSwish": (-3.0, 3.0, None)}.get(
-            kind, (None, None, None)
-        )
-        if low is None:
+        if kind not in _BENDS:
             raise _NoForm(kind)
-        zero, one = (self._constant(np.array(value, np.float32)) for value in (0.0, 1.0))
-        inside = one
-        if slope is None:  # x * (x + 3) / 6
+        entry = self._shaped(self._floats(node.input[0]), 0, -1)
+        low, high, top = _BENDS[kind]
+        zero, one, above = (self._constant(np.array(value, np.float32)) for value in (0.0, 1.0, top))
+        slope = one
+        if kind == "HardSwish":  # x * (x + 3) / 6
             third, half = (self._constant(np.array(value, np.float32)) for value in (1 / 3, 0.5))
-            inside = self._add("Add", [self._add("Mul", [entry, third]), half])
-        above = one if kind == "HardSwish" else zero
-        if high is not None:
-            inside = self._add("Where", [self._compared("Less", entry, high), inside, above])
-        factor = self._add("Where", [self._compared("Greater", entry, low), inside, zero])
-        return self._add("Mul", [gradient, factor])
+            slope = self._add("Add", [self._add("Mul", [entry, third]), half])
+        if np.isfinite(high):
+            slope = self._add("Where", [self._compared("Less", entry, high), slope, above])
+        slope = self._add("Where", [self._compared("Greater", entry, low), slope, zero])
+        return self._add("Mul", [gradient, slope])
 
     def _weigh(self, given: str, gradient: str, pooled: bool) -> None:
         """Sum up the map's channels, each by its gradient, and cut off what is below 0."""

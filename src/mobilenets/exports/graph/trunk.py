@@ -25,7 +25,7 @@ def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], np
         return None
     import onnx
 
-    from mobilenets.exports.formats.onnx import onnx_model
+    from mobilenets.exports.graph.build import onnx_model
     from mobilenets.exports.job import Options
 
     plan = network.plan

@@ -10,11 +10,13 @@ import numpy as np
 
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError
+from mobilenets.measure.metric import TOP1
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.augment.mixing import blend
 from mobilenets.runtime.answers import Classes
-from mobilenets.tasks.base import Comparison, Floats, LossSettings, Metric
+from mobilenets.tasks.base import Comparison, Floats, LossSettings
 from mobilenets.tasks.base import Evaluation as AnyEvaluation
+from mobilenets.tasks.classification.divergence import compared, softened
 from mobilenets.tasks.classification.gate import Verdict, check_tolerance, judge
 
 if TYPE_CHECKING:
@@ -25,8 +27,9 @@ class Classification:
     """Targets are shares of the classes, N×classes, and the network gives logits; see ``Task``."""
 
     name = "classification"
-    metric = Metric("top1", "top-1", higher_is_better=True, fraction=True)
+    metric = TOP1
     answers = Classes()
+    has_device_code = True
 
     def outputs(self, classes: Sequence[str]) -> int:
         """Count the logits: one a class."""
@@ -78,6 +81,10 @@ class Classification:
     def compare(self, comparison: Comparison) -> Verdict:
         """Compare top-1 and probabilities."""
         return judge(comparison)
+
+    def divergence(self, wanted: Floats, given: Floats, scores: bool) -> tuple[float, float]:
+        """Give the mean Kullback-Leibler divergence of softened probabilities, and how often the class is the same."""
+        return compared(softened(wanted, scores), softened(given, scores))
 
 
 def classified(evaluation: AnyEvaluation) -> Evaluation:

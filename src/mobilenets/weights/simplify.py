@@ -1,0 +1,353 @@
+"""A graph's operations as the units that networks here are made of: convolution, BatchNorm and activation in one.
+
+Frameworks write one network in many ways: hard-swish as four operations, a bias as an addition, padding apart. What
+remains after this is what a plan of ours lists, or is none of our networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mobilenets.errors import InputError
+from mobilenets.weights.operations import (
+    NO_PADDING,
+    Activation,
+    Affine,
+    Array,
+    BatchNorm,
+    Clip,
+    Conv,
+    Flatten,
+    Linear,
+    MaxPool,
+    MeanPool,
+    Multiply,
+    Norm,
+    Operation,
+    Pad,
+    Padding,
+    Pair,
+    Picture,
+    Unit,
+    Unknown,
+    needed,
+    renumbered,
+)
+
+# Halves of hard-swish where it is written out: relu6(x + 3), and x times that.
+_GATE, _SWISH = "6 hard_sigmoid", "6 hard_swish"
+_TIMES_X = {"hard_sigmoid": "hard_swish", _GATE: _SWISH, "sigmoid": "swish"}
+_BY_SIX = {_GATE: "hard_sigmoid", _SWISH: "hard_swish"}
+_ENDS = ("softmax", "log_softmax", "sigmoid", "argmax")
+# Joining two heads of MobileNetV2 at width 1.4 takes 2 * 10**9 multiplications.
+_MAX_WORK = 10**10
+
+
+@dataclass(frozen=True)
+class Simplified:
+    """Units in forward order, of which the last gives the output.
+
+    ``sides`` has rows and columns of what each gives, where that is a map of a known size. ``ends``: the functions
+    of the scores that stood at the end and were left out, in order.
+    """
+
+    operations: tuple[Operation, ...]
+    sides: tuple[Pair | None, ...]
+    ends: tuple[str, ...]
+
+
+def simplify(operations: Sequence[Operation], output: int) -> Simplified:
+    """Make units of what one operation, the output, needs."""
+    ends: list[str] = []
+    while isinstance(last := operations[output], Activation) and last.function in _ENDS:
+        ends.insert(0, last.function)
+        (output,) = last.inputs
+    kept, output = needed(operations, output)
+    uses = _uses(kept, output)
+    made: list[Operation] = []
+    for operation in kept:
+        made.append(_activation(operation, made, len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1))
+    joined = _Join(*needed(made, output))
+    made, _ = needed(joined.made, joined.output)
+    made = _pointwise(made)
+    sides: list[Pair | None] = []
+    for operation in made:
+        sides.append(side_after(operation, sides))
+    return Simplified(tuple(made), tuple(sides), tuple(ends))
+
+
+def _uses(operations: Sequence[Operation], output: int) -> Counter[int]:
+    """Count how often what each operation gives is taken."""
+    return Counter([output, *(place for operation in operations for place in operation.inputs)])
+
+
+def _activation(operation: Operation, made: Sequence[Operation], alone: bool) -> Operation:
+    """Put activations that are written in several operations together, each with the ones before it.
+
+    ``alone``: whether nothing else takes what the operation takes.
+    """
+    before = made[operation.inputs[0]] if operation.inputs else None
+    if isinstance(operation, Clip):
+        return _clipped(operation, before)
+    if alone and isinstance(operation, Affine) and isinstance(before, Affine):
+        sizes = {array.size for part in (before, operation) for array in (part.scale, part.shift)}
+        if len(sizes - {1}) < 2:
+            scale, shift = operation.scale.astype(np.float64), operation.shift
+            return replace(
+                operation, inputs=before.inputs, scale=before.scale * scale, shift=before.shift * scale + shift
+            )
+    sixth = isinstance(operation, Affine) and _is(operation, 1 / 6, 0)
+    if sixth and isinstance(before, Activation) and before.function in _BY_SIX:
+        return replace(before, name=operation.name, function=_BY_SIX[before.function])
+    if isinstance(operation, Multiply):
+        for gate, other in (operation.inputs, operation.inputs[::-1]):
+            function = made[gate]
+            if not isinstance(function, Activation) or function.function not in _TIMES_X:
+                continue
+            if function.inputs == (other,):
+                return Activation(operation.name, (other,), _TIMES_X[function.function])
+            part = made[other]
+            sixth = isinstance(part, Affine) and _is(part, 1 / 6, 0) and part.inputs == function.inputs
+            if sixth and function.function == _GATE:
+                return Activation(operation.name, part.inputs, "hard_swish")
+    return operation
+
+
+def _clipped(operation: Clip, before: Operation | None) -> Operation:
+    if isinstance(before, Clip):
+        low, high = (min(max(bound, operation.low), operation.high) for bound in (before.low, before.high))
+        return replace(operation, inputs=before.inputs, low=low, high=high)
+    if not isinstance(before, Affine):
+        return operation
+    slope = float(before.scale.flat[0])
+    if (operation.low, operation.high) == (0, 6) and _is(before, 1, 3):
+        return Activation(operation.name, before.inputs, _GATE)
+    if (operation.low, operation.high) == (0, 1) and _is(before, slope, 0.5):
+        return Activation(operation.name, before.inputs, hard_sigmoid(slope))
+    return operation
+
+
+def hard_sigmoid(slope: float) -> str:
+    """Name the function ``min(max(slope * x + 0.5, 0), 1)``."""
+    return "hard_sigmoid" if math.isclose(slope, 1 / 6, rel_tol=1e-5) else f"hard sigmoid of slope {slope:g}"
+
+
+def _is(operation: Affine, scale: float, shift: float) -> bool:
+    values = ((operation.scale, scale), (operation.shift, shift))
+    return all(array.size == 1 and np.allclose(array, value, rtol=1e-5, atol=1e-7) for array, value in values)
+
+
+def _function(operation: Operation) -> str:
+    """Name an activation; an empty text for any other operation."""
+    if isinstance(operation, Activation):
+        return operation.function
+    if not isinstance(operation, Clip):
+        return ""
+    known = {(0.0, math.inf): "relu", (0.0, 6.0): "relu6"}
+    return known.get((operation.low, operation.high), f"clip to {operation.low:g} … {operation.high:g}")
+
+
+class _Join:
+    """Goes along the operations once and joins each to the convolution or linear layer that it belongs to."""
+
+    def __init__(self, operations: Sequence[Operation], output: int) -> None:
+        self.work = _MAX_WORK
+        uses = _uses(operations, output)
+        self.made: list[Operation] = []
+        places: dict[int, int] = {}
+        for place, operation in enumerate(operations):
+            alone = len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1
+            places[place] = self._take(renumbered(operation, places), alone)
+        self.output = places[output]
+
+    def _take(self, operation: Operation, alone: bool) -> int:
+        before = self.made[operation.inputs[0]] if operation.inputs else None
+        if alone and isinstance(before, Conv | Linear):
+            self._spend(before.weight.size if isinstance(operation, Affine | Norm) else 1)
+            joined = _absorb(before, operation)
+            if joined is not None:
+                self.made[operation.inputs[0]] = joined
+                return operation.inputs[0]
+        if isinstance(operation, Clip):
+            operation = Activation(operation.name, operation.inputs, _function(operation))
+        if isinstance(operation, Conv) and isinstance(before, Pad):
+            operation = _padded(operation, before)
+        if isinstance(operation, Linear):
+            operation = self._linear(operation)
+        self.made.append(operation)
+        return len(self.made) - 1
+
+    def _linear(self, unit: Linear) -> Linear:
+        """Put what is linear before a linear layer into it."""
+        while True:
+            (place,) = unit.inputs
+            before, flat = self.made[place], None
+            if isinstance(before, Flatten):
+                before, flat = self.made[before.inputs[0]], before
+            if isinstance(before, Norm):
+                factor, shift = _factor(before.numbers)
+                before = Affine(before.name, before.inputs, factor, shift)
+            self._spend(unit.weight.size)
+            features = unit.weight.shape[1]
+            if isinstance(before, Affine) and {before.scale.size, before.shift.size} <= {1, features}:
+                shift = unit.weight @ np.broadcast_to(before.shift.reshape(-1), features).astype(np.float64)
+                unit = _with_bias(unit, unit.weight * before.scale.reshape(-1), shift)
+            elif isinstance(before, Linear) and flat is None and self._joins(before, unit):
+                shift = np.zeros(len(unit.weight)) if before.bias is None else unit.weight @ before.bias.astype(float)
+                unit = _with_bias(unit, unit.weight @ before.weight.astype(np.float64), shift)
+            else:
+                return unit
+            if flat is not None:
+                self.made.append(replace(flat, inputs=before.inputs))
+                unit = replace(unit, inputs=(len(self.made) - 1,))
+            else:
+                unit = replace(unit, inputs=before.inputs)
+
+    def _joins(self, before: Linear, unit: Linear) -> bool:
+        if unit.weight.shape[1] != before.weight.shape[0] or before.activation:
+            return False
+        self._spend(len(unit.weight) * before.weight.size)
+        return True
+
+    def _spend(self, work: int) -> None:
+        """Count multiplications, of which a hostile file could ask for years."""
+        self.work -= work
+        if self.work < 0:
+            raise InputError("its layers take more arithmetic to be joined than any MobileNet's")
+
+
+def _with_bias(unit: Linear, weight: Array, shift: Array) -> Linear:
+    """Give a linear layer another weight, and a bias with ``shift`` added to it."""
+    return replace(unit, weight=weight, bias=shift if unit.bias is None else unit.bias + shift)
+
+
+def _factor(numbers: BatchNorm) -> tuple[Array, Array]:
+    """Give scale and shift of a BatchNorm as a multiplication and an addition."""
+    factor = numbers.scale / np.sqrt(numbers.variance.astype(np.float64) + numbers.epsilon)
+    return factor, numbers.shift - numbers.mean * factor
+
+
+def _absorb(unit: Unit, operation: Operation) -> Unit | None:
+    """Give the unit with what follows it, or None where that is not part of a unit."""
+    if unit.activation:
+        return None
+    if function := _function(operation):
+        return replace(unit, activation=function)
+    outputs = len(unit.weight)
+    if isinstance(operation, Norm) and isinstance(unit, Linear):
+        operation = Affine(operation.name, operation.inputs, *_factor(operation.numbers))
+    if isinstance(operation, Norm) and isinstance(unit, Conv):
+        fits = operation.numbers.mean.size == outputs
+        return replace(unit, norm=operation.numbers) if unit.norm is None and fits else None
+    if not isinstance(operation, Affine) or not {operation.scale.size, operation.shift.size} <= {1, outputs}:
+        return None
+    scale, shift = (np.broadcast_to(a.reshape(-1), outputs) for a in (operation.scale, operation.shift))
+    if isinstance(unit, Conv) and unit.norm is not None:
+        numbers = unit.norm
+        return replace(unit, norm=replace(numbers, scale=numbers.scale * scale, shift=numbers.shift * scale + shift))
+    bias = shift if unit.bias is None else unit.bias * scale + shift
+    if (scale == 1).all():
+        return replace(unit, bias=bias)
+    return replace(unit, weight=unit.weight * scale.reshape(-1, *[1] * (unit.weight.ndim - 1)), bias=bias)
+
+
+def _padded(unit: Conv, pad: Pad) -> Operation:
+    """Give the convolution with the zeros that were put around its map before."""
+    if unit.padding is None:
+        return Unknown(unit.name, pad.inputs, "pads its map twice")
+    (top, bottom), (left, right) = (
+        (own[0] + more[0], own[1] + more[1]) for own, more in zip(unit.padding, pad.padding, strict=True)
+    )
+    return replace(unit, inputs=pad.inputs, padding=((top, bottom), (left, right)))
+
+
+def _pointwise(operations: Sequence[Operation]) -> list[Operation]:
+    """Write what works on one pixel in one way: a linear layer for the scores, 1×1 convolutions before it."""
+    made: list[Operation] = []
+    places: dict[int, int] = {}
+    last = len(operations) - 1
+    if isinstance(operations[last], Flatten):
+        (last,) = operations[last].inputs
+    for place, operation in enumerate(operations[: last + 1]):
+        unit = renumbered(operation, places)
+        (before,) = unit.inputs if isinstance(unit, Linear | Conv) else (0,)
+        flat = made[before] if made else unit
+        if isinstance(unit, Linear) and place != last:
+            before = flat.inputs[0] if isinstance(flat, Flatten) else before
+            if _pixel(made, before):
+                weight = unit.weight[:, :, None, None]
+                unit = Conv(unit.name, (before,), weight, unit.bias, activation=unit.activation)
+        elif isinstance(unit, Conv) and place == last and _pixel(made, before):
+            unit = _linear(unit)
+        if isinstance(unit, Linear) and not isinstance(made[unit.inputs[0]], Flatten):
+            made.append(Flatten(unit.name, unit.inputs))
+            unit = replace(unit, inputs=(len(made) - 1,))
+        places[place] = len(made)
+        made.append(unit)
+    if last < len(operations) - 1 and not isinstance(made[-1], Linear):
+        made.append(renumbered(operations[-1], places))
+    return needed(made, len(made) - 1)[0]
+
+
+def _pixel(made: Sequence[Operation], place: int) -> bool:
+    """Whether an operation gives a map of one pixel: what follows pooling."""
+    while isinstance(made[place], Conv | Linear | Activation | Affine | Norm):
+        place = made[place].inputs[0]
+    return isinstance(made[place], MeanPool)
+
+
+def _linear(unit: Conv) -> Unit:
+    """Give a 1×1 convolution without an activation as the linear layer that it is on one pixel."""
+    if unit.weight.shape[2:] != (1, 1) or unit.groups > 1 or unit.activation:
+        return unit
+    scores = Linear(unit.name, unit.inputs, unit.weight[:, :, 0, 0], unit.bias)
+    return scores if unit.norm is None else _absorb(scores, Norm(unit.norm.name, (), unit.norm)) or unit
+
+
+def zeros(unit: Conv | MaxPool, side: Pair | None) -> Padding | None:
+    """Give the zeros before and after rows and columns; None where SAME meets a map of unknown size."""
+    if unit.padding is not None:
+        return unit.padding
+    if side is None or not isinstance(unit, Conv):
+        return None
+    totals = [
+        max((math.ceil(pixels / stride) - 1) * stride + kernel - pixels, 0)
+        for pixels, stride, kernel in zip(side, unit.stride, unit.weight.shape[2:], strict=True)
+    ]
+    rows, columns = ((total // 2, total - total // 2) for total in totals)
+    return rows, columns
+
+
+def side_after(operation: Operation, sides: Sequence[Pair | None]) -> Pair | None:
+    """Give rows and columns of what an operation gives, by those of what came before; None where it is no map."""
+    if isinstance(operation, Picture):
+        return operation.side
+    taken = [sides[place] for place in operation.inputs]
+    side = taken[0]
+    if isinstance(operation, Multiply):
+        return next((given for given in taken if given != (1, 1)), side)
+    if isinstance(operation, MeanPool):
+        return (1, 1)
+    if isinstance(operation, Flatten | Linear | Unknown) or side is None:
+        return None
+    if isinstance(operation, Pad):
+        return _shrunk(side, operation.padding, (1, 1), (1, 1))
+    if isinstance(operation, Conv):
+        rows, columns = operation.weight.shape[2:]
+        return _shrunk(side, zeros(operation, side) or NO_PADDING, (rows, columns), operation.stride)
+    if isinstance(operation, MaxPool):
+        return _shrunk(side, operation.padding, operation.kernel, operation.stride, operation.ceil)
+    return side
+
+
+def _shrunk(side: Pair, padding: Padding, kernel: Pair, stride: Pair, ceil: bool = False) -> Pair:
+    rows, columns = (
+        ((pixels + sum(added) - width + (step - 1) * ceil) // step + 1)
+        for pixels, added, width, step in zip(side, padding, kernel, stride, strict=True)
+    )
+    return rows, columns

@@ -1,0 +1,121 @@
+"""Whether a foreign graph computes what a plan of ours computes: operation by operation, with what each takes.
+
+Weights alone would not show a missing shortcut or another activation, and the answers would differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mobilenets.errors import InputError
+from mobilenets.models import operations as ours
+from mobilenets.models.plan import Plan
+from mobilenets.weights.operations import (
+    Activation,
+    Add,
+    Affine,
+    Conv,
+    Flatten,
+    Linear,
+    MaxPool,
+    MeanPool,
+    Multiply,
+    Operation,
+    Picture,
+)
+
+_KINDS: dict[type[Operation], str] = {
+    Add: "a sum of two maps",
+    Multiply: "a product of two maps",
+    MeanPool: "the average of the map",
+    Flatten: "a flattened map",
+    Linear: "a linear layer",
+}
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The operations of a graph, of which those from ``start`` on are its head."""
+
+    operations: Sequence[Operation]
+    start: int
+
+    def check(self, plan: Plan) -> str:
+        """Compare with a plan; raises InputError where the body is another.
+
+        Returns why the head is another, or an empty text: a body can be used without its head.
+        """
+        places = {plan.images.name: self._entry()}
+        body = range(places[plan.images.name] + 1, self.start)
+        expected = [part for block in plan.blocks for part in block.operations]
+        if difference := self._compare(expected, body, places):
+            raise InputError(f"{difference}; import a network that is one of these, or its weights alone")
+        head = range(self.start, len(self.operations))
+        if not head or not isinstance(self.operations[-1], Linear):
+            return ""
+        behind = [*plan.pool, *plan.head, *([plan.classifier] if plan.classifier else [])]
+        return self._compare(behind, head, places)
+
+    def _entry(self) -> int:
+        """Give the place of the picture as the first convolution takes it."""
+        return (
+            next((place for place, part in enumerate(self.operations) if not isinstance(part, Picture | Affine)), 1) - 1
+        )
+
+    def _compare(self, expected: Sequence[ours.Operation], given: range, places: dict[str, int]) -> str:
+        """Say how operations differ from the ones expected; notes in ``places`` where each of these stands."""
+        for part, place in zip(expected, given, strict=False):
+            operation = self.operations[place]
+            here, there = _words(part), described(operation)
+            name = " ".join(operation.name[:100].split())
+            if here != there:
+                return f"its {name!r} is {there}, where the network that its weights fit has {here} ({part.name})"
+            if {places.get(source) for source in part.inputs} != set(operation.inputs):
+                return f"its {name!r} ({there}) takes other maps than {part.name} of the network that its weights fit"
+            places[part.name] = place
+        if len(expected) < len(given):
+            operation = self.operations[given[len(expected)]]
+            name = " ".join(operation.name[:100].split())
+            return f"its {name!r} ({described(operation)}) stands in no network here with these weights"
+        if len(given) < len(expected):
+            return f"it ends before {expected[len(given)].name} ({_words(expected[len(given)])})"
+        return ""
+
+
+def described(operation: Operation) -> str:
+    """Say what an operation is, in words."""
+    if isinstance(operation, Conv):
+        kind = "depthwise" if operation.depthwise else "a convolution"
+        form = f"{kind} {_sides(operation.weight.shape[2:])} of stride {_sides(operation.stride, ' × ')}"
+        return f"{form} with {_function(operation.activation)}"
+    if isinstance(operation, MaxPool):
+        return f"max pooling {_sides(operation.kernel)} of stride {_sides(operation.stride, ' × ')}"
+    if isinstance(operation, Activation):
+        return _function(operation.function)
+    if isinstance(operation, Linear) and operation.activation:
+        return f"{_KINDS[Linear]} with {_function(operation.activation)}"
+    return _KINDS.get(type(operation), f"a {type(operation).__name__}")
+
+
+def _words(part: ours.Operation) -> str:
+    """Say what an operation of ours is, in the same words."""
+    if isinstance(part, ours.Conv):
+        kind = "depthwise" if part.depthwise else "a convolution"
+        return f"{kind} {part.kernel}×{part.kernel} of stride {part.stride} with {_function(part.activation)}"
+    if isinstance(part, ours.MaxPool):
+        return f"max pooling {part.kernel}×{part.kernel} of stride {part.stride}"
+    if isinstance(part, ours.Activation):
+        return _function(part.activation)
+    kinds = {ours.Add: Add, ours.Scale: Multiply, ours.MeanPool: MeanPool, ours.Flatten: Flatten, ours.Linear: Linear}
+    return _KINDS[kinds[type(part)]]
+
+
+def _function(name: str) -> str:
+    words = {"": "no activation", "none": "no activation", "relu": "ReLU", "relu6": "ReLU6"}
+    return words.get(name, name.replace("_", "-"))
+
+
+def _sides(pair: Sequence[int], between: str = "×") -> str:
+    rows, columns = pair
+    return f"{rows}" if between != "×" and rows == columns else f"{rows}{between}{columns}"
