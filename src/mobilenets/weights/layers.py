@@ -38,14 +38,12 @@ class Layer:
     - ``linear``: ``weight`` (outputs, inputs)
     - ``norm``, BatchNorm: ``weight`` (scale), ``bias`` (shift), ``running_mean`` and ``running_var``, each (channels,)
 
-    The first three may also have a ``bias`` (outputs,). ``activation`` is what follows the layer and its norm, of
-    ``mobilenets.models.operations.ACTIVATIONS``; None where the file does not tell.
+    The first three may also have a ``bias`` (outputs,).
     """
 
     name: str
     kind: str
     arrays: Mapping[str, Floats]
-    activation: str | None = None
 
 
 @dataclass(frozen=True)
