@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from mobilenets.cli import commands
+from mobilenets.models.catalog import NAMES
 
 # The parent, name, function, help and example of a verb; gives its parser.
 NewVerb: TypeAlias = Callable[[Any, str, Any, str, str], argparse.ArgumentParser]
@@ -60,8 +61,8 @@ def _compare(verbs: Any, new: NewVerb) -> None:
         "names",
         metavar="NAME",
         nargs="*",
-        help="mobilenet_v1, mobilenet_v2, mobilenet_v1_cifar, resnet18, resnet50, plain (default: all but "
-        "mobilenet_v1_cifar, or none if --runs is set)",
+        help=f"{NAMES}, resnet18, resnet50, plain (default: mobilenet_v1, mobilenet_v2 and the last three, or none if "
+        "--runs is set)",
     )
     verb.add_argument("--size", type=int, default=224, metavar="S", help="input size in pixels per side (default: 224)")
     verb.add_argument(

@@ -9,6 +9,7 @@ from typing import Any
 from mobilenets import __version__
 from mobilenets.cli import Parser, commands, measure_verbs
 from mobilenets.exports.catalog import FORMATS
+from mobilenets.models.catalog import NAMES
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
@@ -360,7 +361,7 @@ def _summary(verbs: Any) -> None:
         "show a network's layers, parameters and multiply-accumulates",
         "mobilenets summary mobilenet_v2 --width 0.5 --diagram v2.png",
     )
-    verb.add_argument("name", metavar="NAME", help="mobilenet_v1, mobilenet_v2 or mobilenet_v1_cifar")
+    verb.add_argument("name", metavar="NAME", help=NAMES)
     verb.add_argument("--width", type=float, default=1.0, metavar="W", help="width multiplier (default: 1)")
     verb.add_argument("--size", type=int, metavar="S", help="input size in pixels per side (default: the network's)")
     verb.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")

@@ -13,7 +13,7 @@ from mobilenets.models.padding import PADDINGS
 from mobilenets.models.plan import Plan, plan_network
 from mobilenets.models.rows import HEADS, ROWS, Head, Row
 from mobilenets.models.style import ROUNDING, Style
-from mobilenets.models.tables import Table
+from mobilenets.models.tables.table import INITIAL, Table
 
 MAX_SIZE = 4096
 MAX_WIDTH = 16.0
@@ -96,6 +96,7 @@ def table_to_json(table: Table) -> dict[str, Any]:
         "norm_epsilon": table.norm_epsilon,
         "padding": table.padding,
         "activation": table.activation,
+        "initial": table.initial,
     }
 
 
@@ -116,6 +117,7 @@ def table_from_json(value: object) -> Table:
         # Models written before these had a name are symmetric, and have ReLU6.
         padding=_choice(entries, "padding", "symmetric", PADDINGS),
         activation=_choice(entries, "activation", "relu6", ACTIVATIONS),
+        initial=_choice(entries, "initial", "truncated", INITIAL),
     )
 
 

@@ -9,6 +9,7 @@ from statistics import fmean, median
 
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.training.recipe import Recipe
+from mobilenets.weights.published import PUBLISHED
 
 MOST = 3
 GOOD = 0.97  # top-1 above which nothing about the model is advised
@@ -75,7 +76,7 @@ def trained_weights(seen: Seen) -> str | None:
     """Start from trained weights, where training began with random ones."""
     if not seen.scratch or seen.top1 >= GOOD or seen.recipe.table is not None or seen.recipe.size < 64:
         return None
-    if seen.recipe.model not in ("mobilenet_v1", "mobilenet_v2"):
+    if seen.recipe.model not in {entry.network for entry in PUBLISHED}:
         return None
     network = f"--model {seen.recipe.model} --width {seen.recipe.width:g} --weights imagenet"
     return (

@@ -72,8 +72,8 @@ def compare(
     Parameters
     ----------
     names:
-        ``mobilenet_v1``, ``mobilenet_v2``, ``mobilenet_v1_cifar``, ``resnet18``, ``resnet50``, and ``plain``, which is
-        V1 with ordinary convolutions; by default all but the third, or none where ``runs`` are given.
+        Names of ``mobilenets.models.catalog.CATALOG``, ``resnet18``, ``resnet50``, and ``plain``, which is V1 with
+        ordinary convolutions; by default these three, V1 and V2, or none where ``runs`` are given.
     size, classes:
         Input size in pixels per side, and classes. Up to 64 pixels the MobileNets and ``plain`` take their variant for
         small pictures, which has two strides fewer; the ResNets have none.

@@ -79,7 +79,7 @@ def create_model(
     Parameters
     ----------
     name:
-        ``mobilenet_v1``, ``mobilenet_v2`` or ``mobilenet_v1_cifar``.
+        A name of ``mobilenets.models.catalog.CATALOG``, such as ``mobilenet_v3_small``.
     classes:
         Number of classes; 0 leaves the classifier off and gives N×features.
     width:

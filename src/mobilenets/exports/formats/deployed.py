@@ -17,6 +17,7 @@ from mobilenets.runtime.engines import Array
 
 if TYPE_CHECKING:
     from mobilenets.exports.job import Job
+    from mobilenets.exports.int8.qdq import Plan
     from mobilenets.models.network import Network
 
 
