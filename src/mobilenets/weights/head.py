@@ -34,7 +34,7 @@ from mobilenets.weights.operations import (
 )
 
 ENDS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid"}
-_MAX_WORK = 10**10  # multiplications for one product of matrices
+MAX_WORK = 10**10  # multiplications to join layers
 _MAX_WIDTH = 10_000  # numbers between layers; the widest MobileNets have 3,840 features
 
 
@@ -101,23 +101,26 @@ def fold(
     Raises ``InputError`` where the last activation is not all that what follows takes.
 
     """
-    kept = sorted({place for output in outputs for place in needed_places(operations, output)})
-    start = max((place for place in kept if _activates(operations[place])), default=-1)
+    start = max((place for place, operation in enumerate(operations) if _activates(operation)), default=-1)
     if start < 0:
         return Folded(list(operations), outputs[0])
     side = 1 if pooled(operations, start) else _side(sides[start])
     values: dict[int, Value] = {start: Scores(side, channels(operations, start))}
-    for place in kept:
-        op = operations[place]
+    work = 0
+    for place, op in enumerate(operations):
         if place == start or not any(source in values for source in op.inputs):
             continue
         for source in op.inputs:
             if source not in values and channels(operations, source):
                 raise InputError(f"its {op} ({type(op).__name__}) takes a map from inside the body, in no MobileNet")
+        given = [value for source in op.inputs if isinstance(value := values.get(source), Scores)]
+        work += _work(op, given)
+        if work > MAX_WORK:
+            raise InputError("its layers take more arithmetic to be joined than any MobileNet's")
         taken = [values.get(source, NotLinear("it takes more than pictures")) for source in op.inputs]
         broken = next((value for value in taken if isinstance(value, NotLinear)), None)
         try:
-            values[place] = broken or _apply(place, op, [value for value in taken if isinstance(value, Scores)])
+            values[place] = broken or _apply(place, op, given)
         except NotLinear as error:
             values[place] = error
     made = list(operations[: start + 1])
@@ -142,10 +145,10 @@ def fold(
     return Folded(made, len(made) - 1, scores.ends, parts)
 
 
-def needed_places(operations: Sequence[Operation], output: int) -> set[int]:
-    """Give the places of all that one operation takes, and its own."""
-    wanted = {output}
-    for place in range(output, -1, -1):
+def needed_places(operations: Sequence[Operation], outputs: Sequence[int]) -> set[int]:
+    """Give the places of all that operations take, and their own."""
+    wanted = set(outputs)
+    for place in range(max(outputs, default=-1), -1, -1):
         if place in wanted:
             wanted.update(operations[place].inputs)
     return wanted
@@ -203,6 +206,12 @@ def classifier(values: Sequence[Value], labels: Sequence[str]) -> Scores | None:
             "but answers here are always one of the classes"
         )
     return value
+
+
+def _work(op: Operation, taken: Sequence[Scores]) -> int:
+    """Count the multiplications that folding an operation takes."""
+    sizes = [value.weight.size for value in taken if value.weight is not None]
+    return sum(size * len(op.weight) for size in sizes) if isinstance(op, Conv | Linear) else sum(sizes)
 
 
 def _apply(place: int, op: Operation, taken: Sequence[Scores]) -> Scores:
@@ -281,8 +290,6 @@ def _multiply(place: int, op: Conv | Linear, value: Scores) -> Scores:
         bias = shift if bias is None else shift + bias
     weight = matrix
     if value.weight is not None:
-        if matrix.size * value.weight.shape[1] > _MAX_WORK:
-            raise NotLinear(f"its {op} is too large to be joined with what comes before it")
         weight = matrix.astype(np.float64) @ value.weight
     return replace(value, width=len(weight), weight=weight, bias=bias, last=place, parts=(*value.parts, op))
 

@@ -68,7 +68,8 @@ def _size(size: int | None, foreign: Foreign, usual: int) -> int:
 
 
 def _with_habits(table: Table, foreign: Foreign) -> Table:
-    return replace(table, padding=foreign.padding, norm_epsilon=foreign.epsilon)
+    activation = foreign.activation or table.activation
+    return replace(table, padding=foreign.padding, norm_epsilon=foreign.epsilon, activation=activation)
 
 
 def _rows(layers: Sequence[Layer]) -> tuple[Any, ...]:

@@ -13,7 +13,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mobilenets.weights.head import Choose, Folded, Scores, Value, factor, fold, pooled
+from mobilenets.errors import InputError
+from mobilenets.weights.head import (
+    MAX_WORK,
+    Choose,
+    Folded,
+    Scores,
+    Value,
+    factor,
+    fold,
+    needed_places,
+    pooled,
+)
 from mobilenets.weights.operations import (
     NO_PADDING,
     Activation,
@@ -58,15 +69,19 @@ class Simplified:
 
 def simplify(operations: Sequence[Operation], outputs: Sequence[int], choose: Choose | None = None) -> Simplified:
     """Make units of what the outputs need, with one linear layer at their end: see ``head.fold``."""
+    kept = sorted(needed_places(operations, outputs))
+    uses = Counter([*outputs, *(source for place in kept for source in operations[place].inputs)])
     whole: list[Operation] = []
     places: dict[int, int] = {}
     sides: list[Pair | None] = []
-    for place, operation in enumerate(operations):
+    for place in kept:
+        operation = operations[place]
+        alone = len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1
         # A rectifier of what is pooled, and rectified already, changes nothing.
         again = isinstance(operation, Clip) and _is_rectified(operation, whole, places[operation.inputs[0]])
         places[place] = places[operation.inputs[0]] if again else len(whole)
         if not again:
-            whole.append(_activation(renumbered(operation, places), whole))
+            whole.append(_activation(renumbered(operation, places), whole, alone))
             sides.append(side_after(whole[-1], sides))
 
     def chosen(values: Mapping[int, Value]) -> Scores | None:
@@ -90,12 +105,15 @@ def _is_rectified(clip: Clip, made: Sequence[Operation], place: int) -> bool:
     return isinstance(before, Clip) and before.low == 0 and before.high <= clip.high
 
 
-def _activation(operation: Operation, made: Sequence[Operation]) -> Operation:
-    """Put activations that are written in several operations together, each with the ones before it."""
+def _activation(operation: Operation, made: Sequence[Operation], alone: bool) -> Operation:
+    """Put activations that are written in several operations together, each with the ones before it.
+
+    ``alone``: whether nothing else takes what the operation takes.
+    """
     before = made[operation.inputs[0]] if operation.inputs else None
     if isinstance(operation, Clip):
         return _clipped(operation, before)
-    if isinstance(operation, Affine) and isinstance(before, Affine):
+    if alone and isinstance(operation, Affine) and isinstance(before, Affine):
         sizes = {array.size for part in (before, operation) for array in (part.scale, part.shift)}
         if len(sizes - {1}) < 2:
             scale, shift = operation.scale.astype(np.float64), operation.shift
@@ -113,8 +131,9 @@ def _activation(operation: Operation, made: Sequence[Operation]) -> Operation:
             if function.inputs == (other,):
                 return Activation(operation.name, (other,), _TIMES_X[function.function])
             part = made[other]
-            if isinstance(part, Affine) and _is(part, 1 / 6, 0) and part.inputs == function.inputs:
-                return Activation(operation.name, part.inputs, _BY_SIX.get(function.function, "unknown"))
+            sixth = isinstance(part, Affine) and _is(part, 1 / 6, 0) and part.inputs == function.inputs
+            if sixth and function.function == _GATE:
+                return Activation(operation.name, part.inputs, "hard_swish")
     return operation
 
 
@@ -156,17 +175,19 @@ class _Join:
     """Goes along the operations once and joins each to the convolution or linear layer that it belongs to."""
 
     def __init__(self, operations: Sequence[Operation], output: int) -> None:
-        self.uses = Counter([output, *(place for operation in operations for place in operation.inputs)])
+        self.work = MAX_WORK
+        uses = Counter([output, *(place for operation in operations for place in operation.inputs)])
         self.made: list[Operation] = []
         places: dict[int, int] = {}
         for place, operation in enumerate(operations):
-            alone = len(operation.inputs) == 1 and self.uses[operation.inputs[0]] == 1
+            alone = len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1
             places[place] = self._take(renumbered(operation, places), alone)
         self.output = places[output]
 
     def _take(self, operation: Operation, alone: bool) -> int:
         before = self.made[operation.inputs[0]] if operation.inputs else None
         if alone and isinstance(before, Conv | Linear):
+            self._spend(before.weight.size if isinstance(operation, Affine | Norm) else 1)
             joined = _absorb(before, operation)
             if joined is not None:
                 self.made[operation.inputs[0]] = joined
@@ -177,6 +198,12 @@ class _Join:
             operation = _padded(operation, before)
         self.made.append(operation)
         return len(self.made) - 1
+
+    def _spend(self, work: int) -> None:
+        """Count multiplications, of which a hostile file could ask for years."""
+        self.work -= work
+        if self.work < 0:
+            raise InputError("its layers take more arithmetic to be joined than any MobileNet's")
 
 
 def _absorb(unit: Unit, operation: Operation) -> Unit | None:

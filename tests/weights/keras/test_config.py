@@ -218,7 +218,7 @@ def test_shortcuts_by_operator() -> None:
             (pixels(64), conv(), layer("ReLU", max_value=None), *REST),
             "'conv2d' is a convolution 3×3 of stride 2 with ReLU",
         ),
-        ((pixels(64), conv(activation="swish"), *REST), "'conv2d' is a convolution 3×3 of stride 2 with swish"),
+        ((pixels(64), conv(activation="swish"), *REST), "it has a swish ('conv2d')"),
         (
             (pixels(64), conv(activation="relu6"), layer("Dense", activation="relu"), *REST),
             "does not tell their strides",

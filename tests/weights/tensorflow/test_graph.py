@@ -505,7 +505,7 @@ def between(op: str, *constants: object, **attributes: bytes) -> bytes:
         (between("Sigmoid"), "comes after the probabilities"),
         (between("Switch"), "freeze it for inference first"),
         (between("x" * 10_000), "unknown operation 'xxx"),
-        (between("Minimum", 5.0), "with clip to 0 … 5, where the network that its weights fit has .* with ReLU6"),
+        (between("Minimum", 5.0), "it has a clip to 0 … 5 .*: no network here has that"),
         (between("Softmax"), "comes after the probabilities"),
         (between("Mul", 2.0), "'odd node' is a Affine, where"),
         (between("Add", np.zeros(100_000)), "not one number a channel"),

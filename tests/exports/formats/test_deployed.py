@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.exports.formats.onnx import onnx_model
-from mobilenets.exports.graph.deployed import Deployed
+from mobilenets.exports.formats.deployed import Deployed
+from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import fold
-from mobilenets.exports.int8.qdq import Plan, flowing, weight_steps
+from mobilenets.exports.int8.qdq import Scheme, flowing, weight_steps
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
@@ -26,7 +26,7 @@ def a_job(made: Network, tmp_path: Path) -> Job:
     ("name", "settings"),
     [("mobilenet_v1", {"width": 0.25}), ("mobilenet_v2", {"width": 0.35}), ("mobilenet_v1_cifar", {})],
 )
-def test_a_planned_network_holds_the_numbers_of_int8(
+def test_a_quantized_network_holds_the_numbers_of_int8(
     tmp_path: Path, name: str, settings: dict[str, Any], rule: str, lively: Callable[..., Network]
 ) -> None:
     made = lively(name, size=32, **settings)
@@ -35,8 +35,8 @@ def test_a_planned_network_holds_the_numbers_of_int8(
     blocks = [f"body.{block}" for block, _ in made.body.named_children()]
     steps = weight_steps(model, rule)
     biases = {f"{key.removesuffix('.weight')}.bias": np.full(len(value), 0.25, "f4") for key, value in steps.items()}
-    plan = Plan(dict.fromkeys(flowing(model), (-1.0, 1.0)), steps, biases, frozenset(blocks[:2]))
-    before, after = (dict(network.named_modules()) for network in (fold(made), Deployed(task, plan).network))
+    scheme = Scheme(dict.fromkeys(flowing(model), (-1.0, 1.0)), steps, biases, frozenset(blocks[:2]))
+    before, after = (dict(network.named_modules()) for network in (fold(made), Deployed(task, scheme).network))
     seen = 0
     for key, layer in after.items():
         if not isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
@@ -63,5 +63,5 @@ def test_the_jobs_own_network_stays_as_it_is(tmp_path: Path, lively: Callable[..
     made = lively("mobilenet_v2", width=0.35, size=32)
     before = {key: value.clone() for key, value in made.state_dict().items()}
     steps = weight_steps(onnx_model(made, Preprocessing(32), Options("onnx")), "largest")
-    Deployed(a_job(made, tmp_path), Plan({}, {key: 3 * value for key, value in steps.items()}))
+    Deployed(a_job(made, tmp_path), Scheme({}, {key: 3 * value for key, value in steps.items()}))
     assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())

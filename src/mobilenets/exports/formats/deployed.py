@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import fold
+from mobilenets.exports.int8.qdq import Scheme
 from mobilenets.models.operations import MeanPool
 from mobilenets.runtime.engines import Array
-from mobilenets.runtime.exported import Exported, file_hash
 
 if TYPE_CHECKING:
-    from mobilenets.exports.int8.qdq import Plan
     from mobilenets.exports.job import Job
     from mobilenets.models.network import Network
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 class Deployed(nn.Module):
     """A network with BatchNorm folded, perhaps with the preprocessing's numbers before it and a softmax after it.
 
-    With ``plan`` its weights and biases are the numbers of int8, see ``settle``. Takes N×S×S×3: uint8 pixels with
+    With ``scheme`` its weights and biases are the numbers of int8, see ``settle``. Takes N×S×S×3: uint8 pixels with
     ``options.pixels``, else float32 after the whole preprocessing. Gives N×classes: probabilities with
     ``options.probabilities``, else logits. The job's own network stays as it is. Raises ``InputError`` where network
     and preprocessing disagree about the size.
@@ -34,7 +33,7 @@ class Deployed(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, job: Job, plan: Plan | None = None) -> None:
+    def __init__(self, job: Job, scheme: Scheme | None = None) -> None:
         super().__init__()
         size, preprocessing = job.network.architecture.size, job.preprocessing
         if preprocessing.size != size:
@@ -42,8 +41,8 @@ class Deployed(nn.Module):
                 f"the network takes {size} pixels per side, but its preprocessing produces {preprocessing.size}"
             )
         self.network = fold(job.network)
-        if plan is not None:
-            settle(self.network, plan)
+        if scheme is not None:
+            settle(self.network, scheme)
         if not isinstance(self.network.plan.pool[0], MeanPool):
             self.network.pool = _Flat()
             _reorder(self.network)
@@ -84,8 +83,8 @@ def _reorder(network: Network) -> None:
     classifier.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
 
 
-def settle(network: Network, plan: Plan) -> None:
-    """Give a folded network the weights and biases that a plan for int8 has for them, as float32.
+def settle(network: Network, scheme: Scheme) -> None:
+    """Give a folded network the weights and biases that a scheme for int8 has for them, as float32.
 
     Every channel's largest weight then is 127 steps, so a quantizer that takes its steps from that finds just these.
     """
@@ -94,35 +93,19 @@ def settle(network: Network, plan: Plan) -> None:
             if not isinstance(layer, nn.Conv2d | nn.Linear):
                 continue
             name = name.removesuffix(".conv")
-            if ".".join(name.split(".")[:2]) in plan.left:
+            if ".".join(name.split(".")[:2]) in scheme.left:
                 continue
-            steps = torch.from_numpy(plan.steps[f"{name}.weight"]).reshape(-1, *[1] * (layer.weight.dim() - 1))
+            steps = torch.from_numpy(scheme.steps[f"{name}.weight"]).reshape(-1, *[1] * (layer.weight.dim() - 1))
             whole = (layer.weight / steps.clamp_min(1e-30)).round().clamp(-127, 127)
             layer.weight.copy_(whole * steps)
-            if f"{name}.bias" in plan.biases:
+            if f"{name}.bias" in scheme.biases:
                 assert layer.bias is not None
-                layer.bias.copy_(torch.from_numpy(plan.biases[f"{name}.bias"]))
+                layer.bias.copy_(torch.from_numpy(scheme.biases[f"{name}.bias"]))
 
 
 def fed(job: Job, pictures: npt.NDArray[np.uint8]) -> Array:
     """Give pictures, uint8 N×S×S×3, as the deployed network takes them."""
     return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
-
-
-def described(job: Job, file: str, batch: int, about: dict[str, Any]) -> Exported:
-    """Describe the finished file of a deployed network."""
-    options = job.options
-    return Exported(
-        file,
-        options.format,
-        options.precision,
-        {file: file_hash(job.folder / file)},
-        "uint8" if options.pixels else "float32",
-        "NHWC",
-        "probabilities" if options.probabilities else "logits",
-        batch,
-        about=about,
-    )
 
 
 def sample(job: Job, batch: int) -> Tensor:

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from mobilenets.datasets.folder import Sample
-from mobilenets.measure import predicted
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.tasks import evaluate
+from mobilenets.tasks.classification.task import classified
 
 PICTURES = 60
 
@@ -41,11 +42,11 @@ def test_pictures_are_decoded_a_few_batches_ahead(
         answered += len(images)
         return images[:, 0, 0, :2].astype(np.float32)
 
-    original, answered = predicted.decode, 0
-    monkeypatch.setattr(predicted, "decode", decode)
-    monkeypatch.setattr(predicted, "default_workers", lambda: 2)
+    original, answered = evaluate.decode, 0
+    monkeypatch.setattr(evaluate, "decode", decode)
+    monkeypatch.setattr(evaluate, "default_workers", lambda: 2)
     exported = Exported("m.onnx", "onnx", "float32", {"m.onnx": "0" * 64}, "uint8", "NHWC", geometry=geometry)
     bundle = Bundle({}, ("cat", "dog"), Preprocessing(8, crop_fraction=1), export=exported)
-    [found] = predicted.evaluate_predictors([EnginePredictor(bundle, engine)], samples, tmp_path)
-    assert found.logits[:, 0].tolist() == list(range(PICTURES))
+    [found] = evaluate.evaluate_predictors([EnginePredictor(bundle, engine)], samples, tmp_path)
+    assert classified(found).logits[:, 0].tolist() == list(range(PICTURES))
     assert max(waiting) <= most
