@@ -52,7 +52,8 @@ def export(network: Any, folder: Path, form: str) -> bool:
     """Write the network as `export` does, its description beside it; False where the writer is not installed."""
     from mobilenets.errors import InputError
     from mobilenets.exports.catalog import find_format
-    from mobilenets.exports.job import Job, Options, write
+    from mobilenets.exports.formats import write
+    from mobilenets.exports.job import Job, Options
     from mobilenets.pictures.preprocess import Preprocessing
     from mobilenets.runtime.bundle import Bundle, write_bundle
 

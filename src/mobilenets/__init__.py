@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mobilenets.errors import FaultFound as FaultFound
     from mobilenets.errors import InputError as InputError
     from mobilenets.errors import MobilenetsError as MobilenetsError
+    from mobilenets.runs.predictor import Predictor as Predictor
+    from mobilenets.tasks.registry import register_task as register_task
     from mobilenets.training.recipe import Recipe as Recipe
     from mobilenets.verbs.audit import audit as audit
     from mobilenets.verbs.benchmark import benchmark as benchmark
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from mobilenets.verbs.import_weights import published_weights as published_weights
     from mobilenets.verbs.models import create_model as create_model
     from mobilenets.verbs.models import load_model as load_model
-    from mobilenets.verbs.predict import Predictor as Predictor
     from mobilenets.verbs.predict import predict as predict
     from mobilenets.verbs.serve import serve as serve
     from mobilenets.verbs.summary import summary as summary
@@ -43,7 +44,7 @@ _HOMES = {
     "FaultFound": "mobilenets.errors",
     "InputError": "mobilenets.errors",
     "MobilenetsError": "mobilenets.errors",
-    "Predictor": "mobilenets.verbs.predict",
+    "Predictor": "mobilenets.runs.predictor",
     "Recipe": "mobilenets.training.recipe",
     "audit": "mobilenets.verbs.audit",
     "benchmark": "mobilenets.verbs.benchmark",
@@ -57,6 +58,7 @@ _HOMES = {
     "load_model": "mobilenets.verbs.models",
     "predict": "mobilenets.verbs.predict",
     "published_weights": "mobilenets.verbs.import_weights",
+    "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",
     "summary": "mobilenets.verbs.summary",
     "train": "mobilenets.verbs.train",

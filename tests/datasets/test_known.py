@@ -162,7 +162,7 @@ def test_downloads_go_through_the_cache(tmp_path: Path, monkeypatch: pytest.Monk
     files = KNOWN["fashion_mnist"].files
     seen: list[tuple[str, int, int | None]] = []
 
-    def copy(url: str, path: Path, *, sha256: str, size: int, progress: sources.Progress) -> Path:
+    def copy(url: str, path: Path, *, sha256: str, size: int, progress: sources.ProgressCallback) -> Path:
         assert (sha256, size) in {(file.sha256, file.size) for file in files if file.url == url}
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(tmp_path / "server" / path.name, path)

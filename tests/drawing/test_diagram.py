@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import struct
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
-from mobilenets.drawing.diagram import TIMES, draw_network, network, stages
+from mobilenets.drawing.diagram import TIMES, colors, draw_network, network, stages
 from mobilenets.drawing.style import DARK, DPI
 from mobilenets.measure.cost import Cost, cost
+from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import CATALOG, describe
+from mobilenets.models.rows import Conv, Inverted, MaxPool, PooledHead
+from mobilenets.models.tables import Table
 
 V2 = [("conv", 32, 1), *[("inverted residual", c, n) for c, n in zip(
     (16, 24, 32, 64, 96, 160, 320), (1, 2, 3, 4, 3, 3, 1), strict=True
@@ -73,6 +78,21 @@ def test_a_network_without_residuals_has_none_in_its_legend() -> None:
     figure = network(counted("mobilenet_v1"))
     assert "residual connection" not in {text.get_text() for text in figure.axes[0].texts}
     assert not any(isinstance(patch, FancyArrowPatch) for patch in figure.axes[0].patches)
+
+
+def test_kinds_that_nobody_knows_have_their_own_colours() -> None:
+    @dataclass(frozen=True)
+    class Wide(Inverted):
+        kind: ClassVar[str] = "wide"
+        title: ClassVar[str] = "wide residual"
+
+    body = (Conv(8, stride=2), Inverted(8, expand=2), Wide(8, expand=4), Wide(8, expand=3), MaxPool())
+    one = cost(Architecture("own", 1.0, 64, "custom", Table(body, PooledHead())), 3)
+    assert len(set(colors(stages(one.blocks), DARK).values())) == 6
+    figure = network(one)
+    assert "wide residual" in {text.get_text() for text in figure.axes[0].texts}
+    # Three sums and one in the legend; the second and the third begin a stage.
+    assert sum(isinstance(patch, FancyArrowPatch) for patch in figure.axes[0].patches) == 4
 
 
 def test_files(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,13 +13,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mobilenets.drawing.explain import SHOWN_SIZE, cell_centres, explain_picture, gradcam, has_places, overlay
+from mobilenets.drawing.explain import SHOWN_SIZE, explain_picture, heat_map, overlay
+from mobilenets.exports.beside import graph_of
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.catalog import create_model, describe
+from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.rows import Conv, FlatHead, Head, Inverted, MaxPool, PooledHead, Row, Separable
+from mobilenets.models.saved import SavedModel
 from mobilenets.models.tables import Table
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.engines import open_engine
+from mobilenets.runtime.predictor import EnginePredictor
 
 HEADS = (PooledHead(dropout=0.5), FlatHead(dropout=0.5))
 AS_IT_IS = Preprocessing(16, resize="stretch", mean=(0, 0, 0), std=(1, 1, 1))
@@ -45,6 +54,31 @@ def picture() -> npt.NDArray[np.float32]:
     pixels[:4, 12:, 1] = 1
     pixels[12:, 12:, 2] = 1
     return pixels
+
+
+def predictor_of(network: Network, preprocessing: Preprocessing) -> EnginePredictor:
+    """What answers for a network: its ONNX file, as a finished run holds it."""
+    classes = tuple(f"class {index}" for index in range(network.classes))
+    bundle = Bundle(network.architecture.to_json(), classes, preprocessing)
+    with TemporaryDirectory() as place:
+        file = graph_of(SavedModel(network.eval(), bundle), Path(place))
+        return EnginePredictor(bundle, open_engine(Path(place), file, threads=1), file)
+
+
+def centres_of(network: Network) -> npt.NDArray[np.float64]:
+    first, step = network.plan.cells()
+    return first + step * np.arange(network.plan.maps.side)
+
+
+def gradcam(
+    network: Network, pixels: npt.NDArray[np.float32], index: int | None = None
+) -> tuple[npt.NDArray[np.float32], int]:
+    predictor = predictor_of(network, Preprocessing(len(pixels)))
+    assert predictor.file is not None
+    engine: Any = predictor.engine
+    [evidence] = engine.evidence(pixels[None], index)
+    best = int(engine(pixels[None]).argmax())
+    return heat_map(evidence, predictor.file.evidence, len(pixels)), best if index is None else index
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -78,11 +112,10 @@ def test_a_flat_head_knows_its_places() -> None:
 def test_the_most_probable_class_by_default(head: Head) -> None:
     pixels = picture()
     pixels[8:, :, 2] = 1
-    network = corners(head).train()
+    network = corners(head)
     heat, index = gradcam(network, pixels)
     assert index == 1
     np.testing.assert_array_equal(heat, gradcam(network, pixels, 1)[0])
-    assert not network.training
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -100,7 +133,7 @@ def test_the_same_as_by_differentiating_the_whole_network(name: str) -> None:
     network = create_model(name, 5, 0.25, size=64).eval()
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
-            nn.init.uniform_(part.running_var, 0.01, 0.1)
+            nn.init.uniform_(part.running_var, 0.03, 0.1)
     nn.init.normal_(network.classifier.weight)
     pixels = np.random.default_rng(1).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
     kept: list[torch.Tensor] = []
@@ -114,11 +147,11 @@ def test_the_same_as_by_differentiating_the_whole_network(name: str) -> None:
     expected = (gradient * kept[0]).sum(1).relu()[0].detach().numpy()
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     heat, _ = gradcam(network, pixels, 3)
-    centres = cell_centres(network.architecture)
+    centres = centres_of(network)
     assert len(centres) == len(expected) > 1
     inside = [number for number, centre in enumerate(centres) if centre == int(centre)]
     at = centres[inside].astype(int)
-    np.testing.assert_allclose(heat[np.ix_(at, at)], expected[np.ix_(inside, inside)], atol=1e-5)
+    np.testing.assert_allclose(heat[np.ix_(at, at)], expected[np.ix_(inside, inside)], atol=1e-4)
     assert inside
 
 
@@ -134,7 +167,7 @@ def test_a_cell_is_drawn_in_the_middle_of_what_it_sees(padding: str, size: int) 
         nn.init.constant_(parameter, 0.1)
     images = torch.full((1, 3, size, size), 0.1, requires_grad=True)
     maps = network.body(images)
-    centres = cell_centres(network.architecture)
+    centres = centres_of(network)
     assert maps.shape[2:] == (len(centres), len(centres))
     # A cell whose field ends inside the picture on both sides.
     [gradient] = torch.autograd.grad(maps[0, :, 2, 2].sum(), images)
@@ -144,8 +177,10 @@ def test_a_cell_is_drawn_in_the_middle_of_what_it_sees(padding: str, size: int) 
 
 
 def test_one_cell_has_no_places() -> None:
-    assert has_places(describe("mobilenet_v2", size=33, variant="standard"))
-    assert not has_places(describe("mobilenet_v2", size=32, variant="standard"))
+    for size, cells in ((33, 2), (32, 0)):
+        network = create_model("mobilenet_v2", 3, 0.25, size=size, variant="standard")
+        file = predictor_of(network, Preprocessing(size)).file
+        assert file is not None and len(file.evidence) == cells
 
 
 def test_the_more_it_counts_the_lighter() -> None:
@@ -162,22 +197,23 @@ def test_over_the_picture_as_the_network_saw_it() -> None:
     image = Image.fromarray(np.rint(255 * picture()).astype(np.uint8)).resize((160, 80), Image.Resampling.NEAREST)
     before = image.tobytes()
     network = corners(PooledHead())
-    drawn = explain_picture(network, AS_IT_IS, image, 0)
+    predictor = predictor_of(network, AS_IT_IS)
+    drawn = explain_picture(predictor, image, 0)
     assert image.tobytes() == before
     assert drawn.mode == "RGB" and drawn.size == (SHOWN_SIZE, SHOWN_SIZE)
     light = np.asarray(drawn.convert("L"), np.int64)
     assert light[5, 5] == light.max()
     # The blue corner is only the grey of the picture, in the shadow of the map.
     assert light[-5, -5] < light.max() / 3
-    other = explain_picture(network, AS_IT_IS, image, 1)
+    other = explain_picture(predictor, image, 1)
     assert np.asarray(other.convert("L"))[-5, -5] > 2 * light[-5, -5]
-    assert explain_picture(network, AS_IT_IS, image).tobytes() == drawn.tobytes()
+    assert explain_picture(predictor, image).tobytes() == drawn.tobytes()
 
 
 def test_a_caption_stands_below() -> None:
-    image, network = Image.new("RGB", (16, 16), (90, 0, 0)), corners(FlatHead())
-    plain = explain_picture(network, AS_IT_IS, image)
-    named = explain_picture(network, AS_IT_IS, image, caption="plastic bottle 97 %")
+    image, predictor = Image.new("RGB", (16, 16), (90, 0, 0)), predictor_of(corners(FlatHead()), AS_IT_IS)
+    plain = explain_picture(predictor, image)
+    named = explain_picture(predictor, image, caption="plastic bottle 97 %")
     assert named.width == plain.width and named.height > plain.height
     assert named.crop((0, 0, *plain.size)).tobytes() == plain.tobytes()
     strip = np.asarray(named.convert("L"))[plain.height :]

@@ -18,6 +18,7 @@ from mobilenets.drawing.confusion import confusion_matrix, draw_confusion, draw_
 from mobilenets.drawing.curves import curves, draw_curves, draw_schedule
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.reliability import draw_reliability, reliability_diagram
+from mobilenets.measure.metric import TOP1
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runtime.labels import Group, Label, Labels
 
@@ -57,22 +58,22 @@ def words(figure: Figure) -> list[str]:
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 def test_curves(epochs: int, tmp_path: Path) -> None:
-    draw_curves(history(epochs), tmp_path / "curves.png")
+    draw_curves(history(epochs), TOP1, tmp_path / "curves.png")
     width, height = size((tmp_path / "curves.png").read_bytes())
     assert width > 1200 and height > 500
 
 
 def test_curves_of_a_run_that_kept_the_model_it_started_from() -> None:
-    figure = curves(history(5), 0)
+    figure = curves(history(5), TOP1, 0)
     assert "kept: the model before training" in words(figure)
-    assert len(figure.axes[0].lines) == len(curves(history(5), 3).axes[0].lines) - 1
+    assert len(figure.axes[0].lines) == len(curves(history(5), TOP1, 3).axes[0].lines) - 1
 
 
 def test_curves_mark_the_best_epoch() -> None:
-    assert "best: 90.0 %, epoch 3" in words(curves(history(5)))
-    assert "kept: 80.0 %, epoch 4" in words(curves(history(5), 4))
+    assert "best: 90.0 %, epoch 3" in words(curves(history(5), TOP1))
+    assert "kept: 80.0 %, epoch 4" in words(curves(history(5), TOP1, 4))
     with pytest.raises(ValueError, match="empty"):
-        curves([])
+        curves([], TOP1)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 40, 100])
@@ -181,9 +182,9 @@ def test_reliability(tmp_path: Path) -> None:
 
 
 def test_the_same_figure_is_the_same_file_and_dark_differs() -> None:
-    light = [style.png(curves(history(3))) for _ in range(2)]
+    light = [style.png(curves(history(3), TOP1)) for _ in range(2)]
     assert light[0] == light[1]
-    assert light[0] != style.png(curves(history(3), theme=style.DARK))
+    assert light[0] != style.png(curves(history(3), TOP1, theme=style.DARK))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ import mobilenets
 from mobilenets.cli import show
 from mobilenets.datasets.folder import content_hash
 from mobilenets.errors import InputError
-from mobilenets.runs import results
 from mobilenets.runtime.bundle import read_bundle
 from mobilenets.verbs import train as api
 
@@ -35,8 +34,8 @@ COURSE: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_curves", "draw_confusions", "write_report"):
-        monkeypatch.setattr(results, name, lambda *_: None)
+    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     monkeypatch.setattr(api, "draw_schedule", lambda *_: None)
 
 
@@ -199,7 +198,8 @@ def test_a_source_that_is_lost_meanwhile_ends_nothing(
 ) -> None:
     start = shutil.copytree(trained.run, tmp_path / "start")
     mobilenets.train(trained.data, tmp_path / "run", weights=str(start), **COURSE)
-    (start / "model.safetensors").unlink()
+    for name in ("model.safetensors", "model.onnx"):
+        (start / name).unlink()
     again = mobilenets.train(trained.data, tmp_path / "run", resume=True)
     assert again["before"] is None and again["images"] == 12
     assert "the model that training started from is not compared" in caplog.text

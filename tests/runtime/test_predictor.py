@@ -12,8 +12,9 @@ from PIL import Image
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.decode import MAX_SIDE, decode
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.answers import largest, softmax
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.predictor import EnginePredictor, largest, softmax
+from mobilenets.runtime.predictor import EnginePredictor
 
 ORIENTATION = 0x0112
 

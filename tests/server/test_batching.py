@@ -29,8 +29,8 @@ class Counting(EnginePredictor):
             self.most = max(self.most, self.held)
         return super().prepare(picture)
 
-    def answers(self, prepared: Any, *rest: Any) -> Any:
-        found = super().answers(prepared, *rest)
+    def probabilities(self, prepared: Any) -> Any:
+        found = super().probabilities(prepared)
         with self.lock:
             self.held -= len(prepared)
         return found

@@ -11,10 +11,13 @@ from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.split import split
 from mobilenets.pictures.augment.presets import build
-from mobilenets.runs import results
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.start import architecture_of, fresh_network, frozen_parts, preprocessing_of
+from mobilenets.training.run import build_stepper
+from mobilenets.training.stages import stages
+from mobilenets.training.start import architecture_of, fresh_network, preprocessing_of
+from mobilenets.training.validation import Validation
 from mobilenets.verbs import train as api
 
 SMALL = {
@@ -46,8 +49,8 @@ def small() -> dict[str, Any]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
-    for name in ("draw_curves", "draw_confusions", "write_report"):
-        monkeypatch.setattr(results, name, lambda *_: None)
+    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     monkeypatch.setattr(api, "draw_schedule", lambda *_: None)
 
 
@@ -70,27 +73,22 @@ def begin(photos: Path, tmp_path: Path) -> Callable[..., Training]:
         halves = split(folder.samples, folder.classes, 0.3, 0, data)
         preprocessing = preprocessing_of(recipe, None)
         network, _ = fresh_network(recipe, architecture_of(recipe, None), folder.classes, None)
-        validation = Loader(halves.validation, len(folder.classes), preprocessing, workers=1)
+        validation = Loader(halves.validation, len(folder.classes), preprocessing, Classification(), workers=1)
         train = Loader(
             halves.train,
             len(folder.classes),
             preprocessing,
+            Classification(),
             build(recipe.augment, preprocessing),
             recipe.mixup,
             recipe.cutmix,
             recipe.seed,
             1,
         )
-        return Training(
-            network,
-            recipe,
-            train,
-            validation,
-            folder.classes,
-            data,
-            tmp_path / run,
-            torch.device("cpu"),
-            frozen_parts(network, frozen),
-        )
+        device = torch.device("cpu")
+        stage = stages(recipe.replace(freeze=frozen), len(train.samples))[-1]
+        stepper = build_stepper(network, stage, Classification(), train, device, 0)
+        measuring = Validation(validation, train, Classification(), folder.classes, data, recipe.seed, device)
+        return Training(stepper, stage, train, measuring, tmp_path / run)
 
     return make

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import mobilenets
 from mobilenets.models.saved import save_weights
-from mobilenets.runs import results
+from mobilenets.runs import class_report
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
 from mobilenets.verbs.train import train
@@ -58,7 +58,7 @@ def test_training_that_makes_a_model_worse_says_so(
     keep: str,
 ) -> None:
     reported: list[Any] = []
-    monkeypatch.setattr(results, "write_report", lambda _, report: reported.append(report))
+    monkeypatch.setattr(class_report, "write_report", lambda _, report: reported.append(report))
     start = 100 * mobilenets.evaluate(trained.run, trained.data)["top1"]
     settings = WORSE | {"weights": str(trained.run), "freeze": freeze, "lr": 30.0 if freeze == "backbone" else 3.0}
     settings["keep"] = keep
@@ -110,7 +110,7 @@ def test_the_measurement_changes_nothing_of_the_training(
     settings = WORSE | {"weights": str(trained.run), "epochs": 2, "lr": 0.01, "augment": "light"} | settings
     train(trained.data, tmp_path / "measured", **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_top1_before", lambda _: None)
+        patch.setattr(Training, "_value_before", lambda _: None)
         train(trained.data, tmp_path / "plain", **settings)
     one, two = (load_file(tmp_path / run / checkpoint.FILE) for run in ("measured", "plain"))
     assert one.keys() == two.keys()
@@ -152,8 +152,7 @@ def test_a_checkpoint_from_before_there_was_such_a_figure(
     state = checkpoint.peek(run)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "asdict", lambda s: {k: v for k, v in asdict(s).items() if k != "before"})
-        network = torch.nn.Linear(1, 1)
-        checkpoint.save(tmp_path / "old", state, network, None, torch.optim.SGD(network.parameters()))
+        checkpoint.save(tmp_path / "old", state, torch.nn.Linear(1, 1).state_dict())
     assert state.before is not None
     assert checkpoint.peek(tmp_path / "old").before is None
 

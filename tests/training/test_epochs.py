@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from mobilenets.measure.metric import TOP1
 from mobilenets.training.epochs import EpochTable
 
 ROW = {
@@ -17,7 +18,7 @@ ROW = {
 
 
 def test_aligned_below_one_head(caplog: pytest.LogCaptureFixture) -> None:
-    table = EpochTable(100, 100)
+    table = EpochTable(100, 100, TOP1)
     with caplog.at_level(logging.INFO, "mobilenets"):
         table.add(ROW, 2.0, best=True)
         table.add(ROW | {"epoch": 100, "train_loss": 12.5}, 200.0, best=False)
@@ -31,8 +32,8 @@ def test_aligned_below_one_head(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_time_left_is_told_by_the_epochs_of_the_last_stage(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mobilenets"):
-        EpochTable(10, 6).add(ROW, 1.0, best=False)
-        last = EpochTable(10, 10)
+        EpochTable(10, 6, TOP1).add(ROW, 1.0, best=False)
+        last = EpochTable(10, 10, TOP1)
         last.add(ROW | {"epoch": 7}, 20.0, best=False)
         last.add(ROW | {"epoch": 8}, 10.0, best=False)
     left = [message[-11:].strip() for message in caplog.messages if "time left" not in message]

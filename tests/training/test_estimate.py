@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training import estimate as module
 from mobilenets.training.estimate import about, estimate
 from mobilenets.training.loop import Training
@@ -31,12 +32,15 @@ def test_words(seconds: float, words: str) -> None:
 
 def plan(begin: Callable[..., Training], **settings: object) -> tuple[Training, tuple[Stage, ...]]:
     training = begin(size=64, variant="standard", model="mobilenet_v2", **settings)
-    return training, stages(training.recipe, len(training.labels))
+    return training, stages(training.recipe, len(training.folders))
 
 
 def told(training: Training, stages_of_run: tuple[Stage, ...], done: int = 0) -> float:
-    loaders = (training.train, training.validation)
-    return estimate(training.network, stages_of_run, done, *loaders, 9, torch.device("cpu")) - module.REPORT  # type: ignore[arg-type]
+    loaders = (training.train, training.validation.pictures)
+    return (
+        estimate(training.stepper.network, stages_of_run, done, Classification(), *loaders, 9, torch.device("cpu"))
+        - module.REPORT
+    )  # type: ignore[arg-type]
 
 
 def test_within_what_a_busy_machine_leaves_of_it(begin: Callable[..., Training]) -> None:
@@ -59,11 +63,11 @@ def test_epochs_behind_it_are_left_out(begin: Callable[..., Training], monkeypat
 
 def test_nothing_is_touched(begin: Callable[..., Training], tmp_path: Path) -> None:
     training, run = plan(begin, epochs=2, head_epochs=0, dropout=0.5)
-    before = {name: value.clone() for name, value in training.network.state_dict().items()}
-    random, mode = torch.get_rng_state(), training.network.training
+    before = {name: value.clone() for name, value in training.stepper.network.state_dict().items()}
+    random, mode = torch.get_rng_state(), training.stepper.network.training
     told(training, run)
-    assert all(torch.equal(value, before[name]) for name, value in training.network.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in training.stepper.network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
-    assert training.network.training == mode
-    assert all(parameter.grad is None for parameter in training.network.parameters())
+    assert training.stepper.network.training == mode
+    assert all(parameter.grad is None for parameter in training.stepper.network.parameters())
     assert list(tmp_path.iterdir()) == []

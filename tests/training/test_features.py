@@ -21,11 +21,14 @@ import torch
 import mobilenets
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.tasks.classification.task import Classification
+from mobilenets.training import feature_cache
 from mobilenets.training import features as module
 from mobilenets.training.features import cached_features
 from mobilenets.training.recipe import Recipe
@@ -68,14 +71,30 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def loaders(data: Path, augment: str = "light", size: int = 32, seed: int = 0) -> tuple[Loader, Loader]:
     folder, preprocessing = read_folder(data), Preprocessing(size)
-    plain = Loader(folder.samples, 2, preprocessing, workers=1)
-    return Loader(folder.samples, 2, preprocessing, build(augment, preprocessing), seed=seed, workers=1), plain
+    plain = Loader(folder.samples, 2, preprocessing, Classification(), workers=1)
+    return Loader(
+        folder.samples, 2, preprocessing, Classification(), build(augment, preprocessing), seed=seed, workers=1
+    ), plain
 
 
 def cached(network: Network, pair: tuple[Loader, Loader], recipe: Recipe = RECIPE, blocks: int | None = None) -> Any:
     found = cached_features(network, recipe, len(network.body) if blocks is None else blocks, *pair, CPU)
     assert found is not None
     return found
+
+
+def test_another_engine_computes_and_keeps_its_own(
+    network: Network, data: Path, counted: list[int], cache: Path
+) -> None:
+    pair = loaders(data)
+    in_torch = cached(network, pair)
+    before = len(counted)
+    for _ in range(2):
+        found = cached_features(network, RECIPE, len(network.body), *pair, CPU, open_trunk)
+        assert found is not None and len(list(cache.iterdir())) == 4
+        for one, other in zip(found, in_torch, strict=True):
+            np.testing.assert_allclose(one.values, other.values, rtol=1e-3, atol=1e-5)
+    assert len(counted) == before
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 18, 19])
@@ -88,7 +107,7 @@ def test_the_rest_of_the_network_gives_the_same_logits(network: Network, data: P
         with torch.inference_mode():
             found, expected = network(next(images), blocks), network(next(images))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-        assert of_cache.labels.tolist() == of_pictures.labels.tolist()
+        assert np.array_equal(of_cache.targets, of_pictures.targets)
         np.testing.assert_array_equal(of_cache.targets, of_pictures.targets)
 
 
@@ -299,7 +318,7 @@ def test_a_disk_that_fills_up_does_not_stop_it(
         base.execute("PRAGMA max_page_count = 4")  # SQLite then says what it says of a full disk
         return base
 
-    monkeypatch.setattr("mobilenets.training.features.sqlite3.connect", small)
+    monkeypatch.setattr("mobilenets.training.feature_cache.sqlite3.connect", small)
     found = cached(network, loaders(data))
     monkeypatch.undo()
     assert caplog.text.count("the feature cache cannot grow (database or disk is full)") == 2
@@ -340,7 +359,7 @@ def test_old_caches_make_room(network: Network, data: Path, cache: Path, monkeyp
     old = set(cache.iterdir())
     for path in old:
         os.utime(path, (1, 1))
-    monkeypatch.setattr(module, "MOST_KEPT", 0)
+    monkeypatch.setattr(feature_cache, "MOST_KEPT", 0)
     cached(network, loaders(data, size=40))
     assert len(set(cache.iterdir())) == 2
     assert not old & set(cache.iterdir())

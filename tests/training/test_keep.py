@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mobilenets.measure.metric import TOP1
 from mobilenets.runs import results
 from mobilenets.training.keep import MANY_PICTURES, around, best_epoch
 from mobilenets.verbs.train import train
@@ -55,12 +56,12 @@ def test_what_is_said_is_nearer_the_truth_than_the_best_figure(pictures: int, ji
         history, truth = simulated(rng, pictures, 30, jitter)
         top1 = [row["validation_top1"] for row in history]
         highest = int(np.argmax(top1))
-        kept = best_epoch(history, pictures)
-        near = around(history, kept)
+        kept = best_epoch(history, TOP1, pictures)
+        near = around(history, TOP1, kept)
         assert near is not None
         best.append(top1[highest] - truth[highest])
         chosen.append(top1[kept - 1] - truth[kept - 1])
-        expected.append(near.top1 - truth[kept - 1])
+        expected.append(near.value - truth[kept - 1])
         gain.append(truth[kept - 1] - truth[highest])
     assert np.mean(best) > (0.05 if pictures == 17 else 0.01)
     # Neither the optimism nor the usual error of what is printed comes near that of the best figure.
@@ -73,19 +74,19 @@ def test_what_is_said_is_nearer_the_truth_than_the_best_figure(pictures: int, ji
 
 def test_many_pictures_choose_by_top1_and_few_by_the_smoothed_loss() -> None:
     lucky = rows(*[(0.5, 1.0)] * 6, (0.9, 0.95), *[(0.6, 0.6)] * 5, *[(0.6, 0.9)] * 5)
-    assert best_epoch(lucky, MANY_PICTURES) == 7
-    assert best_epoch(lucky, FEW) == 10
-    assert best_epoch(rows((0.7, 1.0), (0.7, 0.9), (0.7, 0.95)), MANY_PICTURES) == 2
+    assert best_epoch(lucky, TOP1, MANY_PICTURES) == 7
+    assert best_epoch(lucky, TOP1, FEW) == 10
+    assert best_epoch(rows((0.7, 1.0), (0.7, 0.9), (0.7, 0.95)), TOP1, MANY_PICTURES) == 2
 
 
 @pytest.mark.parametrize("pictures", [FEW, MANY_PICTURES])
 def test_the_model_before_training_competes(pictures: int) -> None:
     worse = rows((0.1, 5.0), (0.3, 4.0), (0.4, 3.0))
-    assert best_epoch(worse, pictures, before=0.65) == 0
-    assert best_epoch(worse, pictures) == best_epoch(worse, pictures, before=0.2) == 3
+    assert best_epoch(worse, TOP1, pictures, before=0.65) == 0
+    assert best_epoch(worse, TOP1, pictures) == best_epoch(worse, TOP1, pictures, before=0.2) == 3
     # As good is good enough: the training was wanted.
-    assert best_epoch(rows((0.65, 9.0)), pictures, before=0.65) == 1
-    assert best_epoch([], pictures, before=0.65) == 0
+    assert best_epoch(rows((0.65, 9.0)), TOP1, pictures, before=0.65) == 1
+    assert best_epoch([], TOP1, pictures, before=0.65) == 0
 
 
 def test_an_epoch_once_kept_stays_so_until_a_better_one() -> None:
@@ -94,25 +95,25 @@ def test_an_epoch_once_kept_stays_so_until_a_better_one() -> None:
     history, _ = simulated(rng, 30, 25, 0.3)
     kept = 0
     for number in range(1, 26):
-        found = best_epoch(history[:number], 30, before=0.5)
+        found = best_epoch(history[:number], TOP1, 30, before=0.5)
         assert found in (kept, number)
         kept = found
 
 
 def test_around() -> None:
     history = rows(*[(number / 100, 1.0) for number in range(1, 31)])
-    near = around(history, 20)
+    near = around(history, TOP1, 20)
     assert near is not None
     assert (near.first, near.last) == (15, 25)
-    assert near.top1 == pytest.approx(0.20)
-    end = around(history, 30)
+    assert near.value == pytest.approx(0.20)
+    end = around(history, TOP1, 30)
     assert end is not None
-    assert (end.first, end.last, end.top1) == (25, 30, pytest.approx(0.27))
-    assert around(history, 0) is None
-    assert around(history[:1], 1) is None
-    short = around(history[:4], 4)
+    assert (end.first, end.last, end.value) == (25, 30, pytest.approx(0.27))
+    assert around(history, TOP1, 0) is None
+    assert around(history[:1], TOP1, 1) is None
+    short = around(history[:4], TOP1, 4)
     assert short is not None
-    assert (short.first, short.last, short.top1) == (3, 4, 0.03)
+    assert (short.first, short.last, short.value) == (3, 4, 0.03)
 
 
 def test_a_run_says_what_to_expect(

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mobilenets.datasets.loader import shuffled
 from mobilenets.errors import FaultFound
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import NetworkEngine, to_tensor
 from mobilenets.models.saved import save_weights
-from mobilenets.training import checkpoint, keep, loop
+from mobilenets.training import checkpoint, keep, loop, validation
 from mobilenets.training.loop import Training
 
 Begin = Callable[..., Training]
@@ -25,37 +25,44 @@ PLAIN = {"augment": "none", "dropout": 0.0, "label_smoothing": 0.0, "warmup": 0.
 
 
 def values(training: Training) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in training.stepper.network.state_dict().items()}
+
+
+def loss_of(training: Training) -> torch.nn.CrossEntropyLoss:
+    loss = training.stepper._loss
+    assert isinstance(loss, torch.nn.CrossEntropyLoss)
+    return loss
 
 
 def test_class_weights(begin: Begin, draw: Callable[..., Path], tmp_path: Path) -> None:
     data = draw(tmp_path / "uneven", {"a": 4, "b": 12, "c": 20})
     training = begin(data=data, balance="weights")
-    assert training.class_weights is not None
-    counts = np.bincount(training.labels)
-    np.testing.assert_allclose(training.class_weights.numpy(), len(training.labels) / (3 * counts), rtol=1e-6)
-    assert training.class_weights[training.labels].mean().item() == pytest.approx(1)
-    assert begin(data=data, balance="sampling").class_weights is None
+    weights = loss_of(training).weight
+    assert weights is not None
+    counts = np.bincount(training.folders)
+    np.testing.assert_allclose(weights.numpy(), len(training.folders) / (3 * counts), rtol=1e-6)
+    assert weights[training.folders].mean().item() == pytest.approx(1)
+    assert loss_of(begin(data=data, balance="sampling")).weight is None
 
 
 def test_loss_is_the_weighted_smoothed_cross_entropy(begin: Begin, draw: Callable[..., Path], tmp_path: Path) -> None:
     data = draw(tmp_path / "uneven", {"a": 4, "b": 12, "c": 20})
     settings = PLAIN | {"balance": "weights", "label_smoothing": 0.2, "batch": 64, "mixup": 0.5}
     training = begin(data=data, **settings)
-    batch = training.train.batch(shuffled(training.labels, 64, 0, 0)[0], 0, 0)
+    batch = training.train.batch(shuffled(training.folders, 64, 0, 0)[0], 0, 0)
     with torch.no_grad():
-        logits = training.network.train()(to_tensor(batch.images, training.device)).double().numpy()
+        logits = training.stepper.network.train()(to_tensor(batch.images, torch.device("cpu"))).double().numpy()
     logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     wanted = batch.targets * 0.8 + 0.2 / 3
-    weights = len(training.labels) / (3 * np.bincount(training.labels))
+    weights = len(training.folders) / (3 * np.bincount(training.folders))
     expected = -(wanted * logs * weights).sum(1).mean()
 
     again = begin("again", data=data, **settings)
     state = checkpoint.State()
     again._step(state, [batch])
-    assert state.loss_sum / state.seen == pytest.approx(expected, rel=1e-5)
-    assert state.seen == len(training.labels)
-    assert state.hits == (logits.argmax(1) == batch.targets.argmax(1)).sum()
+    assert state.sums["loss"] / state.seen == pytest.approx(expected, rel=1e-5)
+    assert state.seen == len(training.folders)
+    assert state.sums["top1"] == (logits.argmax(1) == batch.targets.argmax(1)).sum()
 
 
 def test_accumulation_equals_one_large_batch(begin: Begin) -> None:
@@ -63,7 +70,7 @@ def test_accumulation_equals_one_large_batch(begin: Begin) -> None:
     settings = PLAIN | {"optimizer": "sgd", "lr": 0.1, "epochs": 3, "frozen": "backbone", "balance": "weights"}
     large = begin("large", batch=12, **settings)
     small = begin("small", batch=6, accumulate=2, **settings)
-    assert (large.steps_per_epoch, small.steps_per_epoch) == (2, 2)
+    assert (large.stage.steps_per_epoch, small.stage.steps_per_epoch) == (2, 2)
     start = values(large)
     states = large.fit(), small.fit()
     assert not torch.equal(values(large)["classifier.weight"], start["classifier.weight"])
@@ -78,9 +85,9 @@ def test_accumulation_equals_one_large_batch(begin: Begin) -> None:
 @pytest.mark.parametrize("clip", [None, 0.01])
 def test_clip(begin: Begin, clip: float | None) -> None:
     training = begin(optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, clip=clip, warmup=0.0, steps=1)
-    before = [parameter.detach().clone() for parameter in training.network.parameters()]
+    before = [parameter.detach().clone() for parameter in training.stepper.network.parameters()]
     training.fit()
-    moved = [p.detach() - b for p, b in zip(training.network.parameters(), before, strict=True)]
+    moved = [p.detach() - b for p, b in zip(training.stepper.network.parameters(), before, strict=True)]
     length = math.sqrt(sum(part.square().sum().item() for part in moved))
     assert length > 0.1 if clip is None else length == pytest.approx(0.01, rel=1e-3)
 
@@ -98,15 +105,14 @@ def test_moving_average(begin: Begin, tmp_path: Path, monkeypatch: pytest.Monkey
     training = begin(ema=0.3, epochs=2, keep="last")
     average = values(training)
     training.fit()
-    assert len(after) == training.steps == 8
+    assert len(after) == training.stage.steps == 8
     for number, given in enumerate(after):
         decay = min(0.3, (1 + number) / (10 + number))
         for name, value in given.items():
             average[name] = average[name] * decay + value * (1 - decay) if value.is_floating_point() else value
     stored = load_file(tmp_path / "run" / WEIGHTS)
     assert stored.keys() == average.keys()
-    assert training.average is not None
-    followed = training.average.state_dict()
+    followed = training.stepper.result.state_dict()
     for name, value in average.items():
         if not name.endswith(("running_mean", "running_var")):  # measured anew in what is stored
             assert torch.equal(stored[name], followed[name])
@@ -122,12 +128,12 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[tuple[flo
     def prepare(scores: list[tuple[float, float]]) -> list[bytes]:
         waiting, files = iter(scores), []
 
-        def evaluate(network: torch.nn.Module, *_: Any) -> SimpleNamespace:
+        def evaluate(engine: NetworkEngine, *_: Any) -> SimpleNamespace:
             top1, loss = next(waiting)
-            files.append(save({name: t.clone().contiguous() for name, t in network.state_dict().items()}))
-            return SimpleNamespace(top1=top1, top5=1.0, loss=loss)
+            files.append(save({name: t.clone().contiguous() for name, t in engine.network.state_dict().items()}))
+            return SimpleNamespace(metrics={"loss": loss, "top1": top1, "top5": 1.0}, images=range(9))
 
-        monkeypatch.setattr(loop, "evaluate_samples", evaluate)
+        monkeypatch.setattr(validation, "evaluate_loader", evaluate)
         return files
 
     yield prepare
@@ -187,7 +193,7 @@ def test_patience_counts_from_the_best_epoch_trained(
 
 def test_steps_end_the_last_epoch_early(begin: Begin, tmp_path: Path) -> None:
     training = begin(steps=6, epochs=50)
-    assert (training.epochs, training.steps_per_epoch) == (2, 4)
+    assert (training.stage.epochs, training.stage.steps_per_epoch) == (2, 4)
     state = training.fit()
     assert (state.epoch, len(state.history), state.finished) == (2, 2, True)
     stored = load_file(tmp_path / "run" / WEIGHTS)
@@ -205,7 +211,7 @@ def test_history(begin: Begin, tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2"]
     # The rate that an epoch ended with.
     assert [float(line.split(",")[1]) for line in lines[1:]] == pytest.approx(
-        [training.rate(3), training.rate(7)], rel=1e-5
+        [training.stage.rate(3), training.stage.rate(7)], rel=1e-5
     )
     assert all(0 <= row["train_top1"] <= 1 and row["images_per_second"] > 0 for row in state.history)
     assert state.history[-1]["train_loss"] < state.history[0]["train_loss"]
@@ -245,8 +251,8 @@ def test_weights_that_break_in_the_last_step(begin: Begin, tmp_path: Path, monke
 
     def broken(self: Training, state: checkpoint.State, group: Any) -> float:
         lr = step(self, state, group)
-        if (state.epoch, state.step) == (1, self.steps_per_epoch):
-            torch.nn.init.constant_(self.network.classifier.bias, math.nan)  # type: ignore[arg-type]
+        if (state.epoch, state.step) == (1, self.stage.steps_per_epoch):
+            torch.nn.init.constant_(self.stepper.network.classifier.bias, math.nan)  # type: ignore[arg-type]
         return lr
 
     monkeypatch.setattr(Training, "_step", broken)
@@ -270,7 +276,7 @@ def test_mixed_precision_trains_and_resumes(begin: Begin, tmp_path: Path, monkey
     state = begin("whole", precision="bfloat16").fit()
     assert math.isfinite(state.history[-1]["train_loss"])
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_stop_requests", stops_at_the_third)
+        patch.setattr(loop, "stop_requests", stops_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             begin("parts", precision="bfloat16").fit()
     begin("parts", precision="bfloat16").fit()

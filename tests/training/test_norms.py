@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mobilenets.datasets.loader import Loader
-from mobilenets.measure.evaluate import evaluate_samples, to_tensor
-from mobilenets.training import loop
+from mobilenets.models.engine import to_tensor
+from mobilenets.training import loop, validation
 from mobilenets.training.loop import Training
 from mobilenets.training.norms import PICTURES, free_norms, measure_norms, with_measured_norms
 from mobilenets.verbs.train import train
@@ -58,7 +58,7 @@ def test_36_steps_on_48_easy_pictures(tmp_path: Path, monkeypatch: pytest.Monkey
     result = train(data, tmp_path / "run", **settings)
     assert result["top1"] >= 0.67
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "with_measured_norms", lambda network, *_: network)
+        patch.setattr(validation, "with_measured_norms", lambda network, *_: network)
         lagging = train(data, tmp_path / "lagging", **settings)
     # Always the same answer, while the loss on the training pictures fell as before.
     assert lagging["top1"] == pytest.approx(1 / 3)
@@ -70,13 +70,13 @@ def test_36_steps_on_48_easy_pictures(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_kept_is_what_was_measured(begin: Begin, tmp_path: Path, ema: float | None) -> None:
     training = begin(ema=ema, keep="last")
     state = training.fit()
-    trained = training.average or training.network
+    trained = training.stepper.result
     stored = load_file(tmp_path / "run" / "model.safetensors")
     changed = {name for name, value in trained.state_dict().items() if not torch.equal(value, stored[name])}
     assert changed and all(name.endswith(("running_mean", "running_var")) for name in changed)
-    kept = copy.deepcopy(training.network)
+    kept = copy.deepcopy(training.stepper.network)
     kept.load_state_dict(stored)
-    again = evaluate_samples(kept, training.validation, training.classes, training.root, CPU)
+    again = training.validation.measure(kept)
     assert (again.loss, again.top1) == (state.history[-1]["validation_loss"], state.history[-1]["validation_top1"])
 
 
@@ -87,23 +87,23 @@ def test_the_training_does_not_notice(begin: Begin, tmp_path: Path, monkeypatch:
         patch.setattr(loop, "ENOUGH_STEPS", 1)
         two = begin("two", dropout=0.5, mixup=0.3)
         two.fit()
-    for name, value in one.network.state_dict().items():
-        assert torch.equal(value, two.network.state_dict()[name]), name
-    assert {m.momentum for m in one.network.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
+    for name, value in one.stepper.network.state_dict().items():
+        assert torch.equal(value, two.stepper.network.state_dict()[name]), name
+    assert {m.momentum for m in one.stepper.network.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
 
 
 @pytest.mark.parametrize("frozen", ["2", "backbone"])
 def test_frozen_blocks_keep_their_statistics(begin: Begin, frozen: str) -> None:
     training = begin(frozen=frozen)
     measured = with_measured_norms(
-        training.network, free_norms(training.network, training.frozen), training.train, 0, CPU
+        training.stepper.network, free_norms(training.stepper.network), training.train, 0, CPU
     )
     if frozen == "backbone":
-        assert measured is training.network
+        assert measured is training.stepper.network
         return
-    before, after = training.network.state_dict(), measured.state_dict()
+    before, after = training.stepper.network.state_dict(), measured.state_dict()
     names = [name for name in before if name.endswith(("running_mean", "running_var"))]
-    blocks = list(training.network.body._modules)
+    blocks = list(training.stepper.network.body._modules)
     held = tuple(f"body.{name}." for name in blocks[:2])
     assert {name for name in names if torch.equal(before[name], after[name])} == {
         name for name in names if name.startswith(held)
@@ -112,8 +112,8 @@ def test_frozen_blocks_keep_their_statistics(begin: Begin, frozen: str) -> None:
 
 def test_the_plain_mean_over_batches_of_unaugmented_pictures(begin: Begin) -> None:
     training = begin(augment="strong", mixup=0.5)
-    network = training.network
-    measured = with_measured_norms(network, free_norms(network, ()), training.train, 3, CPU)
+    network = training.stepper.network
+    measured = with_measured_norms(network, free_norms(network), training.train, 3, CPU)
     pictures = training.train
     assert isinstance(pictures, Loader)
     plain = replace(pictures, augment=None, mixup=0.0, cutmix=0.0)
@@ -138,7 +138,7 @@ def test_a_bounded_number_of_pictures_and_never_one_alone(begin: Begin, monkeypa
     def note(images: torch.Tensor) -> None:
         seen.append(len(images))
 
-    norms = [module for module in training.network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in training.stepper.network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = norms[0].running_mean.clone()  # type: ignore[union-attr]
     many = replace(pictures, samples=pictures.samples * 40)
     measure_norms(note, [], many, 0, CPU)

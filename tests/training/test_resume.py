@@ -103,7 +103,7 @@ def test_stopped_again_and_again(
         stops = fit_with_stops(lambda: begin("parts", **settings))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     # The stop is met at the step that it came in; one in the last step of an epoch counts too.
-    assert stops == begin("unused", **settings).steps // 3
+    assert stops == begin("unused", **settings).stage.steps // 3
     assert (parts / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert history(parts) == history(whole)
     assert [row["epoch"] for row in history(parts)] == [str(1 + e) for e in range(state.epoch)]

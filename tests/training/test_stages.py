@@ -56,9 +56,13 @@ def test_first_the_head_then_the_upper_blocks(model: Path, photos: Path, tmp_pat
     seen: list[bool] = []
     save = checkpoint.save
 
-    def watched(run: Path, state: checkpoint.State, network: Any, *rest: Any) -> None:
-        save(run, state, network, *rest)
-        same = [torch.equal(v, given[k]) for k, v in network.state_dict().items() if k.startswith("body.") and v.ndim]
+    def watched(run: Path, state: checkpoint.State, tensors: dict[str, torch.Tensor]) -> None:
+        save(run, state, tensors)
+        same = [
+            torch.equal(v, given[k.removeprefix("network.")])
+            for k, v in tensors.items()
+            if k.startswith("network.body.") and v.ndim
+        ]
         seen.append(all(same))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -107,13 +111,13 @@ def test_stopped_anywhere_it_ends_in_the_same_bytes(
 
 def test_each_view_is_decoded_once(model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
-    ahead = features._ahead
+    stream = features.stream
 
-    def counted(pool: Any, loader: Any, marks: Any, groups: Any) -> Any:
-        decoded.extend(len(group) for group in groups)
-        return ahead(pool, loader, marks, groups)
+    def counted(make: Any, items: Any, **settings: Any) -> Any:
+        decoded.append(len(items))
+        return stream(make, items, **settings)
 
-    monkeypatch.setattr(features, "_ahead", counted)
+    monkeypatch.setattr(features, "stream", counted)
     mobilenets.train(photos, tmp_path / "run", weights=str(model), **SETTINGS)
     # 24 pictures in two views, and 6 of validation in one, for both stages together.
     assert sum(decoded) == 24 * 2 + 6

@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader, in_order
 from mobilenets.errors import InputError
-from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models.catalog import create_model
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model, save_weights
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
+from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.start import (
     architecture_of,
@@ -176,10 +177,10 @@ def test_frozen_is_bit_identical(
 def test_frozen_random_blocks_give_features_to_learn_from(photos: Path) -> None:
     """Fresh BatchNorm lets the features shrink away; after it has seen pictures they are of order 1 and differ."""
     folder = read_folder(photos)
-    pictures = Loader(folder.samples, 3, Preprocessing(32), workers=1, mixup=0.5)
+    pictures = Loader(folder.samples, 3, Preprocessing(32), Classification(), workers=1, mixup=0.5)
     torch.manual_seed(0)
     network = create_model("mobilenet_v2", 3, 0.25, size=32).eval()
-    plain = Loader(folder.samples, 3, Preprocessing(32), workers=1)
+    plain = Loader(folder.samples, 3, Preprocessing(32), Classification(), workers=1)
     batch = next(iter(plain.batches(in_order(len(folder.samples), 64))))
     images = to_tensor(batch.images, torch.device("cpu"))
     norms = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]

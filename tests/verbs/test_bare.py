@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import onnxruntime
 import pytest
 
 import mobilenets
+from mobilenets.runtime.bundle import read_bundle, write_bundle
 
 ROOT = Path(__file__).parents[2]
 # NumPy, Pillow and ONNX Runtime with what they bring themselves.
@@ -62,12 +65,13 @@ def test_torch_is_out_of_reach(packages: Path) -> None:
     assert "No module named 'torch'" in done.stderr
 
 
-def test_predicts(bare: Any, trained: Any, exported: Path) -> None:
+@pytest.mark.parametrize("what", ["run", "export"])
+def test_predicts(bare: Any, trained: Any, exported: Path, what: str) -> None:
     path = trained.data / "owl/003.png"
-    done = bare("predict", exported, path, "--json")
+    done = bare("predict", exported if what == "export" else trained.run, path, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)["predictions"]
-    [expected] = mobilenets.predict(trained.run, path)
+    [expected] = mobilenets.predict(mobilenets.Predictor(trained.run, runtime="torch"), path)
     assert [entry["label"] for entry in said] == [entry["label"] for entry in expected["predictions"]]
     for entry, same in zip(said, expected["predictions"], strict=True):
         assert entry["probability"] == pytest.approx(same["probability"], abs=1e-5)
@@ -88,7 +92,8 @@ def test_benchmarks(bare: Any, exported: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("predict {run} {picture}", "which is not installed: give an exported file, or install it: "),
+        ("predict {old} {picture}", "which is not installed: give an exported file, or install it: "),
+        ("predict {run} {picture} --explain {out}", "pip install"),
         ("train {data} --out {out}", "pip install"),
         ("export {run} --out {out}", "pip install"),
         ("serve {exported} --port 0", "pip install"),
@@ -99,7 +104,11 @@ def test_benchmarks(bare: Any, exported: Path) -> None:
 def test_what_is_missing_is_said(
     bare: Any, words: str, says: str, trained: Any, exported: Path, tmp_path: Path
 ) -> None:
-    places = {"run": trained.run, "data": trained.data, "picture": trained.data / "owl/003.png"}
+    old = tmp_path / "old"
+    old.mkdir()
+    shutil.copy(trained.run / "model.safetensors", old)
+    write_bundle(old, replace(read_bundle(trained.run), graph=None))
+    places = {"old": old, "run": trained.run, "data": trained.data, "picture": trained.data / "owl/003.png"}
     done = bare(*words.format(**places, exported=exported, out=tmp_path / "out").split())
     assert done.returncode == 2 and says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr

@@ -14,7 +14,7 @@ from mobilenets.errors import InputError
 from mobilenets.training.recipes import RECIPES
 
 RUN_FILES = {
-    *("model.safetensors", "model.json", "recipe.json", "split.csv", "history.csv", "metrics.json"),
+    *("model.safetensors", "model.json", "model.onnx", "recipe.json", "split.csv", "history.csv", "metrics.json"),
     *("seen.csv", "lr.png", "curves.png", "confusion.png", "report.html", "checkpoint"),
 }
 
@@ -46,8 +46,9 @@ def test_whole_way(
     assert main(["demo", "--out", str(out)]) == 2
     assert "is not empty: continue it with --resume" in capsys.readouterr().err
     weights = (out / "run/model.safetensors").read_bytes()
-    for name in ("draw_curves", "draw_confusions", "write_report"):  # which take most of the time
-        monkeypatch.setattr(f"mobilenets.runs.results.{name}", lambda *_: None)
+    # Which take most of the time.
+    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     assert main(["demo", "--out", str(out), "--resume", "--json"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (result["images"], result["data"]) == (359, str(out / "digits"))

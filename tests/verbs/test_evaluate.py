@@ -17,9 +17,11 @@ from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.split import read_split
 from mobilenets.errors import InputError
-from mobilenets.measure.evaluate import evaluate_samples
+from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import load_model
-from mobilenets.runtime.predictor import softmax
+from mobilenets.runtime.answers import softmax
+from mobilenets.tasks.classification.task import Classification
+from mobilenets.tasks.evaluate import evaluate_loader
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -39,8 +41,9 @@ def test_predict_gives_the_probabilities_of_evaluate(trained: Any) -> None:
 
     saved = load_model(trained.run)
     samples = read_split(trained.run / "split.csv", trained.data, saved.bundle.classes).validation
-    loader = Loader(samples, 3, saved.bundle.preprocessing)
-    measured = evaluate_samples(saved.network, loader, CLASSES, trained.data, torch.device("cpu"))
+    loader = Loader(samples, 3, saved.bundle.preprocessing, Classification())
+    engine = NetworkEngine(saved.network, torch.device("cpu"))
+    measured = evaluate_loader(Classification(), engine, loader, CLASSES, trained.data)
     answers = mobilenets.predict(trained.run, [sample.path for sample in samples])
     found = np.array([probabilities(answer) for answer in answers])
     assert found.shape == (12, 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.datasets.known import Written
-from mobilenets.datasets.sources import Progress
+from mobilenets.datasets.sources import ProgressCallback
 from mobilenets.verbs import fetch as module
 from mobilenets.verbs.fetch import fetch
 
@@ -15,7 +15,7 @@ from mobilenets.verbs.fetch import fetch
 def _written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for the writing, with a download that was begun earlier and three pictures."""
 
-    def write(name: str, out: Path, *, archive: Path | None, size: int | None, progress: Progress) -> Written:
+    def write(name: str, out: Path, *, archive: Path | None, size: int | None, progress: ProgressCallback) -> Written:
         progress("bytes", 500, 1000)
         progress("bytes", 1000, 1000)
         for done in range(1, 4):

@@ -37,7 +37,7 @@ def test_a_model_of_ours(foreign: Path, tmp_path: Path, photos: Path) -> None:
     assert result["surplus"] == []
     model = load_model(tmp_path / "model")
     assert model.bundle.classes == names
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "model.onnx", "model.safetensors"}
     answer = next(mobilenets.predict(tmp_path / "model", photos / "red/000.png"))
     assert sorted(entry["label"] for entry in answer["predictions"]) == list(names)
 

@@ -11,6 +11,7 @@ from PIL import Image
 import mobilenets
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.pictures.stream import default_workers
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.predictor import EnginePredictor
@@ -57,7 +58,7 @@ def test_few_whole_pictures_are_held(geometry: str, ahead: int) -> None:
     pictures = (taken.append(side) or Image.new("RGB", (9, side)) for side in range(1, 80))
     answers = mobilenets.predict(predictor, pictures)
     first = next(answers)
-    assert len(taken) == ahead and first["predictions"][0]["label"] == "cat"
+    assert ahead <= len(taken) < 2 * ahead + default_workers() and first["predictions"][0]["label"] == "cat"
     assert len(list(answers)) == 78
 
 

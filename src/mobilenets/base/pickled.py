@@ -2,10 +2,9 @@
 
 A pickle is a program. Even an Unpickler that admits only three numpy names lets a hostile file fill the
 memory (a memo of four thousand million places, an array of any shape) or hash nested tuples for ever. So
-nothing of ``pickle`` runs here: ``pickletools.genops`` splits the file into its opcodes, and those that plain
-data need are carried out on plain data: lists, tuples, numbers, text and dicts whose keys are text or whole
-numbers. No name is looked up and no function is called: what a name stands for, and what a call of it gives, is
-what the ``Machine`` of one purpose says; what else a file asks for is refused.
+nothing of ``pickle`` runs here: ``pickletools.genops`` splits the file into its opcodes, and these are carried out on
+plain data: lists, tuples, numbers, text and dicts of which only keys that are text or whole numbers are kept. No name
+is looked up and no function is called: what a call would make is an ``Object`` that says what the file says.
 
 Source of the opcodes: PEP 307 and the documentation in Python's ``pickletools``.
 """
@@ -14,8 +13,9 @@ from __future__ import annotations
 
 import pickletools
 import warnings
-from collections.abc import Mapping
-from typing import IO, Any, ClassVar, TypeVar
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import IO, Any, TypeVar
 
 _T = TypeVar("_T")
 
@@ -24,11 +24,28 @@ class NotPlainError(Exception):
     """Why a pickle is refused, as a phrase that follows the file's name."""
 
 
+@dataclass(eq=False)
+class Name:
+    """A class or function that a pickle names, ``module name``; it is never looked up."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class Object:
+    """What a call would make: the ``name`` of what is called, its arguments, and the items and state put into it."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    items: dict[str | int, Any] = field(default_factory=dict)
+    state: Any = None
+
+
 _VALUES = frozenset(
     (
-        *("INT", "BININT", "BININT1", "BININT2", "LONG1", "FLOAT", "BINFLOAT"),
-        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"),
-        *("BINUNICODE", "SHORT_BINUNICODE"),
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     )
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -37,15 +54,11 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 class Machine:
     """The stack machine of a pickle, for plain data; memory and time grow with the file and no faster.
 
-    A subclass says which names one kind of file needs. ``purpose`` ends the sentence that refuses any other.
+    A subclass may make more of some calls than an ``Object``.
     """
-
-    names: ClassVar[Mapping[str, object]] = {}
-    purpose: ClassVar[str]
 
     def __init__(self, most_opcodes: int) -> None:
         self.left = self.most_opcodes = most_opcodes
-        self._start()
 
     def run(self, file: IO[bytes]) -> Any:
         """Give the value that the pickle at the file's position describes, and leave the position behind it.
@@ -53,7 +66,9 @@ class Machine:
         Byte strings of Python 2 become Latin-1 text. The limit of opcodes holds for all pickles that one machine
         runs. Raises NotPlainError when the pickle is damaged or does more than hold data.
         """
-        self._start()
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # genops lets Python warn of odd escapes in a text
@@ -61,22 +76,13 @@ class Machine:
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
             raise NotPlainError("is damaged or not a pickle of plain data") from error
 
-    def called(self, function: object, arguments: tuple[Any, ...]) -> object:
-        """Give what a call of one of ``names`` stands for; ValueError for a call that the purpose does not need."""
-        raise ValueError("a call")
+    def called(self, name: str, arguments: tuple[Any, ...]) -> object:
+        """Give what a call stands for."""
+        return Object(name, arguments)
 
-    def built(self, target: object, state: object) -> None:
-        """Give a value its state, or pass over it."""
-        raise ValueError("a state")
-
-    def persistent(self, identity: object) -> object:
+    def persistent(self, identity: Any) -> object:
         """Give what lies outside the pickle under this identity."""
         raise ValueError("something outside the pickle")
-
-    def _start(self) -> None:
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
 
     def _run(self, file: IO[bytes]) -> Any:
         for opcode, argument, _ in pickletools.genops(file):
@@ -100,6 +106,12 @@ class Machine:
                 stack.append(_CONSTANTS[opcode])
             case "MARK":
                 self.marks.append(len(stack))
+            case "POP_MARK":
+                self._above_mark()
+            case "POP":
+                stack.pop()
+            case "DUP":
+                stack.append(stack[-1])
             case "EMPTY_LIST":
                 stack.append([])
             case "LIST":
@@ -126,6 +138,12 @@ class Machine:
                 stack.append(tuple(self._above_mark()))
             case "TUPLE":
                 stack.append(tuple(self._above_mark()))
+            case "EMPTY_SET":
+                stack.append(Object("set"))
+            case "FROZENSET":
+                stack.append(Object("frozenset", tuple(self._above_mark())))
+            case "ADDITEMS":  # of a set: nothing of it is needed
+                self._above_mark()
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -133,20 +151,33 @@ class Machine:
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
             case "GLOBAL":
-                stack.append(self._named(argument))
+                stack.append(Name(argument))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(self._named(f"{of(str, module)} {of(str, name)}"))
-            case "REDUCE":
+                stack.append(Name(f"{of(str, module)} {of(str, name)}"))
+            case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
-                stack.append(self.called(function, of(tuple, arguments)))
+                self._call(function, arguments)
+            case "NEWOBJ_EX":
+                _, arguments, function = stack.pop(), stack.pop(), stack.pop()
+                self._call(function, arguments)
+            case "OBJ":
+                function, *given = self._above_mark()
+                self._call(function, tuple(given))
+            case "INST":
+                self._call(Name(argument), tuple(self._above_mark()))
             case "BUILD":
                 state = stack.pop()
-                self.built(stack[-1], state)
+                if isinstance(stack[-1], Object):  # a dict's attributes are passed over
+                    stack[-1].state = state
             case "BINPERSID":
                 stack.append(self.persistent(stack.pop()))
             case _:
                 raise NotPlainError(f"is a pickle that does more than hold data ({opcode})")
+
+    def _call(self, function: object, arguments: object) -> None:
+        name = function.name if isinstance(function, Name) else "an object"
+        self.stack.append(self.called(name, of(tuple, arguments)))
 
     def _above_mark(self) -> list[Any]:
         mark = self.marks.pop()
@@ -157,19 +188,19 @@ class Machine:
         return items
 
     def _extend(self, items: list[Any]) -> None:
-        of(list, self.stack[-1]).extend(items)
+        if not isinstance(self.stack[-1], Object):  # a deque, a list of one's own: nothing of it is needed
+            of(list, self.stack[-1]).extend(items)
 
     def _set(self, items: list[Any]) -> None:
-        target = of(dict, self.stack[-1])
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) is not str and type(key) is not int:
-                raise TypeError("hashing nested tuples can take forever")
-            target[key] = value
+        target = self.stack[-1]
+        put(target.items if isinstance(target, Object) else of(dict, target), zip(items[::2], items[1::2], strict=True))
 
-    def _named(self, name: str) -> object:
-        if name not in self.names:
-            raise NotPlainError(f"is a pickle that asks for {name[:60]!r}, {self.purpose}")
-        return self.names[name]
+
+def put(target: dict[str | int, Any], pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Put pairs of key and value into a dict, but for keys of other kinds: hashing nested tuples can take for ever."""
+    for key, value in pairs:
+        if type(key) is str or type(key) is int:
+            target[key] = value
 
 
 def of(kind: type[_T], value: Any) -> _T:

@@ -72,7 +72,7 @@ def evaluate(options: Namespace) -> int:
 
 def predict(options: Namespace) -> int:
     """``mobilenets predict``: exit status 1 when a picture could not be read."""
-    from mobilenets.verbs.predict import Predictor
+    from mobilenets.runs.predictor import Predictor
     from mobilenets.verbs.predict import predict as run
 
     _check_order(options.model, options.pictures[-1], "predict")

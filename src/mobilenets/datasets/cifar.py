@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 from their Python archives.
 
 Source of the sets and their layout: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images",
-2009. The archives hold pickles; ``pickled.py`` reads them without running them.
+2009. The archives hold pickles, which are read without running them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.datasets.cifar_pickle import Array, NotPlainError, plain_data
+from mobilenets.base.pickled import Machine, NotPlainError, Object
 from mobilenets.errors import InputError
 
 LARGEST_MEMBER = 200 << 20  # bytes; CIFAR-100's training file has 155 million
+MOST_OPCODES = 1_000_000  # in one pickle; CIFAR-100's training file has about 200,000
 LARGEST_ARCHIVE = 400 << 20  # bytes unpacked; both real ones have 186 million
 
 SIDE = 32  # pixels
@@ -124,7 +125,7 @@ def _members(archive: Path, folder: str, names: tuple[str, ...]) -> dict[str, di
 
 def _dict(file: IO[bytes], name: str) -> dict[str, Any]:
     try:
-        data = plain_data(file)
+        data = Machine(MOST_OPCODES).run(file)
     except NotPlainError as error:
         raise _MalformedError(f"{name} {error}") from error
     if type(data) is not dict:
@@ -148,11 +149,26 @@ class _Limited:
 
 
 def _pixels(part: dict[str, Any]) -> NDArray[np.uint8]:
-    data = part.get("data")
-    values = data.values if isinstance(data, Array) else None
+    values = _array(part.get("data"))
     if values is None or not len(values) or values.shape[1] != 3 * SIDE * SIDE:
         raise _MalformedError(f"'data' is not an array of N x {3 * SIDE * SIDE} bytes")
     return values.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+
+
+def _array(value: object) -> NDArray[np.uint8] | None:
+    """Make an array of bytes, (rows, columns), of what a pickle says of it; None where it is none.
+
+    Its content may be text, Python 2's bytes, or what Python 3 writes for bytes in protocol 2: a call of ``encode``.
+    """
+    match value:
+        case Object(state=(_, (int(rows), int(columns)), Object(arguments=("u1", *_)), fortran, content)):
+            if isinstance(content, Object) and content.name == "_codecs encode" and len(content.arguments) == 2:
+                content = content.arguments[0]
+            raw = content.encode("latin-1", "replace") if isinstance(content, str) else content
+            if isinstance(raw, bytes) and min(rows, columns) > 0 and rows * columns == len(raw):
+                array: NDArray[np.uint8] = np.frombuffer(raw, np.uint8)
+                return array.reshape((rows, columns), order="F" if fortran else "C")
+    return None
 
 
 def _labels(part: dict[str, Any], key: str, names: tuple[str, ...]) -> NDArray[np.int64]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mobilenets.base.files import nfc
 from mobilenets.datasets.listing import (
@@ -23,6 +23,7 @@ from mobilenets.datasets.listing import (
     say,
 )
 from mobilenets.errors import InputError
+from mobilenets.pictures.stream import checked, stream
 from mobilenets.runtime.labels import Labels, is_showable
 
 _log = logging.getLogger("mobilenets")
@@ -30,10 +31,14 @@ _log = logging.getLogger("mobilenets")
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled picture; ``label`` is the place of its class in ``Folder.classes``."""
+    """One labelled picture; ``label`` is the place of its class in ``Folder.classes``.
+
+    ``target`` is what a task learns of it, where that is more than its class: a number, boxes, anything.
+    """
 
     path: Path
     label: int
+    target: Any = None
 
 
 @dataclass(frozen=True)
@@ -181,14 +186,14 @@ def content_hash(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def content_hashes(paths: Sequence[Path], workers: int = 2) -> dict[Path, str]:
-    """The hash of every file's bytes in hexadecimal; each is read once, in ``workers`` threads."""
-    with ThreadPoolExecutor(workers) as pool:
-        return {path: found.hex() for path, found in zip(paths, pool.map(content_hash, paths), strict=True)}
+def content_hashes(paths: Sequence[Path], workers: int | None = None) -> dict[Path, str]:
+    """The hash of every file's bytes in hexadecimal; each is read once, in threads (see ``stream``)."""
+    made = checked(stream(content_hash, paths, workers=workers))
+    return {path: found.hex() for path, found in zip(paths, made, strict=True)}
 
 
 def fingerprint(
-    samples: Iterable[Sample], root: Path, workers: int = 2, contents: Mapping[Path, str] | None = None
+    samples: Iterable[Sample], root: Path, workers: int | None = None, contents: Mapping[Path, str] | None = None
 ) -> str:
     """Hexadecimal hash of what was learned from: every picture's relative path, label and content.
 

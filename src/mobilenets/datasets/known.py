@@ -15,7 +15,7 @@ from PIL import Image
 from mobilenets.base.files import sync, write_json
 from mobilenets.datasets import sources
 from mobilenets.datasets.shapes import SHAPES, SIDE
-from mobilenets.datasets.sources import Content, Progress, RemoteFile, Source
+from mobilenets.datasets.sources import Content, ProgressCallback, RemoteFile, Source
 from mobilenets.errors import InputError
 from mobilenets.runtime.labels import FILE, Group, Label, Labels
 
@@ -157,7 +157,7 @@ def write_folders(
     *,
     archive: Path | None = None,
     size: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Written:
     """Write a known data set as PNG pictures, one folder per class, under ``out/train`` and ``out/validation``.
 
@@ -216,7 +216,9 @@ def _check_free(out: Path) -> None:
         raise InputError(f"{out} is the current folder or a mount point; choose a new folder inside it")
 
 
-def _write(content: Content, classes: tuple[str, ...], root: Path, side: int, report: Progress) -> tuple[str, ...]:
+def _write(
+    content: Content, classes: tuple[str, ...], root: Path, side: int, report: ProgressCallback
+) -> tuple[str, ...]:
     """Write everything under ``root``; returns the folder of each class, in label order."""
     folders = _folder_names(classes)
     parts = [(root, content.train)]

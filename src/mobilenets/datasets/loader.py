@@ -1,37 +1,45 @@
-"""Batches of pictures, decoded by threads ahead of the network.
-
-Threads serve, and not processes: Pillow decodes and resizes outside Python's lock, nothing is copied between
-processes, and Ctrl-C stops them at once on every system.
-"""
+"""Batches of pictures, decoded ahead of the network."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.base.cores import cores
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.augment.mixing import mix
 from mobilenets.pictures.augment.transforms import Compose
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.pictures.stream import checked, stream
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures float32 N×H×W×3, normalised; targets float32 N×classes that sum to one per row; labels int64 N."""
+    """Pictures float32 N×H×W×3, normalised; targets as the task's loss takes them, an array of N."""
 
     images: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    targets: Any
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.images)
+
+
+class Targets(Protocol):
+    """What the network is to give for samples; a ``Task`` is one."""
+
+    def targets(self, samples: Sequence[Sample], outputs: int) -> Any:
+        """Return an array of what the loss compares with the ``outputs`` numbers that the network gives, N×…."""
+
+    def mix(self, first: Any, second: Any, share: float) -> Any:
+        """Return the targets of pictures that are ``share`` of the ``first`` and else of the ``second`` ones."""
 
 
 class Batches(Protocol):
@@ -42,8 +50,8 @@ class Batches(Protocol):
         """The samples that plans count."""
 
     @property
-    def classes(self) -> int:
-        """How many classes there are."""
+    def outputs(self) -> int:
+        """How many numbers the network gives for each."""
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
@@ -51,15 +59,16 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Loader:
-    """Turns samples into batches.
+    """Turns samples into batches, for a network that gives ``outputs`` numbers.
 
     With ``augment`` each picture is changed by a generator seeded from ``seed``, the epoch and the picture's place
     in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone.
     """
 
     samples: Sequence[Sample]
-    classes: int
+    outputs: int
     preprocessing: Preprocessing
+    task: Targets
     augment: Compose | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -90,35 +99,21 @@ class Loader:
                 rng = np.random.default_rng((self.seed, 1, epoch, start + place))
             pixels[place] = np.asarray(self.picture(self.samples[index], rng))
         images = self.preprocessing.normalise(pixels)
-        labels = np.array([self.samples[index].label for index in indices], np.int64)
-        targets = np.zeros((len(indices), self.classes), np.float32)
-        targets[np.arange(len(indices)), labels] = 1.0
+        targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
         if self.mixup or self.cutmix:
             rng = np.random.default_rng((self.seed, 2, epoch, start))
-            images, targets = mix(images, targets, rng, mixup=self.mixup, cutmix=self.cutmix)
-        return Batch(images, targets, labels)
+            images, targets = mix(images, targets, rng, self.mixup, self.cutmix, self.task.mix)
+        return Batch(images, targets)
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
-        workers = self.workers or default_workers()
         starts = np.cumsum([0, *(len(indices) for indices in plan)])
-        waiting = iter(range(skip, len(plan)))
-        pending: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        try:
-            for _ in range(len(plan) - skip + workers + 1):
-                number = next(waiting, None)
-                if number is not None:
-                    pending.append(pool.submit(self.batch, plan[number], epoch, int(starts[number])))
-                if pending and (number is None or len(pending) > workers):
-                    yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
+        def batch(number: int) -> Batch:
+            return self.batch(plan[number], epoch, int(starts[number]))
 
-def default_workers() -> int:
-    """Give the number of decoding threads: one per core that this process may use, up to 16."""
-    return min(cores(), 16)
+        with closing(stream(batch, range(skip, len(plan)), workers=self.workers)) as made:
+            yield from checked(made)
 
 
 def in_order(count: int, batch: int) -> list[list[int]]:
@@ -126,18 +121,18 @@ def in_order(count: int, batch: int) -> list[list[int]]:
     return [list(range(start, min(start + batch, count))) for start in range(0, count, batch)]
 
 
-def shuffled(labels: Sequence[int], batch: int, seed: int, epoch: int, *, balanced: bool = False) -> list[list[int]]:
+def shuffled(folders: Sequence[int], batch: int, seed: int, epoch: int, *, balanced: bool = False) -> list[list[int]]:
     """Plan one epoch of training.
 
-    Every picture once, in an order drawn from ``seed`` and ``epoch``; with ``balanced``, as many draws with each
-    class equally likely. Batches differ in size by one at most, so that no rest of a picture or two spoils
-    BatchNorm's statistics and none is left out.
+    ``folders`` has the number of each picture's class folder. Every picture comes once, in an order drawn from ``seed``
+    and ``epoch``; with ``balanced`` there are as many draws, with each folder equally likely. Batches differ in size by
+    one at most, so that no rest of a picture or two spoils BatchNorm's statistics and none is left out.
     """
     rng = np.random.default_rng((seed, 0, epoch))
     if balanced:
-        counts = np.bincount(labels)
-        weights = 1.0 / counts[np.asarray(labels)]
-        order = rng.choice(len(labels), size=len(labels), p=weights / weights.sum())
+        counts = np.bincount(folders)
+        weights = 1.0 / counts[np.asarray(folders)]
+        order = rng.choice(len(folders), size=len(folders), p=weights / weights.sum())
     else:
-        order = rng.permutation(len(labels))
-    return [part.tolist() for part in np.array_split(order, -(-len(labels) // batch))]
+        order = rng.permutation(len(folders))
+    return [part.tolist() for part in np.array_split(order, -(-len(folders) // batch))]

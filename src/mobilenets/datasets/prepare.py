@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
-from mobilenets.datasets.loader import default_workers
 from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.seen import Seen, seen_of
 from mobilenets.datasets.split import read_split, split
@@ -55,6 +54,16 @@ class Prepared:
                     unreadable.add(content_hash(self.layout.root / problem.path).hex())
         return seen_of(self.halves, self.classes, self.contents, unreadable)
 
+    def annotated(self, annotate: Callable[[Sequence[Sample], Path], tuple[Sample, ...]]) -> Prepared:
+        """Give every picture its target, by what ``annotate`` makes of pictures and the folder of DATA."""
+        root = self.layout.root
+        return replace(
+            self,
+            train=annotate(self.train, root),
+            validation=annotate(self.validation, root),
+            test=None if self.test is None else annotate(self.test, root),
+        )
+
     @property
     def halves(self) -> dict[str, tuple[Sample, ...]]:
         """The pictures by half: ``train``, ``validation``, ``test``."""
@@ -83,7 +92,6 @@ def prepare(
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
-    workers = workers or default_workers()
     layout = find_data(data)
     folder = read_folder(layout.train)
     problems, notes = [*folder.problems], [*layout.notes, *folder.notes]
@@ -100,12 +108,7 @@ def prepare(
     total = readable + sum(problem.kind in LEFT_OUT_KINDS for problem in problems)
     with progress("checking pictures", readable, "pictures") as shown:
         for name, samples in parts.items():
-            before = shown.done
-            parts[name], unreadable = check_readable(
-                samples,
-                workers,
-                lambda done, _, before=before: shown.advance(before + done - shown.done),  # type: ignore[misc]
-            )
+            parts[name], unreadable = check_readable(samples, workers, shown.advance)
             problems += unreadable
     _accept(problems, total, max_unreadable)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
@@ -181,7 +184,7 @@ def prepare_again(
         for half in (halves.train, halves.validation)
     )
     used = [*train, *validation, *(test or ())]
-    if fingerprint(used, layout.root, workers or default_workers()) != mark:
+    if fingerprint(used, layout.root, workers) != mark:
         raise InputError(
             f"{data}: the pictures have changed since this run began; train again with another --out, without --resume"
         )

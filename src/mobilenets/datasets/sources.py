@@ -20,7 +20,7 @@ from mobilenets.errors import InputError
 
 log = logging.getLogger("mobilenets")
 
-Progress = Callable[[str, int, int | None], None]
+ProgressCallback = Callable[[str, int, int | None], None]
 """Called with what is counted ("bytes" or "pictures"), how many are done, and how many there are if known."""
 
 # Where Debian's package dataset-fashion-mnist puts the four files.
@@ -64,7 +64,7 @@ class Content:
     groups: tuple[str, ...] = ()
 
 
-Source = Callable[[tuple[RemoteFile, ...], Path | None, Path, Progress], Content]
+Source = Callable[[tuple[RemoteFile, ...], Path | None, Path, ProgressCallback], Content]
 """Reads a set, given its files on the network, the user's archive if any, and a folder for downloads."""
 
 
@@ -73,12 +73,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOBILENETS_CACHE") or Path("~/.cache/mobilenets").expanduser())
 
 
-def cifar10(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: Progress) -> Content:
+def cifar10(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback) -> Content:
     """CIFAR-10; its test batch is the validation part."""
     return _cifar(read_cifar10(archive or _downloaded(files, cache, report)[0]))
 
 
-def cifar100(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: Progress) -> Content:
+def cifar100(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback) -> Content:
     """CIFAR-100 by its fine labels, with its superclasses as groups; its test part is the validation part."""
     return _cifar(read_cifar100(archive or _downloaded(files, cache, report)[0]))
 
@@ -92,7 +92,9 @@ def _cifar(cifar: Cifar) -> Content:
     )
 
 
-def fashion_mnist(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: Progress) -> Content:
+def fashion_mnist(
+    files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback
+) -> Content:
     """Fashion-MNIST from a folder of its four files, or one of them with the others beside it."""
     if archive is not None:
         found = _beside(files, archive)
@@ -129,7 +131,7 @@ def _idx_part(pixels_file: Path, labels_file: Path) -> Part:
     return Part(pixels, labels)
 
 
-def digits(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: Progress) -> Content:
+def digits(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback) -> Content:
     """The 1,797 digits of scikit-learn, 0..16 scaled to 0..255, split stratified by a fixed seed."""
     if archive is not None:
         raise InputError("digits come with scikit-learn and have no archive; leave --archive out")
@@ -148,7 +150,7 @@ def digits(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     return Content(Part(pixels[~held_out], labels[~held_out]), Part(pixels[held_out], labels[held_out]))
 
 
-def shapes(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: Progress) -> Content:
+def shapes(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback) -> Content:
     """Six shapes as ``shapes.draw`` draws them, from fixed seeds."""
     if archive is not None:
         raise InputError("shapes are drawn and have no archive; leave --archive out")
@@ -156,7 +158,7 @@ def shapes(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     return Content(Part(pixels, np.repeat(np.arange(len(SHAPES)), PICTURES)), None)
 
 
-def _downloaded(files: tuple[RemoteFile, ...], cache: Path, report: Progress) -> list[Path]:
+def _downloaded(files: tuple[RemoteFile, ...], cache: Path, report: ProgressCallback) -> list[Path]:
     """The files in the cache folder, downloaded where they are missing."""
     total = sum(file.size for file in files)
     paths: list[Path] = []

@@ -11,6 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from mobilenets.drawing.style import LIGHT, Theme, count, new_figure, save
+from mobilenets.models import rows
+from mobilenets.models.baselines import Basic, Bottleneck
+from mobilenets.models.operations import Activation, Conv, Value
+from mobilenets.models.plan import Block, plan_block
+from mobilenets.models.rows import Row
+from mobilenets.models.style import Style
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 SIDE = 28  # all of these blocks work on maps of 28 × 28, at 224 pixels
@@ -22,64 +28,41 @@ STEP = 1.02
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A convolution with its BatchNorm: ``after`` is its activation, ``depthwise`` filters each channel alone."""
-
-    kernel: int
-    inputs: int
-    channels: int
-    after: str
-    depthwise: bool = False
-
-    @property
-    def weights(self) -> int:
-        """Weights of the convolution."""
-        return self.kernel**2 * self.channels * (1 if self.depthwise else self.inputs)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block: its layers in order, and whether its input is added to what they give."""
+class Example:
+    """A block of a network: ``source`` is the network, ``block`` the block as planned."""
 
     title: str
     source: str
-    layers: tuple[Layer, ...]
-    residual: bool
-    after: str = ""
+    block: Block
 
     @property
-    def parameters(self) -> int:
-        """Learned values, BatchNorm's among them."""
-        return sum(layer.weights + 2 * layer.channels for layer in self.layers)
+    def layers(self) -> tuple[Conv, ...]:
+        """Its convolutions in order."""
+        return tuple(part for part in self.block.operations if isinstance(part, Conv))
+
+    def after(self, layer: Conv) -> str:
+        """Name what follows a convolution; nothing where the sum is activated."""
+        return "" if layer.activation == "none" and self.last else WORDS[layer.activation]
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates on a map of ``SIDE`` × ``SIDE``."""
-        return sum(layer.weights for layer in self.layers) * SIDE**2
+    def last(self) -> str:
+        """Name the activation of the sum, if it has one."""
+        part = self.block.operations[-1]
+        return WORDS[part.activation] if isinstance(part, Activation) else ""
 
 
-BLOCKS = (
-    Block("Plain 3×3", "VGG-like", (Layer(3, 256, 256, "ReLU6"),), False),
-    Block(
-        "Depthwise separable",
-        "MobileNetV1",
-        (Layer(3, 256, 256, "ReLU6", depthwise=True), Layer(1, 256, 256, "ReLU6")),
-        False,
-    ),
-    Block(
-        "Inverted residual",
-        "MobileNetV2",
-        (Layer(1, 32, 192, "ReLU6"), Layer(3, 192, 192, "ReLU6", depthwise=True), Layer(1, 192, 32, "linear")),
-        True,
-    ),
-    Block("Basic block", "ResNet-18", (Layer(3, 128, 128, "ReLU"), Layer(3, 128, 128, "")), True, "ReLU"),
-    Block(
-        "Bottleneck",
-        "ResNet-50",
-        (Layer(1, 512, 128, "ReLU"), Layer(3, 128, 128, "ReLU"), Layer(1, 128, 512, "")),
-        True,
-        "ReLU",
-    ),
+def _example(title: str, source: str, row: Row, channels: int, activation: str = "relu6") -> Example:
+    style = Style(1.0, "exact", 1e-3, "symmetric", activation)
+    return Example(title, source, plan_block("block", row, Value("map", (channels, SIDE, SIDE)), style))
+
+
+WORDS = {"relu6": "ReLU6", "relu": "ReLU", "hard_swish": "hard-swish", "hard_sigmoid": "hard-sigmoid", "none": "linear"}
+EXAMPLES = (
+    _example("Plain 3×3", "VGG-like", rows.Conv(256), 256),
+    _example("Depthwise separable", "MobileNetV1", rows.Separable(256), 256),
+    _example("Inverted residual", "MobileNetV2", rows.Inverted(32), 32),
+    _example("Basic block", "ResNet-18", Basic(128), 128, "relu"),
+    _example("Bottleneck", "ResNet-50", Bottleneck(128), 512, "relu"),
 )
 
 
@@ -90,17 +73,17 @@ def draw_blocks(path: Path) -> None:
 
 def blocks_figure(theme: Theme = LIGHT) -> Figure:
     """Draw the blocks in a row, from the input above to the output below, each with its costs."""
-    deepest = max(len(block.layers) for block in BLOCKS)
+    deepest = max(len(example.layers) for example in EXAMPLES)
     height = STEP * (deepest + 1) + 2.9
-    width = COLUMN * len(BLOCKS)
+    width = COLUMN * len(EXAMPLES)
     figure = new_figure(width, height, theme)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, width)
     axes.set_ylim(0, height)
     axes.axis("off")
     axes.plot((0.1, width - 0.1), (0.95, 0.95), color=theme.grid, linewidth=1.2)
-    for number, block in enumerate(BLOCKS):
-        _draw(axes, block, COLUMN * (number + 0.5), height, theme)
+    for number, example in enumerate(EXAMPLES):
+        _draw(axes, example, COLUMN * (number + 0.5), height, theme)
     axes.text(
         0.1,
         0.12,
@@ -112,35 +95,35 @@ def blocks_figure(theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, block: Block, middle: float, height: float, theme: Theme) -> None:
-    axes.text(middle, height - 0.3, block.title, fontsize=13, fontweight="bold", color=theme.ink, ha="center")
-    axes.text(middle, height - 0.55, block.source, fontsize=10, color=theme.muted, ha="center")
+def _draw(axes: Axes, example: Example, middle: float, height: float, theme: Theme) -> None:
+    axes.text(middle, height - 0.3, example.title, fontsize=13, fontweight="bold", color=theme.ink, ha="center")
+    axes.text(middle, height - 0.55, example.source, fontsize=10, color=theme.muted, ha="center")
     y = height - 1.0
     start = y
-    _words(axes, middle, y, f"{block.layers[0].inputs} channels", theme)
-    for layer in block.layers:
+    _words(axes, middle, y, f"{example.block.input.channels} channels", theme)
+    for layer in example.layers:
         lower = y - STEP
         _arrow(axes, (middle, y - 0.13), (middle, lower + BOX / 2), theme)
         _layer(axes, layer, middle, lower, theme)
         y = lower - BOX / 2 + 0.13
-        if layer.after:
-            axes.text(middle + 0.08, y - 0.31, layer.after, fontsize=8.5, color=theme.muted, va="center")
+        if example.after(layer):
+            axes.text(middle + 0.08, y - 0.31, example.after(layer), fontsize=8.5, color=theme.muted, va="center")
     end = y - 0.55
-    _arrow(axes, (middle, y - 0.13), (middle, end + (0.15 if block.residual else 0.13)), theme)
-    if block.residual:
-        _around(axes, middle, start - 0.24, end, block, theme)
+    _arrow(axes, (middle, y - 0.13), (middle, end + (0.15 if example.block.residual else 0.13)), theme)
+    if example.block.residual:
+        _around(axes, middle, start - 0.24, end, example, theme)
         axes.text(middle, end, "+", fontsize=13, color=theme.ink, ha="center", va="center", fontweight="bold")
         _arrow(axes, (middle, end - 0.13), (middle, end - 0.45), theme)
-        if block.after:
-            axes.text(middle + 0.08, end - 0.27, block.after, fontsize=8.5, color=theme.muted, va="center")
+        if example.last:
+            axes.text(middle + 0.08, end - 0.27, example.last, fontsize=8.5, color=theme.muted, va="center")
         end -= 0.58
-    _words(axes, middle, end, f"{block.layers[-1].channels} channels", theme)
-    axes.text(middle, 0.68, f"{count(block.parameters)} parameters", fontsize=10, color=theme.ink, ha="center")
-    axes.text(middle, 0.45, f"{count(block.macs)} MACs", fontsize=10, color=theme.ink, ha="center")
+    _words(axes, middle, end, f"{example.block.output.channels} channels", theme)
+    axes.text(middle, 0.68, f"{count(example.block.parameters)} parameters", fontsize=10, color=theme.ink, ha="center")
+    axes.text(middle, 0.45, f"{count(example.block.macs)} MACs", fontsize=10, color=theme.ink, ha="center")
 
 
-def _layer(axes: Axes, layer: Layer, middle: float, y: float, theme: Theme) -> None:
-    wide = _width(layer.channels)
+def _layer(axes: Axes, layer: Conv, middle: float, y: float, theme: Theme) -> None:
+    wide = _width(layer.output_shape[0])
     color = theme.orange if layer.depthwise else theme.green if layer.kernel == 1 else theme.blue
     axes.add_patch(
         FancyBboxPatch(
@@ -153,7 +136,7 @@ def _layer(axes: Axes, layer: Layer, middle: float, y: float, theme: Theme) -> N
         )
     )
     kind = "depthwise " if layer.depthwise else ""
-    for words, up in ((f"{kind}{layer.kernel}{TIMES}{layer.kernel}", 0.12), (str(layer.channels), -0.12)):
+    for words, up in ((f"{kind}{layer.kernel}{TIMES}{layer.kernel}", 0.12), (str(layer.output_shape[0]), -0.12)):
         axes.text(middle, y + up, words, fontsize=9.5, color=theme.paper, ha="center", va="center", fontweight="bold")
 
 
@@ -170,8 +153,8 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], the
     axes.add_patch(FancyArrowPatch(start, end, arrowstyle=style, color=theme.ink, linewidth=1.1, shrinkA=0, shrinkB=0))
 
 
-def _around(axes: Axes, middle: float, top: float, bottom: float, block: Block, theme: Theme) -> None:
+def _around(axes: Axes, middle: float, top: float, bottom: float, example: Example, theme: Theme) -> None:
     """The way of the input past the layers."""
-    left = middle - max(_width(layer.channels) for layer in block.layers) / 2 - 0.1
+    left = middle - max(_width(layer.output_shape[0]) for layer in example.layers) / 2 - 0.1
     axes.plot((middle, left, left), (top, top, bottom), color=theme.ink, linewidth=1.1)
     _arrow(axes, (left, bottom), (middle - 0.13, bottom), theme)

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, save, side_note
+from mobilenets.measure.metric import Metric
 
 History = Sequence[Mapping[str, float]]
 
 
-def draw_curves(history: History, path: Path, best_epoch: int | None = None) -> None:
+def draw_curves(history: History, metric: Metric, path: Path, best_epoch: int | None = None) -> None:
     """Write the learning curves as PNG or SVG; see ``curves``."""
-    save(curves(history, best_epoch), path)
+    save(curves(history, metric, best_epoch), path)
 
 
 def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str, path: Path) -> None:
@@ -34,16 +35,17 @@ def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str, p
     save(figure, path)
 
 
-def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT) -> Figure:
-    """Loss, top-1 accuracy and learning rate over the epochs.
+def curves(history: History, metric: Metric, best_epoch: int | None = None, theme: Theme = LIGHT) -> Figure:
+    """Loss, metric and learning rate over the epochs.
 
     ``history`` holds the rows of history.csv. The epoch marked is ``best_epoch``, whose model was kept (0: the model
-    that training started from, which marks none), or else the first with the highest validation accuracy. ValueError
-    if the history is empty.
+    that training started from, which marks none), or else the first with the best validation metric. ValueError if
+    the history is empty.
     """
     if not history:
         raise ValueError("the history is empty")
-    best = max(history, key=lambda row: row["validation_top1"])
+    key = f"validation_{metric.name}"
+    best = max(history, key=lambda row: metric.merit(row[key]))
     word = "best" if best_epoch is None else "kept"
     if best_epoch is not None:
         best = next((row for row in history if row["epoch"] == best_epoch), best)
@@ -51,12 +53,12 @@ def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT
     halves = figure.add_gridspec(1, 2, wspace=0.06)
     loss = figure.add_subplot(halves[0])
     stack = halves[1].subgridspec(2, 1, height_ratios=(3.2, 1), hspace=0.08)
-    top1 = figure.add_subplot(stack[0])
-    rate = figure.add_subplot(stack[1], sharex=top1)
-    for axes, key in ((loss, "loss"), (top1, "top1")):
+    value = figure.add_subplot(stack[0])
+    rate = figure.add_subplot(stack[1], sharex=value)
+    for axes, figure_name in ((loss, "loss"), (value, metric.name)):
         for part, color, style in (("train", theme.orange, (0, (4, 1.6))), ("validation", theme.blue, "-")):
             name = "training" if part == "train" else "validation"
-            _line(axes, history, f"{part}_{key}", color, linestyle=style, linewidth=1.9, label=name)
+            _line(axes, history, f"{part}_{figure_name}", color, linestyle=style, linewidth=1.9, label=name)
         if best_epoch != 0:
             axes.axvline(best["epoch"], color=theme.muted, linewidth=0.9, linestyle=":")
     _line(rate, history, "lr", theme.muted, linewidth=1.6)
@@ -64,8 +66,8 @@ def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT
     rate.fill_between(epochs, [row["lr"] for row in history], color=theme.muted, alpha=0.15, linewidth=0)
     if best_epoch != 0:
         dot: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": theme.paper, "markeredgewidth": 2}
-        top1.plot(best["epoch"], best["validation_top1"], color=theme.blue, linestyle="none", **dot)
-    for axes, name in ((loss, "Loss (cross-entropy, nats)"), (top1, "Top-1 accuracy"), (rate, "Learning rate")):
+        value.plot(best["epoch"], best[key], color=theme.blue, linestyle="none", **dot)
+    for axes, name in ((loss, f"Loss ({metric.loss})"), (value, metric.title), (rate, "Learning rate")):
         dress(axes, theme)
         heading(axes, name, theme)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -73,10 +75,11 @@ def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT
             axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
         else:
             axes.margins(x=0.02)
-    kept = f"{word}: {100 * best['validation_top1']:.1f} %, epoch {best['epoch']:.0f}"
-    side_note(top1, "kept: the model before training" if best_epoch == 0 else kept, theme.blue)
-    top1.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
-    top1.tick_params(labelbottom=False)
+    kept = f"{word}: {metric.shown(best[key])}, epoch {best['epoch']:.0f}"
+    side_note(value, "kept: the model before training" if best_epoch == 0 else kept, theme.blue)
+    if metric.fraction:
+        value.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    value.tick_params(labelbottom=False)
     for axes in (loss, rate):
         axes.set_ylim(bottom=0)
         label(axes, theme, x="epoch")
@@ -87,6 +90,7 @@ def curves(history: History, best_epoch: int | None = None, theme: Theme = LIGHT
 
 
 def _line(axes: Axes, history: History, key: str, color: str, **options: Any) -> None:
-    # A single epoch makes a point, no line.
-    marker = "o" if len(history) < 2 else ""
-    axes.plot([row["epoch"] for row in history], [row[key] for row in history], color=color, marker=marker, **options)
+    if key in history[0]:  # not every metric is taken while training
+        # A single epoch makes a point, no line.
+        options |= {"color": color, "marker": "o" if len(history) < 2 else ""}
+        axes.plot([row["epoch"] for row in history], [row[key] for row in history], **options)

@@ -73,7 +73,7 @@ def draw_network(cost: Cost, path: FilePath) -> None:
 def network(cost: Cost, theme: Theme = LIGHT) -> Figure:
     """The picture as a matplotlib figure, which grows with the number of stages."""
     parts = stages(cost.blocks)
-    colors = _colors(parts, theme)
+    shades_of = colors(parts, theme)
     rows = _rows(parts)
     total = max(13.0, GUTTER + (len(parts) + 1) * 0.98)
     scale, widths = _columns(parts, cost.size, total - GUTTER)
@@ -92,17 +92,18 @@ def network(cost: Cost, theme: Theme = LIGHT) -> Figure:
     axes.text(0, top + 0.55, printable(cost.name, 60), fontsize=19, fontweight="bold", color=theme.ink)
     axes.text(0, top + 0.24, details, fontsize=11, color=theme.muted)
     axes.text(total, top + 0.55, sums, fontsize=13, color=theme.ink, ha="right", fontweight="bold")
-    _legend(axes, colors, any(block.residual for block in cost.blocks), total, top + 0.28, theme)
+    _legend(axes, shades_of, any(block.residual for block in cost.blocks), total, top + 0.28, theme)
 
     axes.plot((GUTTER, total), (ground, ground), color=theme.grid, linewidth=1.2, zorder=0)
-    _box(axes, lefts[0], widths[0], ground, BOX, [scale(3)], theme.input, theme)
+    [previous] = _box(axes, lefts[0], widths[0], ground, BOX, [scale(3)], theme.input, theme)
     for stage, left, width in zip(parts, lefts[1:], widths[1:], strict=True):
         height = _height(math.prod(stage.first.out_size) ** 0.5, cost.size)
         thick = [scale(block.channels) for block in stage.blocks]
-        tops = _box(axes, left, width, ground, height, thick, colors[stage.first.kind], theme)
-        for i, block in enumerate(stage.blocks):
-            if block.residual and i:
-                _arc(axes, tops[i - 1], tops[i], theme)
+        tops = _box(axes, left, width, ground, height, thick, shades_of[stage.first.kind], theme)
+        for block, beside, own in zip(stage.blocks, (previous, *tops), tops, strict=False):
+            if block.residual:
+                _arc(axes, beside, own, theme)
+        previous = tops[-1]
 
     middles = [left + width / 2 for left, width in zip(lefts, widths, strict=True)]
     start = {"channels": "3", "output": f"{cost.size}²", "blocks": "input"}
@@ -113,24 +114,24 @@ def network(cost: Cost, theme: Theme = LIGHT) -> Figure:
             bold = "bold" if name == "channels" else "normal"
             axes.text(middle, y, value, fontsize=10, color=theme.ink, ha="center", va="center", fontweight=bold)
 
-    shades = [colors[stage.first.kind] for stage in parts]
+    shades = [shades_of[stage.first.kind] for stage in parts]
     base = BAR + 0.45
     _bars(axes, base, "MACs", [stage.macs for stage in parts], middles[1:], shades, theme)
     _bars(axes, 0.0, "parameters", [stage.parameters for stage in parts], middles[1:], shades, theme)
     return figure
 
 
-def _colors(parts: Sequence[Stage], theme: Theme) -> dict[str, str]:
-    """A colour for each kind of block, in the order in which they come."""
-    known = {
-        "conv": theme.blue,
-        "separable": theme.orange,
-        "inverted residual": theme.green,
-        "max pool": theme.sky,
-        "pool": theme.muted,
-        "classifier": theme.purple,
-    }
-    return {stage.first.kind: known.get(stage.first.kind, theme.muted) for stage in parts}
+def colors(parts: Sequence[Stage], theme: Theme) -> dict[str, str]:
+    """A colour for each kind of block, in the order in which they come, by what it does."""
+    head = {"pool": theme.muted, "classifier": theme.purple}
+    chosen: dict[str, str] = {}
+    for stage in parts:
+        block = stage.first
+        wish = theme.green if block.expand is not None else theme.orange if block.depthwise else theme.blue
+        wishes = (head.get(block.kind, wish if block.macs else theme.sky), theme.orange, theme.green, theme.sky)
+        free = (color for color in wishes if color not in chosen.values())
+        chosen.setdefault(block.kind, next(free, theme.muted))
+    return chosen
 
 
 def _rows(parts: Sequence[Stage]) -> list[tuple[str, list[str]]]:

@@ -26,6 +26,7 @@ from mobilenets.drawing.reliability import reliability_diagram
 from mobilenets.drawing.style import DARK, DPI, LIGHT, Theme, count, png
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import grouped, groups_to_json
+from mobilenets.measure.metric import TOP1
 from mobilenets.measure.metrics import Evaluation, Interval
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.labels import Labels
@@ -188,7 +189,7 @@ def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dic
         found, groups = by_group.confusion, labels.shown_groups(by_group.classes, drawable)
         figures["groups"] = both(lambda theme: confusion_matrix(found, groups, theme, kind="group"))
     if report.history:
-        figures["curves"] = both(lambda theme: curves(report.history, report.best_epoch, theme))
+        figures["curves"] = both(lambda theme: curves(report.history, TOP1, report.best_epoch, theme))
     return figures
 
 

@@ -1,20 +1,20 @@
-"""What a writer is asked for, and the call that hands it on."""
+"""What a writer is asked for."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.exports.catalog import find_format
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.exported import MAX_BATCH, PRECISIONS, Exported
+from mobilenets.runtime.exported import MAX_BATCH, PRECISIONS, Exported, file_hash
+from mobilenets.tasks.base import Task
+from mobilenets.tasks.classification.task import Classification
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -58,6 +58,7 @@ class Job:
     """Write ``network``, in evaluation mode on the CPU, into ``folder`` as ``options`` say.
 
     ``calibration`` holds training pictures, uint8 N×S×S×3 after the geometry of the preprocessing; only int8 has them.
+    ``task`` is what the network was trained for.
     """
 
     network: Network
@@ -65,14 +66,26 @@ class Job:
     options: Options
     folder: Path
     calibration: npt.NDArray[np.uint8] | None = None
+    task: Task = field(default_factory=Classification)
 
+    def describe(self, files: Sequence[str], layout: str, batch: int | None, about: dict[str, Any]) -> Exported:
+        """Describe the finished export; of its ``files`` the first is the one to open."""
+        options = self.options
+        return Exported(
+            files[0],
+            options.format,
+            options.precision,
+            {name: file_hash(self.folder / name) for name in files},
+            "uint8" if options.pixels else "float32",
+            layout,
+            "probabilities" if options.probabilities else "logits",
+            batch,
+            about=about,
+            geometry="inside" if options.camera else "outside",
+        )
 
-Writer: TypeAlias = Callable[[Job], Exported]
-
-
-def write(job: Job) -> Exported:
-    """Write one export into ``job.folder``; returns what describes it."""
-    found = find_format(job.options.format, job.options.precision, job.options.camera)
-    module: Any = importlib.import_module(f"mobilenets.exports.formats.{found.module}")
-    writer: Writer = module.write
-    return writer(job)
+    def describe_onnx(self, files: Sequence[str], about: dict[str, Any]) -> Exported:
+        """Describe an export whose input is that of our ONNX graph."""
+        options = self.options
+        layout, batch = "NHWC" if options.pixels else "NCHW", 1 if options.camera else options.batch
+        return self.describe(files, layout, batch, about)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.operations import Linear, MeanPool, Operation
+from mobilenets.models.operations import Conv, Linear, MeanPool, Operation
 from mobilenets.models.plan import Plan
 
 
@@ -35,6 +35,7 @@ class BlockCost:
     kernel: int
     stride: int
     expand: float | None
+    depthwise: bool
     residual: bool
     parameters: int
     macs: int
@@ -45,7 +46,8 @@ class Cost:
     """The costs of a network for one picture of ``size`` pixels per side.
 
     ``parameters`` counts every learned value, BatchNorm's scale and shift included and its running statistics not;
-    ``macs`` counts convolutions and the classifier, without BatchNorm and activations.
+    ``macs`` counts convolutions and the classifier, without BatchNorm and activations;
+    ``bytes`` is what all values take in float32, BatchNorm's running statistics among them.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Cost:
     size: int
     variant: str
     classes: int
+    bytes: int
     layers: tuple[LayerCost, ...]
     blocks: tuple[BlockCost, ...]
 
@@ -101,6 +104,7 @@ def cost(architecture: Architecture, classes: int) -> Cost:
         size=architecture.size,
         variant=architecture.variant,
         classes=classes,
+        bytes=4 * sum(part.stored for part in plan.operations),
         layers=tuple(_layer(part) for part in plan.operations if part.label),
         blocks=(*_body(plan), *_head(plan)),
     )
@@ -122,9 +126,10 @@ def _body(plan: Plan) -> Iterator[BlockCost]:
             kernel=block.kernel,
             stride=block.stride,
             expand=block.expansion,
+            depthwise=any(isinstance(part, Conv) and part.depthwise for part in block.operations),
             residual=block.residual,
-            parameters=sum(part.parameters for part in block.operations),
-            macs=sum(part.macs for part in block.operations),
+            parameters=block.parameters,
+            macs=block.macs,
         )
 
 
@@ -142,6 +147,7 @@ def _head(plan: Plan) -> Iterator[BlockCost]:
                 kernel=part.input_shape[1] if pool else 1,
                 stride=1,
                 expand=None,
+                depthwise=False,
                 residual=False,
                 parameters=part.parameters,
                 macs=part.macs,

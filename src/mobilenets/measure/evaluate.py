@@ -1,63 +1,97 @@
-"""Logits of a network over batches of pictures: the one loop that training, evaluation and prediction share."""
+"""The one loop that asks engines about labelled pictures, for training's validation, ``evaluate`` and the gate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.datasets.loader import Batch, Batches, in_order
+from mobilenets.datasets.loader import Batches, in_order
 from mobilenets.measure.metrics import Evaluation
-from mobilenets.models.network import Network
+from mobilenets.pictures.decode import decode
+from mobilenets.pictures.stream import checked, default_workers, grouped, stream
+from mobilenets.runtime.predictor import EnginePredictor, Prepared
 
-EVALUATION_BATCH = 64
-
-
-def to_tensor(images: npt.NDArray[np.float32], device: torch.device) -> torch.Tensor:
-    """Turn N×H×W×3 into N×3×H×W without copying: the memory is already channels_last."""
-    return torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2)
-
-
-@torch.inference_mode()
-def logits(network: Network, batches: Iterable[Batch], device: torch.device, start: int = 0) -> npt.NDArray[np.float32]:
-    """Return float32 N×classes, in the order of the batches. The network is left in evaluation mode.
-
-    With ``start`` the batches hold what the first ``start`` blocks gave.
-    """
-    network.eval()
-    parts = [network(to_tensor(batch.images, device), start).float().cpu().numpy() for batch in batches]
-    return np.concatenate(parts)
+# Pictures a run: of a predictor, and of a network that is being trained.
+BATCH = 16
+VALIDATION_BATCH = 64
 
 
-def evaluate_samples(
-    network: Network,
-    pictures: Batches,
-    classes: Sequence[str],
+class Asked(NamedTuple):
+    """Something to measure: its class names in order, and what turns its share of a batch into logits N×classes."""
+
+    classes: tuple[str, ...]
+    logits: Callable[[Any], npt.NDArray[np.float32]]
+
+
+def evaluate(
+    asked: Sequence[Asked],
+    batches: Iterable[Sequence[Any]],
+    samples: Sequence[Sample],
     root: Path,
-    device: torch.device,
-    start: int = 0,
-) -> Evaluation:
-    """Run every picture of a loader through the network, in order; pictures are named relative to ``root``.
+    doing: str = "evaluating",
+) -> list[Evaluation]:
+    """Ask each of ``asked`` about every sample, in order.
 
-    With ``start`` the loader holds what the first ``start`` blocks gave.
+    ``batches`` has for each batch what each of them takes, in the order of ``samples``; pictures are named relative to
+    ``root``. Raises as ``Evaluation`` does, and what ``batches`` raises.
     """
-    samples: Sequence[Sample] = pictures.samples
-    plan = in_order(len(samples), EVALUATION_BATCH)
+    parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in asked]
+    with progress(doing, len(samples), "pictures") as shown:
+        for batch in batches:
+            for found, one, given in zip(parts, asked, batch, strict=True):
+                found.append(one.logits(given))
+            shown.advance(len(batch[0]))
+    images = tuple(relative(sample.path, root) for sample in samples)
+    labels = np.array([sample.label for sample in samples], np.int64)
+    return [
+        Evaluation(one.classes, images, labels, np.concatenate(found)) for one, found in zip(asked, parts, strict=True)
+    ]
 
-    def counted() -> Iterable[Batch]:
-        with progress("evaluating", len(samples), "pictures") as shown:
-            for batch in pictures.batches(plan):
-                yield batch
-                shown.advance(len(batch.labels))
 
-    return Evaluation(
-        classes=tuple(classes),
-        images=tuple(relative(sample.path, root) for sample in samples),
-        labels=np.array([sample.label for sample in samples], np.int64),
-        logits=logits(network, counted(), device, start),
-    )
+def evaluate_loader(
+    engine: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]], loader: Batches, classes: Sequence[str], root: Path
+) -> Evaluation:
+    """Evaluate an engine on all that a loader gives: pictures, or what frozen blocks have made of them."""
+    batches = ([batch.images] for batch in loader.batches(in_order(len(loader.samples), VALIDATION_BATCH)))
+    [evaluation] = evaluate([Asked(tuple(classes), engine)], batches, loader.samples, root)
+    return evaluation
+
+
+def evaluate_predictors(
+    predictors: Sequence[EnginePredictor],
+    samples: Sequence[Sample],
+    root: Path,
+    doing: str = "evaluating",
+    workers: int | None = None,
+) -> list[Evaluation]:
+    """Evaluate predictors on pictures, each of which is decoded once, by the very path that ``predict`` takes.
+
+    Raises ``UnreadablePicture`` for one that does not decode.
+    """
+    asked = [Asked(tuple(predictor.classes), predictor.logits) for predictor in predictors]
+    return evaluate(asked, _prepared(predictors, samples, workers), samples, root, doing)
+
+
+def _prepared(
+    predictors: Sequence[EnginePredictor], samples: Sequence[Sample], workers: int | None
+) -> Iterator[list[list[Prepared]]]:
+    """Decode a few batches ahead; gives for each batch what each predictor takes."""
+
+    def surplus(width: int, height: int) -> float:
+        return min(predictor.surplus(width, height) for predictor in predictors)
+
+    def prepare(sample: Sample) -> list[Prepared]:
+        image = decode(sample.path, surplus)
+        return [predictor.prepare_image(image) for predictor in predictors]
+
+    size = min(predictor.at_once(BATCH) for predictor in predictors)
+    with closing(stream(prepare, samples, workers=workers, ahead=size + (workers or default_workers()))) as pictures:
+        for group in grouped(checked(pictures), size):
+            yield [list(share) for share in zip(*group, strict=True)]

@@ -262,6 +262,16 @@ class Evaluation:
             for i, p in zip(wrong[order], chosen[order], strict=True)
         )
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures of an epoch in ``history.csv``."""
+        return {"loss": self.loss, "top1": self.top1, "top5": self.top5}
+
+    def summary(self) -> str:
+        """Say top-1 with its interval."""
+        low, high = self.top1_interval
+        return f"top-1 {100 * self.top1:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON values; a fraction that is 0/0 is null, nothing is NaN."""
         return {

@@ -140,7 +140,10 @@ def _module(operation: Operation) -> nn.Module:
 def _function(operation: Operation) -> Callable[..., Tensor] | None:
     """Return what an operation without weights does, or None for one with weights."""
     if isinstance(operation, MaxPool):
-        return partial(functional.max_pool2d, kernel_size=operation.kernel, ceil_mode=True)
+        kernel, stride, [pad, _] = operation.kernel, operation.stride, operation.pads
+        return partial(
+            functional.max_pool2d, kernel_size=kernel, stride=stride, padding=pad, ceil_mode=operation.ceil_mode
+        )
     if isinstance(operation, Activation):
         return FUNCTIONS[operation.activation]
     return PLAIN.get(type(operation))

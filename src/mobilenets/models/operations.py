@@ -55,6 +55,11 @@ class Operation:
         return 0
 
     @property
+    def stored(self) -> int:
+        """Values on disk: the learned ones and BatchNorm's running statistics."""
+        return self.parameters
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates for one picture."""
         return 0
@@ -111,6 +116,11 @@ class Conv(Window):
         return math.prod(self.weight_shape) + (self.bias + 2 * self.norm) * self.output_shape[0]
 
     @property
+    def stored(self) -> int:
+        """Values on disk: the learned ones and BatchNorm's mean and variance."""
+        return self.parameters + 2 * self.norm * self.output_shape[0]
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of the convolution, without BatchNorm and activation."""
         return math.prod(self.weight_shape) * math.prod(self.output_shape[1:])
@@ -118,14 +128,20 @@ class Conv(Window):
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Window):
-    """The largest value of each window, without overlap; a rest at the border is kept."""
+    """The largest value of each window; what ``pads`` adds counts for nothing.
 
-    padding: str = "none"
+    Windows that do not overlap keep a rest at the border (``ceil_mode``), others are padded as convolutions are.
+    """
+
+    @property
+    def ceil_mode(self) -> bool:
+        """Whether a last window may stand over the border."""
+        return self.stride == self.kernel
 
     @property
     def pads(self) -> tuple[int, int]:
-        """No zeros."""
-        return 0, 0
+        """Places added before and after each side."""
+        return (0, 0) if self.ceil_mode else super().pads
 
     @property
     def label(self) -> str:

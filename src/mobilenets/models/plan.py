@@ -115,11 +115,12 @@ class Builder:
             raise ValueError(f"{self.scope}: a gate of {gate.shape} for {x.shape}")
         return self._written(Scale(**self._names(name, x, gate), output_shape=x.shape))
 
-    def max_pool(self, x: Value, kernel: int = 2, name: str = "") -> Value:
-        """Write max pooling over ``kernel``×``kernel`` pixels, without overlap."""
-        side = math.ceil(x.side / kernel)
-        shape = (x.channels, side, side)
-        return self._written(MaxPool(**self._names(name, x), output_shape=shape, kernel=kernel, stride=kernel))
+    def max_pool(self, x: Value, kernel: int = 2, stride: int | None = None, name: str = "") -> Value:
+        """Write max pooling over ``kernel``×``kernel`` pixels, by default without overlap."""
+        stride = stride or kernel
+        side = math.ceil(x.side / stride) if stride == kernel else shrunk(x.side, kernel, stride, "symmetric")
+        names, shape = self._names(name, x), (x.channels, side, side)
+        return self._written(MaxPool(**names, output_shape=shape, kernel=kernel, stride=stride, padding="symmetric"))
 
     def mean_pool(self, x: Value, name: str = "") -> Value:
         """Write the mean over all places: C×1×1."""
@@ -179,6 +180,16 @@ class Block:
             return None
         widest = max(part.output_shape[0] for part in self.operations[:-1] if isinstance(part, Conv))
         return widest / self.input.channels
+
+    @property
+    def parameters(self) -> int:
+        """Learned values."""
+        return sum(part.parameters for part in self.operations)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one picture."""
+        return sum(part.macs for part in self.operations)
 
     @property
     def residual(self) -> bool:
@@ -243,12 +254,10 @@ def plan_network(rows: Sequence[Row], head: Head, style: Style, size: int, class
     x = images = Value(IMAGES, (3, size, size))
     blocks = []
     for index, row in enumerate(rows):
-        builder = Builder(f"body.{row.kind}{index}", style)
-        output = row.write(builder, x)
-        if output.side < 1:
+        blocks.append(plan_block(f"body.{row.kind}{index}", row, x, style))
+        x = blocks[-1].output
+        if x.side < 1:
             raise InputError(f"size {size}: too small for this network; give a larger --size")
-        blocks.append(Block(builder.scope, row, x, output, tuple(builder.operations)))
-        x = output
     pool, layers = Builder("pool", style), Builder("head", style)
     x = head.layers(layers, head.pool(pool, x))
     last = Builder("classifier", style)
@@ -256,6 +265,13 @@ def plan_network(rows: Sequence[Row], head: Head, style: Style, size: int, class
         last.linear(x, classes)
     classifier = next((part for part in last.operations if isinstance(part, Linear)), None)
     return Plan(images, tuple(blocks), tuple(pool.operations), tuple(layers.operations), classifier)
+
+
+def plan_block(name: str, row: Row, x: Value, style: Style) -> Block:
+    """Plan one row on the map ``x``."""
+    builder = Builder(name, style)
+    output = row.write(builder, x)
+    return Block(name, row, x, output, tuple(builder.operations))
 
 
 def _cells(operations: Sequence[Operation], entry: str) -> dict[str, tuple[float, int]]:

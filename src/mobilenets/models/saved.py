@@ -65,7 +65,7 @@ def load_model(model: Path) -> SavedModel:
         raise InputError(f"{path}: {reason}; copy or train the model again") from error
     # Built on the meta device: a wrong description takes no memory, and no random number is drawn.
     with torch.device("meta"):
-        network = Network(architecture, len(bundle.classes))
+        network = Network(architecture, bundle.network_outputs)
     problem = mismatch(network.state_dict(), state)
     if problem:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")

@@ -19,6 +19,7 @@ from mobilenets.datasets.split import split
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.pictures.stream import stream
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
 
@@ -136,12 +137,16 @@ def fitted_pictures(
     size = preprocessing.size
     places = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int))
     made = [np.empty((0, size, size, 3), np.uint8)]
+
+    def fitted(path: Path) -> npt.NDArray[np.uint8]:
+        return np.asarray(preprocessing.fit(decode(path)))[None]
+
     with progress(doing, len(places), "pictures") as shown:
-        for place in places:
-            try:
-                made.append(np.asarray(preprocessing.fit(decode(samples[place].path)))[None])
-            except UnreadablePicture as error:
-                log.warning("%s: %s (unreadable)", samples[place].path, error)
+        for path, one in stream(fitted, [samples[place].path for place in places]):
+            if isinstance(one, UnreadablePicture):
+                log.warning("%s: %s (unreadable)", path, one)
+            else:
+                made.append(one)
             shown.advance(1)
     return np.concatenate(made)
 

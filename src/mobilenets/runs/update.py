@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from mobilenets.datasets.folder import Sample, content_hashes
-from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Prepared
 from mobilenets.datasets.seen import Seen, read_seen
 from mobilenets.errors import FaultFound, InputError
-from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
-from mobilenets.models.saved import load_model
-from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, find_bundle, read_bundle
+from mobilenets.runs.predictor import Predictor
+from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, WEIGHTS, find_bundle, read_bundle
+from mobilenets.tasks.classification.task import classified
+from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.recipe import AUTO
 from mobilenets.weights.start import NAMED
 
@@ -122,18 +122,19 @@ def compare_with_source(
     if not chosen:
         return None
     try:
-        saved = load_model(source.folder)
+        predictor = Predictor(source.folder, str(device))
     except InputError as error:  # hours may lie between
         log.warning("the model that training started from is not compared: %s", error)
+        return None
+    if predictor.bundle.task != CLASSIFICATION:
         return None
     samples = [
         Sample(prepared.measured[index].path, places[prepared.classes[prepared.measured[index].label]])
         for index in chosen
     ]
-    pictures = Loader(samples, len(source.classes), saved.bundle.preprocessing, workers=workers)
-    network = saved.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
-        was = evaluate_samples(network, pictures, source.classes, prepared.layout.root, device).ranks == 0
+        [measured] = evaluate_predictors([predictor], samples, prepared.layout.root, workers=workers)
+        was = classified(measured).ranks == 0
     except FaultFound:
         log.warning("the model that training started from is not compared: its output is not finite")
         return None

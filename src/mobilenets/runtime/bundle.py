@@ -17,6 +17,7 @@ from mobilenets.runtime.labels import Labels
 
 FORMAT = "mobilenets model"
 VERSION = 1
+CLASSIFICATION = "classification"
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 MAX_DESCRIPTION_BYTES = 64 << 20
@@ -29,7 +30,10 @@ class Bundle:
     ``classes`` is empty for a model without a classifier. ``architecture`` is left as plain values, for
     ``mobilenets.models`` to read: a predictor of an exported file has no use for it. ``origin`` says where the weights
     came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
-    answer is "not sure". ``export`` is there where the model is an exported file.
+    answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
+    that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
+    ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
+    class.
     """
 
     architecture: Mapping[str, Any]
@@ -39,19 +43,31 @@ class Bundle:
     labels: Labels | None = None
     threshold: float | None = None
     export: Exported | None = None
+    graph: Exported | None = None
+    task: str = CLASSIFICATION
+    outputs: int | None = None
+
+    @property
+    def network_outputs(self) -> int:
+        """How many numbers the network gives for a picture; 0 for a model without a last layer."""
+        return len(self.classes) if self.outputs is None else self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``; labels, threshold and export only where there are any."""
+        """Return the content of ``model.json``; labels, threshold, export, graph and outputs where there are any."""
         optional: dict[str, Any] = {}
         if self.labels is not None:
             optional["labels"] = self.labels.to_json()
         if self.threshold is not None:
             optional["threshold"] = self.threshold
-        if self.export is not None:
-            optional["export"] = self.export.to_json()
+        for name, file in (("export", self.export), ("graph", self.graph)):
+            if file is not None:
+                optional[name] = file.to_json()
+        if self.outputs is not None:
+            optional["outputs"] = self.outputs
         return {
             "format": FORMAT,
             "version": VERSION,
+            "task": self.task,
             "architecture": dict(self.architecture),
             "classes": list(self.classes),
             "classes_sha256": classes_hash(self.classes),
@@ -121,11 +137,17 @@ def _understood(value: dict[str, Any]) -> Bundle:
     architecture, origin = value.get("architecture"), value.get("origin", {})
     if not isinstance(architecture, dict) or not isinstance(origin, dict):
         raise InputError("architecture and origin must be objects")
-    labels, threshold, export = value.get("labels"), value.get("threshold"), value.get("export")
+    labels, threshold, export, graph = (value.get(key) for key in ("labels", "threshold", "export", "graph"))
     if threshold is not None and (
         isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
     ):
         raise InputError("threshold must be a probability")
+    # Files of earlier releases do not say it.
+    task, outputs = value.get("task", CLASSIFICATION), value.get("outputs")
+    if not isinstance(task, str):
+        raise InputError("task must be a name")
+    if outputs is not None and (isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1):
+        raise InputError("outputs must be a number of at least 1")
     return Bundle(
         architecture,
         tuple(map(nfc, classes)),
@@ -134,4 +156,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
         None if labels is None else Labels.from_json(labels),
         threshold,
         None if export is None else Exported.from_json(export),
+        None if graph is None else Exported.from_json(graph),
+        task,
+        outputs,
     )

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ LAYOUTS = ("NCHW", "NHWC")
 OUTPUTS = ("logits", "probabilities")
 GEOMETRIES = ("outside", "inside")
 MAX_BATCH = 4096
+# The second output of a file that can say where it looked, and the optional input that asks for a class.
+EVIDENCE = "evidence"
+CLASS = "class"
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -60,7 +64,9 @@ class Exported:
     ``sha256`` has the hash of every file that belongs to it, ``file`` being the one to open. The input is a batch in
     ``layout`` of ``input``: float32 after the whole preprocessing, or uint8 pixels after its geometry alone, with the
     numbers made inside. With ``geometry`` "inside" it is one upright picture of any size, uint8 1×H×W×3. ``batch`` is
-    the number of pictures a run, None for any. ``about`` says how it was made and checked.
+    the number of pictures a run, None for any. ``about`` says how it was made and checked. ``evidence`` is there where
+    the file's second output, float32 N×h×h, is what speaks for a class at each place: the pixels, along one side of
+    the S×S input, in the middle of what each place sees.
     """
 
     file: str
@@ -75,6 +81,7 @@ class Exported:
     about: Mapping[str, Any] = field(default_factory=dict)
     geometry: str = "outside"
     drawn: Drawn | None = None
+    evidence: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands under ``export`` in ``model.json``."""
@@ -86,6 +93,7 @@ class Exported:
             ],
             "about": dict(self.about),
             "drawn": None if self.drawn is None else asdict(self.drawn) | {"outputs": list(self.drawn.outputs)},
+            "evidence": list(self.evidence),
         }
 
     @classmethod
@@ -127,6 +135,7 @@ class Exported:
             about,
             geometry,
             _drawn(value.get("drawn")),
+            _centres(value.get("evidence", [])),
         )
 
     def check(self, folder: Path) -> Path:
@@ -169,6 +178,16 @@ def _drawn(value: object) -> Drawn | None:
         return Drawn(width, height, crc32, _numbers(value["outputs"]))
     except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError("export: the drawn picture is malformed") from error
+
+
+def _centres(value: object) -> tuple[float, ...]:
+    try:
+        assert isinstance(value, list)
+        centres = _numbers(value)
+        assert all(one < other for one, other in pairwise(centres))
+    except (AssertionError, TypeError, ValueError, OverflowError) as error:
+        raise InputError("export: evidence must be a list of places in order") from error
+    return centres
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

@@ -116,7 +116,7 @@ def create_app(
     ) -> JSONResponse:
         if batcher.full:
             raise busy("too many pictures are waiting")
-        known = labels.languages if labels is not None else ()
+        known = about.get("languages", [])
         if language is not None and language not in known:
             there_is = f"there is {', '.join(known)}" if known else "there is none"
             raise Refused(422, "unknown_language", f"language {language!r}: {there_is}")
@@ -175,7 +175,6 @@ def create_app(
     for route, file in FILES.items():
         app.add_api_route(route, _file(file), include_in_schema=False)
 
-    labels = predictor.bundle.labels
     about = _about(predictor, name, limits, explain is not None)
     return app
 
@@ -194,10 +193,7 @@ def _about(predictor: EnginePredictor, name: str, limits: Limits, explains: bool
         "version": version("mobilenets"),
         "architecture": bundle.architecture.get("name"),
         "size": bundle.preprocessing.size,
-        "classes": list(bundle.classes),
-        "labels": None if bundle.labels is None else bundle.labels.to_json(),
-        "languages": [] if bundle.labels is None else list(bundle.labels.languages),
-        "threshold": bundle.threshold,
+        **predictor.reading.about(bundle),
         "explains": explains,
         "limits": {"body_bytes": limits.body_bytes, "pixels": limits.pixels, "pictures": limits.pictures},
     }
@@ -210,7 +206,7 @@ def _response(names: list[str], found: list[Answer | UnreadablePicture]) -> JSON
         for name, one in zip(names, found, strict=True)
     ]
     headers = {"cache-control": "no-store"}
-    if any("predictions" in answer for answer in answers):
+    if any("error" not in answer for answer in answers):
         return JSONResponse(answers, headers=headers)
     status = 413 if all(isinstance(one, PictureTooLarge) for one in found) else 422
     first = {key: answers[0][key] for key in ("error", "code")}

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
-from mobilenets.runtime.labels import Labels
+from mobilenets.pictures.stream import decoding_threads
 from mobilenets.runtime.predictor import EnginePredictor, Prepared
 from mobilenets.server.limits import Limits, busy, check_size
 from mobilenets.server.metrics import Metrics
@@ -28,6 +28,7 @@ Answer = dict[str, Any]
 class _Job:
     pixels: Prepared
     top: int
+    language: str | None
     answer: asyncio.Future[Answer]
 
 
@@ -60,7 +61,7 @@ class Batcher:
 
     async def start(self) -> None:
         """Begin to work; ``answered`` turns true when the model has answered once."""
-        self._decoders = ThreadPoolExecutor(self._workers, "decode")
+        self._decoders = decoding_threads(self._workers)
         # One thread, for an engine need not be safe in several.
         self._engine = ThreadPoolExecutor(1, "engine")
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._warm_up())]
@@ -87,9 +88,7 @@ class Batcher:
         Raises ``Refused`` with 503 when the queue is full or the time is up.
         """
         async with self._room(len(pictures)):
-            found = await asyncio.gather(*(self._answer(picture, top) for picture in pictures))
-        labels = self.predictor.bundle.labels
-        return [one if isinstance(one, UnreadablePicture) else _cut(one, top, language, labels) for one in found]
+            return await asyncio.gather(*(self._answer(picture, top, language) for picture in pictures))
 
     async def explanation(self, picture: bytes) -> bytes:
         """Draw what the network looked at; raises ``UnreadablePicture``, and ``Refused`` as ``answers`` does."""
@@ -120,7 +119,7 @@ class Batcher:
         self._held += pictures
         self._metrics.waiting.set(self._held)
 
-    async def _answer(self, picture: bytes, top: int) -> Answer | UnreadablePicture:
+    async def _answer(self, picture: bytes, top: int, language: str | None) -> Answer | UnreadablePicture:
         loop = asyncio.get_running_loop()
         async with self._kept:
             self._decoding += 1
@@ -130,14 +129,14 @@ class Batcher:
                 return error
             finally:
                 self._decoding -= 1
-            return await self._ask(pixels, top)
+            return await self._ask(pixels, top, language)
 
     def _prepare(self, picture: bytes) -> Prepared:
         check_size(picture, self._limits.pixels)
         return self.predictor.prepare(picture)
 
-    async def _ask(self, pixels: Prepared, top: int) -> Answer:
-        job = _Job(pixels, top, asyncio.get_running_loop().create_future())
+    async def _ask(self, pixels: Prepared, top: int, language: str | None) -> Answer:
+        job = _Job(pixels, top, language, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._came.set()
         return await job.answer
@@ -157,12 +156,9 @@ class Batcher:
                 await self._run(jobs)
 
     async def _run(self, jobs: list[_Job]) -> None:
-        pixels, top = [job.pixels for job in jobs], max(job.top for job in jobs)
         self._metrics.batch.observe(len(jobs))
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(
-                self._engine, self.predictor.answers, pixels, top
-            )
+            answers = await asyncio.get_running_loop().run_in_executor(self._engine, self._answers, jobs)
         except Exception as error:  # whatever an engine raises is for those who asked, not the end of the server
             for job in jobs:
                 if not job.answer.done():
@@ -173,20 +169,13 @@ class Batcher:
             if not job.answer.done():
                 job.answer.set_result(answer)
 
+    def _answers(self, jobs: list[_Job]) -> list[Answer]:
+        rows = self.predictor.probabilities([job.pixels for job in jobs])
+        return [self.predictor.answer(row, job.top, job.language) for row, job in zip(rows, jobs, strict=True)]
+
     async def _warm_up(self) -> None:
         side = self.predictor.bundle.preprocessing.size
         try:
-            await self._ask(self.predictor.prepare(Image.new("RGB", (side, side))), 1)
+            await self._ask(self.predictor.prepare(Image.new("RGB", (side, side))), 1, None)
         except Exception as error:
             log.error("the model failed: %s", error)
-
-
-def _cut(answer: Answer, top: int, language: str | None, labels: Labels | None) -> Answer:
-    """Take of an answer to many what was asked for: the number of classes, names in the language."""
-    cut = answer | {"predictions": answer["predictions"][:top]}
-    if labels is None or language is None:
-        return cut
-    cut["predictions"] = [entry | {"name": labels.name(entry["label"], language)} for entry in cut["predictions"]]
-    if "groups" in cut:
-        cut["groups"] = [entry | {"name": labels.group_name(entry["label"], language)} for entry in cut["groups"]]
-    return cut

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -20,36 +20,35 @@ FILE = Path("checkpoint") / "state.safetensors"
 
 @dataclass
 class State:
-    """How far a run has come. The sums run over the epoch under way, ``step`` counts its steps done.
+    """How far a run has come.
 
-    ``before`` is the validation top-1 of the model that training started from, where that was measured.
+    Of the epoch under way ``step`` steps and ``seen`` pictures are done; ``sums`` are the loss's and the task's.
+    ``before`` is the task's metric of the model that training started from, where that was measured.
     ``seconds`` is the time of the epochs, ``total_seconds`` all since the start, reading the pictures included.
     """
 
     epoch: int = 0
     step: int = 0
-    loss_sum: float = 0.0
-    hits: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     seen: int = 0
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     total_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
-    scaler: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
     before: float | None = None
 
 
-def save(
-    run: Path, state: State, network: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
-) -> None:
+class Stateful(Protocol):
+    """What takes up the tensors of a checkpoint, as a ``Stepper`` does."""
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], /) -> object:
+        """Take the tensors up; raises ``KeyError`` or ``RuntimeError`` where they do not fit."""
+
+
+def save(run: Path, state: State, tensors: Mapping[str, Tensor]) -> None:
     """Write the checkpoint, whole or not at all."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    for index, entries in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": v for name, v in entries.items() if isinstance(v, Tensor)}
     with writing(run / FILE) as aside:
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -75,46 +74,21 @@ def peek(run: Path) -> State:
         raise _damaged(run) from error
 
 
-def restore_network(run: Path, network: nn.Module) -> None:
-    """Put the checkpoint's weights into ``network``, which has those that a run begins with."""
-    try:
-        with safe_open(run / FILE, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith("network.")]  # noqa: SIM118 (not a dict)
-            network.load_state_dict({name.removeprefix("network."): file.get_tensor(name) for name in names})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise _damaged(run) from error
-
-
-def restore(run: Path, network: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer) -> State:
-    """Put the checkpoint's values in place and return its state.
-
-    Every tensor keeps the memory layout that training gave it, so that the same kernels run in the same order.
-    """
+def restore(run: Path, part: Stateful, prefix: str = "") -> State:
+    """Give the tensors of the checkpoint whose names begin with ``prefix`` to ``part``; returns the state."""
     state = peek(run)
     try:
         with safe_open(run / FILE, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        network.load_state_dict(_under(tensors, "network."))
-        if average is not None:
-            average.load_state_dict(_under(tensors, "average."))
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for index, parameter in enumerate(parameters):
-            entries = _under(tensors, f"optimizer.{index}.")
-            if entries:
-                optimizer.state[parameter] = {k: _laid_out(v, parameter) for k, v in entries.items()}
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
+            part.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise _damaged(run) from error
     return state
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
-    if value.shape != parameter.shape:
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+def restore_network(run: Path, network: nn.Module) -> None:
+    """Put the checkpoint's weights into ``network``, which has those that a run begins with."""
+    restore(run, network, "network.")
 
 
 def _damaged(run: Path) -> InputError:

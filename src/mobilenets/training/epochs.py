@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from mobilenets.base.progress import duration
+from mobilenets.measure.metric import Metric
 
 log = logging.getLogger("mobilenets")
 
-HEADS = ("epoch", "train loss", "top-1", "val. loss", "val. top-1", "pictures/s", "time left")
+# "100.0 %" and "12 min 00 s" are longer than their heads.
+CELL, TIME = 7, 11
 
 
 @dataclass
@@ -20,29 +22,32 @@ class EpochTable:
 
     epochs: int
     last: int
+    metric: Metric
     _seconds: list[float] = field(default_factory=list, init=False)
 
     def add(self, row: Mapping[str, float], seconds: float, best: bool) -> None:
         """Log a row of the history; ``seconds`` are those of this epoch, ``best`` marks the best one so far."""
-        count = f"{row['epoch']:.0f}/{self.epochs}"
-        # "100.0 %" and "12 min 00 s" are longer than their heads.
-        widths = [max(len(HEADS[0]), len(f"{self.epochs}/{self.epochs}")), 10, 7, 9, 10, 10, 11]
+        cells = {"epoch": f"{row['epoch']:.0f}/{self.epochs}", **self._figures(row)}
+        widths = [max(len(head), CELL) for head in cells]
+        widths[0] = max(len("epoch"), len(f"{self.epochs}/{self.epochs}"))
         if not self._seconds:
-            log.info("%s", self._aligned(HEADS, widths), extra={"style": "head"})
+            log.info("%s", self._aligned([*cells, "time left"], [*widths, TIME]), extra={"style": "head"})
         self._seconds.append(seconds)
         left = duration(fmean(self._seconds) * (self.epochs - row["epoch"]))
-        cells = (
-            count,
-            f"{row['train_loss']:.3f}",
-            f"{100 * row['train_top1']:.1f} %",
-            f"{row['validation_loss']:.3f}",
-            f"{100 * row['validation_top1']:.1f} %",
-            f"{row['images_per_second']:.0f}",
-            left if self.last >= self.epochs else "–",  # the next stage's epochs take another time
-        )
-        line = self._aligned(cells, widths) + ("  best so far" if best else "")
+        cells["time left"] = left if self.last >= self.epochs else "–"  # the next stage's epochs take another time
+        line = self._aligned(list(cells.values()), [*widths, TIME]) + ("  best so far" if best else "")
         log.info("%s", line, extra={"style": "best"} if best else None)
 
+    def _figures(self, row: Mapping[str, float]) -> dict[str, str]:
+        """Give the cells by their heads: the losses, and the metric beside each where it is another."""
+        cells = {}
+        for part, short in (("train", ""), ("validation", "val. ")):
+            cells[f"{short or 'train '}loss"] = f"{row[f'{part}_loss']:.3f}"
+            value = row.get(f"{part}_{self.metric.name}")
+            if value is not None and self.metric.name != "loss":
+                cells[short + self.metric.words] = self.metric.shown(value)
+        return cells | {"pictures/s": f"{row['images_per_second']:.0f}"}
+
     @staticmethod
-    def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
+    def _aligned(cells: list[str], widths: list[int]) -> str:
         return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))

@@ -9,16 +9,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from mobilenets.datasets.loader import Loader, default_workers
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.datasets.loader import Batch, Loader
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
-from mobilenets.training.features import COMPUTED_TOGETHER, Floats, still_to_compute
-from mobilenets.training.loop import precision_of
-from mobilenets.training.optimizer import build_optimizer
+from mobilenets.pictures.stream import default_workers
+from mobilenets.tasks.base import Task
+from mobilenets.training.features import COMPUTED_TOGETHER, Floats, TrunkOpener, open_trunk, still_to_compute
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import Stage
-from mobilenets.training.start import frozen_blocks, frozen_parts
+from mobilenets.training.start import frozen_blocks
 
 # After the first time, which also prepares kernels, so many more or so many seconds; a long first time is taken as is.
 REPEATS = 4
@@ -32,10 +33,12 @@ def estimate(
     network: Network,
     run: Sequence[Stage],
     done: int,
+    task: Task,
     train: Loader,
     validation: Loader,
     measured: int,
     device: torch.device,
+    opener: TrunkOpener | None = None,
 ) -> float:
     """Estimate the seconds that a run takes: frozen blocks, steps, measuring after each epoch and at the end.
 
@@ -44,17 +47,19 @@ def estimate(
     """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        return _estimate(network, run, done, train, validation, measured, device)
+        return _estimate(network, run, done, task, train, validation, measured, device, opener)
 
 
 def _estimate(
     network: Network,
     run: Sequence[Stage],
     done: int,
+    task: Task,
     train: Loader,
     validation: Loader,
     measured: int,
     device: torch.device,
+    opener: TrunkOpener | None = None,
 ) -> float:
     pictures, held_out = len(train.samples), len(validation.samples)
     sample = [index % pictures for index in range(min(DECODED, run[0].recipe.batch))]
@@ -63,10 +68,20 @@ def _estimate(
     decoding /= min(train.workers or default_workers(), default_workers())
     lower = frozen_blocks(network, run[-1].recipe.freeze)
     whole, full = _forward(network, len(network.body), 0, device), len(network.body)
-    missing = still_to_compute(network, run[-1].recipe, lower, train, validation, device)
+
+    def frozen(blocks: int, recipe: Recipe) -> tuple[int | None, float]:
+        """Count the outputs of frozen blocks that are to be computed, and give the seconds that they take."""
+        if blocks == 0:
+            return None, 0.0
+        trunk, in_torch = open_trunk(network, blocks, device, opener)
+        count = still_to_compute(network, recipe, blocks, train, validation, device, in_torch)
+        images = _made_up(network, COMPUTED_TOGETHER, 0, device)
+        each = _timed(lambda: trunk(images), device) / COMPUTED_TOGETHER if count else 0.0
+        return count, (count or 0) * _together(decoding, each, device)
+
+    missing, computing = frozen(lower, run[-1].recipe)
     seconds = REPORT + measured * _together(decoding, whole, device)
-    if missing:
-        seconds += missing * _together(decoding, _forward(network, lower, 0, device), device)
+    seconds += computing
     for stage in run:
         left = stage.last - max(stage.first, done)
         if left <= 0:
@@ -74,13 +89,13 @@ def _estimate(
         blocks = frozen_blocks(network, stage.recipe.freeze)
         cached = missing
         if blocks > lower and missing is None:
-            cached = still_to_compute(network, stage.recipe, blocks, train, validation, device)
-            seconds += (cached or 0) * _together(decoding, whole, device)
+            cached, computing = frozen(blocks, stage.recipe)
+            seconds += computing
         elif blocks > lower:
             views = 1 if train.augment is None else stage.recipe.views
             seconds += (pictures * views + held_out) * max(0.0, whole - _forward(network, lower, 0, device))
         start = blocks if cached is not None else 0
-        step = _step(network, stage, train, start, device)
+        step = _step(network, stage, task, train, start, device)
         forward = _forward(network, full, start, device)
         if start == 0:
             step, forward = _together(decoding, step, device), _together(decoding, forward, device)
@@ -111,28 +126,12 @@ def _forward(network: Network, blocks: int, start: int, device: torch.device) ->
     return seconds
 
 
-def _step(network: Network, stage: Stage, train: Loader, start: int, device: torch.device) -> float:
+def _step(network: Network, stage: Stage, task: Task, train: Loader, start: int, device: torch.device) -> float:
     """Time one step of training on a copy; seconds per picture."""
-    again = copy.deepcopy(network)
-    for module in frozen_parts(again, stage.recipe.freeze):
-        module.requires_grad_(False)
-    optimizer = build_optimizer(stage.recipe, again)
-    count = min(stage.recipe.batch, len(train.samples))
-    labels = torch.tensor([sample.label for sample in train.samples[:count]], device=device)
-    images = to_tensor(_made_up(network, count, start, device), device)
-    precision = precision_of(stage.recipe.precision, device)
-    again.train()
-    for module in frozen_parts(again, stage.recipe.freeze):
-        module.eval()
-
-    def once() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
-            output = again(images, start)
-        functional.cross_entropy(output.float(), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return _timed(once, device) / count
+    stepper = build_stepper(copy.deepcopy(network), stage, task, train, device, start)
+    some = train.samples[: stage.recipe.batch]
+    batch = Batch(_made_up(network, len(some), start, device), task.targets(some, network.classes))
+    return _timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), device) / len(some)
 
 
 def _made_up(network: Network, count: int, start: int, device: torch.device) -> Floats:

@@ -1,9 +1,7 @@
 """What a frozen trunk gives for each picture, computed once: training then runs the blocks after it alone.
 
-Kept in SQLite, one file a key in the cache folder: a killed process leaves whole entries or none. The key holds all
-that an entry follows from but the picture: the trunk's weights and architecture, preprocessing, augmentation and seed.
-The entries are found by the pictures' content, so that a changed picture is computed anew and nothing else is. Each
-carries a checksum: what the disk has damaged is computed anew too.
+It is kept in a cache on the disk, by a key that holds all that it follows from but the picture: the trunk's weights and
+architecture, preprocessing, augmentation and seed.
 """
 
 from __future__ import annotations
@@ -12,38 +10,36 @@ import hashlib
 import json
 import logging
 import math
-import sqlite3
-import zlib
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from mobilenets.base.progress import progress
-from mobilenets.datasets.folder import Sample, content_hash
-from mobilenets.datasets.loader import Batch, Loader, default_workers
-from mobilenets.datasets.sources import cache_folder
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.datasets.folder import Sample, content_hashes
+from mobilenets.datasets.loader import Batch, Loader, Targets
 from mobilenets.models.architecture import table_to_json
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.transforms import Fit
+from mobilenets.pictures.stream import checked, default_workers, grouped, stream
+from mobilenets.training.feature_cache import FeatureCache, count_entries, prune
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
+# What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens it, or None where it is not there.
+Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
+TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
 VERSION = 2
 COMPUTED_TOGETHER = 32
-# Of memory, and of all caches on the disk, in bytes.
-MOST_AT_ONCE = 2 << 30
-MOST_KEPT = 8 << 30
+MOST_AT_ONCE = 2 << 30  # bytes of memory
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,9 @@ class FeatureLoader:
     """
 
     samples: Sequence[Sample]
-    classes: int
+    outputs: int
     values: Floats
+    task: Targets
     seed: int = 0
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
@@ -66,20 +63,26 @@ class FeatureLoader:
                 int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
                 for place in range(len(indices))
             ]
-            labels = np.array([self.samples[index].label for index in indices], np.int64)
-            targets = np.zeros((len(indices), self.classes), np.float32)
-            targets[np.arange(len(indices)), labels] = 1.0
-            yield Batch(self.values[list(indices), chosen], targets, labels)
+            targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
+            yield Batch(self.values[list(indices), chosen], targets)
             start += len(indices)
 
 
 def cached_features(
-    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+    network: Network,
+    recipe: Recipe,
+    blocks: int,
+    train: Loader,
+    validation: Loader,
+    device: torch.device,
+    opener: TrunkOpener | None = None,
 ) -> tuple[FeatureLoader, FeatureLoader] | None:
     """Give what the first ``blocks`` blocks of ``network`` make of both sets, from the cache where it is there.
 
     None where that cannot stand in for the pictures: no frozen block, ``--views 0``, Mixup or CutMix (which blend
-    pictures before the network), or more features than memory should hold; all but the first are said.
+    pictures before the network), or more features than memory should hold; all but the first are said. On the CPU
+    ``opener`` opens what computes them in place of PyTorch; its numbers differ by rounding, so their entries are its
+    own.
     """
     if blocks == 0:
         return None
@@ -89,11 +92,12 @@ def cached_features(
         log.info("the outputs of the frozen blocks are not cached but computed in every epoch: %s", reason)
         return None
     found = []
+    trunk, in_torch = open_trunk(network, blocks, device, opener)
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
-        key = _key(network, blocks, loader, recipe.seed)
-        values = _Cache(key, shape).fill(network, blocks, loader, count, device)
-        found.append(FeatureLoader(loader.samples, loader.classes, values, recipe.seed))
-    _prune(cache_folder() / "features")
+        key = _key(network, blocks, loader, recipe.seed, in_torch)
+        values = _filled(key, shape, trunk, loader, count)
+        found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
+    prune()
     return found[0], found[1]
 
 
@@ -116,34 +120,29 @@ def pooled_features(
 
 
 def still_to_compute(
-    network: Network, recipe: Recipe, blocks: int, train: Loader, validation: Loader, device: torch.device
+    network: Network,
+    recipe: Recipe,
+    blocks: int,
+    train: Loader,
+    validation: Loader,
+    device: torch.device,
+    in_torch: bool = True,
 ) -> int | None:
     """Count the outputs that ``cached_features`` would have to compute, or None where it would give none."""
     if blocks == 0 or _why_not(recipe, _shape(network, blocks, device), train, validation) is not None:
         return None
     count = 0
     for loader, views in ((train, _views(recipe, train)), (validation, 1)):
-        path = cache_folder() / "features" / f"{_key(network, blocks, loader, recipe.seed)}.sqlite"
-        count += len(loader.samples) * views - _entries(path, _marks(loader), views)
+        key = _key(network, blocks, loader, recipe.seed, in_torch)
+        count += len(loader.samples) * views - count_entries(key, _marks(loader), views)
     return count
 
 
 def _marks(loader: Loader) -> list[str]:
     """Hash the pictures' contents, by which their entries are found."""
-    with ThreadPoolExecutor(loader.workers or default_workers()) as pool:
-        return [mark.hex() for mark in pool.map(content_hash, (sample.path for sample in loader.samples))]
-
-
-def _entries(path: Path, marks: Sequence[str], views: int) -> int:
-    """Count the entries that a cache has of these pictures; a damaged cache counts as empty."""
-    if not path.is_file():
-        return 0
-    query = "SELECT count(*) FROM features WHERE picture = ? AND view < ?"
-    try:
-        with closing(sqlite3.connect(path)) as base:
-            return sum(int(base.execute(query, (mark, views)).fetchone()[0]) for mark in marks)
-    except sqlite3.Error:
-        return 0
+    paths = [sample.path for sample in loader.samples]
+    found = content_hashes(paths, loader.workers)
+    return [found[path] for path in paths]
 
 
 def _views(recipe: Recipe, train: Loader) -> int:
@@ -172,13 +171,29 @@ def _shape(network: Network, blocks: int, device: torch.device) -> tuple[int, ..
         )
 
 
-def _key(network: Network, blocks: int, loader: Loader, seed: int) -> str:
+def open_trunk(network: Network, blocks: int, device: torch.device, opener: TrunkOpener | None) -> tuple[Trunk, bool]:
+    """Give what computes the first ``blocks`` blocks, and whether that is PyTorch."""
+    opened = opener(network, blocks) if opener is not None and device.type == "cpu" else None
+    if opened is not None:
+        return opened, False
+
+    def run(images: npt.NDArray[Any]) -> Floats:
+        with torch.inference_mode():
+            given = network.eval().trunk(to_tensor(images, device), blocks)
+            found: Floats = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return found
+
+    return run, True
+
+
+def _key(network: Network, blocks: int, loader: Loader, seed: int, in_torch: bool) -> str:
     """Hash all that features follow from, but the pictures."""
     digest = hashlib.sha256()
     table = table_to_json(network.architecture.table)
     table["body"] = table["body"][:blocks]
     augment = None if loader.augment is None else [loader.augment.to_json(), seed]
     about = [VERSION, blocks, table, network.architecture.width, loader.preprocessing.to_json(), augment]
+    about += [] if in_torch else ["onnxruntime"]
     digest.update(json.dumps(about, sort_keys=True).encode())
     frozen = {name: value for index in range(blocks) for name, value in _block(network, index).items()}
     for name, value in sorted(frozen.items()):
@@ -193,151 +208,33 @@ def _block(network: Network, index: int) -> dict[str, torch.Tensor]:
     return {f"{index}.{name}": value for name, value in state.items() if not name.endswith("num_batches_tracked")}
 
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS features
-(picture TEXT, view INTEGER, value BLOB, checksum INTEGER, PRIMARY KEY (picture, view)) WITHOUT ROWID
-"""
+def _filled(key: str, shape: tuple[int, ...], trunk: Trunk, loader: Loader, views: int) -> Floats:
+    """Give what ``trunk`` makes of all pictures, pictures×views×H×W×C: from the cache, and computed where it lacks."""
+    marks = _marks(loader)
+    with closing(FeatureCache(key, marks, views, shape)) as cache:
+        _compute(cache, trunk, loader, marks)
+        return cache.values
 
 
-@dataclass(frozen=True)
-class _Cache:
-    """The entries of one key; ``shape`` is that of one entry, H×W×C."""
+def _compute(cache: FeatureCache, trunk: Trunk, loader: Loader, marks: Sequence[str]) -> None:
+    total, missing = cache.values.shape[0] * cache.values.shape[1], cache.missing
+    log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
+    if not missing:
+        return
 
-    key: str
-    shape: tuple[int, ...]
-
-    def fill(self, network: Network, blocks: int, loader: Loader, views: int, device: torch.device) -> Floats:
-        """Read the entries of all pictures, and compute and keep those that are missing."""
-        marks = _marks(loader)
-        values = np.empty((len(marks), views, *self.shape), np.float32)
-        base, missing = self._begin(marks, views, values)
-        try:
-            self._compute(base, network, blocks, loader, marks, missing, values, device)
-        finally:
-            if base is not None:
-                base.close()
-        return values
-
-    def _begin(
-        self, marks: Sequence[str], views: int, values: Floats
-    ) -> tuple[sqlite3.Connection | None, list[tuple[int, int]]]:
-        """Open the cache and read it; a damaged one begins anew, and None stands for one that cannot be written."""
-        path = cache_folder() / "features" / f"{self.key}.sqlite"
-        for damaged in (False, True):
-            base = None
-            try:
-                if damaged:
-                    path.unlink()
-                path.parent.mkdir(parents=True, exist_ok=True)
-                base = sqlite3.connect(path, timeout=60)
-                base.text_factory = bytes  # damage may make text of a value, and text that is not UTF-8
-                base.execute(_TABLE)
-                path.touch()
-                return base, self._read(base, marks, views, values)
-            except (sqlite3.Error, OSError) as error:
-                if base is not None:
-                    base.close()
-                # Not a database, or a damaged one.
-                if type(error) not in (sqlite3.DatabaseError, sqlite3.DataError) or damaged:
-                    log.warning("%s: the feature cache cannot be used (%s); continuing without it", path, error)
-                    break
-        return None, [(place, view) for place in range(len(marks)) for view in range(views)]
-
-    def _read(
-        self, base: sqlite3.Connection, marks: Sequence[str], views: int, values: Floats
-    ) -> list[tuple[int, int]]:
-        """Take the entries that are there and whole; returns the places of those that are not."""
-        missing, damaged = [], 0
-        for place, mark in enumerate(marks):
-            rows = base.execute("SELECT view, value, checksum FROM features WHERE picture = ?", (mark,))
-            known = {view: (value, checksum) for view, value, checksum in rows}
-            for view in range(views):
-                value, checksum = known.get(view, (None, None))
-                whole = isinstance(value, bytes) and len(value) == values[place, view].nbytes
-                if whole and checksum == self._checksum(mark, view, value):
-                    values[place, view] = np.frombuffer(value, np.float32).reshape(self.shape)
-                else:
-                    missing.append((place, view))
-                    damaged += view in known
-        if damaged:
-            log.warning("%d outputs in the feature cache are damaged; computing them again", damaged)
-        return missing
-
-    def _checksum(self, mark: str, view: int, value: bytes) -> int:
-        """Sum up an entry and what it is the entry of, so that none passes for another either."""
-        return zlib.crc32(value, zlib.crc32(f"{self.key} {mark} {view}".encode()))
-
-    def _compute(
-        self,
-        base: sqlite3.Connection | None,
-        network: Network,
-        blocks: int,
-        loader: Loader,
-        marks: Sequence[str],
-        missing: Sequence[tuple[int, int]],
-        values: Floats,
-        device: torch.device,
-    ) -> None:
-        total = values.shape[0] * values.shape[1]
-        log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
-        if not missing:
-            return
-        groups = [missing[start : start + COMPUTED_TOGETHER] for start in range(0, len(missing), COMPUTED_TOGETHER)]
-        with (
-            ThreadPoolExecutor(loader.workers or default_workers()) as pool,
-            progress("frozen blocks", len(missing), "pictures") as shown,
-        ):
-            # One group is decoded while the one before it is computed.
-            decoded = _ahead(pool, loader, marks, groups)
-            for group, pixels in zip(groups, decoded, strict=True):
-                images = loader.preprocessing.normalise(pixels)
-                with torch.inference_mode():
-                    given = network.eval().trunk(to_tensor(images, device), blocks)
-                    found = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-                rows = []
-                for (place, view), value in zip(group, found, strict=True):
-                    values[place, view] = value
-                    mark, content = marks[place], value.tobytes()
-                    rows.append((mark, view, content, self._checksum(mark, view, content)))
-                if base is not None and not _kept(base, rows):
-                    base = None
-                shown.advance(len(group))
-
-
-def _kept(base: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, int]]) -> bool:
-    """Keep entries; a full disk is said once and stops nothing, because the values are in memory too."""
-    try:
-        with base:
-            base.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", rows)
-    except sqlite3.Error as error:
-        log.warning("the feature cache cannot grow (%s); continuing without it", error)
-        return False
-    return True
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, loader: Loader, marks: Sequence[str], groups: Sequence[Sequence[tuple[int, int]]]
-) -> Generator[npt.NDArray[np.uint8]]:
-    def one(entry: tuple[int, int]) -> Image.Image:
+    def decoded(entry: tuple[int, int]) -> npt.NDArray[np.uint8]:
         place, view = entry
         # By content, and not by place: a view stays what it is when pictures come and go around it.
         rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
-        return loader.picture(loader.samples[place], rng if loader.augment is not None else None)
+        return np.asarray(loader.picture(loader.samples[place], rng if loader.augment is not None else None))
 
-    waiting = None
-    for group in (*groups, ()):
-        coming = [pool.submit(one, entry) for entry in group]
-        if waiting is not None:
-            yield np.stack([np.asarray(picture.result()) for picture in waiting])
-        waiting = coming
-
-
-def _prune(folder: Path) -> None:
-    """Drop the caches that were used longest ago, beyond what should be kept."""
-    files = sorted(folder.glob("*.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
-    room = MOST_KEPT
-    for number, path in enumerate(files):
-        room -= path.stat().st_size
-        if room < 0 and number > 1:  # the two of this run stay
-            with suppress(OSError):  # Windows keeps what another process has open
-                path.unlink(missing_ok=True)
+    # One group is decoded while the one before it is computed.
+    ahead = COMPUTED_TOGETHER + (loader.workers or default_workers())
+    with (
+        closing(stream(decoded, missing, workers=loader.workers, ahead=ahead)) as pictures,
+        progress("frozen blocks", len(missing), "pictures") as shown,
+    ):
+        pixels = grouped(checked(pictures), COMPUTED_TOGETHER)
+        for group, found in zip(grouped(missing, COMPUTED_TOGETHER), pixels, strict=True):
+            cache.add(group, trunk(loader.preprocessing.normalise(np.stack(found))))
+            shown.advance(len(group))

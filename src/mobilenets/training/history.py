@@ -6,22 +6,12 @@ import csv
 import io
 
 HISTORY = "history.csv"
-COLUMNS = [
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_top1",
-    "validation_loss",
-    "validation_top1",
-    "validation_top5",
-    "images_per_second",
-]
 
 
 def history_csv(history: list[dict[str, float]]) -> str:
     """Write the history as CSV, one line an epoch."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
     return text.getvalue()

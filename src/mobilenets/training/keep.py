@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-# With so many validation pictures a single epoch's top-1 is steady enough to choose by.
+from mobilenets.measure.metric import Metric
+
+# With so many validation pictures a single epoch's metric is steady enough to choose by.
 MANY_PICTURES = 500
 # The most epochs whose mean is compared, and the most that count as around the kept one, on either side.
 SMOOTHED = 5
@@ -20,44 +22,48 @@ AROUND = 5
 History = Sequence[dict[str, float]]
 
 
-def best_epoch(history: History, pictures: int, before: float | None = None) -> int:
+def best_epoch(history: History, metric: Metric, pictures: int, before: float | None = None) -> int:
     """Return the number of the epoch to keep, counted from 1; 0 is the model that training started from.
 
-    From ``MANY_PICTURES`` validation pictures it is the epoch with the highest top-1, of equals the one with the lower
-    loss; with fewer, the one up to which the loss of the last ``SMOOTHED`` epochs was lowest on average. With
-    ``before``, the top-1 of the model that training started from, no epoch is kept that does worse than that.
+    From ``MANY_PICTURES`` validation pictures it is the epoch with the best ``metric``, of equals the one with the
+    lower loss; with fewer, the one up to which the loss of the last ``SMOOTHED`` epochs was lowest on average. With
+    ``before``, the metric of the model that training started from, no epoch is kept that does worse than that.
     """
-    best, highest = 0, _start(pictures, before)
+    best, highest = 0, _start(metric, pictures, before)
     for number in range(1, len(history) + 1):
-        score = _score(history[:number], pictures, before)
+        score = _score(history[:number], metric, pictures, before)
         if score > highest:
             best, highest = number, score
     return best
 
 
-def _start(pictures: int, before: float | None) -> list[float]:
+def _start(metric: Metric, pictures: int, before: float | None) -> list[float]:
     # Shorter than the score of an epoch as good, and so below it.
-    return [] if before is None else [before] if pictures >= MANY_PICTURES else [1.0]
+    return [] if before is None else [metric.merit(before)] if pictures >= MANY_PICTURES else [1.0]
 
 
-def _score(history: History, pictures: int, before: float | None) -> list[float]:
+def _score(history: History, metric: Metric, pictures: int, before: float | None) -> list[float]:
     if pictures >= MANY_PICTURES:
-        return [history[-1]["validation_top1"], -history[-1]["validation_loss"]]
+        return [_merit(history[-1], metric), -history[-1]["validation_loss"]]
     recent = history[-max(1, min(SMOOTHED, len(history) // 3)) :]
-    no_worse = before is None or fmean(row["validation_top1"] for row in recent) >= before
+    no_worse = before is None or fmean(_merit(row, metric) for row in recent) >= metric.merit(before)
     return [float(no_worse), -fmean(row["validation_loss"] for row in recent)]
+
+
+def _merit(row: dict[str, float], metric: Metric) -> float:
+    return metric.merit(row[f"validation_{metric.name}"])
 
 
 @dataclass(frozen=True)
 class Around:
-    """The mean validation top-1 of the epochs from ``first`` to ``last`` without the kept one between them."""
+    """The mean ``value`` of a metric over the epochs from ``first`` to ``last`` without the kept one between them."""
 
-    top1: float
+    value: float
     first: int
     last: int
 
 
-def around(history: History, kept: int) -> Around | None:
+def around(history: History, metric: Metric, kept: int) -> Around | None:
     """Measure the epochs around the kept one, which were not chosen; None where there is no other, or 0 is kept."""
     # In a short run, what lies five epochs back was still learning.
     reach = max(1, min(AROUND, len(history) // 6))
@@ -65,4 +71,4 @@ def around(history: History, kept: int) -> Around | None:
     if kept == 0 or not near:
         return None
     numbers = [int(row["epoch"]) for row in near] + [kept]
-    return Around(fmean(row["validation_top1"] for row in near), min(numbers), max(numbers))
+    return Around(fmean(row[f"validation_{metric.name}"] for row in near), min(numbers), max(numbers))

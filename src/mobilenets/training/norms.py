@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from mobilenets.datasets.loader import Batches, Loader
-from mobilenets.measure.evaluate import to_tensor
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 
 # 64 gave statistics as good as 512, and unaugmented pictures no worse ones than augmented: docs/measured/training.md.
@@ -62,10 +62,13 @@ def measure_norms(
             norm.num_batches_tracked.fill_(tracked)
 
 
-def free_norms(network: nn.Module, frozen: Sequence[nn.Module]) -> frozenset[str]:
-    """Name the BatchNorm layers of ``network`` outside its ``frozen`` modules."""
-    held = {id(module) for part in frozen for module in part.modules()}
-    return frozenset(n for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d) and id(m) not in held)
+def free_norms(network: nn.Module) -> frozenset[str]:
+    """Name the BatchNorm layers of ``network`` that are trained."""
+    return frozenset(
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and any(p.requires_grad for p in module.parameters())
+    )
 
 
 def with_measured_norms(

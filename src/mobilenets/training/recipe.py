@@ -48,6 +48,8 @@ class Recipe:
     ``freeze`` may be ``auto``: ``mobilenets.training.auto.resolve`` fills them in, and only then can a run use them.
     """
 
+    task: str = _setting("classification", "what to learn of each picture: classification, or a task of your own")
+
     # The network.
     model: str = _setting("mobilenet_v2", "network: mobilenet_v1, mobilenet_v2 or mobilenet_v1_cifar")
     width: float = _setting(1.0, "width multiplier", low=0, open_low=True, high=16)

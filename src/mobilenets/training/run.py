@@ -9,17 +9,22 @@ import torch
 
 from mobilenets.datasets.loader import Batches, Loader
 from mobilenets.models.network import Network
+from mobilenets.tasks.base import Task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.features import FeatureLoader, cached_features, pooled_features
+from mobilenets.training.features import FeatureLoader, TrunkOpener, cached_features, pooled_features
 from mobilenets.training.loop import Training
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
+from mobilenets.training.steppers.base import Stepper
+from mobilenets.training.steppers.plain import PlainStepper
+from mobilenets.training.validation import Validation
 
 
 def fit(
     network: Network,
     plan: Sequence[Stage],
+    task: Task,
     train: Loader,
     validation: Loader,
     classes: tuple[str, ...],
@@ -29,40 +34,39 @@ def fit(
     *,
     measure_before: bool = False,
     began: float,
+    opener: TrunkOpener | None = None,
 ) -> tuple[State, float]:
     """Train the stages of ``plan`` one after the other, from the run's checkpoint if it has one.
 
     Each begins with the weights that the one before it ended with. What the blocks that are frozen in all of them give
     is computed once: of each view of a picture there is one decode. ``began`` is when the run was started, by
-    ``time.monotonic``. Returns how it went, and the moment up to which its ``total_seconds`` count. Raises as
-    ``Training.fit``.
+    ``time.monotonic``; ``opener`` is that of ``cached_features``. Returns how it went, and the moment up to which its
+    ``total_seconds`` count. Raises as ``Training.fit``.
     """
     done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
     lower = frozen_blocks(network, plan[-1].recipe.freeze)
-    shared = cached_features(network, plan[-1].recipe, lower, train, validation, device)
+    shared = cached_features(network, plan[-1].recipe, lower, train, validation, device, opener)
     state = State()
     for stage in plan:
         if done >= stage.last and stage is not plan[-1]:
             continue
-        batches, start = _batches(network, stage, (train, validation), shared, lower, device)
-        parts = frozen_parts(network, stage.recipe.freeze)
-        training = Training(
-            network,
-            stage.recipe,
-            *batches,
-            classes,
-            root,
-            run,
-            device,
-            parts,
-            start,
-            measure_before=measure_before,
-            stage=stage,
-            began=began,
-        )
+        if stage.first > 0 and checkpoint.exists(run):
+            checkpoint.restore_network(run, network)
+        (taught, held), start = _batches(network, stage, (train, validation), shared, lower, device, opener)
+        stepper = build_stepper(network, stage, task, taught, device, start)
+        measuring = Validation(held, taught, task, classes, root, stage.recipe.seed, device, start)
+        training = Training(stepper, stage, taught, measuring, run, measure_before, began)
         state = training.fit()
         began = training.began
     return state, began
+
+
+def build_stepper(
+    network: Network, stage: Stage, task: Task, train: Batches, device: torch.device, start: int
+) -> Stepper:
+    """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks."""
+    loss = task.loss(train.samples, train.outputs, stage.recipe)
+    return PlainStepper(network, stage, task, loss, device, frozen_parts(network, stage.recipe.freeze), start)
 
 
 def _batches(
@@ -72,12 +76,13 @@ def _batches(
     shared: tuple[FeatureLoader, FeatureLoader] | None,
     lower: int,
     device: torch.device,
+    opener: TrunkOpener | None,
 ) -> tuple[tuple[Batches, Batches], int]:
     """Give what a stage trains on and is measured on, and how many blocks lie behind it."""
     blocks = frozen_blocks(network, stage.recipe.freeze)
     if blocks > lower:
         found = (
-            cached_features(network, stage.recipe, blocks, *pictures, device)
+            cached_features(network, stage.recipe, blocks, *pictures, device, opener)
             if shared is None
             else pooled_features(shared, network, lower, device)
         )

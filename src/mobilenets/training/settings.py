@@ -20,6 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Settings(TypedDict, total=False):
     """Settings of a recipe, each to be given or not."""
 
+    task: str
     model: str
     width: float
     size: int

@@ -17,6 +17,8 @@ from mobilenets.models.catalog import describe, load_table
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.bundle import Bundle
+from mobilenets.tasks.registry import find_task
 from mobilenets.training.norms import measure_norms
 from mobilenets.training.recipe import AUTO, Recipe
 
@@ -89,13 +91,13 @@ def fresh_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = Network(architecture, len(classes))
+        network = Network(architecture, find_task(recipe.task).outputs(classes))
     if saved is None:
         return network, {"weights": "random"}
     given = dict(saved.network.state_dict())
     expected = network.state_dict()
     head = {name for name in expected if name.startswith("classifier.")}
-    rows = _known_rows(saved.bundle.classes, classes, renamed or {}) if head <= given.keys() else {}
+    rows = _known_rows(saved.bundle, recipe.task, classes, renamed or {}) if head <= given.keys() else {}
     for name in sorted((expected.keys() | given.keys()) - head):
         if name not in expected or name not in given or expected[name].shape != given[name].shape:
             raise InputError(
@@ -107,13 +109,18 @@ def fresh_network(
     with torch.no_grad():
         for name in sorted(head) if rows else ():
             expected[name][list(rows)] = given[name][list(rows.values())]
-    kept = "kept" if len(rows) == len(classes) else "extended" if rows else "replaced"
+    kept = "kept" if len(rows) == network.classes else "extended" if rows else "replaced"
     origin = {"weights": recipe.weights, "head": kept}
     return network, origin | {"before": dict(saved.bundle.origin)}
 
 
-def _known_rows(before: Sequence[str], now: Sequence[str], renamed: Mapping[str, str]) -> dict[int, int]:
-    """Give, for the rows of the new head whose class is known, the row in the old one."""
+def _known_rows(saved: Bundle, task: str, now: Sequence[str], renamed: Mapping[str, str]) -> dict[int, int]:
+    """Give, for the rows of the new head whose class is known, the row in the old one; none for another task."""
+    if saved.task != task:
+        return {}
+    if saved.outputs is not None:  # rows that are no classes
+        return {row: row for row in range(saved.outputs)} if saved.outputs == find_task(task).outputs(now) else {}
+    before = saved.classes
     places = {name: row for row, name in enumerate(before)}
     known = [renamed.get(name, name) for name in now]
     rows = {row: places[name] for row, name in enumerate(known) if name in places}

@@ -15,21 +15,23 @@ from torch import Tensor, nn
 
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
-from mobilenets.datasets.loader import Loader, default_workers
+from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.readable import check_readable
 from mobilenets.drawing.audit import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.measure.cost import Cost, cost
-from mobilenets.measure.evaluate import evaluate_samples
 from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
 from mobilenets.models.blocks import ConvNorm
+from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.network import Network
 from mobilenets.models.plan import Plan
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
 from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.tasks.classification.task import Classification, classified
+from mobilenets.tasks.evaluate import evaluate_loader
 from mobilenets.verbs.int8_layers import int8_layers
 
 log = logging.getLogger("mobilenets")
@@ -148,14 +150,15 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
     network, bundle = saved.network, saved.bundle
     folder = pictures_to_measure(model, data, bundle.classes).folder
-    samples, problems = check_readable(folder.samples, default_workers())
+    samples, problems = check_readable(folder.samples)
     say(problems)
     if not samples:
         raise InputError(f"{data}: it has no readable picture")
-    loader = Loader(samples, len(bundle.classes), bundle.preprocessing)
+    loader = Loader(samples, len(bundle.classes), bundle.preprocessing, Classification())
 
     def top1() -> float:
-        return evaluate_samples(network, loader, bundle.classes, folder.root, CPU).top1
+        engine = NetworkEngine(network, CPU)
+        return classified(evaluate_loader(Classification(), engine, loader, bundle.classes, folder.root)).top1
 
     ranges: dict[str, list[Tensor]] = {}
     with _hooked(network, partial(_note, ranges)):

@@ -20,7 +20,7 @@ def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]
     from mobilenets.errors import InputError
 
     try:
-        from mobilenets.verbs.predict import Predictor
+        from mobilenets.runs.predictor import Predictor
 
         predictor = Predictor(model, "cpu", runtime=runtime, threads=threads)
     except InputError as error:
@@ -35,15 +35,11 @@ def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]
         images = noise((batch, *sides), kind)
         return bursts(lambda: predictor.engine(images), seconds)
 
-    version = getattr(predictor.engine, "version", None)
-    if version is None:
-        import torch
-
-        version = torch.__version__
+    engine: Any = predictor.engine
     about = {
         "model": model,
         "runtime": runtime,
-        "runtime_version": str(version),
+        "runtime_version": engine.version,
         "precision": "float32" if exported is None else exported.precision,
         "threads": threads,
         "size": size,

@@ -24,11 +24,11 @@ from mobilenets.bench.latency import ROUNDS, bursts, describe_machine, in_turns,
 from mobilenets.drawing.block_diagram import draw_blocks
 from mobilenets.drawing.comparison import draw_comparison
 from mobilenets.errors import InputError
-from mobilenets.measure.counted import counted
+from mobilenets.measure.cost import cost
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.baselines import BASELINES, RESNETS
 from mobilenets.models.catalog import CATALOG, SMALL_UP_TO, describe
 from mobilenets.models.network import Network
-from mobilenets.models.peers import PLAIN, RESNETS
 from mobilenets.models.saved import load_classifier
 from mobilenets.models.tables import small_pictures
 from mobilenets.pictures.preprocess import Preprocessing
@@ -38,21 +38,22 @@ from mobilenets.runtime.bundle import find_bundle
 log = logging.getLogger("mobilenets")
 
 USUAL = ("mobilenet_v1", "mobilenet_v2", "resnet18", "resnet50", "plain")
-NAMES = (*CATALOG, *RESNETS, "plain")
+NAMES = (*CATALOG, *BASELINES)
 SETTLING = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A network to compare: how to build it and, for a run, where it is."""
+    """A network to compare and, for a run, where it is."""
 
-    name: str
-    width: float
-    size: int
+    network: Architecture
     classes: int
-    variant: str
-    build: Callable[[], nn.Module]
     run: Path | None = None
+
+    @property
+    def exports(self) -> bool:
+        """Whether ``export`` writes it."""
+        return self.network.name not in RESNETS
 
 
 def compare(
@@ -116,38 +117,30 @@ def _named(name: str, size: int, widths: Sequence[float], classes: int) -> list[
     if name not in NAMES:
         raise InputError(f"unknown network {name!r}: choose {', '.join(NAMES)}")
     if name in CATALOG:
-        described = [describe(name, width, size) for width in dict.fromkeys(widths)]
-    else:
-        small = size <= SMALL_UP_TO and name == "plain"
-        table = small_pictures(PLAIN) if small else PLAIN
-        # A ResNet is described by its size alone, which is checked here.
-        described = [Architecture(name, 1.0, size, "small" if small else "standard", table)]
-    if name in RESNETS:
-        if classes < 1:
-            raise InputError(f"classes {classes}: give a whole number of at least 1")
-        return [Candidate(name, 1.0, size, classes, "standard", partial(RESNETS[name], classes))]
-    return [Candidate(name, one.width, size, classes, one.variant, partial(Network, one, classes)) for one in described]
+        return [Candidate(describe(name, width, size), classes) for width in dict.fromkeys(widths)]
+    if name in RESNETS and classes < 1:
+        raise InputError(f"classes {classes}: give a whole number of at least 1")
+    small = size <= SMALL_UP_TO and name == "plain"
+    table = small_pictures(BASELINES[name]) if small else BASELINES[name]
+    return [Candidate(Architecture(name, 1.0, size, "small" if small else "standard", table), classes)]
 
 
 def _of_run(run: Path) -> Candidate:
     network = load_classifier(run).network
-    one = network.architecture
-    return Candidate(
-        one.name, one.width, one.size, network.classes, one.variant, lambda: Network(one, network.classes), run
-    )
+    return Candidate(network.architecture, network.classes, run)
 
 
 def _row(candidate: Candidate) -> dict[str, Any]:
-    costs = counted(candidate.build, candidate.size)
+    costs = cost(candidate.network, candidate.classes)
     measured: dict[str, Any] = dict.fromkeys(("top1", "top1_interval", "images", "data"))
     if candidate.run is not None:
         measured = _accuracy(candidate.run)
     return {
-        "name": candidate.name,
-        "width": candidate.width,
-        "size": candidate.size,
-        "variant": candidate.variant,
-        "classes": candidate.classes,
+        "name": costs.name,
+        "width": costs.width,
+        "size": costs.size,
+        "variant": costs.variant,
+        "classes": costs.classes,
         "run": None if candidate.run is None else str(candidate.run),
         "parameters": costs.parameters,
         "macs": costs.macs,
@@ -196,9 +189,9 @@ def _latencies(candidates: Sequence[Candidate], threads: int, seconds: float) ->
         networks = [_ready(candidate) for candidate in candidates]
         eager = [partial(_in_torch, network, _picture(one)) for network, one in zip(networks, candidates, strict=True)]
         onnx = {
-            index: _onnx_session(network, candidates[index].size, threads)
+            index: _onnx_session(network, threads)
             for index, network in enumerate(networks)
-            if isinstance(network, Network) and _has_onnx()
+            if candidates[index].exports and _has_onnx()
         }
         with progress("measuring", ROUNDS * (len(eager) + len(onnx)), "turns") as shown:
             in_torch = _medians(eager, seconds, shown.advance)
@@ -221,20 +214,20 @@ def _medians(runs: Sequence[Callable[[], object]], seconds: float, done: Callabl
 
 
 def _picture(candidate: Candidate) -> Any:
-    return noise((1, 3, candidate.size, candidate.size), np.float32)
+    return noise((1, 3, candidate.network.size, candidate.network.size), np.float32)
 
 
-def _ready(candidate: Candidate) -> nn.Module:
+def _ready(candidate: Candidate) -> Network:
     """Build a network as it is to run; BatchNorm is set by noise, lest fresh weights give numbers that vanish."""
     if candidate.run is not None:
-        network: nn.Module = load_classifier(candidate.run).network
+        network = load_classifier(candidate.run).network
     else:
-        network = candidate.build()
+        network = Network(candidate.network, candidate.classes)
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = None
         with torch.no_grad():
-            network.train()(torch.from_numpy(noise((SETTLING, 3, candidate.size, candidate.size), np.float32)))
+            network.train()(torch.from_numpy(noise((SETTLING, *network.plan.images.shape), np.float32)))
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -247,15 +240,11 @@ def _has_onnx() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
-def _onnx_session(network: Network, size: int, threads: int) -> Any:
+def _onnx_session(network: Network, threads: int) -> Any:
     """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
-    import onnxruntime
-
-    from mobilenets.exports.formats.onnx import onnx_model
+    from mobilenets.exports.graph.build import onnx_model
     from mobilenets.exports.job import Options
+    from mobilenets.runtime.engines.ort import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    model = onnx_model(network, Preprocessing(size), Options("onnx"))
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    model = onnx_model(network, Preprocessing(network.architecture.size), Options("onnx"))
+    return open_session(model.SerializeToString(), threads)

@@ -22,7 +22,7 @@ from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Source
 
 if TYPE_CHECKING:
-    from mobilenets.verbs.predict import Predictor
+    from mobilenets.runs.predictor import Predictor
 
 log = logging.getLogger("mobilenets")
 

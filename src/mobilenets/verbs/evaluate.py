@@ -9,16 +9,16 @@ from typing import Any
 
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
-from mobilenets.datasets.loader import default_workers
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
-from mobilenets.measure.predicted import evaluate_predictors
+from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
-from mobilenets.runtime.bundle import find_bundle, write_bundle
+from mobilenets.runs.predictor import Predictor
+from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
 from mobilenets.runtime.labels import doubts
-from mobilenets.verbs.predict import Predictor
+from mobilenets.tasks.evaluate import evaluate_predictors
 
 log = logging.getLogger("mobilenets")
 
@@ -64,37 +64,57 @@ def evaluate(
     folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
         log.warning("%s", doubt)
-    samples, unreadable = check_readable(folder.samples, default_workers())
+    samples, unreadable = check_readable(folder.samples)
     problems = [*folder.problems, *unreadable]
     say(problems)
     if not samples:
         raise InputError(f"{data}: no readable picture to measure on")
     [evaluation] = evaluate_predictors([predictor], samples, folder.root)
-    labels, threshold = predictor.bundle.labels, predictor.bundle.threshold
-    faults = []
-    if accuracy is not None:
-        found = find_threshold(evaluation, accuracy)
-        if found is None:
-            stays = "" if threshold is None else "; the model keeps its earlier threshold"
-            faults.append(
-                f"even its surest answers are not right in {accuracy:.1%} of cases: ask for less, or train "
-                f"longer{stays}"
-            )
-        else:
-            threshold = found
-            write_bundle(find_bundle(Path(model)), replace(predictor.bundle, threshold=threshold))
-    result = evaluation.to_json() | {
-        "groups": None if labels is None else groups_to_json(evaluation, labels),
-        "sure": None if threshold is None else sure_to_json(evaluation, threshold),
+    faults: list[str] = []
+    result = evaluation.to_json()
+    if isinstance(evaluation, Evaluation):
+        predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
+        result |= _of_classes(evaluation, predictor.bundle)
+    elif accuracy is not None:
+        raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
+    result |= {
         "evaluated_on": measured.which,
         "seen_in_training": measured.learned,
         "notes": list(folder.notes),
-        "names": None if labels is None else dict(zip(predictor.classes, labels.shown(predictor.classes), strict=True)),
         "faults": faults,
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
     }
     if out is not None:
-        draw_confusions(evaluation, labels, Path(out))
-        draw_reliability(evaluation, Path(out) / "reliability.png")
+        if isinstance(evaluation, Evaluation):
+            draw_confusions(evaluation, predictor.bundle.labels, Path(out))
+            draw_reliability(evaluation, Path(out) / "reliability.png")
         write_json(Path(out) / "metrics.json", result)
     return result
+
+
+def _with_threshold(
+    evaluation: Evaluation, bundle: Bundle, model: Path, accuracy: float | None, faults: list[str]
+) -> Bundle:
+    """Write the threshold that gives ``accuracy`` into ``model.json``; says among the ``faults`` where none does."""
+    if accuracy is None:
+        return bundle
+    found = find_threshold(evaluation, accuracy)
+    if found is not None:
+        bundle = replace(bundle, threshold=found)
+        write_bundle(find_bundle(model), bundle)
+        return bundle
+    stays = "" if bundle.threshold is None else "; the model keeps its earlier threshold"
+    faults.append(
+        f"even its surest answers are not right in {accuracy:.1%} of cases: ask for less, or train longer{stays}"
+    )
+    return bundle
+
+
+def _of_classes(evaluation: Evaluation, bundle: Bundle) -> dict[str, Any]:
+    """Give what only a model that tells classes apart has."""
+    labels, threshold = bundle.labels, bundle.threshold
+    return {
+        "groups": None if labels is None else groups_to_json(evaluation, labels),
+        "sure": None if threshold is None else sure_to_json(evaluation, threshold),
+        "names": None if labels is None else dict(zip(bundle.classes, labels.shown(bundle.classes), strict=True)),
+    }

@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from mobilenets.base.files import explaining, sync, write_json
-from mobilenets.datasets.folder import Sample, relative
+from mobilenets.base.files import write_json
+from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
-from mobilenets.datasets.loader import default_workers
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
-from mobilenets.exports.check.gate import Verdict, check_tolerance, probe_difference, probes
-from mobilenets.exports.job import Job, Options, write
+from mobilenets.exports.check.gate import judge
+from mobilenets.exports.check.golden import drawn_picture, golden_pictures
+from mobilenets.exports.draft import check_place, drafting, publish
+from mobilenets.exports.formats import write
+from mobilenets.exports.job import Job, Options
 from mobilenets.exports.use.code import write_device_code
-from mobilenets.measure.predicted import evaluate_predictors
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.pictures.decode import decode
 from mobilenets.runs.folder import export_folder
-from mobilenets.runs.held_out import Halves, data_of_run, fitted_pictures, pictures_to_export
-from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
-from mobilenets.runtime.exported import Drawn, Exported, Golden, file_hash
-from mobilenets.verbs.predict import Predictor
+from mobilenets.runs.held_out import data_of_run, fitted_pictures, pictures_to_export
+from mobilenets.runs.predictor import Predictor
+from mobilenets.runtime.bundle import Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.tasks.base import Task
+from mobilenets.tasks.registry import find_task
 
 log = logging.getLogger("mobilenets")
 
 REPORT = "export.json"
 PICTURE = "export.png"
-GOLDEN_PICTURES = 8
 CALIBRATION_PICTURES = 512
 FEW_PICTURES = 64
-LAYER_PICTURES = 8
 
 
 def export(
@@ -100,23 +94,30 @@ def export(
         format, precision, pixels, probabilities, batch, None if web_runtime is None else Path(web_runtime), camera
     )
     find_format(format, precision, camera)
-    points = check_tolerance(tolerance, precision)
     source = Path(model)
+    task = _task(source, probabilities)
+    points = task.tolerance(tolerance, precision)
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
-    _check_out(folder, format)
+    check_place(folder, format)
     saved = load_classifier(source)
+    preprocessing = saved.bundle.preprocessing
     if camera:
         from mobilenets.exports.graph.geometry import check_geometry
 
-        check_geometry(saved.bundle.preprocessing)
+        check_geometry(preprocessing)
     data = _data(source, data, precision)
     halves = pictures_to_export(source, Path(data), saved.bundle.classes, training=precision == "int8")
     measured = _readable(halves.measured)
+    if not measured:
+        raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
     calibration = _calibration(_readable(halves.training), saved.bundle) if precision == "int8" else None
-    with _aside(folder) as draft:
-        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration))
+    with drafting(folder) as draft:
+        exported = write(Job(saved.network, preprocessing, options, draft, calibration, task))
         _describe(draft, saved, exported, source)
-        verdict, candidate = _judge(source, draft, measured, halves, points)
+        # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
+        candidate = Predictor(draft)
+        reference = Predictor(source, "cpu", runtime="torch")
+        verdict = judge(task, reference, candidate, measured, halves.root, points)
         result = {
             "file": str(folder / exported.file),
             "format": format,
@@ -128,37 +129,36 @@ def export(
             "quantization": exported.about.get("quantization"),
             "layer": None,
         }
-        if not verdict.passed:
-            result |= {"file": None, "layer": _layer(saved, draft, exported, measured)}
-            return result
-        golden = _golden(candidate, measured, halves.root)
+        if verdict.faults:
+            from mobilenets.exports.check.layers import find_breaking_layer
+
+            paths = [sample.path for sample in measured]
+            worst = find_breaking_layer(saved.network, preprocessing, draft, exported, paths)
+            layer = None if worst is None else {"layer": worst.layer, "decibels": worst.decibels}
+            return result | {"file": None, "layer": layer}
+        golden = golden_pictures(candidate, measured, halves.root)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
-        described = replace(exported, golden=golden, about=about, drawn=_drawn(candidate))
+        described = replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate))
         _describe(draft, saved, described, source)
-        write_device_code(draft, read_bundle(draft))
+        if task.has_device_code:
+            write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
-        _draw(verdict, saved.bundle, draft / PICTURE)
-        _move(draft, folder)
+        verdict.draw(draft / PICTURE, saved.bundle.labels)
+        publish(draft, folder)
     return result
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """Give a folder beside the final one, so that moving files there is a renaming; it is removed in the end."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        place = tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); use another --out") from error
-    # What is written there is written by each runtime's own library.
-    with place as name, explaining(folder):
-        yield Path(name)
 
 
 def exported_runtime(predictor: Predictor) -> str:
     """Name the runtime that a predictor of an exported file runs in, with its version."""
     engine: Any = predictor.engine
     return f"{engine.runtime} {engine.version}"
+
+
+def _task(model: Path, probabilities: bool) -> Task:
+    task = find_task(read_bundle(find_bundle(model)).task)
+    if probabilities and not task.answers.softmax:
+        raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
+    return task
 
 
 def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
@@ -176,24 +176,8 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
     return found
 
 
-def _check_out(folder: Path, format: str) -> None:
-    """Refuse a place where something of the user's would be replaced; an earlier export may be."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: use another --out")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    try:
-        known = read_bundle(folder).export
-    except InputError:
-        known = None
-    if known is None:
-        raise InputError(f"{folder} holds something other than an export: use another --out")
-    if known.format != format:
-        raise InputError(f"{folder} already holds an export in format {known.format}: use another --out")
-
-
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    good, problems = check_readable(samples, default_workers())
+    good, problems = check_readable(samples)
     say(problems)
     return good
 
@@ -212,111 +196,4 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
-    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported))
-
-
-def _judge(
-    source: Path, draft: Path, measured: Sequence[Sample], halves: Halves, points: float
-) -> tuple[Verdict, Predictor]:
-    """Open the file as a user would, from its own description, and ask both about every picture."""
-    if not measured:
-        raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
-    reference, candidate = Predictor(source, "cpu"), Predictor(draft)
-    ours, theirs = evaluate_predictors([reference, candidate], measured, halves.root, "checking the export")
-    from mobilenets.measure.paired import Pair
-
-    exported = candidate.bundle.export
-    assert exported is not None
-    resized = exported.geometry == "inside" and exported.format == "openvino"
-    return Verdict(
-        Pair(ours, theirs), probe_difference(reference, candidate), exported.precision, points, resized
-    ), candidate
-
-
-def _draw(verdict: Verdict, bundle: Bundle, path: Path) -> None:
-    from mobilenets.drawing.export import draw_export
-
-    draw_export(verdict.pair, verdict.tolerance, bundle.labels, path)
-
-
-def _layer(saved: SavedModel, draft: Path, exported: Exported, measured: Sequence[Sample]) -> dict[str, Any] | None:
-    """Find the layer that breaks a file, where the runtime lets it be looked into."""
-    if exported.format not in ("onnx", "web"):
-        return None
-    from mobilenets.exports.check.layers import breaking_layer, decibels, layer_errors
-
-    bundle = read_bundle(draft)
-    pictures = [decode(sample.path) for sample in measured[:: max(1, len(measured) // LAYER_PICTURES)][:LAYER_PICTURES]]
-    pictures += probes(saved.bundle.preprocessing.size)[:LAYER_PICTURES]
-    path, how = draft / exported.file, saved.bundle.preprocessing
-    if exported.geometry == "inside":
-        from mobilenets.exports.graph.geometry import NAME, pixels_inside
-
-        # A picture a run, and the network is asked about the very pixels that the file makes, if these are right.
-        fed = np.asarray(pictures[0])[None]
-        fitted, made = np.asarray(how.fit(pictures[0])), pixels_inside(path, fed[0])
-        if np.abs(made.astype(int) - fitted).max() > 1:
-            return {"layer": NAME, "decibels": decibels(fitted.astype(np.float32), made.astype(np.float32))}
-        images = how.normalise(made)[None]
-    else:
-        images = np.stack([how(picture) for picture in pictures])
-        fed = _fed(bundle, pictures, exported)
-    errors = layer_errors(saved.network, images, path, exported, fed)
-    worst = breaking_layer(errors)
-    return None if worst is None else {"layer": worst.layer, "decibels": worst.decibels}
-
-
-def _fed(bundle: Bundle, pictures: Sequence[Image.Image], exported: Exported) -> npt.NDArray[Any]:
-    fitted = [np.asarray(bundle.preprocessing.fit(picture)) for picture in pictures]
-    return np.stack(fitted) if exported.input == "uint8" else bundle.preprocessing.normalise(np.stack(fitted))
-
-
-def _golden(candidate: Predictor, measured: Sequence[Sample], root: Path) -> tuple[Golden, ...]:
-    """Describe a few pictures of as many classes as there are, with what the file answers."""
-    places = np.unique(np.linspace(0, len(measured) - 1, GOLDEN_PICTURES).round().astype(int))
-    golden = []
-    for place in places:
-        path = measured[place].path
-        # Decoded whole, as a port will, and as the hash of the pixels says.
-        pixels, outputs = _seen_and_said(candidate, decode(path))
-        rows, columns = (np.arange(1, 8, 2) * side // 8 for side in pixels.shape[:2])
-        grid = tuple(
-            (int(red), int(green), int(blue)) for red, green, blue in pixels[np.ix_(rows, columns)].reshape(-1, 3)
-        )
-        hashed = sha256(pixels.tobytes()).hexdigest()
-        golden.append(Golden(relative(path, root), file_hash(path), hashed, outputs, grid))
-    return tuple(golden)
-
-
-def _drawn(candidate: Predictor) -> Drawn:
-    """Describe a picture that others can draw, half as large again as the input, with what the file answers."""
-    height = candidate.bundle.preprocessing.size * 3 // 2
-    width = height + 1
-    y, x, channel = np.ogrid[:height, :width, :3]
-    picture = Image.fromarray(((x * x * (channel + 1) + 3 * y * (x + 5 * channel)) >> 5 & 255).astype(np.uint8))
-    pixels, outputs = _seen_and_said(candidate, picture)
-    return Drawn(width, height, crc32(pixels.tobytes()), outputs)
-
-
-def _seen_and_said(candidate: Predictor, image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[float, ...]]:
-    """Give the pixels that the file is to be given, before they become numbers, and what it answers."""
-    exported = candidate.bundle.export
-    assert exported is not None
-    prepared = candidate.prepare_image(image)
-    inside = exported.geometry == "inside"
-    pixels = np.asarray(image if inside else candidate.bundle.preprocessing.fit(image))
-    [outputs] = candidate.engine(prepared[None])
-    return pixels, tuple(float(value) for value in outputs)
-
-
-def _move(draft: Path, folder: Path) -> None:
-    """Bring the finished files to their place, the description last: until then no reader takes them."""
-    for path in draft.iterdir():
-        sync(path)
-    folder.mkdir(exist_ok=True)
-    names = sorted((path.name for path in draft.iterdir()), key=lambda name: (name == DESCRIPTION, name))
-    for name in names:
-        if (draft / name).is_dir():
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (draft / name).replace(folder / name)
-    sync(folder)
+    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.exports.beside import write_graph
 from mobilenets.models.saved import save_weights
 from mobilenets.runs.folder import model_folder
-from mobilenets.runtime.bundle import WEIGHTS, write_bundle
+from mobilenets.runtime.bundle import WEIGHTS
 from mobilenets.weights.class_names import read_classes
 from mobilenets.weights.convert import convert, read_input
 from mobilenets.weights.imagenet import imagenet_classes
@@ -35,7 +36,8 @@ def import_weights(
         A file of Keras, TensorFlow, MindSpore or PyTorch, or a folder (of the Hugging Face hub, or a SavedModel);
         or two files, a backbone and its head.
     out:
-        The folder to write: ``model.safetensors`` and ``model.json``; by default ``models/`` and the file's name.
+        The folder to write: ``model.safetensors``, ``model.json`` and ``model.onnx``; by default ``models/``
+        and the file's name.
     size:
         Input side in pixels; by default what the file says, and else the network's usual one.
     variant:
@@ -66,8 +68,8 @@ def import_weights(
     converted = convert(paths, size=size, variant=variant, classes=names, preprocessing=settings, output=output)
     model = converted.model
     save_weights(folder / WEIGHTS, model.network.state_dict())
-    # Last, because it is what makes the folder a model.
-    write_bundle(folder, model.bundle)
+    # Writes the description last, because it is what makes the folder a model.
+    write_graph(folder, model)
     architecture = model.network.architecture
     return {
         "model": str(folder),

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from mobilenets.base.progress import progress
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
-from mobilenets.exports.job import Job, Options, write
+from mobilenets.exports.formats import write
+from mobilenets.exports.job import Job, Options
 from mobilenets.models.saved import SavedModel
 from mobilenets.runs.held_out import fitted_pictures, pictures_to_export
 from mobilenets.runtime.exported import Exported

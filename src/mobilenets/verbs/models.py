@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mobilenets.bench.hardware import pick_device
 from mobilenets.errors import InputError
-from mobilenets.measure.evaluate import to_tensor
 from mobilenets.models import catalog, saved
+from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.models.tables import Table
 from mobilenets.pictures.decode import decode

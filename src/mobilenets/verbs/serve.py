@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobilenets.datasets.loader import default_workers
 from mobilenets.errors import InputError
+from mobilenets.pictures.stream import default_workers
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.predictor import EnginePredictor
-from mobilenets.verbs.predict import Predictor
 
 if TYPE_CHECKING:
     from mobilenets.server.limits import Limits

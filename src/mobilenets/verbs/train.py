@@ -29,6 +29,7 @@ from mobilenets.datasets.seen import write_seen
 from mobilenets.datasets.split import write_split
 from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
@@ -38,6 +39,7 @@ from mobilenets.runs.results import finish
 from mobilenets.runs.update import find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import doubts, read_labels
+from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.auto import resolve
 from mobilenets.training.estimate import about, estimate
@@ -124,7 +126,7 @@ def train(
         leftover.unlink()  # of a process that was killed while it wrote
     if checkpoint.exists(run):
         checkpoint.peek(run)  # a damaged one is refused before anything else is said
-    device = pick_device(chosen.device)
+    task, device = find_task(chosen.task), pick_device(chosen.device)
     if threads_spin() and (chosen.threads or torch.get_num_threads()) > 1:
         log.info(
             "PyTorch was imported before mobilenets, so its threads spin while they wait; this is slow on a busy "
@@ -154,6 +156,7 @@ def train(
                 workers=chosen.workers,
                 seen=None if source is None else source.seen,
             )
+        prepared = prepared.annotated(task.annotated)
         renamed = renamed_classes(source, prepared) if record is None else record["data"].get("renamed", {})
         network, origin = fresh_network(chosen, architecture, prepared.classes, saved, renamed)
         if saved is not None:
@@ -176,7 +179,16 @@ def train(
         labels = read_labels(prepared.layout.root, prepared.classes) if record is None else None
         for doubt in doubts(labels, prepared.classes):
             log.warning("%s", doubt)
-        bundle = Bundle(network.architecture.to_json(), prepared.classes, preprocessing, origin, labels)
+        outputs = None if network.classes == len(prepared.classes) else network.classes
+        bundle = Bundle(
+            network.architecture.to_json(),
+            prepared.classes,
+            preprocessing,
+            origin,
+            labels,
+            task=chosen.task,
+            outputs=outputs,
+        )
         if record is None:
             record = _record(data, run, chosen, prepared, renamed, device)
             record |= {"weights": {"asked": asked, "why_not": why_not}}
@@ -185,8 +197,8 @@ def train(
             write_bundle(run, bundle)
             # Last, because it is what marks a run as begun.
             write_json(run / RECIPE, record)
-        validation = Loader(prepared.validation, len(prepared.classes), preprocessing, workers=chosen.workers)
-        teacher = dataclasses.replace(
+        validation = Loader(prepared.validation, network.classes, preprocessing, task, workers=chosen.workers)
+        train_loader = dataclasses.replace(
             validation,
             samples=prepared.train,
             augment=augment,
@@ -200,19 +212,21 @@ def train(
             checkpoint.restore_network(run, network)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if frozen and chosen.weights == "none" and not checkpoint.exists(run):
-            settle_norms(frozen, teacher, device)
+            settle_norms(frozen, train_loader, device)
         if not (run / SCHEDULE).exists():
             # Before anything is trained, so that a wrong schedule is seen at once.
             draw_schedule(*rates(plan), f"Learning rate: {chosen.schedule}", run / SCHEDULE)
         if run.parent == RUNS:
             log.info("run folder: %s", run)
         done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
-        seconds = estimate(network, plan, done, teacher, validation, len(prepared.measured), device)
+        measured = len(prepared.measured)
+        seconds = estimate(network, plan, done, task, train_loader, validation, measured, device, open_trunk)
         log.info("%s; %s on this machine", _announcement(network, prepared, plan, record["hardware"]), about(seconds))
         state, since = fit(
             network,
             plan,
-            teacher,
+            task,
+            train_loader,
             validation,
             prepared.classes,
             prepared.layout.root,
@@ -220,8 +234,9 @@ def train(
             device,
             measure_before=origin.get("head") == "kept",
             began=began,
+            opener=open_trunk,
         )
-        return finish(run, prepared, teacher, chosen, record, state, device, since, source)
+        return finish(run, task, prepared, train_loader, chosen, record, state, device, since, source)
 
 
 def _weights(recipe: Recipe, run: Path) -> Found:

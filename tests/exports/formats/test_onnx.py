@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from mobilenets.errors import InputError
-from mobilenets.exports.formats.onnx import onnx_model, write
+from mobilenets.exports.formats.onnx import write
+from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.blocks import ConvNorm

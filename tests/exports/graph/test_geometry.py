@@ -12,7 +12,7 @@ from PIL import Image
 
 import mobilenets
 from mobilenets.errors import InputError
-from mobilenets.exports.formats.onnx import onnx_model
+from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.geometry import PIXELS, geometry_model, with_geometry
 from mobilenets.exports.job import Options
 from mobilenets.models.network import Network

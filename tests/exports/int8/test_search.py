@@ -12,10 +12,12 @@ import pytest
 from onnx import numpy_helper
 
 from mobilenets.exports import job
-from mobilenets.exports.formats.onnx import onnx_model, write
+from mobilenets.exports.formats import onnx as writer
+from mobilenets.exports.formats.onnx import write
+from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.int8 import search as int8
 from mobilenets.exports.int8.observe import observe
-from mobilenets.exports.int8.qdq import Plan, activation_scale, flowing, in_int8, weight_steps
+from mobilenets.exports.int8.qdq import Scheme, activation_scale, flowing, in_int8, weight_steps
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
@@ -89,8 +91,8 @@ def test_runs_on_integers(tmp_path: Path, lively: Lively) -> None:
 def test_size_is_about_a_quarter_and_weights_have_a_step_a_channel(tmp_path: Path, lively: Lively) -> None:
     made = lively("mobilenet_v2", classes=1000, size=32)
     model = onnx_model(made, Preprocessing(32), Options("onnx", "int8"))
-    plan = Plan(dict.fromkeys(flowing(model), (-1.0, 1.0)), weight_steps(model, "largest"))
-    quantized = in_int8(model, plan)
+    scheme = Scheme(dict.fromkeys(flowing(model), (-1.0, 1.0)), weight_steps(model, "largest"))
+    quantized = in_int8(model, scheme)
     assert 0.25 < quantized.ByteSize() / model.ByteSize() < 0.28
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
     weights = [name.removesuffix(".int8") for name in tensors if name.endswith(".int8")]
@@ -128,12 +130,12 @@ def test_bias_correction_brings_the_mean_back(tmp_path: Path, lively: Lively) ->
     model = onnx_model(made, task.preprocessing, task.options)
     images = np.ascontiguousarray(task.preprocessing.normalise(pictures(12, 32)).transpose(0, 3, 1, 2))
     seen = observe(model, images)
-    plan = Plan(seen.ranges("min-max", range(12)), weight_steps(model, "largest"))
+    scheme = Scheme(seen.ranges("min-max", range(12)), weight_steps(model, "largest"))
     # Rounded down, every weight pulls the same way.
-    plan = replace(plan, steps={name: steps * 3 for name, steps in plan.steps.items()})
+    scheme = replace(scheme, steps={name: steps * 3 for name, steps in scheme.steps.items()})
     means = {name: rows.mean(axis=0) for name, rows in seen.means.items()}
-    better = replace(plan, biases=int8.corrected_biases(in_int8(model, plan), images, means))
-    errors = [run(in_int8(model, one), images).mean(axis=0) - seen.outputs.mean(axis=0) for one in (plan, better)]
+    better = replace(scheme, biases=int8.corrected_biases(in_int8(model, scheme), images, means))
+    errors = [run(in_int8(model, one), images).mean(axis=0) - seen.outputs.mean(axis=0) for one in (scheme, better)]
     assert np.abs(errors[1]).max() < 0.2 * np.abs(errors[0]).max()
 
 
@@ -180,8 +182,8 @@ def test_dead_channels_keep_their_bias(tmp_path: Path, lively: Lively) -> None:
     task = a_job(tmp_path, made)
     model = onnx_model(made, task.preprocessing, task.options)
     images = np.ascontiguousarray(task.preprocessing.normalise(pictures(4, 20)).transpose(0, 3, 1, 2))
-    plan = Plan(observe(model, images).ranges("min-max", range(4)), weight_steps(model, "largest"))
-    quantized = in_int8(model, plan)
+    scheme = Scheme(observe(model, images).ranges("min-max", range(4)), weight_steps(model, "largest"))
+    quantized = in_int8(model, scheme)
     quantized.graph.output.append(onnx.ValueInfoProto(name="body.conv0"))
     session = onnxruntime.InferenceSession(quantized.SerializeToString(), providers=["CPUExecutionProvider"])
     kept = session.run(["body.conv0"], {"images": images})[0][:, :2]
@@ -196,7 +198,7 @@ def test_looks_at_training_pictures_only(trained: Any, tmp_path: Path, monkeypat
         seen.append(task.calibration)
         return quantize(model, task)
 
-    monkeypatch.setattr(int8, "quantize", spy)
+    monkeypatch.setattr(writer, "quantize", spy)
     result = export(trained.run, tmp_path / "out", precision="int8", data=trained.data, tolerance=100)
     preprocessing = load_classifier(trained.run).bundle.preprocessing
     rows = [line.split(",") for line in (trained.run / "split.csv").read_text().splitlines()[1:]]

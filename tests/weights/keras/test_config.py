@@ -7,14 +7,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras import config
+from mobilenets.weights.graph.body import Body
+from mobilenets.weights.graph.ops import GraphError, Op, normalisation
 from mobilenets.weights.keras.config import Described, describe
 from mobilenets.weights.keras.graph import snake_case
 from mobilenets.weights.keras.layers import known_place, natural
-from mobilenets.weights.keras.scaling import Affine, joined
 
 PATH = Path("m.keras")
 
@@ -22,7 +23,7 @@ PATH = Path("m.keras")
 @pytest.fixture(autouse=True)
 def loose(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at each layer by itself; test_wiring has whole networks."""
-    monkeypatch.setattr(config.Wiring, "check", lambda self: None)
+    monkeypatch.setattr(Body, "check", lambda self: None)
 
 
 def layer(kind: str, nodes: Any = (), **config: Any) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def test_layers_of_nested_models() -> None:
         ("linear", "dense", "layers/dense"),
     ]
     assert described.layers[0].path == ("sequential", "mymodel", "conv2d")
-    assert (described.size, described.epsilon, described.strides) == (96, 2e-3, (2, 2))
+    assert (described.size, described.layers[1].op.epsilon, described.body.strides) == (96, 2e-3, (2, 2))
     again = read(conv(), conv(1), model(conv(1)), model(conv(1)))
     assert [named.store for named in again.layers] == [
         "layers/conv2d",
@@ -160,20 +161,21 @@ def keras2(kind: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_scaling_inside(layers: list[dict[str, Any]], mean: Any, std: Any) -> None:
-    steps = read(pixels(64), *layers, *V1).steps
+    steps = [step for step in read(pixels(64), *layers, *V1).body.pictures if step.kind == "scale"]
     expected = [value if isinstance(value, tuple) else (value,) * 3 for value in (mean, std)]
-    assert list(joined([step for step in steps if step])) == expected
+    assert list(normalisation(steps, 255, 9)) == expected
 
 
 def test_scaling_that_turns_pixels_round() -> None:
-    with pytest.raises(ValueError, match="reversed"):
-        joined([Affine((-1.0,) * 3, (0.0,) * 3)])
+    turned = Op("scale", "turned", "turned", scale=np.array([-1.0]), shift=np.array([255.0]))
+    with pytest.raises(GraphError, match="no network is trained with"):
+        normalisation([turned], 255, 9)
 
 
 def test_shortcuts_by_operator() -> None:
     """``x + y`` of two tensors is no scaling."""
     tensors = [{"args": [{"class_name": "__keras_tensor__"}] * 2, "kwargs": {}}]
-    assert read(*V1, layer("Add", tensors), keras2("__operators__.add", ["y", 0, 0])).steps == ()
+    assert read(*V1, layer("Add", tensors), keras2("__operators__.add", ["y", 0, 0])).body.pictures[1:] == ()
 
 
 @pytest.mark.parametrize(
@@ -187,18 +189,17 @@ def test_shortcuts_by_operator() -> None:
         ((keras2("math.truediv", ["y", 0, 0]),), "math.truediv"),
         ((layer("TrueDivide", keras3(1.0, first=True)),), "malformed"),
         ((layer("ReLU", max_value=None),), "'relu'"),
-        ((layer("Activation", activation="swish"),), "'swish'"),
+        ((layer("Activation", activation="swish"),), "(Activation, swish)"),
         ((conv(), layer("Dense", activation="relu")), "'dense'"),
-        ((conv(), layer("Rescaling", scale=2.0, offset=0.0)), "after its first convolution"),
-        ((conv(), norm(1e-3), depthwise(1), norm(1e-5)), "several epsilons"),
+        ((conv(activation="relu6"), layer("Rescaling", scale=2.0, offset=0.0)), "'rescaling' follows ReLU6 after"),
         ((conv(groups=3),), "grouped"),
         ((conv(1, "valid"),), "at stride 1"),
-        ((zeros(0, 1), conv(2, "same")), "padded twice"),
+        ((zeros(0, 1), conv(2, "same")), "pads what is padded"),
         ((zeros(2, 2), conv(2, "valid")), "neither SAME"),
         ((pixels(64), conv(2, "valid")), "neither SAME"),
         ((pixels(64), layer("CenterCrop", height=32, width=32)), "CenterCrop"),
         ((pixels(64), layer("AutoContrast")), "changes each picture by its content even at inference"),
-        ((layer("Normalization", mean=[1, 2], variance=[1, 2]),), "malformed"),
+        ((layer("Normalization", mean=[1, 2], variance=[1, 2]), conv()), "for 3 channels"),
         ((layer("Normalization", mean=None, variance=None, invert=True),), "inverted"),
         (({"class_name": "Conv2D"},), "malformed"),
         ((conv(), layer("BatchNormalization")), "malformed"),

@@ -170,7 +170,7 @@ LEFT_OUT: dict[str, tuple[Head, str]] = {
     "a convolution with ReLU": (lambda x: dense(gap(L.Conv2D(9, 1, activation="relu")(x))), "Conv2D, relu"),
     "attention": (lambda x: dense(gap(L.Multiply()([x, dense(x, 12, "sigmoid")]))), "comes before the pooling"),
     "two outputs": (lambda x: [dense(gap(x), name="kind"), dense(gap(x), 2, name="colour")], "'kind', 'colour'"),
-    "features alone changed": (lambda x: L.BatchNormalization()(gap(x)), "no Dense layer follows"),
+    "features alone changed": (lambda x: L.BatchNormalization()(gap(x)), "no linear layer follows"),
 }
 
 

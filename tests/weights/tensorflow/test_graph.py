@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,7 @@ def recorded(name: str) -> dict[str, list[str]]:
     return found
 
 
+FIRST_HEAD = "MobilenetV1/Predictions/Reshape"  # whose logits retrain.py's own head takes
 V1_STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 V2_STRIDES = (2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 
@@ -169,21 +171,25 @@ V2_STRIDES = (2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 )
 def test_what_tensorflow_froze_comes_back_in_forward_order(name, strides):
     foreign = read(FILES / f"{name}.pb")
-    assert digests(foreign) == recorded(name)
+    layers = foreign.layers
+    if name == "v1_retrained":  # the first head is merged into the second
+        layers = (*layers, of_kind(read(FILES / f"{name}.pb", FIRST_HEAD).layers, "conv")[-1])
+    assert digests(replace(foreign, layers=layers)) == recorded(name)
     assert (foreign.padding, foreign.epsilon, foreign.size, foreign.strides) == ("same", 0.001, 64, strides)
     assert foreign.preprocessing["mean"] == foreign.preprocessing["std"] == (0.5, 0.5, 0.5)
 
 
 def test_a_retrained_head_is_joined_with_the_one_before_it():
     foreign = read(FILES / "v1_retrained.pb")
-    old, (new,) = of_kind(foreign.layers, "conv")[-1], of_kind(foreign.layers, "linear")
+    first = read(FILES / "v1_retrained.pb", FIRST_HEAD)
+    old, (new,) = of_kind(first.layers, "conv")[-1], of_kind(foreign.layers, "linear")
     with np.load(FILES / "v1_retrained.npz") as record:
         weights, biases = record["final_weights"], record["final_biases"]
     features = np.random.default_rng(0).uniform(0, 6, (3, 64))
     logits = features @ old.arrays["weight"][:, :, 0, 0].T + old.arrays["bias"]
     expected = logits @ weights + biases
     np.testing.assert_allclose(features @ new.arrays["weight"].T + new.arrays["bias"], expected, rtol=1e-5, atol=1e-5)
-    assert "head of 4 outputs comes after the 7" in foreign.notes[0]
+    assert "is folded into one linear layer that computes the same" in foreign.notes[0]
 
 
 def test_folded_batch_norm_is_weights_and_bias():
@@ -345,7 +351,7 @@ def test_padding(tmp_path, side, stem, deep, padding):
         net = padded(graph, net, "pad2", *deep)
     graph.head(graph.block(net, stride=2, padding="VALID" if deep else "SAME"))
     if padding is None:
-        with pytest.raises(InputError, match=r"pads in another way|is padded by"):
+        with pytest.raises(InputError, match="its zero padding is neither SAME nor"):
             graph.read(tmp_path)
     else:
         assert graph.read(tmp_path).padding == padding
@@ -359,7 +365,7 @@ def test_padding_at_stride_1_must_keep_the_size(tmp_path):
     graph = Graph()
     graph.picture()
     graph.head(graph.block(graph.stem(), padding="VALID"))
-    with pytest.raises(InputError, match="does not keep the picture's size"):
+    with pytest.raises(InputError, match="changes the size of its map at stride 1"):
         graph.read(tmp_path)
 
 
@@ -414,7 +420,7 @@ def test_weights_in_other_kinds_of_numbers(tmp_path):
     assert net  # behind the logits a convolution follows the pooling
     (note,) = graph.read(tmp_path).notes
     assert note.startswith("no classifier: ")
-    assert "follows the pooling" in note
+    assert "a convolution of 3 × 3 pixels" in note
     graph = Graph()
     graph.add("w", "Const", value=field(8, tensor(kernel)))
     net = graph.add("act", "Relu6", graph.conv("stem", graph.picture(), "w"))
@@ -496,17 +502,17 @@ def between(op: str, *constants: object, **attributes: bytes) -> bytes:
     ("data", "match"),
     [
         (between("PyFunc"), r"unknown operation 'PyFunc' at node 'odd\\nnode'"),
-        (between("Sigmoid"), "unknown operation 'Sigmoid'"),
+        (between("Sigmoid"), "'Sigmoid' at node .* before the pooling and is not ReLU6"),
         (between("Switch"), "freeze it for inference first"),
         (between("x" * 10_000), "unknown operation 'xxx"),
         (between("Relu"), "is not ReLU6"),
         (between("Minimum", 5.0), "unknown operation 'Minimum'"),
-        (between("Softmax"), "after the probabilities"),
-        (between("Mul", 2.0), "follows no convolution"),
+        (between("Softmax"), "'Softmax' at node .* before the pooling and is not ReLU6"),
+        (between("Mul", 2.0), "'Mul' at node .* follows ReLU6 after 'Conv2D' at node 'stem'"),
         (between("Add", np.zeros(100_000)), "not one number a channel"),
         (between("Pad", np.int32([[0, 0], [1, 1], [1, 1], [0, 0]])), "pads what is padded"),
         (between("Mean", np.int32([3])), "unknown operation 'Mean'"),
-        (between("FusedBatchNorm"), "follows no convolution"),
+        (between("FusedBatchNorm"), "takes its statistics from the pictures"),
     ],
 )
 def test_unknown_operations_are_named_and_refused(tmp_path, data, match):
@@ -602,7 +608,7 @@ def two_ways(graph: Graph) -> None:
 def many_sums(graph: Graph) -> None:
     net, value = graph.conv("stem", "input", graph.numbers("w", 3, 3, 3, 4)), graph.numbers("b", 4)
     for i in range(5000):
-        net = graph.add(f"sum{i}", "Add", net, value)
+        net = graph.add(f"sum{i}", "Add" if i else "Mul", net, value)
 
 
 @pytest.mark.parametrize(
@@ -612,14 +618,14 @@ def many_sums(graph: Graph) -> None:
         (unfrozen, "weights of 'Conv2D' at node 'stem' are not in the file"),
         (training, "takes its statistics from the pictures"),
         (without_activation, "no ReLU6 follows 'Conv2D' at node 'stem'"),
-        (with_shortcut, "has 1 shortcuts, where MobileNetV1 or V2 with its channels has 0"),
+        (with_shortcut, "ReLU6 follows 'Conv2D' at node 'block/pw', unlike in MobileNetV2"),
         (not_a_number, "not finite"),
         (wide_stride, r"has strides \[1, 3, 3, 1\]"),
         (huge_constant, "claims 1208925819614629174706176 numbers"),
-        (many_large_kernels, "claims 384000000 bytes"),
+        (many_large_kernels, "claims 320000000 bytes"),
         (many_large_lists, "larger arrays"),
         (large_arithmetic, "larger arrays"),
-        (two_ways, "goes another way"),
+        (two_ways, "does not take what 'Conv2D' at node 'stem' gives"),
         (many_sums, "more than 16 in a row"),
     ],
 )

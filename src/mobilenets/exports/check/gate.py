@@ -2,97 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.errors import InputError
-from mobilenets.measure.paired import Pair
+from mobilenets.datasets.folder import Sample
 from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.tasks.base import Comparison, Task, Verdict
+from mobilenets.tasks.evaluate import evaluate_predictors
 
-# Points of top-1 that may be lost. None is visible to one decimal in a float file.
-TOLERANCE = {"float32": 0.05, "float16": 0.05, "int8": 0.5}
-# How far a probability may be off: rounding in float32, and the rounding of weights to 11 bits.
-DIFFERENCE = {"float32": 1e-3, "float16": 5e-2}
-# A picture on the edge may fall to the other side by that rounding, and one of few is more than the points above.
-EDGE_PICTURES = {"float16": 1, "int8": 1}
-# OpenVINO resizes in float32: a level more or less here and there moved a probability by 0.008 on photographs.
-RESIZED_DIFFERENCE = 2e-2
 PROBES = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Verdict:
-    """What the gate found.
-
-    ``pair`` compares the checkpoint and the file on the whole validation set; ``probe_difference`` is the largest
-    difference of a probability on generated pictures in many colours, because grey pictures cannot tell a swapped
-    channel. ``tolerance`` is in points of top-1. ``resized``: the file resizes pictures, and not to the bit.
-    """
-
-    pair: Pair
-    probe_difference: float
-    precision: str
-    tolerance: float
-    resized: bool = False
-
-    @cached_property
-    def faults(self) -> tuple[str, ...]:
-        """Why the file may not leave; empty when it may."""
-        pair, found = self.pair, []
-        _, lost, gained, _ = pair.table
-        on_edge = lost - gained <= EDGE_PICTURES.get(self.precision, 0)
-        if 100 * pair.top1_change < -self.tolerance and not on_edge:
-            found.append(
-                f"top-1 falls by {-100 * pair.top1_change:.2f} points ({lost} of {sum(pair.table)} pictures lost, "
-                f"{gained} gained), but --tolerance allows only {self.tolerance:g}"
-            )
-        allowed = DIFFERENCE.get(self.precision)
-        difference = max(pair.max_difference, self.probe_difference)
-        if allowed is not None and self.resized:
-            allowed = max(allowed, RESIZED_DIFFERENCE)
-        if allowed is not None and difference > allowed:
-            found.append(f"a probability differs by {difference:.4f}, and {allowed:g} is rounding in {self.precision}")
-        return tuple(found)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the file may leave."""
-        return not self.faults
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures, as in ``export --json``."""
-        pair = self.pair
-        _, lost, gained, _ = pair.table
-        return {
-            "passed": self.passed,
-            "faults": list(self.faults),
-            "images": sum(pair.table),
-            "top1_reference": pair.reference.top1,
-            "top1_exported": pair.candidate.top1,
-            "top1_exported_interval": list(pair.candidate.top1_interval),
-            "same_answers": pair.same,
-            "top1_change": pair.top1_change,
-            "top1_change_interval": list(pair.top1_change_interval),
-            "pictures_lost": lost,
-            "pictures_gained": gained,
-            "worst_class": pair.worst_class(),
-            "max_difference": pair.max_difference,
-            "probe_difference": self.probe_difference,
-            "tolerance": self.tolerance,
-        }
-
-
-def check_tolerance(points: float | None, precision: str) -> float:
-    """Return the points of top-1 that may be lost; raises ``InputError`` for what is none."""
-    if points is None:
-        return TOLERANCE[precision]
-    if not 0 <= points <= 100:
-        raise InputError(f"tolerance {points:g}: give points of top-1 from 0 to 100, such as 0.5")
-    return points
+def judge(
+    task: Task,
+    reference: EnginePredictor,
+    candidate: EnginePredictor,
+    samples: Sequence[Sample],
+    root: Path,
+    tolerance: float,
+) -> Verdict:
+    """Ask both about every picture, and about generated ones, and have the task compare what they say."""
+    exported = candidate.bundle.export
+    assert exported is not None
+    ours, theirs = evaluate_predictors([reference, candidate], samples, root, "checking the export")
+    resized = exported.geometry == "inside" and exported.format == "openvino"
+    probed = probe_answers(reference, candidate)
+    return task.compare(Comparison(ours, theirs, probed, exported.precision, resized, tolerance))
 
 
 def probes(size: int) -> list[Image.Image]:
@@ -106,8 +45,13 @@ def probes(size: int) -> list[Image.Image]:
     return made
 
 
-def probe_difference(reference: EnginePredictor, candidate: EnginePredictor) -> float:
-    """Give the largest difference of a probability on generated pictures, of many sizes where the file resizes."""
+def probe_answers(
+    reference: EnginePredictor, candidate: EnginePredictor
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give what both answer for generated pictures, of many sizes where the file resizes.
+
+    They have many colours, because grey pictures cannot tell a swapped channel.
+    """
     size, exported = reference.bundle.preprocessing.size, candidate.bundle.export
     pictures = probes(size)
     if exported is not None and exported.geometry == "inside":
@@ -117,4 +61,4 @@ def probe_difference(reference: EnginePredictor, candidate: EnginePredictor) -> 
         predictor.probabilities([predictor.prepare_image(picture) for picture in pictures])
         for predictor in (reference, candidate)
     )
-    return float(np.abs(one - other).max())
+    return one, other

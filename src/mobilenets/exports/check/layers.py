@@ -11,16 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
-from torch import nn
 
+from mobilenets.exports.check.gate import probes
+from mobilenets.exports.graph.geometry import NAME, pixels_inside
+from mobilenets.exports.graph.session import tensors
+from mobilenets.models.blocks import Block
 from mobilenets.models.network import Network
+from mobilenets.pictures.decode import decode
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.engines import laid_out
 from mobilenets.runtime.exported import Exported
 
 # Decibels of a layer that only rounding has touched: float32 has more, float16 weights about 60, int8 20 to 45.
 HEALTHY = {"float32": 120.0, "float16": 60.0, "int8": 25.0}
+PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,32 @@ def layer_errors(
     ours = outputs_of_network(network, images)
     healthy = HEALTHY[exported.precision]
     return [LayerError(name, decibels(ours[name], theirs[name]), healthy) for name in ours if name in theirs]
+
+
+def find_breaking_layer(
+    network: Network, how: Preprocessing, folder: Path, exported: Exported, paths: Sequence[Path]
+) -> LayerError | None:
+    """Find the layer that breaks a file, on a few of the pictures and of generated ones.
+
+    None where the format does not let one look into it.
+    """
+    if exported.format not in ("onnx", "web"):
+        return None
+    pictures = [decode(path) for path in paths[:: max(1, len(paths) // PICTURES)][:PICTURES]]
+    pictures += probes(how.size)[:PICTURES]
+    path = folder / exported.file
+    if exported.geometry == "inside":
+        # A picture a run, and the network is asked about the very pixels that the file makes, if these are right.
+        fed = np.asarray(pictures[0])[None]
+        fitted, made = np.asarray(how.fit(pictures[0])), pixels_inside(path, fed[0])
+        if np.abs(made.astype(int) - fitted).max() > 1:
+            return LayerError(NAME, decibels(fitted.astype(np.float32), made.astype(np.float32)))
+        images = how.normalise(made)[None]
+    else:
+        fitted = np.stack([np.asarray(how.fit(picture)) for picture in pictures])
+        images = how.normalise(fitted)
+        fed = fitted if exported.input == "uint8" else images
+    return breaking_layer(layer_errors(network, images, path, exported, fed))
 
 
 def breaking_layer(errors: Sequence[LayerError]) -> LayerError | None:
@@ -75,37 +106,22 @@ def ratio(signal: float, noise: float) -> float:
 
 
 def outputs_of_network(network: Network, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
-    """Give what every layer gives, by its name, in forward order; ``network`` is on the CPU."""
-    found: dict[str, npt.NDArray[np.float32]] = {}
-    hooks = []
-    named = {part.name for part in network.plan.operations if part is not network.plan.classifier}
-    for name, part in network.named_modules():
-        if name in named:
-
-            def keep(_part: nn.Module, _inputs: Any, output: torch.Tensor, name: str = name) -> None:
-                found[name] = output.numpy()
-
-            hooks.append(part.register_forward_hook(keep))
-    try:
-        with torch.inference_mode():
-            found["logits"] = network(torch.from_numpy(laid_out(images, "NCHW"))).numpy()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    """Give what every operation gives, by its name, in forward order; ``network`` is on the CPU."""
+    blocks = [part for part in network.modules() if isinstance(part, Block)]
+    steps = {one.output: one.function or block.get_submodule(one.path) for block in blocks for one in block.steps}
+    values = {network.plan.images.name: torch.from_numpy(laid_out(images, "NCHW"))}
+    with torch.inference_mode():
+        for part in network.plan.operations:
+            run = steps.get(part.name) or network.get_submodule(part.name)
+            values[part.name] = run(*[values[name] for name in part.inputs])
+    del values[network.plan.images.name]
+    names = {network.plan.operations[-1].name: "logits"}
+    return {names.get(name, name): value.numpy() for name, value in values.items()}
 
 
 def outputs_of_file(path: Path, exported: Exported, fed: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
     """Give what every named tensor of an ONNX file holds."""
     model = onnx.load(path)
-    last = model.graph.output[0].name
-    names = [name for node in model.graph.node for name in node.output if name != last]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Fused away, a layer could not be looked at.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    wanted = [last, *names]
-    values = session.run(wanted, {session.get_inputs()[0].name: laid_out(fed, exported.layout)})
-    return {name: value for name, value in zip(wanted, values, strict=True) if value.dtype == np.float32}
+    names = [name for node in model.graph.node for name in node.output]
+    values = tensors(model, laid_out(fed, exported.layout), names)
+    return {name: value for name, value in values.items() if value.dtype == np.float32}

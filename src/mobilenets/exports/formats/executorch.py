@@ -21,12 +21,12 @@ from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from mobilenets.base.files import write_bytes
-from mobilenets.exports.graph.deployed import Deployed, described, fed, sample
-from mobilenets.exports.int8.choice import batches, divided, nearest
-from mobilenets.exports.int8.qdq import Plan
-from mobilenets.exports.int8.search import planned
+from mobilenets.exports.formats.deployed import Deployed, fed, sample
+from mobilenets.exports.formats.quiet import quiet
+from mobilenets.exports.int8.qdq import Scheme
+from mobilenets.exports.int8.search import find_scheme
+from mobilenets.exports.int8.selection import batches, divided, select
 from mobilenets.exports.job import Job
-from mobilenets.exports.quiet import quiet
 from mobilenets.runtime.engines import Array
 from mobilenets.runtime.exported import Exported
 
@@ -53,21 +53,21 @@ def write(job: Job) -> Exported:
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
     path = job.folder / FILE
     write_bytes(path, bytes(lowered.buffer))
-    return described(job, FILE, batch, about)
+    return job.describe([FILE], "NHWC", batch, about)
 
 
 def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Quantize with several observers; returns the graph nearest to float, and what was tried.
+    """Quantize with several observers; returns the graph closest to float, and what was tried.
 
     Weights, biases and what stays in float are those found by this package's search.
     """
     assert job.calibration is not None and len(job.calibration)
-    plan, searched = planned(job)
+    scheme, searched = find_scheme(job)
     fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
-    made, tried = nearest(
-        _candidates(Deployed(job, plan), plan, job, fitted, judged, batch),
+    made, tried = select(
+        _candidates(Deployed(job, scheme), scheme, job, fitted, judged, batch),
         Deployed(job).answers(judged),
-        job.options.probabilities,
+        job,
     )
     return made, {
         "weights": "int8, one scale per output channel",
@@ -79,7 +79,7 @@ def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
 
 
 def _candidates(
-    network: Deployed, plan: Plan, job: Job, fitted: Array, judged: Array, batch: int
+    network: Deployed, scheme: Scheme, job: Job, fitted: Array, judged: Array, batch: int
 ) -> Iterator[tuple[dict[str, Any], torch.nn.Module, npt.NDArray[np.float32]]]:
     with quiet():
         captured = torch.export.export(network, (sample(job, batch),)).module()
@@ -93,7 +93,7 @@ def _candidates(
             torch.ops.aten.linear.default, get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
         )
         # None means float; set_module_name would not take it.
-        quantizer.module_name_config |= {f"network.{block}": None for block in plan.left}
+        quantizer.module_name_config |= {f"network.{block}": None for block in scheme.left}
         with quiet():
             prepared = prepare_pt2e(copy.deepcopy(captured), quantizer)
             _answers(prepared, fitted, batch)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -20,34 +21,28 @@ from ai_edge_quantizer.qtyping import (
     TensorQuantizationConfig,
     TFLOperationName,
 )
+from torch import Tensor
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_bytes
-from mobilenets.exports.graph.deployed import Deployed, described, fed, sample
-from mobilenets.exports.int8.choice import batches, divided, nearest
-from mobilenets.exports.int8.qdq import Plan, Range
-from mobilenets.exports.int8.search import planned
+from mobilenets.exports.formats.deployed import Deployed, fed, sample
+from mobilenets.exports.formats.quiet import quiet
+from mobilenets.exports.int8.qdq import Range, Scheme
+from mobilenets.exports.int8.search import find_scheme
+from mobilenets.exports.int8.selection import batches, divided, select
 from mobilenets.exports.job import Job
-from mobilenets.exports.quiet import quiet
+from mobilenets.models.blocks import Block
 from mobilenets.runtime.engines import Array
 from mobilenets.runtime.exported import Exported
 
 FILE = "model.tflite"
 ANY = ".*"
 WEIGHTED = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D, TFLOperationName.FULLY_CONNECTED)
-# What stays in float: what goes in and comes out, the numbers of the preprocessing, and the softmax, whose small
-# probabilities 8 bits do not hold.
-FLOAT = (
-    TFLOperationName.INPUT,
-    TFLOperationName.OUTPUT,
-    TFLOperationName.MUL,
-    TFLOperationName.SUB,
-    TFLOperationName.DIV,
-    TFLOperationName.SOFTMAX,
-)
-# A tensor's name is a path of modules, …Block_inverted3/mobilenets.models.blocks.ConvNorm_project/…, where
-# each part ends in the name that its parent has for it.
-_PART = re.compile(r"_([a-z0-9]+)(?=[/;]|$)")
+# What stays in float: what goes in and comes out, the softmax, whose small probabilities 8 bits do not hold ...
+FLOAT = (TFLOperationName.INPUT, TFLOperationName.OUTPUT, TFLOperationName.SOFTMAX)
+# ... and the numbers of the preprocessing, which are made outside of the network.
+NUMBERS = (TFLOperationName.MUL, TFLOperationName.SUB, TFLOperationName.DIV)
+OUTSIDE = "^(?!.*Network_network)"
 
 
 def write(job: Job) -> Exported:
@@ -67,14 +62,38 @@ def write(job: Job) -> Exported:
             content = _halved(content)
     path = job.folder / FILE
     write_bytes(path, content)
-    return described(job, FILE, batch, about)
+    return job.describe([FILE], "NHWC", batch, about)
 
 
 def _converted(network: Deployed, job: Job, batch: int) -> bytes:
     with quiet():
         litert_torch: Any = importlib.import_module("litert_torch")
         litert_torch.config.show_progress = False
+        _name_operations(network)
         return bytes(litert_torch.convert(network, (sample(job, batch),)).model_content())
+
+
+class _Applied(torch.nn.Module):
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *values: Tensor) -> Tensor:
+        return self._function(*values)
+
+
+def _name_operations(network: torch.nn.Module) -> None:
+    """Make each operation of a block a module that is called as in the plan, with two bars for a point.
+
+    A tensor's name is a path of modules, each with its class: …Block_inverted3/…ConvNorm_body__inverted3__project/….
+    """
+    for block in [part for part in network.modules() if isinstance(part, Block)]:
+        parts = [_Applied(one.function) if one.function else block.get_submodule(one.path) for one in block.steps]
+        for name, _ in list(block.named_children()):
+            delattr(block, name)
+        block.steps = [replace(one, path=one.output.replace(".", "__"), function=None) for one in block.steps]
+        for step, part in zip(block.steps, parts, strict=True):
+            block.add_module(step.path, part)
 
 
 def _halved(content: bytes) -> bytes:
@@ -91,17 +110,15 @@ def _halved(content: bytes) -> bytes:
 
 
 def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
-    """Quantize with two rules for ranges; returns the file nearest to float, and what was tried.
+    """Quantize with two rules for ranges; returns the file closest to float, and what was tried.
 
     Weights, biases and what stays in float are those found by this package's search.
     """
     assert job.calibration is not None and len(job.calibration)
-    plan, searched = planned(job)
-    content = _converted(Deployed(job, plan), job, batch)
+    scheme, searched = find_scheme(job)
+    content = _converted(Deployed(job, scheme), job, batch)
     fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
-    made, tried = nearest(
-        _candidates(content, plan, fitted, judged, batch), Deployed(job).answers(judged), job.options.probabilities
-    )
+    made, tried = select(_candidates(content, scheme, fitted, judged, batch), Deployed(job).answers(judged), job)
     return made, {
         "weights": "int8, one scale per output channel",
         "activations": "int8, one scale per tensor",
@@ -112,15 +129,17 @@ def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
 
 
 def _candidates(
-    content: bytes, plan: Plan, fitted: Array, judged: Array, batch: int
+    content: bytes, scheme: Scheme, fitted: Array, judged: Array, batch: int
 ) -> Iterator[tuple[dict[str, Any], bytes, npt.NDArray[np.float32]]]:
     made = quantizer.Quantizer(content)
     made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for operation in FLOAT:
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for operation in NUMBERS:
+        made.update_quantization_recipe(OUTSIDE, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
-    for block in plan.left:
+    for block in scheme.left:
         # Operators are found by the names of what they give: …Block_inverted3/… and …_inverted3;
         made.update_quantization_recipe(
             rf"_{block.split('.')[-1]}[/;]",
@@ -132,8 +151,8 @@ def _candidates(
         [(key, names)] = Interpreter(model_content=content).get_signature_list().items()
         form = made.calibrate({key: [{names["inputs"][0]: fitted[:batch]}]}, num_threads=1)
         ends = _extremes(content, fitted, batch, list(form))
-    planned_ends = {name: plan.ranges[_layer(name)] for name in form if _layer(name) in plan.ranges}
-    for rule, chosen in (("as planned", ends | planned_ends), ("extremes", ends)):
+    found_ends = {name: scheme.ranges[_tensor(name, scheme)] for name in form if _tensor(name, scheme) in scheme.ranges}
+    for rule, chosen in (("as planned", ends | found_ends), ("extremes", ends)):
         found = {
             name: entry | {"min": np.full_like(entry["min"], low), "max": np.full_like(entry["max"], high)}
             for name, entry in form.items()
@@ -144,10 +163,14 @@ def _candidates(
         yield {"ranges": rule}, file, _answers(file, judged, batch)
 
 
-def _layer(tensor: str) -> str:
-    """Name the network's layer whose output a tensor is."""
-    parts = _PART.findall(tensor.partition(";")[0])
-    return ".".join(part for part in parts if part not in ("network", "conv", "activation"))
+def _tensor(name: str, scheme: Scheme) -> str:
+    """Give the name that our own graph has for a tensor."""
+    first = name.partition(";")[0]
+    parts = [part.rpartition(".")[2].lstrip("_").partition("_")[2] for part in first.split("/")]
+    inside = [part for part in parts if part not in ("", "network", "conv", "activation")]
+    layer = inside[-1].replace("__", ".") if inside and "__" in inside[-1] else ".".join(dict.fromkeys(inside))
+    # What a convolution gives to an activation of its own; of others the two are one operator.
+    return f"{layer}.conv" if parts[-1] == "conv" and f"{layer}.conv" in scheme.ranges else layer
 
 
 def _extremes(content: bytes, images: Array, batch: int, names: list[str]) -> dict[str, Range]:

@@ -10,12 +10,12 @@ import io
 from dataclasses import replace
 from typing import Any
 
-from mobilenets.exports.formats.onnx import onnx_model
+from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.geometry import geometry_model
 from mobilenets.exports.int8.search import quantize
 from mobilenets.exports.job import Job
 from mobilenets.runtime.engines.ov import openvino
-from mobilenets.runtime.exported import Exported, file_hash
+from mobilenets.runtime.exported import Exported
 
 FILE, WEIGHTS = "model.xml", "model.bin"
 
@@ -35,18 +35,7 @@ def write(job: Job) -> Exported:
     if options.camera:
         model = _with_geometry(model, job)
     openvino.save_model(model, job.folder / FILE, compress_to_fp16=options.precision == "float16")
-    return Exported(
-        FILE,
-        options.format,
-        options.precision,
-        {name: file_hash(job.folder / name) for name in (FILE, WEIGHTS)},
-        "uint8" if options.pixels else "float32",
-        "NHWC" if options.pixels else "NCHW",
-        "probabilities" if options.probabilities else "logits",
-        1 if options.camera else options.batch,
-        about=about,
-        geometry="inside" if options.camera else "outside",
-    )
+    return job.describe_onnx([FILE, WEIGHTS], about)
 
 
 def _with_geometry(model: openvino.Model, job: Job) -> openvino.Model:

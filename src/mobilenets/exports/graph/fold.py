@@ -19,20 +19,19 @@ if TYPE_CHECKING:
 def folded(layer: ConvNorm) -> tuple[Tensor, Tensor]:
     """Return weight O×I×k×k and bias O, float32, of the convolution that does what the layer does in evaluation.
 
-    w' = w · γ / √(σ² + ε), b' = β − μ · γ / √(σ² + ε) (Jacob et al. 2018, arXiv 1712.05877, section 3.2), computed in
-    float64.
+    w' = w · γ / √(σ² + ε), b' = β + (b − μ) · γ / √(σ² + ε) (Jacob et al. 2018, arXiv 1712.05877, section 3.2),
+    computed in float64. Of a hard sigmoid the sixth and the half go in as well: a clip from 0 to 1 is left of it.
     """
     norm = layer.norm
-    if not isinstance(norm, nn.BatchNorm2d):
-        weight, bias = layer.conv.weight.detach(), layer.conv.bias
-        return weight, torch.zeros(len(weight)) if bias is None else bias.detach()
-    assert norm.running_var is not None and norm.running_mean is not None
-    factor = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    weight = layer.conv.weight.detach().double() * factor[:, None, None, None]
-    mean = norm.running_mean.double()
-    if layer.conv.bias is not None:
-        mean = mean - layer.conv.bias.detach().double()
-    bias = norm.bias.detach().double() - mean * factor
+    weight = layer.conv.weight.detach().double()
+    bias = weight.new_zeros(len(weight)) if layer.conv.bias is None else layer.conv.bias.detach().double()
+    if isinstance(norm, nn.BatchNorm2d):
+        assert norm.running_var is not None and norm.running_mean is not None
+        factor = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        weight = weight * factor[:, None, None, None]
+        bias = norm.bias.detach().double() + (bias - norm.running_mean.double()) * factor
+    if isinstance(layer.activation, nn.Hardsigmoid):
+        weight, bias = weight / 6, bias / 6 + 0.5
     return weight.float(), bias.float()
 
 
@@ -45,4 +44,6 @@ def fold(network: Network) -> Network:
             layer.conv.weight = nn.Parameter(weight, requires_grad=False)
             layer.conv.bias = nn.Parameter(bias, requires_grad=False)
             layer.norm = nn.Identity()
+            if isinstance(layer.activation, nn.Hardsigmoid):
+                layer.activation = nn.Hardtanh(0.0, 1.0)
     return copied

@@ -18,10 +18,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from mobilenets.errors import InputError
+from mobilenets.exports.graph.nodes import Graph
+from mobilenets.exports.graph.session import tensors
 from mobilenets.pictures.preprocess import REACH, Preprocessing
 
 NAME = "geometry"
@@ -46,11 +47,7 @@ def check_geometry(preprocessing: Preprocessing) -> None:
 
 def pixels_inside(path: Path, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Give the uint8 S×S×3 that an ONNX file with the geometry inside makes of uint8 H×W×3."""
-    model = onnx.load(path)
-    model.graph.output.append(onnx.ValueInfoProto(name=PIXELS))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    [pixels] = session.run([PIXELS], {session.get_inputs()[0].name: picture[None]})
-    made: npt.NDArray[np.uint8] = np.asarray(pixels)[0]
+    made: npt.NDArray[np.uint8] = tensors(onnx.load(path), picture[None], [PIXELS])[PIXELS][0]
     return made
 
 
@@ -61,66 +58,45 @@ def with_geometry(model: onnx.ModelProto, preprocessing: Preprocessing) -> onnx.
     ``InputError`` for an interpolation that has no form here.
     """
     entry = model.graph.input[0].name
-    made = geometry_model(preprocessing, entry)
-    made.graph.name = model.graph.name
+    graph = _fitted(preprocessing, entry)
     for node in model.graph.node:
         node.input[:] = [PIXELS if name == entry else name for name in node.input]
-    made.graph.node.extend(model.graph.node)
-    made.graph.initializer.extend(model.graph.initializer)
-    made.graph.ClearField("output")
-    made.graph.output.extend(model.graph.output)
+    graph.nodes += model.graph.node
+    graph.tensors |= {tensor.name: tensor for tensor in model.graph.initializer}
+    made = graph.model(model.graph.name, [_camera(entry)], model.graph.output)
     # One picture a run, whatever the inner graph takes.
     made.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
-    del made.opset_import[:]
-    made.opset_import.extend(model.opset_import)
-    made.ir_version = model.ir_version
     onnx.checker.check_model(made, full_check=True)
     return made
 
 
 def geometry_model(preprocessing: Preprocessing, entry: str) -> onnx.ModelProto:
     """Build the geometry alone: uint8 1×H×W×3, named ``entry``, to uint8 1×S×S×3. Raises as ``with_geometry``."""
-    from mobilenets.exports.formats.onnx import IR_VERSION, OPSET
-
-    check_geometry(preprocessing)
-    graph = _Graph()
-    size = preprocessing.size
-    _fitted(graph, preprocessing, _Term(graph, entry, np.uint8))
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            NAME,
-            [helper.make_tensor_value_info(entry, TensorProto.UINT8, [1, "height", "width", 3])],
-            [helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, [1, size, size, 3])],
-            graph.tensors,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="mobilenets",
-    )
+    sides = [1, preprocessing.size, preprocessing.size, 3]
+    leave = helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, sides)
+    return _fitted(preprocessing, entry).model(NAME, [_camera(entry)], [leave])
 
 
-class _Graph:
+def _camera(entry: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(entry, TensorProto.UINT8, [1, "height", "width", 3])
+
+
+class _Graph(Graph):
     """Nodes and constants, named by their number."""
 
     def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: list[onnx.TensorProto] = []
-        self._count = 0
+        super().__init__()
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
 
     def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
-        self._count += 1
-        output = output or f"{NAME}.{self._count}.{kind.lower()}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
+        output = output or f"{NAME}.{len(self.nodes) + 1}.{kind.lower()}"
+        return self.node(kind, inputs, output, **attributes)
 
     def constant(self, value: Any, kind: type) -> str:
         array: npt.NDArray[Any] = np.array(value, kind)
         key = (array.dtype.name, array.tobytes(), array.shape)
         if key not in self._constants:
-            self._constants[key] = f"{NAME}.constant{len(self.tensors)}"
-            self.tensors.append(numpy_helper.from_array(array, self._constants[key]))
+            self._constants[key] = self.tensor(f"{NAME}.constant{len(self.tensors)}", array)
         return self._constants[key]
 
     def term(self, value: Any, kind: type) -> _Term:
@@ -198,8 +174,11 @@ class _Span:
     before: _Term
 
 
-def _fitted(graph: _Graph, how: Preprocessing, camera: _Term) -> None:
+def _fitted(how: Preprocessing, entry: str) -> _Graph:
     """Do what ``Preprocessing.fit`` does: resample along the rows and round, then along the columns."""
+    check_geometry(how)
+    graph = _Graph()
+    camera = _Term(graph, entry, np.uint8)
     size, shape = how.size, camera.op("Shape", kind=np.int64)
     # A sum of one number is the number. But OpenVINO does not work out bounds through it, which would take it seconds
     # when it reads and when it opens a file.
@@ -214,7 +193,8 @@ def _fitted(graph: _Graph, how: Preprocessing, camera: _Term) -> None:
         seen = [_seen(size, span) for span in spans]
         inside = seen[0].shaped(-1, 1, 1).op("And", seen[1].shaped(1, -1, 1))
         x = inside.op("Where", x, graph.term(how.fill, np.uint8))
-    graph.add("Reshape", [x.name, graph.term([1, size, size, 3], np.int64).name], PIXELS)
+    graph.add("Reshape", [x.name, graph.constant([1, size, size, 3], np.int64)], PIXELS)
+    return graph
 
 
 def _spans(how: Preprocessing, height: _Term, width: _Term) -> tuple[_Span, _Span]:

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mobilenets.exports.int8.observe import open_session
+from mobilenets.exports.graph.nodes import Graph
+from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.qdq import Floats
 from mobilenets.runtime.engines import Array
 
@@ -52,10 +53,7 @@ def _run(node: onnx.NodeProto, inputs: Mapping[str, Array]) -> Array:
     ]
     kind = onnx.TensorProto.UINT8 if node.op_type == "QuantizeLinear" else onnx.TensorProto.FLOAT
     leave = helper.make_tensor_value_info(node.output[0], kind, None)
-    alone = helper.make_model(
-        helper.make_graph([node], "node", entries, [leave]),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-    [value] = open_session(alone, optimized=False).run(None, dict(inputs))
+    alone = Graph()
+    alone.nodes.append(node)
+    [value] = open_session(alone.model("node", entries, [leave]), optimized=False).run(None, dict(inputs))
     return np.asarray(value)

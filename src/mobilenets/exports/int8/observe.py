@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from mobilenets.base.cores import cores
 from mobilenets.base.progress import progress
+from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.qdq import Floats, Range, activation_scale, flowing
 from mobilenets.runtime.engines import Array
 
 # Values kept of each tensor and picture.
 SAMPLES = 512
+# Below and above these an activation gives the same, so int8 needs no steps for it.
+LIMITS: dict[str, Range] = {"HardSwish": (-3.0, np.inf), "HardSigmoid": (-3.0, 3.0)}
 RANGE_RULES = ("min-max", "percentile 99.99", "least squares")
 
 
@@ -58,21 +59,23 @@ def observe(model: onnx.ModelProto, images: Array) -> Observed:
             shown.advance(1)
     outputs, *columns = [np.stack(column) for column in zip(*kept, strict=True)]
     count = len(names)
+    limits = {name: _limits(model, name) for name in names}
     lows, highs, samples = (
-        dict(zip(names, columns[start : start + count], strict=True)) for start in (0, count, 2 * count)
+        {
+            name: np.clip(column, *limits[name])
+            for name, column in zip(names, columns[start : start + count], strict=True)
+        }
+        for start in (0, count, 2 * count)
     )
     means = dict(zip([node.name for node in layers], columns[3 * count :], strict=True))
     return Observed(lows, highs, samples, means, outputs[:, 0])
 
 
-def open_session(model: onnx.ModelProto, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """Open a graph in ONNX Runtime, quietly."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = cores()
-    if not optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+def _limits(model: onnx.ModelProto, name: str) -> Range:
+    """Say beyond what values of a tensor nothing changes any more in what is made of it."""
+    kinds = [node.op_type for node in model.graph.node if name in node.input]
+    found = [LIMITS.get(kind, (-np.inf, np.inf)) for kind in kinds]
+    return min((low for low, _ in found), default=-np.inf), max((high for _, high in found), default=np.inf)
 
 
 def _with_figures(model: onnx.ModelProto, names: Sequence[str], layers: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
@@ -92,16 +95,16 @@ def _with_figures(model: onnx.ModelProto, names: Sequence[str], layers: Sequence
 
     made: list[str] = []
     for kind in ("ReduceMin", "ReduceMax"):
-        made += [add(kind, [name], f"{name}.{kind}", keepdims=0) for name in names]
+        made += [add(kind, [name], f"watch.{name}.{kind}", keepdims=0) for name in names]
     for name in names:
         # An odd step, so that not always the same columns of a map are met.
-        step = numpy_helper.from_array(np.array([sizes[name] // SAMPLES | 1], np.int64), f"{name}.watch")
+        step = numpy_helper.from_array(np.array([sizes[name] // SAMPLES | 1], np.int64), f"watch.{name}.step")
         graph.initializer.append(step)
-        flat = add("Reshape", [name, "watch.flat"], f"{name}.flat")
-        made.append(add("Slice", [flat, "watch.start", "watch.end", "watch.axis", step.name], f"{name}.samples"))
+        flat = add("Reshape", [name, "watch.flat"], f"watch.{name}.flat")
+        made.append(add("Slice", [flat, "watch.start", "watch.end", "watch.axis", step.name], f"watch.{name}.samples"))
     for node in layers:
         axes = [0, 2, 3] if node.op_type == "Conv" else [0]
-        made.append(add("ReduceMean", [node.output[0]], f"{node.name}.means", axes=axes, keepdims=0))
+        made.append(add("ReduceMean", [node.output[0]], f"watch.{node.name}.means", axes=axes, keepdims=0))
     graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in made)
     return watching
 

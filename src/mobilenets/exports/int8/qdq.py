@@ -15,34 +15,51 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
+
+from mobilenets.exports.graph.nodes import Graph
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Range: TypeAlias = tuple[float, float]
 
-KINDS = ("Conv", "Clip", "Add", "MaxPool", "GlobalAveragePool", "Flatten", "Gemm")
+# Activations that the end of uint8 is.
+CLIPS = ("Clip", "Relu")
+KINDS = (
+    *CLIPS,
+    "HardSwish",
+    "HardSigmoid",
+    "Conv",
+    "Add",
+    "Mul",
+    "MaxPool",
+    "GlobalAveragePool",
+    "Flatten",
+    "Gemm",
+)
 # A bias of more steps than this would leave int32 once a product is added.
 _BIAS_STEPS = 2.0**30
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Scheme:
     """How a graph becomes int8.
 
     ``ranges`` has the lowest and highest value of each tensor that flows (see ``flowing``), ``steps`` the step of each
     output channel of each weight (see ``weight_steps``). ``biases`` replaces those named. The blocks
-    ``left`` stay in float.
+    ``left`` stay in float. ``split`` writes a hard-swish as a sum and a product, which ONNX Runtime has for integers;
+    as one operator OpenVINO fuses it with the convolution.
     """
 
     ranges: Mapping[str, Range]
     steps: Mapping[str, Floats]
     biases: Mapping[str, Floats] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
+    split: bool = False
 
 
 def block_of(node: onnx.NodeProto) -> str:
-    """Name the block that a node belongs to: ``body.inverted3``, ``pool`` or ``classifier``."""
-    if node.op_type == "Gemm":
+    """Name the block that a node belongs to: ``body.inverted3``, ``pool``, ``head`` or ``classifier``."""
+    if node.output[0] in ("logits", "features"):
         return "classifier"
     parts = node.name.split(".")
     return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
@@ -54,21 +71,17 @@ def flowing(model: onnx.ModelProto, left: frozenset[str] = frozenset()) -> list[
     What a clip takes is none of them, because the pair clips by itself, nor are the logits, which stay exact.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
-    found: dict[str, None] = {}
-    for node in model.graph.node:
-        if not _in_int8(node, left):
-            continue
-        if node.op_type != "Clip":
-            found |= {name: None for name in node.input if name not in constants}
-        if node.op_type != "Gemm":
-            found[node.output[0]] = None
-    clipped = {node.input[0] for node in model.graph.node if node.op_type == "Clip" and _in_int8(node, left)}
-    return [name for name in found if name not in clipped]
+    inside = [node for node in model.graph.node if _in_int8(node, left)]
+    read = {name: None for node in inside if node.op_type not in CLIPS for name in node.input if name not in constants}
+    given = {node.output[0] for node in inside if node.op_type != "Gemm"}
+    clipped = {node.input[0] for node in inside if node.op_type in CLIPS}
+    ordered = [value.name for value in model.graph.input] + [node.output[0] for node in model.graph.node]
+    return [name for name in ordered if (name in read or name in given) and name not in clipped]
 
 
-def in_int8(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
-    """Return the graph as ``plan`` says; input, output and the tensors' names are those of ``model``."""
-    return _Writer(model, plan).write()
+def in_int8(model: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
+    """Return the graph as ``scheme`` says; input, output and the tensors' names are those of ``model``."""
+    return _Writer(model, scheme).write()
 
 
 def weight_steps(model: onnx.ModelProto, rule: str) -> dict[str, Floats]:
@@ -106,22 +119,22 @@ def activation_scale(low: float, high: float) -> tuple[np.float32, np.uint8]:
 
 
 def _in_int8(node: onnx.NodeProto, left: frozenset[str]) -> bool:
-    return node.op_type in KINDS and block_of(node) not in left
+    # The numbers of the preprocessing stay in float.
+    return node.op_type in KINDS and block_of(node) not in {*left, "numbers"}
 
 
-class _Writer:
-    def __init__(self, model: onnx.ModelProto, plan: Plan) -> None:
-        self._model, self._plan = model, plan
+class _Writer(Graph):
+    def __init__(self, model: onnx.ModelProto, scheme: Scheme) -> None:
+        super().__init__()
+        self._graph, self._scheme = model.graph, scheme
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._flowing = set(flowing(model, plan.left))
-        self._nodes: list[onnx.NodeProto] = []
-        self._tensors: dict[str, onnx.TensorProto] = {}
+        self._flowing = set(flowing(model, scheme.left))
         # Names of the step and the zero point of every tensor that flows, and the step itself.
         self._steps: dict[str, tuple[str, str, np.float32]] = {}
         self._renamed: dict[str, str] = {}
 
     def write(self) -> onnx.ModelProto:
-        graph = self._model.graph
+        graph = self._graph
         for entry in graph.input:
             if entry.name in self._flowing:
                 self._renamed[entry.name] = f"{entry.name}.rounded"
@@ -129,32 +142,28 @@ class _Writer:
                 self._pair(entry.name, entry.name, f"{entry.name}.rounded")
         for node in graph.node:
             self._node(node)
-        made = helper.make_graph(self._nodes, graph.name, graph.input, graph.output, list(self._tensors.values()))
-        return helper.make_model(
-            made,
-            opset_imports=self._model.opset_import,
-            ir_version=self._model.ir_version,
-            producer_name=self._model.producer_name,
-        )
+        return self.model(graph.name, graph.input, graph.output)
 
     def _node(self, node: onnx.NodeProto) -> None:
-        inside, [output] = _in_int8(node, self._plan.left), node.output
+        inside, [output] = _in_int8(node, self._scheme.left), node.output
         inputs = [self._renamed.get(name, name) for name in node.input]
-        if inside and node.op_type == "Clip":
+        if inside and node.op_type in CLIPS:
             # The end of uint8 is the clip.
             raw = inputs[0]
+        elif inside and self._scheme.split and node.op_type == "HardSwish":
+            raw = self._hard_swish(inputs[0], output)
         else:
             if inside and node.op_type in ("Conv", "Gemm"):
                 self._weights(node)
             else:
-                self._tensors |= {name: self._constants[name] for name in inputs if name in self._constants}
+                self.tensors |= {name: self._constants[name] for name in inputs if name in self._constants}
             copied = onnx.NodeProto()
             copied.CopyFrom(node)
             raw = f"{output}.float" if output in self._flowing else output
             del copied.input[:], copied.output[:]
             copied.input.extend(inputs)
             copied.output.append(raw)
-            self._nodes.append(copied)
+            self.nodes.append(copied)
         if output not in self._flowing:
             return
         if inside and node.op_type in ("MaxPool", "Flatten"):
@@ -164,44 +173,58 @@ class _Writer:
             self._measured(output)
         self._pair(output, raw, output)
 
+    def _hard_swish(self, x: str, output: str) -> str:
+        """Write x · min(max(x + 3, 0), 6) / 6 as a sum and a product."""
+        name = f"{output}.hard_swish"
+        zero = self.tensor(f"{name}.zero", np.uint8(0))
+        three = [self.tensor(f"{name}.three.uint8", np.uint8(255)), self.tensor(f"{name}.three.step", _unit(3)), zero]
+        self._operator("DequantizeLinear", three, f"{name}.three")
+        gate = self._operator("Add", [x, f"{name}.three"], f"{name}.gate.float")
+        # The ends of uint8 are the clips, and reading it with a sixth of the step is the division.
+        steps = [self.tensor(f"{name}.gate.step{high}", _unit(high)) for high in (6, 1)]
+        gate = self._operator("QuantizeLinear", [gate, steps[0], zero], f"{name}.gate.uint8")
+        gate = self._operator("DequantizeLinear", [gate, steps[1], zero], f"{name}.gate")
+        return self._operator("Mul", [x, gate], f"{output}.float")
+
     def _measured(self, name: str) -> None:
-        scale, zero = activation_scale(*self._plan.ranges[name])
-        self._steps[name] = (self._constant(f"{name}.step", scale), self._constant(f"{name}.zero", zero), scale)
+        scale, zero = activation_scale(*self._scheme.ranges[name])
+        self._steps[name] = (self.tensor(f"{name}.step", scale), self.tensor(f"{name}.zero", zero), scale)
 
     def _pair(self, name: str, raw: str, output: str) -> None:
         step, zero, _ = self._steps[name]
-        self._add("QuantizeLinear", [raw, step, zero], f"{name}.uint8")
-        self._add("DequantizeLinear", [f"{name}.uint8", step, zero], output)
+        self._operator("QuantizeLinear", [raw, step, zero], f"{name}.uint8")
+        self._operator("DequantizeLinear", [f"{name}.uint8", step, zero], output)
 
     def _weights(self, node: onnx.NodeProto) -> None:
         entry, weight_name, bias_name = node.input
         weight = numpy_helper.to_array(self._constants[weight_name])
-        bias = self._plan.biases.get(bias_name)
+        bias = self._scheme.biases.get(bias_name)
         bias = numpy_helper.to_array(self._constants[bias_name]) if bias is None else bias
         entry_step = self._steps[entry][2]
         # A channel of (nearly) no weight still has its bias, which is counted in these steps.
         scales = np.maximum(
-            self._plan.steps[weight_name], (np.abs(bias) / (entry_step * _BIAS_STEPS)).astype(np.float32)
+            self._scheme.steps[weight_name], (np.abs(bias) / (entry_step * _BIAS_STEPS)).astype(np.float32)
         )
         scales = np.where(scales > 1e-30, scales, np.float32(1)).astype(np.float32)
         steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
         rounded = np.clip(np.rint(weight / steps), -127, 127).astype(np.int8)
-        self._constants_of(weight_name, rounded, scales, "int8")
+        self._whole_numbers(weight_name, rounded, scales, "int8")
         counted = np.rint(bias.astype(np.float64) / (scales.astype(np.float64) * entry_step)).astype(np.int32)
-        self._constants_of(bias_name, counted, scales * entry_step, "int32")
+        self._whole_numbers(bias_name, counted, scales * entry_step, "int32")
 
-    def _constants_of(self, name: str, values: npt.NDArray[Any], scales: Floats, kind: str) -> None:
+    def _whole_numbers(self, name: str, values: npt.NDArray[Any], scales: Floats, kind: str) -> None:
         inputs = [
-            self._constant(f"{name}.{kind}", values),
-            self._constant(f"{name}.step", scales),
+            self.tensor(f"{name}.{kind}", values),
+            self.tensor(f"{name}.step", scales),
             # ONNX does without; ONNX Runtime would then leave the classifier in float.
-            self._constant(f"{name}.zero", np.zeros(len(scales), values.dtype)),
+            self.tensor(f"{name}.zero", np.zeros(len(scales), values.dtype)),
         ]
-        self._add("DequantizeLinear", inputs, name, axis=0)
+        self._operator("DequantizeLinear", inputs, name, axis=0)
 
-    def _constant(self, name: str, value: Any) -> str:
-        self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name)
-        return name
+    def _operator(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        return self.node(kind, inputs, output, f"{output}.{kind}", **attributes)
 
-    def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self._nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}.{kind}", **attributes))
+
+def _unit(high: int) -> np.float32:
+    """Give the step of uint8 from 0 to ``high``."""
+    return np.float32(high / 255)

@@ -1,4 +1,4 @@
-"""A float graph in int8: several quantizers are tried on training pictures, and the one nearest to float is taken.
+"""A float graph in int8: several quantizers are tried on training pictures, and the one closest to float is taken.
 
 On x86 processors without VNNI instructions ONNX Runtime adds products of int8 in 16 bits, which can overflow: what was
 measured on a processor with them does not hold there.
@@ -15,11 +15,12 @@ import numpy as np
 import onnx
 
 from mobilenets.base.progress import Progress, progress
-from mobilenets.exports.formats.onnx import onnx_model
+from mobilenets.exports.graph.build import onnx_model
+from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.bias import corrected_biases
-from mobilenets.exports.int8.choice import ENOUGH, HELD_BACK, compared, softened
-from mobilenets.exports.int8.observe import RANGE_RULES, observe, open_session
-from mobilenets.exports.int8.qdq import Plan, block_of, in_int8, weight_steps
+from mobilenets.exports.int8.observe import RANGE_RULES, observe
+from mobilenets.exports.int8.qdq import Scheme, block_of, in_int8, weight_steps
+from mobilenets.exports.int8.selection import ENOUGH, HELD_BACK
 from mobilenets.exports.job import Job
 from mobilenets.runtime.engines import Array, laid_out
 
@@ -33,6 +34,7 @@ FLOAT_WEIGHTS = 0.05
 FIRST_BLOCKS = 4
 # ... and so many of the others, the most sensitive ones.
 OTHER_BLOCKS = 2
+RUN_BY_ONNX_RUNTIME = ("onnx", "web")
 # Below this divergence, in nats, none is tried: it is rounding of all layers, and no one of them.
 SMALL = 1e-3
 
@@ -41,12 +43,12 @@ SMALL = 1e-3
 class Candidate:
     """A quantizer with what it gave on the pictures held back.
 
-    ``divergence`` and ``agreement`` are those of ``mobilenets.exports.int8.choice.compared``.
+    ``divergence`` and ``agreement`` are those of ``Task.divergence``.
     """
 
     activations: str
     weights: str
-    plan: Plan
+    scheme: Scheme
     divergence: float = np.inf
     agreement: float = 0.0
 
@@ -55,8 +57,8 @@ class Candidate:
         return {
             "activations": self.activations,
             "weights": self.weights,
-            "bias_correction": bool(self.plan.biases),
-            "float_blocks": sorted(self.plan.left),
+            "bias_correction": bool(self.scheme.biases),
+            "float_blocks": sorted(self.scheme.left),
             "divergence": float(f"{self.divergence:.4g}"),
             "agreement": round(self.agreement, 4),
         }
@@ -64,24 +66,24 @@ class Candidate:
 
 def quantize(model: onnx.ModelProto, job: Job) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return a float graph in int8, and what was tried as JSON values; see ``search``."""
-    plan, tried = search(model, job)
-    quantized = in_int8(model, plan)
+    scheme, tried = search(model, job)
+    quantized = in_int8(model, scheme)
     onnx.checker.check_model(quantized, full_check=True)
     return quantized, tried
 
 
-def planned(job: Job) -> tuple[Plan, dict[str, Any]]:
+def find_scheme(job: Job) -> tuple[Scheme, dict[str, Any]]:
     """Search for a network that another converter takes to int8; see ``search``."""
     options = replace(job.options, format="onnx", precision="float32", camera=False, batch=None)
     return search(onnx_model(job.network, job.preprocessing, options), job)
 
 
-def search(model: onnx.ModelProto, job: Job) -> tuple[Plan, dict[str, Any]]:
-    """Choose how a float graph becomes int8; returns the plan, and what was tried as JSON values.
+def search(model: onnx.ModelProto, job: Job) -> tuple[Scheme, dict[str, Any]]:
+    """Choose how a float graph becomes int8; returns the scheme, and what was tried as JSON values.
 
     ``job.calibration`` has the pictures, uint8 N×S×S×3; nothing else is looked at. Ranges of the activations, steps of
     the weights, bias correction and blocks left in float are chosen one after the other, each where it brings the
-    probabilities nearer to those of float. The same pictures give the same plan.
+    probabilities closer to those of float. The same pictures give the same scheme.
     """
     assert job.calibration is not None and len(job.calibration)
     images: Array = job.calibration
@@ -89,7 +91,7 @@ def search(model: onnx.ModelProto, job: Job) -> tuple[Plan, dict[str, Any]]:
         images = laid_out(job.preprocessing.normalise(job.calibration), "NCHW")
     found = _Search(_of_any_batch(model), images, job)
     best = found.best()
-    return best.plan, {
+    return best.scheme, {
         "weights": "int8, one scale per output channel",
         "activations": "uint8, one scale per tensor",
         "pictures": len(images),
@@ -107,20 +109,21 @@ class _Search:
         self.judged = [place for place in places if not self.split or place % HELD_BACK == 0]
         self._fitted = [place for place in places if not self.split or place % HELD_BACK]
         self._float = observe(model, images)
-        self._wanted = softened(self._float.outputs[self.judged], job.options.probabilities)
+        self._wanted = self._float.outputs[self.judged]
         self.tried: list[Candidate] = []
 
     def best(self) -> Candidate:
         """Try step by step; a later candidate wins only by being better."""
         with progress("int8: trying quantizers", None, "candidates") as shown:
             largest, least = (weight_steps(self._model, rule) for rule in ("largest", "least squares"))
+            split = self._job.options.format in RUN_BY_ONNX_RUNTIME
             for rule in RANGE_RULES:
-                plain = Candidate(rule, "largest", Plan(self._float.ranges(rule, self._fitted), largest))
+                plain = Candidate(rule, "largest", Scheme(self._float.ranges(rule, self._fitted), largest, split=split))
                 self._try(plain, shown)
                 self._try(self._corrected(plain), shown)
             best = min(self.tried, key=_divergence)
-            finer = replace(best, weights="least squares", plan=replace(best.plan, steps=least))
-            self._try(self._corrected(finer) if best.plan.biases else finer, shown)
+            finer = replace(best, weights="least squares", scheme=replace(best.scheme, steps=least))
+            self._try(self._corrected(finer) if best.scheme.biases else finer, shown)
             return self._partly_float(min(self.tried, key=_divergence), shown)
 
     def _partly_float(self, best: Candidate, shown: Progress) -> Candidate:
@@ -136,34 +139,35 @@ class _Search:
         first = list(weights)[:FIRST_BLOCKS]
         leading = [first[: count + 1] for count in range(len(first)) if small(first[: count + 1])]
         best = min([best, *(self._try(self._left(best, blocks), shown) for blocks in leading)], key=_worth)
-        others = [block for block in weights if block not in best.plan.left and small({*best.plan.left, block})]
+        others = [block for block in weights if block not in best.scheme.left and small({*best.scheme.left, block})]
         # Each with the biases as they are, which is quick; then the best with their own.
         alone = {block: self._try(_with_float(best, [block]), shown) for block in others}
         for block in sorted(alone, key=lambda one: alone[one].divergence)[:OTHER_BLOCKS]:
-            if small({*best.plan.left, block}):
+            if small({*best.scheme.left, block}):
                 best = min(best, alone[block], self._try(self._left(best, [block]), shown), key=_worth)
         return best
 
     def _left(self, best: Candidate, blocks: Iterable[str]) -> Candidate:
         found = _with_float(best, blocks)
-        return self._corrected(found) if best.plan.biases else found
+        return self._corrected(found) if best.scheme.biases else found
 
     def _corrected(self, candidate: Candidate) -> Candidate:
-        plan = replace(candidate.plan, biases={})
+        scheme = replace(candidate.scheme, biases={})
         size = self._job.preprocessing.size
         count = min(len(self._fitted), max(1, CORRECTED_PIXELS // size**2))
         places = [self._fitted[int(place)] for place in np.linspace(0, len(self._fitted) - 1, count).round()]
         means = {name: rows[places].mean(axis=0, dtype=np.float64) for name, rows in self._float.means.items()}
-        biases = corrected_biases(in_int8(self._model, plan), self._images[places], means)
-        return replace(candidate, plan=replace(plan, biases=biases))
+        biases = corrected_biases(in_int8(self._model, scheme), self._images[places], means)
+        return replace(candidate, scheme=replace(scheme, biases=biases))
 
     def _try(self, candidate: Candidate, shown: Progress) -> Candidate:
-        session = open_session(in_int8(self._model, candidate.plan))
+        session = open_session(in_int8(self._model, candidate.scheme))
         entry = session.get_inputs()[0].name
         answers = np.concatenate(
             [session.run(None, {entry: self._images[place : place + 1]})[0] for place in self.judged]
         )
-        divergence, agreement = compared(self._wanted, softened(answers, self._job.options.probabilities))
+        job = self._job
+        divergence, agreement = job.task.divergence(self._wanted, answers, job.options.probabilities)
         self.tried.append(replace(candidate, divergence=divergence, agreement=agreement))
         shown.advance(1, divergence=f"{divergence:.2g}")
         return self.tried[-1]
@@ -175,11 +179,11 @@ def _divergence(candidate: Candidate) -> float:
 
 def _worth(candidate: Candidate) -> float:
     """Weigh the divergence against the blocks in float, each of which costs time: the less, the better."""
-    return candidate.divergence / (1 - PAYS) ** len(candidate.plan.left)
+    return candidate.divergence / (1 - PAYS) ** len(candidate.scheme.left)
 
 
 def _with_float(candidate: Candidate, blocks: Iterable[str]) -> Candidate:
-    return replace(candidate, plan=replace(candidate.plan, left=candidate.plan.left.union(blocks)))
+    return replace(candidate, scheme=replace(candidate.scheme, left=candidate.scheme.left.union(blocks)))
 
 
 def _of_any_batch(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -31,15 +31,21 @@ opening.catch(() => {}); // told when asked
 /** What the model is: its name, classes, labels, size and limits. Throws a Problem where it cannot be loaded. */
 export async function model() {
   const { description } = await opening;
-  const { architecture, classes, labels, preprocessing } = description;
+  const { architecture, classes, labels, preprocessing, export: exported } = description;
   return {
-    name: architecture.name, size: preprocessing.size, classes, labels, explains: false, limits: { pixels: MAX_PIXELS },
+    name: architecture.name, size: preprocessing.size, classes, labels, explains: exported.evidence.length > 0,
+    limits: { pixels: MAX_PIXELS },
   };
 }
 
 /** Answer a picture as `predict --json` does. Throws a Problem where it cannot be read. */
 export async function predict(file, top) {
   return (await opening).answer(file, top);
+}
+
+/** A picture, as a Blob, of what the network looked at. */
+export async function explain(file) {
+  return (await opening).explain(file);
 }
 
 /** The probability of each class, in the model's order. */
@@ -84,9 +90,9 @@ async function open() {
   const type = description.export.input;
   // One run after another: a session does not take two at once.
   let last = Promise.resolve();
-  const run = (data, shape) => {
+  const run = (data, shape, name = session.outputNames[0]) => {
     const feeds = { [session.inputNames[0]]: new ort.Tensor(type, data, shape) };
-    const result = last.then(() => session.run(feeds)).then((outputs) => outputs[session.outputNames[0]].data);
+    const result = last.then(() => session.run(feeds)).then((outputs) => outputs[name].data);
     last = result.catch(() => {});
     return result;
   };

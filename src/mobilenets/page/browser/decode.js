@@ -1,7 +1,7 @@
-// From a file to the picture as people see it, by the browser's own decoder: upright, RGB, 8 bit, sRGB, on white.
+// From a file to the picture as people see it, by the browser's own decoder: upright, RGB, 8 bit, sRGB, on white. In
+// Chromium the pixels are those of decode() in Python, but of 16-bit grey (1 level at most) and where a colour profile is
+// converted (1 level for Display P3 and Adobe RGB, a few of them for tone curves in tables).
 
-import { decodeGrey16, isGrey16 } from "./grey16.js";
-import { converter } from "./icc.js";
 import { inspect, typeOf } from "./metadata.js";
 import { Problem } from "./problem.js";
 import { rows } from "./resample.js";
@@ -16,14 +16,10 @@ export async function decode(file) {
   if (!bytes.length) throw new Problem("empty");
   const type = typeOf(bytes);
   if (!type) throw new Problem("not_for_browsers");
-  const { orientation, profile, inverted } = await inspect(bytes, type);
+  const { orientation, profiled, inverted } = await inspect(bytes, type);
   if (inverted) throw new Problem("inverted");
-  if (type === "image/png" && !profile && isGrey16(bytes)) return upright(await decodeGrey16(bytes), orientation);
-  const blob = new Blob([bytes], { type });
-  const change = profile && converter(profile);
-  // Profiles of other kinds are left to the browser.
-  const seen = await pixels(blob, change === undefined ? "default" : "none");
-  change?.(seen.data);
+  // Without a profile nothing is converted; PNG's gamma, say, counts for nothing in Python either.
+  const seen = await pixels(new Blob([bytes], { type }), profiled ? "default" : "none");
   return upright(seen, orientation);
 }
 

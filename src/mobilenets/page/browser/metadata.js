@@ -1,4 +1,4 @@
-// What a picture's file says beside its pixels: its kind, which way is up, and its colour profile.
+// What a picture's file says beside its pixels: its kind, which way is up, and whether it has a colour profile.
 
 const ORIENTATION = 0x0112; // EXIF 2.32, 4.6.4 A
 const XMP = /tiff:Orientation(?:="|>)([0-9])/;
@@ -22,8 +22,8 @@ export function typeOf(bytes) {
 }
 
 /**
- * Read the orientation (1 to 8) of a picture's bytes, its ICC profile (null where it has none for its colours), and
- * whether it is a JPEG of inks that are not Adobe's, which browsers take to be stored inverted as Adobe's are. The
+ * Read the orientation (1 to 8) of a picture's bytes, whether it has an ICC profile for its colours, and whether it is a
+ * JPEG of inks that are not Adobe's, which browsers take to be stored inverted as Adobe's are. The
  * orientation is then set to 1 in the bytes: some browsers turn such a picture and some do not, of some kinds of files.
  */
 export async function inspect(bytes, type) {
@@ -37,10 +37,9 @@ export async function inspect(bytes, type) {
   const said = written ?? Number(XMP.exec(found.xmp ?? "")?.[1] ?? 1);
   const profile = found.profile.length ? await whole(new Blob(found.profile), type) : null;
   const space = { 1: "GRAY", 4: "CMYK" }[found.channels] ?? "RGB ";
-  const fits = profile && text(profile, 16, 20) === space;
   return {
     orientation: said >= 1 && said <= 8 ? said : 1,
-    profile: fits ? profile : null,
+    profiled: profile !== null && text(profile, 16, 20) === space,
     inverted: found.channels === 4 && !found.adobe,
   };
 }

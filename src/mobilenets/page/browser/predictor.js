@@ -1,10 +1,11 @@
 // From pictures to named probabilities, by the model's own model.json; what runtime/predictor.py does in Python.
 
 import { decode } from "./decode.js";
+import { overlay } from "./explain.js";
 import { fit, numbers } from "./preprocess.js";
 
 export class Predictor {
-  /** `run` takes the numbers of a batch with their shape and gives the scores of the batch. */
+  /** `run` takes the numbers of a batch with their shape and gives an output of the batch by name, else the scores. */
   constructor(description, run) {
     this.description = description;
     this.run = run;
@@ -17,20 +18,32 @@ export class Predictor {
 
   /** The probability of each class, in the model's order. How long each half took is in the browser's performance log. */
   async probabilities(file) {
-    const { preprocessing, export: exported } = this.description;
     const begun = performance.now();
-    const decoded = await decode(file);
-    const picture = exported.geometry === "inside" ? decoded : fit(decoded, preprocessing); // or the file resizes itself
-    const one = numbers(picture, preprocessing, exported);
+    const [whole, shape] = this.fed(await decode(file));
     const prepared = performance.now();
-    const batch = exported.batch ?? 1, { width, height } = picture;
-    const whole = batch === 1 ? one : new one.constructor(batch * one.length);
-    for (let i = 0; batch > 1 && i < batch; i++) whole.set(one, i * one.length);
-    const shape = exported.layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
     const scores = Array.from(await this.run(whole, shape)).slice(0, this.description.classes.length);
     performance.measure("mobilenets: decode and preprocess", { start: begun, end: prepared });
     performance.measure("mobilenets: network", { start: prepared, end: performance.now() });
-    return exported.output === "probabilities" ? scores : softmax(scores);
+    return this.description.export.output === "probabilities" ? scores : softmax(scores);
+  }
+
+  /** Draw what the network looked at for the most probable class: a PNG, as `predict --explain` does. */
+  async explain(file) {
+    const { preprocessing, export: exported } = this.description;
+    const decoded = await decode(file), cells = exported.evidence.length ** 2;
+    const evidence = Array.from(await this.run(...this.fed(decoded), "evidence")).slice(0, cells);
+    return overlay(fit(decoded, preprocessing), evidence, exported.evidence);
+  }
+
+  // What the file takes of a decoded picture, and its shape.
+  fed(decoded) {
+    const { preprocessing, export: exported } = this.description;
+    const picture = exported.geometry === "inside" ? decoded : fit(decoded, preprocessing); // or the file resizes itself
+    const one = numbers(picture, preprocessing, exported);
+    const batch = exported.batch ?? 1, { width, height } = picture;
+    const whole = batch === 1 ? one : new one.constructor(batch * one.length);
+    for (let i = 0; batch > 1 && i < batch; i++) whole.set(one, i * one.length);
+    return [whole, exported.layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3]];
   }
 
   described(probabilities, top) {

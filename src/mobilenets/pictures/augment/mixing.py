@@ -1,13 +1,14 @@
 """Mixup and CutMix on whole batches, in numpy.
 
-Images are float32 (N, H, W, 3), targets float32 (N, K) whose rows sum to one (one-hot or soft). Each call
-draws one share and one pairing for the batch, as the papers do. The inputs are left as they were; the
-results are new arrays.
+Images are float32 (N, H, W, 3), targets arrays of N: by default float32 (N, K), blended as the images are. Each call
+draws one share and one pairing for the batch, as the papers do. The inputs are left as they were; the results are new
+arrays.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,6 +17,8 @@ import numpy as np
 from mobilenets.errors import InputError
 
 Batch: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+MixTargets: TypeAlias = Callable[[Any, Any, float], Any]
+"""Makes targets of pictures that are a share of the first and else of the second; may write over the second."""
 
 LARGEST_ALPHA = 100.0
 
@@ -29,16 +32,18 @@ def check_alpha(name: str, alpha: float, *, off: bool = False) -> None:
         raise InputError(f"{name} must be {allowed}, not {repr(alpha)[:40]}")
 
 
-def check_batch(images: Batch, targets: Batch) -> None:
-    """Raise ValueError unless the arrays are float32 batches of the same length."""
-    if images.ndim != 4 or targets.ndim != 2 or len(images) != len(targets):
-        raise ValueError(f"needs images (N, H, W, C) and targets (N, K), not {images.shape} and {targets.shape}")
-    if images.dtype != np.float32 or targets.dtype != np.float32:
-        raise ValueError(f"needs float32 images and targets, not {images.dtype} and {targets.dtype}")
+def check_batch(images: Batch, targets: Any) -> None:
+    """Raise ValueError unless the images are a float32 batch, with as many targets."""
+    if images.ndim != 4 or len(images) != len(targets):
+        raise ValueError(f"needs images (N, H, W, C) and targets (N, …), not {images.shape} and {targets.shape}")
+    if images.dtype != np.float32:
+        raise ValueError(f"needs float32 images, not {images.dtype}")
 
 
 def blend(first: Batch, second: Batch, share: float) -> Batch:
-    """Return ``share * first + (1 - share) * second``, written over ``second``."""
+    """Return ``share * first + (1 - share) * second``, float32, written over ``second``."""
+    if second.dtype != np.float32:
+        raise ValueError(f"needs float32, not {second.dtype}")
     second -= first
     second *= np.float32(1 - share)
     second += first
@@ -53,16 +58,17 @@ class Mixup:
     """
 
     alpha: float
+    mix_targets: MixTargets = blend
 
     def __post_init__(self) -> None:
         check_alpha("mixup", self.alpha)
 
-    def __call__(self, images: Batch, targets: Batch, rng: np.random.Generator) -> tuple[Batch, Batch]:
+    def __call__(self, images: Batch, targets: Any, rng: np.random.Generator) -> tuple[Batch, Any]:
         """Return blended images and targets."""
         check_batch(images, targets)
         share = rng.beta(self.alpha, self.alpha)
         partner = rng.permutation(len(images))
-        return blend(images, images[partner], share), blend(targets, targets[partner], share)
+        return blend(images, images[partner], share), self.mix_targets(targets, targets[partner], share)
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,12 @@ class CutMix:
     """
 
     alpha: float
+    mix_targets: MixTargets = blend
 
     def __post_init__(self) -> None:
         check_alpha("cutmix", self.alpha)
 
-    def __call__(self, images: Batch, targets: Batch, rng: np.random.Generator) -> tuple[Batch, Batch]:
+    def __call__(self, images: Batch, targets: Any, rng: np.random.Generator) -> tuple[Batch, Any]:
         """Return images with a foreign box and the mixed targets."""
         check_batch(images, targets)
         height, width = images.shape[1:3]
@@ -89,7 +96,7 @@ class CutMix:
         mixed = images.copy()
         mixed[:, top:bottom, left:right] = images[partner, top:bottom, left:right]
         share = 1 - (bottom - top) * (right - left) / (height * width)
-        return mixed, blend(targets, targets[partner], share)
+        return mixed, self.mix_targets(targets, targets[partner], share)
 
 
 def span(length: int, fraction: float, rng: np.random.Generator) -> tuple[int, int]:
@@ -100,8 +107,13 @@ def span(length: int, fraction: float, rng: np.random.Generator) -> tuple[int, i
 
 
 def mix(
-    images: Batch, targets: Batch, rng: np.random.Generator, mixup: float = 0.0, cutmix: float = 0.0
-) -> tuple[Batch, Batch]:
+    images: Batch,
+    targets: Any,
+    rng: np.random.Generator,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    mix_targets: MixTargets = blend,
+) -> tuple[Batch, Any]:
     """Return the batch after Mixup or CutMix with these alphas (0: off); with both on, a fair coin decides.
 
     With both off the same two arrays come back. Raises InputError on an alpha that is negative or not a
@@ -112,5 +124,5 @@ def mix(
     if not (mixup or cutmix):
         return images, targets
     if mixup and (not cutmix or rng.random() < 0.5):
-        return Mixup(mixup)(images, targets, rng)
-    return CutMix(cutmix)(images, targets, rng)
+        return Mixup(mixup, mix_targets)(images, targets, rng)
+    return CutMix(cutmix, mix_targets)(images, targets, rng)

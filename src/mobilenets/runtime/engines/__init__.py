@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +107,13 @@ class _AfterFork:
             fork.never_freed_in_child(engine)
 
     def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        return self._alive()(images)
+
+    def evidence(self, images: Array, index: int | None = None) -> npt.NDArray[np.float32]:
+        found: npt.NDArray[np.float32] = cast(Any, self._alive()).evidence(images, index)
+        return found
+
+    def _alive(self) -> Engine:
         if self._process != os.getpid():
             with self._turn:
                 if self._process != os.getpid():
@@ -114,7 +121,7 @@ class _AfterFork:
                     fork.never_free(self._engine)
                     self._engine, self.threads = self._reopen(), 1
                     self._process = os.getpid()
-        return self._engine(images)
+        return self._engine
 
 
 class _Batched:
@@ -125,10 +132,16 @@ class _Batched:
         self._engine, self._batch = engine, batch
 
     def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        return self._filled(self._engine, images)
+
+    def evidence(self, images: Array, index: int | None = None) -> npt.NDArray[np.float32]:
+        return self._filled(lambda part: cast(Any, self._engine).evidence(part, index), images)
+
+    def _filled(self, run: Callable[[Array], npt.NDArray[np.float32]], images: Array) -> npt.NDArray[np.float32]:
         parts = []
         for start in range(0, len(images), self._batch):
             part = images[start : start + self._batch]
             lacking = self._batch - len(part)
             whole = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part
-            parts.append(self._engine(whole)[: len(part)])
+            parts.append(run(whole)[: len(part)])
         return np.concatenate(parts)

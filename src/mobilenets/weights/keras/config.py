@@ -1,4 +1,4 @@
-"""What a Keras model_config says: its layers in forward order, strides, padding, epsilon, input size and scaling.
+"""What a Keras model_config says: its layers in forward order, as the operations of ``weights.graph``.
 
 Keras 2 and 3 write the same tree: a model has ``layers``, each with ``class_name`` and ``config``, listed in forward
 order; a nested model is a layer with ``layers`` of its own. Nothing of it is run. A layer that our networks do not
@@ -9,62 +9,82 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import INTERPOLATIONS
-from mobilenets.weights.keras.graph import MODELS, Op, follow, is_model, spelt
+from mobilenets.weights.graph.body import Body
+from mobilenets.weights.graph.ops import Array, GraphError, Op, affine
+from mobilenets.weights.keras.graph import MODELS, Call, follow, is_model, spelt
 from mobilenets.weights.keras.passing import PASSING, PIXELS
-from mobilenets.weights.keras.scaling import OPERATORS, Affine, constants, normalization, numbers, operator, rescaling
-from mobilenets.weights.keras.wiring import Wiring
 
 WEIGHTED = {
     "Conv2D": "conv",
     "DepthwiseConv2D": "depthwise",
     "BatchNormalization": "norm",
     "Dense": "linear",
-    "Normalization": "scaling",
+    "Normalization": "scale",
 }
-# Behind the pooling these are ``head``'s; "Add" joins V2's shortcuts.
-_PLAIN = {*PASSING, "Add", "Reshape", "Softmax"}
-_ACTIVATIONS = {"linear", "relu6", "softmax", "sigmoid"}
+# Operators of Keras 3 (keras.src.ops.numpy), by class; of TensorFlow's Keras 2, by the function of a TFOpLambda.
+_OPERATORS = {
+    "TrueDivide": "/", "Divide": "/", "Multiply": "*", "Add": "+", "Subtract": "-",
+    "math.truediv": "/", "math.divide": "/", "math.multiply": "*", "math.add": "+", "math.subtract": "-",
+    "__operators__.truediv": "/", "__operators__.mul": "*", "__operators__.add": "+", "__operators__.sub": "-",
+}  # fmt: skip
+_JOINS = {"+": "add", "-": "subtract"}
+# Layers and operators that need no settings.
+_PLAIN = {
+    **dict.fromkeys((*PASSING, "cast"), "same"),
+    **dict.fromkeys(("GlobalMaxPooling2D", "MaxPooling2D"), "max"),
+    **dict.fromkeys(("Flatten", "Squeeze"), "flatten"),
+    "GlobalAveragePooling2D": "mean",
+    "Average": "average",
+}
+_FUNCTIONS = {
+    "Relu6": "relu6", "nn.relu6": "relu6", "LeakyReLU": "leaky_relu",
+    "LogSoftmax": "log_softmax", "log_softmax": "log_softmax", "nn.log_softmax": "log_softmax",
+    "Softmax": "softmax", "softmax": "softmax", "nn.softmax": "softmax",
+    "Sigmoid": "sigmoid", "sigmoid": "sigmoid", "math.sigmoid": "sigmoid", "nn.sigmoid": "sigmoid",
+}  # fmt: skip
+_MALFORMED = "its model_config is malformed; give the file as Keras wrote it"
+_REBUILD = "build the model without it, copy the weights (set_weights) and save that"
 
 
 @dataclass(frozen=True)
 class Named:
-    """A layer with weights. ``path``: names of the models around it, then its own; ``store``: its Keras 3 group."""
+    """A layer with weights, which are to be put into ``op``. ``path`` and ``store`` are those of its call."""
 
     kind: str
     path: tuple[str, ...]
     store: str
+    op: Op
     scale: bool = True
     center: bool = True
-    place: int = -1  # among the calls, for one behind the body
 
 
 @dataclass(frozen=True)
 class Described:
-    """A model_config, read. A ``None`` in ``steps`` is a Normalization layer whose figures are among the weights."""
+    """A model_config, read. ``outputs`` are places among the ``ops``, which want their weights still."""
 
     layers: tuple[Named, ...]
+    ops: tuple[Op, ...]
+    outputs: tuple[int, ...]
+    body: Body
     padding: str
-    epsilon: float | None
-    strides: tuple[int, ...]
     size: int | None
-    steps: tuple[Affine | None, ...]
     notes: tuple[str, ...]
     resize: Mapping[str, Any]  # fields of Preprocessing that layers of the model tell
-    ops: tuple[Op, ...] = ()
-    outputs: tuple[int, ...] = ()
-    side: int | None = None  # of the body's last map
+    others: frozenset[tuple[str, ...]]  # paths of the layers of other kinds, which may have weights, too
 
     def unknown(self, layer: str) -> set[str]:
-        """Names of the layers with weights of other kinds behind the body, within one layer of the whole model."""
-        behind = [op.path for op in self.ops if op.stage == "head" and op.kind not in WEIGHTED]
-        return {path[-1] for path in behind if path[0] == layer}
+        """Names of the layers of other kinds within one layer of the whole model."""
+        known = {named.path[-1] for named in self.layers if named.path[0] == layer}
+        return {path[-1] for path in self.others if path[0] == layer} - known
 
 
 def describe(path: Path, text: str) -> Described | None:
@@ -73,162 +93,155 @@ def describe(path: Path, text: str) -> Described | None:
     Raises InputError for one that is malformed, or holds what no MobileNet has; Lambda layers are never run.
     """
     try:
-        config = json.loads(text)
-        if config["class_name"] not in MODELS and not is_model(config):
+        model = json.loads(text)
+        if model["class_name"] not in MODELS and not is_model(model):
             return None
-        return _Reader(path).read(config)
+        return _Reader().read(*follow(model))
+    except GraphError as error:
+        raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise InputError(f"{path}: its model_config is malformed; give the file as Keras wrote it") from error
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A convolution: the kernel's side, its stride, and the zeros before and after (None: SAME)."""
-
-    kind: str
-    kernel: int
-    stride: int
-    zeros: tuple[int, int] | None
-    side: int | None
+        raise InputError(f"{path}: {_MALFORMED}") from error
 
 
 class _Reader:
-    """Goes along the layers once."""
+    """Turns the calls of layers into operations; ``size`` is that of the pictures so far."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
         self.layers: list[Named] = []
-        self.windows: list[_Window] = []
-        self.epsilons: set[float] = set()
-        self.steps: list[Affine | None] = []
         self.notes: list[str] = []
-        self.size: int | None = None
         self.resize: dict[str, Any] = {}
-        self.side: int | None = None  # of the map that the next layer takes
-        self.zeros: tuple[int, int] | None = None  # of a ZeroPadding2D just passed
+        self.size: int | None = None
+        self.convolved = False
 
-    def refusal(self, reason: str) -> InputError:
-        return InputError(f"{self.path}: {reason}")
-
-    def read(self, model: Mapping[str, Any]) -> Described:
-        ops, outputs = follow(model, self.refusal)
-        last = max((place for place, op in enumerate(ops) if op.kind == "DepthwiseConv2D"), default=len(ops))
-        for op in ops[:last]:
-            self.check_code(op)
-            self.check_channels(op)
-        Wiring(ops, self.refusal)
-        for place, op in enumerate(ops):
-            if op.stage == "head":
-                self.head(place, op)
-            else:
-                self.take(op)
-        if len(self.epsilons) > 1:
-            raise self.refusal("its BatchNorms have several epsilons; a MobileNet here has one")
-        strided = tuple(w.stride for i, w in enumerate(self.windows) if i == 0 or w.kind == "depthwise")
+    def read(self, calls: Sequence[Call], outputs: Sequence[int]) -> Described:
+        ends: list[int] = []  # of each call, the place of its last operation
+        for call in calls:
+            inputs = tuple(ends[place] for place in call.inputs)
+            try:
+                op = self.convert(call, inputs)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
+                op = _op(call, "other", inputs, unfit=_MALFORMED)
+            self.ops.append(op)
+            self.convolved = self.convolved or op.kind in ("conv", "depthwise")
+            config = call.layer["config"]
+            if op.kind in WEIGHTED.values() and call.kind in WEIGHTED and op.scale is None:
+                flags = bool(config.get("scale", True)), bool(config.get("center", True))
+                self.layers.append(Named(op.kind, call.path, call.store, op, *flags))
+            if op.kind in ("conv", "depthwise", "linear") and spelt(config.get("activation")) != "linear":
+                self.ops.append(_activation(call, (len(self.ops) - 1,), spelt(config["activation"])))
+            ends.append(len(self.ops) - 1)
+        body = Body(self.ops, [ends[place] for place in outputs])
+        affine([step for step in body.pictures if step.scale is not None], 3)
+        padding = body.padding
+        first = body.units[0].window if body.units else None
+        if padding == "keras" and first and first.zeros is not None and (first.op.kind, first.side) == ("conv", None):
+            self.notes.append("its first convolution is padded only at the end; here, at odd sizes, at both ends")
         return Described(
             layers=tuple(self.layers),
-            padding=self.padding(),
-            epsilon=next(iter(self.epsilons), None),
-            strides=strided,
+            ops=tuple(self.ops),
+            outputs=tuple(ends[place] for place in outputs),
+            body=body,
+            padding=padding,
             size=self.size,
-            steps=tuple(self.steps),
             notes=tuple(dict.fromkeys(self.notes)),
             resize=self.resize,
-            ops=tuple(ops),
-            outputs=tuple(outputs),
-            side=self.side,
+            others=frozenset(call.path for call in calls if call.kind not in WEIGHTED),
         )
 
-    def take(self, op: Op) -> None:
-        """Take one layer of the body, or before it."""
-        layer = op.layer
-        name, config = str(layer["class_name"]), layer["config"]
-        self.check_code(op)
-        self.input_side(config)
-        if name in ("Conv2D", "DepthwiseConv2D"):
-            self.window(name, config)
-        fixed = _fixed(op)
-        if name == "Normalization":
-            if config.get("invert"):
-                raise self.refusal("it has an inverted Normalization layer")
-            self.step(normalization(numbers(config["mean"]), numbers(config["variance"])) if fixed else None)
-        if name in WEIGHTED and not fixed:
-            self.activation(name, config.get("activation"))
-            self.layers.append(_named(op))
-        if name == "BatchNormalization":
-            self.epsilons.add(float(config["epsilon"]))
-        elif name == "ZeroPadding2D":
-            self.zero_padding(config["padding"])
-        elif name in ("Resizing", "CenterCrop", "RandomCrop"):
-            self.resizing(op, name, config)
-        elif name == "Rescaling":
-            self.step(rescaling(config))
-        elif name in PIXELS:
-            raise self.refusal(
-                f"its {op} ({name}) changes each picture by its content even at inference, which the preprocessing "
-                "here cannot do; build the model without it, copy the weights (set_weights) and save that"
-            )
-        elif name == "Activation":
-            self.activation(name, config["activation"])
-        elif name == "ReLU":
-            plain = not config.get("negative_slope") and not config.get("threshold")
-            self.activation(name, "relu6" if config.get("max_value") == 6 and plain else "relu")
-        elif name == "Relu6" or (name == "TFOpLambda" and config["function"] == "nn.relu6"):
-            pass
-        elif name == "TFOpLambda" or (
-            # An operator of Keras 3; without "trainable" it is no layer of that name.
-            name in OPERATORS and "trainable" not in config
-        ):
-            self.operator(layer)
-        elif name not in _PLAIN and name not in WEIGHTED:
-            raise self.refusal(f"it has a {name[:100]!r} layer, {op}, which no MobileNet has")
+    def convert(self, call: Call, inputs: tuple[int, ...]) -> Op:
+        """Give the operation that one call is."""
+        kind, config = call.kind, call.layer["config"]
 
-    def check_code(self, op: Op) -> None:
-        """Refuse a Lambda layer; behind the body it only means that there is no classifier."""
-        if op.kind == "Lambda":
-            raise self.refusal(
-                f"it has a Lambda layer, {op}, which is code and is never run; where it only scales pixels, build the "
-                "model with Rescaling in its place, copy the weights (set_weights) and save that"
-            )
-        if isinstance(op.layer["config"].get("layer"), dict):
-            raise self.refusal(
-                f"its {op} ({op.kind[:100]}) wraps another layer, as for a row of pictures or for training; save the "
-                "model inside it"
-            )
+        def op(kind: str, **settings: Any) -> Op:
+            return _op(call, kind, inputs, **settings)
 
-    def check_channels(self, op: Op) -> None:
-        """Refuse an input of pictures that are not RGB."""
-        shape = op.layer["config"].get("batch_shape", op.layer["config"].get("batch_input_shape"))
-        if op.kind != "InputLayer" or not isinstance(shape, list) or len(shape) != 4:
-            return
-        if 3 not in (shape[1], shape[3]) and shape[3] is not None:
-            raise self.refusal(
-                f"it takes pictures with {shape[1] if shape[1] == 1 else shape[3]} channels, and here they have 3 "
-                "(RGB); give a model made for colour pictures"
+        if kind == "Lambda":
+            reason = f"it has a Lambda layer, {call.path[-1][:100]!r}, which is code and is never run; where it only "
+            return op(
+                "other",
+                unfit=f"{reason}scales pixels, build the model with Rescaling in its place, copy the weights "
+                "(set_weights) and save that",
             )
+        if isinstance(config.get("layer"), dict):
+            reason = f"its {call.path[-1][:100]!r} ({kind[:100]}) wraps another layer, as for a row of pictures or "
+            return op("other", unfit=f"{reason}for training; save the model inside it")
+        self.take_size(config)
+        if kind == "InputLayer":
+            return op("input", size=self.size, unfit=_channels(config))
+        if kind in ("Conv2D", "DepthwiseConv2D"):
+            return op(WEIGHTED[kind], size=self.size, **_convolution(config))
+        if kind == "Dense":
+            return op("linear")
+        if kind == "BatchNormalization":
+            return op("norm", epsilon=float(config["epsilon"]))
+        if kind == "Normalization":
+            told = config.get("mean") is not None
+            scale, shift = normalization(config["mean"], config["variance"]) if told else (None, None)
+            unfit = "it has an inverted Normalization layer" if config.get("invert") else ""
+            return op("scale", scale=scale, shift=shift, unfit=unfit)
+        if kind == "Rescaling":
+            return op("scale", scale=_numbers(config["scale"]), shift=_numbers(config["offset"]))
+        if kind == "ZeroPadding2D":
+            return op("pad", **_zero_padding(config["padding"]))
+        if kind in ("Resizing", "CenterCrop", "RandomCrop"):
+            return self.resizing(call, op, config)
+        if kind in PIXELS:
+            reason = f"its {call.path[-1][:100]!r} ({kind}) changes each picture by its content even at inference"
+            return op("other", unfit=f"{reason}, which the preprocessing here cannot do; {_REBUILD}")
+        if kind == "Activation":
+            return _activation(call, inputs, spelt(config["activation"]))
+        if kind == "ReLU":
+            return _activation(call, inputs, _rectifier(config))
+        if kind in _FUNCTIONS:
+            plain = config.get("axis", -1) in (-1, [-1])
+            return _activation(call, inputs, _FUNCTIONS[kind] if plain else f"{kind} of another axis")
+        if kind == "AveragePooling2D":
+            windows = [_sides(config.get(key) or config["pool_size"]) for key in ("pool_size", "strides")]
+            (window, across), (stride, _) = windows
+            return op("pool", window=window if window == across else 0, stride=stride)
+        if kind == "Reshape":
+            return op("reshape", channels=max(config["target_shape"][-1], 0))
+        if kind in _OPERATORS and (found := _operator(call, inputs)):
+            return op(**found)
+        if kind == "Mean" and config.get("axis") in ([1, 2], [-3, -2]):
+            return op("mean")
+        if kind == "Concatenate" and config.get("axis", -1) in (-1, 1, 3):
+            return op("concat")
+        if kind in _PLAIN:
+            return op(_PLAIN[kind])
+        if call.layer["class_name"] == "TFOpLambda" or (kind in _OPERATORS and "trainable" not in config):
+            return op("other", unfit=f"it calls the function {kind[:100]!r}, which no MobileNet needs")
+        return op("other", unfit=f"it has a {kind[:100]!r} layer, {call.path[-1][:100]!r}, which no MobileNet has")
 
-    def head(self, place: int, op: Op) -> None:
-        """Take one layer behind the body, where anything may stand."""
-        if op.kind in WEIGHTED and not _fixed(op):
-            self.layers.append(_named(op, place))
-
-    def resizing(self, op: Op, name: str, config: Mapping[str, Any]) -> None:
-        """Take a layer that changes the size of pictures as part of the preprocessing."""
-        side = int(config["height"]) if config["height"] == config["width"] else None
-        if self.windows:
-            raise self.refusal(f"its {op} ({name}) changes the size of its map")
-        if name != "Resizing" and side is not None and side == self.side:
-            return
-        if name == "RandomCrop" and "module" in op.layer:  # of Keras 3, which crops in training only
-            return
-        if name == "CenterCrop":
-            if side is None or self.side is None or side > self.side or self.resize.get("resize") != "crop":
-                raise self.refusal(
-                    f"its {op} (CenterCrop) crops pictures that were stretched or of any size, which the "
-                    "preprocessing here cannot do; build the model without it, copy the weights (set_weights) and "
-                    "save that"
+    def take_size(self, config: Mapping[str, Any]) -> None:
+        """Take the first square input shape that is told."""
+        shape = config.get("batch_shape", config.get("batch_input_shape"))
+        if self.size is None and not self.convolved and isinstance(shape, list) and len(shape) == 4:
+            height, width = shape[2:] if shape[1] in (1, 3) else shape[1:3]
+            if height is not None and height == width:
+                self.size = int(height)
+            elif height != width:
+                self.notes.append(
+                    f"it was made for pictures of {width} × {height}, which are not square; here they are, so its "
+                    "answers are others than in Keras (--size chooses the side)"
                 )
-            self.resize["crop_fraction"] *= side / self.side
+
+    def resizing(self, call: Call, op: Callable[..., Op], config: Mapping[str, Any]) -> Op:
+        """Take a layer that changes the size of pictures as part of the preprocessing."""
+        name, label = call.kind, call.path[-1][:100]
+        side = int(config["height"]) if config["height"] == config["width"] else None
+        if self.convolved:
+            return op("other", unfit=f"its {label!r} ({name}) changes the size of its map")
+        if name != "Resizing" and side is not None and side == self.size:
+            return op("same")
+        if name == "RandomCrop" and "module" in call.layer:  # of Keras 3, which crops in training only
+            return op("same")
+        if name == "CenterCrop":
+            if side is None or self.size is None or side > self.size or self.resize.get("resize") != "crop":
+                reason = f"its {label!r} (CenterCrop) crops pictures that were stretched or of any size, which the "
+                return op("other", unfit=f"{reason}preprocessing here cannot do; {_REBUILD}")
+            self.resize["crop_fraction"] *= side / self.size
         elif name == "RandomCrop" or config.get("crop_to_aspect_ratio"):
             self.resize |= {"resize": "crop", "crop_fraction": 1.0}
         elif config.get("pad_to_aspect_ratio"):
@@ -239,137 +252,125 @@ class _Reader:
         known = {"lanczos3": "lanczos", "lanczos5": "lanczos", "area": "bilinear"}.get(filter, filter)
         if name == "Resizing" and known in INTERPOLATIONS:
             self.resize["interpolation"] = known
-        self.size = self.side = side
+        self.size = side
         self.notes.append(
             f"a {name} layer inside the model is part of the preprocessing: pictures come at {side} pixels"
         )
-
-    def input_side(self, config: Mapping[str, Any]) -> None:
-        """Take the first square input shape that is told."""
-        shape = config.get("batch_shape", config.get("batch_input_shape"))
-        if self.size is None and not self.windows and isinstance(shape, list) and len(shape) == 4:
-            height, width = shape[2:] if shape[1] in (1, 3) else shape[1:3]
-            if height is not None and height == width:
-                self.size = self.side = int(height)
-            elif height != width:
-                self.notes.append(
-                    f"it was made for pictures of {width} × {height}, which are not square; here they are, so its "
-                    "answers are others than in Keras (--size chooses the side)"
-                )
-
-    def window(self, name: str, config: Mapping[str, Any]) -> None:
-        """Take the geometry of a convolution."""
-        kernel, stride = (_square(config[key]) for key in ("kernel_size", "strides"))
-        if _square(config.get("dilation_rate", 1)) != 1 or config.get("groups", 1) not in (1, None):
-            raise self.refusal(f"{str(config['name'])[:100]!r} is dilated or grouped")
-        zeros, self.zeros = self.zeros, None
-        valid = config["padding"] == "valid"
-        if zeros is not None and not valid:
-            raise self.refusal(f"{str(config['name'])[:100]!r} is padded twice")
-        if valid and zeros is None:
-            zeros = (0, 0)
-        centred = kernel // 2, kernel // 2
-        if stride == 1 and zeros not in (None, centred):
-            raise self.refusal(f"{str(config['name'])[:100]!r} changes the size of its map at stride 1")
-        self.windows.append(_Window(WEIGHTED[name], kernel, stride, zeros, self.side))
-        if self.side is not None:
-            before, after = _same(self.side, kernel, stride) if zeros is None else zeros
-            self.side = (self.side + before + after - kernel) // stride + 1
-
-    def zero_padding(self, padding: Any) -> None:
-        """Take the zeros for the convolution that follows."""
-        rows, columns = ((side, side) if isinstance(side, int) else tuple(side) for side in padding)
-        if rows != columns or self.zeros is not None:
-            raise self.refusal("its ZeroPadding2D differs in height and width")
-        self.zeros = int(rows[0]), int(rows[1])
-
-    def padding(self) -> str:
-        """Find the padding here that does what the file's does, at the size that the file was made for."""
-        if self.zeros is not None:
-            raise self.refusal("a ZeroPadding2D has no convolution after it")
-        strided = [window for window in self.windows if window.stride > 1]
-        explicit = any(window.zeros is not None for window in strided)
-        depthwises = sum(window.kind == "depthwise" for window in self.windows)
-        habit = habitual_padding(len(self.windows) - depthwises, depthwises)
-        order: tuple[str, ...] = (habit, "same", "symmetric", "keras") if explicit else ("same",)
-        if explicit and any(window.side is None for window in strided):
-            # keras.applications' V2 has (0, 1) at every size when it is built without one, as "keras" does.
-            order = ("keras", "same", "symmetric")
-        for padding in order:
-            if all(_agrees(window, padding) for window in strided):
-                first = self.windows[0] if explicit else None
-                if (
-                    first
-                    and padding == "keras"
-                    and (first.kind, first.side) == ("conv", None)
-                    and first.zeros is not None
-                ):
-                    self.notes.append(
-                        "its first convolution is padded only at the end; here, at odd sizes, at both ends"
-                    )
-                return padding
-        raise self.refusal("its zero padding is neither SAME nor that of keras.applications")
-
-    def activation(self, layer: str, activation: Any) -> None:
-        """Refuse what computes something else than ReLU6 in the body and softmax at the end."""
-        activation = spelt(activation)
-        known = _ACTIVATIONS - {"relu6"} if layer == "Dense" else _ACTIVATIONS
-        if activation not in known:
-            raise self.refusal(f"a {layer} has the activation {activation[:100]!r}, but a MobileNet has ReLU6")
-
-    def step(self, step: Affine | None) -> None:
-        """Take a step on the pixels."""
-        if self.windows:
-            raise self.refusal("it scales values after its first convolution")
-        self.steps.append(step)
-
-    def operator(self, layer: Mapping[str, Any]) -> None:
-        """Take an arithmetic operator, on a tensor and a constant or on two tensors."""
-        name = str(layer["config"].get("function", layer["class_name"]))
-        if name == "cast":
-            return
-        sign = OPERATORS.get(name)
-        called_with = constants(layer["inbound_nodes"]) if sign else []
-        if len(called_with) == 1 and sign:
-            self.step(operator(sign, *called_with[0]))
-        elif sign != "+":  # the sum of two tensors is a shortcut of V2
-            raise self.refusal(f"it calls the function {name[:100]!r}, which no MobileNet needs")
+        return op("resize", size=side)
 
 
-def habitual_padding(convs: int, depthwises: int) -> str:
-    """The padding of keras.applications: V1 has about as many convolutions as depthwise layers, V2 twice as many."""
-    return "keras" if convs <= depthwises + 2 else "same"
+def normalization(mean: Any, variance: Any) -> tuple[Array, Array]:
+    """What a Normalization layer does (keras.layers.Normalization.call), as scale and shift."""
+    scale = 1 / np.maximum(np.sqrt(_numbers(variance)), 1e-7)
+    return scale, -_numbers(mean) * scale
 
 
-def _named(op: Op, place: int = -1) -> Named:
-    config = op.layer["config"]
-    flags = bool(config.get("scale", True)), bool(config.get("center", True))
-    return Named(WEIGHTED[op.kind], op.path, op.store, *flags, place)
+def _op(call: Call, kind: str, inputs: tuple[int, ...], **settings: Any) -> Op:
+    name = call.path[-1]
+    return Op(kind, name, repr(name[:100]), inputs, **{"what": call.kind[:100], **settings})
 
 
-def _fixed(op: Op) -> bool:
-    """Whether it is a Normalization whose figures are in the config."""
-    return op.kind == "Normalization" and op.layer["config"].get("mean") is not None
+def _activation(call: Call, inputs: tuple[int, ...], function: str) -> Op:
+    return _op(call, "activation", inputs, function=function, what=f"{call.kind[:100]}, {function[:50]}")
 
 
-def _agrees(window: _Window, padding: str) -> bool:
-    """Whether a strided convolution is padded so, at its size; where that is open, at an even one."""
-    centred = window.kernel // 2, window.kernel // 2
-    after = max(window.kernel // 2 - 1, 0), window.kernel // 2
-    same = after if window.side is None else _same(window.side, window.kernel, window.stride)
-    actual = same if window.zeros is None else window.zeros
-    if padding == "keras" and window.kind == "depthwise":
-        return actual == after
-    return actual == (centred if padding == "symmetric" else same)
+def _rectifier(config: Mapping[str, Any]) -> str:
+    most, slope, threshold = (config.get(key) for key in ("max_value", "negative_slope", "threshold"))
+    if most == 6 and not slope and not threshold:
+        return "relu6"
+    if threshold or (most not in (None, 0) and most < 6):
+        return "clipped"
+    return "leaky_relu" if slope else "relu"
 
 
-def _same(side: int, kernel: int, stride: int) -> tuple[int, int]:
-    total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
-    return total // 2, total - total // 2
+def _channels(config: Mapping[str, Any]) -> str:
+    """Say why pictures are not RGB; empty where they are."""
+    shape = config.get("batch_shape", config.get("batch_input_shape"))
+    if not isinstance(shape, list) or len(shape) != 4 or 3 in (shape[1], shape[3]) or shape[3] is None:
+        return ""
+    return (
+        f"it takes pictures with {shape[1] if shape[1] == 1 else shape[3]} channels, and here they have 3 (RGB); "
+        "give a model made for colour pictures"
+    )
+
+
+def _convolution(config: Mapping[str, Any]) -> dict[str, Any]:
+    kernel, stride = (_square(config[key]) for key in ("kernel_size", "strides"))
+    plain = _square(config.get("dilation_rate", 1)) == 1 and config.get("groups", 1) in (1, None)
+    return {
+        "kernel": kernel,
+        "stride": stride,
+        "channels": int(config.get("filters", 0)),
+        "zeros": (0, 0) if config["padding"] == "valid" else None,
+        "unfit": "" if plain else f"{str(config['name'])[:100]!r} is dilated or grouped",
+    }
+
+
+def _zero_padding(padding: Any) -> dict[str, Any]:
+    rows, columns = ((side, side) if isinstance(side, int) else tuple(side) for side in padding)
+    unfit = "" if rows == columns else "its ZeroPadding2D differs in height and width"
+    return {"zeros": (int(rows[0]), int(rows[1])), "unfit": unfit}
+
+
+def _operator(call: Call, inputs: tuple[int, ...]) -> dict[str, Any]:
+    """An arithmetic operator, on a tensor and a constant or on several tensors; empty for what it cannot be."""
+    sign = _OPERATORS[call.kind]
+    layer = call.layer["class_name"] != "TFOpLambda" and "trainable" in call.layer["config"]
+    called_with = [] if layer else _constants(call.layer["inbound_nodes"])
+    if len(called_with) != 1:
+        joins = sign == "+" or (sign == "-" and len(inputs) > 1)
+        return {"kind": _JOINS[sign]} if joins else {}
+    ((first, figures),) = called_with
+    one, nothing = np.ones(1), np.zeros(1)
+    if sign in "*/":
+        if sign == "/" and first:
+            raise ValueError("no scaling")
+        return {"kind": "scale", "scale": figures if sign == "*" else 1 / figures, "shift": nothing}
+    turned = sign == "-"
+    return {
+        "kind": "scale",
+        "scale": -one if turned and first else one,
+        "shift": -figures if turned and not first else figures,
+    }
+
+
+def _constants(nodes: Any) -> list[tuple[bool, Array]]:
+    """The constants that an operator is called with, by its ``inbound_nodes``, and whether each stands first."""
+    if len(nodes) != 1:
+        raise ValueError("an operator is called more than once")
+    node = nodes[0]
+    if isinstance(node, dict):  # Keras 3: {"args": [tensor, 127.5], "kwargs": {}}
+        values = [*enumerate(node["args"]), *((1, value) for value in node["kwargs"].values() if value is not None)]
+        return [(place == 0, _numbers(value)) for place, value in values if not _is_tensor(value)]
+    # Keras 2: ["x", 0, 0, {"y": 127.5, "name": null}]; a constant that stands first is marked in place of a name.
+    if node[0] == "_CONSTANT_VALUE":
+        return [(True, _numbers(node[2]))]
+    return [(False, _numbers(value)) for key, value in node[3].items() if key == "y" and not _is_tensor(value)]
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether an argument is the output of a layer: of Keras 3, or ["x", 0, 0] of Keras 2."""
+    if isinstance(value, dict):
+        return bool(value["class_name"] == "__keras_tensor__")
+    return isinstance(value, list) and isinstance(value[0], str)
+
+
+def _numbers(value: Any) -> Array:
+    """A constant: a number, nested lists of them, or an array that Keras wrote as a dictionary; as one row."""
+    if isinstance(value, dict):
+        value = value["config"]["value"]
+    return np.array(value, np.float64).reshape(-1)
+
+
+def _sides(value: Any) -> tuple[int, int]:
+    sides = [value, value] if isinstance(value, int) else list(value)
+    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side < math.inf for side in sides):
+        raise ValueError("no pair of sides")
+    return sides[0], sides[1]
 
 
 def _square(value: Any) -> int:
-    sides = [value, value] if isinstance(value, int) else list(value)
-    if len(sides) != 2 or sides[0] != sides[1] or not isinstance(sides[0], int) or not 1 <= sides[0] <= 1000:
+    rows, columns = _sides(value)
+    if rows != columns or rows > 1000:
         raise ValueError("not square")
-    return sides[0]
+    return rows

@@ -8,34 +8,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobilenets.errors import InputError
+from mobilenets.weights.graph.ops import GraphError
 
 MODELS = ("Functional", "Model", "Sequential")
 _MAX_DEPTH = 20
 _USED_ONCE = {"Conv2D", "DepthwiseConv2D", "BatchNormalization", "Dense", "Normalization"}
 
-Refuse = Callable[[str], InputError]
 _Listed = tuple[Mapping[str, Any], str, str]
 
 
-@dataclass
-class Op:
-    """One call of a plain layer. ``inputs``: the places of those whose outputs it takes."""
+@dataclass(frozen=True)
+class Call:
+    """One call of a plain layer, under the names of the models around it and its own. ``store``: its Keras 3 group.
+
+    ``inputs``: the places of those whose outputs it takes.
+    """
 
     layer: Mapping[str, Any]
     path: tuple[str, ...]
     store: str
     inputs: tuple[int, ...]
-    stage: str = "input"  # or body, or head: all that comes after the body
 
     @property
     def kind(self) -> str:
         """Its class, or the function that it calls."""
         name = str(self.layer["class_name"])
         return str(self.layer["config"]["function"]) if name == "TFOpLambda" else name
-
-    def __str__(self) -> str:
-        return repr(self.path[-1][:100])
 
 
 def is_model(layer: Mapping[str, Any]) -> bool:
@@ -60,18 +58,18 @@ def spelt(activation: Any) -> str:
     return str(activation or "linear")
 
 
-def follow(model: Mapping[str, Any], refuse: Refuse) -> tuple[list[Op], list[int]]:
+def follow(model: Mapping[str, Any]) -> tuple[list[Call], list[int]]:
     """List the plain layers of a model and of those in it in forward order, and the places of what it gives.
 
-    Raises ``refuse`` for shared layers.
+    Raises ``GraphError`` for shared layers.
     """
-    ops: list[Op] = []
-    outputs = _inline(ops, model, (), "", [], refuse)
-    return ops, outputs
+    calls: list[Call] = []
+    outputs = _inline(calls, model, (), "", [])
+    return calls, outputs
 
 
 def _inline(
-    ops: list[Op], model: Mapping[str, Any], path: tuple[str, ...], store: str, given: list[int], refuse: Refuse
+    calls: list[Call], model: Mapping[str, Any], path: tuple[str, ...], store: str, given: list[int]
 ) -> list[int]:
     """Add the layers of one model, which takes ``given``; return what it gives."""
     if len(path) > _MAX_DEPTH:
@@ -81,11 +79,11 @@ def _inline(
 
     def call(layer: Mapping[str, Any], name: str, group: str, inputs: list[int]) -> list[int]:
         if is_model(layer):
-            return _inline(ops, layer, (*path, name), f"{group}/", inputs, refuse)
+            return _inline(calls, layer, (*path, name), f"{group}/", inputs)
         if layer["class_name"] == "InputLayer" and inputs:
             return inputs
-        ops.append(Op(layer, (*path, name), group, tuple(inputs)))
-        return [len(ops) - 1]
+        calls.append(Call(layer, (*path, name), group, tuple(inputs)))
+        return [len(calls) - 1]
 
     listed: list[_Listed] = []
     # Sequential models of Keras 2.1 and before are a bare list.
@@ -102,7 +100,7 @@ def _inline(
         for layer, name, group in listed:
             given = call(layer, name, group, given)
         return given
-    return _network(listed, inner, given, call, refuse)
+    return _network(listed, inner, given, call)
 
 
 def _network(
@@ -110,13 +108,12 @@ def _network(
     inner: Mapping[str, Any],
     given: list[int],
     call: Callable[..., list[int]],
-    refuse: Refuse,
 ) -> list[int]:
     """Call the layers of a Functional model in forward order, of those that are ready the one that is listed first."""
     calls = {name: layer.get("inbound_nodes") or [[]] for layer, name, _ in listed}
     for layer, name, _ in listed:
         if len(calls[name]) > 1 and (is_model(layer) or layer["class_name"] in _USED_ONCE):
-            raise refuse(f"its layer {name[:100]!r} is used {len(calls[name])} times, but only once in a MobileNet")
+            raise GraphError(f"its layer {name[:100]!r} is used {len(calls[name])} times, but only once in a MobileNet")
 
     def node(history: Sequence[Any]) -> tuple[str, int]:
         # In a layer that is called once the number has no meaning: nested models of old begin with 1.
@@ -135,7 +132,7 @@ def _network(
             if (name, number) in made:
                 continue
             if not takes and not list(_histories(called)) and layer["class_name"] != "InputLayer":
-                raise refuse(f"its layer {name[:100]!r} is connected to nothing")
+                raise GraphError(f"its layer {name[:100]!r} is connected to nothing")
             waiting[name, number] = len(takes)
             for source in takes:
                 users.setdefault(source, []).append((place, number))

@@ -19,7 +19,7 @@ from mobilenets.errors import InputError
 from mobilenets.weights.keras import keras3
 from mobilenets.weights.keras.config import Described, describe
 from mobilenets.weights.keras.hdf5 import DAMAGED, Tree, load
-from mobilenets.weights.keras.layers import PARTS, Found, foreign, known_place, layer_of, natural
+from mobilenets.weights.keras.layers import PARTS, Found, foreign, found_of, known_place, natural
 from mobilenets.weights.layers import Foreign
 
 
@@ -91,7 +91,7 @@ def _owned(path: Path, tree: Tree, group: str, layer: str, names: Sequence[str])
         if part in parts:
             raise InputError(f"{path}: {owner[:100]!r} has {part[:100]!r} twice; it is {DAMAGED}")
         owners[owner] = {**parts, part: tree.arrays[dataset]}
-    return [layer_of(path, owner or layer, parts) for owner, parts in owners.items()]
+    return [found_of(path, owner or layer, parts) for owner, parts in owners.items()]
 
 
 def _split(name: str) -> tuple[str, str]:

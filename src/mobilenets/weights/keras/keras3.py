@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mobilenets.errors import InputError
 from mobilenets.weights.keras.config import Described, Named, describe
 from mobilenets.weights.keras.hdf5 import Tree, load
-from mobilenets.weights.keras.layers import Found, foreign, layer_of, natural
+from mobilenets.weights.keras.layers import Found, foreign, found_of, natural
 from mobilenets.weights.layers import MAX_BYTES, Foreign, check_room
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -128,7 +128,7 @@ def _layer(path: Path, tree: Tree, group: str, datasets: Sequence[str], named: N
             f"{path}: {label[:100]!r} holds arrays of shapes {shapes}, as no layer of a MobileNet does; "
             "give the whole model as .keras, or a MobileNet's weights"
         )
-    return layer_of(path, label, dict(zip(names, arrays, strict=True)))
+    return found_of(path, label, dict(zip(names, arrays, strict=True)))
 
 
 def _names(arrays: Sequence[npt.NDArray[Any]], whole: int, named: Named | None) -> Sequence[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from typing import Any
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras.config import Described, Named, habitual_padding
-from mobilenets.weights.keras.head import NotLinear, fold
-from mobilenets.weights.keras.scaling import Affine, joined, normalization
+from mobilenets.weights.graph.head import NotLinear, classifier, follow, layer_of
+from mobilenets.weights.graph.ops import GraphError, Op, habitual_padding, normalisation
+from mobilenets.weights.keras.config import Described, normalization
 from mobilenets.weights.layers import (
-    KINDS,
     TENSORFLOW_INPUT,
     Foreign,
     Layer,
@@ -25,7 +24,6 @@ from mobilenets.weights.layers import (
     linear,
     norm,
     of_kind,
-    two_classes,
 )
 
 # Of BatchNormalization in Keras, and in keras.applications.
@@ -39,14 +37,14 @@ OWN: Mapping[str, Any] = {"resize": "stretch"}
 
 @dataclass(frozen=True)
 class Found:
-    """The arrays of one layer of a file, by Keras's names for them. ``kind``: also ``scaling``, of a Normalization."""
+    """The arrays of one layer of a file, by Keras's names for them. ``kind``: also ``scale``, of a Normalization."""
 
     name: str
     kind: str
     parts: Mapping[str, npt.NDArray[Any]]
 
 
-def layer_of(path: Path, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> Found:
+def found_of(path: Path, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> Found:
     """Tell the kind of a layer by the names and shapes of its arrays; InputError if a MobileNet has no such layer."""
     kind = _kind(parts)
     if kind is None:
@@ -62,7 +60,7 @@ def _kind(parts: Mapping[str, npt.NDArray[Any]]) -> str | None:
     if {"moving_mean", "moving_variance"} <= names <= _NORM:
         return "norm"
     if names == {"mean", "variance"}:
-        return "scaling"
+        return "scale"
     if {"depthwise_kernel"} <= names <= {"depthwise_kernel", "bias"}:
         return "depthwise"
     if not {"kernel"} <= names <= {"kernel", "bias"}:
@@ -89,107 +87,77 @@ def foreign(
     ``told``: whether the file has a config, also one that does not list its layers. ``headless``: why what stands
     behind the body is no classifier, where the file tells it beside its layers.
     """
-    if described is not None:
-        listed, given = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
-        if listed != given:
-            raise InputError(
-                f"{path}: its model_config lists {_counts(listed)} and its weights are of {_counts(given)}; "
-                "give the file as Keras wrote it"
-            )
     try:
-        layers, left, of_head, scores = _layers(owned, described)
-        # Those of the pictures come first; more may stand behind the body.
-        scalings = [layer for layer in owned if layer.kind == "scaling"]
-        steps = (None,) * len(scalings) if described is None else described.steps
-        preprocessing, notes = _preprocessing(steps, scalings)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (ValueError, ArithmeticError) as error:
-        raise InputError(
-            f"{path}: the pixel scaling inside it is not one simple factor per channel; remove it"
-        ) from error
-    if not layers:
-        raise InputError(f"{path}: no convolution weights in it; give a MobileNet saved by Keras")
-    if described is None:
+        if described is not None:
+            return _described(form, owned, described, ignored)
+        layers = [_make(found) for found in owned if found.kind != "scale"]
         padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
-        notes = (_assumed(told, padding, bool(scalings)), *notes)
+        steps = [_filled(Op("scale", found.name, repr(found.name)), found) for found in owned if found.kind == "scale"]
+        preprocessing, notes = _preprocessing(steps)
         return Foreign(
             form,
-            layers,
+            _some(layers),
             padding,
             _EPSILON,
             preprocessing=preprocessing,
             own=OWN,
             ignored=tuple(ignored),
-            notes=notes,
+            notes=(_assumed(told, padding, bool(steps)), *notes),
             headless=headless,
         )
+    except (InputError, GraphError) as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _described(form: str, owned: Sequence[Found], described: Described, ignored: Sequence[str]) -> Foreign:
+    """Put the weights into the operations of a model_config, and make the layers that these are."""
+    listed, given = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
+    if listed != given:
+        raise InputError(
+            f"its model_config lists {_counts(listed)} and its weights are of {_counts(given)}; "
+            "give the file as Keras wrote it"
+        )
+    queues = {kind: iter([named for named in described.layers if named.kind == kind]) for kind in listed}
+    for found in owned:
+        _filled(next(queues[found.kind]).op, found)
+    body, ops = described.body, described.ops
+    layers, epsilon = body.layers()
+    notes, left, assumed = list(described.notes), [], []
+    preprocessing, of_pictures = _preprocessing([step for step in body.pictures if step.kind == "scale"])
+    try:
+        values = follow(body, body.features)
+        scores = classifier([values[place] for place in described.outputs], [str(ops[p]) for p in described.outputs])
+        of_head: list[str] = []
+        if scores is not None:
+            layer, of_head = layer_of(scores, ops)
+            layers.append(layer)
+            if not scores.ends and scores.width > 1:
+                assumed.append(
+                    f"its {scores.width} outputs end in no softmax and are taken for the scores of {scores.width} "
+                    "classes; if they are anything else (quantities, say), the answers mean nothing"
+                )
+    except NotLinear as reason:
+        left = [op.layer.name for op in ops if op.stage == "head" and op.layer is not None]
+        of_head = [f"no classifier: {reason}. The body is kept, to be trained further"]
     return Foreign(
         format=form,
-        layers=layers,
+        layers=_some(layers),
         padding=described.padding,
-        epsilon=_EPSILON if described.epsilon is None else described.epsilon,
-        strides=described.strides,
+        epsilon=_EPSILON if epsilon is None else epsilon,
+        strides=body.strides,
         size=described.size,
         preprocessing={**preprocessing, **described.resize},
         own=OWN,
         ignored=(*ignored, *left),
-        notes=(*described.notes, *notes, *of_head),
-        assumed=(
-            f"its {scores} outputs end in no softmax and are taken for the scores of {scores} classes; if they are "
-            "anything else (quantities, say), the answers mean nothing",
-        )
-        * (scores > 1),
+        notes=(*notes, *of_pictures, *of_head),
+        assumed=tuple(assumed),
     )
 
 
-def _layers(owned: Sequence[Found], described: Described | None) -> tuple[tuple[Layer, ...], list[str], list[str], int]:
-    """Make the layers, of those behind the body one.
-
-    Also give the names of what is left out, notes, and how many outputs end in nothing.
-    """
-    if described is None:
-        return tuple(_make(found) for found in owned if found.kind != "scaling"), [], [], 0
-    queues: dict[str, Iterator[Named]] = {
-        kind: iter([named for named in described.layers if named.kind == kind]) for kind in (*KINDS, "scaling")
-    }
-    layers: list[Layer] = []
-    behind: dict[int, Found] = {}
-    for found in owned:
-        named = next(queues[found.kind])
-        if named.place >= 0:
-            behind[named.place] = found
-        elif found.kind != "scaling":
-            layers.append(_make(found))
-    if not of_kind(layers, "conv"):
-        return tuple(layers), [], [], 0
-    try:
-        head, notes, scores = _head(behind, described, of_kind(layers, "conv")[-1].arrays["weight"].shape[0])
-    except NotLinear as reason:
-        left = [found.name for found in behind.values()]
-        return tuple(layers), left, [f"no classifier: {reason}. The body is kept, to be trained further"], 0
-    return (*layers, *head), [], notes, scores
-
-
-def _head(behind: Mapping[int, Found], described: Described, features: int) -> tuple[list[Layer], list[str], int]:
-    """Make the linear layer, if any, that stands behind the body, with notes and the number of outputs that end in
-    nothing; raises NotLinear for another head.
-    """
-    parts = {place: found.parts for place, found in behind.items()}
-    classifier = fold(described.ops, described.outputs, parts, features, described.side)
-    if classifier is None:
-        return [], [], 0
-    last = max(place for place, found in behind.items() if found.kind in ("linear", "conv"))
-    # A single layer stays as it is.
-    whole = len(classifier.names) > 1
-    layer = linear(behind[last].name, classifier.weight, classifier.bias) if whole else _make(behind[last])
-    notes = []
-    if len(classifier.names) > 1:
-        notes.append(f"its head ({', '.join(classifier.names)}) is folded into one linear layer that computes the same")
-    if classifier.ends == "sigmoid":
-        layer = two_classes(layer)
-        notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
-    return [layer], notes, 0 if classifier.ends else len(classifier.weight)
+def _some(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    if not layers:
+        raise InputError("no convolution weights in it; give a MobileNet saved by Keras")
+    return tuple(layers)
 
 
 def _assumed(told: bool, padding: str, scaled: bool) -> str:
@@ -238,24 +206,21 @@ def _make(layer: Found) -> Layer:
     return linear(name, parts["kernel"].T, parts.get("bias"))
 
 
-def _scaling(layer: Found) -> Affine:
-    mean, variance = (layer.parts[part].reshape(-1) for part in ("mean", "variance"))
-    if max(mean.size, variance.size) > 3:
-        raise ValueError("not one value per channel")
-    return normalization(mean.tolist(), variance.tolist())
+def _filled(op: Op, found: Found) -> Op:
+    if found.kind == "scale":
+        op.scale, op.shift = normalization(found.parts["mean"], found.parts["variance"])
+    else:
+        op.layer = _make(found)
+    return op
 
 
-def _preprocessing(
-    steps: Sequence[Affine | None], scalings: Sequence[Found]
-) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Join the steps on pixels inside the model, those of Normalization layers filled in."""
+def _preprocessing(steps: list[Op]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Join the steps on pixels inside the model."""
     if not steps:
         return TENSORFLOW_INPUT, ()
-    fill = iter(scalings)
-    mean, std = joined([_scaling(next(fill)) if step is None else step for step in steps])
+    mean, std = normalisation(steps, 255, 9)  # float32's digits, so that figures such as 0.5 come out as they are meant
     note = "the layers that scale pixels inside the model became part of the preprocessing, which takes pixels from "
-    "0 to 255"
-    return {**TENSORFLOW_INPUT, "mean": mean, "std": std}, (note,)
+    return {**TENSORFLOW_INPUT, "mean": mean, "std": std}, (note + "0 to 255",)
 
 
 def _counts(kinds: Mapping[str, int]) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mobilenets.base.pickled import Object
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import MAX_ARRAYS
-from mobilenets.weights.pytorch.torch_pickle import Opaque, Tensor
+from mobilenets.weights.pytorch.torch_pickle import Tensor
 
 # Where checkpoints keep the weights, the usual ones first.
 STATES = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights")
@@ -42,7 +43,7 @@ class State:
     """A state dictionary, or the same of a whole module, and where it was found."""
 
     name: str
-    tensors: dict[str, Tensor | Opaque]
+    tensors: dict[str, Tensor | Object]
     kind: str = "state dictionary"
     convolutions: dict[str, Convolution] = field(default_factory=dict)
     epsilons: dict[str, float] = field(default_factory=dict)
@@ -71,11 +72,11 @@ def find(value: object) -> list[State]:
             found += [_module(name, item)]
             continue
         children = list(_children(item))
-        tensors = {key: child for key, child in children if type(key) is str and isinstance(child, Tensor | Opaque)}
+        tensors = {key: child for key, child in children if type(key) is str and isinstance(child, Tensor | Object)}
         weights = [child for key, child in tensors.items() if key.rpartition(".")[2] in LEAVES]
         if weights:
             (found if any(type(child) is Tensor for child in weights) else odd).append(State(name, tensors))
-        holders = ((key, child) for key, child in children if isinstance(child, dict | list | tuple | Opaque))
+        holders = ((key, child) for key, child in children if isinstance(child, dict | list | tuple | Object))
         waiting.extend(((*path, str(key)), child) for key, child in holders)
     return [state for state in found if state.tensors] or odd
 
@@ -85,7 +86,7 @@ def _children(item: object) -> Iterator[tuple[str | int, Any]]:
         yield from item.items()
     elif isinstance(item, list | tuple):
         yield from enumerate(item)
-    elif isinstance(item, Opaque):
+    elif isinstance(item, Object):
         yield from item.items.items()
         if isinstance(item.state, dict | tuple):
             yield from _children(item.state)
@@ -93,29 +94,29 @@ def _children(item: object) -> Iterator[tuple[str | int, Any]]:
 
 def _parts(item: object) -> Iterator[tuple[str, Any]]:
     """Give the tensors and modules that a module holds by name, as its state dictionary would list them."""
-    state = item.state if isinstance(item, Opaque) else None
+    state = item.state if isinstance(item, Object) else None
     if not isinstance(state, dict):
         return
     holders: Sequence[Any] = [state.get(key) for key in ("_parameters", "_buffers", "_modules")]
     for holder in [state] if not _is_eager(item) else holders:
         for key, part in holder.items() if isinstance(holder, dict) else ():
-            opaque = isinstance(part, Opaque) and (_is_module(part) or key in LEAVES)
+            opaque = isinstance(part, Object) and (_is_module(part) or key in LEAVES)
             if isinstance(key, str) and (opaque or isinstance(part, Tensor)):
                 yield key, part
 
 
 def _is_eager(item: object) -> bool:
-    return isinstance(item, Opaque) and isinstance(item.state, dict) and "_modules" in item.state
+    return isinstance(item, Object) and isinstance(item.state, dict) and "_modules" in item.state
 
 
 def _is_module(item: object) -> bool:
-    return _is_eager(item) or (isinstance(item, Opaque) and item.name.startswith(_SCRIPT))
+    return _is_eager(item) or (isinstance(item, Object) and item.name.startswith(_SCRIPT))
 
 
-def _module(name: str, root: Opaque | Any) -> State:
+def _module(name: str, root: Object | Any) -> State:
     """Flatten a module as ``Module.state_dict`` does, without recursion; each module is met once."""
     state = State(name, {}, "TorchScript module" if root.name.startswith(_SCRIPT) else "module")
-    waiting: list[tuple[str, Opaque]] = [("", root)]
+    waiting: list[tuple[str, Object]] = [("", root)]
     seen: set[int] = set()
     while waiting:
         prefix, module = waiting.pop()
@@ -131,7 +132,7 @@ def _module(name: str, root: Opaque | Any) -> State:
     return state
 
 
-def _describe(state: State, name: str, module: Opaque) -> None:
+def _describe(state: State, name: str, module: Object) -> None:
     """Keep what a module says of itself: its activation, and a convolution's and BatchNorm's settings."""
     kind = re.split(r"[ .]", module.name)[-1]
     state.modules[name] = kind
@@ -188,7 +189,7 @@ def settings_of(value: object) -> Mapping[str | int, Any]:
     for _ in range(3):
         inner: list[object] = []
         for item in level:
-            children = dict(_children(item)) if isinstance(item, dict | Opaque) else {}
+            children = dict(_children(item)) if isinstance(item, dict | Object) else {}
             gathered = children | gathered
             inner += [children[key] for key in keys if key in children]
         level = inner

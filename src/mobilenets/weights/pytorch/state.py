@@ -256,7 +256,7 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
     try:
         architecture = Architecture.from_json(bundle.architecture)
         with torch.device("meta"):
-            network = Network(architecture, len(bundle.classes))
+            network = Network(architecture, bundle.network_outputs)
     except InputError as error:
         raise InputError(f"{beside}: {error}") from error
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items() if value.ndim}

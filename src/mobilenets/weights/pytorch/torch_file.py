@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.base.pickled import NotPlainError, of
+from mobilenets.base.pickled import NotPlainError, Object, of
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import Foreign, check_room, count
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State, choose, find, is_average, settings_of
 from mobilenets.weights.pytorch.described import from_folder, from_training
 from mobilenets.weights.pytorch.safetensors_file import bfloat16
 from mobilenets.weights.pytorch.state import read_state
-from mobilenets.weights.pytorch.torch_pickle import BRAIN, TYPES, Opaque, Storage, Tensor, TorchPickle
+from mobilenets.weights.pytorch.torch_pickle import BRAIN, TYPES, Storage, Tensor, TorchPickle
 
 MAX_PICKLE = 16 << 20
 
@@ -156,7 +156,7 @@ def _tensors(state: State) -> tuple[Mapping[str, Tensor], list[str]]:
     tensors = {name: entry for name, entry in state.tensors.items() if type(entry) is Tensor}
     passed_over = []
     for name, entry in state.tensors.items():
-        kind = entry.name if isinstance(entry, Opaque) else entry.storage.kind
+        kind = entry.name if isinstance(entry, Object) else entry.storage.kind
         if isinstance(entry, Tensor) and kind in TYPES:
             continue
         if name.rpartition(".")[2] in LEAVES:

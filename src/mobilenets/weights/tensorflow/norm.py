@@ -7,32 +7,13 @@ frozen graph has its operations one by one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from mobilenets.weights.tensorflow.graphdef import GraphError, Node
+from mobilenets.weights.graph.ops import GraphError
+from mobilenets.weights.layers import Layer, norm
+from mobilenets.weights.tensorflow.graphdef import Node
 from mobilenets.weights.tensorflow.tensor import Array
-
-
-@dataclass(frozen=True)
-class Norm:
-    """BatchNorm's numbers, each (channels,); without an ``epsilon`` it is a plain ``x * scale + shift``."""
-
-    name: str
-    scale: Array
-    shift: Array
-    mean: Array
-    variance: Array
-    epsilon: float | None
-
-    def at(self, epsilon: float) -> tuple[Array, Array, Array, Array]:
-        """Give scale, shift, mean and variance of the same function under another epsilon."""
-        variance = self.variance.astype(np.float64)
-        variance = np.ones_like(variance) - epsilon if self.epsilon is None else variance + (self.epsilon - epsilon)
-        if self.epsilon == epsilon:
-            variance = self.variance
-        return self.scale, self.shift, self.mean, variance
 
 
 def vector(node: Node, value: Array, channels: int) -> Array:
@@ -47,19 +28,14 @@ def as_written(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def plain(node: Node, scale: Array, shift: Array) -> Norm:
-    """Make a BatchNorm of a multiplication and an addition, which is what is left of it after constant folding."""
-    return Norm(node.name, scale, shift, np.zeros_like(scale), np.ones_like(scale), None)
-
-
 class Apart:
     """Finds the parts of BatchNorm behind the two constants that a frozen graph multiplies with and adds."""
 
     def __init__(self, nodes: Mapping[str, Node], constants: Mapping[str, Array]) -> None:
         self.nodes, self.constants = nodes, constants
 
-    def find(self, times: Node, plus: Node, channels: int) -> Norm | None:
-        """Give the BatchNorm that ``plus(times(x))`` is, or None where the constants are not made in its way."""
+    def find(self, times: Node, plus: Node, channels: int) -> tuple[Layer, float] | None:
+        """Give the BatchNorm that ``plus(times(x))`` is, and its epsilon; None where it is not made in that way."""
         factor = self._constant_input(times)
         scaled = self._scale(factor)
         if times.op != "Mul" or scaled is None:
@@ -82,7 +58,7 @@ class Apart:
         beta = np.zeros(channels, np.float32) if beta is None else vector(plus, beta, channels)
         name = times.name.rpartition("/")[0] or times.name
         mean, variance = vector(plus, mean, channels), vector(times, variance, channels)
-        return Norm(name, scale, beta, mean, variance, as_written(float(epsilon.flat[0])))
+        return norm(name, scale, beta, mean, variance), as_written(float(epsilon.flat[0]))
 
     def _scale(self, node: Node | None) -> tuple[Array, Array, Array | None] | None:
         """Take ``rsqrt(variance + epsilon)``, times gamma or not, apart."""

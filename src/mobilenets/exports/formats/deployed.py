@@ -1,0 +1,114 @@
+"""The network as a device runs it: folded, and with what the options put inside; for converters that trace PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mobilenets.errors import InputError
+from mobilenets.exports.graph.fold import fold
+from mobilenets.exports.int8.qdq import Scheme
+from mobilenets.models.operations import MeanPool
+from mobilenets.runtime.engines import Array
+
+if TYPE_CHECKING:
+    from mobilenets.exports.job import Job
+    from mobilenets.models.network import Network
+
+
+class Deployed(nn.Module):
+    """A network with BatchNorm folded, perhaps with the preprocessing's numbers before it and a softmax after it.
+
+    With ``scheme`` its weights and biases are the numbers of int8, see ``settle``. Takes N×S×S×3: uint8 pixels with
+    ``options.pixels``, else float32 after the whole preprocessing. Gives N×classes: probabilities with
+    ``options.probabilities``, else logits. The job's own network stays as it is. Raises ``InputError`` where network
+    and preprocessing disagree about the size.
+    """
+
+    factor: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, job: Job, scheme: Scheme | None = None) -> None:
+        super().__init__()
+        size, preprocessing = job.network.architecture.size, job.preprocessing
+        if preprocessing.size != size:
+            raise InputError(
+                f"the network takes {size} pixels per side, but its preprocessing produces {preprocessing.size}"
+            )
+        self.network = fold(job.network)
+        if scheme is not None:
+            settle(self.network, scheme)
+        if not isinstance(self.network.plan.pool[0], MeanPool):
+            self.network.pool = _Flat()
+            _reorder(self.network)
+        self.pixels, self.probabilities = job.options.pixels, job.options.probabilities
+        self.register_buffer("factor", torch.tensor(preprocessing.scale))
+        self.register_buffer("mean", torch.tensor(preprocessing.mean))
+        self.register_buffer("deviation", torch.tensor(preprocessing.std))
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Answer for a batch."""
+        if self.pixels:
+            # Step by step as Preprocessing.normalise does it, so that the roundings are the same.
+            images = (images.float() * self.factor - self.mean) / self.deviation
+        scores: Tensor = self.network(images.permute(0, 3, 1, 2))
+        return scores.softmax(1) if self.probabilities else scores
+
+    def answers(self, images: Array) -> npt.NDArray[np.float32]:
+        """Answer for N pictures, each alone."""
+        with torch.no_grad():
+            found = [self(torch.from_numpy(np.ascontiguousarray(image[None]))) for image in images]
+        return np.asarray(torch.cat(found).numpy())
+
+
+class _Flat(nn.Module):
+    """The whole map as one vector, place by place: in a runtime that keeps channels last nothing has to move."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def _reorder(network: Network) -> None:
+    """Bring the classifier's weights from the order of C×H×W into that of H×W×C."""
+    classifier = network.classifier
+    assert isinstance(classifier, nn.Linear)
+    weight = classifier.weight.detach()
+    weight = weight.reshape(len(weight), *network.plan.maps.shape).permute(0, 2, 3, 1).flatten(1)
+    classifier.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+
+
+def settle(network: Network, scheme: Scheme) -> None:
+    """Give a folded network the weights and biases that a scheme for int8 has for them, as float32.
+
+    Every channel's largest weight then is 127 steps, so a quantizer that takes its steps from that finds just these.
+    """
+    with torch.no_grad():
+        for name, layer in network.named_modules():
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            name = name.removesuffix(".conv")
+            if ".".join(name.split(".")[:2]) in scheme.left:
+                continue
+            steps = torch.from_numpy(scheme.steps[f"{name}.weight"]).reshape(-1, *[1] * (layer.weight.dim() - 1))
+            whole = (layer.weight / steps.clamp_min(1e-30)).round().clamp(-127, 127)
+            layer.weight.copy_(whole * steps)
+            if f"{name}.bias" in scheme.biases:
+                assert layer.bias is not None
+                layer.bias.copy_(torch.from_numpy(scheme.biases[f"{name}.bias"]))
+
+
+def fed(job: Job, pictures: npt.NDArray[np.uint8]) -> Array:
+    """Give pictures, uint8 N×S×S×3, as the deployed network takes them."""
+    return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
+
+
+def sample(job: Job, batch: int) -> Tensor:
+    """Give a batch of the kind that the deployed network takes, all zeros."""
+    size = job.network.architecture.size
+    return torch.zeros(batch, size, size, 3, dtype=torch.uint8 if job.options.pixels else torch.float32)

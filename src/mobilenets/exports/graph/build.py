@@ -1,0 +1,134 @@
+"""The graph of a network in ONNX.
+
+Written from the network's plan and not traced: every tensor has the name that its operation has there
+(``body.inverted3``), so that two runtimes can be compared layer by layer, and nothing but the layers is in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from torch import Tensor
+
+from mobilenets.errors import InputError
+from mobilenets.exports.graph.fold import folded
+from mobilenets.exports.graph.nodes import Graph
+from mobilenets.exports.job import Options
+from mobilenets.models.network import Network
+from mobilenets.models.operations import Activation, Add, Conv, Flatten, Linear, MaxPool, MeanPool, Operation, Scale
+from mobilenets.pictures.preprocess import Preprocessing
+
+IMAGES = "images"
+# Operations without numbers of their own, and their operators.
+PLAIN: dict[type[Operation], str] = {Add: "Add", Scale: "Mul", MeanPool: "GlobalAveragePool", Flatten: "Flatten"}
+
+
+def onnx_model(network: Network, preprocessing: Preprocessing, options: Options) -> onnx.ModelProto:
+    """Build the graph of a network in evaluation mode, BatchNorm folded."""
+    size = network.architecture.size
+    if preprocessing.size != size:
+        raise InputError(
+            f"the network takes {size} pixels per side, but its preprocessing produces {preprocessing.size}"
+        )
+    writer = _Writer(network, half=options.precision == "float16")
+    batch: int | str = options.batch or "batch"
+    if options.pixels:
+        entry = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [batch, size, size, 3])
+        x = writer.numbers(preprocessing)
+    else:
+        entry = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [batch, 3, size, size])
+        x = IMAGES
+    values = {network.plan.images.name: x}
+    for operation in network.plan.operations:
+        x = values[operation.name] = writer.operation(operation, [values[name] for name in operation.inputs])
+    if options.probabilities:
+        x = writer.node("Softmax", [x], "probabilities", axis=1)
+    leave = helper.make_tensor_value_info(x, TensorProto.FLOAT, [batch, network.classes or network.features])
+    model = writer.model("mobilenet", [entry], [leave])
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+class _Writer(Graph):
+    """Writes the operations of a plan with the weights of its network, in half precision where ``half`` says so."""
+
+    def __init__(self, network: Network, half: bool) -> None:
+        super().__init__()
+        self._network, self._half = network, half
+
+    def numbers(self, preprocessing: Preprocessing) -> str:
+        """Do what ``Preprocessing.normalise`` does, step by step, so that the roundings are the same."""
+        x = self.node("Cast", [IMAGES], "numbers.cast", to=TensorProto.FLOAT)
+        x = self.node("Mul", [x, self.tensor("numbers.factor", np.float32(preprocessing.scale))], "numbers.scale")
+        for kind, name, value in (("Sub", "mean", preprocessing.mean), ("Div", "deviation", preprocessing.std)):
+            x = self.node(
+                kind, [x, self.tensor(f"numbers.{name}.value", np.array(value, np.float32))], f"numbers.{name}"
+            )
+        return self.node("Transpose", [x], "numbers", perm=[0, 3, 1, 2])
+
+    def operation(self, part: Operation, inputs: list[str]) -> str:
+        """Write an operation; returns the name of what it gives."""
+        match part:
+            case Conv():
+                return self._conv(part, inputs[0])
+            case Activation():
+                return self._activation(part.name, part.activation, inputs[0])
+            case MaxPool():
+                sides, steps = [part.kernel] * 2, [part.stride] * 2
+                return self.node("MaxPool", inputs, part.name, kernel_shape=sides, strides=steps, ceil_mode=1)
+            case Linear():
+                layer: Any = self._network.get_submodule(part.name)
+                output = "logits" if part is self._network.plan.classifier else part.name
+                weights = self._weights(part.name, layer.weight, layer.bias)
+                return self.node("Gemm", [*inputs, *weights], output, transB=1)
+        if type(part) not in PLAIN:
+            raise TypeError(f"{part.name}: no operator of ONNX is known for a {type(part).__name__}")
+        return self.node(PLAIN[type(part)], inputs, part.name)
+
+    def _conv(self, part: Conv, x: str) -> str:
+        layer: Any = self._network.get_submodule(part.name)
+        weights = self._weights(part.name, *folded(layer))
+        before, after = part.pads
+        x = self.node(
+            "Conv",
+            [x, *weights],
+            part.name if part.activation == "none" else f"{part.name}.conv",
+            kernel_shape=[part.kernel, part.kernel],
+            strides=[part.stride, part.stride],
+            pads=[before, before, after, after],
+            group=part.groups,
+        )
+        if part.activation == "hard_sigmoid":  # all but the clip is folded
+            return self._clip(part.name, x, 1)
+        return x if part.activation == "none" else self._activation(part.name, part.activation, x)
+
+    def _activation(self, name: str, activation: str, x: str) -> str:
+        match activation:
+            case "relu6":
+                return self._clip(name, x, 6)
+            case "relu":
+                return self.node("Relu", [x], name)
+            case "hard_swish":
+                return self.node("HardSwish", [x], name)
+            case "hard_sigmoid":
+                return self.node("HardSigmoid", [x], name, alpha=1 / 6, beta=0.5)
+            case "none":
+                return self.node("Identity", [x], name)
+        raise TypeError(f"{name}: no operator of ONNX is known for {activation}")
+
+    def _clip(self, name: str, x: str, high: float) -> str:
+        ends = [self.tensor(f"{name}.{end}", np.float32(value)) for end, value in (("low", 0), ("high", high))]
+        return self.node("Clip", [x, *ends], name)
+
+    def _weights(self, name: str, weight: Tensor, bias: Tensor) -> list[str]:
+        """Add weights, those in half precision with the cast that makes them float32, and biases."""
+        values, key = weight.detach().cpu().numpy(), f"{name}.weight"
+        if self._half:
+            small = self.tensor(f"{key}.float16", values.astype(np.float16))
+            self.node("Cast", [small], key, to=TensorProto.FLOAT)
+        else:
+            self.tensor(key, values)
+        return [key, self.tensor(f"{name}.bias", bias.detach().cpu().numpy())]

@@ -1,0 +1,45 @@
+"""ONNX graphs as they are written here: constants, and nodes that are called by what they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+# Read by every runtime of the last years; holds all that our networks and their int8 forms need.
+OPSET = 17
+IR_VERSION = 8
+
+
+class Graph:
+    """A graph that is being written."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: dict[str, onnx.TensorProto] = {}
+
+    def node(self, kind: str, inputs: Sequence[str], output: str, name: str | None = None, **attributes: Any) -> str:
+        """Add a node, by default called by its output; returns the output."""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name or output, **attributes))
+        return output
+
+    def tensor(self, name: str, value: Any) -> str:
+        """Add a constant; returns its name."""
+        array = np.asarray(value)
+        # For NumPy a contiguous scalar has one dimension.
+        self.tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+        return name
+
+    def model(
+        self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        """Return the finished model."""
+        return helper.make_model(
+            helper.make_graph(self.nodes, name, inputs, outputs, list(self.tensors.values())),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="mobilenets",
+        )

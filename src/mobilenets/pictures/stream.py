@@ -1,0 +1,101 @@
+"""The one place where pictures are made ready ahead of who uses them, by threads.
+
+Threads serve, and not processes: Pillow decodes and resizes outside Python's lock, nothing is copied between
+processes, and Ctrl-C stops them at once on every system.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from mobilenets.base.cores import cores
+from mobilenets.errors import UnreadablePicture
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST_WORKERS = 16
+
+
+def default_workers() -> int:
+    """Give the number of decoding threads: one per core that this process may use, up to 16."""
+    return min(cores(), MOST_WORKERS)
+
+
+def decoding_threads(workers: int | None = None) -> ThreadPoolExecutor:
+    """Give a pool of decoding threads, by default ``default_workers()`` of them, for work that comes in no order."""
+    return ThreadPoolExecutor(workers or default_workers(), thread_name_prefix="decode")
+
+
+def stream(
+    make: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int | None = None
+) -> Generator[tuple[Item, Result | UnreadablePicture]]:
+    """Make something of every item, in threads, ahead of the reader.
+
+    Parameters
+    ----------
+    make:
+        What is done with an item: decode and preprocess a picture, or a batch of them. It runs in several threads.
+    items:
+        Taken up one by one as the reader goes on, in the reader's thread.
+    workers:
+        Threads, by default ``default_workers()``.
+    ahead:
+        How many items may be under way or made and not yet read: what bounds the memory. By default one more than
+        there are workers.
+
+    Yields
+    ------
+        Each item with its result, in the order of the items. Where ``make`` raises ``UnreadablePicture``, that
+        exception stands in the result's place; any other one is raised here. When the reader stops, what is not begun
+        is dropped.
+
+    >>> list(stream(len, ["a", "bb", "ccc"], workers=2))
+    [('a', 1), ('bb', 2), ('ccc', 3)]
+
+    """
+    workers = workers or default_workers()
+    room = ahead or workers + 1
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    pool = decoding_threads(workers)
+
+    def first() -> tuple[Item, Result | UnreadablePicture]:
+        item, made = pending.popleft()
+        try:
+            return item, made.result()
+        except UnreadablePicture as error:
+            return item, error
+
+    try:
+        for item in items:
+            pending.append((item, pool.submit(make, item)))
+            if len(pending) >= room:
+                yield first()
+        while pending:
+            yield first()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def checked(made: Iterable[tuple[Item, Result | UnreadablePicture]]) -> Iterator[Result]:
+    """Give the results of ``stream`` alone; raises the first ``UnreadablePicture`` among them."""
+    for _, result in made:
+        if isinstance(result, UnreadablePicture):
+            raise result
+        yield result
+
+
+def grouped(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Give lists of ``size`` items, the last perhaps shorter.
+
+    >>> list(grouped("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+
+    """
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group

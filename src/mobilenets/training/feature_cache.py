@@ -1,0 +1,147 @@
+"""The outputs of frozen blocks on the disk.
+
+Kept in SQLite, one file a key in the cache folder: a killed process leaves whole entries or none. The entries are found
+by the pictures' content, so that a changed picture is computed anew and nothing else is. Each carries a checksum: what
+the disk has damaged is computed anew too.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.datasets.sources import cache_folder
+
+log = logging.getLogger("mobilenets")
+
+# Of all caches on the disk, in bytes.
+MOST_KEPT = 8 << 30
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS features
+(picture TEXT, view INTEGER, value BLOB, checksum INTEGER, PRIMARY KEY (picture, view)) WITHOUT ROWID
+"""
+
+
+class FeatureCache:
+    """The entries of one ``key`` for some pictures, each in so many views.
+
+    ``marks`` are the hashes of the pictures' contents, ``shape`` is that of one entry, H×W×C. ``values``, float32
+    pictures×views×H×W×C, has what was found; ``missing`` has the places and views of what was not. To be closed.
+    """
+
+    def __init__(self, key: str, marks: Sequence[str], views: int, shape: tuple[int, ...]) -> None:
+        self._key, self._marks = key, marks
+        self.values = np.empty((len(marks), views, *shape), np.float32)
+        self.missing = [(place, view) for place in range(len(marks)) for view in range(views)]
+        self._base = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._base is not None:
+            self._base.close()
+
+    def add(self, entries: Sequence[tuple[int, int]], computed: npt.NDArray[np.float32]) -> None:
+        """Take values, N×H×W×C, of the places and views that ``entries`` names.
+
+        A full disk is said once and stops nothing, because the values are in memory too.
+        """
+        rows = []
+        for (place, view), value in zip(entries, computed, strict=True):
+            self.values[place, view] = value
+            mark, content = self._marks[place], value.tobytes()
+            rows.append((mark, view, content, self._checksum(mark, view, content)))
+        if self._base is None:
+            return
+        try:
+            with self._base:
+                self._base.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            log.warning("the feature cache cannot grow (%s); continuing without it", error)
+            self.close()
+            self._base = None
+
+    def _open(self) -> sqlite3.Connection | None:
+        """Open the file and read it; a damaged one begins anew, and None stands for one that cannot be written."""
+        path = _path(self._key)
+        for damaged in (False, True):
+            base = None
+            try:
+                if damaged:
+                    path.unlink()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                base = sqlite3.connect(path, timeout=60)
+                base.text_factory = bytes  # damage may make text of a value, and text that is not UTF-8
+                base.execute(_TABLE)
+                path.touch()
+                self.missing = self._read(base)
+                return base
+            except (sqlite3.Error, OSError) as error:
+                if base is not None:
+                    base.close()
+                # Not a database, or a damaged one.
+                if type(error) not in (sqlite3.DatabaseError, sqlite3.DataError) or damaged:
+                    log.warning("%s: the feature cache cannot be used (%s); continuing without it", path, error)
+                    break
+        return None
+
+    def _read(self, base: sqlite3.Connection) -> list[tuple[int, int]]:
+        """Take the entries that are there and whole; returns the places of those that are not."""
+        missing, damaged = [], 0
+        for place, mark in enumerate(self._marks):
+            rows = base.execute("SELECT view, value, checksum FROM features WHERE picture = ?", (mark,))
+            known = {view: (value, checksum) for view, value, checksum in rows}
+            for view in range(self.values.shape[1]):
+                value, checksum = known.get(view, (None, None))
+                whole = isinstance(value, bytes) and len(value) == self.values[place, view].nbytes
+                if whole and checksum == self._checksum(mark, view, value):
+                    self.values[place, view] = np.frombuffer(value, np.float32).reshape(self.values.shape[2:])
+                else:
+                    missing.append((place, view))
+                    damaged += view in known
+        if damaged:
+            log.warning("%d outputs in the feature cache are damaged; computing them again", damaged)
+        return missing
+
+    def _checksum(self, mark: str, view: int, value: bytes) -> int:
+        """Sum up an entry and what it is the entry of, so that none passes for another either."""
+        return zlib.crc32(value, zlib.crc32(f"{self._key} {mark} {view}".encode()))
+
+
+def count_entries(key: str, marks: Sequence[str], views: int) -> int:
+    """Count the entries that a cache has of these pictures; a damaged cache counts as empty."""
+    path = _path(key)
+    if not path.is_file():
+        return 0
+    query = "SELECT count(*) FROM features WHERE picture = ? AND view < ?"
+    try:
+        with closing(sqlite3.connect(path)) as base:
+            return sum(int(base.execute(query, (mark, views)).fetchone()[0]) for mark in marks)
+    except sqlite3.Error:
+        return 0
+
+
+def prune() -> None:
+    """Drop the caches that were used longest ago, beyond what should be kept."""
+    files = sorted(_folder().glob("*.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
+    room = MOST_KEPT
+    for number, path in enumerate(files):
+        room -= path.stat().st_size
+        if room < 0 and number > 1:  # the two of this run stay
+            with suppress(OSError):  # Windows keeps what another process has open
+                path.unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return cache_folder() / "features"
+
+
+def _path(key: str) -> Path:
+    return _folder() / f"{key}.sqlite"

@@ -1,0 +1,1 @@
+"""What makes a step of training: one interface, and plain PyTorch behind it."""

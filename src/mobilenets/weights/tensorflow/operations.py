@@ -1,0 +1,350 @@
+"""The nodes of a TensorFlow graph as the operations of ``weights.graph``.
+
+Every operation on the way of the picture must be known, or the graph is refused: what is left out of a network makes
+another network of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mobilenets.weights.graph.ops import GraphError, Op
+from mobilenets.weights.layers import Layer, check_room, conv_hwio, depthwise_hwcm, linear, norm
+from mobilenets.weights.tensorflow.fold import SHAPED, fold
+from mobilenets.weights.tensorflow.graphdef import Node
+from mobilenets.weights.tensorflow.norm import Apart, as_written, vector
+from mobilenets.weights.tensorflow.tensor import KINDS, STRING, Array
+
+_INPUTS = ("Placeholder", "PlaceholderV2")
+# What hands on its first input unchanged, for the purposes here.
+_SAME = ("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot", "PlaceholderWithDefault", "Cast")
+_QUANTIZED = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVarsPerChannel")
+_RESIZED = {"ResizeBilinear": "bilinear", "ResizeBicubic": "bicubic", "ResizeNearestNeighbor": "nearest"}
+_DECODED = ("DecodeJpeg", "DecodePng", "DecodeImage", "DecodeBmp", "DecodeGif")
+_MEASURED = ("Shape", "ShapeN", "Size", "Rank")
+_FUNCTIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "Relu6": "relu6", "Relu": "relu"}
+_ANSWERS = ("Softmax", "LogSoftmax", "Sigmoid")
+_LAST = ("ArgMax", "TopK", "TopKV2")
+_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+_CONVOLUTIONS = {"Conv2D": "conv", "DepthwiseConv2dNative": "depthwise"}
+_SUMS = ("Add", "AddV2", "BiasAdd", "Sub")
+_PRODUCTS = ("Mul", "RealDiv", "Div")
+_RANDOM = ("Random", "StatelessRandom")
+_UNFROZEN = ("Switch", "Merge", "If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall")
+# The halves of ReLU6, by their bounds.
+_HALVES = {"Maximum": (0, "relu"), "Minimum": (6, "up to 6")}
+
+_MAX_CHANNELS, _MAX_SIDE = 1 << 16, 4096
+_ONLY = "only MobileNetV1 and V2 can be read"
+
+
+@dataclass(frozen=True)
+class _Other:
+    """Neither the picture nor a constant: sizes, random numbers, further inputs."""
+
+    random: bool = False
+    fed: bool = False
+
+
+# Of a node: a constant, the place of an operation, or anything else.
+_State = Array | int | _Other
+
+
+class Operations:
+    """Goes along the nodes, each behind its inputs; gives ``ops``, and in ``ends`` the places of those none takes.
+
+    ``made_by`` has the node of each. An ``input`` has the function ``bytes`` where pictures come so, a ``resize`` the
+    filter's name.
+    """
+
+    def __init__(self, path: object, nodes: Mapping[str, Node]) -> None:
+        self.path, self.nodes = path, nodes
+        self.ops: list[Op] = []
+        self.notes: dict[str, None] = {}
+        self.ends: list[int] = []
+        self.made_by: list[Node] = []
+        self._answered: set[int] = set()
+        self._held = [0, 0]  # arrays and bytes
+        self._constants: dict[str, Array] = {}
+        self._states: dict[str, int | _Other] = {}
+        self._apart = Apart(nodes, self._constants)
+        self._images = self._find_images()
+        taken = {name for node in nodes.values() for name, _ in node.inputs}
+        for node in nodes.values():
+            state = self._state(node)
+            if isinstance(state, np.ndarray):
+                self._constants[node.name] = state
+                continue
+            self._states[node.name] = state
+            if node.name not in taken and isinstance(state, int):
+                self.ends.append(state)
+
+    def _find_images(self) -> set[str]:
+        """Name the inputs that may be pictures: those of rank 3 or 4, or where there are none, of open rank."""
+        ranks = {}
+        for node in self.nodes.values():
+            if node.op in _INPUTS and node.kind("dtype") != STRING:
+                shape = node.shape("shape")
+                ranks[node.name] = None if shape is None else len(shape)
+        pictures = {name for name, rank in ranks.items() if rank in (3, 4)}
+        return pictures or {name for name, rank in ranks.items() if rank is None}
+
+    def _state(self, node: Node) -> _State:
+        """Say what a node gives, from what its inputs are."""
+        if node.op == "Const":
+            value = node.tensor("value")
+            return _Other() if value is None else value
+        if node.op in (*_INPUTS, *_DECODED):
+            if node.op in _INPUTS and node.name not in self._images:
+                return _Other(fed=True)
+            pixels = "bytes" if node.op in _DECODED or node.kind("dtype") == 4 else ""
+            return self._add(node, "input", size=_side_of(node.shape("shape")), function=pixels)
+        if node.op.startswith(_RANDOM):
+            return _Other(random=True)
+        given = [self._given(name, port) for name, port in node.inputs]
+        if any(isinstance(state, int) for state in given):
+            try:
+                return _Other() if node.op in _MEASURED else self._flow(node, given)
+            except GraphError as error:
+                places = tuple(state for state in given if isinstance(state, int))
+                return self._add(node, "other", *places, unfit=str(error))
+        others = [state for state in given if isinstance(state, _Other)]
+        constants = [state for state in given if isinstance(state, np.ndarray)]
+        if others or not constants:
+            return _Other(any(state.random for state in others), any(state.fed for state in others))
+        if node.op in (*_SAME, *_QUANTIZED):
+            self._note_quantized(node)
+            return _cast(node, constants[0])
+        folded = fold(node, constants)
+        return _Other() if folded is None else folded
+
+    def _given(self, name: str, port: int) -> _State:
+        if name in self._constants:
+            return self._constants[name] if port == 0 else _Other()
+        state = self._states[name]
+        return _Other() if port and state not in self._answered else state
+
+    def _note_quantized(self, node: Node) -> None:
+        if node.op in _QUANTIZED:
+            self.notes["its simulated quantisation is left out; the weights are used as they are"] = None
+
+    def _add(self, node: Node, kind: str, *inputs: int, **settings: Any) -> int:
+        return self._put(node, Op(kind, settings.pop("name", node.name), str(node), inputs, **settings))
+
+    def _put(self, node: Node, op: Op) -> int:
+        self.ops.append(op)
+        self.made_by.append(node)
+        return len(self.ops) - 1
+
+    def _flow(self, node: Node, given: list[_State]) -> int:
+        """Take the picture through a node."""
+        op, first = node.op, given[0]
+        places = [state for state in given if isinstance(state, int)]
+        place = places[0]
+        constant = next((state for state in given if isinstance(state, np.ndarray)), None)
+        others = [state for state in given if isinstance(state, _Other)]
+        if any(state in self._answered for state in places):
+            return self._answer(node, *places)
+        if op in (*_SAME, *_QUANTIZED) and isinstance(first, int):
+            self._note_quantized(node)
+            return self._add(node, "same", place)
+        if op in _FUNCTIONS or op in _HALVES:
+            return self._function(node, place, constant)
+        if op in _CONVOLUTIONS:
+            return self._convolution(node, *_weights(node, given, 4))
+        if op == "MatMul":
+            return self._product(node, *_weights(node, given, 2))
+        if op == "Pad" and isinstance(given[-1], np.ndarray):
+            return self._add(node, "pad", place, zeros=_pad_of(node, given[-1]))
+        if op in SHAPED and isinstance(first, int):
+            return self._add(node, "reshape", place)
+        if op in _RESIZED:
+            size = constant.reshape(-1)[:2].tolist() if constant is not None and constant.dtype.kind == "i" else []
+            return self._add(node, "resize", place, size=_side_of((*size, 3)), function=_RESIZED[op])
+        if op in (*_SUMS, *_PRODUCTS) and len(given) == 2:
+            return self._arithmetic(node, given)
+        if op in _NORMS and isinstance(first, int):
+            return self._norm(node, place, given[1:])
+        if op in ("Mean", "AvgPool") and _over_picture(op, constant):
+            return self._add(node, "mean", place)
+        if op in ("Select", "SelectV2") and any(state.random for state in others):
+            return self._without_dropout(node, place)
+        if op in _LAST or any(state.fed for state in others):
+            return self._answer(node, *places)
+        raise GraphError(f"unknown operation {node}; {'freeze it for inference first' if op in _UNFROZEN else _ONLY}")
+
+    def _answer(self, node: Node, *places: int) -> int:
+        """Take what is made of the scores or probabilities of classes, which is anything but another layer."""
+        if node.op in (*_CONVOLUTIONS, "MatMul"):
+            raise GraphError(f"{node} comes after the probabilities of classes, in no MobileNetV1 or V2")
+        made = self._add(node, "answer", *places, unfit=f"unknown operation {node}; {_ONLY}")
+        self._answered.add(made)
+        return made
+
+    def _function(self, node: Node, place: int, bound: Array | None) -> int:
+        """Take an activation; ReLU6 may be a maximum with 0 and a minimum with 6, in either order."""
+        function = _FUNCTIONS.get(node.op, "")
+        if node.op in _HALVES:
+            wanted, function = _HALVES[node.op]
+            if bound is None or bound.size != 1 or bound.flat[0] != wanted:
+                raise GraphError(f"unknown operation {node}; {_ONLY}")
+        before = self.ops[place]
+        if before.kind == "activation" and {before.function, function} == {"relu", "up to 6"}:
+            return self._add(node, "activation", *before.inputs, function="relu6")
+        made = self._add(node, "activation", place, function=function)
+        if node.op in _ANSWERS:
+            self._answered.add(made)
+        return made
+
+    def _arithmetic(self, node: Node, given: Sequence[_State]) -> int:
+        left, right = given
+        if isinstance(left, int) and isinstance(right, int):
+            if node.op not in ("Add", "AddV2"):
+                raise GraphError(f"unknown operation {node}; {_ONLY}")
+            return self._add(node, "add", left, right)
+        times = node.op in _PRODUCTS
+        if not isinstance(left, int) and node.op not in ("Add", "AddV2", "Mul"):
+            raise GraphError(f"{node} has the picture as its second input, in no MobileNetV1 or V2")
+        place, value = (left, right) if isinstance(left, int) else (right, left)
+        assert isinstance(place, int)
+        if isinstance(value, _Other) and times and value.random:
+            return self._without_dropout(node, place)
+        if not isinstance(value, np.ndarray):
+            return self._add(node, "scale", place)
+        if value.dtype.kind != "f" or not max(value.shape, default=1) == value.size <= _MAX_CHANNELS:
+            raise GraphError(f"{node} has a constant of {value.size} {value.dtype}, not one number a channel")
+        before, figures = self.ops[place], value.astype(np.float64)
+        if times:
+            scale = figures if node.op == "Mul" else 1 / figures
+            return self._add(node, "scale", place, scale=scale, shift=np.zeros(1))
+        figures = -figures if node.op == "Sub" else figures
+        if before.layer is not None and before.kind != "norm":
+            figures = vector(node, figures, before.channels)
+            held = before.layer.arrays.get("bias", np.zeros(before.channels, np.float32))
+            layer = replace(before.layer, arrays={**before.layer.arrays, "bias": (held + figures).astype(np.float32)})
+            return self._put(node, replace(before, layer=layer))
+        if before.kind == "scale" and (channels := self.ops[before.inputs[0]].channels):
+            found = self._apart.find(self.made_by[place], node, channels)
+            if found is not None:
+                layer, epsilon = found
+                return self._add(node, "norm", *before.inputs, layer=layer, epsilon=epsilon, channels=channels)
+        return self._add(node, "scale", place, scale=np.ones(1), shift=figures)
+
+    def _without_dropout(self, node: Node, place: int) -> int:
+        """Leave out a random mask, and the multiplication that makes up for it."""
+        self.notes["its dropout is left out, as at inference"] = None
+        before = self.ops[place]
+        makes_up = self.made_by[place].op in _PRODUCTS and (before.scale is None or before.scale.size == 1)
+        return self._add(node, "same", *(before.inputs if before.kind == "scale" and makes_up else (place,)))
+
+    def _convolution(self, node: Node, place: int, kernel: Array) -> int:
+        kind = _CONVOLUTIONS[node.op]
+        self._make_room(kernel)
+        layer = (conv_hwio if kind == "conv" else depthwise_hwcm)(self._name(node), kernel)
+        stride, zeros = _window_of(node)
+        channels = len(layer.arrays["weight"])
+        side = kernel.shape[0]
+        return self._add(
+            node, kind, place, layer=layer, kernel=side, stride=stride, zeros=zeros, channels=channels, name=layer.name
+        )
+
+    def _product(self, node: Node, place: int, kernel: Array) -> int:
+        if node.flag("transpose_a"):
+            raise GraphError(f"unknown operation {node}; {_ONLY}")
+        self._make_room(kernel)
+        layer = linear(self._name(node), kernel if node.flag("transpose_b") else kernel.T)
+        channels = len(layer.arrays["weight"])
+        return self._add(node, "linear", place, layer=layer, channels=channels, name=layer.name)
+
+    def _make_room(self, kernel: Array) -> None:
+        """Refuse a constant that stands for more numbers than a MobileNet has; raises InputError."""
+        self._held = [self._held[0] + 6, self._held[1] + 4 * kernel.size]
+        check_room(self.path, *self._held)
+
+    def _name(self, node: Node) -> str:
+        """Give the name of a layer's weights where the file has them as they are, else the layer's own."""
+        weights = self.nodes[node.inputs[1][0]].behind(self.nodes, (*_SAME, *_QUANTIZED))
+        return weights.name if weights.op == "Const" else node.name
+
+    def _norm(self, node: Node, place: int, given: list[_State]) -> int:
+        channels = self.ops[place].channels
+        arrays = [value for value in given if isinstance(value, np.ndarray)]
+        if len(arrays) != 4 or node.flag("is_training") or not arrays[2].size:
+            raise GraphError(f"{node} takes its statistics from the pictures; freeze the graph for inference")
+        layer: Layer = norm(node.name, *(vector(node, value, channels or value.size) for value in arrays))
+        # The operation's own default, which files may leave out, is 1e-4.
+        epsilon = as_written(node.real("epsilon", 1e-4))
+        return self._add(node, "norm", place, layer=layer, epsilon=epsilon, channels=channels)
+
+
+def _cast(node: Node, value: Array) -> Array:
+    """Take a constant as the kind of numbers that a Cast makes of it; Keras writes whole offsets as integers."""
+    kind = KINDS.get(node.kind("DstT")) if node.op == "Cast" else None
+    return value.astype("<f4" if kind == "<u2" else kind) if kind is not None else value
+
+
+def _weights(node: Node, given: list[_State], rank: int) -> tuple[int, Array]:
+    """Take the picture and the weights of a layer."""
+    place, kernel = given if len(given) == 2 else (None, None)
+    if not isinstance(place, int):
+        raise GraphError(f"unknown operation {node}; {_ONLY}")
+    if not isinstance(kernel, np.ndarray):
+        raise GraphError(f"the weights of {node} are not in the file; freeze the graph, or give the checkpoint")
+    if kernel.ndim != rank or kernel.dtype.kind != "f" or 0 in kernel.shape:
+        raise GraphError(f"{node} has weights of {kernel.dtype} and shape {kernel.shape}")
+    return place, kernel
+
+
+def _over_picture(op: str, axes: Array | None) -> bool:
+    if op == "AvgPool":
+        return True
+    if axes is None or axes.dtype.kind != "i" or axes.size != 2:
+        return False
+    return sorted(int(axis) % 4 for axis in axes.flat) in ([1, 2], [2, 3])
+
+
+def _window_of(node: Node) -> tuple[int, tuple[int, int] | None]:
+    """Read stride and zeros of a convolution. Raises GraphError."""
+    rows = 2 if node.text("data_format", "NHWC") == "NCHW" else 1
+    strides = node.whole("strides")
+    if len(strides) != 4 or strides[rows] != strides[rows + 1] or strides[rows] not in (1, 2):
+        raise GraphError(f"{node} has strides {list(strides[:4])}, in no MobileNetV1 or V2")
+    if any(step != 1 for step in node.whole("dilations")):
+        raise GraphError(f"{node} has dilations, in no MobileNetV1 or V2")
+    padding = node.text("padding", "")
+    if padding == "EXPLICIT":
+        return strides[rows], _both(node, node.whole("explicit_paddings"), rows)
+    if padding not in ("SAME", "VALID"):
+        raise GraphError(f"{node} has padding {padding[:20]!r}")
+    return strides[rows], None if padding == "SAME" else (0, 0)
+
+
+def _pad_of(node: Node, paddings: Array) -> tuple[int, int]:
+    """Read the zeros of a Pad before and after the rows, which are those of the columns. Raises GraphError."""
+    if paddings.shape != (4, 2) or paddings.dtype.kind != "i":
+        raise GraphError(f"{node} pads something other than pictures")
+    given = [int(value) for value in paddings.reshape(-1)]
+    return _both(node, given, 2 if not any(given[2:4]) and any(given[6:]) else 1)
+
+
+def _both(node: Node, given: Sequence[int], rows: int) -> tuple[int, int]:
+    where = slice(2 * rows, 2 * rows + 4)
+    if len(given) != 8 or any(given[: where.start]) or any(given[where.stop :]):
+        raise GraphError(f"{node} pads something other than pictures")
+    top, bottom, left, right = given[where]
+    if (top, bottom) != (left, right) or not 0 <= top <= bottom < 16:
+        raise GraphError(f"{node} pads {top}, {bottom}, {left}, {right} pixels, in no MobileNetV1 or V2")
+    return top, bottom
+
+
+def _side_of(shape: tuple[int, ...] | None) -> int | None:
+    """Give the side of the square pictures that an input takes, if its shape tells."""
+    if shape is None or len(shape) not in (3, 4):
+        return None
+    picture = shape[-3:]
+    rows, columns = picture[:2] if picture[2] in (1, 3) else picture[1:]
+    return rows if rows == columns and 0 < rows <= _MAX_SIDE else None

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mobilenets.exports.formats.deployed import Deployed
+from mobilenets.exports.graph.build import onnx_model
+from mobilenets.exports.graph.fold import fold
+from mobilenets.exports.int8.qdq import Scheme, flowing, weight_steps
+from mobilenets.exports.job import Job, Options
+from mobilenets.models.network import Network
+from mobilenets.pictures.preprocess import Preprocessing
+
+
+def a_job(made: Network, tmp_path: Path) -> Job:
+    return Job(made, Preprocessing(made.architecture.size), Options("litert", "int8"), tmp_path)
+
+
+@pytest.mark.parametrize("rule", ["largest", "least squares"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("mobilenet_v1", {"width": 0.25}), ("mobilenet_v2", {"width": 0.35}), ("mobilenet_v1_cifar", {})],
+)
+def test_a_quantized_network_holds_the_numbers_of_int8(
+    tmp_path: Path, name: str, settings: dict[str, Any], rule: str, lively: Callable[..., Network]
+) -> None:
+    made = lively(name, size=32, **settings)
+    task = a_job(made, tmp_path)
+    model = onnx_model(made, task.preprocessing, Options("onnx"))
+    blocks = [f"body.{block}" for block, _ in made.body.named_children()]
+    steps = weight_steps(model, rule)
+    biases = {f"{key.removesuffix('.weight')}.bias": np.full(len(value), 0.25, "f4") for key, value in steps.items()}
+    scheme = Scheme(dict.fromkeys(flowing(model), (-1.0, 1.0)), steps, biases, frozenset(blocks[:2]))
+    before, after = (dict(network.named_modules()) for network in (fold(made), Deployed(task, scheme).network))
+    seen = 0
+    for key, layer in after.items():
+        if not isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            continue
+        seen += 1
+        old = before[key]
+        if ".".join(key.split(".")[:2]) in blocks[:2]:
+            assert torch.equal(layer.weight, old.weight) and torch.equal(layer.bias, old.bias)
+            continue
+        assert (layer.bias == 0.25).all()
+        weight = layer.weight.detach().flatten(1)
+        # A quantizer that knows nothing but these numbers takes its steps from the largest of them.
+        found = weight.abs().amax(dim=1, keepdim=True) / 127
+        whole = weight / found
+        assert (whole - whole.round()).abs().max() < 1e-3
+        own = torch.from_numpy(steps[f"{key.removesuffix('.conv')}.weight"])
+        if key != "classifier" or name != "mobilenet_v1_cifar":  # whose columns are put in another order
+            assert (weight - old.weight.flatten(1)).abs().amax() <= 40 * own.max()
+        assert torch.allclose(found[:, 0], own, rtol=1e-5)
+    assert seen == len(steps)
+
+
+def test_the_jobs_own_network_stays_as_it_is(tmp_path: Path, lively: Callable[..., Network]) -> None:
+    made = lively("mobilenet_v2", width=0.35, size=32)
+    before = {key: value.clone() for key, value in made.state_dict().items()}
+    steps = weight_steps(onnx_model(made, Preprocessing(32), Options("onnx")), "largest")
+    Deployed(a_job(made, tmp_path), Scheme({}, {key: 3 * value for key, value in steps.items()}))
+    assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
