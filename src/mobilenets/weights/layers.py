@@ -198,6 +198,12 @@ def norm(
     return Layer(name, "norm", {part: floats(f"{name}/{part}", array) for part, array in arrays.items()})
 
 
+def strides_of(plan: Plan) -> tuple[int, ...]:
+    """Give the strides of a network as ``Foreign.strides`` lists them."""
+    first, *rest = plan.convolutions
+    return (first.stride, *(conv.stride for conv in rest if conv.depthwise))
+
+
 def two_classes(layer: Layer) -> Layer:
     """Give the scores 0 and z in place of one score z: softmax then gives 1 - sigmoid(z) and sigmoid(z)."""
     return replace(

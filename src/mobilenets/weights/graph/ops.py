@@ -6,13 +6,13 @@ one linear layer. A reader refuses nothing itself: what no MobileNet has comes a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.models.padding import padded
 from mobilenets.weights.layers import Layer
 
 Array = npt.NDArray[Any]
@@ -131,11 +131,7 @@ class Window:
     @property
     def same(self) -> tuple[int, int]:
         """The zeros of SAME; where the side is open, those of an even one."""
-        kernel, stride = self.op.kernel, self.op.stride
-        if self.side is None:
-            return max(kernel // 2 - 1, 0), kernel // 2
-        total = max((math.ceil(self.side / stride) - 1) * stride + kernel - self.side, 0)
-        return total // 2, total - total // 2
+        return self._padded("after" if self.side is None else "same")
 
     @property
     def gives(self) -> int | None:
@@ -145,17 +141,18 @@ class Window:
 
     def agrees(self, padding: str) -> bool:
         """Say whether it is padded so."""
-        half = self.op.kernel // 2
-        after = max(half - 1, 0), half
-        actual = self.same if self.zeros is None else self.zeros
+        after, actual = self._padded("after"), self.same if self.zeros is None else self.zeros
         if padding == "symmetric":
-            return actual == (half, half)
+            return actual == self._padded("symmetric")
         if padding == "same":
             return actual == self.same
         # keras.applications' first convolution is SAME, or padded as the others are.
         if self.op.kind == "depthwise":
             return self.zeros == after
         return self.zeros is None or self.zeros == after == self.same
+
+    def _padded(self, way: str) -> tuple[int, int]:
+        return padded(self.side or 0, self.op.kernel, self.op.stride, way)
 
 
 def habitual_padding(convs: int, depthwises: int) -> str:
