@@ -176,9 +176,10 @@ class Flatten(Operation):
 
 @dataclass(frozen=True)
 class Unknown(Operation):
-    """What no network here has; ``what`` names it in words for the user."""
+    """What no network here has; ``what`` says so for the user, ``layer`` whether it holds a convolution's weights."""
 
     what: str
+    layer: bool = False
 
 
 Unit = Conv | Linear

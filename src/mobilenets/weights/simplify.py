@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mobilenets.errors import InputError
+from mobilenets.models.padding import padded
 from mobilenets.weights.head import (
     MAX_WORK,
     Choose,
@@ -282,11 +283,8 @@ def zeros(unit: Conv | MaxPool, side: Pair | None) -> Padding | None:
         return unit.padding
     if side is None or not isinstance(unit, Conv):
         return None
-    totals = [
-        max((math.ceil(pixels / stride) - 1) * stride + kernel - pixels, 0)
-        for pixels, stride, kernel in zip(side, unit.stride, unit.weight.shape[2:], strict=True)
-    ]
-    rows, columns = ((total // 2, total - total // 2) for total in totals)
+    windows = zip(side, unit.weight.shape[2:], unit.stride, strict=True)
+    rows, columns = (padded(pixels, kernel, stride, "same") for pixels, kernel, stride in windows)
     return rows, columns
 
 

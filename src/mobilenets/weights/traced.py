@@ -126,14 +126,20 @@ def gates(operations: Sequence[Operation]) -> set[int]:
 
 
 def head_start(operations: Sequence[Operation]) -> int:
-    """Give the place where the map becomes a vector for good: of the last pooling that makes no gate."""
+    """Give the place where the map becomes a vector for good: of the last pooling that makes no gate.
+
+    What is unknown behind the last convolution belongs to the head, too.
+    """
     inside = gates(operations)
-    pools = [
+    layers = [isinstance(part, Conv) or (isinstance(part, Unknown) and part.layer) for part in operations]
+    last = max((place for place, layer in enumerate(layers) if layer), default=0)
+    ends = [
         place
-        for place, operation in enumerate(operations)
-        if isinstance(operation, MeanPool | Flatten) and place not in inside
+        for place, part in enumerate(operations)
+        if (isinstance(part, MeanPool | Flatten) and place not in inside)
+        or (isinstance(part, Unknown) and place > last)
     ]
-    return next((place for place in pools if isinstance(operations[place], MeanPool)), (*pools, len(operations))[0])
+    return min(ends, default=len(operations))
 
 
 def _check_body(operations: Sequence[Operation]) -> None:
