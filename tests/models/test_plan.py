@@ -38,6 +38,8 @@ def test_expansions_may_be_fractions_or_channels() -> None:
 def test_models_written_before_are_read() -> None:
     written = describe("mobilenet_v2", 0.5).to_json()
     del written["table"]["activation"]
+    for row in written["table"]["body"]:
+        row.pop("squeeze", None)
     assert written["table"]["body"][1] == {
         "kind": "inverted", "channels": 16, "kernel": 3, "stride": 1, "expand": 1, "always_expand": False,
     }  # fmt: skip

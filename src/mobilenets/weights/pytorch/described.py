@@ -106,9 +106,10 @@ def _named(foreign: Foreign, values: Mapping[Any, Any], what: str) -> Foreign:
         name = values.get(key)
         if not isinstance(name, str):
             continue
-        later = _LATER.search(name) is not None
-        if _ANOTHER.search(name) or (later and foreign.activations == ("relu6",)):
-            raise InputError(f"{what} calls it {name[:60]!r}, whose weights these are not, or that cannot be read")
+        if _ANOTHER.search(name):
+            raise InputError(f"{what} calls it {name[:60]!r}, and only MobileNetV1 to V4 can be read")
+        if _LATER.search(name) and foreign.activations == ("relu6",):
+            raise InputError(f"{what} calls it {name[:60]!r}, but its layers are those of MobileNetV1 or V2")
         if _TENSORFLOWS.search(name):
             foreign = replace(foreign, **TENSORFLOWS_V3)
     return foreign

@@ -120,7 +120,7 @@ def read_state(
         layers, others = one_head(layers, prefix if source else None, output) if body else (layers, [])
         choices += others
         strides = _strides_by_name(source, layers, bare)
-        habits = source or Source("", "")
+        habits = source or Source("", "", activations=())
         foreign = Foreign(
             format=f"{file_format} of {source.name}" if source else file_format,
             layers=layers,
