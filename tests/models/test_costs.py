@@ -22,6 +22,37 @@ def test_published(row: dict[str, str]) -> None:
         assert counted.macs // 10**6 == int(row["published_macs_millions"])
 
 
+# V3 and V4 by arithmetic; timm and torchvision count the same parameters, at other widths too.
+LATER = {
+    ("mobilenet_v3_large", 1.0, 224): (5_483_032, 216_589_760),
+    ("mobilenet_v3_small", 1.0, 224): (2_542_856, 56_510_400),
+    ("mobilenet_v3_large_minimalistic", 1.0, 224): (3_924_288, 209_136_704),
+    ("mobilenet_v3_small_minimalistic", 1.0, 224): (2_044_736, 52_288_448),
+    ("mobilenet_v4_conv_small", 1.0, 224): (3_774_024, 186_005_568),
+    ("mobilenet_v4_conv_medium", 1.0, 256): (9_715_512, 1_080_244_224),
+    ("mobilenet_v4_conv_large", 1.0, 384): (32_590_864, 6_376_220_672),
+    ("mobilenet_v3_large", 0.75, 224): (3_993_528, None),
+    ("mobilenet_v3_small", 0.75, 224): (2_041_872, None),
+    ("mobilenet_v3_small", 0.5, 224): (1_593_224, None),
+    ("mobilenet_v4_conv_small", 0.5, 224): (2_238_952, None),
+    ("mobilenet_v4_conv_small", 0.35, 224): (1_905_384, None),
+}
+
+
+@pytest.mark.parametrize("wish", LATER, ids=lambda wish: f"{wish[0]}-{wish[1]}-{wish[2]}")
+def test_exact_costs_of_v3_and_v4(wish: tuple[str, float, int]) -> None:
+    parameters, macs = LATER[wish]
+    counted = cost(describe(*wish), 1000)
+    assert counted.parameters == parameters
+    assert macs in (None, counted.macs)
+
+
+def test_the_usual_sizes_are_those_of_the_costs() -> None:
+    assert {name: describe(name).size for name, width, size in LATER if width == 1.0} == {
+        name: size for name, width, size in LATER if width == 1.0
+    }
+
+
 def test_the_table_is_whole() -> None:
     assert len(ROWS) == 46
 

@@ -41,8 +41,11 @@ def test_shapes(name: str, classes: int) -> None:
     assert torch.isfinite(out).all()
 
 
+WITH_VARIANTS = [name for name in CATALOG if name != "mobilenet_v1_cifar"]
+
+
 @pytest.mark.parametrize("size", [1, 17, 33, 97, 225])
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small"])
 def test_any_size(name: str, size: int) -> None:
     network = create_model(name, 3, 0.25, size=size).eval()
     assert network(torch.rand(1, 3, size, size)).shape == (1, 3)
@@ -54,7 +57,7 @@ def test_a_flat_head_is_bound_to_its_size() -> None:
     assert create_model("mobilenet_v1_cifar", 10, size=64).features == 4096
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize("name", WITH_VARIANTS)
 def test_small_pictures_have_their_variant(name: str) -> None:
     small, standard = describe(name, size=64), describe(name, size=65)
     assert (small.variant, standard.variant) == ("small", "standard")
@@ -96,8 +99,50 @@ def test_initialisation() -> None:
             assert (part.weight == 1).all() and not part.bias.any()
 
 
-def test_every_parameter_learns() -> None:
-    network = create_model("mobilenet_v2", 5, 0.35, size=32)
+def test_initialisation_of_v4_is_timms() -> None:
+    torch.manual_seed(0)
+    network = create_model("mobilenet_v4_conv_small", 10, size=32)
+    for conv in (part for part in network.modules() if isinstance(part, nn.Conv2d) and part.weight.numel() > 5000):
+        window = conv.kernel_size[0] ** 2 * conv.out_channels / conv.groups
+        assert conv.weight.std().item() == pytest.approx((2 / window) ** 0.5, rel=0.05)
+    assert network.classifier.weight.std().item() == pytest.approx(0.01 * 0.8796, rel=0.05)
+
+
+def test_a_squeeze_and_excitation_scales_its_channels() -> None:
+    network = create_model("mobilenet_v3_small", 0, 0.5, size=32).eval()
+    block = network.body.inverted1
+    with torch.no_grad():
+        block.excite.expand.conv.weight.zero_()
+        block.excite.expand.conv.bias.fill_(-3)  # a gate of 0
+        x = torch.rand(2, 16, 9, 9)
+        shut = block(x)
+        block.excite.expand.conv.bias.fill_(3)  # a gate of 1
+        opened = block(x)
+        filtered = block.depthwise(x)
+        assert torch.equal(opened, block.project(filtered))
+        assert torch.equal(shut, block.project(torch.zeros_like(filtered)))
+
+
+def test_a_universal_bottleneck_may_lack_each_filter() -> None:
+    table = json.loads(json.dumps(table_to_json(CATALOG["mobilenet_v4_conv_medium"].table)))
+    assert {(row.get("start"), row.get("middle")) for row in table["body"] if row["kind"] == "universal"} >= {
+        (3, 5),
+        (3, None),
+        (None, None),
+    }
+    blocks = create_model("mobilenet_v4_conv_medium", 0, 0.1, size=64).plan.blocks
+    names = {tuple(part.name.rpartition(".")[2] for part in block.operations[:4]) for block in blocks[2:-1]}
+    assert ("start", "expand", "middle", "project") in names
+    assert any(name[:3] == ("start", "expand", "project") for name in names)
+    assert any(name[:2] == ("expand", "project") for name in names)
+    with pytest.raises(InputError, match="needs a filter"):
+        create_model("mobilenet_v2", table=load_table({"body": [{"kind": "universal", "channels": 8, "stride": 2}]}))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_medium"])
+def test_every_parameter_learns(name: str) -> None:
+    torch.manual_seed(0)
+    network = create_model(name, 5, 0.35, size=32)
     network(torch.rand(4, 3, 32, 32)).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
 

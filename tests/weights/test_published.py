@@ -24,17 +24,21 @@ def test_every_entry_is_whole(entry: Published) -> None:
     architecture = describe(entry.network, entry.width, entry.size)
     assert architecture.variant == "standard"
     preprocessing = Preprocessing(size=entry.size, **entry.preprocessing)
-    assert 40 < entry.top1 < 80
+    assert 40 < entry.top1 < 84
     assert entry.licence == "Apache-2.0"
     if entry.source == "timm":
-        assert re.fullmatch(r"timm/mobilenetv[12]_\d{3}\.\w+", entry.repository)
+        kind = r"mobilenetv[123]_\w+|tf_mobilenetv3_\w+|mobilenetv4_conv_\w+"
+        assert re.fullmatch(rf"timm/({kind})\.\w+", entry.repository)
         assert re.fullmatch(r"[0-9a-f]{40}|main", str(entry.revision))
         # Whoever is pinned is pinned wholly.
         pinned = [entry.revision != "main", entry.bytes is not None, entry.sha256 is not None]
         assert len(set(pinned)) == 1
-        assert preprocessing.interpolation == "bicubic"
+        from_tensorflow = entry.repository.startswith("timm/tf_")
+        bilinear = from_tensorflow or "miil" in entry.repository
+        assert preprocessing.interpolation == ("bilinear" if bilinear else "bicubic")
+        assert entry.habits == ({"padding": "same", "epsilon": 1e-3} if from_tensorflow else {})
     else:
-        assert entry.url.endswith(f"_{entry.size}.h5") or entry.url.endswith(f"_{entry.size}_tf.h5")
+        assert re.search(rf"_{entry.size}(_tf|_{entry.width}_float)?\.h5$", entry.url)
         assert preprocessing.mean == (0.5, 0.5, 0.5)
     plain = json.loads(json.dumps(entry.to_json(), allow_nan=False))
     assert plain["url"] == entry.url
@@ -57,9 +61,41 @@ def test_each_file_stands_once() -> None:
     assert Counter((entry.source, entry.network) for entry in PUBLISHED) == {
         ("timm", "mobilenet_v1"): 2,
         ("timm", "mobilenet_v2"): 3,
+        ("timm", "mobilenet_v3_large"): 5,
+        ("timm", "mobilenet_v3_small"): 5,
+        ("timm", "mobilenet_v3_large_minimalistic"): 1,
+        ("timm", "mobilenet_v3_small_minimalistic"): 1,
+        ("timm", "mobilenet_v4_conv_small"): 4,
+        ("timm", "mobilenet_v4_conv_medium"): 3,
+        ("timm", "mobilenet_v4_conv_large"): 2,
         ("Keras", "mobilenet_v1"): 16,
         ("Keras", "mobilenet_v2"): 22,
+        ("Keras", "mobilenet_v3_large"): 2,
+        ("Keras", "mobilenet_v3_small"): 2,
+        ("Keras", "mobilenet_v3_large_minimalistic"): 1,
+        ("Keras", "mobilenet_v3_small_minimalistic"): 1,
     }
+
+
+def test_v3_and_v4_each_with_their_own_pixels() -> None:
+    """The figures and settings of timm's default_cfgs and results-imagenet.csv, 2026-08."""
+    by_name = {entry.repository.removeprefix("timm/"): entry for entry in PUBLISHED if entry.source == "timm"}
+    for name, size, top1, mean, crop in (
+        ("mobilenetv3_large_100.miil_in21k_ft_in1k", 224, 77.92, 0.0, 0.875),
+        ("mobilenetv3_large_100.ra4_e3600_r224_in1k", 224, 76.31, 0.5, 0.95),
+        ("tf_mobilenetv3_large_100.in1k", 224, 75.51, 0.5, 0.875),
+        ("tf_mobilenetv3_large_minimal_100.in1k", 224, 72.27, 0.5, 0.875),
+        ("tf_mobilenetv3_small_100.in1k", 224, 67.922, 0.5, 0.875),
+        ("mobilenetv3_small_100.lamb_in1k", 224, 67.636, 0.485, 0.875),
+        ("tf_mobilenetv3_small_minimal_100.in1k", 224, 62.892, 0.5, 0.875),
+        ("mobilenetv4_conv_small.e2400_r224_in1k", 224, 73.756, 0.485, 0.875),
+        ("mobilenetv4_conv_small.e3600_r256_in1k", 256, 74.534, 0.5, 0.95),
+        ("mobilenetv4_conv_medium.e500_r224_in1k", 224, 79.092, 0.485, 0.95),
+        ("mobilenetv4_conv_medium.e500_r256_in1k", 256, 79.916, 0.485, 0.95),
+        ("mobilenetv4_conv_large.e600_r384_in1k", 384, 82.974, 0.485, 0.95),
+    ):
+        entry, pixels = by_name[name], by_name[name].preprocessing
+        assert (entry.size, entry.top1, pixels["mean"][0], pixels["crop_fraction"]) == (size, top1, mean, crop)
 
 
 def test_top1_of_v2_is_slims() -> None:
@@ -86,6 +122,11 @@ def test_larger_and_wider_is_better() -> None:
         ("mobilenet_v2", 0.5, 96, "timm/mobilenetv2_050.lamb_in1k"),
         ("mobilenet_v2", 1.0, 96, "timm/mobilenetv2_100.ra_in1k"),
         ("mobilenet_v2", 1.4, 224, "timm/mobilenetv2_140.ra_in1k"),
+        ("mobilenet_v3_large", 1.0, 224, "timm/mobilenetv3_large_100.miil_in21k_ft_in1k"),
+        ("mobilenet_v3_small", 1.0, 96, "timm/tf_mobilenetv3_small_100.in1k"),
+        ("mobilenet_v4_conv_small", 1.0, 224, "timm/mobilenetv4_conv_small.e2400_r224_in1k"),
+        ("mobilenet_v4_conv_small", 1.0, 256, "timm/mobilenetv4_conv_small.e3600_r256_in1k"),
+        ("mobilenet_v4_conv_large", 1.0, 384, "timm/mobilenetv4_conv_large.e600_r384_in1k"),
         ("mobilenet_v1", 0.25, 224, "mobilenet_2_5_224_tf.h5"),
         ("mobilenet_v1", 0.75, 32, "mobilenet_7_5_128_tf.h5"),
         ("mobilenet_v1", 0.5, 150, "mobilenet_5_0_160_tf.h5"),
@@ -110,7 +151,8 @@ def test_width_from_arithmetic() -> None:
     [
         ("mobilenet_v1", 0.6, "only at 0.25, 0.5, 0.75, 1, 1.25"),
         ("mobilenet_v2", 2.0, "only at 0.35, 0.5, 0.75, 1, 1.3, 1.4"),
-        ("mobilenet_v1_cifar", 1.0, "only for mobilenet_v1, mobilenet_v2"),
+        ("mobilenet_v1_cifar", 1.0, "only for mobilenet_v1, mobilenet_v2, mobilenet_v3_large"),
+        ("mobilenet_v3_small", 0.35, "only at 0.5, 0.75, 1"),
     ],
 )
 def test_what_is_not_published(network: str, width: float, words: str) -> None:

@@ -13,6 +13,7 @@ from mobilenets.models.catalog import CATALOG, SMALL_UP_TO, describe
 from mobilenets.models.tables import small_pictures
 
 NAMES = (*CATALOG, *BASELINES)
+# What is compared where nothing is named.
 USUAL = ("mobilenet_v1", "mobilenet_v2", *BASELINES)
 
 

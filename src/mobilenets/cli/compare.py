@@ -15,12 +15,11 @@ def _arguments(parser: Parser) -> None:
     from mobilenets.bench.candidates import NAMES, USUAL
 
     add = parser.add_argument
-    unusual = ", ".join(name for name in NAMES if name not in USUAL)
     add(
         "names",
         metavar="NAME",
         nargs="*",
-        help=f"{', '.join(NAMES)} (default: all but {unusual}, or none if --runs is set)",
+        help=f"{', '.join(NAMES)} (default: {' '.join(USUAL)}, or none if --runs is set)",
     )
     add("--size", default=224, **SIZE, help="input size in pixels per side (default: 224)")
     add(

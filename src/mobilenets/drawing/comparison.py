@@ -13,14 +13,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import Bbox
 
 from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
+from mobilenets.models.catalog import CATALOG
 
 Row = dict[str, Any]
 LETTERS = 10.5  # points
 WIDE = 12  # from the fastest to the slowest, the ratio above which a logarithmic axis is easier to read
-TITLES: dict[str, str] = {
-    "mobilenet_v1": "MobileNetV1",
-    "mobilenet_v2": "MobileNetV2",
-    "mobilenet_v1_cifar": "V1 for CIFAR",
+TITLES: dict[str, str] = {name: entry.title for name, entry in CATALOG.items()} | {
     "resnet18": "ResNet-18",
     "resnet50": "ResNet-50",
     "plain": "plain 3×3",

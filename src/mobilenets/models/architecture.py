@@ -13,7 +13,7 @@ from mobilenets.models.padding import PADDINGS
 from mobilenets.models.plan import Plan, plan_network
 from mobilenets.models.rows import HEADS, ROWS, Head, Row
 from mobilenets.models.style import ROUNDING, Style
-from mobilenets.models.tables import Table
+from mobilenets.models.tables.table import INITIAL, Table
 
 MAX_SIZE = 4096
 MAX_WIDTH = 16.0
@@ -96,6 +96,7 @@ def table_to_json(table: Table) -> dict[str, Any]:
         "norm_epsilon": table.norm_epsilon,
         "padding": table.padding,
         "activation": table.activation,
+        "initial": table.initial,
     }
 
 
@@ -116,6 +117,7 @@ def table_from_json(value: object) -> Table:
         # Models written before these had a name are symmetric, and have ReLU6.
         padding=_choice(entries, "padding", "symmetric", PADDINGS),
         activation=_choice(entries, "activation", "relu6", ACTIVATIONS),
+        initial=_choice(entries, "initial", "truncated", INITIAL),
     )
 
 
@@ -143,11 +145,13 @@ def _read(value: object, kinds: Mapping[str, type[Any]], what: str) -> Any:
     kind = entries.pop("kind", None)
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"{what}: kind {kind!r} is not one of {', '.join(kinds)}")
-    known = {field.name: field.type for field in fields(kinds[kind])}
+    # Annotations are texts where a module has postponed them, and types elsewhere.
+    types = {field.name: field.type for field in fields(kinds[kind])}
+    known = {name: one.__name__ if isinstance(one, type) else str(one) for name, one in types.items()}
     for name, given in entries.items():
         if name not in known:
             raise InputError(f"{what}: {kind} has no {name!r}; it has {', '.join(known)}")
-        if not _fits(given, str(known[name])):
+        if not _fits(given, known[name]):
             raise InputError(f"{what}: {name} {given!r} is not usable")
     try:
         return kinds[kind](**entries)
@@ -160,9 +164,10 @@ def _fits(value: object, annotation: str) -> bool:
     kind, _, optional = annotation.partition(" | ")
     if value is None or isinstance(value, bool):
         return optional == "None" if value is None else kind == "bool"
-    if kind == "Activation":
+    if kind in ("Activation", "str"):
         return isinstance(value, str) and value in ACTIVATIONS
     if kind in ("int", "Kernel"):
         return isinstance(value, int) and 1 <= value <= MAX_CHANNELS and (kind == "int" or value % 2 == 1)
-    least, most = {"Share": (0, math.nextafter(1, 0)), "Factor": (1e-3, MAX_FACTOR)}.get(kind, (0, -1))
+    factor = (1e-3, MAX_FACTOR)
+    least, most = {"Share": (0, math.nextafter(1, 0)), "Factor": factor, "float": factor}.get(kind, (0, -1))
     return isinstance(value, (int, float)) and least <= value <= most

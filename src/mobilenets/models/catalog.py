@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
+from mobilenets.models import tables
 from mobilenets.models.architecture import Architecture, table_from_json
-from mobilenets.models.tables import V1, V1_CIFAR, V2, Table, small_pictures, v2_table
+from mobilenets.models.tables import Table, small_pictures, v2_table
 
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
@@ -22,18 +23,32 @@ TABLE_HINT = "write rows of t, c, n, s, such as [[1, 16, 1, 1], [6, 24, 2, 2]]"
 
 @dataclass(frozen=True)
 class Entry:
-    """A named network: its table, the one for small pictures where there is one, and the usual input size."""
+    """A named network: its table, the one for small pictures if any, its usual input size and its name in words."""
 
     table: Table
     small: Table | None
     size: int
+    title: str = ""
+
+
+def _entry(title: str, table: Table, size: int = 224) -> Entry:
+    return Entry(table, small_pictures(table), size, title)
 
 
 CATALOG: dict[str, Entry] = {
-    "mobilenet_v1": Entry(V1, small_pictures(V1), 224),
-    "mobilenet_v2": Entry(V2, small_pictures(V2), 224),
-    "mobilenet_v1_cifar": Entry(V1_CIFAR, None, 32),
+    "mobilenet_v1": _entry("MobileNetV1", tables.V1),
+    "mobilenet_v2": _entry("MobileNetV2", tables.V2),
+    "mobilenet_v3_large": _entry("V3 large", tables.V3_LARGE),
+    "mobilenet_v3_small": _entry("V3 small", tables.V3_SMALL),
+    "mobilenet_v3_large_minimalistic": _entry("V3 large minimalistic", tables.V3_LARGE_MINIMALISTIC),
+    "mobilenet_v3_small_minimalistic": _entry("V3 small minimalistic", tables.V3_SMALL_MINIMALISTIC),
+    "mobilenet_v4_conv_small": _entry("V4 conv small", tables.V4_CONV_SMALL),
+    "mobilenet_v4_conv_medium": _entry("V4 conv medium", tables.V4_CONV_MEDIUM, 256),
+    "mobilenet_v4_conv_large": _entry("V4 conv large", tables.V4_CONV_LARGE, 384),
+    "mobilenet_v1_cifar": Entry(tables.V1_CIFAR, None, 32, "V1 for CIFAR"),
 }
+NAMES = ", ".join(CATALOG)
+"""All names, for help and messages."""
 
 
 def find(name: str) -> Entry:
@@ -42,7 +57,7 @@ def find(name: str) -> Entry:
         return CATALOG[name]
     close = difflib.get_close_matches(name, CATALOG, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise InputError(f"unknown model {name!r}: {hint}choose {', '.join(CATALOG)}")
+    raise InputError(f"unknown model {name!r}: {hint}choose {NAMES}")
 
 
 def describe(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Collection
 
 from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ class Network(nn.Module):
         self.features = self.plan.features.channels
         self.dropout = nn.Dropout(architecture.table.head.dropout)
         self.classifier = nn.Linear(self.features, classes) if classes else nn.Identity()
-        initialise(self)
+        initialise(self, architecture.table.initial)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Give the logits (or, without a classifier, the pooled features) of a batch.
@@ -75,17 +77,36 @@ class Network(nn.Module):
         return self.classifier.weight.square().sum() * (weight / 2)
 
 
-def initialise(module: nn.Module) -> None:
-    """Set fresh weights as both papers' reference code does.
+def head_names(network: Network, given: Collection[str]) -> frozenset[str]:
+    """Name the tensors that stay fresh where ``given`` weights are for other classes.
 
-    Convolutions from a truncated normal of deviation 0.09, biases 0, BatchNorm scale 1 and shift 0
-    (``mobilenet_v1_arg_scope`` and ``training_scope`` of slim's MobileNets; the papers' texts are silent). The
-    classifier has 0.01, as in torchvision: no BatchNorm follows it, and logits of 0.09 start sure and wrong.
+    They are the classifier's, and those of the head's own layers where none of these is given.
+    """
+    names = network.state_dict().keys()
+    layers = {name for name in names if name.startswith("head.")}
+    return frozenset(name for name in names if name.startswith("classifier.")) | (
+        layers if layers.isdisjoint(given) else set()
+    )
+
+
+def initialise(module: nn.Module, initial: str = "truncated") -> None:
+    """Set fresh weights as the papers' reference code does, by a name of ``mobilenets.models.tables.table.INITIAL``.
+
+    The papers' texts are silent. Of V1 to V3 slim's code draws the weights of convolutions from a truncated normal of
+    deviation 0.09 (``mobilenet_v1_arg_scope`` and ``training_scope``). V4's published weights are timm's
+    (``_init_weight_goog``): a normal with twice the inverse of a channel's fan-out as its variance. Biases are 0,
+    BatchNorm's scale 1 and shift 0. The classifier has 0.01, as in torchvision: no BatchNorm follows it, and logits of
+    0.09 start sure and wrong.
     """
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.Linear)):
-            std = HEAD_INIT_STD if isinstance(part, nn.Linear) else INIT_STD
-            nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)
+            if isinstance(part, nn.Conv2d) and initial == "fan_out":
+                nn.init.normal_(
+                    part.weight, std=math.sqrt(2 * part.groups / (part.weight.numel() // part.weight.shape[1]))
+                )
+            else:
+                std = HEAD_INIT_STD if isinstance(part, nn.Linear) else INIT_STD
+                nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.BatchNorm2d):

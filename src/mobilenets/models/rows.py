@@ -12,8 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
+from mobilenets.errors import InputError
 from mobilenets.models.builder import Builder
 from mobilenets.models.operations import Value
+
+BIASED: dict[str, Any] = {"norm": False, "bias": True}  # a convolution without BatchNorm
 
 # What a field may hold; ``mobilenets.models.architecture`` checks tables in JSON by these names.
 Kernel: TypeAlias = int  # odd: an even kernel has no middle, so a map of odd side would change its size
@@ -82,7 +85,8 @@ class Inverted(Row):
     It expands, filters, and projects without an activation; the input is added where stride is 1 and the channels
     agree. ``expand`` is the paper's *t*, which may be a fraction, or ``expanded`` gives the channels inside. Where
     those are the input's there is no expansion layer, as in the reference code's first block, unless
-    ``always_expand``, as in some re-implementations.
+    ``always_expand``, as in some re-implementations. ``squeeze`` is the share of the channels inside to which V3's
+    squeeze-and-excitation narrows them behind the filter (arXiv 1905.02244, section 5.3), rounded as channels are.
     """
 
     kind: ClassVar[str] = "inverted"
@@ -95,6 +99,7 @@ class Inverted(Row):
     always_expand: bool = False
     expanded: int | None = None
     activation: Activation | None = None
+    squeeze: Share = 0.0
 
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the bottleneck."""
@@ -104,7 +109,67 @@ class Inverted(Row):
         if self.always_expand or wide != x.channels:
             y = plan.conv("expand", y, wide, activation=activation)
         y = plan.depthwise("depthwise", y, self.kernel, self.stride, activation=activation)
+        if self.squeeze:
+            gate = plan.mean_pool(y, "excite.mean")
+            gate = plan.conv("excite.reduce", gate, style.rounded(wide * self.squeeze), activation="relu", **BIASED)
+            gate = plan.conv("excite.expand", gate, wide, activation="hard_sigmoid", **BIASED)
+            y = plan.scale(y, gate, "excite")
         y = plan.conv("project", y, style.channels(self.channels), activation="none")
+        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+
+
+@dataclass(frozen=True)
+class Fused(Row):
+    """A fused inverted bottleneck of V4 (arXiv 2404.10518, section 3): an ordinary convolution expands and filters."""
+
+    kind: ClassVar[str] = "fused"
+    title: ClassVar[str] = "fused inverted"
+    expands: ClassVar[bool] = True
+    channels: int
+    kernel: Kernel = 3
+    stride: int = 1
+    expand: Factor = 4
+    activation: Activation | None = None
+
+    def write(self, plan: Builder, x: Value) -> Value:
+        """Write the bottleneck."""
+        wide = plan.style.expanded(x.channels, self.expand)
+        y = plan.conv("expand", x, wide, self.kernel, self.stride, activation=self.activation)
+        y = plan.conv("project", y, plan.style.channels(self.channels), activation="none")
+        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+
+
+@dataclass(frozen=True)
+class Universal(Row):
+    """A universal inverted bottleneck of V4 (arXiv 2404.10518, section 3).
+
+    Between a filter at the ``start``, without an activation, and one in the ``middle`` it expands, and then projects;
+    each filter is the side of its kernel, or None for no such filter. With the second alone it is an inverted
+    residual, with the first alone ConvNeXt's block, with both *ExtraDW*, with none a feed-forward network. The stride
+    is the second filter's where there is one.
+    """
+
+    kind: ClassVar[str] = "universal"
+    title: ClassVar[str] = "universal inverted"
+    expands: ClassVar[bool] = True
+    channels: int
+    start: Kernel | None = None
+    middle: Kernel | None = None
+    stride: int = 1
+    expand: Factor = 4
+    activation: Activation | None = None
+
+    def write(self, plan: Builder, x: Value) -> Value:
+        """Write the bottleneck; raises ``InputError`` for a stride without a filter."""
+        if self.stride > 1 and not self.start and not self.middle:
+            raise InputError(f"table: a universal row with stride {self.stride} needs a filter: give start or middle")
+        y = x
+        if self.start:
+            y = plan.depthwise("start", y, self.start, 1 if self.middle else self.stride, activation="none")
+        y = plan.conv("expand", y, plan.style.expanded(x.channels, self.expand), activation=self.activation)
+        if self.middle:
+            y = plan.depthwise("middle", y, self.middle, self.stride, activation=self.activation)
+        y = plan.conv("project", y, plan.style.channels(self.channels), activation="none")
         return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
 
 
@@ -125,7 +190,7 @@ def _by_kind(kinds: Iterable[Any]) -> dict[str, Any]:
     return {kind.kind: kind for kind in kinds}
 
 
-ROWS: dict[str, type[Row]] = _by_kind((Conv, Separable, Inverted, MaxPool))
+ROWS: dict[str, type[Row]] = _by_kind((Conv, Separable, Inverted, Fused, Universal, MaxPool))
 AnyRow = TypeVar("AnyRow", bound=Row)
 
 
@@ -192,4 +257,27 @@ class FlatHead(Head):
         return plan.flatten(x)
 
 
-HEADS: dict[str, type[Head]] = _by_kind((PooledHead, FlatHead))
+@dataclass(frozen=True)
+class HiddenHead(Head):
+    """Global average pooling, then a 1×1 convolution before the classifier: V3's with a bias, V4's with a ``norm``.
+
+    Width multipliers below 1 leave its ``channels`` as they are.
+    """
+
+    kind: ClassVar[str] = "hidden"
+    channels: int = 1280
+    norm: bool = False
+    activation: Activation | None = None
+
+    def pool(self, plan: Builder, x: Value) -> Value:
+        """Write the mean over all places."""
+        return plan.mean_pool(x)
+
+    def layers(self, plan: Builder, x: Value) -> Value:
+        """Write the convolution."""
+        channels = plan.style.channels(self.channels, widen_only=True)
+        y = plan.conv("hidden", x, channels, activation=self.activation, norm=self.norm, bias=not self.norm)
+        return plan.flatten(y)
+
+
+HEADS: dict[str, type[Head]] = _by_kind((PooledHead, FlatHead, HiddenHead))

@@ -9,6 +9,7 @@ from statistics import fmean, median
 
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.training.recipe import Recipe
+from mobilenets.weights.published import PUBLISHED
 
 MOST = 3
 GOOD = 0.97  # top-1 above which nothing about the model is advised
@@ -75,7 +76,7 @@ def trained_weights(outcome: Outcome) -> str | None:
     """Start from trained weights, where training began with random ones."""
     if not outcome.scratch or outcome.top1 >= GOOD or outcome.recipe.table is not None or outcome.recipe.size < 64:
         return None
-    if outcome.recipe.model not in ("mobilenet_v1", "mobilenet_v2"):
+    if outcome.recipe.model not in {entry.network for entry in PUBLISHED}:
         return None
     network = f"--model {outcome.recipe.model} --width {outcome.recipe.width:g} --weights imagenet"
     return (

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from mobilenets.errors import InputError
+from mobilenets.models.catalog import NAMES
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
@@ -51,7 +52,7 @@ class Recipe:
     task: str = _setting("classification", "what to learn of each picture: classification, or a task of your own")
 
     # The network.
-    model: str = _setting("mobilenet_v2", "network: mobilenet_v1, mobilenet_v2 or mobilenet_v1_cifar")
+    model: str = _setting("mobilenet_v2", f"network: {NAMES}")
     width: float = _setting(1.0, "width multiplier", low=0, open_low=True, high=16)
     size: int = _setting(224, "input size in pixels per side", low=1, high=4096)
     variant: str = _setting(

@@ -14,7 +14,7 @@ from mobilenets.errors import InputError
 from mobilenets.models import catalog, saved
 from mobilenets.models.device import pick_device
 from mobilenets.models.engine import to_tensor
-from mobilenets.models.network import Network
+from mobilenets.models.network import Network, head_names
 from mobilenets.models.tables import Table
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.bundle import Bundle
@@ -87,7 +87,7 @@ def create_model(
     Parameters
     ----------
     name:
-        ``mobilenet_v1``, ``mobilenet_v2`` or ``mobilenet_v1_cifar``.
+        A name of ``mobilenets.models.catalog.CATALOG``, such as ``mobilenet_v3_small``.
     classes:
         Number of classes; 0 leaves the classifier off and gives N×features.
     width:
@@ -126,13 +126,14 @@ def create_model(
         architecture = replace(architecture, table=trained)
     network = Network(architecture, classes)
     state = given.network.state_dict()
-    if given.network.classes != classes:
-        state = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+    head = head_names(network, state)
+    if given.network.classes != classes or not head <= state.keys():
+        state = {key: value for key, value in state.items() if key not in head}
     try:
         left = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one") from error
-    wrong = [key for key in (*left.missing_keys, *left.unexpected_keys) if not key.startswith("classifier.")]
+    wrong = sorted({*left.missing_keys, *left.unexpected_keys} - head)
     if wrong:
         raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one ({wrong[0]})")
     return network

@@ -53,6 +53,7 @@ def convert(
     preprocessing: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
     output: str | None = None,
+    habits: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Converted:
     """Read foreign weights and put them into the network that they are.
@@ -73,6 +74,8 @@ def convert(
         What ``model.json`` is to say of where the weights came from, beside the format, the file and the notes.
     output:
         What to take of a file that holds several networks, classifiers or outputs; by default what its notes say.
+    habits:
+        Fields of ``Foreign`` that are known of the file and not told by it, such as ``padding`` and ``epsilon``.
     quiet:
         Log nothing of what was found, for a file that is known already.
 
@@ -84,7 +87,7 @@ def convert(
     """
     paths = [files] if isinstance(files, Path) else list(files)
     paths = [path_in(path) for path in paths]
-    foreign = read(paths, output)
+    foreign = replace(read(paths, output), **(habits or {}))
     try:
         architecture = recognise(foreign, size=size, variant=variant)
         if foreign.check is not None:

@@ -77,6 +77,9 @@ class Foreign:
     own:
         Fields of ``Preprocessing`` by the habit of its framework for a classifier that is not ImageNet's; what
         ``preprocessing`` tells of the file goes before.
+    activations:
+        Those that the body of a network of its source has, of ``mobilenets.models.operations.ACTIVATIONS``; empty
+        where nothing tells.
     headless:
         Why what stands behind the body is no classifier of ours, where its layers do not show it.
     activation:
@@ -101,6 +104,7 @@ class Foreign:
     notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
+    activations: tuple[str, ...] = ()
     headless: str = ""
     activation: str = ""
     check: Callable[[Plan], str] | None = None

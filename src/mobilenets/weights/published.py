@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mobilenets.errors import InputError
@@ -38,6 +38,8 @@ class Published:
         SPDX name of the licence that the weights are given under.
     preprocessing:
         Fields of ``Preprocessing``; ``size`` is not among them.
+    habits:
+        Fields of ``Foreign`` that its file does not tell: padding and BatchNorm's epsilon of timm's ``tf_`` weights.
 
     """
 
@@ -53,6 +55,7 @@ class Published:
     sha256: str | None
     licence: str
     preprocessing: Mapping[str, Any]
+    habits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -80,7 +83,7 @@ class Published:
 
 
 def choose(network: str, width: float, size: int, source: str | None = None) -> Published:
-    """Choose the best published weights: timm's where it has the width, else Keras's of the nearest size.
+    """Choose the best published weights: timm's where it has the width, else Keras's, of the nearest size.
 
     With ``source``, ``timm`` or ``keras``, only that one's.
 
@@ -99,14 +102,16 @@ def choose(network: str, width: float, size: int, source: str | None = None) -> 
             f"no ImageNet weights are published for {network} at width {width:g}, only at {widths}; "
             f"use one of these as --width, {otherwise}"
         )
-    # At the same distance the larger size, whose weights have seen more detail.
-    return min(fitting, key=lambda entry: (entry.source != "timm", abs(entry.size - size), -entry.size))
+    # At the same distance the larger size, whose weights have seen more detail, and then the more accurate ones.
+    return min(fitting, key=lambda entry: (entry.source != "timm", abs(entry.size - size), -entry.size, -entry.top1))
 
 
-# timm/models/efficientnet.py, default_cfgs.
+# timm/models/efficientnet.py and mobilenetv3.py, default_cfgs.
 _BICUBIC = {"interpolation": "bicubic", "crop_fraction": 0.875}
 _TIMM_V1: Mapping[str, Any] = {**TENSORFLOW_INPUT, **_BICUBIC}
 _TIMM_V2: Mapping[str, Any] = {**TORCH_INPUT, **_BICUBIC}
+_NEARLY_WHOLE: Mapping[str, Any] = {**_TIMM_V2, "crop_fraction": 0.95}
+_UNIT: Mapping[str, Any] = {**TORCH_INPUT, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 
 def _timm(
@@ -115,18 +120,22 @@ def _timm(
     top1: float,
     name: str,
     preprocessing: Mapping[str, Any],
-    revision: str,
+    revision: str = "main",
     count: int | None = None,
     sha256: str | None = None,
+    size: int = 224,
 ) -> Published:
     place, file, licence = f"timm/{name}", "model.safetensors", "Apache-2.0"
-    return Published(network, width, 224, top1, "timm", place, file, revision, count, sha256, licence, preprocessing)
+    habits = {"padding": "same", "epsilon": 1e-3} if name.startswith("tf_") else {}
+    return Published(
+        network, width, size, top1, "timm", place, file, revision, count, sha256, licence, preprocessing, habits
+    )
 
 
 # top1: results/results-imagenet.csv of pytorch-image-models, at 224 pixels. Licence: the model cards. Commits: the
 # repositories' histories on the hub. Bytes equal what a safetensors file of timm's arrays comes to; SHA-256: the hub's
 # page for 1.0 of V2, and for the others checkpoints.json of D-Robotics' rdk_model_zoo, which has the same for that one.
-# The full commit of V2 0.5 could not be found in print, so that it follows the branch.
+# The full commit of V2 0.5 could not be found in print, nor of most of V3 and V4, so that these follow the branch.
 _TIMM = (
     _timm(
         "mobilenet_v1",
@@ -169,6 +178,50 @@ _TIMM = (
         24_655_288,
         "7cf3adc9931d132b0629481082a7b3fd2092139e355e89718da151ef50857c2f",
     ),
+    _timm("mobilenet_v3_large", 1.0, 77.920, "mobilenetv3_large_100.miil_in21k_ft_in1k", _UNIT),
+    _timm(
+        "mobilenet_v3_large",
+        1.0,
+        76.310,
+        "mobilenetv3_large_100.ra4_e3600_r224_in1k",
+        {**_TIMM_V1, "crop_fraction": 0.95},
+        "26a545b7c557e54fa13caff7e76da391f6bcbc1a",
+        22_058_008,
+        "bd595a2d59301fc6264c4aabb203f93ec17b0aa7bdd7532c8d9e1cf07dfc9bdc",
+    ),
+    _timm("mobilenet_v3_large", 1.0, 75.784, "mobilenetv3_large_100.ra_in1k", _TIMM_V2),
+    _timm("mobilenet_v3_large", 1.0, 75.510, "tf_mobilenetv3_large_100.in1k", TENSORFLOW_INPUT),
+    _timm("mobilenet_v3_large", 0.75, 73.442, "tf_mobilenetv3_large_075.in1k", TENSORFLOW_INPUT),
+    _timm("mobilenet_v3_large_minimalistic", 1.0, 72.270, "tf_mobilenetv3_large_minimal_100.in1k", TENSORFLOW_INPUT),
+    _timm("mobilenet_v3_small", 1.0, 67.922, "tf_mobilenetv3_small_100.in1k", TENSORFLOW_INPUT),
+    _timm("mobilenet_v3_small", 1.0, 67.636, "mobilenetv3_small_100.lamb_in1k", _TIMM_V2),
+    _timm("mobilenet_v3_small", 0.75, 65.706, "tf_mobilenetv3_small_075.in1k", TENSORFLOW_INPUT),
+    _timm("mobilenet_v3_small", 0.75, 65.284, "mobilenetv3_small_075.lamb_in1k", _TIMM_V2),
+    _timm("mobilenet_v3_small", 0.5, 57.918, "mobilenetv3_small_050.lamb_in1k", _TIMM_V2),
+    _timm("mobilenet_v3_small_minimalistic", 1.0, 62.892, "tf_mobilenetv3_small_minimal_100.in1k", TENSORFLOW_INPUT),
+    _timm("mobilenet_v4_conv_small", 1.0, 73.756, "mobilenetv4_conv_small.e2400_r224_in1k", _TIMM_V2),
+    _timm("mobilenet_v4_conv_small", 1.0, 73.450, "mobilenetv4_conv_small.e1200_r224_in1k", _TIMM_V2),
+    _timm(
+        "mobilenet_v4_conv_small",
+        1.0,
+        74.534,
+        "mobilenetv4_conv_small.e3600_r256_in1k",
+        {**_TIMM_V1, "crop_fraction": 0.95},
+        size=256,
+    ),
+    _timm("mobilenet_v4_conv_small", 0.5, 64.778, "mobilenetv4_conv_small_050.e3000_r224_in1k", _TIMM_V1),
+    _timm("mobilenet_v4_conv_medium", 1.0, 79.092, "mobilenetv4_conv_medium.e500_r224_in1k", _NEARLY_WHOLE),
+    _timm("mobilenet_v4_conv_medium", 1.0, 79.916, "mobilenetv4_conv_medium.e500_r256_in1k", _NEARLY_WHOLE, size=256),
+    _timm(
+        "mobilenet_v4_conv_medium",
+        1.0,
+        82.776,
+        "mobilenetv4_conv_medium.e250_r384_in12k_ft_in1k",
+        _NEARLY_WHOLE,
+        size=384,
+    ),
+    _timm("mobilenet_v4_conv_large", 1.0, 81.864, "mobilenetv4_conv_large.e500_r256_in1k", _NEARLY_WHOLE, size=256),
+    _timm("mobilenet_v4_conv_large", 1.0, 82.974, "mobilenetv4_conv_large.e600_r384_in1k", _NEARLY_WHOLE, size=384),
 )
 
 # Keras's files are slim's checkpoints in another format: of V1 those of 2017-06-14 (Keras had them before slim renewed
@@ -188,16 +241,26 @@ _SLIM_V2 = {
     1.3: {224: 74.4},
     1.4: {224: 75.0},
 }
+# What Keras's mobilenet_v3.py says of V3.
+_KERAS_V3 = {
+    "mobilenet_v3_large": {0.75: {224: 73.3}, 1.0: {224: 75.6}},
+    "mobilenet_v3_small": {0.75: {224: 65.4}, 1.0: {224: 68.1}},
+    "mobilenet_v3_large_minimalistic": {1.0: {224: 72.3}},
+    "mobilenet_v3_small_minimalistic": {1.0: {224: 61.9}},
+}
 
 
 def _keras(network: str, width: float, size: int, top1: float) -> Published:
-    # keras/src/applications/mobilenet.py and mobilenet_v2.py; licence: Keras's applications page, "released under the
-    # Apache License", the one of slim.
+    # keras/src/applications/mobilenet.py, mobilenet_v2.py and mobilenet_v3.py; licence: Keras's applications page,
+    # "released under the Apache License", the one of slim.
     if network == "mobilenet_v1":
         folder = "mobilenet"
         # 1_0, 7_5, 5_0, 2_5: the file names of 0.75 and 0.25 leave their first digit out.
         text = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}[width]
         file = f"mobilenet_{text}_{size}_tf.h5"
+    elif network.startswith("mobilenet_v3"):
+        folder, kind = "mobilenet_v3", network.removeprefix("mobilenet_v3_")
+        file = f"weights_mobilenet_v3_{kind}_{size}_{width}_float.h5"
     else:
         folder, file = "mobilenet_v2", f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{size}.h5"
     return Published(
@@ -211,7 +274,7 @@ PUBLISHED: tuple[Published, ...] = tuple(
             *_TIMM,
             *(
                 _keras(network, width, size, top1)
-                for network, table in (("mobilenet_v1", _SLIM_V1), ("mobilenet_v2", _SLIM_V2))
+                for network, table in {"mobilenet_v1": _SLIM_V1, "mobilenet_v2": _SLIM_V2, **_KERAS_V3}.items()
                 for width, sizes in table.items()
                 for size, top1 in sizes.items()
             ),

@@ -11,6 +11,7 @@ from mobilenets.models import rows
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import CATALOG
 from mobilenets.models.operations import Conv, MeanPool
+from mobilenets.models.plan import Plan
 from mobilenets.models.tables import Table
 from mobilenets.weights.heads import find_head
 from mobilenets.weights.layers import Foreign, Layer, of_kind, strides_of
@@ -44,7 +45,7 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
     variant:
         ``standard`` or ``small``, for a file that does not tell the strides; by default ``standard``.
 
-    Raises ``InputError`` when the layers are not those of a MobileNetV1 or V2.
+    Raises ``InputError`` when the layers are not those of a MobileNet.
 
     """
     if variant not in (None, "standard", "small"):
@@ -63,8 +64,11 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
             found = _at_width(Architecture(name, 1.0, side, reading, table), convs, depthwise)
             if found is None or (strides and strides_of(found.plan()) != strides) or not _head_fits(found, foreign):
                 continue
+            if not _activates(found.plan(), foreign):
+                continue
             return replace(found, table=_with_habits(_with_head(found, foreign), foreign))
     read = _read_rows(convs, depthwise)
+    _check_activations(foreign)
     table = Table(_with_strides(read, strides), rows.PooledHead(), rounding="exact")
     name = _family(read)
     side = _size(size, foreign, CATALOG[name].size)
@@ -123,8 +127,23 @@ def _read_rows(convs: Shapes, depthwise: Shapes) -> tuple[Known, ...]:
             return read
     raise InputError(
         f"its {len(convs)} convolutions and {len(depthwise)} depthwise ones do not follow one another as in "
-        "MobileNetV1 or V2; give the weights of one of these"
+        "MobileNetV1 or V2, and are not those of a V3 or V4 at any width; give the weights of one of these"
     )
+
+
+def _activates(plan: Plan, foreign: Foreign) -> bool:
+    """Say whether a body activates as those of the file's source do."""
+    ours = {part.activation for block in plan.blocks for part in block.operations if isinstance(part, Conv)}
+    return not foreign.activations or set(foreign.activations) == ours - {"none", "hard_sigmoid"}
+
+
+def _check_activations(foreign: Foreign) -> None:
+    """Refuse a body of V1's or V2's kind where the file's source has another activation than ReLU6."""
+    if foreign.activations not in ((), ("relu6",)):
+        raise InputError(
+            f"its source activates with {' and '.join(foreign.activations)}, and its shapes are those of MobileNetV1 "
+            "or V2, which have ReLU6; its answers would differ"
+        )
 
 
 def _shape(layer: Layer) -> Shape:

@@ -65,7 +65,14 @@ def load_published(chosen: Published) -> SavedModel:
         "licence": chosen.licence,
         "published_top1": chosen.top1,
     }
-    model = convert(fetched.path, size=chosen.size, preprocessing=chosen.preprocessing, origin=origin, quiet=True).model
+    model = convert(
+        fetched.path,
+        size=chosen.size,
+        preprocessing=chosen.preprocessing,
+        origin=origin,
+        habits=chosen.habits,
+        quiet=True,
+    ).model
     found = model.network.architecture
     if (found.name, found.width, model.network.classes) != (chosen.network, chosen.width, IMAGENET_CLASSES):
         raise InputError(

@@ -7,6 +7,7 @@ import os
 os.environ["KERAS_BACKEND"] = "torch"
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,17 @@ from mobilenets.weights.convert import convert
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.4)
 ODD = 197
 CLASSES = 7
+V3 = {
+    f"mobilenet_v3_{name.lower()}{'_minimalistic' * minimalistic}": partial(
+        getattr(keras.applications, f"MobileNetV3{name}"), minimalistic=minimalistic, include_preprocessing=False
+    )
+    for name in ("Large", "Small")
+    for minimalistic in (False, True)
+}
 BUILD: dict[str, Callable[..., Any]] = {
     "mobilenet_v1": keras.applications.MobileNet,
     "mobilenet_v2": keras.applications.MobileNetV2,
+    **V3,
 }
 Compared = Callable[[str, str, np.ndarray, np.ndarray], None]
 
@@ -49,7 +58,7 @@ def disturb(model: Any) -> None:
         elif kind in ("beta", "moving_mean", "bias"):
             value = random.normal(0, 0.3, shape)
         else:
-            inputs = np.prod(shape[:-1]) if "depthwise" not in variable.path else 9
+            inputs = np.prod(shape[:2] if "depthwise" in variable.path else shape[:-1])
             value = random.normal(0, (2 / inputs) ** 0.5, shape)
         variable.assign(value.astype(np.float32))
 
@@ -92,8 +101,14 @@ FORMATS: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
 }
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", BUILD)
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        *((name, width) for name in ("mobilenet_v1", "mobilenet_v2") for width in WIDTHS),
+        *((name, 1.0) for name in V3),
+        ("mobilenet_v3_small", 0.75),
+    ],
+)
 def test_every_format_and_width(name: str, width: float, tmp_path: Path, compared: Compared) -> None:
     model = build(name, width, 224)
     disturb(model)
@@ -103,14 +118,16 @@ def test_every_format_and_width(name: str, width: float, tmp_path: Path, compare
     for kind, (file, save) in FORMATS.items():
         save(model, tmp_path / file)
         network = convert(tmp_path / file).model.network
-        what = f"Keras {keras.__version__}, {name}, {len(WIDTHS)} widths, at 224 and {ODD}"
+        assert (network.architecture.name, network.architecture.width) == (name, width)
+        widths = "" if name in V3 else f" {len(WIDTHS)} widths,"
+        what = f"Keras {keras.__version__}, {name},{widths} at 224 and {ODD}"
         for size, logits in expected.items():
             compared(kind, what, ours(network, size), logits)
 
 
 @pytest.mark.parametrize("name", BUILD)
 def test_without_the_top(name: str, tmp_path: Path, compared: Compared) -> None:
-    width = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35}[name]
+    width = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35}.get(name, 0.75)
     model = BUILD[name](input_shape=(96, 96, 3), alpha=width, weights=None, include_top=False, pooling="avg")
     disturb(model)
     model.save(tmp_path / "body.keras")
@@ -181,3 +198,21 @@ def test_a_v2_built_without_an_input_size(tmp_path: Path, compared: Compared) ->
     for size in (97, 150, 200):
         what = f"Keras {keras.__version__}, mobilenet_v2 without an input size, at 97, 150 and 200"
         compared("Keras .keras", what, ours(network, size), theirs(model, size))
+
+
+@pytest.mark.parametrize("name", V3)
+def test_a_v3_built_without_an_input_size(name: str, tmp_path: Path, compared: Compared) -> None:
+    """Its own Rescaling is in it, which takes pixels from 0 to 255."""
+    model = V3[name](input_shape=(None, None, 3), weights=None, classes=CLASSES, include_preprocessing=True)
+    disturb(model)
+    model.save(tmp_path / "open.keras")
+    converted = convert(tmp_path / "open.keras").model
+    contract = converted.bundle.preprocessing
+    assert (contract.mean, contract.std) == ((0.5,) * 3, (0.5,) * 3)
+    for size in (96, 97, 110):
+        with torch.inference_mode():
+            pixels = (pictures(size) + 1) * 127.5
+            expected = np.asarray(model(pixels, training=False).cpu())
+            found = converted.network(torch.from_numpy(pictures(size).transpose(0, 3, 1, 2).copy())).softmax(1).numpy()
+        what = f"Keras {keras.__version__}, MobileNetV3 without an input size, probabilities at 96, 97 and 110"
+        compared("Keras .keras", what, found, expected)

@@ -15,6 +15,7 @@ from typing import Any
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, of_kind
+from mobilenets.weights.pytorch.sources import TENSORFLOWS_V3
 from mobilenets.weights.pytorch.state import UNTOLD
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -26,10 +27,13 @@ _HUB_HINT = "give the file from the hub"
 _PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 # Networks that others build of the same parts, or under names that look alike.
 _ANOTHER = re.compile(
-    r"mobile_?net_?v?[345]|mobilenet_?edge|efficient_?net|mnasnet|fbnet|spnasnet|mixnet|lcnet|rexnet|ghostnet|tinynet|"
-    r"hardcorenas|resnet|shufflenet|convnext|deeplab",
+    r"mobile_?net_?v?5|mobilenet_?v4_?(hybrid|conv_?(aa|blur))|mobilenet_?v3_?(rw|large_150d)|mobilenet_?edge|"
+    r"efficient_?net|mnasnet|fbnet|spnasnet|mixnet|lcnet|rexnet|ghostnet|tinynet|hardcorenas|resnet|shufflenet|"
+    r"convnext|deeplab",
     re.IGNORECASE,
 )
+_LATER = re.compile(r"mobile_?net_?v?[34]", re.IGNORECASE)
+_TENSORFLOWS = re.compile(r"^tf_mobilenetv3")
 _NAMED = ("arch", "architecture", "model", "model_name", "model_type", "backbone", "encoder_name")
 
 
@@ -44,12 +48,12 @@ def from_training(foreign: Foreign, settings: Mapping[Any, Any]) -> Foreign:
 
     Raises ``InputError`` where they name another network.
     """
-    _check_name(settings, "its checkpoint")
+    foreign = _named(foreign, settings, "its checkpoint")
     told = settings.get("model_kwargs")
     for given in (settings, told if isinstance(told, dict) else {}):
         activation, pool = given.get("act_layer"), given.get("global_pool", given.get("gp"))
-        if isinstance(activation, str) and activation != "relu6":
-            raise InputError(f"its checkpoint says act_layer {activation[:40]!r}, and MobileNetV1 and V2 have ReLU6")
+        if isinstance(activation, str):
+            _check_activation(foreign, activation, "its checkpoint says act_layer")
         if isinstance(pool, str) and pool not in ("avg", "fast", "fastavg", ""):
             foreign = replace(foreign, headless=f"its checkpoint says that it pools by {pool[:40]!r}")
     fields = _fields(settings)
@@ -71,7 +75,7 @@ def from_training(foreign: Foreign, settings: Mapping[Any, Any]) -> Foreign:
 def from_folder(path: Path, foreign: Foreign) -> Foreign:
     """Take what the hub's ``config.json`` beside weights says of them; say what is assumed without one.
 
-    Raises ``InputError`` where it describes what MobileNetV1 and V2 cannot be.
+    Raises ``InputError`` where it describes what a MobileNet cannot be.
     """
     hugging_face = foreign.format.endswith("of transformers")
     if not hugging_face and path.name not in HUB_FILES:
@@ -96,17 +100,27 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_name(values: Mapping[Any, Any], what: str) -> None:
+def _named(foreign: Foreign, values: Mapping[Any, Any], what: str) -> Foreign:
+    """Take the habits of the network that ``values`` name; raises ``InputError`` where the file is another."""
     for key in _NAMED:
         name = values.get(key)
-        if isinstance(name, str) and _ANOTHER.search(name):
-            raise InputError(f"{what} calls it {name[:60]!r}, and only MobileNetV1 and V2 can be read")
+        if not isinstance(name, str):
+            continue
+        if _ANOTHER.search(name):
+            raise InputError(f"{what} calls it {name[:60]!r}, and only MobileNetV1 to V4 can be read")
+        if _LATER.search(name) and foreign.activations == ("relu6",):
+            raise InputError(f"{what} calls it {name[:60]!r}, but its layers are those of MobileNetV1 or V2")
+        if _TENSORFLOWS.search(name):
+            foreign = replace(foreign, **TENSORFLOWS_V3)
+    return foreign
 
 
 def _timm(foreign: Foreign, config: Mapping[str, Any], given: Mapping[str, Any]) -> Foreign:
-    _check_name(config, f"the {CONFIG} beside it")
+    foreign = _named(foreign, config, f"the {CONFIG} beside it")
     arguments = config.get("model_args")
-    _check_activation(arguments if isinstance(arguments, dict) else {}, "act_layer")
+    activation = arguments.get("act_layer") if isinstance(arguments, dict) else None
+    if activation is not None:
+        _check_activation(foreign, activation, f"the {CONFIG} beside it says act_layer")
     fields = _fields(given)
     ways = {"center": "crop", "squash": "stretch", "border": "pad"}
     if given.get("crop_mode") in ways:
@@ -138,7 +152,7 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
             raise InputError(
                 f"the {CONFIG} beside it describes {str(config.get('model_type'))[:60]!r}, another network"
             )
-        _check_activation(config, "hidden_act")
+        _check_activation(foreign, config.get("hidden_act", "relu6"), f"the {CONFIG} beside it says hidden_act")
         if config.get("output_stride", 32) != 32:
             raise InputError(
                 f"the {CONFIG} beside it says output_stride {config['output_stride']!r}: dilated convolutions, "
@@ -172,13 +186,11 @@ def _transformers(path: Path, foreign: Foreign, config: Mapping[str, Any]) -> Fo
     )
 
 
-def _check_activation(config: Mapping[str, Any], key: str) -> None:
-    name = config.get(key, "relu6")
-    if name != "relu6":
-        raise InputError(
-            f"the {CONFIG} beside it says {key} {str(name)[:40]!r}, and MobileNetV1 and V2 have ReLU6; its answers "
-            "would differ"
-        )
+def _check_activation(foreign: Foreign, name: object, what: str) -> None:
+    known = foreign.activations or ("relu6",)
+    if name not in known:
+        has = "MobileNetV1 and V2 have ReLU6" if known == ("relu6",) else f"its network has {known[-1]}"
+        raise InputError(f"{what} {str(name)[:40]!r}, and {has}; its answers would differ")
 
 
 def _processor(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None, list[str]]:

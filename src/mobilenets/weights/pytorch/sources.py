@@ -17,7 +17,10 @@ class Source:
 
     ``mark`` is the start of a module's name that only this source has, behind what wraps its network; ``mindspore``
     whether it is one of MindSpore's; ``epsilon``, ``padding`` and ``preprocessing`` are what it builds and trains
-    with; ``refused`` says why its networks cannot be used here.
+    with; ``refused`` says why its networks cannot be used here. ``without`` is what no name of it may have.
+
+    ``activations`` are those of its body; ``excited`` says that squeeze-and-excitation belongs to it, and ``staged``
+    that its names tell the strides of a network with other numbers of blocks.
     """
 
     name: str
@@ -27,14 +30,17 @@ class Source:
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: TORCH_INPUT)
     mindspore: bool = False
     refused: str = ""
+    without: str = ""
+    activations: tuple[str, ...] = ("relu6",)
+    excited: bool = False
+    staged: bool = False
 
     def prefix(self, names: Collection[str]) -> str | None:
         """Give what stands before this source's own names in a file, or None where none of them is its."""
-        for name in names:
-            found = re.search(rf"(?:^|\.)(?={self.mark})", name)
-            if found:
-                return name[: found.end()]
-        return None
+        found = next((found for name in names if (found := re.search(rf"(?:^|\.)(?={self.mark})", name))), None)
+        if found is None or (self.without and any(re.search(self.without, name) for name in names)):
+            return None
+        return found.string[: found.end()]
 
 
 _IMAGENET: Mapping[str, Any] = {**TORCH_INPUT, "interpolation": "bicubic"}
@@ -45,22 +51,40 @@ _CIFAR = (
     "other strides, for 32 pixels; give weights of another source"
 )
 # The body of this package's networks; ``weights`` of their own folder say more in model.json.
-OURS = Source("mobilenets", r"body\.(conv|separable|inverted)\d", 1e-3, preprocessing=_HALVES)
-# Read in their own files: timm models/efficientnet.py (_gen_mobilenet_v1, _gen_mobilenet_v2 and default_cfgs),
-# torchvision models/mobilenetv2.py, transformers models/mobilenet_v[12], MindSpore's models official/cv/MobileNet,
-# mindcv models/mobilenet_v*.py. The first whose mark is found is taken.
+OURS = Source(
+    "mobilenets",
+    r"body\.(conv|separable|inverted|fused|universal)\d",
+    1e-3,
+    preprocessing=_HALVES,
+    activations=(),
+    excited=True,
+)
+_V3: Mapping[str, Any] = {"activations": ("relu", "hard_swish"), "excited": True}
+_V3_MINIMALISTIC: Mapping[str, Any] = {"activations": ("relu",), "without": r"\.se\."}
+# Read in their own files: timm models/efficientnet.py (_gen_mobilenet_v1, _gen_mobilenet_v2 and default_cfgs) and
+# models/mobilenetv3.py (_gen_mobilenet_v3, _gen_mobilenet_v4), torchvision models/mobilenetv2.py and mobilenetv3.py,
+# transformers models/mobilenet_v[12], MindSpore's models official/cv/MobileNet, mindcv models/mobilenet_v*.py. The
+# first whose mark is found is taken. timm has minimalistic V3s from TensorFlow alone (tf_mobilenetv3_*_minimal_100);
+# those with squeeze-and-excitation have the same names from both (TENSORFLOWS_V3).
 SOURCES = (
     OURS,
     Source("transformers", r"conv_stem\.(first_conv\.)?convolution$", 1e-3, "same", TENSORFLOW_INPUT),
-    Source("timm", r"blocks\.\d+\.\d+\.conv_pwl", preprocessing=_IMAGENET),
-    Source("timm", r"blocks\.\d+\.\d+\.conv_dw", preprocessing=_HALVES),
+    Source("timm", r"blocks\.\d+\.\d+\.pw_proj\.conv", preprocessing=_IMAGENET, activations=("relu",)),
+    Source("timm", r"blocks\.\d+\.\d+\.conv$", 1e-3, "same", TENSORFLOW_INPUT, **_V3_MINIMALISTIC),
+    Source("timm", r"blocks\.\d+\.\d+\.conv$", preprocessing=_IMAGENET, **_V3),
+    Source("timm", r"blocks\.\d+\.\d+\.conv_pwl", preprocessing=_IMAGENET, staged=True),
+    Source("timm", r"blocks\.\d+\.\d+\.conv_dw", preprocessing=_HALVES, staged=True),
     Source("the model zoo", r"features\.\d+\.(conv\.\d+\.)?features\.\d+$", mindspore=True),
     Source("the model zoo", r"network\.\d+\.[01]$", padding="same", mindspore=True),
     Source("MindCV", r"features\.\d+\.layers\.\d+$", mindspore=True),
     Source("MindCV", r"features\.\d+\.3$", mindspore=True, refused=_RELU),
     Source("torchvision", r"features\.\d+\.conv\.\d+"),
+    Source("torchvision", r"features\.\d+\.block\.\d+\.\d", 1e-3, **_V3),
     Source("pytorch-cifar", r"layers\.\d+\.conv2$", refused=_CIFAR),
 )
+
+# What timm's tf_mobilenetv3_* differ in from its mobilenetv3_*, under the same names: fields of ``Foreign``.
+TENSORFLOWS_V3: Mapping[str, Any] = {"padding": "same", "epsilon": 1e-3, "preprocessing": TENSORFLOW_INPUT}
 
 # The blocks of each stage and the stride of its first, by what timm's names tell (blocks.STAGE.BLOCK).
 _STAGES = {

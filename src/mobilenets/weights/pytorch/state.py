@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mobilenets.weights.pytorch.checkpoint import LEAVES, State
 from mobilenets.weights.pytorch.choice import TRAINING, head_norms_of, one_head, one_network, without_measures
 from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
 from mobilenets.weights.pytorch.reparametrised import joined
-from mobilenets.weights.pytorch.sources import OURS, Source, find_source, stage_strides
+from mobilenets.weights.pytorch.sources import OURS, TENSORFLOWS_V3, Source, find_source, stage_strides
 from mobilenets.weights.pytorch.told import check_module
 
 Array = npt.NDArray[Any]
@@ -46,10 +46,11 @@ _UNKNOWN = (
 # conv_dw, bn2, conv_pwl, bn3; expand, depthwise, project).
 _FIRST, _EARLY, _MIDDLE, _LATE, _LATER, _LAST = range(6)
 _PLACES = {
-    **dict.fromkeys(("conv_stem", "stem", "first_conv"), _FIRST),
-    **dict.fromkeys(("bn1", "expand", "conv_pw", "expand_1x1"), _EARLY),
+    **dict.fromkeys(("conv_stem", "stem", "first_conv", "start", "dw_start", "reduce"), _FIRST),
+    **dict.fromkeys(("bn1", "expand", "conv_pw", "expand_1x1", "pw_exp", "conv_exp", "conv_reduce"), _EARLY),
     **dict.fromkeys(("project", "pointwise", "conv_pwl", "conv_head", "conv", "reduce_1x1", "conv_1x1"), _LATE),
-    **dict.fromkeys(("bn2",), _LATER),
+    **dict.fromkeys(("pw_proj",), _LATE),
+    **dict.fromkeys(("bn2", "norm_head"), _LATER),
     **dict.fromkeys(("bn3", "head", "classifier", "dense", "fc", "output"), _LAST),
 }
 
@@ -107,19 +108,19 @@ def read_state(
             for name in modules
         }
         told = ordered and not is_sorted(list(modules))
-        names = list(modules) if told and not source else sorted(modules, key=lambda module: _place(bare[module]))
+        names = list(modules) if told and not source else sorted(modules, key=_key(bare))
         layers = tuple(_layer(module, modules[module]) for module in names)
         # A head alone has names that tell nothing, and needs neither habits nor an order.
         body = any(layer.kind == "depthwise" for layer in layers)
         unknown = source is None and body
         if body:
-            _check_parts(bare)
+            _check_parts(bare, source)
         if unknown and not told:
             layers = by_names(layers, bare)
         layers, others = one_head(layers, prefix if source else None, output) if body else (layers, [])
         choices += others
         strides = _strides_by_name(source, layers, bare)
-        habits = source or Source("", "")
+        habits = source or Source("", "", activations=())
         foreign = Foreign(
             format=f"{file_format} of {source.name}" if source else file_format,
             layers=layers,
@@ -128,6 +129,7 @@ def read_state(
             strides=strides,
             preprocessing={**habits.preprocessing, **input_fields},
             classes=classes,
+            activations=habits.activations,
             ignored=(*ignored, *extras, *left_out, *head_norms),
             headless=(
                 f"its head has {', '.join(head_norms)[:120]} beside a linear layer, here it is one linear layer alone"
@@ -146,23 +148,38 @@ def read_state(
     if input_fields:
         choices.append("its buffers mean and std are assumed to normalise the pictures")
     if body and not unknown and source is not OURS:
+        if source is not None and source.name == "timm" and source.excited:
+            foreign, choice = _of_which_framework(path, foreign)
+            choices.append(choice)
         choices += _assumed(foreign, seen)
     foreign = replace(foreign, notes=tuple(notes), assumed=tuple(choices))
     return _described(path, foreign, bare) if source is OURS else foreign
 
 
+def _of_which_framework(path: Path, foreign: Foreign) -> tuple[Foreign, str]:
+    """Tell timm's two kinds of V3, whose names are the same, by the name of the file or its folder."""
+    if any("tf_mobilenetv3" in part for part in path.parts):
+        said = "its name says tf_mobilenetv3: TensorFlow's weights, with its padding, epsilon and inputs from -1 to 1"
+        return replace(foreign, **TENSORFLOWS_V3), said
+    return foreign, (
+        "the weights are taken for timm's own mobilenetv3_*; for those that it has from TensorFlow keep tf_mobilenetv3 "
+        "in the name of the file"
+    )
+
+
 def _strides_by_name(source: Source | None, layers: Sequence[Layer], bare: Mapping[str, str]) -> tuple[int, ...] | None:
     """Read the strides off names that tell stages, as timm's do; networks of other kernels have others."""
     kernels = {layer.arrays["weight"].shape[2] for layer in layers if layer.kind == "depthwise"}
-    if source is None or source.name != "timm" or kernels != {3}:
+    if source is None or not source.staged or kernels != {3}:
         return None
     return stage_strides(list(bare.values()))
 
 
 def _assumed(foreign: Foreign, seen: Sequence[str]) -> list[str]:
     """Say what weights alone do not tell and the source's habit does."""
+    words = {"relu6": "ReLU6", "relu": "ReLU", "hard_swish": "hard-swish"}
     facts = {
-        "activation": "ReLU6",
+        "activation": " and ".join(words[name] for name in foreign.activations),
         "strides": "the paper's strides",
         "padding": f"{foreign.padding} padding",
         "epsilon": f"BatchNorm epsilon {foreign.epsilon:g}",
@@ -173,13 +190,13 @@ def _assumed(foreign: Foreign, seen: Sequence[str]) -> list[str]:
     return [f"{', '.join(left)}{UNTOLD}"] if left else []
 
 
-def _check_parts(bare: Mapping[str, str]) -> None:
+def _check_parts(bare: Mapping[str, str], source: Source | None) -> None:
     """Refuse what only other networks have, by its name; raises ``InputError``."""
     for module, name in bare.items():
-        if _EXCITED.search(name):
+        if _EXCITED.search(name) and (source is None or not source.excited):
             raise InputError(
-                f"it has squeeze-and-excitation layers ({module[:60]!r}), as MobileNetV3 and EfficientNet have; "
-                "only MobileNetV1 and V2 can be read"
+                f"it has squeeze-and-excitation layers ({module[:60]!r}), which are read in a MobileNetV3 with the "
+                "names of torchvision, timm or Keras; give one of these"
             )
         if name.startswith("segmentation_head") or ".aspp" in f".{name}":
             raise InputError(
@@ -224,12 +241,24 @@ def _layer(module: str, parts: Mapping[str, Array]) -> Layer:
     return (conv if weight.ndim == 4 else linear)(module, weight, bias)
 
 
+def _key(bare: Mapping[str, str]) -> Callable[[str], Any]:
+    """Give the key that sorts modules into forward order by their names."""
+    projected = {name.rpartition(".")[0] for name in bare.values() if name.endswith(".conv_pwl")}
+
+    def key(module: str) -> Any:
+        parent, _, last = bare[module].rpartition(".")
+        # In timm's separable blocks conv_pw is what conv_pwl is in inverted ones: the projection.
+        return _place(f"{parent}.conv_pwl" if last == "conv_pw" and parent not in projected else bare[module])
+
+    return key
+
+
 def _place(module: str) -> tuple[tuple[int, tuple[tuple[int, str], ...]], ...]:
     """Give a key that sorts names in forward order, numbers by their value."""
     place: list[tuple[int, tuple[tuple[int, str], ...]]] = []
     for part in module.split("."):
         # body.inverted3: the number is the place in the network, whatever the kind before it.
-        numbered = re.fullmatch(r"(?:conv|separable|inverted|maxpool)([0-9]+)", part) if place else None
+        numbered = re.fullmatch(r"(?:conv|separable|inverted|maxpool|fused|universal)([0-9]+)", part) if place else None
         pieces = re.findall(r"[0-9]+|[^0-9]+", numbered[1] if numbered else part)
         place.append((_PLACES.get(part, _MIDDLE), tuple(map(piece, pieces))))
     return tuple(place)

@@ -14,20 +14,29 @@ from mobilenets.weights.pytorch.checkpoint import Convolution, State
 _WITH_MODULES = ("of torchvision", "of timm")
 _OTHER_POOLS = re.compile(r"(Max|Lp|Concat|Attention|Fractional|Median|Blur)\w*Pool|Pool\w*Max|GeM|Gem")
 _ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
+# By the activations of a body, the classes of the modules that activate in it, gates included.
+_CLASSES = {
+    "relu6": {"ReLU6"},
+    "relu": {"ReLU"},
+    "hard_swish": {"Hardswish", "HardSwish", "HardSwishMe", "Hardsigmoid", "HardSigmoid", "HardSigmoidMe"},
+}
 
 
 def check_module(foreign: Foreign, module: State) -> tuple[Foreign, Sequence[str]]:
     """Take strides, padding and epsilon from the modules of a file, where it has them; and which facts were seen.
 
-    Raises ``InputError`` for what MobileNetV1 and V2 do not have: another activation, stride or padding.
+    Raises ``InputError`` for what the source's MobileNets do not have: another activation, stride or padding.
     """
     depthwise = of_kind(foreign.layers, "depthwise")
     if module.kind == "state dictionary" or not depthwise:
         return foreign, ()
-    _check_activations(module, depthwise)
-    foreign = replace(foreign, headless=foreign.headless or _headless(module, foreign))
-    rectifiers = sum(kind == "ReLU6" for kind in module.modules.values())
-    if foreign.format.endswith(_WITH_MODULES) and rectifiers <= 2 * len(depthwise):
+    known = foreign.activations or ("relu6",)
+    _check_activations(module, depthwise, known)
+    if known == ("relu6",):  # the head of V3 and V4 has layers and activations of its own
+        foreign = replace(foreign, headless=foreign.headless or _headless(module, foreign))
+    classes = set[str]().union(*(_CLASSES[name] for name in known))
+    rectifiers = sum(kind in classes for kind in module.modules.values())
+    if known == ("relu6",) and foreign.format.endswith(_WITH_MODULES) and rectifiers <= 2 * len(depthwise):
         raise InputError(
             f"its modules show {rectifiers or 'no'} ReLU6, fewer than MobileNetV1 and V2 have; it would compute "
             "something else"
@@ -38,7 +47,8 @@ def check_module(foreign: Foreign, module: State) -> tuple[Foreign, Sequence[str
     seen = ["activation"] if rectifiers else []
     if described and len(described) == len(told):
         others = {layer.name for layer in of_kind(foreign.layers, "conv")[1:]}
-        foreign = _convolutions(foreign, described, {n: c for n, c in module.convolutions.items() if n in others})
+        rest = {n: c for n, c in module.convolutions.items() if n in others}
+        foreign = _convolutions(foreign, described, {} if known == ("relu",) else rest)
         seen += ["strides", "padding"]
     norms = [module.epsilons.get(layer.name) for layer in of_kind(foreign.layers, "norm")]
     epsilons = {epsilon for epsilon in norms if epsilon is not None}
@@ -50,16 +60,17 @@ def check_module(foreign: Foreign, module: State) -> tuple[Foreign, Sequence[str
     return foreign, seen
 
 
-def _check_activations(module: State, depthwise: Sequence[Layer]) -> None:
-    """Refuse an activation other than ReLU6 in the body; behind it a head of several layers may have one."""
+def _check_activations(module: State, depthwise: Sequence[Layer], known: Sequence[str]) -> None:
+    """Refuse an activation other than those of the source's body; behind it a head of several layers may have one."""
+    classes = set[str]().union(*(_CLASSES[name] for name in known))
     bodies = {layer.name.partition(".")[0] for layer in depthwise}
     shared = _common([layer.name for layer in depthwise])
     for name, kind in module.activations.items():
-        if name.startswith(shared) and (shared or name.partition(".")[0] in bodies):
-            raise InputError(
-                f"it activates with {kind} ({name[:60]!r}), where MobileNetV1 and V2 have ReLU6; its answers would "
-                "differ"
+        if kind not in classes and name.startswith(shared) and (shared or name.partition(".")[0] in bodies):
+            expected = (
+                "MobileNetV1 and V2 have ReLU6" if known == ("relu6",) else f"its source has {' and '.join(known)}"
             )
+            raise InputError(f"it activates with {kind} ({name[:60]!r}), where {expected}; its answers would differ")
 
 
 def _headless(module: State, foreign: Foreign) -> str:
