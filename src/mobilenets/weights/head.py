@@ -47,7 +47,8 @@ class Scores:
     """A linear function of the features; without a ``weight`` the features themselves.
 
     ``side``: of the map that it still is, 1 where pooled, None where unknown. ``ends``: what the scores end in.
-    ``parts``: the operations that it is made of, and ``last`` the place of the last linear layer among them.
+    ``flat``: whether each pixel of the map is a feature of its own. ``parts``: the operations that it is made of, and
+    ``last`` the place of the last linear layer among them.
     """
 
     side: int | None
@@ -55,6 +56,7 @@ class Scores:
     weight: Array | None = None
     bias: Array | None = None
     ends: str = ""
+    flat: bool = False
     last: int = -1
     parts: tuple[Operation, ...] = ()
 
@@ -101,7 +103,8 @@ def fold(
     Raises ``InputError`` where the last activation is not all that what follows takes.
 
     """
-    start = max((place for place, operation in enumerate(operations) if _activates(operation)), default=-1)
+    bent = (place for place, operation in enumerate(operations) if _bends(operation, sides[place]))
+    start = max(bent, default=-1)
     if start < 0:
         return Folded(list(operations), outputs[0])
     side = 1 if pooled(operations, start) else _side(sides[start])
@@ -137,7 +140,7 @@ def fold(
         alone = isinstance(values.get(outputs[0]), Scores) and len(outputs) == 1
         return Folded(list(operations), outputs[0]) if alone else Folded(made, start)
     name = operations[scores.last].name
-    if side != 1:
+    if side != 1 and not scores.flat:
         made.append(MeanPool(name, (start,)))
     made.append(Flatten(name, (len(made) - 1,)))
     made.append(Linear(name, (len(made) - 1,), scores.matrix, scores.bias))
@@ -154,10 +157,11 @@ def needed_places(operations: Sequence[Operation], outputs: Sequence[int]) -> se
     return wanted
 
 
-def _activates(operation: Operation) -> bool:
-    return isinstance(operation, Clip) or (
-        isinstance(operation, Activation) and operation.function not in (*ENDS, "argmax")
-    )
+def _bends(operation: Operation, side: Pair | None) -> bool:
+    """Whether an operation of a body is not linear: an activation, or the maximum of less than the map."""
+    if isinstance(operation, Activation):
+        return operation.function not in (*ENDS, "argmax")
+    return isinstance(operation, Clip) or (isinstance(operation, MaxPool) and side != (1, 1))
 
 
 def channels(operations: Sequence[Operation], place: int) -> int:
@@ -226,6 +230,8 @@ def _apply(place: int, op: Operation, taken: Sequence[Scores]) -> Scores:
     if isinstance(op, MeanPool | AveragePool):
         return _pool(op, value)
     if isinstance(op, Flatten):
+        if value.side and value.side > 1 and not op.channels_last and not value.parts:
+            return replace(value, side=1, width=value.width * value.side**2, flat=True)
         if value.side != 1:
             side = "several" if value.side is None else f"{value.side} × {value.side}"
             raise NotLinear(f"its {what} takes all {side} pixels of the map rather than their average")
@@ -308,7 +314,7 @@ def _scale(op: Operation, value: Scores, scale: Array, shift: Array) -> Scores:
 
 def _join(op: Operation, how: str, taken: Sequence[Scores]) -> Scores:
     """Take a sum, an average or a row of linear functions of the same features."""
-    if len({value.side for value in taken}) != 1 or any(value.ends for value in taken):
+    if len({(value.side, value.flat) for value in taken}) != 1 or any(value.ends for value in taken):
         raise NotLinear(f"its {op} ({how}) joins what cannot be joined into one linear layer")
     if sum(value.width for value in taken) > _MAX_WIDTH:
         raise NotLinear(f"its {op} ({how}) joins more than {_MAX_WIDTH} numbers")
@@ -324,7 +330,7 @@ def _join(op: Operation, how: str, taken: Sequence[Scores]) -> Scores:
         )
     parts = (*(part for value in taken for part in value.parts), op)
     last = max(value.last for value in taken) if all(value.last >= 0 for value in taken) else -1
-    return Scores(taken[0].side, len(weight), weight, bias, "", last, parts)
+    return Scores(taken[0].side, len(weight), weight, bias, "", taken[0].flat, last, parts)
 
 
 def _diagonal(scale: Array) -> Array:

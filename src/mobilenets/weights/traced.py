@@ -128,16 +128,17 @@ def gates(operations: Sequence[Operation]) -> set[int]:
 def head_start(operations: Sequence[Operation]) -> int:
     """Give the place where the map becomes a vector for good: of the last pooling that makes no gate.
 
-    What is unknown behind the last convolution belongs to the head, too.
+    What is unknown behind the last convolution of a network with depthwise ones belongs to the head, too.
     """
     inside = gates(operations)
     layers = [isinstance(part, Conv) or (isinstance(part, Unknown) and part.layer) for part in operations]
     last = max((place for place, layer in enumerate(layers) if layer), default=0)
+    deep = any(isinstance(part, Conv) and part.depthwise for part in operations)
     ends = [
         place
         for place, part in enumerate(operations)
         if (isinstance(part, MeanPool | Flatten) and place not in inside)
-        or (isinstance(part, Unknown) and place > last)
+        or (isinstance(part, Unknown) and deep and place > last)
     ]
     return min(ends, default=len(operations))
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobilenets.errors import InputError
-from mobilenets.exports.job import Job, Options, write
+from mobilenets.exports.formats import write
+from mobilenets.exports.job import Job, Options
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, write_bundle
@@ -37,7 +38,7 @@ Answers = Callable[[Path, np.ndarray], np.ndarray]
     [
         ("tf2onnx_v1", "tf2onnx 1.17, Keras's V1, any size", 75, "keras"),
         ("tf2onnx_v2_bytes", "tf2onnx 1.17, V2 with its own scaling and softmax", 64, "same"),
-        ("keras_torch_v1", "torch.export, Keras's V1 on PyTorch", 64, "same"),
+        ("keras_torch_v1", "torch.export, Keras's V1 on PyTorch", 64, "keras"),
     ],
 )
 def test_files_of_converters(
@@ -364,7 +365,7 @@ def test_what_no_mobilenet_is_gets_a_guess(tmp_path: Path) -> None:
         helper.make_node("Concat", ["y", "z"], ["out"], axis=1),
     ]
     scales = numpy_helper.from_array(np.ones(4, np.float32), "scales")
-    with pytest.raises(InputError, match=r"unlike any MobileNet.* \(by its operations, a network that detects"):
+    with pytest.raises(InputError, match=r"no operation of a MobileNet \(by its operations, a network that detects"):
         convert(_graph(tmp_path, nodes, [weight, scales]), quiet=True)
 
 

@@ -551,7 +551,8 @@ def unfrozen(graph: Graph) -> None:
 
 
 def training(graph: Graph) -> None:
-    graph.norm("norm", graph.conv("stem", "input", graph.numbers("w", 3, 3, 3, 4)), 4, training=True)
+    net = graph.conv("stem", "input", graph.numbers("w", 3, 3, 3, 4))
+    graph.head(graph.block(graph.norm("norm", net, 4, training=True)))
 
 
 def without_activation(graph: Graph) -> None:

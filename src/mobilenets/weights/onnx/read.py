@@ -101,6 +101,8 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
     read = {name: simplify(translation.operations, [value.place]) for name, value in found.items()}
     scored = [name for name, one in read.items() if isinstance(one.operations[-1], Linear)]
     choices = scored or list(read)
+    if graph.producer == _OURS:  # what the answer is explained with comes second
+        choices = choices[:1]
     if len(choices) > 1 and len({found[name].place for name in choices}) > 1:
         raise InputError(f"it has several outputs: {shown(*choices)}; choose one with --output NAME")
     return read[choices[0]]

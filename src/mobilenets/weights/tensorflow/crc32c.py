@@ -44,12 +44,13 @@ def crc32c(data: bytes | memoryview) -> int:
     table[start:] = raw
     table[start : start + 4] ^= 0xFF  # the same as to begin with all ones
     state = np.zeros(rows, np.uint32)
+    moved = np.uint32(1) << np.arange(32, dtype=np.uint32)  # by a row of zeros, for each bit of a sum
     for column in np.ascontiguousarray(table.reshape(rows, length).T):
         state = _step(state, column)
-    shift = _shift(length)
+        moved = _step(moved, np.uint8(0))
     while len(state) > 1:
-        state = _apply(shift, state[0::2]) ^ state[1::2]
-        shift = _apply(shift, shift)
+        state = _apply(moved, state[0::2]) ^ state[1::2]
+        moved = _apply(moved, moved)
     return int(state[0]) ^ 0xFFFFFFFF
 
 
@@ -58,21 +59,9 @@ def mask(checksum: int) -> int:
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _step(state: _Words, byte: npt.NDArray[np.uint8]) -> _Words:
+def _step(state: _Words, byte: npt.NDArray[np.uint8] | np.uint8) -> _Words:
     moved: _Words = _TABLE[(state ^ byte) & np.uint32(0xFF)] ^ (state >> 8)
     return moved
-
-
-def _shift(length: int) -> _Words:
-    """Build the matrix, a word a bit, that moves a sum past that many bytes of zero."""
-    result = power = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    power = _step(power, np.zeros(1, np.uint8))
-    while length:
-        if length & 1:
-            result = _apply(power, result)
-        power = _apply(power, power)
-        length >>= 1
-    return result
 
 
 def _apply(matrix: _Words, words: _Words) -> _Words:

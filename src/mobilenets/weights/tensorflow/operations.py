@@ -55,7 +55,7 @@ _PRODUCTS = ("Mul", "RealDiv", "Div")
 _RANDOM = ("Random", "StatelessRandom")
 _UNFROZEN = ("Switch", "Merge", "If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall")
 _MAX_CHANNELS, _MAX_SIDE = 1 << 16, 4096
-_ONLY = "only MobileNetV1 and V2 can be read"
+_ONLY = "only MobileNets can be read"
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Translation:
     def _answer(self, node: Node, *places: int) -> int:
         """Take what is made of the scores or probabilities of classes, which is anything but another layer."""
         if node.op in (*_CONVOLUTIONS, "MatMul"):
-            raise GraphError(f"{node} comes after the probabilities of classes, in no MobileNetV1 or V2")
+            raise GraphError(f"{node} comes after the probabilities of classes, in no MobileNet")
         made = self._add(node, Activation(node.name, places[:1], "argmax"))
         self._answered.add(made)
         return made
@@ -227,7 +227,7 @@ class Translation:
             return self._add(node, Add(node.name, (left, right)))
         times = node.op in _PRODUCTS
         if not isinstance(left, int) and node.op not in ("Add", "AddV2", "Mul"):
-            raise GraphError(f"{node} has the picture as its second input, in no MobileNetV1 or V2")
+            raise GraphError(f"{node} has the picture as its second input, in no MobileNet")
         place, value = (left, right) if isinstance(left, int) else (right, left)
         assert isinstance(place, int)
         if isinstance(value, _Other) and times and value.random:
@@ -323,9 +323,9 @@ def _window_of(node: Node) -> tuple[int, Padding | None]:
     rows = 2 if node.text("data_format", "NHWC") == "NCHW" else 1
     strides = node.whole("strides")
     if len(strides) != 4 or strides[rows] != strides[rows + 1] or strides[rows] not in (1, 2):
-        raise GraphError(f"{node} has strides {list(strides[:4])}, in no MobileNetV1 or V2")
+        raise GraphError(f"{node} has strides {list(strides[:4])}, in no MobileNet")
     if any(step != 1 for step in node.whole("dilations")):
-        raise GraphError(f"{node} has dilations, in no MobileNetV1 or V2")
+        raise GraphError(f"{node} has dilations, in no MobileNet")
     padding = node.text("padding", "")
     if padding == "EXPLICIT":
         return strides[rows], _both(node, node.whole("explicit_paddings"), rows)
