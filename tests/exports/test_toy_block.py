@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,21 +17,28 @@ from onnx import numpy_helper
 from torch import nn
 
 import mobilenets
+from mobilenets.exports import formats
+from mobilenets.exports.catalog import FORMATS
 from mobilenets.exports.check.layers import breaking_layer, layer_errors
+from mobilenets.exports.formats.deployed import Deployed
 from mobilenets.exports.formats.onnx import write
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import fold
+from mobilenets.exports.int8.observe import RANGE_RULES, observe
+from mobilenets.exports.int8.search import find_scheme, quantize
 from mobilenets.exports.job import Job, Options
 from mobilenets.models import rows
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.builder import Builder
+from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Value
+from mobilenets.models.plan import Builder
 from mobilenets.models.rows import Head, Row
 from mobilenets.models.saved import load_model, save_weights
 from mobilenets.models.tables import Table
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.bundle import read_bundle
+from mobilenets.runtime.bundle import read_bundle, write_bundle
+from mobilenets.runtime.engines import open_engine
 
 
 @dataclass(frozen=True)
@@ -115,41 +122,69 @@ def test_onnx_is_the_same_function_with_the_names_of_the_plan(padding: str, size
     assert not any(isinstance(part, (nn.BatchNorm2d, nn.Hardsigmoid)) for part in fold(network).modules())
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.filterwarnings("default")  # the converters warn of their own insides
+@pytest.mark.parametrize("form", ["onnx", "openvino", "litert", "executorch"])
 def test_int8_answers_nearly_as_float(form: str, tmp_path: Path) -> None:
+    for package in FORMATS[form].packages:
+        pytest.importorskip(package)
     network = toy()
     job = Job(network, Preprocessing(32), Options(form, "int8"), tmp_path, pictures(20))
-    if form == "openvino":
-        pytest.importorskip("openvino")
-        from mobilenets.exports.formats.openvino import write as write_openvino
-
-        exported = write_openvino(job)
-    else:
-        exported = write(job)
-    from mobilenets.runtime.engines import open_engine
-
+    exported = formats.write(job)
     images = job.preprocessing.normalise(pictures(30)[20:])
     expected = logits(network, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     found = open_engine(tmp_path, exported)(images)
     assert not np.array_equal(found, expected)
     assert np.abs(found - expected).max() < 0.1 * np.ptp(expected)
+    assert bool(exported.evidence) == (form == "onnx")
+
+
+@pytest.mark.filterwarnings("default")
+def test_litert_has_every_range_of_our_own_graph(tmp_path: Path) -> None:
+    for package in FORMATS["litert"].packages:
+        pytest.importorskip(package)
+    from ai_edge_litert.interpreter import Interpreter
+
+    from mobilenets.exports.formats import litert
+
+    job = Job(toy(), Preprocessing(32), Options("litert", "int8"), tmp_path, pictures(20))
+    scheme, _ = find_scheme(job)
+    interpreter = Interpreter(model_content=litert._converted(Deployed(job), job, 1))
+    given = {litert._tensor(detail["name"], scheme) for detail in interpreter.get_tensor_details()}
+    # What goes in, a vector that is no operator's, and what linear layers give, which stay in float.
+    assert set(scheme.ranges) - given <= {"images", "head.flat", "head"}
 
 
 def test_onnx_runtime_computes_with_integers(tmp_path: Path) -> None:
     network = toy()
-    exported = write(Job(network, Preprocessing(32), Options("onnx", "int8"), tmp_path, pictures(20)))
-    assert exported.about["quantization"]["chosen"]["float_blocks"] == []
+    job = Job(network, Preprocessing(32), Options("onnx", "int8"), tmp_path, pictures(20))
+    model, tried = quantize(onnx_model(network, job.preprocessing, job.options), job)
+    assert tried["chosen"]["float_blocks"] == []
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(tmp_path / exported.file, options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert kinds.count("QLinearConv") == len(network.plan.convolutions)
-    # A gate and two hard-swishes a block, one in the head.
-    assert kinds.count("QLinearMul") == 2 * 3 + 1
-    assert {"Conv", "Gemm", "Mul", "Add", "HardSwish", "Relu", "Clip"}.isdisjoint(kinds)
-    # Only a hard sigmoid that follows no convolution is left.
-    assert kinds.count("HardSigmoid") == 2
+    # A gate and two hard-swishes a block.
+    assert kinds.count("QLinearMul") == 2 * 3
+    assert {"Conv", "Gemm", "Add", "HardSwish", "Relu", "Clip"}.isdisjoint(kinds)
+    # A hard sigmoid that follows no convolution is left in each block, and a hard-swish of few numbers in the head.
+    assert kinds.count("HardSigmoid") == 2 + 1
+    assert kinds.count("Mul") == 1
+
+
+def test_no_steps_of_int8_go_where_an_activation_is_flat() -> None:
+    network = toy()
+    for part in network.modules():
+        if isinstance(part, ConvNorm) and isinstance(part.activation, nn.Hardswish):
+            nn.init.constant_(part.norm.bias if isinstance(part.norm, nn.BatchNorm2d) else part.conv.bias, -8.0)
+    model = onnx_model(network, Preprocessing(32), Options("onnx"))
+    images = np.ascontiguousarray(Preprocessing(32).normalise(pictures(4)).transpose(0, 3, 1, 2))
+    seen = observe(model, images)
+    for rule in RANGE_RULES:
+        ranges = seen.ranges(rule, range(4))
+        assert -3 <= ranges["body.gated1.near.mix.conv"][0] < 0
+        assert ranges["body.gated1.sharp"][0] >= -3 and ranges["body.gated1.sharp"][1] <= 3
 
 
 def test_every_operation_is_compared_and_a_spoilt_one_named(tmp_path: Path) -> None:
@@ -175,10 +210,6 @@ def model(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setitem(rows.HEADS, DeepHead.kind, DeepHead)
     folder, network = tmp_path / "toy", toy()
     folder.mkdir()
-    from dataclasses import replace
-
-    from mobilenets.runtime.bundle import write_bundle
-
     write_bundle(folder, replace(read_bundle(trained.run), architecture=network.architecture.to_json()))
     save_weights(folder / "model.safetensors", network.state_dict())
     assert load_model(folder).network.architecture == network.architecture

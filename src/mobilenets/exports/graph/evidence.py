@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mobilenets.runtime.exported import CLASS, EVIDENCE
 
 # Nodes that hand on what they get, but for rounding.
-_HANDED_ON = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Dropout")
+_HANDED_ON = ("QuantizeLinear", "Identity", "Cast", "Dropout", "Flatten")
 # Where an activation bends, and its slope above; below the first it is 0.
 _BENDS = {"Clip": (0.0, 6.0, 0.0), "Relu": (0.0, np.inf, 1.0), "HardSwish": (-3.0, 3.0, 1.0)}
 
@@ -99,9 +99,13 @@ class _Writer:
     def _before(self, node: onnx.NodeProto, gradient: str) -> str:
         """Give the gradient of what a node takes from that of what it gives."""
         kind = node.op_type
-        if kind in _HANDED_ON or kind == "Flatten":
+        if kind in _HANDED_ON:
             return gradient
-        if kind == "Conv" and not self._is_map(node.output[0]):
+        if kind == "DequantizeLinear":
+            # In int8 a ReLU is the lower end of the bytes.
+            above = self._add("Cast", [self._add("Cast", [node.input[0]], to=TensorProto.BOOL)], to=TensorProto.FLOAT)
+            return self._add("Mul", [gradient, self._shaped(above, 0, -1)])
+        if kind == "Gemm" or (kind == "Conv" and not self._is_map(node.output[0])):
             outputs, inputs = self._sizes(node.input[1])[:2]
             weight = self._shaped(self._floats(node.input[1]), outputs, inputs)
             return self._add("MatMul", [gradient, weight])

@@ -45,9 +45,9 @@ class Scheme:
     """How a graph becomes int8.
 
     ``ranges`` has the lowest and highest value of each tensor that flows (see ``flowing``), ``steps`` the step of each
-    output channel of each weight (see ``weight_steps``). ``biases`` replaces those named. The blocks
-    ``left`` stay in float. ``split`` writes a hard-swish as a sum and a product, which ONNX Runtime has for integers;
-    as one operator OpenVINO fuses it with the convolution.
+    output channel of each weight (see ``weight_steps``). ``biases`` replaces those named. The blocks ``left`` stay in
+    float. ``split`` writes a hard-swish as a sum and a product, which ONNX Runtime has for integers; as one operator
+    OpenVINO fuses it with the convolution. In the head it stays one: there it costs nothing.
     """
 
     ranges: Mapping[str, Range]
@@ -150,7 +150,7 @@ class _Writer(Graph):
         if inside and node.op_type in CLIPS:
             # The end of uint8 is the clip.
             raw = inputs[0]
-        elif inside and self._scheme.split and node.op_type == "HardSwish":
+        elif inside and self._scheme.split and node.op_type == "HardSwish" and block_of(node) != "head":
             raw = self._hard_swish(inputs[0], output)
         else:
             if inside and node.op_type in ("Conv", "Gemm"):
