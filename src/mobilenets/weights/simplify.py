@@ -235,6 +235,11 @@ def _factor(numbers: BatchNorm) -> tuple[Array, Array]:
 
 def _absorb(unit: Unit, operation: Operation) -> Unit | None:
     """Give the unit with what follows it, or None where that is not part of a unit."""
+    if unit.activation == "relu6" and isinstance(operation, Affine) and _is(operation, 1 / 6, 0):
+        # relu6(x + 3) / 6, the 3 of which went into the bias
+        lower = Affine(operation.name, operation.inputs, np.ones(1), np.full(1, -3.0))
+        lowered = _absorb(replace(unit, activation=""), lower)
+        return None if lowered is None else replace(lowered, activation="hard_sigmoid")
     if unit.activation:
         return None
     if function := _function(operation):
