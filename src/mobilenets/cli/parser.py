@@ -294,7 +294,7 @@ def _import(verbs: Any) -> None:
         verbs,
         "import",
         commands.import_weights,
-        "import weights from Keras, TensorFlow, MindSpore or PyTorch",
+        "import weights from ONNX, Keras, TensorFlow, MindSpore or PyTorch",
         "mobilenets import mobilenet_v2.h5",
     )
     verb.add_argument(

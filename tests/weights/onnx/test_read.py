@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobilenets.errors import InputError
-from mobilenets.exports.job import Job, Options, write
+from mobilenets.exports.formats.onnx import write
+from mobilenets.exports.job import Job, Options
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, write_bundle
