@@ -242,6 +242,10 @@ def _absorb(unit: Unit, operation: Operation) -> Unit | None:
         return None if lowered is None else replace(lowered, activation="hard_sigmoid")
     if unit.activation:
         return None
+    if isinstance(operation, Clip) and (operation.low, operation.high) == (0, 1):
+        # hard-sigmoid, whose x / 6 + 1/2 went into the weights
+        wider = _absorb(unit, Affine(operation.name, operation.inputs, np.full(1, 6.0), np.full(1, -3.0)))
+        return None if wider is None else replace(wider, activation="hard_sigmoid")
     if function := _function(operation):
         return replace(unit, activation=function)
     outputs = len(unit.weight)
