@@ -22,7 +22,7 @@ def _arguments(parser: Parser) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help=".h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face or "
+        help=".onnx, .h5, .weights.h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin or .safetensors; a Hugging Face or "
         "SavedModel folder; or two files, a backbone and its head",
     )
     add("--out", metavar="MODEL", help="folder to write (default: models/ and the file's name)")
@@ -87,7 +87,7 @@ def imported(result: dict[str, Any]) -> str:
 
 VERB = Verb(
     "import",
-    "import weights from Keras, TensorFlow, MindSpore or PyTorch",
+    "import weights from ONNX, Keras, TensorFlow, MindSpore or PyTorch",
     "mobilenets import mobilenet_v2.h5",
     _arguments,
     _run,

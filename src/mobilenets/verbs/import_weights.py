@@ -33,7 +33,7 @@ def import_weights(
     Parameters
     ----------
     file:
-        A file of Keras, TensorFlow, MindSpore or PyTorch, or a folder (of the Hugging Face hub, or a SavedModel);
+        A file of ONNX, Keras, TensorFlow, MindSpore or PyTorch, or a folder (of the Hugging Face hub, or a SavedModel);
         or two files, a backbone and its head.
     out:
         The folder to write: ``model.safetensors``, ``model.json`` and ``model.onnx``; by default ``models/``

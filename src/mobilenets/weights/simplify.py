@@ -209,8 +209,17 @@ class _Join:
 
 def _absorb(unit: Unit, operation: Operation) -> Unit | None:
     """Give the unit with what follows it, or None where that is not part of a unit."""
+    if unit.activation == "relu6" and isinstance(operation, Affine) and _is(operation, 1 / 6, 0):
+        # relu6(x + 3) / 6, the 3 of which went into the bias
+        lower = Affine(operation.name, operation.inputs, np.ones(1), np.full(1, -3.0))
+        lowered = _absorb(replace(unit, activation=""), lower)
+        return None if lowered is None else replace(lowered, activation="hard_sigmoid")
     if unit.activation:
         return None
+    if isinstance(operation, Clip) and (operation.low, operation.high) == (0, 1):
+        # hard-sigmoid, whose x / 6 + 1/2 went into the weights
+        wider = _absorb(unit, Affine(operation.name, operation.inputs, np.full(1, 6.0), np.full(1, -3.0)))
+        return None if wider is None else replace(wider, activation="hard_sigmoid")
     if function := _function(operation):
         return replace(unit, activation=function)
     outputs = len(unit.weight)

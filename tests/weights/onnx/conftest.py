@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from mobilenets.exports.formats.onnx import onnx_model
+from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.job import Options
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing

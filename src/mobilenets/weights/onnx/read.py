@@ -1,4 +1,4 @@
-"""ONNX files as foreign weights: read as data, from PyTorch's, TensorFlow's, PaddlePaddle's and our own exports."""
+"""ONNX files as foreign weights, read as data: those of PyTorch, of TensorFlow and of this package."""
 
 from __future__ import annotations
 
