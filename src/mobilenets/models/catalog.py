@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
-from mobilenets.models.architecture import Architecture, table_from_json
 from mobilenets.models import tables
+from mobilenets.models.architecture import Architecture, table_from_json
 from mobilenets.models.tables import Table, small_pictures, v2_table
 
 if TYPE_CHECKING:

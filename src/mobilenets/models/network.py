@@ -88,7 +88,9 @@ def initialise(module: nn.Module, initial: str = "truncated") -> None:
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.Linear)):
             if isinstance(part, nn.Conv2d) and initial == "fan_out":
-                nn.init.normal_(part.weight, std=math.sqrt(2 * part.groups / (part.weight.numel() // part.weight.shape[1])))
+                nn.init.normal_(
+                    part.weight, std=math.sqrt(2 * part.groups / (part.weight.numel() // part.weight.shape[1]))
+                )
             else:
                 std = HEAD_INIT_STD if isinstance(part, nn.Linear) else INIT_STD
                 nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)

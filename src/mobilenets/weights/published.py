@@ -251,8 +251,8 @@ _KERAS_V3 = {
 
 
 def _keras(network: str, width: float, size: int, top1: float) -> Published:
-    # keras/src/applications/mobilenet.py, mobilenet_v2.py and mobilenet_v3.py; licence: Keras's applications page, "released under the
-    # Apache License", the one of slim.
+    # keras/src/applications/mobilenet.py, mobilenet_v2.py and mobilenet_v3.py; licence: Keras's applications page,
+    # "released under the Apache License", the one of slim.
     if network == "mobilenet_v1":
         folder = "mobilenet"
         # 1_0, 7_5, 5_0, 2_5: the file names of 0.75 and 0.25 leave their first digit out.

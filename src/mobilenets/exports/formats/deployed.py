@@ -17,7 +17,6 @@ from mobilenets.runtime.engines import Array
 
 if TYPE_CHECKING:
     from mobilenets.exports.job import Job
-    from mobilenets.exports.int8.qdq import Plan
     from mobilenets.models.network import Network
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from mobilenets.models.rows import Head, Row, without_first_strides
 
-
 # ``truncated``: a normal of deviation 0.09 cut at two deviations, as in slim's MobileNets; ``fan_out``: a normal of
 # variance 2 over the values that each input reaches in one channel's window, as in timm's.
 INITIAL = ("truncated", "fan_out")

@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _named(foreign: Foreign, values: Mapping[Any, Any], what: str) -> Foreign:
-    """Take the habits of the network that ``values`` name; raises ``InputError`` where it is another than the file's."""
+    """Take the habits of the network that ``values`` name; raises ``InputError`` where the file's is another."""
     for key in _NAMED:
         name = values.get(key)
         if not isinstance(name, str):

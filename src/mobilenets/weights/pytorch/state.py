@@ -159,7 +159,9 @@ def read_state(
 def _of_which_framework(path: Path, foreign: Foreign) -> tuple[Foreign, str]:
     """Tell timm's two kinds of V3, whose names are the same, by the name of the file or its folder."""
     if any("tf_mobilenetv3" in part for part in path.parts):
-        said = "its name says tf_mobilenetv3: weights from TensorFlow, with its padding, epsilon and inputs from -1 to 1"
+        said = (
+            "its name says tf_mobilenetv3: weights from TensorFlow, with its padding, epsilon and inputs from -1 to 1"
+        )
         return replace(foreign, **TENSORFLOWS_V3), said
     return foreign, (
         "the weights are taken for timm's own mobilenetv3_*; for those that it has from TensorFlow keep tf_mobilenetv3 "

@@ -67,7 +67,9 @@ def _check_activations(module: State, depthwise: Sequence[Layer], known: Sequenc
     shared = _common([layer.name for layer in depthwise])
     for name, kind in module.activations.items():
         if kind not in classes and name.startswith(shared) and (shared or name.partition(".")[0] in bodies):
-            expected = "MobileNetV1 and V2 have ReLU6" if known == ("relu6",) else f"its source has {' and '.join(known)}"
+            expected = (
+                "MobileNetV1 and V2 have ReLU6" if known == ("relu6",) else f"its source has {' and '.join(known)}"
+            )
             raise InputError(f"it activates with {kind} ({name[:60]!r}), where {expected}; its answers would differ")
 
 
