@@ -11,7 +11,8 @@ import torch
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
-from mobilenets.weights.assign import assign, find_head
+from mobilenets.weights.assign import assign
+from mobilenets.weights.heads import find_head
 from mobilenets.weights.layers import Foreign, Layer, conv, linear
 
 ForeignOf = Callable[[Network], Foreign]
@@ -144,22 +145,24 @@ def test_a_convolution_as_head(network: Network, foreign_of: ForeignOf) -> None:
     assert assigned.placed["classifier"] == ("head",)
 
 
-def heads(foreign: Foreign, features: int, *sizes: tuple[int, int]) -> str | None:
+def heads(foreign: Foreign, *sizes: tuple[int, int]) -> str | None:
+    plan = create_model("mobilenet_v2", 0, 0.1).plan
     made = [linear(f"dense{i}", np.ones((outputs, inputs), np.float32)) for i, (inputs, outputs) in enumerate(sizes)]
-    found = find_head(with_head(foreign, *made), 35, features)
+    hidden, found = find_head(with_head(foreign, *made), plan)
+    assert hidden == ()
     return found.name if found else None
 
 
 def test_which_head_is_taken(network: Network, foreign_of: ForeignOf) -> None:
     foreign = foreign_of(network)
     # A retrained head beside the one that it replaced.
-    assert heads(foreign, 1280, (1280, 1001), (1280, 5)) == "dense1"
+    assert heads(foreign, (1280, 1001), (1280, 5)) == "dense1"
     # Two layers that follow one another are not one classifier.
-    assert heads(foreign, 1280, (1280, 64), (64, 5)) is None
-    assert heads(foreign, 1280, (1280, 1280), (1280, 5)) is None
-    assert heads(foreign, 1280, (300, 5)) is None
-    assert heads(foreign, 1280, (1280, 256), (256, 5)) is None
-    assert heads(foreign, 1280) is None
+    assert heads(foreign, (1280, 64), (64, 5)) is None
+    assert heads(foreign, (1280, 1280), (1280, 5)) is None
+    assert heads(foreign, (300, 5)) is None
+    assert heads(foreign, (1280, 256), (256, 5)) is None
+    assert heads(foreign) is None
 
 
 def test_a_network_without_classifier_leaves_the_head_out(network: Network, foreign_of: ForeignOf) -> None:

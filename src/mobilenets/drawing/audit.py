@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
-from mobilenets.measure.kernels import Floats, Weak
+from mobilenets.measure.kernels import Floats, WeakKernels
 
 MOST = 1024
 # Inches of the parts, with what is written above and below them.
@@ -29,7 +29,7 @@ class Kernels:
 
     name: str
     weight: Floats
-    weak: Weak
+    weak: WeakKernels
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ NEAR_DEAD = 0.1
 
 
 @dataclass(frozen=True)
-class Weak:
+class WeakKernels:
     """Which of a layer's kernels are dead, and which are nearly; none is both."""
 
     dead: Flags
     near_dead: Flags
 
 
-def weak_kernels(weight: Floats) -> Weak:
+def weak_kernels(weight: Floats) -> WeakKernels:
     """Judge kernels O×I×k×k, BatchNorm folded in, by their Euclidean norms.
 
     Dead is below 1 %, near dead below 10 % of the root mean square of the layer's norms. Not of their median, which
@@ -32,7 +32,7 @@ def weak_kernels(weight: Floats) -> Weak:
     norms = np.sqrt(np.square(weight.astype(np.float64)).sum(axis=(1, 2, 3)))
     usual = float(np.sqrt(np.square(norms).mean()))
     dead = norms <= DEAD * usual
-    return Weak(dead, (norms <= NEAR_DEAD * usual) & ~dead)
+    return WeakKernels(dead, (norms <= NEAR_DEAD * usual) & ~dead)
 
 
 def constant_channels(low: Floats, high: Floats) -> Flags:

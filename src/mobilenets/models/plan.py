@@ -237,6 +237,16 @@ class Plan:
         """The vector before the classifier."""
         return Value(self.head[-1].name, self.head[-1].output_shape) if self.head else self.pooled
 
+    @property
+    def parameters(self) -> int:
+        """Learned values."""
+        return sum(part.parameters for part in self.operations)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one picture."""
+        return sum(part.macs for part in self.operations)
+
     def readers(self, name: str) -> tuple[Operation, ...]:
         """Give the operations that take what ``name`` gives."""
         return tuple(part for part in self.operations if name in part.inputs)

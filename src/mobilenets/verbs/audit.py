@@ -20,12 +20,11 @@ from mobilenets.datasets.readable import check_readable
 from mobilenets.drawing.audit import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
-from mobilenets.measure.cost import Cost, cost
-from mobilenets.measure.kernels import Flags, Floats, Weak, constant_channels, int8_decibels, weak_kernels
+from mobilenets.measure.channels import removable
+from mobilenets.measure.kernels import Flags, Floats, WeakKernels, constant_channels, int8_decibels, weak_kernels
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.network import Network
-from mobilenets.models.plan import Plan
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
@@ -39,17 +38,8 @@ log = logging.getLogger("mobilenets")
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Channels:
-    """A depthwise layer, and by name the layers that alone make and use its channels, where there are any."""
-
-    before: str | None
-    layer: str
-    after: str
-
-
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Activity:
     """What channels did on pictures: by layer the mean of each, and which never changed."""
 
     means: Mapping[str, Tensor]
@@ -80,26 +70,26 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     folder = None if out is None else check_folder(Path(out))
     saved = _load(Path(model))
     network = saved.network
-    costs = cost(network.architecture, network.classes)
-    kinds = {layer.name: layer.kind for layer in costs.layers}
+    plan = network.plan
     weights = {name: folded(layer)[0].numpy() for name, layer in _convolutions(network)}
     weak = {name: weak_kernels(weight) for name, weight in weights.items()}
-    groups = list(_groups(network.plan))
-    seen = None if data is None else _look(saved, Path(model), Path(data), [group.layer for group in groups])
+    filters = [part.name for part in plan.convolutions if part.depthwise]
+    seen = None if data is None else _look(saved, Path(model), Path(data), filters)
     layers: list[dict[str, Any]] = [
         {
-            "name": name,
-            "kind": kinds[name],
-            "kernels": len(weight),
-            "dead": int(weak[name].dead.sum()),
-            "near_dead": int(weak[name].near_dead.sum()),
-            "constant": None if seen is None else int(seen[0].constant[name].sum()),
-            "int8_db": int8_decibels(weight),
-            "int8_one_scale_db": int8_decibels(weight, each=False),
+            "name": part.name,
+            "kind": part.label,
+            "kernels": part.output_shape[0],
+            "dead": int(weak[part.name].dead.sum()),
+            "near_dead": int(weak[part.name].near_dead.sum()),
+            "constant": None if seen is None else int(seen[0].constant[part.name].sum()),
+            "int8_db": int8_decibels(weights[part.name]),
+            "int8_one_scale_db": int8_decibels(weights[part.name], each=False),
         }
-        for name, weight in weights.items()
+        for part in plan.convolutions
     ]
-    idle = {group.layer: weak[group.layer].dead if seen is None else seen[0].constant[group.layer] for group in groups}
+    idle = {name: weak[name].dead if seen is None else seen[0].constant[name] for name in filters}
+    gone = removable(plan, idle)
     without = None if seen is None else seen[1]
     int8 = None if data is None else int8_layers(saved, Path(model), Path(data))
     for layer in layers:
@@ -111,15 +101,19 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
         "layers": layers,
         "int8": None if int8 is None else int8.to_json(),
         "depthwise": {key: sum(layer[key] for layer in depthwise) for key in ("kernels", "dead", "near_dead")},
-        "removable": _removable(groups, idle, costs)
-        | {
+        "removable": {
+            "channels": gone.channels,
+            "parameters": gone.parameters,
+            "macs": gone.macs,
+            "parameters_share": gone.parameters / plan.parameters,
+            "macs_share": gone.macs / plan.macs,
             "top1": without,
             "top1_change": None if seen is None or without is None else without - seen[0].top1,
         },
     }
     if folder is not None:
         write_json(folder / "audit.json", result)
-        _draw(weights, weak, [group.layer for group in groups], None if int8 is None else layers, folder / "audit.png")
+        _draw(weights, weak, filters, None if int8 is None else layers, folder / "audit.png")
     return result
 
 
@@ -130,23 +124,13 @@ def _load(model: Path) -> SavedModel:
 
 
 def _convolutions(network: Network) -> Iterator[tuple[str, ConvNorm]]:
-    for name, part in network.named_modules():
-        if isinstance(part, ConvNorm):
-            yield name, part
+    for part in network.plan.convolutions:
+        layer = network.get_submodule(part.name)
+        assert isinstance(layer, ConvNorm)
+        yield part.name, layer
 
 
-def _groups(plan: Plan) -> Iterator[Channels]:
-    """Find every depthwise layer with its neighbours."""
-    makers = {part.name: part for part in plan.convolutions if part.groups == 1}
-    for part in plan.convolutions:
-        if part.depthwise:
-            before = makers.get(part.inputs[0])
-            alone = before is not None and len(plan.readers(before.name)) == 1
-            [after] = plan.readers(part.name)
-            yield Channels(part.inputs[0] if alone else None, part.name, after.name)
-
-
-def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tuple[Seen, float | None]:
+def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tuple[Activity, float | None]:
     """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
     network, bundle = saved.network, saved.bundle
     folder = pictures_to_measure(model, data, bundle.classes).folder
@@ -163,7 +147,7 @@ def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tu
     ranges: dict[str, list[Tensor]] = {}
     with _hooked(network, partial(_note, ranges)):
         before = top1()
-    found = Seen(
+    found = Activity(
         {name: total / count for name, (_, _, total, count) in ranges.items()},
         {name: constant_channels(low.numpy(), high.numpy()) for name, (low, high, _, _) in ranges.items()},
         before,
@@ -212,47 +196,9 @@ def _hooked(network: Network, act: Any) -> Iterator[None]:
             handle.remove()
 
 
-def _removable(groups: list[Channels], idle: Mapping[str, Flags], costs: Cost) -> dict[str, Any]:
-    """Count what goes with idle channels: a filter before, the kernel itself, an input of every filter after."""
-    layers = {layer.name: layer for layer in costs.layers}
-    channels = parameters = macs = 0
-    taken: dict[str, int] = {}
-    for group in groups:
-        count = int(idle[group.layer].sum())
-        taken[group.layer] = count
-        channels += count
-        # Where both ends of a layer lose channels, what they share is counted once.
-        for name in (group.before, group.layer):
-            if name is not None:
-                layer = layers[name]
-                share = count / layer.output[0]
-                parameters += round(layer.parameters * share)
-                macs += round(layer.macs * share)
-        after = layers[group.after]
-        weights = after.parameters - 2 * after.output[0]
-        share = count / layers[group.layer].output[0]
-        parameters += round(weights * share)
-        macs += round(after.macs * share)
-    for group in groups:
-        again = next((other for other in groups if other.before == group.after), None)
-        if again is not None:
-            ends = layers[group.after]
-            both = taken[group.layer] * taken[again.layer]
-            places = ends.output[1] * ends.output[2]
-            parameters -= both
-            macs -= both * places
-    return {
-        "channels": channels,
-        "parameters": parameters,
-        "macs": macs,
-        "parameters_share": parameters / costs.parameters,
-        "macs_share": macs / costs.macs,
-    }
-
-
 def _draw(
     weights: Mapping[str, Floats],
-    weak: Mapping[str, Weak],
+    weak: Mapping[str, WeakKernels],
     depthwise: list[str],
     layers: list[dict[str, Any]] | None,
     path: Path,

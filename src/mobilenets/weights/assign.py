@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.errors import InputError
-from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
+from mobilenets.models.operations import Conv
+from mobilenets.weights.heads import find_head
 from mobilenets.weights.layers import Floats, Foreign, Layer, of_kind
 
 LISTED = 3
+KINDS = ("conv", "depthwise")
 
 
 @dataclass(frozen=True)
@@ -25,32 +27,6 @@ class Assigned:
     surplus: tuple[str, ...]
 
 
-def find_head(foreign: Foreign, body_convs: int, features: int) -> Layer | None:
-    """Find the classifier among a file's layers: a linear layer or a 1×1 convolution that takes ``features`` values.
-
-    The last is taken, so that a retrained head goes before the one it replaced. Layers that follow one another, or
-    that take something else than the pooled features, are not a classifier here, which is a single layer: then there
-    is none.
-
-    Parameters
-    ----------
-    foreign:
-        The file's layers.
-    body_convs:
-        How many ordinary convolutions the body has; those after them may be classifiers.
-    features:
-        Length of the vector that a classifier takes.
-
-    """
-    candidates = [*of_kind(foreign.layers, "conv")[body_convs:], *of_kind(foreign.layers, "linear")]
-    shapes = [layer.arrays["weight"].shape for layer in candidates]
-    if not all(shape[1:] in ((features,), (features, 1, 1)) for shape in shapes):
-        return None
-    if features in [shape[0] for shape in shapes[:-1]]:
-        return None
-    return candidates[-1] if candidates else None
-
-
 def assign(network: Network, foreign: Foreign) -> Assigned:
     """Put a file's layers into ``network``, the n-th of each kind into the network's n-th.
 
@@ -59,37 +35,36 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
 
     Raises ``InputError`` that names what is missing, surplus or of another shape; the network is then unchanged.
     """
-    blocks = [(name, part) for name, part in network.named_modules() if isinstance(part, ConvNorm)]
-    queues = {kind: of_kind(foreign.layers, kind) for kind in ("conv", "depthwise", "norm")}
-    ours = {
-        "conv": [name for name, part in blocks if part.conv.groups == 1],
-        "depthwise": [name for name, part in blocks if part.conv.groups > 1],
-    }
-    head = find_head(foreign, len(ours["conv"]), network.features) if network.classes else None
+    plan = network.plan
+    hidden, head = find_head(foreign, plan)
+    ours = {kind: [part for part in plan.convolutions if part.depthwise == (kind == "depthwise")] for kind in KINDS}
+    queues = {kind: of_kind(foreign.layers, kind) for kind in (*KINDS, "norm")}
+    # What else stands behind the body is no part of this network.
+    queues["conv"] = [*queues["conv"][: len(ours["conv"]) - sum(isinstance(part, Conv) for part in plan.head)], *hidden]
     faults = _Faults()
-    for kind, names in ours.items():
-        faults.missing += [f"{name} ({kind})" for name in names[len(queues[kind]) :]]
+    for kind, parts in ours.items():
+        faults.missing += [f"{part.name} ({kind})" for part in parts[len(queues[kind]) :]]
     faults.surplus += [layer.name for layer in queues["depthwise"][len(ours["depthwise"]) :]]
     if network.classes and head is None:
         faults.missing.append("classifier (linear)")
     state: dict[str, Floats] = {}
     placed: dict[str, tuple[str, ...]] = {}
-    whole = len(queues["norm"]) == len(blocks)
+    whole = len(queues["norm"]) == sum(part.norm for part in plan.convolutions)
     taken = {kind: iter(layers) for kind, layers in queues.items()}
     expected = network.state_dict()
-    for name, part in blocks:
-        conv = next(taken["conv" if part.conv.groups == 1 else "depthwise"], None)
+    for part in plan.convolutions:
+        conv = next(taken["depthwise" if part.depthwise else "conv"], None)
         if conv is None:
             continue
-        norm = next(taken["norm"], None) if whole or "bias" not in conv.arrays else None
-        if norm is None and "bias" not in conv.arrays:
-            faults.missing.append(f"{name}.norm (norm)")
+        norm = next(taken["norm"], None) if part.norm and (whole or "bias" not in conv.arrays) else None
+        if part.norm and norm is None and "bias" not in conv.arrays:
+            faults.missing.append(f"{part.name}.norm (norm)")
             continue
-        state |= _unit(name, network.architecture.table.norm_epsilon, conv, norm)
-        placed[name] = (conv.name,) if norm is None else (conv.name, norm.name)
+        state |= _unit(part, conv, norm)
+        placed[part.name] = (conv.name,) if norm is None else (conv.name, norm.name)
     # A BatchNorm without a place would have changed what the network computes.
     faults.surplus += [layer.name for layer in taken["norm"]]
-    if head is not None:
+    if network.classes and head is not None:
         weight = head.arrays["weight"]
         bias = head.arrays.get("bias", np.zeros(weight.shape[0], np.float32))
         state |= {"classifier.weight": weight.reshape(weight.shape[:2]), "classifier.bias": bias}
@@ -128,10 +103,17 @@ def _some(names: Sequence[str]) -> str:
     return shown + (", …" if len(names) > LISTED else "")
 
 
-def _unit(name: str, epsilon: float, conv: Layer, norm: Layer | None) -> dict[str, Floats]:
-    """Give the arrays of one convolution with its BatchNorm."""
+def _unit(part: Conv, conv: Layer, norm: Layer | None) -> dict[str, Floats]:
+    """Give the arrays of one convolution with its bias and its BatchNorm."""
     weight = conv.arrays["weight"]
     bias = conv.arrays.get("bias", np.zeros(weight.shape[0], np.float32))
+    state = {f"{part.name}.conv.weight": weight if weight.ndim == 4 else weight[:, :, None, None]}
+    if part.bias:
+        state[f"{part.name}.conv.bias"] = bias
+    if not part.norm:
+        return state
+    if part.bias:
+        bias = np.zeros_like(bias)
     if norm is None:
         ones = np.ones_like(bias)
         # Dividing by sqrt(variance + epsilon) is then dividing by 1.
@@ -139,13 +121,13 @@ def _unit(name: str, epsilon: float, conv: Layer, norm: Layer | None) -> dict[st
             "weight": ones,
             "bias": bias,
             "running_mean": 0 * bias,
-            "running_var": ones - np.float32(epsilon),
+            "running_var": ones - np.float32(part.epsilon),
         }
     else:
         arrays = dict(norm.arrays)
         if arrays["running_mean"].shape == bias.shape:
             arrays["running_mean"] = arrays["running_mean"] - bias
-    return {f"{name}.conv.weight": weight} | {f"{name}.norm.{key}": value for key, value in arrays.items()}
+    return state | {f"{part.name}.norm.{key}": value for key, value in arrays.items()}
 
 
 def _load(network: Network, state: dict[str, Floats]) -> None:

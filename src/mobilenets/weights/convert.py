@@ -14,13 +14,13 @@ import torch
 from mobilenets.base.files import nfc, read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.weights.assign import Assigned, assign, find_head
+from mobilenets.weights.assign import Assigned, assign
 from mobilenets.weights.class_names import checked
+from mobilenets.weights.heads import find_head
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, of_kind, two_classes
 from mobilenets.weights.read import path_in, read
@@ -115,8 +115,7 @@ def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assig
     # On the meta device: no memory is taken and no random number drawn for weights that are replaced.
     with torch.device("meta"):
         body = Network(architecture, 0)
-        convs = sum(isinstance(part, ConvNorm) and part.conv.groups == 1 for part in body.modules())
-        head = None if foreign.headless else find_head(foreign, convs, body.features)
+        head = None if foreign.headless else find_head(foreign, body.plan)[1]
         outputs = 0 if head is None else head.arrays["weight"].shape[0]
         network = body if not outputs else Network(architecture, max(outputs, 2))
     notes = []

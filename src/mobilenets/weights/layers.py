@@ -79,6 +79,8 @@ class Foreign:
         ``preprocessing`` tells of the file goes before.
     headless:
         Why what stands behind the body is no classifier of ours, where its layers do not show it.
+    activation:
+        The one function that stands everywhere in the body, where the file tells and there is just one.
     check:
         Compares what the file's graph computes with the plan of the network that its layers fit, where the file tells:
         raises ``InputError`` for another body, and returns why the head is another.
@@ -100,6 +102,7 @@ class Foreign:
     assumed: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
     headless: str = ""
+    activation: str = ""
     check: Callable[[Plan], str] | None = None
     kind: str = ""
 
@@ -193,6 +196,12 @@ def norm(
     if (variance < 0).any():
         raise InputError(f"{name[:100]!r} holds a variance below 0")
     return Layer(name, "norm", {part: floats(f"{name}/{part}", array) for part, array in arrays.items()})
+
+
+def strides_of(plan: Plan) -> tuple[int, ...]:
+    """Give the strides of a network as ``Foreign.strides`` lists them."""
+    first, *rest = plan.convolutions
+    return (first.stride, *(conv.stride for conv in rest if conv.depthwise))
 
 
 def two_classes(layer: Layer) -> Layer:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeAlias
 
 from mobilenets.errors import InputError
+from mobilenets.models import rows
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import CATALOG
-from mobilenets.models.rows import Conv, FlatHead, Inverted, MaxPool, PooledHead, Separable
-from mobilenets.models.style import Style
+from mobilenets.models.operations import Conv, MeanPool
 from mobilenets.models.tables import Table
-from mobilenets.weights.layers import Foreign, Layer, of_kind
+from mobilenets.weights.heads import find_head
+from mobilenets.weights.layers import Foreign, Layer, of_kind, strides_of
 
 # Several widths may round to one network (0.5 and 0.51): the one that people use is tried first.
 USUAL_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)
 WIDTHS = (*USUAL_WIDTHS, *(n / 20 for n in range(1, 61)), *(n / 100 for n in range(1, 301)))
 _FEWEST = 8
+
+
+# Outputs, inputs of a group, and kernel of a convolution.
+Shape: TypeAlias = tuple[int, int, int]
+Shapes: TypeAlias = tuple[Shape, ...]
+# Rows that can be read off shapes, for a table that no catalogue has.
+Known: TypeAlias = rows.Conv | rows.Separable | rows.Inverted
 
 
 def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None = None) -> Architecture:
@@ -41,26 +49,49 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
     """
     if variant not in (None, "standard", "small"):
         raise InputError(f"variant {variant!r}: choose standard or small")
-    rows = _rows(foreign.layers)
-    strides = foreign.strides
-    if strides is not None and len(strides) != len(_strided(rows)):
-        strides = None
+    convs, depthwise = (tuple(map(_shape, of_kind(foreign.layers, kind))) for kind in ("conv", "depthwise"))
+    _check(convs, depthwise)
+    strides = foreign.strides if len(foreign.strides or ()) == 1 + len(depthwise) else None
     for name, entry in CATALOG.items():
         readings = {"standard": entry.table, "small": entry.small}
         wanted = [variant] if variant else list(readings) if strides else ["standard"]
         for reading in wanted:
             table = readings[reading]
-            if table is None or (strides and tuple(row.stride for row in _strided(table.body)) != strides):
+            if table is None:
                 continue
-            width = _width(table, rows)
             side = _size(size, foreign, entry.size)
-            if width is None or not _head_fits(table, width, foreign, side):
+            found = _at_width(Architecture(name, 1.0, side, reading, table), convs, depthwise)
+            if found is None or (strides and strides_of(found.plan()) != strides) or not _head_fits(found, foreign):
                 continue
-            return Architecture(name, width, side, reading, _with_habits(table, foreign))
-    table = Table(_with_strides(rows, strides), PooledHead(), rounding="exact")
-    name = _family(rows)
+            return replace(found, table=_with_habits(_with_head(found, foreign), foreign))
+    read = _read_rows(convs, depthwise)
+    table = Table(_with_strides(read, strides), rows.PooledHead(), rounding="exact")
+    name = _family(read)
     side = _size(size, foreign, CATALOG[name].size)
     return Architecture(name, 1.0, side, "custom", _with_habits(table, foreign))
+
+
+def _at_width(described: Architecture, convs: Shapes, depthwise: Shapes) -> Architecture | None:
+    """Find the width at which a network has these convolutions; those of its head may be missing, and others follow."""
+    for width in dict.fromkeys(WIDTHS):
+        one = replace(described, width=width)
+        plan = one.plan()
+        body = [part for block in plan.blocks for part in block.operations if isinstance(part, Conv)]
+        filters = tuple(part.weight_shape[:3] for part in body if part.depthwise)
+        ours = tuple(part.weight_shape[:3] for part in body if not part.depthwise)
+        if (len(filters), [shape[2] for shape in filters]) != (len(depthwise), [shape[2] for shape in depthwise]):
+            return None
+        if (ours, filters) == (convs[: len(ours)], depthwise):
+            return one
+    return None
+
+
+def _with_head(described: Architecture, foreign: Foreign) -> Table:
+    """Give the table, with plain pooling in place of a head whose layers the file lacks."""
+    table, plan = described.table, described.plan()
+    if find_head(foreign, plan)[0] or not any(isinstance(part, Conv) for part in plan.head):
+        return table
+    return replace(table, head=rows.PooledHead(table.head.dropout, table.head.l2))
 
 
 def _size(size: int | None, foreign: Foreign, usual: int) -> int:
@@ -68,13 +99,12 @@ def _size(size: int | None, foreign: Foreign, usual: int) -> int:
 
 
 def _with_habits(table: Table, foreign: Foreign) -> Table:
-    return replace(table, padding=foreign.padding, norm_epsilon=foreign.epsilon)
+    activation = foreign.activation or table.activation
+    return replace(table, padding=foreign.padding, norm_epsilon=foreign.epsilon, activation=activation)
 
 
-def _rows(layers: Sequence[Layer]) -> tuple[Any, ...]:
-    """Read the body as rows that hold its channels as they are, each with stride 1."""
-    convs, depthwise = of_kind(layers, "conv"), of_kind(layers, "depthwise")
-    if depthwise and convs and convs[0].arrays["weight"].shape[1] != 3:
+def _check(convs: Shapes, depthwise: Shapes) -> None:
+    if depthwise and convs and convs[0][1] != 3:
         raise InputError(
             "its first convolution does not take the 3 channels (RGB) that pictures are read in; give a network made "
             "for colour pictures"
@@ -82,73 +112,73 @@ def _rows(layers: Sequence[Layer]) -> tuple[Any, ...]:
     if not depthwise or not convs:
         raise InputError(
             f"it holds {len(convs)} convolutions and {len(depthwise)} depthwise ones, unlike any MobileNet; give "
-            "the weights of a whole MobileNetV1 or V2"
+            "the weights of a whole MobileNet"
         )
-    for read in (_read_v1, lambda c, d: _read_v2(c, d, False), lambda c, d: _read_v2(c, d, True)):
-        rows = read([_shape(layer) for layer in convs], [_shape(layer) for layer in depthwise])
-        if rows is not None:
-            return rows
+
+
+def _read_rows(convs: Shapes, depthwise: Shapes) -> tuple[Known, ...]:
+    """Read the body of a V1 or V2 as rows that hold its channels as they are, each with stride 1."""
+    for read in (_read_v1(convs, depthwise), _read_v2(convs, depthwise, False), _read_v2(convs, depthwise, True)):
+        if read is not None:
+            return read
     raise InputError(
         f"its {len(convs)} convolutions and {len(depthwise)} depthwise ones do not follow one another as in "
         "MobileNetV1 or V2; give the weights of one of these"
     )
 
 
-def _shape(layer: Layer) -> tuple[int, int, int]:
-    """Outputs, inputs and kernel."""
+def _shape(layer: Layer) -> Shape:
     outputs, inputs, kernel, _ = layer.arrays["weight"].shape
     return outputs, inputs, kernel
 
 
-Shapes = list[tuple[int, int, int]]
-
-
-def _read_v1(convs: Shapes, depthwise: Shapes) -> tuple[Any, ...] | None:
+def _read_v1(convs: Shapes, depthwise: Shapes) -> tuple[Known, ...] | None:
     channels, _, kernel = convs[0]
-    rows: list[Any] = [Conv(channels, kernel=kernel)]
+    read: list[Known] = [rows.Conv(channels, kernel=kernel)]
     if len(convs) < 1 + len(depthwise):
         return None
     for (filtered, _, kernel), (outputs, inputs, side) in zip(depthwise, convs[1:], strict=False):
         if (filtered, inputs, side) != (channels, channels, 1):
             return None
-        rows.append(Separable(outputs, kernel=kernel))
+        read.append(rows.Separable(outputs, kernel=kernel))
         channels = outputs
-    return tuple(rows)
+    return tuple(read)
 
 
-def _read_v2(convs: Shapes, depthwise: Shapes, always_expand: bool) -> tuple[Any, ...] | None:
+def _read_v2(convs: Shapes, depthwise: Shapes, always_expand: bool) -> tuple[Known, ...] | None:
     channels, _, kernel = convs[0]
-    rows: list[Any] = [Conv(channels, kernel=kernel)]
-    rest: Iterator[tuple[int, int, int]] = iter(convs[1:])
+    read: list[Known] = [rows.Conv(channels, kernel=kernel)]
+    rest: Iterator[Shape] = iter(convs[1:])
     for expanded, _, kernel in depthwise:
         if (always_expand or expanded != channels) and next(rest, None) != (expanded, channels, 1):
             return None
         outputs, inputs, side = next(rest, (0, 0, 0))
         if (inputs, side) != (expanded, 1) or expanded % channels:
             return None
-        rows.append(Inverted(outputs, kernel=kernel, expand=expanded // channels, always_expand=always_expand))
+        read.append(rows.Inverted(outputs, kernel=kernel, expand=expanded // channels, always_expand=always_expand))
         channels = outputs
     outputs, inputs, kernel = next(rest, (0, 0, 0))
     if inputs != channels:
         return None
-    return (*rows, Conv(outputs, kernel=kernel))
+    return (*read, rows.Conv(outputs, kernel=kernel))
 
 
-def _family(rows: Sequence[Any]) -> str:
-    return "mobilenet_v2" if any(isinstance(row, Inverted) for row in rows) else "mobilenet_v1"
+def _family(read: Sequence[Known]) -> str:
+    return "mobilenet_v2" if any(isinstance(row, rows.Inverted) for row in read) else "mobilenet_v1"
 
 
-def _strided(rows: Sequence[Any]) -> tuple[Any, ...]:
+def _strided(read: Sequence[object]) -> tuple[Known, ...]:
     """Those whose strides ``Foreign.strides`` lists: the first convolution and each with a depthwise layer."""
-    return (rows[0], *(row for row in rows[1:] if isinstance(row, Separable | Inverted)))
+    first = [row for row in read[:1] if isinstance(row, rows.Conv)]
+    return (*first, *(row for row in read if isinstance(row, rows.Separable | rows.Inverted)))
 
 
-def _check_usual(rows: Sequence[Any]) -> None:
+def _check_usual(read: Sequence[Known]) -> None:
     """Refuse kernels that MobileNets do not have, where nothing but the rows tells strides and activations.
 
     MnasNet, FBNet, ProxylessNAS and EfficientNet-Lite are of the same blocks, and with other strides or with ReLU.
     """
-    kernels = sorted({row.kernel for row in _strided(rows)} - {3})
+    kernels = sorted({row.kernel for row in read} - {3})
     if kernels:
         raise InputError(
             f"it has kernels of {kernels[-1]}×{kernels[-1]} but MobileNetV1 and V2 have 3×3, and the weights alone "
@@ -156,13 +186,13 @@ def _check_usual(rows: Sequence[Any]) -> None:
         )
 
 
-def _check_stages(rows: Sequence[Any], usual: Sequence[Any]) -> None:
+def _check_stages(read: Sequence[Known], usual: Sequence[Known]) -> None:
     """Refuse channels that change or stay at other blocks than the paper's: the strides are then others, too."""
-    blocks, papers = ([row.channels for row in some if not isinstance(row, MaxPool)] for some in (rows, usual))
+    blocks, papers = ([row.channels for row in some] for some in (read, usual))
     for number in range(1, len(blocks)):
         stays = blocks[number] == blocks[number - 1] > _FEWEST  # to which narrow networks are rounded
         # Where V2's channels stay there is a shortcut, which needs them to.
-        shortcut = isinstance(rows[number], Inverted) and papers[number] == papers[number - 1]
+        shortcut = isinstance(read[number], rows.Inverted) and papers[number] == papers[number - 1]
         changes = blocks[number] != blocks[number - 1]
         if (stays and usual[number].stride > 1) or (shortcut and changes):
             raise InputError(
@@ -171,56 +201,29 @@ def _check_stages(rows: Sequence[Any], usual: Sequence[Any]) -> None:
             )
 
 
-def _with_strides(rows: tuple[Any, ...], strides: tuple[int, ...] | None) -> tuple[Any, ...]:
+def _with_strides(read: tuple[Known, ...], strides: tuple[int, ...] | None) -> tuple[Known, ...]:
+    strided = _strided(read)
     if strides is None:
-        _check_usual(rows)
-        usual = _strided(CATALOG[_family(rows)].table.body)
-        if len(usual) != len(_strided(rows)):
+        _check_usual(strided)
+        usual = _strided(CATALOG[_family(read)].table.body)
+        if len(usual) != len(strided):
             raise InputError(
-                f"it has {len(_strided(rows)) - 1} blocks, but {_family(rows)} has {len(usual) - 1}, and does not "
+                f"it has {len(strided) - 1} blocks, but {_family(read)} has {len(usual) - 1}, and does not "
                 "tell their strides; give the whole model, not only its weights"
             )
         strides = tuple(row.stride for row in usual)
-        _check_stages(_strided(rows), usual)
-    left = list(strides)
-    kept: list[Any] = []
-    for index, row in enumerate(rows):
-        counted = index == 0 or isinstance(row, Separable | Inverted)
-        kept.append(replace(row, stride=left.pop(0)) if counted and not isinstance(row, MaxPool) else row)
-    return tuple(kept)
+        _check_stages(strided, usual)
+    changed = tuple(replace(row, stride=stride) for row, stride in zip(strided, strides, strict=True))
+    return (*changed, *read[len(strided) :])
 
 
-def _width(table: Table, rows: Sequence[Any]) -> float | None:
-    """Find the width at which a table has these channels, expansions and kernels."""
-    layers = [row for row in table.body if not isinstance(row, MaxPool)]
-    if [_form(row) for row in layers] != [_form(row) for row in rows]:
-        return None
-    wanted = [row.channels for row in rows if not isinstance(row, MaxPool)]
-    for width in WIDTHS:
-        style = Style(width, table.rounding, table.norm_epsilon, table.padding)
-        if [_channels(row, style) for row in layers] == wanted:
-            return width
-    return None
-
-
-def _form(row: Any) -> tuple[object, ...]:
-    expands = (row.expand, row.always_expand) if isinstance(row, Inverted) else ()
-    return (row.kind, row.kernel, *expands)
-
-
-def _channels(row: Any, style: Style) -> int:
-    if isinstance(row, Conv) and row.widen_only:
-        style = replace(style, width=max(1.0, style.width))
-    return style.channels(row.channels)
-
-
-def _head_fits(table: Table, width: float, foreign: Foreign, size: int) -> bool:
+def _head_fits(described: Architecture, foreign: Foreign) -> bool:
     """Say whether the classifier's inputs are the head's: tells networks of one body apart."""
-    if not isinstance(table.head, FlatHead):
+    plan = described.plan()
+    if isinstance(plan.pool[0], MeanPool):
         return True
     # TensorFlow flattens a map with its channels last, so that its classifier reads another order.
     linear = of_kind(foreign.layers, "linear")
     if foreign.padding != "symmetric" or not linear:
         return False
-    features = Architecture("", width, size, "custom", table).plan().features.channels
-    return bool(linear[-1].arrays["weight"].shape[1] == features)
+    return bool(linear[-1].arrays["weight"].shape[1] == plan.features.channels)

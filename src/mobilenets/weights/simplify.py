@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mobilenets.errors import InputError
 from mobilenets.weights.operations import (
     NO_PADDING,
     Activation,
@@ -67,12 +68,11 @@ def simplify(operations: Sequence[Operation], output: int) -> Simplified:
         ends.insert(0, last.function)
         (output,) = last.inputs
     kept, output = needed(operations, output)
+    uses = _uses(kept, output)
     made: list[Operation] = []
-    places: dict[int, int] = {}
-    for place, operation in enumerate(kept):
-        places[place] = len(made)
-        made.append(_activation(renumbered(operation, places), made))
-    joined = _Join(*needed(made, places[output]))
+    for operation in kept:
+        made.append(_activation(operation, made, len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1))
+    joined = _Join(*needed(made, output))
     made, _ = needed(joined.made, joined.output)
     made = _pointwise(made)
     sides: list[Pair | None] = []
@@ -81,12 +81,20 @@ def simplify(operations: Sequence[Operation], output: int) -> Simplified:
     return Simplified(tuple(made), tuple(sides), tuple(ends))
 
 
-def _activation(operation: Operation, made: Sequence[Operation]) -> Operation:
-    """Put activations that are written in several operations together, each with the ones before it."""
+def _uses(operations: Sequence[Operation], output: int) -> Counter[int]:
+    """Count how often what each operation gives is taken."""
+    return Counter([output, *(place for operation in operations for place in operation.inputs)])
+
+
+def _activation(operation: Operation, made: Sequence[Operation], alone: bool) -> Operation:
+    """Put activations that are written in several operations together, each with the ones before it.
+
+    ``alone``: whether nothing else takes what the operation takes.
+    """
     before = made[operation.inputs[0]] if operation.inputs else None
     if isinstance(operation, Clip):
         return _clipped(operation, before)
-    if isinstance(operation, Affine) and isinstance(before, Affine):
+    if alone and isinstance(operation, Affine) and isinstance(before, Affine):
         sizes = {array.size for part in (before, operation) for array in (part.scale, part.shift)}
         if len(sizes - {1}) < 2:
             scale, shift = operation.scale.astype(np.float64), operation.shift
@@ -104,8 +112,9 @@ def _activation(operation: Operation, made: Sequence[Operation]) -> Operation:
             if function.inputs == (other,):
                 return Activation(operation.name, (other,), _TIMES_X[function.function])
             part = made[other]
-            if isinstance(part, Affine) and _is(part, 1 / 6, 0) and part.inputs == function.inputs:
-                return Activation(operation.name, part.inputs, _BY_SIX.get(function.function, "unknown"))
+            sixth = isinstance(part, Affine) and _is(part, 1 / 6, 0) and part.inputs == function.inputs
+            if sixth and function.function == _GATE:
+                return Activation(operation.name, part.inputs, "hard_swish")
     return operation
 
 
@@ -147,17 +156,19 @@ class _Join:
     """Goes along the operations once and joins each to the convolution or linear layer that it belongs to."""
 
     def __init__(self, operations: Sequence[Operation], output: int) -> None:
-        self.uses = Counter([output, *(place for operation in operations for place in operation.inputs)])
+        self.work = _MAX_WORK
+        uses = _uses(operations, output)
         self.made: list[Operation] = []
         places: dict[int, int] = {}
         for place, operation in enumerate(operations):
-            alone = len(operation.inputs) == 1 and self.uses[operation.inputs[0]] == 1
+            alone = len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1
             places[place] = self._take(renumbered(operation, places), alone)
         self.output = places[output]
 
     def _take(self, operation: Operation, alone: bool) -> int:
         before = self.made[operation.inputs[0]] if operation.inputs else None
         if alone and isinstance(before, Conv | Linear):
+            self._spend(before.weight.size if isinstance(operation, Affine | Norm) else 1)
             joined = _absorb(before, operation)
             if joined is not None:
                 self.made[operation.inputs[0]] = joined
@@ -181,6 +192,7 @@ class _Join:
             if isinstance(before, Norm):
                 factor, shift = _factor(before.numbers)
                 before = Affine(before.name, before.inputs, factor, shift)
+            self._spend(unit.weight.size)
             features = unit.weight.shape[1]
             if isinstance(before, Affine) and {before.scale.size, before.shift.size} <= {1, features}:
                 shift = unit.weight @ np.broadcast_to(before.shift.reshape(-1), features).astype(np.float64)
@@ -196,11 +208,17 @@ class _Join:
             else:
                 unit = replace(unit, inputs=before.inputs)
 
-    @staticmethod
-    def _joins(before: Linear, unit: Linear) -> bool:
-        fits = unit.weight.shape[1] == before.weight.shape[0]
-        small = len(unit.weight) * before.weight.size <= _MAX_WORK
-        return fits and small and not before.activation
+    def _joins(self, before: Linear, unit: Linear) -> bool:
+        if unit.weight.shape[1] != before.weight.shape[0] or before.activation:
+            return False
+        self._spend(len(unit.weight) * before.weight.size)
+        return True
+
+    def _spend(self, work: int) -> None:
+        """Count multiplications, of which a hostile file could ask for years."""
+        self.work -= work
+        if self.work < 0:
+            raise InputError("its layers take more arithmetic to be joined than any MobileNet's")
 
 
 def _with_bias(unit: Linear, weight: Array, shift: Array) -> Linear:

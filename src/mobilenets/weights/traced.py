@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from mobilenets.errors import InputError
+from mobilenets.models.operations import ACTIVATIONS
 from mobilenets.models.padding import PADDINGS, layer_padding, padded
 from mobilenets.weights.layers import Layer, check_room
 from mobilenets.weights.operations import (
+    NO_PADDING,
     Activation,
     Affine,
     Conv,
     Flatten,
     Linear,
+    MaxPool,
     MeanPool,
     Multiply,
     Operation,
@@ -29,15 +32,14 @@ from mobilenets.weights.simplify import Simplified, zeros
 from mobilenets.weights.wiring import Wiring
 
 _EPSILON = 1e-3
-_LISTED = 3
 
 
 @dataclass(frozen=True)
 class Traced:
     """What a graph tells, mostly as the fields of ``Foreign``.
 
-    ``preprocessing`` has what the graph itself does to its pictures. ``tensorflow``: whether its habits are
-    TensorFlow's rather than PyTorch's. ``scores`` is how many its classifier gives, 0 without one.
+    ``preprocessing`` has what the graph itself does to its pictures. ``scores`` is how many its classifier gives, 0
+    without one.
     """
 
     layers: tuple[Layer, ...]
@@ -46,7 +48,7 @@ class Traced:
     strides: tuple[int, ...]
     size: int | None
     preprocessing: Mapping[str, Any]
-    tensorflow: bool
+    activation: str
     scores: int
     wiring: Wiring
     notes: tuple[str, ...] = ()
@@ -61,7 +63,7 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
     simplified:
         The units.
     tensorflow:
-        Whether it comes from TensorFlow; its way of padding shows that, too.
+        Whether its habits are TensorFlow's, for a file in which several ways of padding come to the same.
 
     """
     operations, sides = simplified.operations, simplified.sides
@@ -88,10 +90,9 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
             f"it was made for pictures of {side[1]} × {side[0]}, which are not square; here they are, so its answers "
             "are others than there (--size chooses the side)",
         )
-    tensorflow = tensorflow or pictures[0].channels_last
     convs = [(unit, sides[unit.inputs[0]]) for unit in operations[:start] if isinstance(unit, Conv)]
+    functions = {unit.activation for unit, _ in convs} - {""}
     padding = padding_of(convs, ("same", "keras", "symmetric") if tensorflow else PADDINGS)
-    tensorflow = tensorflow or padding != "symmetric"
     return Traced(
         layers=tuple(layer for unit in units for layer in layers_of(unit, epsilon)),
         padding=padding,
@@ -99,7 +100,7 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
         strides=tuple(unit.stride[0] for i, (unit, _) in enumerate(convs) if i == 0 or unit.depthwise),
         size=side[0] if side is not None and square else None,
         preprocessing=_preprocessing(operations, pictures[0]),
-        tensorflow=tensorflow,
+        activation=functions.pop() if len(functions) == 1 else "",
         scores=scores,
         notes=notes,
         headless=reason,
@@ -133,27 +134,35 @@ def head_start(operations: Sequence[Operation]) -> int:
 
 
 def _check_body(operations: Sequence[Operation]) -> None:
-    """Refuse what no table here has, with all such differences in one line."""
-    faults: list[str] = []
+    """Refuse what no table here can have, with all such differences in one line."""
+    faults: dict[str, list[str]] = {}
     for operation in operations:
         if isinstance(operation, Unknown):
             raise InputError(operation.what)
-        if isinstance(operation, Conv):
-            faults += _faults(operation)
+        for fault in _faults(operation):
+            faults.setdefault(fault, []).append(" ".join(operation.name[:100].split()))
     if faults:
-        more = f", and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
-        raise InputError(f"{', '.join(faults[:_LISTED])}{more}, in no network here")
+        told = (f"{what} ({names[0]!r}{', …' * (len(names) > 1)})" for what, names in faults.items())
+        raise InputError(f"it has {'; '.join(told)}: no network here has that")
 
 
-def _faults(unit: Conv) -> Iterator[str]:
-    rows, columns = unit.weight.shape[2:]
-    name = " ".join(unit.name[:100].split())
-    if unit.stride[0] != unit.stride[1]:
-        yield f"{name!r} has strides of {unit.stride[0]} × {unit.stride[1]}"
+def _faults(operation: Operation) -> Iterator[str]:
+    function = operation.activation if isinstance(operation, Conv) else ""
+    if isinstance(operation, Activation):
+        function = operation.function
+    if function and function not in ACTIVATIONS:
+        yield f"a {function}"
+    if isinstance(operation, MaxPool) and (operation.padding != NO_PADDING or operation.kernel != operation.stride):
+        yield "max pooling with windows that overlap"
+    if not isinstance(operation, Conv):
+        return
+    rows, columns = operation.weight.shape[2:]
+    if operation.stride[0] != operation.stride[1]:
+        yield f"strides of {operation.stride[0]} × {operation.stride[1]}"
     if rows != columns:
-        yield f"{name!r} has a kernel of {rows} × {columns}"
-    if unit.groups > 1 and (not unit.depthwise or len(unit.weight) != unit.groups):
-        yield f"{name!r} has {unit.groups} groups for {len(unit.weight)} channels"
+        yield f"kernels of {rows} × {columns}"
+    if operation.groups > 1 and (not operation.depthwise or len(operation.weight) != operation.groups):
+        yield "convolutions in groups"
 
 
 def _head(simplified: Simplified, start: int) -> tuple[str, int]:

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from torch import nn
 
 from mobilenets.exports.check.gate import probes
 from mobilenets.exports.graph.geometry import NAME, pixels_inside
 from mobilenets.exports.graph.session import tensors
+from mobilenets.models.blocks import Block
 from mobilenets.models.network import Network
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
@@ -106,24 +106,17 @@ def ratio(signal: float, noise: float) -> float:
 
 
 def outputs_of_network(network: Network, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
-    """Give what every layer gives, by its name, in forward order; ``network`` is on the CPU."""
-    found: dict[str, npt.NDArray[np.float32]] = {}
-    hooks = []
-    named = {part.name for part in network.plan.operations if part is not network.plan.classifier}
-    for name, part in network.named_modules():
-        if name in named:
-
-            def keep(_part: nn.Module, _inputs: Any, output: torch.Tensor, name: str = name) -> None:
-                found[name] = output.numpy()
-
-            hooks.append(part.register_forward_hook(keep))
-    try:
-        with torch.inference_mode():
-            found["logits"] = network(torch.from_numpy(laid_out(images, "NCHW"))).numpy()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    """Give what every operation gives, by its name, in forward order; ``network`` is on the CPU."""
+    blocks = [part for part in network.modules() if isinstance(part, Block)]
+    steps = {one.output: one.function or block.get_submodule(one.path) for block in blocks for one in block.steps}
+    values = {network.plan.images.name: torch.from_numpy(laid_out(images, "NCHW"))}
+    with torch.inference_mode():
+        for part in network.plan.operations:
+            run = steps.get(part.name) or network.get_submodule(part.name)
+            values[part.name] = run(*[values[name] for name in part.inputs])
+    del values[network.plan.images.name]
+    names = {network.plan.operations[-1].name: "logits"}
+    return {names.get(name, name): value.numpy() for name, value in values.items()}
 
 
 def outputs_of_file(path: Path, exported: Exported, fed: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -20,6 +21,7 @@ from ai_edge_quantizer.qtyping import (
     TensorQuantizationConfig,
     TFLOperationName,
 )
+from torch import Tensor
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_bytes
@@ -29,25 +31,18 @@ from mobilenets.exports.int8.qdq import Range, Scheme
 from mobilenets.exports.int8.search import find_scheme
 from mobilenets.exports.int8.selection import batches, divided, select
 from mobilenets.exports.job import Job
+from mobilenets.models.blocks import Block
 from mobilenets.runtime.engines import Array
 from mobilenets.runtime.exported import Exported
 
 FILE = "model.tflite"
 ANY = ".*"
 WEIGHTED = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D, TFLOperationName.FULLY_CONNECTED)
-# What stays in float: what goes in and comes out, the numbers of the preprocessing, and the softmax, whose small
-# probabilities 8 bits do not hold.
-FLOAT = (
-    TFLOperationName.INPUT,
-    TFLOperationName.OUTPUT,
-    TFLOperationName.MUL,
-    TFLOperationName.SUB,
-    TFLOperationName.DIV,
-    TFLOperationName.SOFTMAX,
-)
-# A tensor's name is a path of modules, …Block_inverted3/mobilenets.models.blocks.ConvNorm_project/…, where
-# each part ends in the name that its parent has for it.
-_PART = re.compile(r"_([a-z0-9]+)(?=[/;]|$)")
+# What stays in float: what goes in and comes out, the softmax, whose small probabilities 8 bits do not hold ...
+FLOAT = (TFLOperationName.INPUT, TFLOperationName.OUTPUT, TFLOperationName.SOFTMAX)
+# ... and the numbers of the preprocessing, which are made outside of the network.
+NUMBERS = (TFLOperationName.MUL, TFLOperationName.SUB, TFLOperationName.DIV)
+OUTSIDE = "^(?!.*Network_network)"
 
 
 def write(job: Job) -> Exported:
@@ -74,7 +69,31 @@ def _converted(network: Deployed, job: Job, batch: int) -> bytes:
     with quiet():
         litert_torch: Any = importlib.import_module("litert_torch")
         litert_torch.config.show_progress = False
+        _name_operations(network)
         return bytes(litert_torch.convert(network, (sample(job, batch),)).model_content())
+
+
+class _Applied(torch.nn.Module):
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *values: Tensor) -> Tensor:
+        return self._function(*values)
+
+
+def _name_operations(network: torch.nn.Module) -> None:
+    """Make each operation of a block a module that is called as in the plan, with two bars for a point.
+
+    A tensor's name is a path of modules, each with its class: …Block_inverted3/…ConvNorm_body__inverted3__project/….
+    """
+    for block in [part for part in network.modules() if isinstance(part, Block)]:
+        parts = [_Applied(one.function) if one.function else block.get_submodule(one.path) for one in block.steps]
+        for name, _ in list(block.named_children()):
+            delattr(block, name)
+        block.steps = [replace(one, path=one.output.replace(".", "__"), function=None) for one in block.steps]
+        for step, part in zip(block.steps, parts, strict=True):
+            block.add_module(step.path, part)
 
 
 def _halved(content: bytes) -> bytes:
@@ -116,6 +135,8 @@ def _candidates(
     made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for operation in FLOAT:
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for operation in NUMBERS:
+        made.update_quantization_recipe(OUTSIDE, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
     for block in scheme.left:
@@ -130,8 +151,8 @@ def _candidates(
         [(key, names)] = Interpreter(model_content=content).get_signature_list().items()
         form = made.calibrate({key: [{names["inputs"][0]: fitted[:batch]}]}, num_threads=1)
         ends = _extremes(content, fitted, batch, list(form))
-    planned_ends = {name: scheme.ranges[_layer(name)] for name in form if _layer(name) in scheme.ranges}
-    for rule, chosen in (("as planned", ends | planned_ends), ("extremes", ends)):
+    found_ends = {name: scheme.ranges[_tensor(name, scheme)] for name in form if _tensor(name, scheme) in scheme.ranges}
+    for rule, chosen in (("as planned", ends | found_ends), ("extremes", ends)):
         found = {
             name: entry | {"min": np.full_like(entry["min"], low), "max": np.full_like(entry["max"], high)}
             for name, entry in form.items()
@@ -142,10 +163,14 @@ def _candidates(
         yield {"ranges": rule}, file, _answers(file, judged, batch)
 
 
-def _layer(tensor: str) -> str:
-    """Name the network's layer whose output a tensor is."""
-    parts = _PART.findall(tensor.partition(";")[0])
-    return ".".join(part for part in parts if part not in ("network", "conv", "activation"))
+def _tensor(name: str, scheme: Scheme) -> str:
+    """Give the name that our own graph has for a tensor."""
+    first = name.partition(";")[0]
+    parts = [part.rpartition(".")[2].lstrip("_").partition("_")[2] for part in first.split("/")]
+    inside = [part for part in parts if part not in ("", "network", "conv", "activation")]
+    layer = inside[-1].replace("__", ".") if inside and "__" in inside[-1] else ".".join(dict.fromkeys(inside))
+    # What a convolution gives to an activation of its own; of others the two are one operator.
+    return f"{layer}.conv" if parts[-1] == "conv" and f"{layer}.conv" in scheme.ranges else layer
 
 
 def _extremes(content: bytes, images: Array, batch: int, names: list[str]) -> dict[str, Range]:

@@ -95,16 +95,16 @@ def _with_figures(model: onnx.ModelProto, names: Sequence[str], layers: Sequence
 
     made: list[str] = []
     for kind in ("ReduceMin", "ReduceMax"):
-        made += [add(kind, [name], f"{name}.{kind}", keepdims=0) for name in names]
+        made += [add(kind, [name], f"watch.{name}.{kind}", keepdims=0) for name in names]
     for name in names:
         # An odd step, so that not always the same columns of a map are met.
-        step = numpy_helper.from_array(np.array([sizes[name] // SAMPLES | 1], np.int64), f"{name}.watch")
+        step = numpy_helper.from_array(np.array([sizes[name] // SAMPLES | 1], np.int64), f"watch.{name}.step")
         graph.initializer.append(step)
-        flat = add("Reshape", [name, "watch.flat"], f"{name}.flat")
-        made.append(add("Slice", [flat, "watch.start", "watch.end", "watch.axis", step.name], f"{name}.samples"))
+        flat = add("Reshape", [name, "watch.flat"], f"watch.{name}.flat")
+        made.append(add("Slice", [flat, "watch.start", "watch.end", "watch.axis", step.name], f"watch.{name}.samples"))
     for node in layers:
         axes = [0, 2, 3] if node.op_type == "Conv" else [0]
-        made.append(add("ReduceMean", [node.output[0]], f"{node.name}.means", axes=axes, keepdims=0))
+        made.append(add("ReduceMean", [node.output[0]], f"watch.{node.name}.means", axes=axes, keepdims=0))
     graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in made)
     return watching
 

@@ -175,18 +175,15 @@ class _Writer(Graph):
 
     def _hard_swish(self, x: str, output: str) -> str:
         """Write x · min(max(x + 3, 0), 6) / 6 as a sum and a product."""
-        zero = self.tensor(f"{output}.gate.zero", np.uint8(0))
-        three = [
-            self.tensor(f"{output}.three.uint8", np.uint8(255)),
-            self.tensor(f"{output}.three.step", _unit(3)),
-            zero,
-        ]
-        self._operator("DequantizeLinear", three, f"{output}.three")
-        gate = self._operator("Add", [x, f"{output}.three"], f"{output}.gate.float")
+        name = f"{output}.hard_swish"
+        zero = self.tensor(f"{name}.zero", np.uint8(0))
+        three = [self.tensor(f"{name}.three.uint8", np.uint8(255)), self.tensor(f"{name}.three.step", _unit(3)), zero]
+        self._operator("DequantizeLinear", three, f"{name}.three")
+        gate = self._operator("Add", [x, f"{name}.three"], f"{name}.gate.float")
         # The ends of uint8 are the clips, and reading it with a sixth of the step is the division.
-        steps = [self.tensor(f"{output}.gate.step{high}", _unit(high)) for high in (6, 1)]
-        gate = self._operator("QuantizeLinear", [gate, steps[0], zero], f"{output}.gate.uint8")
-        gate = self._operator("DequantizeLinear", [gate, steps[1], zero], f"{output}.gate")
+        steps = [self.tensor(f"{name}.gate.step{high}", _unit(high)) for high in (6, 1)]
+        gate = self._operator("QuantizeLinear", [gate, steps[0], zero], f"{name}.gate.uint8")
+        gate = self._operator("DequantizeLinear", [gate, steps[1], zero], f"{name}.gate")
         return self._operator("Mul", [x, gate], f"{output}.float")
 
     def _measured(self, name: str) -> None:

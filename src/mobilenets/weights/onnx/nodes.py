@@ -1,21 +1,16 @@
-"""ONNX's operators as the operations that all readers of graphs share, along the way of the picture.
-
-A map's layout is followed by letters (``NCHW``, ``NHWC`` where TensorFlow's habit is kept), so that transpositions
-vanish. What has no counterpart becomes ``Unknown``: whether that matters depends on where it stands.
-"""
+"""ONNX's operators, each as the operations that all readers of graphs share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.weights.onnx.constants import Constants, Measured, axes_of, measure
-from mobilenets.weights.onnx.file import Array, Fed, Graph, Node
+from mobilenets.weights.onnx.constants import axes_of, measure
+from mobilenets.weights.onnx.file import Array, Node
+from mobilenets.weights.onnx.translation import State, Taker, Translation, Value
 from mobilenets.weights.operations import (
     Activation,
     Add,
@@ -29,18 +24,13 @@ from mobilenets.weights.operations import (
     MeanPool,
     Multiply,
     Norm,
-    Operation,
     Pad,
     Padding,
     Pair,
-    Picture,
-    Unknown,
 )
-from mobilenets.weights.simplify import hard_sigmoid, side_after
+from mobilenets.weights.simplify import hard_sigmoid
 
-_MAX_NODES = 10_000
 _MAX_PADDING = 16
-_SAME = ("Identity", "Dropout", "Cast")
 _FUNCTIONS = {
     "HardSwish": "hard_swish",
     "Sigmoid": "sigmoid",
@@ -54,390 +44,292 @@ _FUNCTIONS = {
     "Tanh": "tanh",
     "Softplus": "softplus",
 }
+_ENDS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "ArgMax": "argmax", "TopK": "argmax"}
+
+Take = Callable[[Translation, Node, Value, Sequence[State]], Value | None]
 
 
-@dataclass(frozen=True)
-class Value:
-    """What becomes of the picture: a place among the operations, and a letter for each axis.
+def _first(take: Take) -> Taker:
+    """Make a taker of one for nodes whose first input is the picture, the others what is known beside it."""
 
-    ``P`` is the axis of a map's pixels in one row; without letters it is what an unknown operation gave.
-    """
+    def taker(run: Translation, node: Node, given: Sequence[State]) -> Value | None:
+        value = given[0]
+        return take(run, node, value, given[1:]) if isinstance(value, Value) else run.unknown(node, given)
 
-    place: int
-    axes: str
-
-
-_State = Array | Value | Measured | None
+    return taker
 
 
-class Translation:
-    """The operations of a graph, and which of them gives each of its outputs.
+# Arithmetic
 
-    Raises InputError for a malformed graph, and for one without an input for pictures.
-    """
 
-    def __init__(self, graph: Graph) -> None:
-        if len(graph.nodes) > _MAX_NODES:
-            raise InputError(f"it has {len(graph.nodes)} operators, a MobileNet hundreds; give one network")
-        self.graph = graph
-        self.operations: list[Operation] = []
-        self.sides: list[Pair | None] = []
-        self.constants = Constants()
-        self.states: dict[str, _State] = dict(graph.constants)
-        for fed in graph.inputs:
-            if fed.name not in graph.constants:
-                self.states[fed.name] = self._picture(fed)
-        for node in graph.nodes:
-            self._run(node)
+def _arithmetic(run: Translation, node: Node, given: Sequence[State]) -> Value | None:
+    left, right = given if len(given) == 2 else (None, None)
+    if isinstance(left, Value) and isinstance(right, Value):
+        if node.op not in ("Add", "Mul", "Sum") or left.axes != right.axes:
+            return run.unknown(node, given)
+        kind = Multiply if node.op == "Mul" else Add
+        return run.add(kind(node.name, (left.place, right.place)), left.axes)
+    value, array = (left, right) if isinstance(left, Value) else (right, left)
+    vector = _vector(array, value.axes) if isinstance(value, Value) else None
+    if not isinstance(value, Value) or vector is None or (node.op == "Div" and value is right):
+        return run.unknown(node, given)
+    scale, shift = np.ones(1), np.zeros(1)
+    if node.op in ("Mul", "Div"):
+        scale = vector if node.op == "Mul" else 1 / vector
+    elif node.op == "Sub":
+        scale, shift = (scale, -vector) if value is left else (-scale, vector)
+    else:
+        shift = vector
+    return run.add(Affine(node.name, (value.place,), scale, shift), value.axes)
 
-    def output(self, name: str) -> Value | None:
-        """Give what an output is; None where it is not made of the picture."""
-        state = self.states.get(name)
-        return state if isinstance(state, Value) else None
 
-    def _picture(self, fed: Fed) -> Value | None:
-        shape = fed.shape or (None,) * 4
-        if len(shape) not in (3, 4):
-            return None
-        channels, last = shape[-3], shape[-1]
-        takers = [node for node in self.graph.nodes if fed.name in node.inputs]
-        turned = any(node.op == "Transpose" and node.attributes.get("perm") == [0, 3, 1, 2] for node in takers)
-        behind = last in (1, 3) and channels not in (1, 3)
-        axes = "HWC" if behind or (turned and channels != 3) else "CHW"
-        rows, columns = shape[-3:-1] if axes == "HWC" else shape[-2:]
-        side = None if rows is None or columns is None else (rows, columns)
-        return self._add(Picture(fed.name, (), side, fed.pixels, axes == "HWC"), "N" * (len(shape) - 3) + axes)
+def _same(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
+    return value
 
-    def _add(self, operation: Operation, axes: str) -> Value:
-        self.operations.append(operation)
-        self.sides.append(side_after(operation, self.sides))
-        return Value(len(self.operations) - 1, axes)
 
-    def _run(self, node: Node) -> None:
-        given = [self.states.get(name) if name else None for name in node.inputs]
-        while given and not node.inputs[len(given) - 1]:
-            given.pop()
-        made: _State
-        if node.op == "Constant":
-            made = _constant(node)
-        elif any(isinstance(state, Value) for state in given):
-            made = self._value(node, given)
-        elif given and all(isinstance(state, np.ndarray) for state in given):
-            made = self.constants.fold(node, [state for state in given if isinstance(state, np.ndarray)])
-        else:
-            made = measure(node, given)
-        self.states[node.outputs[0]] = made
-        # Of what gives several outputs only the first is known, but TopK's places of the highest scores.
-        for name in node.outputs[1:]:
-            if name:
-                self.states[name] = made if node.op == "TopK" else self._unknown(node, given)
+def _function(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
+    return run.add(Activation(node.name, (value.place,), _FUNCTIONS[node.op]), value.axes)
 
-    def _unknown(self, node: Node, given: Sequence[_State], what: str = "") -> Value | None:
-        """Note an operation that no network here has; ``what`` goes on from its name."""
-        places = tuple(state.place for state in given if isinstance(state, Value))
-        if not places:
-            return None
-        return self._add(Unknown(str(node), places, f"its {node} {what or 'is no operation of a MobileNet'}"), "")
 
-    def _value(self, node: Node, given: Sequence[_State]) -> Value | Measured | None:
-        """Take a picture through a node."""
-        first = given[0]
-        if node.op == "Shape" and isinstance(first, Value):
-            return Measured(self._shape(first))
-        if any(isinstance(state, Value) and not state.axes for state in given):
-            return self._unknown(node, given)
-        if node.op in ("Add", "Sub", "Mul", "Div", "Sum"):
-            return self._arithmetic(node, given)
-        if node.op in ("Max", "Min"):
-            given = sorted(given, key=lambda state: not isinstance(state, Value))
-            first = given[0]
-        take = _TAKEN.get(node.op)
-        if not isinstance(first, Value) or (take is None and node.op not in (*_SAME, *_FUNCTIONS)):
-            return self._unknown(node, given)
-        if node.op in _SAME:
-            return first
-        if take is None:
-            return self._add(Activation(node.name, (first.place,), _FUNCTIONS[node.op]), first.axes)
-        return take(self, node, first, given[1:])
+def _relu(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
+    return run.add(Clip(node.name, (value.place,), 0.0, math.inf), value.axes)
 
-    def _shape(self, value: Value) -> tuple[int | None, ...]:
-        rows, columns = self.sides[value.place] or (None, None)
-        known = {"H": rows, "W": columns, "C": self._channels(value.place)}
-        return tuple(known.get(letter) for letter in value.axes)
 
-    def _channels(self, place: int) -> int | None:
-        while not isinstance(operation := self.operations[place], Conv | Linear):
-            flat = isinstance(operation, Flatten) and self.sides[operation.inputs[0]] != (1, 1)
-            if not operation.inputs or flat:
-                return None
-            place = operation.inputs[0]
-        return len(operation.weight)
+def _clip(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    bounds = [-math.inf, math.inf]
+    for place, name in enumerate(("min", "max")):
+        told = place < len(given) and node.inputs[place + 1]
+        bound = _single(given[place]) if told else node.given(name, bounds[place])
+        if bound is None:
+            return run.unknown(node, [value], "has bounds that are not in the file")
+        bounds[place] = bound
+    return run.add(Clip(node.name, (value.place,), *bounds), value.axes)
 
-    # Arithmetic
 
-    def _arithmetic(self, node: Node, given: Sequence[_State]) -> Value | None:
-        left, right = given if len(given) == 2 else (None, None)
-        if isinstance(left, Value) and isinstance(right, Value):
-            if node.op not in ("Add", "Mul", "Sum") or left.axes != right.axes:
-                return self._unknown(node, given)
-            kind = Multiply if node.op == "Mul" else Add
-            return self._add(kind(node.name, (left.place, right.place)), left.axes)
-        value, array = (left, right) if isinstance(left, Value) else (right, left)
-        if not isinstance(value, Value) or not isinstance(array, np.ndarray):
-            return self._unknown(node, given)
-        vector = _vector(array, value.axes)
-        if vector is None or (node.op == "Div" and value is right):
-            return self._unknown(node, given)
-        one, zero = np.ones(1), np.zeros(1)
-        if node.op in ("Mul", "Div"):
-            scale, shift = (vector if node.op == "Mul" else 1 / vector), zero
-        elif node.op == "Sub":
-            scale, shift = (one, -vector) if value is left else (-one, vector)
-        else:
-            scale, shift = one, vector
-        return self._add(Affine(node.name, (value.place,), scale, shift), value.axes)
+def _bound(run: Translation, node: Node, given: Sequence[State]) -> Value | None:
+    """Take the larger or smaller of the picture and a number, in either order."""
+    value = next((state for state in given if isinstance(state, Value)), None)
+    bound = next((number for state in given if (number := _single(state)) is not None), None)
+    if value is None or bound is None or len(given) != 2:
+        return run.unknown(node, given)
+    bounds = (-math.inf, bound) if node.op == "Min" else (bound, math.inf)
+    return run.add(Clip(node.name, (value.place,), *bounds), value.axes)
 
-    def _clip(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        bounds = [-math.inf, math.inf]
-        if node.op == "Relu":
-            bounds[0] = 0.0
-        elif node.op == "Clip":
-            for place, name in enumerate(("min", "max")):
-                told = place < len(given) and node.inputs[place + 1]
-                bound = _single(given[place]) if told else node.given(name, bounds[place])
-                if bound is None:
-                    return self._unknown(node, [value], "has bounds that are not in the file")
-                bounds[place] = bound
-        else:
-            bound = _single(given[0]) if len(given) == 1 else None
-            if bound is None:
-                return self._unknown(node, [value, *given])
-            bounds[node.op == "Min"] = bound
-        return self._add(Clip(node.name, (value.place,), *bounds), value.axes)
 
-    def _hard_sigmoid(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        slope, middle = node.given("alpha", 0.2), node.given("beta", 0.5)
-        if middle != 0.5:
-            return self._unknown(node, [value])
-        return self._add(Activation(node.name, (value.place,), hard_sigmoid(slope)), value.axes)
+def _hard_sigmoid(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    if node.given("beta", 0.5) != 0.5:
+        return run.unknown(node, [value])
+    return run.add(Activation(node.name, (value.place,), hard_sigmoid(node.given("alpha", 0.2))), value.axes)
 
-    def _answer(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        softmax = node.op in ("Softmax", "LogSoftmax")
-        before = 1 if self.graph.opset < 13 else -1
-        axis = node.given("axis", before if softmax else 0 if node.op == "ArgMax" else -1)
-        if not -len(value.axes) <= axis < len(value.axes) or value.axes[axis] != "C":
-            return self._unknown(node, [value], "is not over the classes")
-        function = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}.get(node.op, "argmax")
-        return self._add(Activation(node.name, (value.place,), function), value.axes)
 
-    # Layers
+def _answer(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    usual = -1 if run.graph.opset >= 13 or node.op == "TopK" else 1
+    axis = node.given("axis", 0 if node.op == "ArgMax" else usual)
+    if not -len(value.axes) <= axis < len(value.axes) or value.axes[axis] != "C":
+        return run.unknown(node, [value], "is not over the classes")
+    return run.add(Activation(node.name, (value.place,), _ENDS[node.op]), value.axes)
 
-    def _layer(self, node: Node) -> str:
-        """Name a layer as its weights are called, where they have a name of their own."""
-        name = node.inputs[1].removesuffix(".weight")
-        own = name in self.graph.constants or f"{name}.weight" in self.graph.constants
-        return name if own and not name.startswith("onnx::") else node.name or node.outputs[0]
 
-    def _conv(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        weight, bias = (*given, None)[:2]
-        if not isinstance(weight, np.ndarray) or not isinstance(bias, np.ndarray | None):
-            return self._unknown(node, [value, *given], "has weights that are not in the file")
-        if value.axes != "NCHW" or weight.ndim != 4 or weight.dtype.kind != "f" or 0 in weight.shape:
-            return self._unknown(node, [value], "is not over pictures")
-        if set(node.given("dilations", [1])) != {1}:
-            return self._unknown(node, [value], "is dilated, which no MobileNet here is")
-        groups = node.given("group", 1)
-        stride, padding = self._window(node, value, (weight.shape[2], weight.shape[3]))
-        if stride is None:
-            return self._unknown(node, [value], "is padded in a way that no MobileNet is")
-        inputs = (value.place,)
-        return self._add(Conv(self._layer(node), inputs, weight, bias, stride, padding, groups), value.axes)
+# Layers
 
-    def _window(self, node: Node, value: Value, kernel: Pair) -> tuple[Pair | None, Padding | None]:
-        """Read strides and zeros: rows, then columns; no stride where they are not understood."""
-        stride = _pair(node, node.given("strides", [1, 1]))
-        top, left, bottom, right = pads if len(pads := node.given("pads", [0] * 4)) == 4 else (-1,) * 4
-        way = node.given("auto_pad", "NOTSET")
-        if way == "SAME_UPPER":
-            return stride, None
-        if way == "SAME_LOWER":
-            side = self.sides[value.place]
-            even = side is not None and all(
-                not (max((math.ceil(s / step) - 1) * step + k - s, 0)) % 2
-                for s, step, k in zip(side, stride, kernel, strict=True)
-            )
-            odd = stride == (1, 1) and kernel[0] % 2 and kernel[1] % 2
-            return (stride, None) if even or odd else (None, None)
-        if way == "VALID":
-            return stride, ((0, 0), (0, 0))
-        known = all(0 <= zeros < _MAX_PADDING for zeros in (top, left, bottom, right))
-        return (stride, ((top, bottom), (left, right))) if known else (None, None)
 
-    def _norm(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        arrays = [state for state in given if isinstance(state, np.ndarray)]
-        if len(arrays) != 4 or value.axes[1:2] != "C" or node.given("training_mode", 0):
-            return self._unknown(node, [value, *given], "has statistics that are not in the file")
-        if any(array.shape != arrays[2].shape or array.ndim != 1 for array in arrays):
-            raise InputError(f"{node} has arrays of several shapes; export the model again")
-        scale, shift, mean, variance = arrays
-        name = node.inputs[1].removesuffix(".weight")
-        # float32's 0.001 as the decimal that it was written as.
-        epsilon = float(f"{node.given('epsilon', 1e-5):.6g}")
-        return self._add(
-            Norm(node.name, (value.place,), BatchNorm(name, scale, shift, mean, variance, epsilon)), value.axes
-        )
+def _layer(run: Translation, node: Node) -> str:
+    """Name a layer as its weights are called, where they have a name of their own."""
+    weights = node.inputs[1]
+    made = weights not in run.graph.constants and weights not in run.named
+    if made or weights.startswith(("onnx::", "const", "/")):
+        return node.name or node.outputs[0]
+    return weights.removesuffix(".weight").removesuffix("_weights")
 
-    def _product(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        weight, bias = (*given, None)[:2]
-        if not isinstance(weight, np.ndarray) or weight.ndim != 2 or weight.dtype.kind != "f" or 0 in weight.shape:
-            return self._unknown(node, [value, *given])
-        if node.op == "Gemm" and (node.given("transA", 0) or value.axes != "NC"):
-            return self._unknown(node, [value])
-        matrix = weight if node.op == "Gemm" and node.given("transB", 0) else weight.T
-        if node.op == "Gemm" and (factor := node.given("alpha", 1.0)) != 1:
-            matrix = matrix * factor
-        vector = None
-        if node.op == "Gemm" and bias is not None:
-            vector = _vector(bias, "NC") if isinstance(bias, np.ndarray) else None
-            if vector is None or vector.size not in (1, len(matrix)):
-                return self._unknown(node, [value, *given])
-            vector = np.broadcast_to(vector, len(matrix)) * node.given("beta", 1.0)
-        name, inputs = self._layer(node), (value.place,)
-        if value.axes == "NC":
-            return self._add(Linear(name, inputs, matrix, vector), "NC")
-        if value.axes == "NHWC":  # each pixel by itself
-            return self._add(Conv(name, inputs, matrix[:, :, None, None], vector), value.axes)
-        return self._unknown(node, [value])
 
-    # Maps
+def _conv(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    weight, bias = (*given, None)[:2]
+    if not isinstance(weight, np.ndarray) or not isinstance(bias, np.ndarray | None):
+        return run.unknown(node, [value, *given], "has weights that are not in the file")
+    if value.axes != "NCHW" or weight.ndim != 4 or weight.dtype.kind != "f" or 0 in weight.shape:
+        return run.unknown(node, [value], "is not over pictures")
+    if set(node.given("dilations", [1])) != {1}:
+        return run.unknown(node, [value], "is dilated, in no MobileNet here")
+    stride, padding = _window(run, node, value, (weight.shape[2], weight.shape[3]))
+    if stride is None:
+        return run.unknown(node, [value], "is padded as in no MobileNet")
+    conv = Conv(_layer(run, node), (value.place,), weight, bias, stride, padding, node.given("group", 1))
+    return run.add(conv, value.axes)
 
-    def _pool(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        if value.axes != "NCHW":
-            return self._unknown(node, [value])
-        if node.op == "GlobalAveragePool":
-            return self._add(MeanPool(node.name, (value.place,)), value.axes)
-        kernel = _pair(node, node.given("kernel_shape", [0, 0]))
-        stride, padding = self._window(node, value, kernel)
-        plain = node.given("dilations", [1, 1]) == [1, 1] and padding is not None and stride is not None
-        if not plain or stride is None or padding is None:
-            return self._unknown(node, [value])
+
+def _window(run: Translation, node: Node, value: Value, kernel: Pair) -> tuple[Pair | None, Padding | None]:
+    """Read strides and zeros: rows, then columns; no stride where they are not understood."""
+    stride = _pair(node, node.given("strides", [1, 1]))
+    way = node.given("auto_pad", "NOTSET")
+    if way == "SAME_UPPER":
+        return stride, None
+    if way == "SAME_LOWER":  # the same, where the zeros before are as many as those after
+        side = run.sides[value.place] or (1, 1) * (stride == (1, 1))
+        zeros = [
+            max((math.ceil(pixels / step) - 1) * step + width - pixels, 0)
+            for pixels, step, width in zip(side, stride, kernel, strict=False)
+        ]
+        return (None if not zeros or any(total % 2 for total in zeros) else stride), None
+    top, left, bottom, right = pads if len(pads := node.given("pads", [0] * 4)) == 4 else (-1,) * 4
+    if way == "VALID":
+        top = left = bottom = right = 0
+    known = all(0 <= side < _MAX_PADDING for side in (top, left, bottom, right))
+    return (stride, ((top, bottom), (left, right))) if known else (None, None)
+
+
+def _norm(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    arrays = [state for state in given if isinstance(state, np.ndarray)]
+    if len(arrays) != 4 or value.axes[1:2] != "C" or node.given("training_mode", 0):
+        return run.unknown(node, [value, *given], "has statistics that are not in the file")
+    if any(array.shape != arrays[2].shape or array.ndim != 1 for array in arrays):
+        raise InputError(f"{node} has arrays of several shapes; export the model again")
+    scale, shift, mean, variance = arrays
+    # float32's 0.001 as the decimal that it was written as.
+    epsilon = float(f"{node.given('epsilon', 1e-5):.6g}")
+    numbers = BatchNorm(_layer(run, node), scale, shift, mean, variance, epsilon)
+    return run.add(Norm(node.name, (value.place,), numbers), value.axes)
+
+
+def _product(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    weight, bias = (*given, None)[:2]
+    if not isinstance(weight, np.ndarray) or weight.ndim != 2 or weight.dtype.kind != "f" or 0 in weight.shape:
+        return run.unknown(node, [value, *given])
+    name, inputs = _layer(run, node), (value.place,)
+    if node.op == "MatMul" and value.axes == "NHWC":  # each pixel by itself
+        return run.add(Conv(name, inputs, weight.T[:, :, None, None]), value.axes)
+    if value.axes != "NC":
+        return run.unknown(node, [value])
+    if node.op == "MatMul":
+        return run.add(Linear(name, inputs, weight.T), value.axes)
+    matrix = weight if node.given("transB", 0) else weight.T
+    matrix = matrix if (factor := node.given("alpha", 1.0)) == 1 else matrix * factor
+    vector = None if bias is None else _vector(bias, "NC")
+    if node.given("transA", 0) or (bias is not None and (vector is None or vector.size not in (1, len(matrix)))):
+        return run.unknown(node, [value, *given])
+    if vector is not None:
+        vector = np.broadcast_to(vector, len(matrix)) * node.given("beta", 1.0)
+    return run.add(Linear(name, inputs, matrix, vector), value.axes)
+
+
+# Maps
+
+
+def _pool(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    if value.axes != "NCHW":
+        return run.unknown(node, [value])
+    if node.op == "GlobalAveragePool":
+        return run.add(MeanPool(node.name, (value.place,)), value.axes)
+    kernel, side = _pair(node, node.given("kernel_shape", [0, 0])), run.sides[value.place]
+    stride, padding = _window(run, node, value, kernel)
+    if node.given("dilations", [1, 1]) != [1, 1] or stride is None or padding is None:
+        return run.unknown(node, [value])
+    if node.op == "MaxPool":
         ceil = bool(node.given("ceil_mode", 0))
-        if node.op == "MaxPool":
-            return self._add(MaxPool(node.name, (value.place,), kernel, stride, padding, ceil), value.axes)
-        side = self.sides[value.place]
-        if kernel != side or padding != ((0, 0), (0, 0)):
-            size = f"of {side[0]} × {side[1]}" if side else "of unknown size; export it with a fixed input size"
-            return self._unknown(node, [value], f"averages {kernel[0]} × {kernel[1]} pixels of a map {size}")
-        return self._add(MeanPool(node.name, (value.place,)), value.axes)
-
-    def _mean(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        axes = axes_of(node, given) or []
-        letters = {value.axes[axis] for axis in axes if -len(value.axes) <= axis < len(value.axes)}
-        if letters not in ({"H", "W"}, {"P"}):
-            return self._unknown(node, [value], "does not average over the map")
-        mean = self._add(MeanPool(node.name, (value.place,)), value.axes)
-        if node.given("keepdims", 1) and letters != {"P"}:
-            return mean
-        return self._add(Flatten(node.name, (mean.place,)), "NC")
-
-    def _pad(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        told = given[0] if given else np.array(node.given("pads", [0]))
-        filled = given[1] if len(given) > 1 else np.array(node.given("value", 0.0))
-        axes = axes_of(node, given[2:])
-        fits = isinstance(told, np.ndarray) and told.size == 2 * len(value.axes) and axes is None
-        zero = filled is None or (isinstance(filled, np.ndarray) and not filled.any())
-        if not isinstance(told, np.ndarray) or not fits or not zero or node.given("mode", "constant") != "constant":
-            return self._unknown(node, [value])
-        sides = told.reshape(2, -1).astype(np.int64)
-        if (sides < 0).any() or (sides >= _MAX_PADDING).any():
-            return self._unknown(node, [value])
-        by = {letter: (int(before), int(after)) for letter, before, after in zip(value.axes, *sides, strict=True)}
-        rows, columns = by.pop("H", (0, 0)), by.pop("W", (0, 0))
-        if any(map(any, by.values())):
-            return self._unknown(node, [value])
-        if not any((*rows, *columns)):
-            return value
-        return self._add(Pad(node.name, (value.place,), (rows, columns)), value.axes)
-
-    def _transpose(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        order = node.given("perm", list(range(len(value.axes)))[::-1])
-        if sorted(order) != list(range(len(value.axes))):
-            raise InputError(f"{node} has a malformed attribute 'perm'; export the model again")
-        return Value(value.place, "".join(value.axes[axis] for axis in order))
-
-    def _squeeze(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        axes = axes_of(node, given)
-        if axes is None:
-            axes = [axis for axis, letter in enumerate(value.axes) if letter in "HW"]
-        left = "".join(
-            letter for i, letter in enumerate(value.axes) if i not in axes and i - len(value.axes) not in axes
-        )
-        if "C" not in left or len(left) + len(axes) != len(value.axes):
-            return self._unknown(node, [value])
-        if left != "NC":
-            return Value(value.place, left)
-        return self._add(Flatten(node.name, (value.place,)), left)
-
-    def _unsqueeze(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        missing = [letter for letter in "NHW" if letter not in value.axes]
-        letters = list(value.axes)
-        axes = axes_of(node, given) or []
-        rank = len(letters) + len(axes)
-        for axis in sorted(axis % rank for axis in axes):
-            if not missing:
-                return self._unknown(node, [value])
-            letters.insert(axis, missing.pop(0))
-        return Value(value.place, "".join(letters))
-
-    def _reshape(self, node: Node, value: Value, given: Sequence[_State]) -> Value | None:
-        if node.op == "Flatten":
-            target: tuple[int | None, ...] = (None, None) if node.given("axis", 1) == 1 else (None,)
-        else:
-            told = measure(Node("", "Identity", (), ("",), {}), given) if given else None
-            if told is None:
-                return self._unknown(node, [value])
-            target = told.values
-        channels, pixel = self._channels(value.place), self.sides[value.place] in ((1, 1), None)
-        if len(target) == 2 and len(value.axes) == 4:
-            last = value.axes.endswith("C")
-            return self._add(Flatten(node.name, (value.place,), channels_last=last), "NC")
-        if len(target) <= 2 and value.axes == "NC":
-            return value
-        if len(target) == 3 and value.axes == "NCHW" and target[1] in (0, None, channels):
-            return Value(value.place, "NCP")
-        if len(target) == 4 and pixel and (value.axes == "NC" or "H" in value.axes):
-            places = [i for i in (1, 3) if target[i] not in (1, None) and target[i] in (-1, channels)]
-            if len(places) == 1:
-                return Value(value.place, "NCHW" if places == [1] else "NHWC")
-        return self._unknown(node, [value], "puts the map's numbers in another order")
+        return run.add(MaxPool(node.name, (value.place,), kernel, stride, padding, ceil), value.axes)
+    if kernel != side or padding != ((0, 0), (0, 0)):
+        size = f"of {side[0]} × {side[1]}" if side else "of unknown size; export it with a fixed input size"
+        return run.unknown(node, [value], f"averages {kernel[0]} × {kernel[1]} pixels of a map {size}")
+    return run.add(MeanPool(node.name, (value.place,)), value.axes)
 
 
-_TAKEN: Mapping[str, Callable[[Translation, Node, Value, Sequence[Any]], Value | None]] = {
-    **dict.fromkeys(("Relu", "Clip", "Max", "Min"), Translation._clip),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "ArgMax", "TopK"), Translation._answer),
-    **dict.fromkeys(("Gemm", "MatMul"), Translation._product),
-    **dict.fromkeys(("GlobalAveragePool", "AveragePool", "MaxPool"), Translation._pool),
-    **dict.fromkeys(("Reshape", "Flatten"), Translation._reshape),
-    "HardSigmoid": Translation._hard_sigmoid,
-    "Conv": Translation._conv,
-    "BatchNormalization": Translation._norm,
-    "ReduceMean": Translation._mean,
-    "Pad": Translation._pad,
-    "Transpose": Translation._transpose,
-    "Squeeze": Translation._squeeze,
-    "Unsqueeze": Translation._unsqueeze,
+def _mean(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    axes = axes_of(node, given) or []
+    letters = {value.axes[axis] for axis in axes if -len(value.axes) <= axis < len(value.axes)}
+    if letters not in ({"H", "W"}, {"P"}):
+        return run.unknown(node, [value], "does not average over the map")
+    mean = run.add(MeanPool(node.name, (value.place,)), value.axes)
+    if node.given("keepdims", 1) and letters != {"P"}:
+        return mean
+    return run.add(Flatten(node.name, (mean.place,)), "NC")
+
+
+def _pad(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    told = given[0] if given else np.array(node.given("pads", [0]))
+    filled = given[1] if len(given) > 1 else np.array(node.given("value", 0.0))
+    zero = filled is None or (isinstance(filled, np.ndarray) and not filled.any())
+    fits = isinstance(told, np.ndarray) and told.size == 2 * len(value.axes) and axes_of(node, given[2:]) is None
+    if not isinstance(told, np.ndarray) or not fits or not zero or node.given("mode", "constant") != "constant":
+        return run.unknown(node, [value])
+    sides = told.reshape(2, -1).astype(np.int64)
+    by = {letter: (int(before), int(after)) for letter, before, after in zip(value.axes, *sides, strict=True)}
+    rows, columns = by.pop("H", (0, 0)), by.pop("W", (0, 0))
+    if any(map(any, by.values())) or not all(0 <= zeros < _MAX_PADDING for zeros in (*rows, *columns)):
+        return run.unknown(node, [value])
+    return run.add(Pad(node.name, (value.place,), (rows, columns)), value.axes) if any((*rows, *columns)) else value
+
+
+def _transpose(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
+    order = node.given("perm", list(range(len(value.axes)))[::-1])
+    if sorted(order) != list(range(len(value.axes))):
+        raise InputError(f"{node} has a malformed attribute 'perm'; export the model again")
+    return Value(value.place, "".join(value.axes[axis] for axis in order))
+
+
+def _squeeze(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    rank, axes = len(value.axes), axes_of(node, given)
+    if axes is None:
+        axes = [axis for axis, letter in enumerate(value.axes) if letter in "HW"]
+    left = "".join(letter for axis, letter in enumerate(value.axes) if axis not in axes and axis - rank not in axes)
+    if "C" not in left or len(left) + len(axes) != rank:
+        return run.unknown(node, [value])
+    return run.add(Flatten(node.name, (value.place,)), left) if left == "NC" else Value(value.place, left)
+
+
+def _unsqueeze(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    missing = [letter for letter in "NHW" if letter not in value.axes]
+    letters, axes = list(value.axes), axes_of(node, given) or []
+    if len(axes) > len(missing):
+        return run.unknown(node, [value])
+    for axis in sorted(axis % (len(value.axes) + len(axes)) for axis in axes):
+        letters.insert(axis, missing.pop(0))
+    return Value(value.place, "".join(letters))
+
+
+def _reshape(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
+    if node.op == "Flatten":
+        target: tuple[int | None, ...] = (None, None) if node.given("axis", 1) == 1 else (None,)
+    else:
+        told = measure(Node("", "Identity", (), ("",), {}), given) if given else None
+        if told is None:
+            return run.unknown(node, [value])
+        target = told.values
+    channels, pixel = run.channels(value.place), run.sides[value.place] in ((1, 1), None)
+    if len(target) == 2 and len(value.axes) == 4:
+        return run.add(Flatten(node.name, (value.place,), channels_last=value.axes.endswith("C")), "NC")
+    if len(target) <= 2 and value.axes == "NC":
+        return value
+    if len(target) == 3 and value.axes == "NCHW" and target[1] in (0, None, channels):
+        return Value(value.place, "NCP")
+    if len(target) == 4 and pixel and (value.axes == "NC" or "H" in value.axes):
+        places = [axis for axis in (1, 3) if target[axis] not in (1, None) and target[axis] in (-1, channels)]
+        if len(places) == 1:
+            return Value(value.place, "NCHW" if places == [1] else "NHWC")
+    return run.unknown(node, [value], "puts the map's numbers in another order")
+
+
+TAKERS: Mapping[str, Taker] = {
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Sum"), _arithmetic),
+    **dict.fromkeys(("Max", "Min"), _bound),
+    **dict.fromkeys(("Identity", "Dropout", "Cast"), _first(_same)),
+    **dict.fromkeys(_FUNCTIONS, _first(_function)),
+    **dict.fromkeys(_ENDS, _first(_answer)),
+    **dict.fromkeys(("Gemm", "MatMul"), _first(_product)),
+    **dict.fromkeys(("GlobalAveragePool", "AveragePool", "MaxPool"), _first(_pool)),
+    **dict.fromkeys(("Reshape", "Flatten"), _first(_reshape)),
+    "Relu": _first(_relu),
+    "Clip": _first(_clip),
+    "HardSigmoid": _first(_hard_sigmoid),
+    "Conv": _first(_conv),
+    "BatchNormalization": _first(_norm),
+    "ReduceMean": _first(_mean),
+    "Pad": _first(_pad),
+    "Transpose": _first(_transpose),
+    "Squeeze": _first(_squeeze),
+    "Unsqueeze": _first(_unsqueeze),
 }
 
 
-def _constant(node: Node) -> Array | None:
-    for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
-        if name in node.attributes:
-            value = np.asarray(node.attributes[name])
-            return value.astype(np.float32) if value.dtype == np.float64 and name != "value" else value
-    return None
-
-
-def _single(state: object) -> float | None:
+def _single(state: State) -> float | None:
     return float(state.flat[0]) if isinstance(state, np.ndarray) and state.size == 1 else None
 
 
@@ -447,13 +339,11 @@ def _pair(node: Node, values: list[int]) -> Pair:
     return values[0], values[1]
 
 
-def _vector(array: Array, axes: str) -> Array | None:
+def _vector(array: State, axes: str) -> Array | None:
     """Take a constant as one number, or one a channel, of a value with these axes; None where it is neither."""
-    if array.dtype.kind not in "fiu" or array.size == 0 or array.ndim > len(axes):
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or not array.size or array.ndim > len(axes):
         return None
-    if array.size == 1:
-        return array.reshape(1).astype(np.float64)
     sides = dict(zip(reversed(axes), reversed(array.shape), strict=False))
-    if "C" not in sides or sides["C"] != array.size:
+    if array.size > 1 and sides.get("C") != array.size:
         return None
     return array.reshape(-1).astype(np.float64)

@@ -15,8 +15,9 @@ from mobilenets.weights.class_names import names_in
 from mobilenets.weights.keras.layers import OWN
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign
 from mobilenets.weights.onnx.file import Graph, read_graph, shown
-from mobilenets.weights.onnx.nodes import Translation
-from mobilenets.weights.operations import Linear
+from mobilenets.weights.onnx.nodes import TAKERS
+from mobilenets.weights.onnx.translation import Translation
+from mobilenets.weights.operations import Linear, Picture
 from mobilenets.weights.simplify import Simplified, simplify
 from mobilenets.weights.traced import trace
 
@@ -46,13 +47,16 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
         )
     bundle, kind = _beside(path, graph), _kind(kinds)
     try:
-        simplified = _output(Translation(graph), graph, output)
-        traced = trace(simplified, graph.producer in _TENSORFLOW)
+        simplified = _output(Translation(graph, TAKERS), graph, output)
+        picture = next(part for part in simplified.operations if isinstance(part, Picture))
+        tensorflow = graph.producer in _TENSORFLOW or (picture.channels_last and graph.producer != _OURS)
+        traced = trace(simplified, tensorflow)
     except InputError as error:
         if graph.producer == _OURS:
             raise InputError(f"{error}; give the run folder that it was exported from") from error
         raise InputError(f"{error}{kind and f' (by its operations, {kind})'}") from error
-    habit = TENSORFLOW_INPUT if traced.tensorflow else TORCH_INPUT
+    tensorflow = tensorflow or traced.padding != "symmetric"
+    habit = TENSORFLOW_INPUT if tensorflow else TORCH_INPUT
     preprocessing = {**habit, **traced.preprocessing}
     assumed = []
     if bundle is not None:
@@ -60,11 +64,7 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
     elif not traced.preprocessing:
         assumed.append(
             "it does not say how pictures become numbers, so as "
-            + (
-                "TensorFlow's networks, from -1 to 1"
-                if traced.tensorflow
-                else "PyTorch's, with ImageNet's mean and deviation"
-            )
+            + ("TensorFlow's networks, from -1 to 1" if tensorflow else "PyTorch's, with ImageNet's mean and deviation")
             + "; --preprocessing tensorflow, torch or a JSON file says otherwise"
         )
     if traced.scores and not simplified.ends and graph.producer not in (_OURS, "pytorch", *_TENSORFLOW):
@@ -78,10 +78,11 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
         size=traced.size,
         preprocessing=preprocessing,
         classes=_classes(graph, bundle),
-        own=OWN if traced.tensorflow and bundle is None else {},
+        own=OWN if tensorflow and bundle is None else {},
         notes=traced.notes,
         assumed=tuple(assumed),
         headless=traced.headless,
+        activation=traced.activation,
         check=traced.wiring.check,
         kind=kind,
     )

@@ -11,6 +11,7 @@ from itertools import groupby, pairwise
 
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import Foreign, Layer, of_kind
+from mobilenets.weights.recognise import recognise
 
 # A part of a name, cut into words and numbers; a number sorts by its value and before any word.
 Piece = tuple[int, str]
@@ -150,15 +151,8 @@ def _before(path: Parts, convs: Sequence[Layer], paths: Mapping[str, Parts]) -> 
 
 def _forward(convs: Sequence[Layer], depthwise: Sequence[Layer]) -> list[str]:
     """Name the convolutions of both kinds as the network that they are runs them."""
-    from mobilenets.models.rows import Conv, Inverted, Separable  # brings torch, which other files need not
-    from mobilenets.weights.recognise import recognise
-
-    table = recognise(Foreign("", (*convs, *depthwise), "symmetric", 1e-5)).table
-    ordinary, filters = iter(convs), iter(depthwise)
-    names = []
-    for row in table.body:
-        if isinstance(row, Conv) or (isinstance(row, Inverted) and (row.expand != 1 or row.always_expand)):
-            names.append(next(ordinary).name)
-        if isinstance(row, Separable | Inverted):
-            names += [next(filters).name, next(ordinary).name]
-    return [*names, *(layer.name for layer in ordinary)]
+    plan = recognise(Foreign("", (*convs, *depthwise), "symmetric", 1e-5)).plan()
+    kinds = {True: iter(depthwise), False: iter(convs)}
+    # A file may lack the layers of the head, or have others behind them.
+    names = [layer.name for part in plan.convolutions if (layer := next(kinds[part.depthwise], None))]
+    return [*names, *(layer.name for layer in kinds[False])]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, read_bundle
-from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm, of_kind
+from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm, of_kind, strides_of
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State
 from mobilenets.weights.pytorch.choice import TRAINING, head_norms_of, one_head, one_network, without_measures
 from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
@@ -269,12 +269,11 @@ def _described(path: Path, foreign: Foreign, bare: Mapping[str, str]) -> Foreign
     table = architecture.table
     fields = bundle.preprocessing.to_json()
     size = fields.pop("size")
-    convs = network.plan.convolutions
     return replace(
         foreign,
         padding=table.padding,
         epsilon=table.norm_epsilon,
-        strides=(convs[0].stride, *(conv.stride for conv in convs if conv.depthwise)),
+        strides=strides_of(network.plan),
         size=size,
         preprocessing=fields,
         classes=bundle.classes,
