@@ -56,6 +56,31 @@ def test_files_of_converters(
     assert converted.assigned.surplus == ()
 
 
+def test_a_v3_with_its_scaling_and_hard_functions_written_out(
+    compared: Callable[[str, str, np.ndarray, np.ndarray], None],
+) -> None:
+    file = FIXTURES / "onnx" / "tf2onnx_v3_small.onnx"
+    converted = convert(file, quiet=True)
+    assert converted.model.network.architecture.name == "mobilenet_v3_small"
+    assert converted.model.bundle.preprocessing.mean == (0.5, 0.5, 0.5)
+    pixels = np.load(PICTURES)["pictures_75"]
+    images = converted.model.bundle.preprocessing.normalise(pixels).transpose(0, 3, 1, 2).copy()
+    with torch.inference_mode():
+        ours = converted.model.network(torch.from_numpy(images)).numpy()
+    kind = "tf2onnx 1.17, Keras's V3 small with its own scaling"
+    compared("ONNX", kind, ours, np.load(file.with_suffix(".npz"))["answers_75"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v3_small", "mobilenet_v3_large", "mobilenet_v3_small_minimalistic", "mobilenet_v4_conv_small"],
+)
+def test_our_own_exports_of_v3_and_v4(name: str, disturbed: Disturbed, saved: Saved, agrees: Agrees) -> None:
+    converted = agrees(saved(disturbed(name, 3, 0.5, size=64, variant="standard")))
+    assert converted.model.network.architecture.name == name
+    assert converted.model.network.classes == 3
+
+
 def test_what_the_graph_does_to_pictures_is_told_apart_from_what_is_assumed() -> None:
     inside, outside = (read(FIXTURES / "onnx" / f"{name}.onnx") for name in ("tf2onnx_v2_bytes", "tf2onnx_v1"))
     assert inside.assumed == ()
