@@ -17,6 +17,7 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import CATALOG
 from mobilenets.weights.convert import convert
 from mobilenets.weights.layers import Foreign
+from mobilenets.weights.published import choose
 from mobilenets.weights.pytorch.described import from_training
 from mobilenets.weights.pytorch.state import read_state
 from mobilenets.weights.recognise import recognise
@@ -63,6 +64,20 @@ def test_logits(fixture: str, tmp_path: Path, compared: Compared) -> None:
         with torch.inference_mode():
             found = converted.model.network(torch.from_numpy(seen[f"inputs_{size}"])).numpy()
         compared("safetensors", f"{fixture.split('_')[0]}, MobileNetV3 and V4", found, seen[f"logits_{size}"])
+
+
+def test_what_a_published_file_does_not_tell_is_given(compared: Compared) -> None:
+    fixture, published = "timm_tf_v3_small_010", choose("mobilenet_v3_small", 1.0, 224, "timm")
+    assert published.repository == "timm/tf_mobilenetv3_small_100.in1k"
+    network = convert(FILES / f"{fixture}.safetensors", habits=published.habits).model.network
+    seen = np.load(FILES / f"{fixture}.npz")
+    with torch.inference_mode():
+        compared(
+            "safetensors",
+            "timm, MobileNetV3 and V4",
+            network(torch.from_numpy(seen["inputs_75"])).numpy(),
+            seen["logits_75"],
+        )
 
 
 def of(fixture: str, change: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda shapes: shapes) -> Foreign:
