@@ -30,7 +30,8 @@ import numpy as np
 from PIL import Image, ImageCms
 from sklearn.datasets import load_sample_images
 
-from mobilenets.bench.hardware import hardware, pick_device
+from mobilenets.bench.hardware import hardware
+from mobilenets.models.device import pick_device
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 

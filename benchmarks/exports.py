@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import mobilenets
-from mobilenets.bench.hardware import hardware, pick_device
+from mobilenets.bench.hardware import hardware
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import FORMATS, find_format
+from mobilenets.models.device import pick_device
 
 HEAD = "| model | format | precision | MB | top-1 | change, points | 95 % interval | probability differs by | passes |"
 

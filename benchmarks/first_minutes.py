@@ -194,7 +194,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(FLAGS), default=list(FLAGS))
     parser.add_argument("--emoji-test", type=Path, default=EMOJI, help="Unicode's emoji-test.txt (unicode-data)")
     asked = parser.parse_args()
-    from mobilenets.bench.hardware import hardware, pick_device, versions
+    from mobilenets.bench.hardware import hardware, versions
+    from mobilenets.models.device import pick_device
 
     print(json.dumps({"hardware": hardware(pick_device("auto")), "versions": versions()}))
     results: dict[tuple[str, str], list[tuple[float, float]]] = {}

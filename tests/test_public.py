@@ -26,7 +26,16 @@ def test_every_public_name_loads(name: str) -> None:
 
 def test_the_names_are_those_promised() -> None:
     assert set(mobilenets.__all__) == {
-        *("__version__", "FaultFound", "InputError", "MobilenetsError", "Predictor", "Recipe", "create_model"),
+        *(
+            "__version__",
+            "FaultFound",
+            "InputError",
+            "MobilenetsError",
+            "Predictor",
+            "Recipe",
+            "create_model",
+            "register_task",
+        ),
         "load_model",
         *("demo", "evaluate", "fetch", "import_weights", "predict", "published_weights", "serve", "summary", "train"),
         *("audit", "benchmark", "compare", "export"),

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from mobilenets.cli import _Lines, colour
+from mobilenets.cli import colour
+from mobilenets.cli.notes import NoteHandler
 
 
 class Terminal(io.StringIO):
@@ -43,7 +44,7 @@ def test_notes_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     log = logging.getLogger("mobilenets")
-    log.addHandler(_Lines())
+    log.addHandler(NoteHandler())
     log.setLevel(logging.INFO)
     log.propagate = False
     log.info("a note of \x1b[31mred.png")

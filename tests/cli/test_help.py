@@ -3,12 +3,19 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mobilenets
-from mobilenets.cli.parser import GROUPS, MAIN_SETTINGS, build_parser
+from mobilenets.bench.candidates import NAMES
+from mobilenets.cli import train
+from mobilenets.cli.train import MAIN_SETTINGS
+from mobilenets.cli.verbs import GROUPS, build_parser
+from mobilenets.datasets.known import KNOWN
+from mobilenets.exports.catalog import FORMATS
+from mobilenets.models.catalog import CATALOG
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
 
@@ -33,10 +40,18 @@ def test_help_is_asked_for_in_several_ways(words: str, command: Any) -> None:
     assert command(words, "train").out == command("train", "--help").out
 
 
-def test_every_verb_has_its_group() -> None:
-    grouped = [name for names in GROUPS.values() for name in names]
-    assert sorted(grouped) == sorted(set(grouped))
-    assert "More:" not in str(build_parser().description)
+def test_every_verb_is_registered_once(command: Any) -> None:
+    names = [verb.name for group in GROUPS.values() for verb in group]
+    assert sorted(names) == sorted(set(names)) and set(VERBS) < set(names)
+    files = {path.stem for path in Path(train.__file__).parent.glob("*.py")}
+    assert {"import_weights" if name == "import" else name for name in names} <= files
+    assert re.findall(r"^  (\w+)  ", command("--help").out, re.MULTILINE) == names
+
+
+def test_names_come_from_their_tables(command: Any) -> None:
+    for verb, names in (("summary", CATALOG), ("compare", NAMES), ("fetch", KNOWN), ("export", FORMATS)):
+        words = command(verb, "--help").out.split()
+        assert {name.strip(",") for name in words} >= set(names)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from mobilenets.cli import main
-from mobilenets.cli.show import printable, sentence
-from mobilenets.cli.show_exports import exported
+from mobilenets.cli.export import exported
+from mobilenets.cli.text import printable, sentence
 
 NAMES = [
     "a b.png",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mobilenets.cli.parser import build_parser
+from mobilenets.cli.verbs import build_parser
 
 Program = tuple[list[str], dict[str, str]]
 
@@ -29,7 +29,7 @@ def test_help_imports_nothing_heavy(program: Program) -> None:
     done = run(([words[0], "-X", "importtime", *words[1:]], environment), "--help")
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "mobilenets.cli.parser" in imported
+    assert "mobilenets.cli.verbs" in imported
     assert not imported & {"torch", "matplotlib", "numpy", "PIL", "sklearn", "jinja2", "tqdm", "safetensors"}
 
 
@@ -113,7 +113,7 @@ def test_ctrl_c_before_anything_was_done(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mobilenets.verbs.train.prepare", stop)
+    monkeypatch.setattr("mobilenets.runs.begin.prepare", stop)
     status, out, err = command("train", photos, "--out", tmp_path / "run", "--weights", "none")
     assert (status, out) == (130, "")
     assert err == "mobilenets: stopped before anything was done: run the same command again\n"

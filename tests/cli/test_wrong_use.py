@@ -64,7 +64,7 @@ def place(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TRAIN = "train data --out new --weights none"
 WRONG = {
-    "paint": "unknown verb 'paint': choose demo, fetch, train",
+    "paint": "unknown verb 'paint': choose train, predict, export",
     "trian": "unknown verb 'trian': did you mean train? (see mobilenets --help)",
     "exprot run": "did you mean export?",
     "--json": "VERB",

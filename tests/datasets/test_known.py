@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenets.datasets import known, sources
+from mobilenets.base import cache
+from mobilenets.datasets import shapes, sources, write
 from mobilenets.datasets.cifar import Cifar
-from mobilenets.datasets.known import KNOWN, write_folders
+from mobilenets.datasets.known import KNOWN
+from mobilenets.datasets.write import write_folders
 from mobilenets.errors import InputError
 
 FASHION_FOLDERS = (
@@ -53,6 +55,11 @@ def fashion(folder: Path) -> np.ndarray:
 
 def tree(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def test_every_set_has_its_source() -> None:
+    assert KNOWN.keys() == sources.SOURCES.keys()
+    assert KNOWN["shapes"].side == shapes.SIDE
 
 
 def test_catalogue() -> None:
@@ -336,12 +343,12 @@ def test_unwritable_parent(tmp_path: Path) -> None:
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBILENETS_CACHE", "somewhere")
-    assert sources.cache_folder() == Path("somewhere")
+    assert cache.cache_folder() == Path("somewhere")
     monkeypatch.delenv("MOBILENETS_CACHE")
     monkeypatch.setenv("HOME", str(Path("/home/someone")))
-    assert sources.cache_folder().parts[-2:] == (".cache", "mobilenets")
+    assert cache.cache_folder().parts[-2:] == (".cache", "mobilenets")
 
 
 def test_folder_names_are_settled() -> None:
     names = KNOWN["fashion_mnist"].classes
-    assert known._folder_names(names) == FASHION_FOLDERS
+    assert write._folder_names(names) == FASHION_FOLDERS

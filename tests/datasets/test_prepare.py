@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.datasets.prepare import Prepared, counts, prepare, prepare_again
+from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
 from mobilenets.datasets.split import write_split
 from mobilenets.errors import InputError
 
 Draw = Callable[..., Path]
 
 
-def take(data: Path, limit: float = 0.1, share: float = 0.2) -> Prepared:
+def take(data: Path, limit: float = 0.1, share: float = 0.2) -> Dataset:
     return prepare(data, share=share, seed=0, max_unreadable=limit, workers=1)
 
 

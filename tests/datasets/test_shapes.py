@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenets.datasets.known import write_folders
 from mobilenets.datasets.shapes import SHAPES, SIDE, draw
+from mobilenets.datasets.write import write_folders
 from mobilenets.errors import InputError
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import make_dataclass
 from subprocess import run
+from typing import Any
 
 import pytest
 
+from mobilenets.errors import InputError
 from mobilenets.models import rows
-from mobilenets.models.architecture import Architecture
+from mobilenets.models.architecture import Architecture, table_from_json
 from mobilenets.models.catalog import describe
 from mobilenets.models.operations import Value
 from mobilenets.models.plan import Builder
@@ -35,6 +38,8 @@ def test_expansions_may_be_fractions_or_channels() -> None:
 def test_models_written_before_are_read() -> None:
     written = describe("mobilenet_v2", 0.5).to_json()
     del written["table"]["activation"]
+    for row in written["table"]["body"]:
+        row.pop("squeeze", None)
     assert written["table"]["body"][1] == {
         "kind": "inverted", "channels": 16, "kernel": 3, "stride": 1, "expand": 1, "always_expand": False,
     }  # fmt: skip
@@ -61,3 +66,17 @@ def test_planning_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     run([sys.executable, "-c", script], check=True)
+
+
+def test_fields_of_a_row_are_checked_by_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a module that has not postponed its annotations, such as a notebook.
+    settings: list[Any] = [("channels", int), ("share", float, 0.5), ("after", str | None, None)]
+    made = make_dataclass(
+        "Plain", settings, bases=(rows.Row,), namespace={"kind": "plain", "title": "plain"}, frozen=True
+    )
+    monkeypatch.setitem(rows.ROWS, "plain", made)
+    row = {"kind": "plain", "channels": 8, "share": 2.5, "after": "relu"}
+    assert table_from_json({"body": [row]}).body == (made(8, 2.5, "relu"),)
+    for wrong in ({"channels": 2.5}, {"share": -1}, {"share": "half"}, {"after": "door"}, {"after": 3}):
+        with pytest.raises(InputError, match="is not usable"):
+            table_from_json({"body": [row | wrong]})

@@ -328,3 +328,9 @@ def test_a_backbone_without_the_layers_of_its_head(lively: Network, tmp_path: Pa
     made = convert(tmp_path / "backbone.pt", quiet=True).model.network
     assert (made.architecture.name, made.classes, made.features) == ("toy", 0, 16)
     assert made.architecture.table.head == rows.PooledHead()
+    # It begins a network whose head has layers: those are fresh, as the classifier is.
+    write_bundle(tmp_path, Bundle(made.architecture.to_json(), (), Preprocessing(32)))
+    save_weights(tmp_path / "model.safetensors", made.state_dict())
+    begun = mobilenets.create_model("toy", 3, weights=tmp_path).state_dict()
+    assert all(torch.equal(begun[name], value) for name, value in made.state_dict().items())
+    assert not torch.equal(begun["head.hidden.conv.weight"], lively.state_dict()["head.hidden.conv.weight"])

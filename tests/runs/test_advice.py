@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobilenets.cli.parser import build_parser
+from mobilenets.cli.verbs import build_parser
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs import advice
-from mobilenets.runs.advice import Seen, next_steps
+from mobilenets.runs.advice import Outcome, next_steps
 from mobilenets.training.recipe import Recipe
 
 CLASSES = ("birds", "flowers", "fruit")
@@ -32,9 +32,9 @@ def history(train: float = 0.9, losses: tuple[float, ...] = (0.5,) * 20) -> list
     return [{"epoch": i, "train_top1": train, "validation_loss": loss} for i, loss in enumerate(losses, 1)]
 
 
-def seen(**changes: Any) -> Seen:
+def seen(**changes: Any) -> Outcome:
     """A run with nothing to say of it: trained weights, even classes, mistakes that are not sure, 300 pictures."""
-    plain = Seen(
+    plain = Outcome(
         recipe=Recipe(),
         history=history(),
         kept=12,

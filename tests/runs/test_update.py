@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import mobilenets
-from mobilenets.cli import show
+from mobilenets.cli.train import trained as words_of
 from mobilenets.datasets.folder import content_hash
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import read_bundle
@@ -153,12 +153,12 @@ def test_a_new_class(trained: Any, tmp_path: Path) -> None:
     assert before["classes"] == ["cat", "dog", "owl"] and before["images"] == metrics["images"] - 2
     # What it knew is not lost for the class that came before the others.
     assert before["top1_now"] > 0.5
-    shown = show.trained(metrics | {"data": "data"})
+    shown = words_of(metrics | {"data": "data"})
     assert (
         f"Before ({trained.run}): top-1 {100 * before['top1']:.2f} % on the {before['images']} pictures of the 3"
         in shown
     )
-    same = show.trained(metrics | {"data": "data", "before": before | {"gained": 0, "lost": 0}})
+    same = words_of(metrics | {"data": "data", "before": before | {"gained": 0, "lost": 0}})
     assert "now exactly the same pictures are right" in same
 
 

@@ -128,7 +128,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[tuple[flo
     def prepare(scores: list[tuple[float, float]]) -> list[bytes]:
         waiting, files = iter(scores), []
 
-        def evaluate(engine: NetworkEngine, *_: Any) -> SimpleNamespace:
+        def evaluate(task: object, engine: NetworkEngine, *_: Any) -> SimpleNamespace:
             top1, loss = next(waiting)
             files.append(save({name: t.clone().contiguous() for name, t in engine.network.state_dict().items()}))
             return SimpleNamespace(metrics={"loss": loss, "top1": top1, "top5": 1.0}, images=range(9))

@@ -15,7 +15,7 @@ from PIL import Image
 
 import mobilenets
 from mobilenets.base.extras import how_to_install
-from mobilenets.cli.show_measure import audited
+from mobilenets.cli.audit import audited
 from mobilenets.datasets.folder import Sample
 from mobilenets.drawing.audit import Curves, Kernels, audit_figure
 from mobilenets.errors import InputError

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import mobilenets
-from mobilenets.cli.show_measure import compared
+from mobilenets.cli.compare import compared
 from mobilenets.drawing.block_diagram import EXAMPLES
 from mobilenets.drawing.comparison import comparison
 from mobilenets.errors import InputError
@@ -52,7 +52,7 @@ def test_every_network_once(whole: tuple[dict[str, Any], Path]) -> None:
 
 
 def test_without_names_it_is_the_usual_five(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobilenets.verbs.compare._latencies", lambda candidates, *_: [(1.0, None)] * len(candidates))
+    monkeypatch.setattr("mobilenets.verbs.compare.latencies", lambda candidates, *_: [(1.0, None)] * len(candidates))
     rows = mobilenets.compare()["networks"]
     assert [row["name"] for row in rows] == ["mobilenet_v1", "mobilenet_v2", "resnet18", "resnet50", "plain"]
     assert {(row["size"], row["classes"], row["variant"]) for row in rows} == {(224, 1000, "standard")}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.datasets.known import Written
 from mobilenets.datasets.sources import ProgressCallback
+from mobilenets.datasets.write import Written
 from mobilenets.verbs import fetch as module
 from mobilenets.verbs.fetch import fetch
 

@@ -15,7 +15,7 @@ from mobilenets.weights.convert import convert
     [
         ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite, a format for running"),
         ("renamed.bin", b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite, a format for running"),
-        ("m.onnx", b"\x08\x07\x12\x07pytorch", "ONNX, a format for running"),
+        ("m.ort", b"\x10\x00\x00\x00ORTM", "ONNX Runtime's own form; give the .onnx file"),
         ("m.mlmodel", b"\x08\x04", "Core ML"),
         ("m.xml", b'<?xml version="1.0"?>\n<net name="m">', "OpenVINO"),
         ("m.h5", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),

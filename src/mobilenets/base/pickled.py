@@ -138,23 +138,29 @@ class Machine:
                 stack.append(tuple(self._above_mark()))
             case "TUPLE":
                 stack.append(tuple(self._above_mark()))
-            case "EMPTY_SET":
-                stack.append(Object("set"))
-            case "FROZENSET":
-                stack.append(Object("frozenset", tuple(self._above_mark())))
-            case "ADDITEMS":  # of a set: nothing of it is needed
-                self._above_mark()
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
+            case _:
+                self._step_of_objects(opcode, argument)
+
+    def _step_of_objects(self, opcode: str, argument: Any) -> None:
+        stack = self.stack
+        match opcode:
+            case "EMPTY_SET":
+                stack.append(Object("set"))
+            case "FROZENSET":
+                stack.append(Object("frozenset", tuple(self._above_mark())))
+            case "ADDITEMS":  # of a set: nothing of it is needed
+                self._above_mark()
             case "GLOBAL":
                 stack.append(Name(argument))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(Name(f"{of(str, module)} {of(str, name)}"))
+                stack.append(Name(f"{exactly(str, module)} {exactly(str, name)}"))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
                 self._call(function, arguments)
@@ -177,7 +183,7 @@ class Machine:
 
     def _call(self, function: object, arguments: object) -> None:
         name = function.name if isinstance(function, Name) else "an object"
-        self.stack.append(self.called(name, of(tuple, arguments)))
+        self.stack.append(self.called(name, exactly(tuple, arguments)))
 
     def _above_mark(self) -> list[Any]:
         mark = self.marks.pop()
@@ -189,11 +195,14 @@ class Machine:
 
     def _extend(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], Object):  # a deque, a list of one's own: nothing of it is needed
-            of(list, self.stack[-1]).extend(items)
+            exactly(list, self.stack[-1]).extend(items)
 
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        put(target.items if isinstance(target, Object) else of(dict, target), zip(items[::2], items[1::2], strict=True))
+        put(
+            target.items if isinstance(target, Object) else exactly(dict, target),
+            zip(items[::2], items[1::2], strict=True),
+        )
 
 
 def put(target: dict[str | int, Any], pairs: Iterable[tuple[Any, Any]]) -> None:
@@ -203,7 +212,7 @@ def put(target: dict[str | int, Any], pairs: Iterable[tuple[Any, Any]]) -> None:
             target[key] = value
 
 
-def of(kind: type[_T], value: Any) -> _T:
+def exactly(kind: type[_T], value: Any) -> _T:
     """Return the value, if it is exactly of that type; TypeError otherwise."""
     if type(value) is not kind:
         raise TypeError(kind.__name__)

@@ -8,23 +8,8 @@ import platform
 import torch
 
 from mobilenets.bench.latency import describe_machine
-from mobilenets.errors import InputError
 
 PACKAGES = ("mobilenets", "torch", "numpy", "pillow", "safetensors")
-
-
-def pick_device(wish: str) -> torch.device:
-    """Return the device that ``wish`` names; ``auto`` takes a GPU where PyTorch finds one."""
-    if wish == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(wish)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {wish!r}: PyTorch cannot use it here; choose auto or cpu") from error
-    return device
 
 
 def hardware(device: torch.device) -> dict[str, str | int]:

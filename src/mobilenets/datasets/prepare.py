@@ -14,7 +14,7 @@ from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fin
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
 from mobilenets.datasets.readable import check_readable
-from mobilenets.datasets.seen import Seen, seen_of
+from mobilenets.datasets.seen import SeenPictures, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
 
@@ -24,7 +24,7 @@ LEFT_OUT_KINDS = ("unreadable", "too_large")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Dataset:
     """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder.
 
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
@@ -45,7 +45,7 @@ class Prepared:
     contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> SeenPictures:
         """What a model will have seen that is trained on these pictures."""
         unreadable = set()
         for problem in self.problems:
@@ -54,7 +54,7 @@ class Prepared:
                     unreadable.add(content_hash(self.layout.root / problem.path).hex())
         return seen_of(self.halves, self.classes, self.contents, unreadable)
 
-    def annotated(self, annotate: Callable[[Sequence[Sample], Path], tuple[Sample, ...]]) -> Prepared:
+    def annotated(self, annotate: Callable[[Sequence[Sample], Path], tuple[Sample, ...]]) -> Dataset:
         """Give every picture its target, by what ``annotate`` makes of pictures and the folder of DATA."""
         root = self.layout.root
         return replace(
@@ -82,8 +82,8 @@ def prepare(
     seed: int,
     max_unreadable: float,
     workers: int | None = None,
-    seen: Seen | None = None,
-) -> Prepared:
+    seen: SeenPictures | None = None,
+) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
@@ -93,31 +93,17 @@ def prepare(
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
     layout = find_data(data)
-    folder = read_folder(layout.train)
-    problems, notes = [*folder.problems], [*layout.notes, *folder.notes]
-    parts: dict[str, tuple[Sample, ...]] = {"train": folder.samples}
-    for name, place in (("validation", layout.validation), ("test", layout.test)):
-        if place is not None:
-            other = read_folder(place, folder.classes)
-            parts[name] = other.samples
-            problems += other.problems
-            notes += other.notes
+    classes, parts, problems, notes = _read(layout)
     for note in notes:
         log.info("%s: %s", data, note)
-    readable = sum(map(len, parts.values()))
-    total = readable + sum(problem.kind in LEFT_OUT_KINDS for problem in problems)
-    with progress("checking pictures", readable, "pictures") as shown:
-        for name, samples in parts.items():
-            parts[name], unreadable = check_readable(samples, workers, shown.advance)
-            problems += unreadable
-    _accept(problems, total, max_unreadable)
+    problems += _keep_readable(parts, problems, max_unreadable, workers)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
     mark = fingerprint(used, layout.root, contents=contents)
     if layout.validation is None:
         taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
-        halves = split(parts["train"], folder.classes, share, seed, layout.root, taught, held)
+        halves = split(parts["train"], classes, share, seed, layout.root, taught, held)
         parts |= {"train": halves.train, "validation": halves.validation}
         problems += halves.problems
         say(halves.problems)
@@ -128,31 +114,50 @@ def prepare(
                 f"training, {len(held)} that it held out stay held out; {drawn} of {len(new)} new ones are held out"
             )
             log.info("%s", notes[-1])
-    _refuse_empty(parts, folder.classes)
+    _refuse_empty(parts, classes)
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
     measured = parts.get("test", parts["validation"])
-    taught_now = {contents[sample.path] for sample in parts["train"]}
-    copies = sum(contents[sample.path] in taught_now for sample in measured)
+    learned = {contents[sample.path] for sample in parts["train"]}
+    copies = sum(contents[sample.path] in learned for sample in measured)
     if copies:
         notes.append(
             f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
             "too high; keep each picture in only one of train/ and validation/"
         )
         log.warning("%s: %s", data, notes[-1], extra={"detail": True})
-    return Prepared(
-        layout,
-        folder.classes,
-        parts["train"],
-        parts["validation"],
-        parts.get("test"),
-        tuple(_inside(problem, layout.root) for problem in problems),
-        mark,
-        tuple(notes),
-        None if seen is None else len(seen.sides(measured, contents)[0]),
-        copies,
-        contents,
-    )
+    left_out = tuple(_inside(problem, layout.root) for problem in problems)
+    known = None if seen is None else len(seen.sides(measured, contents)[0])
+    found = (parts["train"], parts["validation"], parts.get("test"))
+    return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents)
+
+
+def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]], list[Problem], list[str]]:
+    """Read the folders of DATA: its classes, the pictures of each half, problems, and notes on what was assumed."""
+    folder = read_folder(layout.train)
+    parts, problems, notes = {"train": folder.samples}, [*folder.problems], [*layout.notes, *folder.notes]
+    for half, place in (("validation", layout.validation), ("test", layout.test)):
+        if place is not None:
+            other = read_folder(place, folder.classes)
+            parts[half] = other.samples
+            problems += other.problems
+            notes += other.notes
+    return folder.classes, parts, problems, notes
+
+
+def _keep_readable(
+    parts: dict[str, tuple[Sample, ...]], problems: Sequence[Problem], limit: float, workers: int | None
+) -> list[Problem]:
+    """Leave in ``parts`` what decodes; returns the problems of the others, and refuses when they are too many."""
+    readable = sum(map(len, parts.values()))
+    total = readable + sum(problem.kind in LEFT_OUT_KINDS for problem in problems)
+    found: list[Problem] = []
+    with progress("checking pictures", readable, "pictures") as shown:
+        for half, samples in parts.items():
+            parts[half], unreadable = check_readable(samples, workers, shown.advance)
+            found += unreadable
+    _accept([*problems, *found], total, limit)
+    return found
 
 
 def prepare_again(
@@ -165,7 +170,7 @@ def prepare_again(
     notes: Sequence[str] = (),
     seen_by_source: int | None = None,
     copies: int = 0,
-) -> Prepared:
+) -> Dataset:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
     ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then.
@@ -188,7 +193,7 @@ def prepare_again(
         raise InputError(
             f"{data}: the pictures have changed since this run began; train again with another --out, without --resume"
         )
-    return Prepared(
+    return Dataset(
         layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
     )
 

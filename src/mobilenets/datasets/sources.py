@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from mobilenets.base.download import download
 from mobilenets.base.extras import how_to_install
 from mobilenets.datasets.cifar import Cifar, read_cifar10, read_cifar100
 from mobilenets.datasets.idx import read_idx
+from mobilenets.datasets.known import RemoteFile
 from mobilenets.datasets.shapes import PICTURES, SHAPES, draw
 from mobilenets.errors import InputError
 
@@ -27,20 +27,6 @@ ProgressCallback = Callable[[str, int, int | None], None]
 SYSTEM_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 DIGITS_SEED = 0  # of the split into train and validation
 DIGITS_VALIDATION = 0.2  # of the pictures of each class
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file on the network: ``size`` in bytes, ``sha256`` in hexadecimal."""
-
-    url: str
-    size: int
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        """The last part of the address."""
-        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -66,11 +52,6 @@ class Content:
 
 Source = Callable[[tuple[RemoteFile, ...], Path | None, Path, ProgressCallback], Content]
 """Reads a set, given its files on the network, the user's archive if any, and a folder for downloads."""
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$MOBILENETS_CACHE``, or ``~/.cache/mobilenets``."""
-    return Path(os.environ.get("MOBILENETS_CACHE") or Path("~/.cache/mobilenets").expanduser())
 
 
 def cifar10(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback) -> Content:
@@ -155,7 +136,7 @@ def shapes(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, rep
     if archive is not None:
         raise InputError("shapes are drawn and have no archive; leave --archive out")
     pixels = np.stack([draw(shape, seed) for shape in SHAPES for seed in range(PICTURES)])
-    return Content(Part(pixels, np.repeat(np.arange(len(SHAPES)), PICTURES)), None)
+    return Content(Part(pixels, np.repeat(np.arange(len(SHAPES)), PICTURES)), None, tuple(SHAPES))
 
 
 def _downloaded(files: tuple[RemoteFile, ...], cache: Path, report: ProgressCallback) -> list[Path]:
@@ -171,3 +152,12 @@ def _downloaded(files: tuple[RemoteFile, ...], cache: Path, report: ProgressCall
         paths.append(download(file.url, cache / file.name, sha256=file.sha256, size=file.size, progress=count))
         before += file.size
     return paths
+
+
+SOURCES: dict[str, Source] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "fashion_mnist": fashion_mnist,
+    "digits": digits,
+    "shapes": shapes,
+}

@@ -7,7 +7,7 @@ import hashlib
 import io
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,33 +81,9 @@ def split(
     target = {label: min(max(least[label], round(share * size)), most[label]) for label, size in sizes.items()}
     groups = sorted(identical(new, root), key=lambda group: _draw(seed, nfc(relative(group[0].path, root))))
     counts = [Counter(sample.label for sample in group) for group in groups]
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, count in enumerate(counts):
-        for label in count:
-            places[label].append(place)
-    taken: set[int] = set()
-    done: Counter[int] = Counter()
-
-    def take(place: int) -> None:
-        taken.add(place)
-        done.update(counts[place])
-
-    for place, count in enumerate(counts):
-        if all(done[label] + number <= target[label] for label, number in count.items()):
-            take(place)
+    taken, lacking = _choose(counts, target, least, most)
     problems = []
-    for label in sorted(sizes):
-        if done[label] >= least[label]:
-            continue
-        # No group was small enough for the share; take the smallest that leaves every class something.
-        fitting = [
-            place
-            for place in places[label]
-            if all(done[own] + number <= most[own] for own, number in counts[place].items())
-        ]
-        if fitting:
-            take(min(fitting, key=lambda place: sum(counts[place].values())))
-            continue
+    for label in lacking:
         pictures = "one picture" if sizes[label] == 1 else f"{sizes[label]} pictures, but too many are copies"
         problems.append(Problem("tiny_class", classes[label], f"{pictures}: none could be held out for validation"))
     validation = {*held, *(sample for place in taken for sample in groups[place])}
@@ -120,6 +96,39 @@ def split(
         tuple(problems),
         copies,
     )
+
+
+def _choose(
+    counts: Sequence[Counter[int]], target: Mapping[int, int], least: Mapping[int, int], most: Mapping[int, int]
+) -> tuple[set[int], list[int]]:
+    """Choose groups, whose pictures are counted by label, until each label has its ``target``, in order.
+
+    Returns the places of the groups, and the labels that cannot have their ``least``.
+    """
+    taken: set[int] = set()
+    done: Counter[int] = Counter()
+
+    def take(place: int) -> None:
+        taken.add(place)
+        done.update(counts[place])
+
+    def fits(place: int, limit: Mapping[int, int]) -> bool:
+        return all(done[label] + number <= limit[label] for label, number in counts[place].items())
+
+    for place in range(len(counts)):
+        if fits(place, target):
+            take(place)
+    lacking = []
+    for label in sorted(target):
+        if done[label] >= least[label]:
+            continue
+        # No group was small enough for the share; take the smallest that leaves every class something.
+        fitting = [place for place, count in enumerate(counts) if label in count and fits(place, most)]
+        if fitting:
+            take(min(fitting, key=lambda place: sum(counts[place].values())))
+        else:
+            lacking.append(label)
+    return taken, lacking
 
 
 def write_split(

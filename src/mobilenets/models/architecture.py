@@ -145,11 +145,13 @@ def _read(value: object, kinds: Mapping[str, type[Any]], what: str) -> Any:
     kind = entries.pop("kind", None)
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"{what}: kind {kind!r} is not one of {', '.join(kinds)}")
-    known = {field.name: field.type for field in fields(kinds[kind])}
+    # Annotations are texts where a module has postponed them, and types elsewhere.
+    types = {field.name: field.type for field in fields(kinds[kind])}
+    known = {name: one.__name__ if isinstance(one, type) else str(one) for name, one in types.items()}
     for name, given in entries.items():
         if name not in known:
             raise InputError(f"{what}: {kind} has no {name!r}; it has {', '.join(known)}")
-        if not _fits(given, str(known[name])):
+        if not _fits(given, known[name]):
             raise InputError(f"{what}: {name} {given!r} is not usable")
     try:
         return kinds[kind](**entries)
@@ -162,9 +164,10 @@ def _fits(value: object, annotation: str) -> bool:
     kind, _, optional = annotation.partition(" | ")
     if value is None or isinstance(value, bool):
         return optional == "None" if value is None else kind == "bool"
-    if kind == "Activation":
+    if kind in ("Activation", "str"):
         return isinstance(value, str) and value in ACTIVATIONS
     if kind in ("int", "Kernel"):
         return isinstance(value, int) and 1 <= value <= MAX_CHANNELS and (kind == "int" or value % 2 == 1)
-    least, most = {"Share": (0, math.nextafter(1, 0)), "Factor": (1e-3, MAX_FACTOR)}.get(kind, (0, -1))
+    factor = (1e-3, MAX_FACTOR)
+    least, most = {"Share": (0, math.nextafter(1, 0)), "Factor": factor, "float": factor}.get(kind, (0, -1))
     return isinstance(value, (int, float)) and least <= value <= most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Collection
 
 from torch import Tensor, nn
 
@@ -74,6 +75,18 @@ class Network(nn.Module):
         if not weight or not isinstance(self.classifier, nn.Linear):
             return None
         return self.classifier.weight.square().sum() * (weight / 2)
+
+
+def head_names(network: Network, given: Collection[str]) -> frozenset[str]:
+    """Name the tensors that stay fresh where ``given`` weights are for other classes.
+
+    They are the classifier's, and those of the head's own layers where none of these is given.
+    """
+    names = network.state_dict().keys()
+    layers = {name for name in names if name.startswith("head.")}
+    return frozenset(name for name in names if name.startswith("classifier.")) | (
+        layers if layers.isdisjoint(given) else set()
+    )
 
 
 def initialise(module: nn.Module, initial: str = "truncated") -> None:

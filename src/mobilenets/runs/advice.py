@@ -1,4 +1,4 @@
-"""What would help next: rules about what was seen of one training run, the most useful first."""
+"""What would help next: rules about the outcome of one training run, the most useful first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECENT = 5  # epochs
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Outcome:
     """What the rules look at.
 
     ``history`` holds the rows of history.csv, ``kept`` the number of the kept epoch (0: the model before training),
@@ -66,137 +66,139 @@ class Seen:
         return " ".join(["mobilenets train", shlex.quote(self.data), *recipe, *flags, "--out NEW"])
 
 
-def next_steps(seen: Seen) -> list[str]:
+def next_steps(outcome: Outcome) -> list[str]:
     """Say what would help next, each step with its command: at most three, none where there is nothing to advise."""
-    steps = [step for rule in RULES if (step := rule(seen)) is not None]
+    steps = [step for rule in RULES if (step := rule(outcome)) is not None]
     return steps[:MOST]
 
 
-def trained_weights(seen: Seen) -> str | None:
+def trained_weights(outcome: Outcome) -> str | None:
     """Start from trained weights, where training began with random ones."""
-    if not seen.scratch or seen.top1 >= GOOD or seen.recipe.table is not None or seen.recipe.size < 64:
+    if not outcome.scratch or outcome.top1 >= GOOD or outcome.recipe.table is not None or outcome.recipe.size < 64:
         return None
-    if seen.recipe.model not in {entry.network for entry in PUBLISHED}:
+    if outcome.recipe.model not in {entry.network for entry in PUBLISHED}:
         return None
-    network = f"--model {seen.recipe.model} --width {seen.recipe.width:g} --weights imagenet"
+    network = f"--model {outcome.recipe.model} --width {outcome.recipe.width:g} --weights imagenet"
     return (
         "Start from trained weights: this run began with random ones. With few pictures, trained weights help most: "
-        + seen.again(network, same=False)
+        + outcome.again(network, same=False)
     )
 
 
-def not_learned(seen: Seen) -> str | None:
+def not_learned(outcome: Outcome) -> str | None:
     """Train longer or more of the network, where not even the training pictures were learned."""
-    if seen.blended or seen.kept == 0 or seen.train_top1 >= 0.75 or seen.top1 >= 0.9:
+    if outcome.blended or outcome.kept == 0 or outcome.train_top1 >= 0.75 or outcome.top1 >= 0.9:
         return None
-    cause = f"The model has not learned its training pictures: {100 * seen.train_top1:.0f} % of them right at the end. "
-    if seen.recipe.freeze == "backbone":
-        return cause + "Train more than the classifier: " + seen.again("--freeze none --lr 0.0003")
-    return cause + "Train longer: " + seen.again(seen.longer)
+    cause = (
+        f"The model has not learned its training pictures: {100 * outcome.train_top1:.0f} % of them right at the end. "
+    )
+    if outcome.recipe.freeze == "backbone":
+        return cause + "Train more than the classifier: " + outcome.again("--freeze none --lr 0.0003")
+    return cause + "Train longer: " + outcome.again(outcome.longer)
 
 
-def doubtful_labels(seen: Seen) -> str | None:
+def doubtful_labels(outcome: Outcome) -> str | None:
     """Look at the mistakes that it is sure of: their labels may be wrong."""
-    sure = [one for one in seen.evaluation.mistakes(len(seen.evaluation.images)) if one.probability >= SURE]
+    sure = [one for one in outcome.evaluation.mistakes(len(outcome.evaluation.images)) if one.probability >= SURE]
     # A poor model is often sure and wrong.
-    if not sure or seen.top1 < 0.6 or not_learned(seen) is not None:
+    if not sure or outcome.top1 < 0.6 or not_learned(outcome) is not None:
         return None
-    classes = seen.evaluation.classes
+    classes = outcome.evaluation.classes
     named = [
-        f"{seen.evaluation.images[one.index]} (labelled {classes[one.true]}, predicted {classes[one.predicted]}, "
+        f"{outcome.evaluation.images[one.index]} (labelled {classes[one.true]}, predicted {classes[one.predicted]}, "
         f"{100 * one.probability:.0f} %)"
         for one in sure[:NAMED]
     ]
     more = f" and {len(sure) - NAMED} more, in the report" if len(sure) > NAMED else ""
     return (
         f"Look at the labels of {'this picture' if len(sure) == 1 else 'these pictures'}: {'; '.join(named)}{more}. "
-        "Where a label is wrong, move the file to the right folder, then " + seen.again()
+        "Where a label is wrong, move the file to the right folder, then " + outcome.again()
     )
 
 
-def weakest_class(seen: Seen) -> str | None:
+def weakest_class(outcome: Outcome) -> str | None:
     """Add pictures to the class that is found least often."""
-    if seen.top1 >= GOOD:
+    if outcome.top1 >= GOOD:
         return None
-    known = [(score.recall, name, score.images) for name, score in seen.evaluation.per_class.items() if score.images]
+    known = [(score.recall, name, score.images) for name, score in outcome.evaluation.per_class.items() if score.images]
     recall, name, images = min((r, n, i) for r, n, i in known if r is not None)
-    if recall > seen.top1 - 0.1 or images < 3:
+    if recall > outcome.top1 - 0.1 or images < 3:
         return None
     return (
-        f"Add pictures of {name}: {round(recall * images)} of {images} were found, with {seen.train.get(name, 0)} "
+        f"Add pictures of {name}: {round(recall * images)} of {images} were found, with {outcome.train.get(name, 0)} "
         "to learn from. Put them into its folder, then "
-        f"mobilenets train {shlex.quote(seen.data)} --weights {shlex.quote(seen.run)} --out NEW"
+        f"mobilenets train {shlex.quote(outcome.data)} --weights {shlex.quote(outcome.run)} --out NEW"
     )
 
 
-def smallest_class(seen: Seen) -> str | None:
+def smallest_class(outcome: Outcome) -> str | None:
     """Add pictures to a class that has far fewer than the others, or balance the classes."""
-    if seen.top1 >= GOOD or seen.recipe.balance != "none" or len(seen.train) < 2:
+    if outcome.top1 >= GOOD or outcome.recipe.balance != "none" or len(outcome.train) < 2:
         return None
-    count, name = min((count, name) for name, count in seen.train.items())
-    usual = median(seen.train.values())
-    recall = seen.evaluation.per_class[name].recall
-    if 3 * count > usual or (recall is not None and recall >= seen.top1):
+    count, name = min((count, name) for name, count in outcome.train.items())
+    usual = median(outcome.train.values())
+    recall = outcome.evaluation.per_class[name].recall
+    if 3 * count > usual or (recall is not None and recall >= outcome.top1):
         return None
     return (
         f"Add pictures of {name}, which has only {count} for training; the median class has {usual:.0f}. Or show "
-        "each class equally often: " + seen.again("--balance sampling")
+        "each class equally often: " + outcome.again("--balance sampling")
     )
 
 
-def more_epochs(seen: Seen) -> str | None:
+def more_epochs(outcome: Outcome) -> str | None:
     """Train longer, where the validation loss still fell at the end."""
-    total = len(seen.history)
+    total = len(outcome.history)
     part = max(2, total // 5)
-    if total < 2 * part or seen.kept < total - 1 or seen.top1 >= GOOD or not_learned(seen) is not None:
+    if total < 2 * part or outcome.kept < total - 1 or outcome.top1 >= GOOD or not_learned(outcome) is not None:
         return None
-    losses = [row["validation_loss"] for row in seen.history]
+    losses = [row["validation_loss"] for row in outcome.history]
     was, now = fmean(losses[-2 * part : -part]), fmean(losses[-part:])
     if now > 0.95 * was:
         return None
     return (
         f"Train longer: the validation loss was still falling at the end, from {was:.3f} to {now:.3f} over the last "
-        f"{2 * part} epochs: " + seen.again(seen.longer)
+        f"{2 * part} epochs: " + outcome.again(outcome.longer)
     )
 
 
-def overfitting(seen: Seen) -> str | None:
+def overfitting(outcome: Outcome) -> str | None:
     """Give more or more varied pictures, where the training pictures are known and new ones are not."""
-    if seen.blended or seen.train_top1 < 0.95 or seen.train_top1 - seen.top1 < 0.15:
+    if outcome.blended or outcome.train_top1 < 0.95 or outcome.train_top1 - outcome.top1 < 0.15:
         return None
     return (
-        f"The model overfits: {100 * seen.train_top1:.0f} % on its training pictures, {100 * seen.top1:.0f} % on "
-        "new ones. More pictures help most, stronger augmentation somewhat: " + seen.again("--augment strong")
+        f"The model overfits: {100 * outcome.train_top1:.0f} % on its training pictures, {100 * outcome.top1:.0f} % on "
+        "new ones. More pictures help most, stronger augmentation somewhat: " + outcome.again("--augment strong")
     )
 
 
-def larger_size(seen: Seen) -> str | None:
+def larger_size(outcome: Outcome) -> str | None:
     """Show the network more of each picture, where the pictures are larger than what it sees."""
-    size = seen.recipe.size
-    if seen.top1 >= GOOD or seen.side is None or seen.side < 1.5 * size or size > 160:
+    size = outcome.recipe.size
+    if outcome.top1 >= GOOD or outcome.side is None or outcome.side < 1.5 * size or size > 160:
         return None
-    larger = min(224, 32 * (seen.side // 32), 2 * size)
+    larger = min(224, 32 * (outcome.side // 32), 2 * size)
     if larger <= size:
         return None
     return (
-        f"Use a larger input size: your pictures have about {seen.side} pixels per side, and the model sees {size}. "
-        f"This takes about {(larger / size) ** 2:.1f} times as long: " + seen.again(f"--size {larger}")
+        f"Use a larger input size: your pictures have about {outcome.side} pixels per side, and the model sees {size}. "
+        f"This takes about {(larger / size) ** 2:.1f} times as long: " + outcome.again(f"--size {larger}")
     )
 
 
-def more_to_measure(seen: Seen) -> str | None:
+def more_to_measure(outcome: Outcome) -> str | None:
     """Hold out more pictures, where the interval is wide."""
-    low, high = seen.evaluation.top1_interval
+    low, high = outcome.evaluation.top1_interval
     if high - low < 0.2:
         return None
     return (
-        f"Measure on more pictures: with {len(seen.evaluation.images)}, the true top-1 may be anything from "
+        f"Measure on more pictures: with {len(outcome.evaluation.images)}, the true top-1 may be anything from "
         f"{100 * low:.0f} to {100 * high:.0f} %. Collect new ones, in one folder per class: mobilenets evaluate "
-        f"{shlex.quote(seen.run)} NEW_PICTURES"
+        f"{shlex.quote(outcome.run)} NEW_PICTURES"
     )
 
 
-RULES: tuple[Callable[[Seen], str | None], ...] = (
+RULES: tuple[Callable[[Outcome], str | None], ...] = (
     trained_weights,
     not_learned,
     doubtful_labels,

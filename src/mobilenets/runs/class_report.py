@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,122 +16,114 @@ import torch
 from PIL import Image
 
 from mobilenets.datasets.loader import Loader, shuffled
-from mobilenets.datasets.prepare import Prepared
+from mobilenets.datasets.prepare import Dataset
 from mobilenets.drawing.confusion import draw_confusions
 from mobilenets.drawing.explain import explain_picture
 from mobilenets.drawing.report import Report, write_report
-from mobilenets.measure.cost import Cost
 from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.advice import Seen, next_steps
+from mobilenets.runs.advice import Outcome, next_steps
+from mobilenets.runs.begin import Run
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runs.update import Source, compare_with_source
+from mobilenets.runs.update import compare_with_source
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
 
 SHOWN_PICTURES = 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Finished:
-    """A run that has been trained: ``kept`` is the epoch of its model, ``on`` the half that it is measured on.
+    """A run that has been trained.
 
-    ``total`` counts the seconds since the run was first started. ``source`` is the model that it began with.
+    ``kept`` is the epoch of its model, ``on`` the half that it is measured on, ``figures`` what ``metrics.json`` says
+    of any task.
     """
 
-    run: Path
-    prepared: Prepared
+    run: Run
     train_loader: Loader
-    recipe: Recipe
-    record: dict[str, Any]
     state: State
     kept: int
     on: str
     predictor: Predictor
-    costs: Cost
-    notes: list[str]
-    total: float
-    device: torch.device
-    source: Source | None
+    figures: Mapping[str, Any]
 
 
-def write_class_report(finished: Finished, evaluation: Evaluation) -> dict[str, Any]:
+def write_class_report(finished: Finished, evaluation: Evaluation, device: torch.device) -> dict[str, Any]:
     """Write confusions and report into the run; returns the entries of ``metrics.json`` that only classifiers have."""
-    run, prepared, recipe, data = finished.run, finished.prepared, finished.recipe, finished.record["data"]
-    bundle, costs = finished.predictor.bundle, finished.costs
-    labels = bundle.labels
-    steps = _advice(finished, evaluation)
-    draw_confusions(evaluation, labels, run)
-    names = prepared.classes if labels is None else labels.shown(prepared.classes)
-    explains = finished.predictor.file is not None and finished.predictor.file.evidence
-    report = Report(
-        title=Path(data["folder"]).name,
-        model={
-            "name": costs.name,
-            "width": costs.width,
-            "size": costs.size,
-            "parameters": costs.parameters,
-            "macs": costs.macs,
-            "weights_from": recipe.weights,
-        },
-        evaluation=evaluation,
-        history=finished.state.history,
-        recipe=recipe.to_json(),
-        data={
-            "train": data["train"],
-            "validation": data["test"] or data["validation"],
-            "source": data["folder"],
-            "fingerprint": data["fingerprint"],
-            "left_out": prepared.problems,
-        },
-        hardware=finished.record["hardware"],
-        seconds=finished.state.seconds,
-        total_seconds=finished.total,
-        best_epoch=finished.kept,
-        batch=as_seen(finished.train_loader, names, recipe),
-        versions=finished.record["versions"],
-        command=finished.record["command"],
-        notes=finished.notes,
-        next_steps=steps,
-        labels=labels,
-        root=prepared.layout.root,
-        explain=partial(explain_picture, finished.predictor) if explains else None,
+    run, bundle = finished.run, finished.predictor.bundle
+    data, labels = run.record.data, bundle.labels
+    steps = next_steps(
+        Outcome(
+            recipe=run.recipe,
+            history=finished.state.history,
+            kept=finished.kept,
+            train=data.train,
+            evaluation=evaluation,
+            evaluated_on=finished.on,
+            scratch=bundle.origin.get("weights") in ("random", "none"),
+            side=_typical_side(run.dataset),
+            data=data.folder,
+            run=str(run.folder),
+        )
     )
-    write_report(run / "report.html", report)
-    renamed = data.get("renamed", {})
+    draw_confusions(evaluation, labels, run.folder)
+    write_report(run.folder / "report.html", _report(finished, evaluation, steps))
     return {
         "groups": None if labels is None else groups_to_json(evaluation, labels),
-        "before": compare_with_source(finished.source, renamed, prepared, evaluation, finished.device, recipe.workers),
+        "before": compare_with_source(run.source, data.renamed, run.dataset, evaluation, device, run.recipe.workers),
         "next_steps": steps,
     }
 
 
-def _advice(finished: Finished, evaluation: Evaluation) -> list[str]:
-    data = finished.record["data"]
-    return next_steps(
-        Seen(
-            recipe=finished.recipe,
-            history=finished.state.history,
-            kept=finished.kept,
-            train=data["train"],
-            evaluation=evaluation,
-            evaluated_on=finished.on,
-            scratch=finished.predictor.bundle.origin.get("weights") in ("random", "none"),
-            side=_typical_side(finished.prepared),
-            data=data["folder"],
-            run=str(finished.run),
-        )
+def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Report:
+    run, figures = finished.run, finished.figures
+    data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
+    file, labels = finished.predictor.file, finished.predictor.bundle.labels
+    names = dataset.classes if labels is None else labels.shown(dataset.classes)
+    return Report(
+        title=Path(data.folder).name,
+        model={
+            "name": architecture.name,
+            "width": architecture.width,
+            "size": architecture.size,
+            "parameters": figures["parameters"],
+            "macs": figures["macs"],
+            "weights_from": run.recipe.weights,
+        },
+        evaluation=evaluation,
+        history=finished.state.history,
+        recipe=run.recipe.to_json(),
+        data={
+            "train": data.train,
+            "validation": data.test or data.validation,
+            "source": data.folder,
+            "fingerprint": data.fingerprint,
+            "left_out": dataset.problems,
+        },
+        hardware=run.record.hardware,
+        seconds=figures["seconds"],
+        total_seconds=figures["total_seconds"],
+        best_epoch=finished.kept,
+        batch=as_seen(finished.train_loader, names, run.recipe),
+        versions=run.record.versions,
+        command=run.record.command,
+        notes=figures["notes"],
+        next_steps=steps,
+        labels=labels,
+        root=dataset.layout.root,
+        explain=partial(explain_picture, finished.predictor) if file is not None and file.evidence else None,
     )
 
 
-def _typical_side(prepared: Prepared) -> int | None:
+def _typical_side(dataset: Dataset) -> int | None:
     """Return the median shorter side of some training pictures, from their headers; None where none can be read."""
     sides = []
     with warnings.catch_warnings():
         # A header says the size, however large the picture: nothing is decoded.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for sample in prepared.train[:: max(1, len(prepared.train) // SHOWN_PICTURES)]:
+        for sample in dataset.train[:: max(1, len(dataset.train) // SHOWN_PICTURES)]:
             with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(sample.path) as one:
                 sides.append(min(one.size))
     return int(median(sides)) if sides else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from mobilenets.errors import InputError
+from mobilenets.runs.record import METRICS, RECIPE, known_data
 
 log = logging.getLogger("mobilenets")
 
@@ -67,12 +67,10 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
 def unfinished(data: Path) -> Path:
     """Return the newest run of ``data`` in ``runs`` that has no ``metrics.json``; raises ``InputError`` for none."""
     found = []
-    for record in RUNS.glob("*/recipe.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(record.read_bytes())["data"]["folder"] == str(data) and not (
-                record.with_name("metrics.json").exists()
-            ):
-                found.append((record.stat().st_mtime, record.parent))
+    for path in RUNS.glob(f"*/{RECIPE}"):
+        known = known_data(path.parent)
+        if known is not None and known.folder == str(data) and not path.with_name(METRICS).exists():
+            found.append((path.stat().st_mtime, path.parent))
     if not found:
         raise InputError(f"there is no unfinished run on {data} in {RUNS}: name the run to continue with --out RUN")
     return max(found)[1]

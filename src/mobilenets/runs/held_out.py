@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +13,13 @@ import numpy.typing as npt
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
 from mobilenets.datasets.layout import find_data
-from mobilenets.datasets.seen import Seen, read_seen
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import split
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import stream
+from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
 
@@ -29,7 +29,7 @@ SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationSet:
     """Pictures that a figure is taken on, and what they are called.
 
     ``learned`` counts those that the model learned from; None where it does not say what it learned from.
@@ -40,7 +40,7 @@ class Measured:
     learned: int | None
 
 
-def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Measured:
+def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> EvaluationSet:
     """Return the pictures that a figure may honestly be taken on, and what they are called.
 
     Of a folder that is not split those are left out that the model learned from, known by content. Class folders may
@@ -67,25 +67,25 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Me
             left = tuple(sample for sample in folder.samples if sample in rest)
             part = Folder(layout.root, classes, left, (), (*folder.notes, note))
             which = "validation" if rest == {*held} else "held out and new" if held else "new"
-            return _said(Measured(part, which, 0), layout.notes)
+            return _said(EvaluationSet(part, which, 0), layout.notes)
     return _said(_measured(folder, "all", seen), layout.notes)
 
 
-def _measured(folder: Folder, which: str, seen: Seen | None) -> Measured:
+def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> EvaluationSet:
     """Take all pictures of a folder, and note what the model had seen of them."""
     total = len(folder.samples)
     if seen is None:
         note = "the model does not say what it was trained on; if it was these pictures, the figures are too high"
-        return Measured(replace(folder, notes=(*folder.notes, note)), which, None)
+        return EvaluationSet(replace(folder, notes=(*folder.notes, note)), which, None)
     learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
     note = (
         f"the model was trained on {learned} of these {total} pictures ({learned / total:.0%}): the figures are too "
         "high"
     )
-    return Measured(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
+    return EvaluationSet(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
 
 
-def _said(measured: Measured, notes: tuple[str, ...]) -> Measured:
+def _said(measured: EvaluationSet, notes: tuple[str, ...]) -> EvaluationSet:
     """Log what users should know about the pictures, with the ``notes`` on their layout, which are added."""
     folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
     for note in folder.notes:
@@ -153,12 +153,3 @@ def fitted_pictures(
 
 def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
     return (read_bundle(find_bundle(model)).labels or Labels({})).finder(classes)
-
-
-def data_of_run(run: Path) -> Path | None:
-    """Return the folder that a run learned from, if it is known and still there."""
-    try:
-        folder = Path(json.loads((run / "recipe.json").read_bytes())["data"]["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return folder if folder.is_dir() else None

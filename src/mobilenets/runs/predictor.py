@@ -43,6 +43,11 @@ class Predictor(EnginePredictor):
     A run folder or bundle of an earlier release, which holds no ONNX file, runs in PyTorch. Raises ``InputError`` for a
     model that cannot be used.
 
+    >>> predictor = mobilenets.Predictor("run")
+    >>> best, *others = predictor("photo.jpg")
+    >>> best.label, best.probability > 0.5
+    ('dog', True)
+
     """
 
     def __init__(
@@ -172,7 +177,7 @@ def _torch_engine(model: Path, device: str, threads: int | None) -> Engine:
         ) from error
 
     from mobilenets.base import fork
-    from mobilenets.bench.hardware import pick_device
+    from mobilenets.models.device import pick_device
     from mobilenets.models.engine import NetworkEngine
     from mobilenets.models.saved import load_classifier
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import time
 from pathlib import Path
@@ -15,17 +13,17 @@ from mobilenets.base.files import write_json
 from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
 from mobilenets.datasets.loader import Loader
-from mobilenets.datasets.prepare import Prepared
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
 from mobilenets.measure.metric import Metric
 from mobilenets.models.saved import load_model
+from mobilenets.runs.begin import Run
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runs.update import Source
-from mobilenets.tasks.base import Evaluation, Task
+from mobilenets.runs.record import METRICS, total_seconds
+from mobilenets.tasks.base import Evaluation
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
@@ -33,83 +31,66 @@ from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
 
-METRICS = "metrics.json"
 
-
-def finish(
-    run: Path,
-    task: Task,
-    prepared: Prepared,
-    train_loader: Loader,
-    recipe: Recipe,
-    record: dict[str, Any],
-    state: State,
-    device: torch.device,
-    since: float,
-    source: Source | None = None,
-) -> dict[str, Any]:
+def finish(run: Run, train_loader: Loader, state: State, device: torch.device, since: float) -> dict[str, Any]:
     """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down.
 
-    ``since`` is the moment, by ``time.monotonic``, up to which the state counts the time. ``source`` is the run or
-    bundle that training began with: it is measured on the same pictures.
+    ``since`` is the moment, by ``time.monotonic``, up to which the state counts the time. Returns the content of
+    ``metrics.json``, with the places of the run and of its report.
     """
-    saved = load_model(run)
-    write_graph(run, saved)
-    on = "test" if prepared.test is not None else "validation"
-    predictor = Predictor(run, str(device))
-    [evaluation] = evaluate_predictors([predictor], prepared.measured, prepared.layout.root, workers=recipe.workers)
-    kept = state.best_epoch if recipe.keep == "best" else state.epoch
+    folder, dataset = run.folder, run.dataset
+    saved = load_model(folder)
+    write_graph(folder, saved)
+    on = "test" if dataset.test is not None else "validation"
+    predictor = Predictor(folder, str(device))
+    [evaluation] = evaluate_predictors([predictor], dataset.measured, dataset.layout.root, workers=run.recipe.workers)
+    kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, saved.bundle.network_outputs)
-    near = around(state.history, task.metric, kept) if on == "validation" and recipe.keep == "best" else None
-    if len(prepared.validation) >= MANY_PICTURES:
-        near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
-    why_not = saved.bundle.origin.get("why_not")
-    notes = [*([why_not] if why_not else []), *prepared.notes]
-    # A caveat may be a note of these with the folder before it.
-    notes += [caveat for caveat in caveats() if not any(note in caveat for note in notes)]
-    said = (
-        _chosen(evaluation, task.metric, on, state, kept, recipe, near),
-        _before(task.metric, state, kept, recipe),
-    )
-    notes += [note for note in said if note]
-    total = _total_seconds(run, state, since)
-    finished = Finished(
-        run, prepared, train_loader, recipe, record, state, kept, on, predictor, costs, notes, total, device, source
-    )
-    metrics = evaluation.to_json() | _course(finished, task.metric, near)
-    draw_curves(state.history, task.metric, run / "curves.png", kept)
+    metrics = evaluation.to_json() | {
+        "evaluated_on": on,
+        "epoch": kept,
+        "epochs": state.epoch,
+        "seconds": state.seconds,
+        "total_seconds": _total_seconds(folder, state, since),
+        **_said(run, state, evaluation, on, kept, saved.bundle.origin.get("why_not")),
+        "weights": run.recipe.weights,
+        "parameters": costs.parameters,
+        "macs": costs.macs,
+        "seen_by_source": dataset.seen_by_source,
+    }
+    draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
-        metrics |= write_class_report(finished, evaluation)
-        written = {"report": str(run / "report.html")}
+        finished = Finished(run, train_loader, state, kept, on, predictor, metrics)
+        metrics |= write_class_report(finished, evaluation, device)
+        written = {"report": str(folder / "report.html")}
     # Last, because it is what marks a run as measured.
-    write_json(run / METRICS, metrics)
+    write_json(folder / METRICS, metrics)
     log.info(
         "%s on %d %s pictures%s, %s in all",
         evaluation.summary(),
         len(evaluation.images),
         on,
-        "" if prepared.seen_by_source or prepared.copies else " never trained on",
-        duration(total),
+        "" if dataset.seen_by_source or dataset.copies else " never trained on",
+        duration(metrics["total_seconds"]),
     )
-    return {"run": str(run), **written, **metrics}
+    return {"run": str(folder), **written, **metrics}
 
 
-def _course(finished: Finished, metric: Metric, near: Around | None) -> dict[str, Any]:
-    """Give the entries of ``metrics.json`` that say how the model came about."""
+def _said(run: Run, state: State, evaluation: Evaluation, on: str, kept: int, why_not: str | None) -> dict[str, Any]:
+    """Say what the figures are worth: the mean around the kept epoch, and all notes and caveats."""
+    recipe, metric = run.recipe, run.task.metric
+    near = around(state.history, metric, kept) if on == "validation" and recipe.keep == "best" else None
+    if len(run.dataset.validation) >= MANY_PICTURES:
+        near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
+    notes = [*([why_not] if why_not else []), *run.dataset.notes]
+    # A caveat may be a note of these with the folder before it.
+    notes += [caveat for caveat in caveats() if not any(note in caveat for note in notes)]
+    said = (_chosen(evaluation, metric, on, state, kept, recipe, near), _no_better(metric, state, kept, recipe))
     return {
-        "evaluated_on": finished.on,
-        "epoch": finished.kept,
-        "epochs": finished.state.epoch,
-        "seconds": finished.state.seconds,
-        "total_seconds": finished.total,
         f"{metric.name}_around": None if near is None else near.value,
         "epochs_around": None if near is None else [near.first, near.last],
-        "weights": finished.recipe.weights,
-        "parameters": finished.costs.parameters,
-        "macs": finished.costs.macs,
-        "notes": finished.notes,
-        "seen_by_source": finished.prepared.seen_by_source,
+        "notes": [*notes, *filter(None, said)],
     }
 
 
@@ -132,7 +113,7 @@ def _chosen(
     )
 
 
-def _before(metric: Metric, state: State, kept: int, recipe: Recipe) -> str | None:
+def _no_better(metric: Metric, state: State, kept: int, recipe: Recipe) -> str | None:
     """Say so where training did not better the model that it started from, or made it worse."""
     if state.before is None:
         return None
@@ -156,7 +137,5 @@ def _before(metric: Metric, state: State, kept: int, recipe: Recipe) -> str | No
 
 def _total_seconds(run: Path, state: State, since: float) -> float:
     """Return the time since the run was first started, without pauses; that of a measured run stays what it was."""
-    if state.finished and (run / METRICS).is_file():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return float(json.loads((run / METRICS).read_bytes())["total_seconds"])
-    return state.total_seconds + time.monotonic() - since
+    measured = total_seconds(run) if state.finished else None
+    return state.total_seconds + time.monotonic() - since if measured is None else measured

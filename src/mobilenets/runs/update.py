@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from mobilenets.datasets.folder import Sample, content_hashes
-from mobilenets.datasets.prepare import Prepared
-from mobilenets.datasets.seen import Seen, read_seen
+from mobilenets.datasets.prepare import Dataset
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import FaultFound, InputError
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import paired_interval
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, WEIGHTS, find_bundle, read_bundle
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
@@ -33,7 +34,7 @@ class Source:
 
     folder: Path
     classes: tuple[str, ...]
-    seen: Seen | None
+    seen: SeenPictures | None
 
 
 def find_source(weights: str) -> Source | None:
@@ -49,24 +50,24 @@ def find_source(weights: str) -> Source | None:
     return Source(folder, classes, read_seen(folder))
 
 
-def renamed_classes(source: Source | None, prepared: Prepared) -> dict[str, str]:
+def renamed_classes(source: Source | None, dataset: Dataset) -> dict[str, str]:
     """Give the source's name of each class that DATA calls otherwise, as far as the pictures tell."""
     if source is None or source.seen is None:
         return {}
-    samples = [sample for half in prepared.halves.values() for sample in half]
-    found = source.seen.renamed(samples, prepared.contents, prepared.classes)
+    samples = [sample for half in dataset.halves.values() for sample in half]
+    found = source.seen.renamed(samples, dataset.contents, dataset.classes)
     return {name: old for name, old in found.items() if old in source.classes}
 
 
-def source_notes(source: Source | None, prepared: Prepared, renamed: Mapping[str, str]) -> list[str]:
+def source_notes(source: Source | None, dataset: Dataset, renamed: Mapping[str, str]) -> list[str]:
     """Say how DATA's classes differ from the source's, and what the source had seen of the pictures measured on."""
     if source is None or not source.classes:
         return []
-    kept = {renamed.get(name, name) for name in prepared.classes}
+    kept = {renamed.get(name, name) for name in dataset.classes}
     if kept.isdisjoint(source.classes):
         return []  # another task: nothing to compare
     notes = [f"class {old} is now called {name}: its pictures are those of {old}" for name, old in renamed.items()]
-    new = [name for name in prepared.classes if renamed.get(name, name) not in source.classes]
+    new = [name for name in dataset.classes if renamed.get(name, name) not in source.classes]
     gone = [name for name in source.classes if name not in kept]
     if new:
         notes.append(f"new classes: {', '.join(new)}; the classifier's weights for the others were kept")
@@ -78,17 +79,17 @@ def source_notes(source: Source | None, prepared: Prepared, renamed: Mapping[str
     if source.seen is None:
         notes.append(
             f"{source.folder} does not say which pictures it was trained on: if some of them are among the "
-            f"{len(prepared.measured)} measured on, the figures are too high"
+            f"{len(dataset.measured)} measured on, the figures are too high"
         )
-    elif not source.seen.pictures.keys() & set(prepared.contents.values()):
+    elif not source.seen.pictures.keys() & set(dataset.contents.values()):
         notes.append(
             "none of the pictures that the model was trained on are in DATA: it may forget them; put old and new "
             "pictures into one folder"
         )
-    if prepared.seen_by_source:
+    if dataset.seen_by_source:
         notes.append(
-            f"{prepared.seen_by_source} of the {len(prepared.measured)} pictures measured on were already training "
-            f"pictures of the model it started from ({prepared.seen_by_source / len(prepared.measured):.0%}): the "
+            f"{dataset.seen_by_source} of the {len(dataset.measured)} pictures measured on were already training "
+            f"pictures of the model it started from ({dataset.seen_by_source / len(dataset.measured):.0%}): the "
             "figures are too high"
         )
     return notes
@@ -97,7 +98,7 @@ def source_notes(source: Source | None, prepared: Prepared, renamed: Mapping[str
 def compare_with_source(
     source: Source | None,
     renamed: Mapping[str, str],
-    prepared: Prepared,
+    dataset: Dataset,
     evaluation: Evaluation,
     device: torch.device,
     workers: int | None,
@@ -109,14 +110,14 @@ def compare_with_source(
     """
     if source is None:
         return None
-    places = {name: source.classes.index(old) for name, old in _known(source, prepared, renamed).items()}
-    contents = prepared.contents
+    places = {name: source.classes.index(old) for name, old in _known(source, dataset, renamed).items()}
+    contents = dataset.contents
     if not contents and source.seen is not None:  # a run that was taken up again
-        contents = content_hashes([sample.path for sample in prepared.measured])
+        contents = content_hashes([sample.path for sample in dataset.measured])
     chosen = [
         index
-        for index, sample in enumerate(prepared.measured)
-        if prepared.classes[sample.label] in places
+        for index, sample in enumerate(dataset.measured)
+        if dataset.classes[sample.label] in places
         and not (source.seen is not None and source.seen.learned(contents[sample.path]))
     ]
     if not chosen:
@@ -129,11 +130,10 @@ def compare_with_source(
     if predictor.bundle.task != CLASSIFICATION:
         return None
     samples = [
-        Sample(prepared.measured[index].path, places[prepared.classes[prepared.measured[index].label]])
-        for index in chosen
+        Sample(dataset.measured[index].path, places[dataset.classes[dataset.measured[index].label]]) for index in chosen
     ]
     try:
-        [measured] = evaluate_predictors([predictor], samples, prepared.layout.root, workers=workers)
+        [measured] = evaluate_predictors([predictor], samples, dataset.layout.root, workers=workers)
         was = classified(measured).ranks == 0
     except FaultFound:
         log.warning("the model that training started from is not compared: its output is not finite")
@@ -154,6 +154,6 @@ def compare_with_source(
     }
 
 
-def _known(source: Source, prepared: Prepared, renamed: Mapping[str, str]) -> dict[str, str]:
-    named = {name: renamed.get(name, name) for name in prepared.classes}
+def _known(source: Source, dataset: Dataset, renamed: Mapping[str, str]) -> dict[str, str]:
+    named = {name: renamed.get(name, name) for name in dataset.classes}
     return {name: old for name, old in named.items() if old in source.classes}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,8 +98,14 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_query)
     app.add_exception_handler(Exception, _fault)
+    about = _about(predictor, name, limits, explain is not None)
+    _route(app, _Endpoints(batcher, intake, metrics, state, about), explain is not None)
+    return app
 
-    @app.post(
+
+def _route(app: FastAPI, endpoints: _Endpoints, explains: bool) -> None:
+    """Say what answers where, and describe it for ``/openapi.json``."""
+    app.post(
         "/predict",
         summary="Say what is in pictures",
         description="Send files in a form, or one picture as the body. Returns a list with one object per picture, "
@@ -106,77 +113,86 @@ def create_app(
         "them), or `image`, `error` and its `code`.",
         openapi_extra={"requestBody": _BODY},
         responses=_REFUSALS,
-    )
-    async def predict(
-        request: Request,
-        top: Annotated[int, Query(ge=1, le=10_000, description="number of classes to list per picture")] = 5,
-        language: Annotated[
-            str | None, Query(max_length=35, description="language of the class names, such as zh")
-        ] = None,
-    ) -> JSONResponse:
-        if batcher.full:
-            raise busy("too many pictures are waiting")
-        known = about.get("languages", [])
-        if language is not None and language not in known:
-            there_is = f"there is {', '.join(known)}" if known else "there is none"
-            raise Refused(422, "unknown_language", f"language {language!r}: {there_is}")
-        async with intake.pictures(request) as pictures:
-            found = await batcher.answers([data for _, data in pictures], top, language)
-        for one in found:
-            metrics.pictures.labels("unreadable" if isinstance(one, UnreadablePicture) else "answered").inc()
-        return _response([image for image, _ in pictures], found)
-
-    @app.get("/model", summary="About the model", response_description="Classes, names, groups, limits")
-    async def model() -> JSONResponse:
-        return JSONResponse(about)
-
-    @app.get("/health", summary="Whether the process is alive")
-    async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok"})
-
-    @app.get(
+    )(endpoints.predict)
+    app.get("/model", summary="About the model", response_description="Classes, names, groups, limits")(endpoints.model)
+    app.get("/health", summary="Whether the process is alive")(endpoints.health)
+    app.get(
         "/ready",
         summary="Whether to send requests here",
         responses={503: {"description": "The model has not answered yet, or the server is shutting down."}},
-    )
-    async def ready() -> JSONResponse:
-        if state.closing:
-            raise Refused(503, "closing", "shutting down", retry_after=1)
-        if not batcher.answered:
-            raise Refused(503, "not_ready", "the model has not answered yet", retry_after=1)
-        return JSONResponse({"status": "ready"})
-
-    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
-    async def figures() -> Response:
-        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
-
-    if explain is not None:
-
-        @app.post(
+    )(endpoints.ready)
+    app.get("/metrics", summary="Figures for Prometheus", response_class=Response)(endpoints.figures)
+    if explains:
+        app.post(
             "/explain",
             summary="Draw what the network looked at",
             description="Send one picture, as for `/predict`. Returns a PNG.",
             openapi_extra={"requestBody": _BODY},
             responses=_REFUSALS | {200: {"content": {"image/png": {}}}},
             response_class=Response,
-        )
-        async def explanation(request: Request) -> Response:
-            if batcher.full:
-                raise busy("too many pictures are waiting")
-            async with intake.pictures(request) as pictures:
-                if len(pictures) > 1:
-                    raise too_many(1)
-                try:
-                    drawn = await batcher.explanation(pictures[0][1])
-                except UnreadablePicture as error:
-                    return _response([pictures[0][0]], [error])
-            return Response(drawn, media_type="image/png", headers={"cache-control": "no-store"})
-
+        )(endpoints.explanation)
     for route, file in FILES.items():
         app.add_api_route(route, _file(file), include_in_schema=False)
 
-    about = _about(predictor, name, limits, explain is not None)
-    return app
+
+@dataclass(frozen=True, eq=False)
+class _Endpoints:
+    """What answers at each path. A docstring of a method would become its description in ``/openapi.json``."""
+
+    batcher: Batcher
+    intake: Intake
+    metrics: Metrics
+    state: State
+    about: dict[str, Any]
+
+    async def predict(
+        self,
+        request: Request,
+        top: Annotated[int, Query(ge=1, le=10_000, description="number of classes to list per picture")] = 5,
+        language: Annotated[
+            str | None, Query(max_length=35, description="language of the class names, such as zh")
+        ] = None,
+    ) -> JSONResponse:
+        if self.batcher.full:
+            raise busy("too many pictures are waiting")
+        known = self.about.get("languages", [])
+        if language is not None and language not in known:
+            there_is = f"there is {', '.join(known)}" if known else "there is none"
+            raise Refused(422, "unknown_language", f"language {language!r}: {there_is}")
+        async with self.intake.pictures(request) as pictures:
+            found = await self.batcher.answers([data for _, data in pictures], top, language)
+        for one in found:
+            outcome = "unreadable" if isinstance(one, UnreadablePicture) else "answered"
+            self.metrics.pictures.labels(outcome).inc()
+        return _response([image for image, _ in pictures], found)
+
+    async def model(self) -> JSONResponse:
+        return JSONResponse(self.about)
+
+    async def health(self) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self) -> JSONResponse:
+        if self.state.closing:
+            raise Refused(503, "closing", "shutting down", retry_after=1)
+        if not self.batcher.answered:
+            raise Refused(503, "not_ready", "the model has not answered yet", retry_after=1)
+        return JSONResponse({"status": "ready"})
+
+    async def figures(self) -> Response:
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def explanation(self, request: Request) -> Response:
+        if self.batcher.full:
+            raise busy("too many pictures are waiting")
+        async with self.intake.pictures(request) as pictures:
+            if len(pictures) > 1:
+                raise too_many(1)
+            try:
+                drawn = await self.batcher.explanation(pictures[0][1])
+            except UnreadablePicture as error:
+                return _response([pictures[0][0]], [error])
+        return Response(drawn, media_type="image/png", headers={"cache-control": "no-store"})
 
 
 def _file(path: Path) -> Callable[[], FileResponse]:

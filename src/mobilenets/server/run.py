@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from fastapi import FastAPI
@@ -25,78 +25,81 @@ _LAST_WORDS = 0.5
 """Seconds from the door's closing to that of connections on which nothing comes."""
 
 
-def connections(limits: Limits) -> type[asyncio.Protocol]:
-    """Return uvicorn's HTTP protocol with bounds on how many there are and how long each side may take."""
+class _Connection(H11Protocol):
+    """uvicorn's HTTP protocol with bounds on how many there are and how long each side may take."""
 
-    class Connection(H11Protocol):
-        _head: asyncio.TimerHandle | None = None
-        _unread: asyncio.TimerHandle | None = None
+    limits: ClassVar[Limits]
+    _head: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > limits.connections:
-                self._end(_CROWDED)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self._end(_CROWDED)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
             self._watch()
 
-        def data_received(self, data: bytes) -> None:
-            if not self.transport.is_closing():
-                super().data_received(data)
-                self._watch()
-
-        def _watch(self) -> None:
-            """Give a head its time from the first moment that one is expected."""
-            if self.conn.their_state is not IDLE:
-                self._unwatch()
-            elif self._head is None:
-                self._head = self.loop.call_later(limits.header, self._end, _SLOW)
-
-        def _unwatch(self) -> None:
-            if self._head is not None:
-                self._head.cancel()
-                self._head = None
-
-        def _end(self, answer: bytes) -> None:
-            if not self.transport.is_closing():
-                self.transport.write(answer)
-                self.transport.close()
-
-        def shutdown(self) -> None:
-            self.loop.call_later(_LAST_WORDS, self.hang_up)
-
-        def hang_up(self) -> None:
-            """Close behind the last answer; now, if none is due."""
-            if not (self.transport.is_closing() or self._begun()):
-                super().shutdown()
-
-        def timeout_keep_alive_handler(self) -> None:
-            if not self._begun():
-                super().timeout_keep_alive_handler()
-
-        def _begun(self) -> bool:
-            """Whether some of a head has come, be it only to the socket; its time is then kept by the watch."""
-            if self.conn.their_state is not IDLE or self.transport.is_closing():
-                return False
-            if self.conn.trailing_data[0]:
-                return True
-            with selectors.DefaultSelector() as selector:
-                selector.register(self.transport.get_extra_info("socket"), selectors.EVENT_READ)
-                return bool(selector.select(0))
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._unread = self.loop.call_later(limits.idle, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            if self._unread is not None:
-                self._unread.cancel()
-                self._unread = None
-
-        def connection_lost(self, exc: Exception | None) -> None:
+    def _watch(self) -> None:
+        """Give a head its time from the first moment that one is expected."""
+        if self.conn.their_state is not IDLE:
             self._unwatch()
-            super().connection_lost(exc)
+        elif self._head is None:
+            self._head = self.loop.call_later(self.limits.header, self._end, _SLOW)
 
-    return Connection
+    def _unwatch(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _end(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        self.loop.call_later(_LAST_WORDS, self.hang_up)
+
+    def hang_up(self) -> None:
+        """Close behind the last answer; now, if none is due."""
+        if not (self.transport.is_closing() or self._begun()):
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self._begun():
+            super().timeout_keep_alive_handler()
+
+    def _begun(self) -> bool:
+        """Whether some of a head has come, be it only to the socket; its time is then kept by the watch."""
+        if self.conn.their_state is not IDLE or self.transport.is_closing():
+            return False
+        if self.conn.trailing_data[0]:
+            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.transport.get_extra_info("socket"), selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.limits.idle, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+
+def connections(limits: Limits) -> type[asyncio.Protocol]:
+    """Return the protocol of a server with these limits."""
+    return type("Connection", (_Connection,), {"limits": limits})
 
 
 class Server(uvicorn.Server):

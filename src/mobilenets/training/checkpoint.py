@@ -67,9 +67,12 @@ def peek(run: Path) -> State:
     """Read how far a run has come, without its tensors."""
     try:
         with safe_open(run / FILE, framework="pt") as file:
-            # An earlier version wrote more.
+            found = json.loads(file.metadata()["state"])
+            # An earlier version wrote more, and these two sums alone.
+            if "sums" not in found:
+                found["sums"] = {"loss": found["loss_sum"], "top1": found["hits"]} if found["seen"] else {}
             known = {entry.name for entry in fields(State)}
-            return State(**{k: v for k, v in json.loads(file.metadata()["state"]).items() if k in known})
+            return State(**{name: value for name, value in found.items() if name in known})
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(run) from error
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.datasets.sources import cache_folder
+from mobilenets.base.cache import cache_folder
 
 log = logging.getLogger("mobilenets")
 

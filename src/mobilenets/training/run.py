@@ -39,9 +39,33 @@ def fit(
     """Train the stages of ``plan`` one after the other, from the run's checkpoint if it has one.
 
     Each begins with the weights that the one before it ended with. What the blocks that are frozen in all of them give
-    is computed once: of each view of a picture there is one decode. ``began`` is when the run was started, by
-    ``time.monotonic``; ``opener`` is that of ``cached_features``. Returns how it went, and the moment up to which its
-    ``total_seconds`` count. Raises as ``Training.fit``.
+    is computed once: of each view of a picture there is one decode.
+
+    Parameters
+    ----------
+    network:
+        Trained in place.
+    plan:
+        The stages of the whole run, also those that the checkpoint has behind it.
+    task, classes:
+        What is learned, and the names of the class folders.
+    train, validation:
+        The pictures to learn from and to choose by.
+    root:
+        The folder of DATA, relative to which pictures are named.
+    run:
+        The folder to write.
+    device:
+        Where the steps are made.
+    measure_before:
+        Whether the network knows its task already, so that it competes as epoch 0.
+    began:
+        When the run was started, by ``time.monotonic``.
+    opener:
+        That of ``cached_features``.
+
+    Returns how it went, and the moment up to which its ``total_seconds`` count. Raises as ``Training.fit``.
+
     """
     done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
     lower = frozen_blocks(network, plan[-1].recipe.freeze)

@@ -14,7 +14,7 @@ from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import describe, load_table
-from mobilenets.models.network import Network
+from mobilenets.models.network import Network, head_names
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
@@ -96,7 +96,7 @@ def fresh_network(
         return network, {"weights": "random"}
     given = dict(saved.network.state_dict())
     expected = network.state_dict()
-    head = {name for name in expected if name.startswith("classifier.")}
+    head = head_names(network, given)
     rows = _known_rows(saved.bundle, recipe.task, classes, renamed or {}) if head <= given.keys() else {}
     for name in sorted((expected.keys() | given.keys()) - head):
         if name not in expected or name not in given or expected[name].shape != given[name].shape:

@@ -28,10 +28,10 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
+from mobilenets.runs.int8_layers import int8_layers
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.tasks.classification.task import Classification, classified
 from mobilenets.tasks.evaluate import evaluate_loader
-from mobilenets.verbs.int8_layers import int8_layers
 
 log = logging.getLogger("mobilenets")
 
@@ -53,7 +53,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
 
     ``model`` is a run folder. With labelled pictures in ``data`` (of the run's own those held out) it also finds
     the channels that never change on them, and what top-1 is without those, and what int8 does to the layers' outputs
-    (``mobilenets.verbs.int8_layers``). With ``out`` it writes ``audit.json``, and ``audit.png`` with the kernels of the
+    (``mobilenets.runs.int8_layers``). With ``out`` it writes ``audit.json``, and ``audit.png`` with the kernels of the
     depthwise layer that has the most dead ones and, with ``data``, the curves of int8.
 
     Returns the object of ``audit --json``. ``layers`` has a row for each convolution, BatchNorm folded in: its
@@ -65,6 +65,10 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     channels that are constant on the pictures, or without ``data`` dead: the kernel itself, the filter that makes its
     input, where nothing else uses it, and the weights that read its output, whose constant goes into the next bias.
     Nothing is removed. Raises ``InputError`` for what cannot be used.
+
+    >>> result = mobilenets.audit("run")
+    >>> result["depthwise"]["kernels"], len(result["layers"])
+    (352, 9)
 
     """
     folder = None if out is None else check_folder(Path(out))

@@ -18,8 +18,18 @@ SIZE = 32
 def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
     """Write scikit-learn's handwritten digits as folders of pictures, and train, measure and report on them.
 
-    ``out`` gets ``digits/`` (the pictures) and ``run/`` (the run folder). Returns what ``train`` returns, and
-    ``data``. Raises ``InputError`` when ``out`` is not empty and not to be resumed.
+    Parameters
+    ----------
+    out:
+        The folder to write: ``digits/`` (the pictures) and ``run/`` (the run folder).
+    resume:
+        Continue a demo that was stopped.
+
+    Returns what ``train`` returns, and ``data``. Raises ``InputError`` when ``out`` is not empty and not to be resumed.
+
+    >>> mobilenets.demo("demo")["top1"] > 0.9  # doctest: +SKIP
+    True
+
     """
     folder = Path(out)
     data, run = folder / "digits", folder / "run"

@@ -25,8 +25,9 @@ from mobilenets.exports.job import Job, Options
 from mobilenets.exports.use.code import write_device_code
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import export_folder
-from mobilenets.runs.held_out import data_of_run, fitted_pictures, pictures_to_export
+from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.record import data_folder
 from mobilenets.runtime.bundle import Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.tasks.base import Task
@@ -89,10 +90,13 @@ def export(
     Returns the object of ``export --json``. Where ``passed`` is false nothing was written, ``faults`` says why and
     ``layer`` which layer differs first. Raises ``InputError`` for what cannot be used.
 
+    >>> result = mobilenets.export("run", "exported", data="photos")
+    >>> result["passed"], result["format"], result["images"]
+    (True, 'onnx', 12)
+
     """
-    options = Options(
-        format, precision, pixels, probabilities, batch, None if web_runtime is None else Path(web_runtime), camera
-    )
+    runtime = None if web_runtime is None else Path(web_runtime)
+    options = Options(format, precision, pixels, probabilities, batch, runtime, camera)
     find_format(format, precision, camera)
     source = Path(model)
     task = _task(source, probabilities)
@@ -100,19 +104,12 @@ def export(
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     check_place(folder, format)
     saved = load_classifier(source)
-    preprocessing = saved.bundle.preprocessing
     if camera:
-        from mobilenets.exports.graph.geometry import check_geometry
-
-        check_geometry(preprocessing)
-    data = _data(source, data, precision)
-    halves = pictures_to_export(source, Path(data), saved.bundle.classes, training=precision == "int8")
-    measured = _readable(halves.measured)
-    if not measured:
-        raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
-    calibration = _calibration(_readable(halves.training), saved.bundle) if precision == "int8" else None
+        _check_geometry(saved.bundle)
+    halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
+    measured = halves.measured
     with drafting(folder) as draft:
-        exported = write(Job(saved.network, preprocessing, options, draft, calibration, task))
+        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task))
         _describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
@@ -130,22 +127,36 @@ def export(
             "layer": None,
         }
         if verdict.faults:
-            from mobilenets.exports.check.layers import find_breaking_layer
-
-            paths = [sample.path for sample in measured]
-            worst = find_breaking_layer(saved.network, preprocessing, draft, exported, paths)
-            layer = None if worst is None else {"layer": worst.layer, "decibels": worst.decibels}
-            return result | {"file": None, "layer": layer}
+            return result | {"file": None, "layer": _breaking_layer(saved, draft, exported, measured)}
+        gate = verdict.to_json() | {"evaluated_on": halves.which}
         golden = golden_pictures(candidate, measured, halves.root)
-        about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
-        described = replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate))
-        _describe(draft, saved, described, source)
+        proven = replace(
+            exported, golden=golden, about={**exported.about, "gate": gate}, drawn=drawn_picture(candidate)
+        )
+        _describe(draft, saved, proven, source)
         if task.has_device_code:
             write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
         verdict.draw(draft / PICTURE, saved.bundle.labels)
         publish(draft, folder)
     return result
+
+
+def _check_geometry(bundle: Bundle) -> None:
+    from mobilenets.exports.graph.geometry import check_geometry  # onnx, which not every export needs
+
+    check_geometry(bundle.preprocessing)
+
+
+def _breaking_layer(
+    saved: SavedModel, draft: Path, exported: Exported, measured: Sequence[Sample]
+) -> dict[str, Any] | None:
+    """Name the first layer of a failed file that differs from the network's, where its runtime lets one look."""
+    from mobilenets.exports.check.layers import find_breaking_layer
+
+    paths = [sample.path for sample in measured]
+    worst = find_breaking_layer(saved.network, saved.bundle.preprocessing, draft, exported, paths)
+    return None if worst is None else {"layer": worst.layer, "decibels": worst.decibels}
 
 
 def exported_runtime(predictor: Predictor) -> str:
@@ -166,7 +177,7 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
         return data
     if precision == "int8":
         raise InputError("int8 is calibrated on your training pictures: add --data DATA")
-    found = data_of_run(find_bundle(model))
+    found = data_folder(model)
     if found is None:
         raise InputError(
             f"{model}: an export is checked on labelled pictures, but the folder that the model was trained on is "
@@ -174,6 +185,17 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
         )
     log.info("checking on the pictures of %s that the run held out", found)
     return found
+
+
+def _pictures(
+    model: Path, data: str | Path, bundle: Bundle, precision: str
+) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
+    """Give the readable pictures to check a file on and, for int8, those to calibrate it on."""
+    halves = pictures_to_export(model, Path(data), bundle.classes, training=precision == "int8")
+    halves = replace(halves, measured=_readable(halves.measured))
+    if not halves.measured:
+        raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
+    return halves, _calibration(_readable(halves.training), bundle) if precision == "int8" else None
 
 
 def _readable(samples: Sequence[Sample]) -> tuple[Sample, ...]:

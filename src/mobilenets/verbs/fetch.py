@@ -7,18 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.progress import Progress, progress
-from mobilenets.datasets.known import write_folders
+from mobilenets.datasets.write import write_folders
 
 
 def fetch(name: str, out: str | Path, *, archive: str | Path | None = None, size: int | None = None) -> dict[str, Any]:
-    """Write the data set ``name`` (cifar10, cifar100, fashion_mnist, digits, shapes) under ``out``.
+    """Write a data set (``cifar10``, ``cifar100``, ``fashion_mnist``, ``digits``, ``shapes``) as folders of pictures.
 
-    ``archive`` is a file or folder that you already have, instead of a download; ``size`` is the side of the
-    pictures in pixels, native if left out. Progress goes to standard error.
+    Parameters
+    ----------
+    name:
+        The data set.
+    out:
+        The folder to write: ``train/`` and ``validation/``, with one folder per class.
+    archive:
+        A file or folder that you already have, instead of a download.
+    size:
+        Side of the pictures in pixels; by default the data set's own.
 
     Returns ``name``, ``folder``, ``size`` (pixels), ``train`` and ``validation`` (numbers of pictures) and
     ``classes`` (their folders, in label order). Raises InputError when the name is unknown, ``out`` is not
     empty, or the archive or the network fails.
+
+    >>> result = mobilenets.fetch("digits", "digits")
+    >>> result["train"], result["validation"], result["classes"][:3]
+    (1438, 359, ['0', '1', '2'])
+
     """
     with ExitStack() as stack:
         shown: dict[str, Progress] = {}

@@ -55,6 +55,12 @@ def import_weights(
     Returns the object of ``import --json``; its ``notes`` and ``assumed`` say what was left out or assumed. Raises
     ``InputError`` for a file that is no MobileNet, damaged or hostile.
 
+    >>> import torch
+    >>> torch.save(mobilenets.create_model("mobilenet_v1", classes=3).state_dict(), "weights.pt")
+    >>> result = mobilenets.import_weights("weights.pt", "imported")
+    >>> result["name"], result["classes"]
+    ('mobilenet_v1', 3)
+
     """
     paths = [Path(file)] if isinstance(file, (str, Path)) else [Path(one) for one in file]
     if not paths:
@@ -91,7 +97,11 @@ def import_weights(
 
 
 def published_weights() -> list[dict[str, Any]]:
-    """List the ImageNet weights that ``--weights imagenet`` chooses from: the objects of ``weights --json``."""
+    """List the ImageNet weights that ``--weights imagenet`` chooses from: the objects of ``weights --json``.
+
+    >>> "mobilenet_v2" in {entry["network"] for entry in mobilenets.published_weights()}
+    True
+    """
     return [entry.to_json() for entry in PUBLISHED]
 
 

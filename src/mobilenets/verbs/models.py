@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mobilenets.bench.hardware import pick_device
 from mobilenets.errors import InputError
 from mobilenets.models import catalog, saved
+from mobilenets.models.device import pick_device
 from mobilenets.models.engine import to_tensor
-from mobilenets.models.network import Network
+from mobilenets.models.network import Network, head_names
 from mobilenets.models.tables import Table
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.bundle import Bundle
@@ -47,13 +47,21 @@ class LoadedModel(Network):
 def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
     """Load a run folder or a bundle as a ``torch.nn.Module``, in evaluation mode.
 
-    It takes float N×3×S×S, preprocessed as ``prepare`` does it, and gives N×classes logits; ``class_names`` has the
-    names in their order. ``device`` is auto, cpu, cuda, cuda:N or mps. Raises ``InputError`` for a model that is
-    missing or damaged.
+    Parameters
+    ----------
+    model:
+        A run folder, a bundle, or a file in one.
+    device:
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    >>> model = load_model("run")  # doctest: +SKIP
-    >>> model.class_names[int(model(model.prepare("photo.jpg")).argmax())]  # doctest: +SKIP
-    'cat'
+    The network takes float N×3×S×S, preprocessed as its ``prepare`` does it, and gives N×classes logits;
+    ``class_names`` has the names in their order. Raises ``InputError`` for a model that is missing or damaged.
+
+    >>> model = mobilenets.load_model("run")
+    >>> logits = model(model.prepare("photo.jpg"))
+    >>> logits.shape, model.class_names
+    (torch.Size([1, 3]), ('cat', 'dog', 'owl'))
+
     """
     found = saved.load_model(Path(model))
     network = found.network
@@ -99,7 +107,7 @@ def create_model(
 
     Raises ``InputError`` for what cannot be built, or weights that cannot be had or do not fit.
 
-    >>> create_model("mobilenet_v2", classes=10, width=0.5).classifier
+    >>> mobilenets.create_model("mobilenet_v2", classes=10, width=0.5).classifier
     Linear(in_features=1280, out_features=10, bias=True)
 
     """
@@ -118,13 +126,14 @@ def create_model(
         architecture = replace(architecture, table=trained)
     network = Network(architecture, classes)
     state = given.network.state_dict()
-    if given.network.classes != classes:
-        state = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+    head = head_names(network, state)
+    if given.network.classes != classes or not head <= state.keys():
+        state = {key: value for key, value in state.items() if key not in head}
     try:
         left = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one") from error
-    wrong = [key for key in (*left.missing_keys, *left.unexpected_keys) if not key.startswith("classifier.")]
+    wrong = sorted({*left.missing_keys, *left.unexpected_keys} - head)
     if wrong:
         raise InputError(f"{weights}: the weights belong to another layer table and do not fit this one ({wrong[0]})")
     return network

@@ -20,7 +20,7 @@ from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.runtime.predictor import EnginePredictor, Prepared
 
 if TYPE_CHECKING:
-    from mobilenets.verbs.drawn import Drawn
+    from mobilenets.runs.drawings import Drawings
 
 BATCH = 32
 
@@ -48,6 +48,10 @@ def predict(
 
     Raises ``InputError`` for a model that cannot be used, for a folder without pictures if nothing else was given, or
     for a place not to draw to.
+
+    >>> [answer] = mobilenets.predict("run", "photo.jpg", top=1)
+    >>> answer["image"], answer["predictions"][0]["label"]
+    ('photo.jpg', 'dog')
     """
     check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
@@ -63,7 +67,7 @@ def predict(
         only = Path(several[0])
         if several[0] != "" and only.is_dir() and not has_pictures(only, deep=True):
             pictures_below(only)  # raises, because there is nothing else to answer for
-    return _answers(predictor, several, top, language, _drawn(predictor, explain, sheet, language))
+    return _answers(predictor, several, top, language, _drawings(predictor, explain, sheet, language))
 
 
 def _check_language(predictor: EnginePredictor, language: str | None) -> None:
@@ -78,7 +82,7 @@ def _answers(
     pictures: Iterable[Picture | tuple[str, Picture]],
     top: int,
     language: str | None,
-    drawn: Drawn | None,
+    drawings: Drawings | None,
 ) -> Iterator[dict[str, Any]]:
     def prepared(file: tuple[str, Source | UnreadablePicture]) -> Prepared:
         _, picture = file
@@ -87,54 +91,54 @@ def _answers(
         return predictor.prepare(picture)
 
     size = predictor.at_once(BATCH)
-    with closing(stream(prepared, _files(pictures, drawn), ahead=size + default_workers())) as made:
+    with closing(stream(prepared, _files(pictures, drawings), ahead=size + default_workers())) as made:
         for group in grouped(made, size):
             good = [one for _, one in group if not isinstance(one, UnreadablePicture)]
             answers = iter(predictor.answers(good, top, language))
             for (name, picture), one in group:
                 said = {"error": str(one)} if isinstance(one, UnreadablePicture) else next(answers)
                 answer = {"image": name, **said}
-                yield answer if drawn is None else drawn.add(answer, picture)
-    if drawn is not None:
-        drawn.close()
+                yield answer if drawings is None else drawings.add(answer, picture)
+    if drawings is not None:
+        drawings.close()
 
 
-def _drawn(
+def _drawings(
     predictor: EnginePredictor, explain: str | Path | None, sheet: str | Path | None, language: str | None
-) -> Drawn | None:
+) -> Drawings | None:
     """Prepare what is to be drawn; imported here, because it needs matplotlib."""
     if explain is None and sheet is None:
         return None
-    from mobilenets.verbs.drawn import Drawn
+    from mobilenets.runs.drawings import Drawings
 
     if not isinstance(predictor, Predictor):
         raise InputError("an exported file cannot be explained or drawn: give the run folder that it was made from")
     if predictor.bundle.task != CLASSIFICATION:
         raise InputError("only the answers of a model that tells classes apart can be explained or drawn")
-    return Drawn(
+    return Drawings(
         predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language
     )
 
 
 def _files(
-    pictures: Iterable[Picture | tuple[str, Picture]], drawn: Drawn | None
+    pictures: Iterable[Picture | tuple[str, Picture]], drawings: Drawings | None
 ) -> Iterator[tuple[str, Source | UnreadablePicture]]:
     """Name every picture, going into folders; one that is none is named with the reason."""
     for number, picture in enumerate(pictures, start=1):
         if isinstance(picture, tuple) and len(picture) == 2 and isinstance(picture[0], str):
             yield picture[0], _source(picture[1])
         elif isinstance(picture, (str, os.PathLike)):
-            yield from _below(os.fspath(picture), drawn)
+            yield from _below(os.fspath(picture), drawings)
         else:
             yield f"picture {number}", _source(cast(Picture, picture))
 
 
-def _below(name: str, drawn: Drawn | None) -> Iterator[tuple[str, Source | UnreadablePicture]]:
+def _below(name: str, drawings: Drawings | None) -> Iterator[tuple[str, Source | UnreadablePicture]]:
     """Give the file of that name, those in the folder of that name, or those that fit the pattern."""
     source = _source(name)
     if isinstance(source, Path) and source.is_dir():
-        if drawn is not None:
-            drawn.keep_out_of(source)
+        if drawings is not None:
+            drawings.keep_out_of(source)
         try:
             found = pictures_below(source)
         except InputError as error:  # one bad folder is no reason to leave the others unanswered
@@ -145,12 +149,12 @@ def _below(name: str, drawn: Drawn | None) -> Iterator[tuple[str, Source | Unrea
     if isinstance(source, Path) and glob.has_magic(name) and not source.exists():
         fitting = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute ones too
         for one in fitting:
-            yield from _below(one, drawn)
+            yield from _below(one, drawings)
         if not fitting:
             yield name, UnreadablePicture("no file fits this pattern")
         return
-    if isinstance(source, Path) and drawn is not None:
-        drawn.keep_apart(source)
+    if isinstance(source, Path) and drawings is not None:
+        drawings.keep_apart(source)
     yield name, source
 
 

@@ -32,7 +32,12 @@ def summary(
     diagram:
         A PNG or SVG file to draw the network into.
 
-    Returns the object of ``summary --json``. Raises ``InputError`` for a network that cannot be built.
+    Returns the object of ``summary --json``: ``layers`` has a row for each, with ``output`` as channels × height ×
+    width, ``parameters`` and ``macs``. Raises ``InputError`` for a network that cannot be built.
+
+    >>> result = mobilenets.summary("mobilenet_v2", width=0.5, size=160)
+    >>> result["parameters"], result["macs"], result["layers"][0]["output"]
+    (1968680, 50184000, [16, 80, 80])
 
     """
     from mobilenets.drawing.diagram import draw_network

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.cache import cache_folder
 from mobilenets.base.download import CHUNK, download
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.progress import Progress
 from mobilenets.base.progress import progress as progress_bar
-from mobilenets.datasets.sources import cache_folder
 from mobilenets.errors import InputError
 from mobilenets.weights.published import KERAS, Published
 

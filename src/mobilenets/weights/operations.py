@@ -31,6 +31,10 @@ class Operation:
     name: str
     inputs: tuple[int, ...]
 
+    def __str__(self) -> str:
+        """Name it for a user."""
+        return repr(" ".join(self.name[:100].split()))
+
 
 @dataclass(frozen=True)
 class Picture(Operation):
@@ -139,6 +143,21 @@ class MeanPool(Operation):
 
 
 @dataclass(frozen=True)
+class AveragePool(Operation):
+    """The means of squares of ``window`` pixels, ``stride`` apart; a window of 0 is none of these."""
+
+    window: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Join(Operation):
+    """Several maps or vectors as one: ``how`` is ``concat``, ``average``, ``subtract``, or ``add`` of more than two."""
+
+    how: str
+
+
+@dataclass(frozen=True)
 class MaxPool(Operation):
     """The maximum of windows; ``ceil``: a rest at the border is kept."""
 
@@ -157,9 +176,10 @@ class Flatten(Operation):
 
 @dataclass(frozen=True)
 class Unknown(Operation):
-    """What no network here has; ``what`` names it in words for the user."""
+    """What no network here has; ``what`` says so for the user, ``layer`` whether it holds a convolution's weights."""
 
     what: str
+    layer: bool = False
 
 
 Unit = Conv | Linear
@@ -167,15 +187,16 @@ Unit = Conv | Linear
 
 def layers_of(unit: Unit, epsilon: float) -> list[Layer]:
     """Give the layers that a unit is, its BatchNorm as the same function under ``epsilon``. Raises InputError."""
-    make = linear if isinstance(unit, Linear) else conv
-    given = unit.norm if isinstance(unit, Conv) else None
+    if isinstance(unit, Linear):
+        return [linear(unit.name, unit.weight, unit.bias)]
+    given = unit.norm
     if given is None:
-        return [make(unit.name, unit.weight, np.zeros(len(unit.weight)) if unit.bias is None else unit.bias)]
-    mean = given.mean if unit.bias is None else given.mean.astype(np.float64) - unit.bias
+        return [conv(unit.name, unit.weight, np.zeros(len(unit.weight)) if unit.bias is None else unit.bias)]
     spread = given.variance
     if given.epsilon != epsilon:
         spread = spread.astype(np.float64) + (given.epsilon - epsilon)
-    return [make(unit.name, unit.weight), norm(given.name, given.scale, given.shift, mean, spread)]
+    layers = conv(unit.name, unit.weight, unit.bias), norm(given.name, given.scale, given.shift, given.mean, spread)
+    return list(layers)
 
 
 def needed(operations: Sequence[Operation], output: int) -> tuple[list[Operation], int]:

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mobilenets.errors import InputError
+from mobilenets.models.padding import padded
+from mobilenets.weights.head import (
+    MAX_WORK,
+    Choose,
+    Folded,
+    Scores,
+    Value,
+    factor,
+    fold,
+    needed_places,
+    pooled,
+)
 from mobilenets.weights.operations import (
     NO_PADDING,
     Activation,
     Affine,
-    Array,
-    BatchNorm,
+    AveragePool,
     Clip,
     Conv,
     Flatten,
@@ -43,47 +54,56 @@ from mobilenets.weights.operations import (
 _GATE, _SWISH = "6 hard_sigmoid", "6 hard_swish"
 _TIMES_X = {"hard_sigmoid": "hard_swish", _GATE: _SWISH, "sigmoid": "swish"}
 _BY_SIX = {_GATE: "hard_sigmoid", _SWISH: "hard_swish"}
-_ENDS = ("softmax", "log_softmax", "sigmoid", "argmax")
-# Joining two heads of MobileNetV2 at width 1.4 takes 2 * 10**9 multiplications.
-_MAX_WORK = 10**10
 
 
 @dataclass(frozen=True)
 class Simplified:
     """Units in forward order, of which the last gives the output.
 
-    ``sides`` has rows and columns of what each gives, where that is a map of a known size. ``ends``: the functions
-    of the scores that stood at the end and were left out, in order.
+    ``sides`` has rows and columns of what each gives, where that is a map of a known size; ``folded`` how they end.
     """
 
     operations: tuple[Operation, ...]
     sides: tuple[Pair | None, ...]
-    ends: tuple[str, ...]
+    folded: Folded
 
 
-def simplify(operations: Sequence[Operation], output: int) -> Simplified:
-    """Make units of what one operation, the output, needs."""
-    ends: list[str] = []
-    while isinstance(last := operations[output], Activation) and last.function in _ENDS:
-        ends.insert(0, last.function)
-        (output,) = last.inputs
-    kept, output = needed(operations, output)
-    uses = _uses(kept, output)
-    made: list[Operation] = []
-    for operation in kept:
-        made.append(_activation(operation, made, len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1))
-    joined = _Join(*needed(made, output))
-    made, _ = needed(joined.made, joined.output)
-    made = _pointwise(made)
+def simplify(operations: Sequence[Operation], outputs: Sequence[int], choose: Choose | None = None) -> Simplified:
+    """Make units of what the outputs need, with one linear layer at their end: see ``head.fold``."""
+    kept = sorted(needed_places(operations, outputs))
+    uses = Counter([*outputs, *(source for place in kept for source in operations[place].inputs)])
+    whole: list[Operation] = []
+    places: dict[int, int] = {}
     sides: list[Pair | None] = []
+    for place in kept:
+        operation = operations[place]
+        alone = len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1
+        # A rectifier of what is pooled, and rectified already, changes nothing.
+        again = isinstance(operation, Clip) and _is_rectified(operation, whole, places[operation.inputs[0]])
+        places[place] = places[operation.inputs[0]] if again else len(whole)
+        if not again:
+            whole.append(_activation(renumbered(operation, places), whole, alone))
+            sides.append(side_after(whole[-1], sides))
+
+    def chosen(values: Mapping[int, Value]) -> Scores | None:
+        assert choose is not None
+        return choose({place: values[made] for place, made in places.items() if made in values})
+
+    folded = fold(whole, sides, [places[output] for output in outputs], chosen if choose else None)
+    joined = _Join(*needed(folded.operations, folded.output))
+    made = _pointwise(needed(joined.made, joined.output)[0])
+    sides = []
     for operation in made:
         sides.append(side_after(operation, sides))
-    return Simplified(tuple(made), tuple(sides), tuple(ends))
+    return Simplified(tuple(made), tuple(sides), folded)
 
 
-def _uses(operations: Sequence[Operation], output: int) -> Counter[int]:
-    """Count how often what each operation gives is taken."""
-    return Counter([output, *(place for operation in operations for place in operation.inputs)])
+def _is_rectified(clip: Clip, made: Sequence[Operation], place: int) -> bool:
+    if clip.low != 0 or not isinstance(made[place], MeanPool | AveragePool | Flatten):
+        return False
+    while isinstance(before := made[place], MeanPool | AveragePool | Flatten):
+        (place,) = before.inputs
+    return isinstance(before, Clip) and before.low == 0 and before.high <= clip.high
 
 
 def _activation(operation: Operation, made: Sequence[Operation], alone: bool) -> Operation:
@@ -156,8 +176,8 @@ class _Join:
     """Goes along the operations once and joins each to the convolution or linear layer that it belongs to."""
 
     def __init__(self, operations: Sequence[Operation], output: int) -> None:
-        self.work = _MAX_WORK
-        uses = _uses(operations, output)
+        self.work = MAX_WORK
+        uses = Counter([output, *(place for operation in operations for place in operation.inputs)])
         self.made: list[Operation] = []
         places: dict[int, int] = {}
         for place, operation in enumerate(operations):
@@ -177,59 +197,14 @@ class _Join:
             operation = Activation(operation.name, operation.inputs, _function(operation))
         if isinstance(operation, Conv) and isinstance(before, Pad):
             operation = _padded(operation, before)
-        if isinstance(operation, Linear):
-            operation = self._linear(operation)
         self.made.append(operation)
         return len(self.made) - 1
-
-    def _linear(self, unit: Linear) -> Linear:
-        """Put what is linear before a linear layer into it."""
-        while True:
-            (place,) = unit.inputs
-            before, flat = self.made[place], None
-            if isinstance(before, Flatten):
-                before, flat = self.made[before.inputs[0]], before
-            if isinstance(before, Norm):
-                factor, shift = _factor(before.numbers)
-                before = Affine(before.name, before.inputs, factor, shift)
-            self._spend(unit.weight.size)
-            features = unit.weight.shape[1]
-            if isinstance(before, Affine) and {before.scale.size, before.shift.size} <= {1, features}:
-                shift = unit.weight @ np.broadcast_to(before.shift.reshape(-1), features).astype(np.float64)
-                unit = _with_bias(unit, unit.weight * before.scale.reshape(-1), shift)
-            elif isinstance(before, Linear) and flat is None and self._joins(before, unit):
-                shift = np.zeros(len(unit.weight)) if before.bias is None else unit.weight @ before.bias.astype(float)
-                unit = _with_bias(unit, unit.weight @ before.weight.astype(np.float64), shift)
-            else:
-                return unit
-            if flat is not None:
-                self.made.append(replace(flat, inputs=before.inputs))
-                unit = replace(unit, inputs=(len(self.made) - 1,))
-            else:
-                unit = replace(unit, inputs=before.inputs)
-
-    def _joins(self, before: Linear, unit: Linear) -> bool:
-        if unit.weight.shape[1] != before.weight.shape[0] or before.activation:
-            return False
-        self._spend(len(unit.weight) * before.weight.size)
-        return True
 
     def _spend(self, work: int) -> None:
         """Count multiplications, of which a hostile file could ask for years."""
         self.work -= work
         if self.work < 0:
             raise InputError("its layers take more arithmetic to be joined than any MobileNet's")
-
-
-def _with_bias(unit: Linear, weight: Array, shift: Array) -> Linear:
-    """Give a linear layer another weight, and a bias with ``shift`` added to it."""
-    return replace(unit, weight=weight, bias=shift if unit.bias is None else unit.bias + shift)
-
-
-def _factor(numbers: BatchNorm) -> tuple[Array, Array]:
-    """Give scale and shift of a BatchNorm as a multiplication and an addition."""
-    factor = numbers.scale / np.sqrt(numbers.variance.astype(np.float64) + numbers.epsilon)
-    return factor, numbers.shift - numbers.mean * factor
 
 
 def _absorb(unit: Unit, operation: Operation) -> Unit | None:
@@ -240,7 +215,7 @@ def _absorb(unit: Unit, operation: Operation) -> Unit | None:
         return replace(unit, activation=function)
     outputs = len(unit.weight)
     if isinstance(operation, Norm) and isinstance(unit, Linear):
-        operation = Affine(operation.name, operation.inputs, *_factor(operation.numbers))
+        operation = Affine(operation.name, operation.inputs, *factor(operation.numbers))
     if isinstance(operation, Norm) and isinstance(unit, Conv):
         fits = operation.numbers.mean.size == outputs
         return replace(unit, norm=operation.numbers) if unit.norm is None and fits else None
@@ -259,7 +234,7 @@ def _absorb(unit: Unit, operation: Operation) -> Unit | None:
 def _padded(unit: Conv, pad: Pad) -> Operation:
     """Give the convolution with the zeros that were put around its map before."""
     if unit.padding is None:
-        return Unknown(unit.name, pad.inputs, "pads its map twice")
+        return Unknown(unit.name, pad.inputs, f"its {unit} pads what is padded, in no MobileNet")
     (top, bottom), (left, right) = (
         (own[0] + more[0], own[1] + more[1]) for own, more in zip(unit.padding, pad.padding, strict=True)
     )
@@ -279,10 +254,10 @@ def _pointwise(operations: Sequence[Operation]) -> list[Operation]:
         flat = made[before] if made else unit
         if isinstance(unit, Linear) and place != last:
             before = flat.inputs[0] if isinstance(flat, Flatten) else before
-            if _pixel(made, before):
+            if pooled(made, before):
                 weight = unit.weight[:, :, None, None]
                 unit = Conv(unit.name, (before,), weight, unit.bias, activation=unit.activation)
-        elif isinstance(unit, Conv) and place == last and _pixel(made, before):
+        elif isinstance(unit, Conv) and place == last and pooled(made, before):
             unit = _linear(unit)
         if isinstance(unit, Linear) and not isinstance(made[unit.inputs[0]], Flatten):
             made.append(Flatten(unit.name, unit.inputs))
@@ -292,13 +267,6 @@ def _pointwise(operations: Sequence[Operation]) -> list[Operation]:
     if last < len(operations) - 1 and not isinstance(made[-1], Linear):
         made.append(renumbered(operations[-1], places))
     return needed(made, len(made) - 1)[0]
-
-
-def _pixel(made: Sequence[Operation], place: int) -> bool:
-    """Whether an operation gives a map of one pixel: what follows pooling."""
-    while isinstance(made[place], Conv | Linear | Activation | Affine | Norm):
-        place = made[place].inputs[0]
-    return isinstance(made[place], MeanPool)
 
 
 def _linear(unit: Conv) -> Unit:
@@ -315,11 +283,8 @@ def zeros(unit: Conv | MaxPool, side: Pair | None) -> Padding | None:
         return unit.padding
     if side is None or not isinstance(unit, Conv):
         return None
-    totals = [
-        max((math.ceil(pixels / stride) - 1) * stride + kernel - pixels, 0)
-        for pixels, stride, kernel in zip(side, unit.stride, unit.weight.shape[2:], strict=True)
-    ]
-    rows, columns = ((total // 2, total - total // 2) for total in totals)
+    windows = zip(side, unit.weight.shape[2:], unit.stride, strict=True)
+    rows, columns = (padded(pixels, kernel, stride, "same") for pixels, kernel, stride in windows)
     return rows, columns
 
 
@@ -328,7 +293,7 @@ def side_after(operation: Operation, sides: Sequence[Pair | None]) -> Pair | Non
     if isinstance(operation, Picture):
         return operation.side
     taken = [sides[place] for place in operation.inputs]
-    side = taken[0]
+    side = taken[0] if taken else None
     if isinstance(operation, Multiply):
         return next((given for given in taken if given != (1, 1)), side)
     if isinstance(operation, MeanPool):
@@ -337,6 +302,8 @@ def side_after(operation: Operation, sides: Sequence[Pair | None]) -> Pair | Non
         return None
     if isinstance(operation, Pad):
         return _shrunk(side, operation.padding, (1, 1), (1, 1))
+    if isinstance(operation, AveragePool):
+        return _shrunk(side, NO_PADDING, (operation.window,) * 2, (operation.stride,) * 2) if operation.window else None
     if isinstance(operation, Conv):
         rows, columns = operation.weight.shape[2:]
         return _shrunk(side, zeros(operation, side) or NO_PADDING, (rows, columns), operation.stride)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.models.operations import ACTIVATIONS
-from mobilenets.models.padding import PADDINGS, layer_padding, padded
+from mobilenets.models.padding import PADDINGS, padded
 from mobilenets.weights.layers import Layer, check_room
 from mobilenets.weights.operations import (
     NO_PADDING,
@@ -28,7 +28,7 @@ from mobilenets.weights.operations import (
     Unknown,
     layers_of,
 )
-from mobilenets.weights.simplify import Simplified, zeros
+from mobilenets.weights.simplify import Simplified
 from mobilenets.weights.wiring import Wiring
 
 _EPSILON = 1e-3
@@ -67,11 +67,11 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
 
     """
     operations, sides = simplified.operations, simplified.sides
+    start = head_start(operations)
+    _check_body(operations[:start])
     pictures = [operation for operation in operations if isinstance(operation, Picture)]
     if len(pictures) != 1:
         raise InputError("its output is not made of one picture; give a network that classifies pictures")
-    start = head_start(operations)
-    _check_body(operations[:start])
     reason, scores = _head(simplified, start)
     units = [
         unit
@@ -92,14 +92,17 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
         )
     convs = [(unit, sides[unit.inputs[0]]) for unit in operations[:start] if isinstance(unit, Conv)]
     functions = {unit.activation for unit, _ in convs} - {""}
-    padding = padding_of(convs, ("same", "keras", "symmetric") if tensorflow else PADDINGS)
+    padding = padding_of(convs, _order(convs) if tensorflow else PADDINGS)
+    first = convs[0] if convs else None
+    if padding == "keras" and first and first[0].padding is not None and first[1] is None:
+        notes += ("its first convolution is padded only at the end; here, at odd sizes, at both ends",)
     return Traced(
         layers=tuple(layer for unit in units for layer in layers_of(unit, epsilon)),
         padding=padding,
         epsilon=epsilon,
         strides=tuple(unit.stride[0] for i, (unit, _) in enumerate(convs) if i == 0 or unit.depthwise),
         size=side[0] if side is not None and square else None,
-        preprocessing=_preprocessing(operations, pictures[0]),
+        preprocessing=preprocessing_of(operations),
         activation=functions.pop() if len(functions) == 1 else "",
         scores=scores,
         notes=notes,
@@ -123,14 +126,20 @@ def gates(operations: Sequence[Operation]) -> set[int]:
 
 
 def head_start(operations: Sequence[Operation]) -> int:
-    """Give the place where the map becomes a vector for good: of the last pooling that makes no gate."""
+    """Give the place where the map becomes a vector for good: of the last pooling that makes no gate.
+
+    What is unknown behind the last convolution belongs to the head, too.
+    """
     inside = gates(operations)
-    pools = [
+    layers = [isinstance(part, Conv) or (isinstance(part, Unknown) and part.layer) for part in operations]
+    last = max((place for place, layer in enumerate(layers) if layer), default=0)
+    ends = [
         place
-        for place, operation in enumerate(operations)
-        if isinstance(operation, MeanPool | Flatten) and place not in inside
+        for place, part in enumerate(operations)
+        if (isinstance(part, MeanPool | Flatten) and place not in inside)
+        or (isinstance(part, Unknown) and place > last)
     ]
-    return next((place for place in pools if isinstance(operations[place], MeanPool)), (*pools, len(operations))[0])
+    return min(ends, default=len(operations))
 
 
 def _check_body(operations: Sequence[Operation]) -> None:
@@ -167,38 +176,33 @@ def _faults(operation: Operation) -> Iterator[str]:
 
 def _head(simplified: Simplified, start: int) -> tuple[str, int]:
     """Say why what stands behind the body is no classifier, or how many scores it gives."""
-    operations, ends = simplified.operations, simplified.ends
-    head = operations[start:]
-    if not head:
-        return ("it gives a map, and no scores" if ends else ""), 0
+    head, folded = simplified.operations[start:], simplified.folded
+    if folded.reason or not head:
+        return folded.reason, 0
     for operation in head:
         if isinstance(operation, Unknown):
             return operation.what, 0
-        if (
-            isinstance(operation, Flatten)
-            and operation.channels_last
-            and simplified.sides[operation.inputs[0]] != (1, 1)
-        ):
-            return f"its {operation.name!r} takes all pixels of the map, in the order of TensorFlow", 0
         if not isinstance(operation, Conv | Linear | Activation | MeanPool | Flatten):
-            return f"its {operation.name!r} ({type(operation).__name__}) stands behind the pooling", 0
+            return f"its {operation} ({type(operation).__name__}) stands behind the pooling", 0
     last = head[-1]
-    if not isinstance(last, Linear):
-        return ("its scores are no linear layer" if ends else ""), 0
-    scores = len(last.weight)
-    if last.activation and last.activation != "sigmoid":
-        return f"{last.activation} follows its scores", 0
-    sigmoids = ends.count("sigmoid") + (last.activation == "sigmoid")
-    if len([end for end in ends if end != "argmax"]) + (last.activation != "") > 1:
-        return "several functions follow its scores", 0
-    if scores > 1 and sigmoids:
-        return (
-            f"its {scores} scores end in sigmoid, each class separately, so that several may be right at once, but "
-            "answers here are always one of the classes"
-        ), 0
-    if scores == 1 and ends and not sigmoids:
-        return "it has one score and softmax, which always gives 1", 0
-    return "", scores
+    return "", len(last.weight) if isinstance(last, Linear) and not last.activation else 0
+
+
+def _order(convs: Sequence[tuple[Conv, Pair | None]]) -> tuple[str, ...]:
+    """Give the ways of padding of TensorFlow and Keras, the likelier first."""
+    strided = [(unit, side) for unit, side in convs if unit.stride != (1, 1)]
+    if all(unit.padding is None for unit, _ in strided):
+        return ("same",)
+    if any(side is None for _, side in strided):
+        # keras.applications' V2 has (0, 1) at every size when it is built without one, as "keras" does.
+        return ("keras", "same", "symmetric")
+    depthwises = sum(unit.depthwise for unit, _ in convs)
+    return (habitual_padding(len(convs) - depthwises, depthwises), "same", "symmetric", "keras")
+
+
+def habitual_padding(convs: int, depthwises: int) -> str:
+    """The padding of keras.applications: V1 has about as many convolutions as depthwise layers, V2 twice as many."""
+    return "keras" if convs <= depthwises + 2 else "same"
 
 
 def padding_of(convs: Sequence[tuple[Conv, Pair | None]], order: Sequence[str]) -> str:
@@ -221,19 +225,22 @@ def padding_of(convs: Sequence[tuple[Conv, Pair | None]], order: Sequence[str]) 
 def _agrees(unit: Conv, side: Pair | None, padding: str) -> bool:
     """Whether a strided convolution is padded so: at the size of its map, or at every size where that is open."""
     kernel, stride = unit.weight.shape[2], unit.stride[0]
-    way = layer_padding(padding, unit.depthwise)
-    if side is not None:
-        given = zeros(unit, side) or ()
-        return all(padded(pixels, kernel, stride, way) == own for pixels, own in zip(side, given, strict=False))
-    if unit.padding is None or padding == "same":
-        return unit.padding is None and way == "same"
-    # Zeros for every size, which SAME are not; Keras has its first convolution so where it is built without a size.
-    way = "after" if way == "same" else way
-    return set(unit.padding) == {padded(0, kernel, stride, way)}
+    after = {padded(0, kernel, stride, "after")}
+    same = after if side is None else {padded(pixels, kernel, stride, "same") for pixels in side}
+    given = same if unit.padding is None else set(unit.padding)
+    if padding == "keras" and unit.depthwise:
+        return unit.padding is not None and given == after
+    if padding == "keras":  # the first is SAME at every size, or padded as the others are
+        return unit.padding is None or given == after == same
+    if padding == "same":
+        return given == same and (side is not None or unit.padding is None)
+    return given == {padded(0, kernel, stride, "symmetric")}
 
 
-def _preprocessing(operations: Sequence[Operation], picture: Picture) -> Mapping[str, Any]:
+def preprocessing_of(operations: Sequence[Operation]) -> Mapping[str, Any]:
     """Put what a graph does to its pictures into ``Preprocessing``'s fields; none for nothing. Raises InputError."""
+    picture = operations[0]
+    assert isinstance(picture, Picture)
     takers = [operation for operation in operations if 0 in operation.inputs]
     steps = [operation for operation in takers if isinstance(operation, Affine)]
     if not steps and not picture.pixels:

@@ -49,8 +49,13 @@ class Wiring:
         places = {plan.images.name: self._entry()}
         body = range(places[plan.images.name] + 1, self.start)
         expected = [part for block in plan.blocks for part in block.operations]
-        if difference := self._compare(expected, body, places):
+        if difference := self._compare(expected, body[: len(expected)], places):
             raise InputError(f"{difference}; import a network that is one of these, or its weights alone")
+        if len(body) > len(expected):
+            operation = self.operations[body[len(expected)]]
+            return (
+                f"its {operation} ({described(operation)}) stands behind the body of the network that its weights fit"
+            )
         head = range(self.start, len(self.operations))
         if not head or not isinstance(self.operations[-1], Linear):
             return ""

@@ -15,8 +15,13 @@ from PIL import Image
 from torch import nn
 
 import mobilenets
+from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.evidence import with_evidence
+from mobilenets.exports.job import Options
+from mobilenets.models.catalog import CATALOG, create_model
+from mobilenets.models.operations import MeanPool
 from mobilenets.pictures.decode import decode
+from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.engines.ort import open_session
 
@@ -145,3 +150,33 @@ def test_what_cannot_explain_says_so(trained: Any, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="class 3"):
         predictor.explain(Image.new("RGB", (9, 9)), "class 3")
     assert open_engine(out, file, threads=1)(np.zeros((1, 32, 32, 3), np.float32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_network_says_where_it_looked(name: str) -> None:
+    """As PyTorch differentiates the head of each network of the catalog."""
+    torch.manual_seed(1)
+    network = create_model(name, 5, 0.25, size=64)
+    images = torch.from_numpy(RNG.uniform(-1, 1, (4, 3, 64, 64)).astype(np.float32))
+    nn.init.normal_(network.classifier.weight)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        network.train()(images)  # so that BatchNorm keeps what flows through the layers as large as it is
+    model = onnx_model(network.eval(), Preprocessing(64), Options("onnx"))
+    assert with_evidence(model)
+    scores, evidence = open_session(model.SerializeToString(), 1).run(
+        None, {"images": images.numpy(), "class": np.array([3])}
+    )
+    with torch.no_grad():
+        maps = network.body(images)
+    maps.requires_grad_()
+    logits = network.answer(network.pool(maps))
+    [gradient] = torch.autograd.grad(logits[:, 3].sum(), maps)
+    expected = (gradient * maps).sum(1).relu().detach().numpy()
+    pooled = isinstance(network.plan.pool[0], MeanPool)
+    expected *= expected[0].size if pooled else 1
+    assert evidence.shape == expected.shape and expected.max() > 0
+    np.testing.assert_allclose(scores, logits.detach(), atol=1e-3 * float(logits.detach().abs().max()))
+    np.testing.assert_allclose(evidence, expected, atol=1e-3 * float(expected.max()))

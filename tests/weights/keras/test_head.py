@@ -141,16 +141,16 @@ FOLDED: dict[str, Head] = {
 }
 
 LEFT_OUT: dict[str, tuple[Head, str]] = {
-    "a hidden layer": (lambda x: dense(dense(gap(x), 7, "relu")), "Dense, relu"),
+    "a hidden layer": (lambda x: dense(dense(gap(x), 7, "relu")), "with ReLU, where the network that its weights fit"),
     "tanh between": (lambda x: dense(L.Activation("tanh")(gap(x))), "tanh"),
     "GELU between": (lambda x: dense(L.Activation("gelu")(gap(x))), "gelu"),
-    "ReLU behind BatchNorm": (lambda x: dense(L.ReLU()(L.BatchNormalization()(gap(x)))), "is not linear"),
+    "ReLU behind BatchNorm": (lambda x: dense(L.ReLU()(L.BatchNormalization()(gap(x)))), "stands behind the pooling"),
     "PReLU": (lambda x: dense(L.PReLU()(dense(gap(x), 7, None))), "PReLU"),
     "LayerNormalization": (lambda x: dense(L.LayerNormalization()(gap(x))), "LayerNormalization"),
     "unit length": (lambda x: dense(L.UnitNormalization()(gap(x))), "UnitNormalization"),
     "softmax twice": (lambda x: L.Softmax()(dense(gap(x))), "comes after its softmax"),
     "a layer behind softmax": (lambda x: dense(dense(gap(x), 9)), "comes after its softmax"),
-    "ReLU at the end": (lambda x: dense(gap(x), 3, "relu"), "Dense, relu"),
+    "ReLU at the end": (lambda x: dense(gap(x), 3, "relu"), "with ReLU, where the network that its weights fit"),
     "tanh of one": (lambda x: dense(gap(x), 1, "tanh"), "tanh"),
     "softmax of one": (lambda x: dense(gap(x), 1, "softmax"), "always gives 1"),
     "several at once": (lambda x: dense(gap(x), 3, "sigmoid"), "several may be right at once"),
@@ -165,9 +165,12 @@ LEFT_OUT: dict[str, tuple[Head, str]] = {
     "parts that overlap": (lambda x: dense(gap(L.AveragePooling2D(2, 1)(x))), "does not average the whole map"),
     "another convolution": (
         lambda x: dense(gap(L.Conv2D(9, 3, padding="same", activation="relu")(x))),
-        "3 × 3 pixels",
+        "(a convolution 3×3 of stride 1 with ReLU) stands behind the body",
     ),
-    "a convolution with ReLU": (lambda x: dense(gap(L.Conv2D(9, 1, activation="relu")(x))), "Conv2D, relu"),
+    "a convolution with ReLU": (
+        lambda x: dense(gap(L.Conv2D(9, 1, activation="relu")(x))),
+        "(a convolution 1×1 of stride 1 with ReLU) stands behind the body",
+    ),
     "attention": (lambda x: dense(gap(L.Multiply()([x, dense(x, 12, "sigmoid")]))), "comes before the pooling"),
     "two outputs": (lambda x: [dense(gap(x), name="kind"), dense(gap(x), 2, name="colour")], "'kind', 'colour'"),
     "features alone changed": (lambda x: L.BatchNormalization()(gap(x)), "no linear layer follows"),

@@ -13,6 +13,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 keras = pytest.importorskip("keras")
 
 from mobilenets.errors import InputError  # noqa: E402
+from mobilenets.weights.convert import convert  # noqa: E402
 from mobilenets.weights.keras import h5, hdf5, hdf5_child, keras3  # noqa: E402
 from mobilenets.weights.layers import Foreign, of_kind  # noqa: E402
 
@@ -123,17 +124,20 @@ def test_ours_are_read(model: Any, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (lambda: v2("none"), "no shortcut leads around the block of 'b_project'"),
-        (lambda: v2("twice"), "'b_add' joins other"),
-        (lambda: v2(project=""), "ReLU6 follows 'b_project'"),
-        (lambda: v2(expand="linear"), "no ReLU6 follows 'b_expand'"),
-        (lambda: v2(last="linear"), "no ReLU6 follows 'last'"),
-        (lambda: v1("early"), "'stem_bn' follows ReLU6 after 'stem'"),
-        (lambda: v1("linear"), "no ReLU6 follows 'stem'"),
-        (lambda: v1(skip=True), "'a_add' joins|ReLU6 follows 'a_pw'"),
-        (lambda: v1(stride=2), "'b_pw' has stride 2"),
-        (lambda: v1(top="squeeze"), "'again'.*back into the body"),
-        (lambda: v1(middle=True), "'b_dw' .DepthwiseConv2D. takes what 'odd' .LayerNormalization. gives back"),
+        (
+            lambda: v2("none"),
+            "'c_expand' is a convolution .*, where the network that its weights fit has a sum of two maps",
+        ),
+        (lambda: v2("twice"), "'b_add' .a sum of two maps. takes other maps than"),
+        (lambda: v2(project=""), "'b_project' is a convolution 1×1 of stride 1 with ReLU6, where"),
+        (lambda: v2(expand="linear"), "'b_expand' is a convolution 1×1 of stride 1 with no activation, where"),
+        (lambda: v2(last="linear"), "'c_add' .Add. takes a map from inside the body"),
+        (lambda: v1("early"), "'stem_bn' is a Norm, where"),
+        (lambda: v1("linear"), "'stem' is a convolution 3×3 of stride 2 with no activation, where"),
+        (lambda: v1(skip=True), "'c_add' .Add. takes a map from inside the body"),
+        (lambda: v1(stride=2), "'b_pw' is a convolution 1×1 of stride 2 with ReLU6, where"),
+        (lambda: v1(top="squeeze"), "do not follow one another"),
+        (lambda: v1(middle=True), "it has a 'LayerNormalization' layer, 'odd'"),
         (siamese, "is used 2 times"),
         (shared, "'again' is used 2 times"),
     ],
@@ -141,10 +145,10 @@ def test_ours_are_read(model: Any, name: str, tmp_path: Path) -> None:
 def test_others_are_refused(model: Any, reason: str, tmp_path: Path) -> None:
     for name in ("m.keras", "m.h5"):
         with pytest.raises(InputError, match=reason) as caught:
-            read(model(), tmp_path, name)
+            model().save(tmp_path / name)
+            convert(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
         assert "\n" not in str(caught.value)
-        assert "alone" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +164,13 @@ def test_others_are_refused(model: Any, reason: str, tmp_path: Path) -> None:
 )
 def test_what_stands_behind_the_body(top: str, linear: list[str], ignored: tuple[str, ...], tmp_path: Path) -> None:
     for name in ("m.keras", "m.h5"):
-        foreign = read(v2(top=top), tmp_path, name)
-        assert [layer.name.split("/")[-1] for layer in of_kind(foreign.layers, "linear")] == linear
-        assert {label.split("/")[-1] for label in foreign.ignored} == set(ignored)
-        assert len(of_kind(foreign.layers, "norm")) == 10
-        assert len(foreign.notes) == 1
+        v2(top=top).save(tmp_path / name)
+        converted = convert(tmp_path / name)
+        assert ("classifier" in converted.assigned.placed) == bool(linear)
+        left = (*converted.foreign.ignored, *converted.assigned.surplus)
+        assert {label.split("/")[-1] for label in left} == set(ignored)
+        assert len(of_kind(converted.foreign.layers, "norm")) == 10
+        assert sum(note.startswith(("no classifier", "its head (")) for note in converted.notes) == 1
 
 
 @pytest.mark.parametrize("top", ["sigmoid", "sigmoid_apart"])
@@ -206,8 +212,9 @@ def test_subclasses(tmp_path: Path) -> None:
     assert (foreign.strides, foreign.size) == ((2, 2), 32)
     assert foreign.preprocessing["mean"] == (0.0, 0.0, 0.0)
     inputs = keras.Input((32, 32, 3))
-    with pytest.raises(InputError, match="no ReLU6"):
-        read(Subclass(inputs, v1("linear")(inputs)), tmp_path)
+    Subclass(inputs, v1("linear")(inputs)).save(tmp_path / "other.keras")
+    with pytest.raises(InputError, match="with no activation, where"):
+        convert(tmp_path / "other.keras")
     model.save_weights(tmp_path / "m.weights.h5")
     (note,) = h5.read(tmp_path / "m.weights.h5").notes
     assert "assumed" in note

@@ -83,7 +83,8 @@ def test_what_timms_arguments_say_of_pictures(file: Path) -> None:
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "mnasnet_100", "mobilenetv4_conv_small", "mobilenet_v3_large"])
 def test_a_checkpoint_that_names_another_network(file: Path, name: str) -> None:
     torch.save({"arch": name, "state_dict": state("timm_v2_005")}, file)
-    with pytest.raises(InputError, match=f"its checkpoint calls it '{name}', and only MobileNetV1 and V2"):
+    said = "but its layers are those of" if name.startswith("mobilenet") else "and only MobileNetV1 to V4"
+    with pytest.raises(InputError, match=f"its checkpoint calls it '{name}', {said}"):
         convert(file)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.base.cache import cache_folder
 from mobilenets.base.files import write_bytes
-from mobilenets.datasets.sources import cache_folder
 from mobilenets.errors import InputError
 
 PACKAGE = "onnxruntime-web"

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime, Verification
 
 from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.exported import Exported
-
-# Not an import of ours: without PyTorch the bindings above are not there either.
-torch: Any = importlib.import_module("torch")
 
 
 class ExecuTorchEngine:

@@ -1,4 +1,4 @@
-"""What a Keras model_config says: its layers in forward order, as the operations of ``weights.graph``.
+"""What a Keras model_config says: its layers in forward order, and these as ``operations``.
 
 Keras 2 and 3 write the same tree: a model has ``layers``, each with ``class_name`` and ``config``, listed in forward
 order; a nested model is a layer with ``layers`` of its own. Nothing of it is run. A layer that our networks do not
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,30 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import INTERPOLATIONS
-from mobilenets.weights.graph.body import Body
-from mobilenets.weights.graph.ops import Array, GraphError, Op, affine
 from mobilenets.weights.keras.graph import MODELS, Call, follow, is_model, spelt
 from mobilenets.weights.keras.passing import PASSING, PIXELS
+from mobilenets.weights.layers import Layer
+from mobilenets.weights.operations import (
+    NO_PADDING,
+    Activation,
+    Add,
+    Affine,
+    Array,
+    AveragePool,
+    BatchNorm,
+    Clip,
+    Conv,
+    Flatten,
+    Join,
+    Linear,
+    MeanPool,
+    Multiply,
+    Norm,
+    Operation,
+    Pad,
+    Picture,
+    Unknown,
+)
 
 WEIGHTED = {
     "Conv2D": "conv",
@@ -36,20 +56,13 @@ _OPERATORS = {
     "math.truediv": "/", "math.divide": "/", "math.multiply": "*", "math.add": "+", "math.subtract": "-",
     "__operators__.truediv": "/", "__operators__.mul": "*", "__operators__.add": "+", "__operators__.sub": "-",
 }  # fmt: skip
-_JOINS = {"+": "add", "-": "subtract"}
-# Layers and operators that need no settings.
-_PLAIN = {
-    **dict.fromkeys((*PASSING, "cast"), "same"),
-    **dict.fromkeys(("GlobalMaxPooling2D", "MaxPooling2D"), "max"),
-    **dict.fromkeys(("Flatten", "Squeeze"), "flatten"),
-    "GlobalAveragePooling2D": "mean",
-    "Average": "average",
-}
+# Functions by Keras's names: those of layers, of operators and of activations.
 _FUNCTIONS = {
-    "Relu6": "relu6", "nn.relu6": "relu6", "LeakyReLU": "leaky_relu",
+    "nn.relu6": "relu6", "Relu6": "relu6", "Relu": "relu", "nn.relu": "relu", "LeakyReLU": "leaky_relu",
     "LogSoftmax": "log_softmax", "log_softmax": "log_softmax", "nn.log_softmax": "log_softmax",
     "Softmax": "softmax", "softmax": "softmax", "nn.softmax": "softmax",
     "Sigmoid": "sigmoid", "sigmoid": "sigmoid", "math.sigmoid": "sigmoid", "nn.sigmoid": "sigmoid",
+    "hard_silu": "hard_swish", "HardSilu": "hard_swish", "HardSwish": "hard_swish", "HardSigmoid": "hard_sigmoid",
 }  # fmt: skip
 _MALFORMED = "its model_config is malformed; give the file as Keras wrote it"
 _REBUILD = "build the model without it, copy the weights (set_weights) and save that"
@@ -57,34 +70,29 @@ _REBUILD = "build the model without it, copy the weights (set_weights) and save 
 
 @dataclass(frozen=True)
 class Named:
-    """A layer with weights, which are to be put into ``op``. ``path`` and ``store`` are those of its call."""
+    """A layer with weights: the ``place`` of its call, with the call's ``path`` and ``store``."""
 
     kind: str
     path: tuple[str, ...]
     store: str
-    op: Op
+    place: int
     scale: bool = True
     center: bool = True
 
 
 @dataclass(frozen=True)
 class Described:
-    """A model_config, read. ``outputs`` are places among the ``ops``, which want their weights still."""
+    """A model_config, read: its calls, the places of what it gives, and its layers with weights in forward order."""
 
-    layers: tuple[Named, ...]
-    ops: tuple[Op, ...]
+    calls: tuple[Call, ...]
     outputs: tuple[int, ...]
-    body: Body
-    padding: str
-    size: int | None
-    notes: tuple[str, ...]
-    resize: Mapping[str, Any]  # fields of Preprocessing that layers of the model tell
-    others: frozenset[tuple[str, ...]]  # paths of the layers of other kinds, which may have weights, too
+    layers: tuple[Named, ...]
 
     def unknown(self, layer: str) -> set[str]:
-        """Names of the layers of other kinds within one layer of the whole model."""
-        known = {named.path[-1] for named in self.layers if named.path[0] == layer}
-        return {path[-1] for path in self.others if path[0] == layer} - known
+        """Names of the layers of other kinds, which may have weights, too, within one layer of the whole model."""
+        inside = [call for call in self.calls if call.path[0] == layer]
+        known = {call.path[-1] for call in inside if call.kind in WEIGHTED}
+        return {call.path[-1] for call in inside} - known
 
 
 def describe(path: Path, text: str) -> Described | None:
@@ -96,125 +104,145 @@ def describe(path: Path, text: str) -> Described | None:
         model = json.loads(text)
         if model["class_name"] not in MODELS and not is_model(model):
             return None
-        return _Reader().read(*follow(model))
-    except GraphError as error:
+        calls, outputs = follow(model)
+        last = max((place for place, call in enumerate(calls) if call.kind == "DepthwiseConv2D"), default=len(calls))
+        for call in calls[:last]:
+            if reason := _foreign_code(call) or _other_channels(call):
+                raise InputError(reason)
+        layers = []
+        for place, call in enumerate(calls):
+            config = call.layer["config"]
+            if call.kind in WEIGHTED and not (call.kind == "Normalization" and config.get("mean") is not None):
+                flags = bool(config.get("scale", True)), bool(config.get("center", True))
+                layers.append(Named(WEIGHTED[call.kind], call.path, call.store, place, *flags))
+        return Described(tuple(calls), tuple(outputs), tuple(layers))
+    except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InputError(f"{path}: {_MALFORMED}") from error
 
 
-class _Reader:
-    """Turns the calls of layers into operations; ``size`` is that of the pictures so far."""
+Weights = Mapping[int, Layer | tuple[Array, Array]]
 
-    def __init__(self) -> None:
-        self.ops: list[Op] = []
-        self.layers: list[Named] = []
+
+class Translation:
+    """The calls of a model_config as ``operations``, with the weights of each by its place.
+
+    Those of a Normalization are its mean and variance. ``outputs`` are the places of what the model gives, ``resize``
+    the fields of Preprocessing that layers of the model tell.
+    """
+
+    def __init__(self, described: Described, weights: Weights) -> None:
+        self.operations: list[Operation] = []
         self.notes: list[str] = []
         self.resize: dict[str, Any] = {}
         self.size: int | None = None
         self.convolved = False
-
-    def read(self, calls: Sequence[Call], outputs: Sequence[int]) -> Described:
         ends: list[int] = []  # of each call, the place of its last operation
-        for call in calls:
-            inputs = tuple(ends[place] for place in call.inputs)
+        for place, call in enumerate(described.calls):
+            inputs = tuple(ends[source] for source in call.inputs)
             try:
-                op = self.convert(call, inputs)
+                end = self._translate(call, inputs, weights.get(place))
             except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
-                op = _op(call, "other", inputs, unfit=_MALFORMED)
-            self.ops.append(op)
-            self.convolved = self.convolved or op.kind in ("conv", "depthwise")
-            config = call.layer["config"]
-            if op.kind in WEIGHTED.values() and call.kind in WEIGHTED and op.scale is None:
-                flags = bool(config.get("scale", True)), bool(config.get("center", True))
-                self.layers.append(Named(op.kind, call.path, call.store, op, *flags))
-            if op.kind in ("conv", "depthwise", "linear") and spelt(config.get("activation")) != "linear":
-                self.ops.append(_activation(call, (len(self.ops) - 1,), spelt(config["activation"])))
-            ends.append(len(self.ops) - 1)
-        body = Body(self.ops, [ends[place] for place in outputs])
-        affine([step for step in body.pictures if step.scale is not None], 3)
-        padding = body.padding
-        first = body.units[0].window if body.units else None
-        if padding == "keras" and first and first.zeros is not None and (first.op.kind, first.side) == ("conv", None):
-            self.notes.append("its first convolution is padded only at the end; here, at odd sizes, at both ends")
-        return Described(
-            layers=tuple(self.layers),
-            ops=tuple(self.ops),
-            outputs=tuple(ends[place] for place in outputs),
-            body=body,
-            padding=padding,
-            size=self.size,
-            notes=tuple(dict.fromkeys(self.notes)),
-            resize=self.resize,
-            others=frozenset(call.path for call in calls if call.kind not in WEIGHTED),
-        )
+                end = self._unknown(call, inputs, _MALFORMED)
+            ends.append(end)
+        self.outputs = [ends[place] for place in described.outputs]
 
-    def convert(self, call: Call, inputs: tuple[int, ...]) -> Op:
-        """Give the operation that one call is."""
-        kind, config = call.kind, call.layer["config"]
+    def _add(self, operation: Operation) -> int:
+        self.operations.append(operation)
+        return len(self.operations) - 1
 
-        def op(kind: str, **settings: Any) -> Op:
-            return _op(call, kind, inputs, **settings)
+    def _unknown(self, call: Call, inputs: tuple[int, ...], reason: str) -> int:
+        return self._add(Unknown(call.path[-1], inputs, reason))
 
-        if kind == "Lambda":
-            reason = f"it has a Lambda layer, {call.path[-1][:100]!r}, which is code and is never run; where it only "
-            return op(
-                "other",
-                unfit=f"{reason}scales pixels, build the model with Rescaling in its place, copy the weights "
-                "(set_weights) and save that",
-            )
-        if isinstance(config.get("layer"), dict):
-            reason = f"its {call.path[-1][:100]!r} ({kind[:100]}) wraps another layer, as for a row of pictures or "
-            return op("other", unfit=f"{reason}for training; save the model inside it")
-        self.take_size(config)
-        if kind == "InputLayer":
-            return op("input", size=self.size, unfit=_channels(config))
-        if kind in ("Conv2D", "DepthwiseConv2D"):
-            return op(WEIGHTED[kind], size=self.size, **_convolution(config))
-        if kind == "Dense":
-            return op("linear")
-        if kind == "BatchNormalization":
-            return op("norm", epsilon=float(config["epsilon"]))
+    def _translate(self, call: Call, inputs: tuple[int, ...], weights: Layer | tuple[Array, Array] | None) -> int:
+        """Add the operations that one call is; give the place of the last."""
+        kind, config, name = call.kind, call.layer["config"], call.path[-1]
+        if reason := _foreign_code(call) or _other_channels(call):
+            return self._unknown(call, inputs, reason)
+        self._take_size(config)
+        if kind == "InputLayer" or not inputs:
+            picture = self._add(Picture(name, (), _square(self.size), channels_last=True))
+            if kind == "InputLayer":
+                return picture
+            inputs = (picture,)
+        if isinstance(weights, Layer):
+            return self._weighted(call, inputs, weights)
         if kind == "Normalization":
-            told = config.get("mean") is not None
-            scale, shift = normalization(config["mean"], config["variance"]) if told else (None, None)
-            unfit = "it has an inverted Normalization layer" if config.get("invert") else ""
-            return op("scale", scale=scale, shift=shift, unfit=unfit)
+            mean, variance = weights or (_numbers(config["mean"]), _numbers(config["variance"]))
+            if config.get("invert"):
+                return self._unknown(call, inputs, "it has an inverted Normalization layer")
+            return self._add(normalization(name, inputs, mean, variance))
         if kind == "Rescaling":
-            return op("scale", scale=_numbers(config["scale"]), shift=_numbers(config["offset"]))
+            return self._add(Affine(name, inputs, _numbers(config["scale"]), _numbers(config["offset"])))
         if kind == "ZeroPadding2D":
-            return op("pad", **_zero_padding(config["padding"]))
+            (top, bottom), (left, right) = ((s, s) if isinstance(s, int) else s for s in config["padding"])
+            return self._add(Pad(name, inputs, ((int(top), int(bottom)), (int(left), int(right)))))
         if kind in ("Resizing", "CenterCrop", "RandomCrop"):
-            return self.resizing(call, op, config)
-        if kind in PIXELS:
-            reason = f"its {call.path[-1][:100]!r} ({kind}) changes each picture by its content even at inference"
-            return op("other", unfit=f"{reason}, which the preprocessing here cannot do; {_REBUILD}")
+            reason = self._resize(call, config)
+            return self._unknown(call, inputs, reason) if reason else inputs[0]
         if kind == "Activation":
-            return _activation(call, inputs, spelt(config["activation"]))
+            return self._activate(call, inputs, spelt(config["activation"]))
         if kind == "ReLU":
-            return _activation(call, inputs, _rectifier(config))
+            return self._rectify(call, inputs, config)
         if kind in _FUNCTIONS:
             plain = config.get("axis", -1) in (-1, [-1])
-            return _activation(call, inputs, _FUNCTIONS[kind] if plain else f"{kind} of another axis")
+            return self._activate(call, inputs, kind if plain else f"{kind} over another axis")
+        if kind in _OPERATORS and (found := _operator(call, inputs)) is not None:
+            return self._add(found)
+        if kind == "GlobalAveragePooling2D" or (kind == "Mean" and config.get("axis") in ([1, 2], [-3, -2])):
+            return self._add(MeanPool(name, inputs))
         if kind == "AveragePooling2D":
-            windows = [_sides(config.get(key) or config["pool_size"]) for key in ("pool_size", "strides")]
-            (window, across), (stride, _) = windows
-            return op("pool", window=window if window == across else 0, stride=stride)
-        if kind == "Reshape":
-            return op("reshape", channels=max(config["target_shape"][-1], 0))
-        if kind in _OPERATORS and (found := _operator(call, inputs)):
-            return op(**found)
-        if kind == "Mean" and config.get("axis") in ([1, 2], [-3, -2]):
-            return op("mean")
-        if kind == "Concatenate" and config.get("axis", -1) in (-1, 1, 3):
-            return op("concat")
-        if kind in _PLAIN:
-            return op(_PLAIN[kind])
-        if call.layer["class_name"] == "TFOpLambda" or (kind in _OPERATORS and "trainable" not in config):
-            return op("other", unfit=f"it calls the function {kind[:100]!r}, which no MobileNet needs")
-        return op("other", unfit=f"it has a {kind[:100]!r} layer, {call.path[-1][:100]!r}, which no MobileNet has")
+            (window, across), (stride, _) = (
+                _sides(config.get(x) or config["pool_size"]) for x in ("pool_size", "strides")
+            )
+            return self._add(AveragePool(name, inputs, window if window == across else 0, stride))
+        if kind in ("Flatten", "Squeeze", "Reshape"):
+            return self._add(Flatten(name, inputs, channels_last=True)) if self.convolved else inputs[0]
+        if kind == "Average" or (kind == "Concatenate" and config.get("axis", -1) in (-1, 1, 3)):
+            return self._add(Join(name, inputs, {"Average": "average"}.get(kind, "concat")))
+        if kind in PASSING or kind == "cast":
+            return inputs[0]
+        return self._unknown(call, inputs, _why(call))
 
-    def take_size(self, config: Mapping[str, Any]) -> None:
+    def _weighted(self, call: Call, inputs: tuple[int, ...], layer: Layer) -> int:
+        """Add a layer with weights, and the activation in it."""
+        config, arrays = call.layer["config"], layer.arrays
+        if layer.kind == "norm":
+            scale, shift, mean, variance = (arrays[part] for part in ("weight", "bias", "running_mean", "running_var"))
+            numbers = BatchNorm(layer.name, scale, shift, mean, variance, float(config["epsilon"]))
+            return self._add(Norm(layer.name, inputs, numbers))
+        weight, bias = arrays["weight"], arrays.get("bias")
+        if layer.kind == "linear":
+            place = self._add(Linear(layer.name, inputs, weight, bias))
+        else:
+            self.convolved = True
+            if _sides(config.get("dilation_rate", 1)) != (1, 1) or config.get("groups", 1) not in (1, None):
+                return self._unknown(call, inputs, f"its {call.path[-1][:100]!r} is dilated or grouped")
+            padding = NO_PADDING if config["padding"] == "valid" else None
+            groups = len(weight) if layer.kind == "depthwise" else 1
+            stride = _sides(config["strides"])
+            place = self._add(Conv(layer.name, inputs, weight, bias, stride, padding, groups))
+        function = spelt(config.get("activation"))
+        return place if function == "linear" else self._activate(call, (place,), function)
+
+    def _activate(self, call: Call, inputs: tuple[int, ...], name: str) -> int:
+        function = _FUNCTIONS.get(name, name)
+        if function == "linear":
+            return inputs[0]
+        if function in ("relu", "relu6"):
+            return self._add(Clip(call.path[-1], inputs, 0, 6 if function == "relu6" else math.inf))
+        if function == "hard_sigmoid" and "module" not in call.layer:  # of Keras 2
+            function = "hard sigmoid of slope 0.2"
+        return self._add(Activation(call.path[-1], inputs, function))
+
+    def _rectify(self, call: Call, inputs: tuple[int, ...], config: Mapping[str, Any]) -> int:
+        most, slope, threshold = (config.get(key) for key in ("max_value", "negative_slope", "threshold"))
+        if slope or threshold:
+            return self._add(Activation(call.path[-1], inputs, "a ReLU with a slope or threshold"))
+        return self._add(Clip(call.path[-1], inputs, 0, math.inf if most is None else float(most)))
+
+    def _take_size(self, config: Mapping[str, Any]) -> None:
         """Take the first square input shape that is told."""
         shape = config.get("batch_shape", config.get("batch_input_shape"))
         if self.size is None and not self.convolved and isinstance(shape, list) and len(shape) == 4:
@@ -227,20 +255,20 @@ class _Reader:
                     "answers are others than in Keras (--size chooses the side)"
                 )
 
-    def resizing(self, call: Call, op: Callable[..., Op], config: Mapping[str, Any]) -> Op:
-        """Take a layer that changes the size of pictures as part of the preprocessing."""
+    def _resize(self, call: Call, config: Mapping[str, Any]) -> str:
+        """Take a layer that changes the size of pictures as part of the preprocessing; say why where it cannot be."""
         name, label = call.kind, call.path[-1][:100]
         side = int(config["height"]) if config["height"] == config["width"] else None
         if self.convolved:
-            return op("other", unfit=f"its {label!r} ({name}) changes the size of its map")
+            return f"its {label!r} ({name}) changes the size of its map"
         if name != "Resizing" and side is not None and side == self.size:
-            return op("same")
+            return ""
         if name == "RandomCrop" and "module" in call.layer:  # of Keras 3, which crops in training only
-            return op("same")
+            return ""
         if name == "CenterCrop":
             if side is None or self.size is None or side > self.size or self.resize.get("resize") != "crop":
                 reason = f"its {label!r} (CenterCrop) crops pictures that were stretched or of any size, which the "
-                return op("other", unfit=f"{reason}preprocessing here cannot do; {_REBUILD}")
+                return f"{reason}preprocessing here cannot do; {_REBUILD}"
             self.resize["crop_fraction"] *= side / self.size
         elif name == "RandomCrop" or config.get("crop_to_aspect_ratio"):
             self.resize |= {"resize": "crop", "crop_fraction": 1.0}
@@ -256,37 +284,44 @@ class _Reader:
         self.notes.append(
             f"a {name} layer inside the model is part of the preprocessing: pictures come at {side} pixels"
         )
-        return op("resize", size=side)
+        self.operations = [
+            replace(one, side=_square(side)) if isinstance(one, Picture) else one for one in self.operations
+        ]
+        return ""
 
 
-def normalization(mean: Any, variance: Any) -> tuple[Array, Array]:
-    """What a Normalization layer does (keras.layers.Normalization.call), as scale and shift."""
-    scale = 1 / np.maximum(np.sqrt(_numbers(variance)), 1e-7)
-    return scale, -_numbers(mean) * scale
+def normalization(name: str, inputs: tuple[int, ...], mean: Array, variance: Array) -> Affine:
+    """What a Normalization layer does (keras.layers.Normalization.call)."""
+    scale = 1 / np.maximum(np.sqrt(variance.reshape(-1).astype(np.float64)), 1e-7)
+    return Affine(name, inputs, scale, -mean.reshape(-1) * scale)
 
 
-def _op(call: Call, kind: str, inputs: tuple[int, ...], **settings: Any) -> Op:
-    name = call.path[-1]
-    return Op(kind, name, repr(name[:100]), inputs, **{"what": call.kind[:100], **settings})
+def _square(side: int | None) -> tuple[int, int] | None:
+    return None if side is None else (side, side)
 
 
-def _activation(call: Call, inputs: tuple[int, ...], function: str) -> Op:
-    return _op(call, "activation", inputs, function=function, what=f"{call.kind[:100]}, {function[:50]}")
+def _foreign_code(call: Call) -> str:
+    """Say why a call is code, or a layer around another; empty where it is neither."""
+    name, kind = call.path[-1][:100], call.kind
+    if kind == "Lambda":
+        return (
+            f"it has a Lambda layer, {name!r}, which is code and is never run; where it only scales pixels, build the "
+            "model with Rescaling in its place, copy the weights (set_weights) and save that"
+        )
+    if isinstance(call.layer["config"].get("layer"), dict):
+        return (
+            f"its {name!r} ({kind[:100]}) wraps another layer, as for a row of pictures or for training; save the "
+            "model inside it"
+        )
+    return ""
 
 
-def _rectifier(config: Mapping[str, Any]) -> str:
-    most, slope, threshold = (config.get(key) for key in ("max_value", "negative_slope", "threshold"))
-    if most == 6 and not slope and not threshold:
-        return "relu6"
-    if threshold or (most not in (None, 0) and most < 6):
-        return "clipped"
-    return "leaky_relu" if slope else "relu"
-
-
-def _channels(config: Mapping[str, Any]) -> str:
+def _other_channels(call: Call) -> str:
     """Say why pictures are not RGB; empty where they are."""
-    shape = config.get("batch_shape", config.get("batch_input_shape"))
-    if not isinstance(shape, list) or len(shape) != 4 or 3 in (shape[1], shape[3]) or shape[3] is None:
+    shape = call.layer["config"].get("batch_shape", call.layer["config"].get("batch_input_shape"))
+    if call.kind != "InputLayer" or not isinstance(shape, list) or len(shape) != 4:
+        return ""
+    if 3 in (shape[1], shape[3]) or shape[3] is None:
         return ""
     return (
         f"it takes pictures with {shape[1] if shape[1] == 1 else shape[3]} channels, and here they have 3 (RGB); "
@@ -294,44 +329,43 @@ def _channels(config: Mapping[str, Any]) -> str:
     )
 
 
-def _convolution(config: Mapping[str, Any]) -> dict[str, Any]:
-    kernel, stride = (_square(config[key]) for key in ("kernel_size", "strides"))
-    plain = _square(config.get("dilation_rate", 1)) == 1 and config.get("groups", 1) in (1, None)
-    return {
-        "kernel": kernel,
-        "stride": stride,
-        "channels": int(config.get("filters", 0)),
-        "zeros": (0, 0) if config["padding"] == "valid" else None,
-        "unfit": "" if plain else f"{str(config['name'])[:100]!r} is dilated or grouped",
-    }
+def _why(call: Call) -> str:
+    """Say why a call has no place in a MobileNet."""
+    name, kind = call.path[-1][:100], call.kind[:100]
+    if kind in PIXELS:
+        return (
+            f"its {name!r} ({kind}) changes each picture by its content even at inference, which the preprocessing "
+            f"here cannot do; {_REBUILD}"
+        )
+    if "MaxPooling" in kind:
+        return f"its {name!r} ({kind}) takes the maximum of the map rather than its average"
+    if call.layer["class_name"] == "TFOpLambda" or (
+        # An operator of Keras 3; without "trainable" it is no layer of that name.
+        kind in _OPERATORS and "trainable" not in call.layer["config"]
+    ):
+        return f"it calls the function {kind!r}, which no MobileNet needs"
+    return f"it has a {kind!r} layer, {name!r}, which no MobileNet has"
 
 
-def _zero_padding(padding: Any) -> dict[str, Any]:
-    rows, columns = ((side, side) if isinstance(side, int) else tuple(side) for side in padding)
-    unfit = "" if rows == columns else "its ZeroPadding2D differs in height and width"
-    return {"zeros": (int(rows[0]), int(rows[1])), "unfit": unfit}
-
-
-def _operator(call: Call, inputs: tuple[int, ...]) -> dict[str, Any]:
-    """An arithmetic operator, on a tensor and a constant or on several tensors; empty for what it cannot be."""
-    sign = _OPERATORS[call.kind]
+def _operator(call: Call, inputs: tuple[int, ...]) -> Operation | None:
+    """An arithmetic operator, on a tensor and a constant or on several tensors; None for what it cannot be."""
+    sign, name = _OPERATORS[call.kind], call.path[-1]
     layer = call.layer["class_name"] != "TFOpLambda" and "trainable" in call.layer["config"]
     called_with = [] if layer else _constants(call.layer["inbound_nodes"])
     if len(called_with) != 1:
-        joins = sign == "+" or (sign == "-" and len(inputs) > 1)
-        return {"kind": _JOINS[sign]} if joins else {}
+        if sign == "/" or len(inputs) < 2 or (sign != "+" and len(inputs) > 2):
+            return None
+        if sign == "+" and len(inputs) == 2:
+            return Add(name, inputs)
+        return Multiply(name, inputs) if sign == "*" else Join(name, inputs, "add" if sign == "+" else "subtract")
     ((first, figures),) = called_with
     one, nothing = np.ones(1), np.zeros(1)
     if sign in "*/":
         if sign == "/" and first:
             raise ValueError("no scaling")
-        return {"kind": "scale", "scale": figures if sign == "*" else 1 / figures, "shift": nothing}
+        return Affine(name, inputs, figures if sign == "*" else 1 / figures, nothing)
     turned = sign == "-"
-    return {
-        "kind": "scale",
-        "scale": -one if turned and first else one,
-        "shift": -figures if turned and not first else figures,
-    }
+    return Affine(name, inputs, -one if turned and first else one, -figures if turned and not first else figures)
 
 
 def _constants(nodes: Any) -> list[tuple[bool, Array]]:
@@ -367,10 +401,3 @@ def _sides(value: Any) -> tuple[int, int]:
     if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side < math.inf for side in sides):
         raise ValueError("no pair of sides")
     return sides[0], sides[1]
-
-
-def _square(value: Any) -> int:
-    rows, columns = _sides(value)
-    if rows != columns or rows > 1000:
-        raise ValueError("not square")
-    return rows

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobilenets.weights.graph.ops import GraphError
+from mobilenets.errors import InputError
 
 MODELS = ("Functional", "Model", "Sequential")
 _MAX_DEPTH = 20
@@ -61,7 +61,7 @@ def spelt(activation: Any) -> str:
 def follow(model: Mapping[str, Any]) -> tuple[list[Call], list[int]]:
     """List the plain layers of a model and of those in it in forward order, and the places of what it gives.
 
-    Raises ``GraphError`` for shared layers.
+    Raises ``InputError`` for shared layers.
     """
     calls: list[Call] = []
     outputs = _inline(calls, model, (), "", [])
@@ -113,7 +113,7 @@ def _network(
     calls = {name: layer.get("inbound_nodes") or [[]] for layer, name, _ in listed}
     for layer, name, _ in listed:
         if len(calls[name]) > 1 and (is_model(layer) or layer["class_name"] in _USED_ONCE):
-            raise GraphError(f"its layer {name[:100]!r} is used {len(calls[name])} times, but only once in a MobileNet")
+            raise InputError(f"its layer {name[:100]!r} is used {len(calls[name])} times, but only once in a MobileNet")
 
     def node(history: Sequence[Any]) -> tuple[str, int]:
         # In a layer that is called once the number has no meaning: nested models of old begin with 1.
@@ -132,7 +132,7 @@ def _network(
             if (name, number) in made:
                 continue
             if not takes and not list(_histories(called)) and layer["class_name"] != "InputLayer":
-                raise GraphError(f"its layer {name[:100]!r} is connected to nothing")
+                raise InputError(f"its layer {name[:100]!r} is connected to nothing")
             waiting[name, number] = len(takes)
             for source in takes:
                 users.setdefault(source, []).append((place, number))

@@ -12,9 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.weights.graph.head import NotLinear, classifier, follow, layer_of
-from mobilenets.weights.graph.ops import GraphError, Op, habitual_padding, normalisation
-from mobilenets.weights.keras.config import Described, normalization
+from mobilenets.weights.keras.config import Described, Translation, normalization
 from mobilenets.weights.layers import (
     TENSORFLOW_INPUT,
     Foreign,
@@ -24,8 +22,15 @@ from mobilenets.weights.layers import (
     linear,
     norm,
     of_kind,
+    two_classes,
 )
+from mobilenets.weights.operations import Array, Operation, Picture
+from mobilenets.weights.simplify import simplify
+from mobilenets.weights.traced import habitual_padding, preprocessing_of, trace
 
+_SCALED = (
+    "the layers that scale pixels inside the model became part of the preprocessing, which takes pixels from 0 to 255"
+)
 # Of BatchNormalization in Keras, and in keras.applications.
 _EPSILON = 1e-3
 _NORM = {"gamma", "beta", "moving_mean", "moving_variance"}
@@ -90,22 +95,27 @@ def foreign(
     try:
         if described is not None:
             return _described(form, owned, described, ignored)
-        layers = [_make(found) for found in owned if found.kind != "scale"]
+        layers = tuple(_make(found) for found in owned if found.kind != "scale")
+        if not layers:
+            raise InputError("no convolution weights in it; give a MobileNet saved by Keras")
         padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
-        steps = [_filled(Op("scale", found.name, repr(found.name)), found) for found in owned if found.kind == "scale"]
-        preprocessing, notes = _preprocessing(steps)
+        steps: list[Operation] = [Picture("pictures", (), pixels=True)]
+        for found in owned:
+            if found.kind == "scale":
+                steps.append(normalization(found.name, (0,), found.parts["mean"], found.parts["variance"]))
+        scaled = preprocessing_of(steps) if len(steps) > 1 else {}
         return Foreign(
             form,
-            _some(layers),
+            layers,
             padding,
             _EPSILON,
-            preprocessing=preprocessing,
+            preprocessing={**TENSORFLOW_INPUT, **scaled},
             own=OWN,
             ignored=tuple(ignored),
-            notes=(_assumed(told, padding, bool(steps)), *notes),
+            notes=(_assumed(told, padding, bool(scaled)), *[_SCALED] * bool(scaled)),
             headless=headless,
         )
-    except (InputError, GraphError) as error:
+    except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
@@ -118,46 +128,41 @@ def _described(form: str, owned: Sequence[Found], described: Described, ignored:
             "give the file as Keras wrote it"
         )
     queues = {kind: iter([named for named in described.layers if named.kind == kind]) for kind in listed}
+    weights: dict[int, Layer | tuple[Array, Array]] = {}
     for found in owned:
-        _filled(next(queues[found.kind]).op, found)
-    body, ops = described.body, described.ops
-    layers, epsilon = body.layers()
-    notes, left, assumed = list(described.notes), [], []
-    preprocessing, of_pictures = _preprocessing([step for step in body.pictures if step.kind == "scale"])
-    try:
-        values = follow(body, body.features)
-        scores = classifier([values[place] for place in described.outputs], [str(ops[p]) for p in described.outputs])
-        of_head: list[str] = []
-        if scores is not None:
-            layer, of_head = layer_of(scores, ops)
-            layers.append(layer)
-            if not scores.ends and scores.width > 1:
-                assumed.append(
-                    f"its {scores.width} outputs end in no softmax and are taken for the scores of {scores.width} "
-                    "classes; if they are anything else (quantities, say), the answers mean nothing"
-                )
-    except NotLinear as reason:
-        left = [op.layer.name for op in ops if op.stage == "head" and op.layer is not None]
-        of_head = [f"no classifier: {reason}. The body is kept, to be trained further"]
+        place = next(queues[found.kind]).place
+        parts = found.parts
+        weights[place] = (parts["mean"], parts["variance"]) if found.kind == "scale" else _make(found)
+    graph = Translation(described, weights)
+    simplified = simplify(graph.operations, graph.outputs)
+    traced, folded = trace(simplified, tensorflow=True), simplified.folded
+    layers, notes = traced.layers, [*dict.fromkeys(graph.notes), *traced.notes, *[_SCALED] * bool(traced.preprocessing)]
+    if folded.parts:
+        notes.append(f"its head ({', '.join(folded.parts)}) is folded into one linear layer that computes the same")
+    if folded.ends == "sigmoid" and traced.scores == 1:
+        layers = (*layers[:-1], two_classes(layers[-1]))
+        notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
+    used = {layer.name for layer in layers}
+    left = [layer.name for layer in weights.values() if isinstance(layer, Layer) and layer.name not in used]
     return Foreign(
         format=form,
-        layers=_some(layers),
-        padding=described.padding,
-        epsilon=_EPSILON if epsilon is None else epsilon,
-        strides=body.strides,
-        size=described.size,
-        preprocessing={**preprocessing, **described.resize},
+        layers=layers,
+        padding=traced.padding,
+        epsilon=traced.epsilon,
+        strides=traced.strides,
+        size=graph.size,
+        preprocessing={**TENSORFLOW_INPUT, **traced.preprocessing, **graph.resize},
         own=OWN,
-        ignored=(*ignored, *left),
-        notes=(*notes, *of_pictures, *of_head),
-        assumed=tuple(assumed),
+        ignored=(*ignored, *(left if traced.headless else ())),
+        notes=tuple(notes),
+        assumed=(
+            f"its {traced.scores} outputs end in no softmax and are taken for the scores of {traced.scores} classes; "
+            "if they are anything else (quantities, say), the answers mean nothing",
+        )
+        * (traced.scores > 1 and not folded.ends),
+        headless=traced.headless,
+        check=traced.wiring.check,
     )
-
-
-def _some(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    if not layers:
-        raise InputError("no convolution weights in it; give a MobileNet saved by Keras")
-    return tuple(layers)
 
 
 def _assumed(told: bool, padding: str, scaled: bool) -> str:
@@ -204,23 +209,6 @@ def _make(layer: Found) -> Layer:
     if layer.kind == "conv":
         return conv_hwio(name, parts["kernel"], parts.get("bias"))
     return linear(name, parts["kernel"].T, parts.get("bias"))
-
-
-def _filled(op: Op, found: Found) -> Op:
-    if found.kind == "scale":
-        op.scale, op.shift = normalization(found.parts["mean"], found.parts["variance"])
-    else:
-        op.layer = _make(found)
-    return op
-
-
-def _preprocessing(steps: list[Op]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Join the steps on pixels inside the model."""
-    if not steps:
-        return TENSORFLOW_INPUT, ()
-    mean, std = normalisation(steps, 255, 9)  # float32's digits, so that figures such as 0.5 come out as they are meant
-    note = "the layers that scale pixels inside the model became part of the preprocessing, which takes pixels from "
-    return {**TENSORFLOW_INPUT, "mean": mean, "std": std}, (note + "0 to 255",)
 
 
 def _counts(kinds: Mapping[str, int]) -> str:

@@ -23,7 +23,7 @@ from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields
 
 Array = npt.NDArray[Any]
 
-# Messages within messages, by field number; what lies deeper has at most ``_LOOSE`` bytes in all.
+# Messages within messages, by field number; all else has at most ``_LOOSE`` bytes together.
 _NESTED: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph"},
     "graph": {1: "node", 5: "tensor"},
@@ -91,7 +91,7 @@ def read_graph(path: Path) -> Graph:
     check_room(path, 0, found.st_size)
     data = path.read_bytes()
     try:
-        _count(data)
+        _count(memoryview(data), "model", Budget(room=_LOOSE))
         model = onnx.ModelProto.FromString(data)
     except (WireError, DecodeError) as error:
         raise InputError(f"damaged, or not an ONNX file ({error}); copy or download it again") from error
@@ -123,24 +123,16 @@ def read_graph(path: Path) -> Graph:
     )
 
 
-def _count(data: bytes) -> None:
+def _count(view: memoryview, kind: str, budget: Budget, depth: int = 0) -> None:
     """Go over the messages of a file before memory is taken for them. Raises WireError."""
-    budget, loose = Budget(), 0
-    waiting: list[tuple[str, memoryview, int]] = [("model", memoryview(data), 0)]
-    while waiting:
-        kind, view, depth = waiting.pop()
-        if depth > _MAX_DEPTH:
-            raise WireError("its graphs lie within graphs too deep")
-        for number, wire, value in fields(view, budget):
-            if wire != BYTES or (kind, number) in _PLAIN:
-                continue
-            inner = _NESTED[kind].get(number)
-            if inner is not None:
-                waiting.append((inner, blob(value), depth + 1))
-                continue
-            loose += len(blob(value))
-            if loose > _LOOSE:
-                raise WireError("it has more beside its weights than any network")
+    if depth > _MAX_DEPTH:
+        raise WireError("its graphs lie within graphs too deep")
+    for number, wire, value in fields(view, budget):
+        inner = _NESTED[kind].get(number)
+        if inner is not None:
+            _count(blob(value), inner, budget, depth + 1)
+        elif wire == BYTES and (kind, number) not in _PLAIN:
+            budget.take(len(blob(value)))
 
 
 def _attribute(part: onnx.AttributeProto, constants: _Tensors) -> Any:

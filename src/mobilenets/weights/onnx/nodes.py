@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mobilenets.errors import InputError
+from mobilenets.models.padding import padded
 from mobilenets.weights.onnx.constants import axes_of, measure
 from mobilenets.weights.onnx.file import Array, Node
 from mobilenets.weights.onnx.translation import State, Taker, Translation, Value
@@ -165,10 +166,8 @@ def _window(run: Translation, node: Node, value: Value, kernel: Pair) -> tuple[P
         return stride, None
     if way == "SAME_LOWER":  # the same, where the zeros before are as many as those after
         side = run.sides[value.place] or (1, 1) * (stride == (1, 1))
-        zeros = [
-            max((math.ceil(pixels / step) - 1) * step + width - pixels, 0)
-            for pixels, step, width in zip(side, stride, kernel, strict=False)
-        ]
+        windows = zip(side, kernel, stride, strict=False)
+        zeros = [sum(padded(pixels, width, step, "same")) for pixels, width, step in windows]
         return (None if not zeros or any(total % 2 for total in zeros) else stride), None
     top, left, bottom, right = pads if len(pads := node.given("pads", [0] * 4)) == 4 else (-1,) * 4
     if way == "VALID":

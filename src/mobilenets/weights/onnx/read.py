@@ -67,7 +67,7 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
             + ("TensorFlow's networks, from -1 to 1" if tensorflow else "PyTorch's, with ImageNet's mean and deviation")
             + "; --preprocessing tensorflow, torch or a JSON file says otherwise"
         )
-    if traced.scores and not simplified.ends and graph.producer not in (_OURS, "pytorch", *_TENSORFLOW):
+    if traced.scores and not simplified.folded.ends and graph.producer not in (_OURS, "pytorch", *_TENSORFLOW):
         assumed.append(f"its {traced.scores} outputs are taken for the scores of {traced.scores} classes")
     return Foreign(
         format="ONNX" + (f" of {shown(graph.producer)}" if graph.producer else ""),
@@ -95,10 +95,10 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
         named = translation.output(output)
         if named is None:
             raise InputError(f"it has no output {output[:100]!r}; choose one of: {shown(*graph.outputs)}")
-        return simplify(translation.operations, named.place)
+        return simplify(translation.operations, [named.place])
     if not found:
         raise InputError("no output of it is made of pictures; give a network that takes pictures of 3 channels")
-    read = {name: simplify(translation.operations, value.place) for name, value in found.items()}
+    read = {name: simplify(translation.operations, [value.place]) for name, value in found.items()}
     scored = [name for name, one in read.items() if isinstance(one.operations[-1], Linear)]
     choices = scored or list(read)
     if len(choices) > 1 and len({found[name].place for name in choices}) > 1:

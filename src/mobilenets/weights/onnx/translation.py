@@ -72,7 +72,11 @@ class Translation:
     def unknown(self, node: Node, given: Sequence[State], what: str = "is no operation of a MobileNet") -> Value | None:
         """Note an operation that no network here has; ``what`` goes on from its name."""
         places = tuple(state.place for state in given if isinstance(state, Value))
-        return self.add(Unknown(str(node), places, f"its {node} {what}"), "") if places else None
+        if not places:
+            return None
+        arrays = [state for name in node.inputs if isinstance(state := self.states.get(name), np.ndarray)]
+        layer = any(array.ndim == 4 for array in arrays)
+        return self.add(Unknown(str(node), places, f"its {node} {what}", layer), "")
 
     def channels(self, place: int) -> int | None:
         """Give the channels of a map, or the length of a vector; None where a layer before does not tell."""

@@ -101,14 +101,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _named(foreign: Foreign, values: Mapping[Any, Any], what: str) -> Foreign:
-    """Take the habits of the network that ``values`` name; raises ``InputError`` where the file's is another."""
+    """Take the habits of the network that ``values`` name; raises ``InputError`` where the file is another."""
     for key in _NAMED:
         name = values.get(key)
         if not isinstance(name, str):
             continue
-        later = _LATER.search(name) is not None
-        if _ANOTHER.search(name) or (later and foreign.activations == ("relu6",)):
-            raise InputError(f"{what} calls it {name[:60]!r}, whose weights these are not, or that cannot be read")
+        if _ANOTHER.search(name):
+            raise InputError(f"{what} calls it {name[:60]!r}, and only MobileNetV1 to V4 can be read")
+        if _LATER.search(name) and foreign.activations == ("relu6",):
+            raise InputError(f"{what} calls it {name[:60]!r}, but its layers are those of MobileNetV1 or V2")
         if _TENSORFLOWS.search(name):
             foreign = replace(foreign, **TENSORFLOWS_V3)
     return foreign

@@ -120,7 +120,7 @@ def read_state(
         layers, others = one_head(layers, prefix if source else None, output) if body else (layers, [])
         choices += others
         strides = _strides_by_name(source, layers, bare)
-        habits = source or Source("", "")
+        habits = source or Source("", "", activations=())
         foreign = Foreign(
             format=f"{file_format} of {source.name}" if source else file_format,
             layers=layers,
@@ -159,9 +159,7 @@ def read_state(
 def _of_which_framework(path: Path, foreign: Foreign) -> tuple[Foreign, str]:
     """Tell timm's two kinds of V3, whose names are the same, by the name of the file or its folder."""
     if any("tf_mobilenetv3" in part for part in path.parts):
-        said = (
-            "its name says tf_mobilenetv3: weights from TensorFlow, with its padding, epsilon and inputs from -1 to 1"
-        )
+        said = "its name says tf_mobilenetv3: TensorFlow's weights, with its padding, epsilon and inputs from -1 to 1"
         return replace(foreign, **TENSORFLOWS_V3), said
     return foreign, (
         "the weights are taken for timm's own mobilenetv3_*; for those that it has from TensorFlow keep tf_mobilenetv3 "

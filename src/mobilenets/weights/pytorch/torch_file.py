@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.base.pickled import NotPlainError, Object, of
+from mobilenets.base.pickled import NotPlainError, Object, exactly
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import Foreign, check_room, count
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State, choose, find, is_average, settings_of
@@ -100,11 +100,11 @@ def _open_legacy(content: bytes) -> tuple[object, Fetch]:
         raise NotPlainError("is a pickle, but not from torch.save")
     if not machine.run(pickles)["little_endian"]:
         raise NotPlainError("was written on a big-endian machine")
-    value, keys = machine.run(pickles), of(list, machine.run(pickles))
+    value, keys = machine.run(pickles), exactly(list, machine.run(pickles))
     view, at = memoryview(content), pickles.tell()
     places: dict[str, int] = {}
     for key in keys:
-        storage = machine.storages[of(str, key)]
+        storage = machine.storages[exactly(str, key)]
         if int.from_bytes(view[at : at + 8], "little") != storage.numbers:
             raise ValueError("a storage of the wrong length")
         places[key] = at + 8

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.base.pickled import Machine, Name, NotPlainError, Object, of, put
+from mobilenets.base.pickled import Machine, Name, NotPlainError, Object, exactly, put
 
 # A MobileNetV2 with Adam's state takes some 32,000 steps and 200 KB.
 MOST_OPCODES = 300_000
@@ -76,24 +76,24 @@ class TorchPickle(Machine):
             return _dict(arguments)
         if name in _TENSORS:
             storage, offset, shape, strides, *_ = arguments
-            return Tensor(of(Storage, storage), _whole(offset), _wholes(shape), _wholes(strides))
+            return Tensor(exactly(Storage, storage), _whole(offset), _wholes(shape), _wholes(strides))
         if name in _PARAMETERS and isinstance(arguments[0], Tensor | Object):
             return arguments[0]
         first = arguments[0].name if arguments and isinstance(arguments[0], Name) else ""
         if name == _SUBCLASS and first in (*_TENSORS, *_PARAMETERS):
-            return self.called(first, of(tuple, arguments[2]))
+            return self.called(first, exactly(tuple, arguments[2]))
         return Object(first if first and name in _MAKERS else name)
 
     def persistent(self, identity: Any) -> object:
         """Give a storage, or the class of a module that an old file brings with its source."""
-        kind, *rest = of(tuple, identity)
+        kind, *rest = exactly(tuple, identity)
         if kind == "module":
             return rest[0]
         if kind != "storage" or identity[5:] not in ((), (None,)):
             raise NotPlainError("holds more than tensors")
         of_type, key, _, numbers = rest[:4]
-        name = of(Name, of_type).name
-        storage = Storage(_STORAGES.get(name, name), of(str, key), _whole(numbers))
+        name = exactly(Name, of_type).name
+        storage = Storage(_STORAGES.get(name, name), exactly(str, key), _whole(numbers))
         if self.storages.setdefault(storage.key, storage) != storage:
             raise ValueError("two storages of one name")
         return storage
@@ -109,12 +109,12 @@ def _dict(arguments: tuple[Any, ...]) -> dict[str | int, Any]:
 
 
 def _whole(value: object) -> int:
-    if of(int, value) < 0:
+    if exactly(int, value) < 0:
         raise ValueError("a negative offset, shape or stride")
-    return of(int, value)
+    return exactly(int, value)
 
 
 def _wholes(values: object) -> tuple[int, ...]:
-    if len(of(tuple, values)) > MAX_DIMENSIONS:
+    if len(exactly(tuple, values)) > MAX_DIMENSIONS:
         raise ValueError("more dimensions than any layer has")
-    return tuple(_whole(value) for value in of(tuple, values))
+    return tuple(_whole(value) for value in exactly(tuple, values))

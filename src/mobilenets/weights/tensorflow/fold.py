@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.weights.graph.ops import GraphError
 from mobilenets.weights.layers import count
-from mobilenets.weights.tensorflow.graphdef import Node
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.tensor import Array
 
 SHAPED = ("Reshape", "Squeeze", "ExpandDims")

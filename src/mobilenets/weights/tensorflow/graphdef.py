@@ -10,13 +10,16 @@ from collections import deque
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-from mobilenets.weights.graph.ops import GraphError
 from mobilenets.weights.layers import MAX_ARRAYS
 from mobilenets.weights.tensorflow.tensor import Array, read_shape, read_tensor
 from mobilenets.weights.wire import BYTES, Budget, blob, fields, number, signed, text, varints
 
 # AttrValue's fields.
 _LIST, _TEXT, _FLOAT, _FLAG, _TYPE, _SHAPE, _TENSOR, _FUNCTION = 1, 2, 4, 5, 6, 7, 8, 10
+
+
+class GraphError(ValueError):
+    """The graph is malformed or no MobileNet; the message is the reason, and what to do where that helps."""
 
 
 @dataclass(frozen=True)

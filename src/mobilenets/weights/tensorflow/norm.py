@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mobilenets.weights.graph.ops import GraphError
-from mobilenets.weights.layers import Layer, norm
-from mobilenets.weights.tensorflow.graphdef import Node
+from mobilenets.weights.operations import BatchNorm
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.tensor import Array
 
 
@@ -34,8 +33,8 @@ class Apart:
     def __init__(self, nodes: Mapping[str, Node], constants: Mapping[str, Array]) -> None:
         self.nodes, self.constants = nodes, constants
 
-    def find(self, times: Node, plus: Node, channels: int) -> tuple[Layer, float] | None:
-        """Give the BatchNorm that ``plus(times(x))`` is, and its epsilon; None where it is not made in that way."""
+    def find(self, times: Node, plus: Node, channels: int) -> BatchNorm | None:
+        """Give the BatchNorm that ``plus(times(x))`` is, or None where the constants are not made in its way."""
         factor = self._constant_input(times)
         scaled = self._scale(factor)
         if times.op != "Mul" or scaled is None:
@@ -58,7 +57,7 @@ class Apart:
         beta = np.zeros(channels, np.float32) if beta is None else vector(plus, beta, channels)
         name = times.name.rpartition("/")[0] or times.name
         mean, variance = vector(plus, mean, channels), vector(times, variance, channels)
-        return norm(name, scale, beta, mean, variance), as_written(float(epsilon.flat[0]))
+        return BatchNorm(name, scale, beta, mean, variance, as_written(float(epsilon.flat[0])))
 
     def _scale(self, node: Node | None) -> tuple[Array, Array, Array | None] | None:
         """Take ``rsqrt(variance + epsilon)``, times gamma or not, apart."""

@@ -1,4 +1,4 @@
-"""The nodes of a TensorFlow graph as the operations of ``weights.graph``.
+"""The nodes of a TensorFlow graph as ``weights.operations``.
 
 Every operation on the way of the picture must be known, or the graph is refused: what is left out of a network makes
 another network of it.
@@ -6,16 +6,36 @@ another network of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from mobilenets.weights.graph.ops import GraphError, Op
-from mobilenets.weights.layers import Layer, check_room, conv_hwio, depthwise_hwcm, linear, norm
+from mobilenets.weights.head import channels
+from mobilenets.weights.layers import check_room, conv_hwio, depthwise_hwcm, linear
+from mobilenets.weights.operations import (
+    NO_PADDING,
+    Activation,
+    Add,
+    Affine,
+    BatchNorm,
+    Clip,
+    Conv,
+    Flatten,
+    Linear,
+    MeanPool,
+    Multiply,
+    Norm,
+    Operation,
+    Pad,
+    Padding,
+    Pair,
+    Picture,
+    Unknown,
+)
 from mobilenets.weights.tensorflow.fold import SHAPED, fold
-from mobilenets.weights.tensorflow.graphdef import Node
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.norm import Apart, as_written, vector
 from mobilenets.weights.tensorflow.tensor import KINDS, STRING, Array
 
@@ -26,8 +46,7 @@ _QUANTIZED = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs", "FakeQuantWi
 _RESIZED = {"ResizeBilinear": "bilinear", "ResizeBicubic": "bicubic", "ResizeNearestNeighbor": "nearest"}
 _DECODED = ("DecodeJpeg", "DecodePng", "DecodeImage", "DecodeBmp", "DecodeGif")
 _MEASURED = ("Shape", "ShapeN", "Size", "Rank")
-_FUNCTIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "Relu6": "relu6", "Relu": "relu"}
-_ANSWERS = ("Softmax", "LogSoftmax", "Sigmoid")
+_FUNCTIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 _LAST = ("ArgMax", "TopK", "TopKV2")
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _CONVOLUTIONS = {"Conv2D": "conv", "DepthwiseConv2dNative": "depthwise"}
@@ -35,9 +54,6 @@ _SUMS = ("Add", "AddV2", "BiasAdd", "Sub")
 _PRODUCTS = ("Mul", "RealDiv", "Div")
 _RANDOM = ("Random", "StatelessRandom")
 _UNFROZEN = ("Switch", "Merge", "If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall")
-# The halves of ReLU6, by their bounds.
-_HALVES = {"Maximum": (0, "relu"), "Minimum": (6, "up to 6")}
-
 _MAX_CHANNELS, _MAX_SIDE = 1 << 16, 4096
 _ONLY = "only MobileNetV1 and V2 can be read"
 
@@ -54,19 +70,19 @@ class _Other:
 _State = Array | int | _Other
 
 
-class Operations:
-    """Goes along the nodes, each behind its inputs; gives ``ops``, and in ``ends`` the places of those none takes.
+class Translation:
+    """Goes along the nodes, each behind its inputs; gives ``operations``, and by whom each is ``made_by``.
 
-    ``made_by`` has the node of each. An ``input`` has the function ``bytes`` where pictures come so, a ``resize`` the
-    filter's name.
+    ``ends`` has the places of those that no other takes; ``resize`` is how pictures are resized inside.
     """
 
     def __init__(self, path: object, nodes: Mapping[str, Node]) -> None:
         self.path, self.nodes = path, nodes
-        self.ops: list[Op] = []
+        self.operations: list[Operation] = []
+        self.made_by: list[Node] = []
+        self.resize = ""
         self.notes: dict[str, None] = {}
         self.ends: list[int] = []
-        self.made_by: list[Node] = []
         self._answered: set[int] = set()
         self._held = [0, 0]  # arrays and bytes
         self._constants: dict[str, Array] = {}
@@ -101,8 +117,9 @@ class Operations:
         if node.op in (*_INPUTS, *_DECODED):
             if node.op in _INPUTS and node.name not in self._images:
                 return _Other(fed=True)
-            pixels = "bytes" if node.op in _DECODED or node.kind("dtype") == 4 else ""
-            return self._add(node, "input", size=_side_of(node.shape("shape")), function=pixels)
+            pixels = node.op in _DECODED or node.kind("dtype") == 4
+            side = _side_of(node.shape("shape"))
+            return self._add(node, Picture(node.name, (), side, pixels, channels_last=True))
         if node.op.startswith(_RANDOM):
             return _Other(random=True)
         given = [self._given(name, port) for name, port in node.inputs]
@@ -111,7 +128,7 @@ class Operations:
                 return _Other() if node.op in _MEASURED else self._flow(node, given)
             except GraphError as error:
                 places = tuple(state for state in given if isinstance(state, int))
-                return self._add(node, "other", *places, unfit=str(error))
+                return self._add(node, Unknown(node.name, places, str(error)))
         others = [state for state in given if isinstance(state, _Other)]
         constants = [state for state in given if isinstance(state, np.ndarray)]
         if others or not constants:
@@ -132,13 +149,10 @@ class Operations:
         if node.op in _QUANTIZED:
             self.notes["its simulated quantisation is left out; the weights are used as they are"] = None
 
-    def _add(self, node: Node, kind: str, *inputs: int, **settings: Any) -> int:
-        return self._put(node, Op(kind, settings.pop("name", node.name), str(node), inputs, **settings))
-
-    def _put(self, node: Node, op: Op) -> int:
-        self.ops.append(op)
+    def _add(self, node: Node, operation: Operation) -> int:
+        self.operations.append(operation)
         self.made_by.append(node)
-        return len(self.ops) - 1
+        return len(self.operations) - 1
 
     def _flow(self, node: Node, given: list[_State]) -> int:
         """Take the picture through a node."""
@@ -151,114 +165,111 @@ class Operations:
             return self._answer(node, *places)
         if op in (*_SAME, *_QUANTIZED) and isinstance(first, int):
             self._note_quantized(node)
-            return self._add(node, "same", place)
-        if op in _FUNCTIONS or op in _HALVES:
-            return self._function(node, place, constant)
+            return place
+        if op in _FUNCTIONS:
+            made = self._add(node, Activation(node.name, (place,), _FUNCTIONS[op]))
+            self._answered.add(made)
+            return made
+        if op in ("Relu", "Relu6", "Maximum", "Minimum"):
+            return self._clip(node, place, constant)
         if op in _CONVOLUTIONS:
             return self._convolution(node, *_weights(node, given, 4))
         if op == "MatMul":
             return self._product(node, *_weights(node, given, 2))
         if op == "Pad" and isinstance(given[-1], np.ndarray):
-            return self._add(node, "pad", place, zeros=_pad_of(node, given[-1]))
+            return self._add(node, Pad(node.name, (place,), _pad_of(node, given[-1])))
         if op in SHAPED and isinstance(first, int):
-            return self._add(node, "reshape", place)
-        if op in _RESIZED:
+            return self._add(node, Flatten(node.name, (place,), channels_last=True)) if self._weighed(place) else place
+        if op in _RESIZED and isinstance(picture := self.operations[place], Picture):
             size = constant.reshape(-1)[:2].tolist() if constant is not None and constant.dtype.kind == "i" else []
-            return self._add(node, "resize", place, size=_side_of((*size, 3)), function=_RESIZED[op])
+            self.resize = _RESIZED[op]
+            return self._add(node, replace(picture, side=_side_of((*size, 3))))
         if op in (*_SUMS, *_PRODUCTS) and len(given) == 2:
             return self._arithmetic(node, given)
         if op in _NORMS and isinstance(first, int):
             return self._norm(node, place, given[1:])
         if op in ("Mean", "AvgPool") and _over_picture(op, constant):
-            return self._add(node, "mean", place)
+            return self._add(node, MeanPool(node.name, (place,)))
         if op in ("Select", "SelectV2") and any(state.random for state in others):
-            return self._without_dropout(node, place)
+            return self._without_dropout(place)
         if op in _LAST or any(state.fed for state in others):
             return self._answer(node, *places)
         raise GraphError(f"unknown operation {node}; {'freeze it for inference first' if op in _UNFROZEN else _ONLY}")
+
+    def _weighed(self, place: int) -> bool:
+        """Whether a layer with weights stands before."""
+        return any(isinstance(one, Conv | Linear) for one in self.operations[: place + 1])
 
     def _answer(self, node: Node, *places: int) -> int:
         """Take what is made of the scores or probabilities of classes, which is anything but another layer."""
         if node.op in (*_CONVOLUTIONS, "MatMul"):
             raise GraphError(f"{node} comes after the probabilities of classes, in no MobileNetV1 or V2")
-        made = self._add(node, "answer", *places, unfit=f"unknown operation {node}; {_ONLY}")
+        made = self._add(node, Activation(node.name, places[:1], "argmax"))
         self._answered.add(made)
         return made
 
-    def _function(self, node: Node, place: int, bound: Array | None) -> int:
-        """Take an activation; ReLU6 may be a maximum with 0 and a minimum with 6, in either order."""
-        function = _FUNCTIONS.get(node.op, "")
-        if node.op in _HALVES:
-            wanted, function = _HALVES[node.op]
-            if bound is None or bound.size != 1 or bound.flat[0] != wanted:
+    def _clip(self, node: Node, place: int, bound: Array | None) -> int:
+        """Take a bound: of ReLU and ReLU6, which may be a maximum with 0 and a minimum with 6."""
+        low, high = {"Relu": (0, math.inf), "Relu6": (0, 6)}.get(node.op, (-math.inf, math.inf))
+        if node.op in ("Maximum", "Minimum"):
+            if bound is None or bound.size != 1:
                 raise GraphError(f"unknown operation {node}; {_ONLY}")
-        before = self.ops[place]
-        if before.kind == "activation" and {before.function, function} == {"relu", "up to 6"}:
-            return self._add(node, "activation", *before.inputs, function="relu6")
-        made = self._add(node, "activation", place, function=function)
-        if node.op in _ANSWERS:
-            self._answered.add(made)
-        return made
+            low, high = (float(bound.flat[0]), high) if node.op == "Maximum" else (low, float(bound.flat[0]))
+        return self._add(node, Clip(node.name, (place,), low, high))
 
     def _arithmetic(self, node: Node, given: Sequence[_State]) -> int:
         left, right = given
         if isinstance(left, int) and isinstance(right, int):
+            if node.op == "Mul":
+                return self._add(node, Multiply(node.name, (left, right)))
             if node.op not in ("Add", "AddV2"):
                 raise GraphError(f"unknown operation {node}; {_ONLY}")
-            return self._add(node, "add", left, right)
+            return self._add(node, Add(node.name, (left, right)))
         times = node.op in _PRODUCTS
         if not isinstance(left, int) and node.op not in ("Add", "AddV2", "Mul"):
             raise GraphError(f"{node} has the picture as its second input, in no MobileNetV1 or V2")
         place, value = (left, right) if isinstance(left, int) else (right, left)
         assert isinstance(place, int)
         if isinstance(value, _Other) and times and value.random:
-            return self._without_dropout(node, place)
+            return self._without_dropout(place)
         if not isinstance(value, np.ndarray):
-            return self._add(node, "scale", place)
+            reason = f"{node} needs something that is not in the file; freeze the graph first"
+            return self._add(node, Unknown(node.name, (place,), reason))
         if value.dtype.kind != "f" or not max(value.shape, default=1) == value.size <= _MAX_CHANNELS:
             raise GraphError(f"{node} has a constant of {value.size} {value.dtype}, not one number a channel")
-        before, figures = self.ops[place], value.astype(np.float64)
+        before, figures = self.operations[place], value.astype(np.float64).reshape(-1)
         if times:
             scale = figures if node.op == "Mul" else 1 / figures
-            return self._add(node, "scale", place, scale=scale, shift=np.zeros(1))
-        figures = -figures if node.op == "Sub" else figures
-        if before.layer is not None and before.kind != "norm":
-            figures = vector(node, figures, before.channels)
-            held = before.layer.arrays.get("bias", np.zeros(before.channels, np.float32))
-            layer = replace(before.layer, arrays={**before.layer.arrays, "bias": (held + figures).astype(np.float32)})
-            return self._put(node, replace(before, layer=layer))
-        if before.kind == "scale" and (channels := self.ops[before.inputs[0]].channels):
-            found = self._apart.find(self.made_by[place], node, channels)
-            if found is not None:
-                layer, epsilon = found
-                return self._add(node, "norm", *before.inputs, layer=layer, epsilon=epsilon, channels=channels)
-        return self._add(node, "scale", place, scale=np.ones(1), shift=figures)
+            return self._add(node, Affine(node.name, (place,), scale, np.zeros(1)))
+        if isinstance(before, Affine) and self.made_by[place].op == "Mul":
+            width = channels(self.operations, place)
+            numbers = self._apart.find(self.made_by[place], node, width) if width else None
+            if numbers is not None:
+                return self._add(node, Norm(node.name, before.inputs, numbers))
+        return self._add(node, Affine(node.name, (place,), np.ones(1), -figures if node.op == "Sub" else figures))
 
-    def _without_dropout(self, node: Node, place: int) -> int:
+    def _without_dropout(self, place: int) -> int:
         """Leave out a random mask, and the multiplication that makes up for it."""
         self.notes["its dropout is left out, as at inference"] = None
-        before = self.ops[place]
-        makes_up = self.made_by[place].op in _PRODUCTS and (before.scale is None or before.scale.size == 1)
-        return self._add(node, "same", *(before.inputs if before.kind == "scale" and makes_up else (place,)))
+        before = self.operations[place]
+        scalar = isinstance(before, Unknown) or (isinstance(before, Affine) and before.scale.size == 1)
+        return before.inputs[0] if scalar and self.made_by[place].op in _PRODUCTS else place
 
     def _convolution(self, node: Node, place: int, kernel: Array) -> int:
-        kind = _CONVOLUTIONS[node.op]
         self._make_room(kernel)
-        layer = (conv_hwio if kind == "conv" else depthwise_hwcm)(self._name(node), kernel)
-        stride, zeros = _window_of(node)
-        channels = len(layer.arrays["weight"])
-        side = kernel.shape[0]
-        return self._add(
-            node, kind, place, layer=layer, kernel=side, stride=stride, zeros=zeros, channels=channels, name=layer.name
-        )
+        depthwise = node.op != "Conv2D"
+        layer = (depthwise_hwcm if depthwise else conv_hwio)(self._name(node), kernel)
+        weight = layer.arrays["weight"]
+        stride, padding = _window_of(node)
+        groups = len(weight) if depthwise else 1
+        return self._add(node, Conv(layer.name, (place,), weight, None, (stride, stride), padding, groups))
 
     def _product(self, node: Node, place: int, kernel: Array) -> int:
         if node.flag("transpose_a"):
             raise GraphError(f"unknown operation {node}; {_ONLY}")
         self._make_room(kernel)
         layer = linear(self._name(node), kernel if node.flag("transpose_b") else kernel.T)
-        channels = len(layer.arrays["weight"])
-        return self._add(node, "linear", place, layer=layer, channels=channels, name=layer.name)
+        return self._add(node, Linear(layer.name, (place,), layer.arrays["weight"]))
 
     def _make_room(self, kernel: Array) -> None:
         """Refuse a constant that stands for more numbers than a MobileNet has; raises InputError."""
@@ -271,14 +282,14 @@ class Operations:
         return weights.name if weights.op == "Const" else node.name
 
     def _norm(self, node: Node, place: int, given: list[_State]) -> int:
-        channels = self.ops[place].channels
+        width = channels(self.operations, place)
         arrays = [value for value in given if isinstance(value, np.ndarray)]
         if len(arrays) != 4 or node.flag("is_training") or not arrays[2].size:
             raise GraphError(f"{node} takes its statistics from the pictures; freeze the graph for inference")
-        layer: Layer = norm(node.name, *(vector(node, value, channels or value.size) for value in arrays))
+        scale, shift, mean, variance = (vector(node, value, width or value.size) for value in arrays)
         # The operation's own default, which files may leave out, is 1e-4.
-        epsilon = as_written(node.real("epsilon", 1e-4))
-        return self._add(node, "norm", place, layer=layer, epsilon=epsilon, channels=channels)
+        numbers = BatchNorm(node.name, scale, shift, mean, variance, as_written(node.real("epsilon", 1e-4)))
+        return self._add(node, Norm(node.name, (place,), numbers))
 
 
 def _cast(node: Node, value: Array) -> Array:
@@ -307,8 +318,8 @@ def _over_picture(op: str, axes: Array | None) -> bool:
     return sorted(int(axis) % 4 for axis in axes.flat) in ([1, 2], [2, 3])
 
 
-def _window_of(node: Node) -> tuple[int, tuple[int, int] | None]:
-    """Read stride and zeros of a convolution. Raises GraphError."""
+def _window_of(node: Node) -> tuple[int, Padding | None]:
+    """Read stride and padding of a convolution. Raises GraphError."""
     rows = 2 if node.text("data_format", "NHWC") == "NCHW" else 1
     strides = node.whole("strides")
     if len(strides) != 4 or strides[rows] != strides[rows + 1] or strides[rows] not in (1, 2):
@@ -320,31 +331,29 @@ def _window_of(node: Node) -> tuple[int, tuple[int, int] | None]:
         return strides[rows], _both(node, node.whole("explicit_paddings"), rows)
     if padding not in ("SAME", "VALID"):
         raise GraphError(f"{node} has padding {padding[:20]!r}")
-    return strides[rows], None if padding == "SAME" else (0, 0)
+    return strides[rows], None if padding == "SAME" else NO_PADDING
 
 
-def _pad_of(node: Node, paddings: Array) -> tuple[int, int]:
-    """Read the zeros of a Pad before and after the rows, which are those of the columns. Raises GraphError."""
+def _pad_of(node: Node, paddings: Array) -> Padding:
+    """Read the zeros of a Pad. Raises GraphError."""
     if paddings.shape != (4, 2) or paddings.dtype.kind != "i":
         raise GraphError(f"{node} pads something other than pictures")
     given = [int(value) for value in paddings.reshape(-1)]
     return _both(node, given, 2 if not any(given[2:4]) and any(given[6:]) else 1)
 
 
-def _both(node: Node, given: Sequence[int], rows: int) -> tuple[int, int]:
+def _both(node: Node, given: Sequence[int], rows: int) -> Padding:
     where = slice(2 * rows, 2 * rows + 4)
     if len(given) != 8 or any(given[: where.start]) or any(given[where.stop :]):
         raise GraphError(f"{node} pads something other than pictures")
     top, bottom, left, right = given[where]
-    if (top, bottom) != (left, right) or not 0 <= top <= bottom < 16:
-        raise GraphError(f"{node} pads {top}, {bottom}, {left}, {right} pixels, in no MobileNetV1 or V2")
-    return top, bottom
+    return (top, bottom), (left, right)
 
 
-def _side_of(shape: tuple[int, ...] | None) -> int | None:
-    """Give the side of the square pictures that an input takes, if its shape tells."""
+def _side_of(shape: tuple[int, ...] | None) -> Pair | None:
+    """Give the sides of the pictures that an input takes, if its shape tells."""
     if shape is None or len(shape) not in (3, 4):
         return None
     picture = shape[-3:]
     rows, columns = picture[:2] if picture[2] in (1, 3) else picture[1:]
-    return rows if rows == columns and 0 < rows <= _MAX_SIDE else None
+    return (rows, columns) if min(rows, columns) > 0 and max(rows, columns) <= _MAX_SIDE else None

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import InputError
-from mobilenets.weights.graph.ops import GraphError
 from mobilenets.weights.keras.layers import OWN
 from mobilenets.weights.layers import MAX_ARRAYS, Foreign, check_room
 from mobilenets.weights.tensorflow import graph
 from mobilenets.weights.tensorflow.checkpoint import Bundle, open_bundle
-from mobilenets.weights.tensorflow.graphdef import Node, in_order, read_node
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, read_node
 from mobilenets.weights.tensorflow.tensor import Array
 from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields, number, text, varint, varints
 

@@ -14,7 +14,7 @@ public:
         const ov::Shape shape = PLANES ? ov::Shape{batch, 3, h, w} : ov::Shape{batch, h, w, 3};
         request.set_input_tensor(ov::Tensor(ov::element::from<Number>(), shape, input.data()));
         request.infer();
-        const float* scores = request.get_output_tensor().data<float>();
+        const float* scores = request.get_output_tensor(0).data<float>();
         return {scores, scores + CLASSES.size()};
     }
 

@@ -1,4 +1,4 @@
-"""One model in a process of its own, for ``benchmark``: python -m mobilenets.verbs.bench_child MODEL RUNTIME THREADS
+"""One model in a process of its own, for ``benchmark``: python -m mobilenets.bench.child MODEL RUNTIME THREADS
 
 ``load_ms`` is from nothing imported but NumPy to a ``Predictor`` that could answer; a latency is that of its engine:
 float32 (or uint8) N×S×S×3 in, laid out as the file takes it, run, scores as an array out. Decoding and preprocessing of

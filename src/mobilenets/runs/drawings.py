@@ -31,7 +31,7 @@ NAME_BYTES = 120
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 
 
-class Drawn:
+class Drawings:
     """Draws each answer's explanation into ``folder``, and all answers into the contact sheet ``sheet``.
 
     Raises ``InputError`` for a place that cannot take them.

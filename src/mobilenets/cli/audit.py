@@ -1,65 +1,31 @@
-"""What was measured on networks and models, as text for people."""
+"""``mobilenets audit``."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from typing import Any
 
-from mobilenets.cli.show import percent, printable, table
-from mobilenets.cli.show_exports import size
+from mobilenets.cli.output import print_result
+from mobilenets.cli.parser import Parser, Verb
+from mobilenets.cli.text import percent, table
 
 
-def benchmarked(rows: list[dict[str, Any]]) -> str:
-    """The machine, then a line for every model, runtime, number of threads and batch."""
-    columns = ["model", "runtime", "precision", "threads", "batch", "p50 ms", "p95 ms", "p99 ms", "pictures/s"]
-    lines = [[*columns, "peak MB", "load ms", "file"]]
-    for row in rows:
-        lines.append(
-            [
-                # Resizing is in its time.
-                printable(row["model"]) + (" (480×640)" if row["geometry"] == "inside" else ""),
-                f"{row['runtime']} {row['runtime_version'].split('-')[0]}",
-                row["precision"],
-                str(row["threads"]),
-                str(row["batch"]),
-                *(_ms(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms")),
-                f"{row['images_per_second']:.1f}",
-                f"{row['peak_rss_mb']:.0f}",
-                f"{row['load_ms']:.0f}",
-                size(row["bytes"]),
-            ]
-        )
-    machine = rows[0]["machine"]
-    about = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"
-    return f"{printable(about)}\n\n{table(lines, set(range(3, 12)))}"
+def _arguments(parser: Parser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="run folder")
+    add(
+        "--data",
+        metavar="DATA",
+        help="pictures, to find channels that never change and the error that int8 adds to the outputs",
+    )
+    add("--out", metavar="DIR", help="also write audit.json and audit.png there")
 
 
-def compared(result: dict[str, Any]) -> str:
-    """One line per network."""
-    lines = [["network", "width", "size", "parameters", "MACs", "float32", "PyTorch ms", "ONNX Runtime ms", "top-1"]]
-    for row in result["networks"]:
-        top1 = "–"
-        if row["top1"] is not None:
-            low, high = row["top1_interval"]
-            top1 = (
-                f"{percent(row['top1'])} ({100 * low:.1f} to {100 * high:.1f}; {row['images']} pictures, {row['data']})"
-            )
-        lines.append(
-            [
-                printable(row["run"] or row["name"]),
-                f"{row['width']:g}",
-                str(row["size"]),
-                f"{row['parameters']:,}",
-                f"{row['macs']:,}",
-                size(row["bytes"]),
-                _ms(row["latency_ms"]),
-                _ms(row["onnxruntime_ms"]),
-                printable(top1),
-            ]
-        )
-    machine = result["machine"]
-    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
-    about = f"median for one picture, {threads}; {machine['processor']}, {machine['cores']} cores, {machine['system']}"
-    return f"{table(lines, set(range(1, 8)))}\n\n{printable(about)}"
+def _run(options: Namespace) -> int:
+    from mobilenets.verbs.audit import audit
+
+    print_result(options, audit(options.model, data=options.data, out=options.out), audited)
+    return 0
 
 
 def audited(result: dict[str, Any]) -> str:
@@ -118,7 +84,10 @@ def _some(count: int) -> str:
     return str(count) if count else "·"
 
 
-def _ms(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.2f}" if value < 100 else f"{value:.1f}"
+VERB = Verb(
+    "audit",
+    "find dead kernels and channels of a trained model, and the error that int8 adds in each layer",
+    "mobilenets audit run --data photos --out figures",
+    _arguments,
+    _run,
+)

@@ -1,0 +1,82 @@
+"""``mobilenets evaluate``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine
+from mobilenets.cli.output import print_result
+from mobilenets.cli.parser import Parser, Verb
+from mobilenets.cli.text import headline, interval, percent, scores, sentence
+
+
+def _arguments(parser: Parser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=MODEL)
+    add("data", metavar="DATA", help=DATA)
+    add(
+        "--accuracy",
+        type=float,
+        metavar="X",
+        help="find the confidence above which this share of the answers is right, such as 0.95; below it, the model "
+        'answers "not sure" from then on',
+    )
+    add(
+        "--out",
+        metavar="DIR",
+        help="also write metrics.json there, with plots of the confusion matrix and of the calibration",
+    )
+    add_engine(parser)
+
+
+def _run(options: Namespace) -> int:
+    """Exit status 1 when no confidence gives the wished accuracy."""
+    from mobilenets.verbs.evaluate import evaluate
+
+    check_order(options.model, options.data, "evaluate")
+    result = evaluate(options.model, options.data, out=options.out, accuracy=options.accuracy, **engine(options))
+    print_result(options, result, evaluated)
+    for fault in result["faults"]:
+        print(f"mobilenets: {fault}", file=sys.stderr)
+    return int(bool(result["faults"]))
+
+
+def evaluated(result: dict[str, Any]) -> str:
+    """The figures with their intervals, then one line per class."""
+    parts = [headline(result), *_by_group(result), scores("class", result["classes"], result["names"])]
+    return "\n\n".join([*parts, "\n".join(map(sentence, result["notes"]))]).rstrip()
+
+
+def _by_group(result: dict[str, Any]) -> list[str]:
+    """The figures of the groups, and of the threshold, where there are any."""
+    parts = []
+    if result["groups"] is not None:
+        groups, total = result["groups"], result["images"]
+        lines = [f"group  {percent(groups['top1'])}   {interval(groups['top1_interval'])}"]
+        for words, key in (("wrong class, right group", "wrong_class_right_group"), ("wrong group", "wrong_group")):
+            lines.append(f"{words}  {groups[key]} of {total}, {percent(groups[key] / total)}")
+        parts += ["\n".join(lines), scores("group", groups["groups"])]
+    if result["sure"] is not None:
+        sure = result["sure"]
+        right = "none" if sure["accuracy"] is None else percent(sure["accuracy"])
+        parts.append(
+            f"sure from a confidence of {_confidence(sure['threshold'])}: {percent(sure['answered'])} of the pictures, "
+            f"{right} of them right   {interval(sure['accuracy_interval'])}"
+        )
+    return parts
+
+
+def _confidence(threshold: float) -> str:
+    """Write a confidence that is below one as such, however near."""
+    return "over 99.99 %" if 0.99995 <= threshold < 1 else percent(threshold)
+
+
+VERB = Verb(
+    "evaluate",
+    "measure a model on labelled pictures, with 95 % intervals",
+    "mobilenets evaluate run photos",
+    _arguments,
+    _run,
+)

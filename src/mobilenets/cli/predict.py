@@ -1,0 +1,89 @@
+"""``mobilenets predict``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from argparse import Namespace
+from typing import Any
+
+from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
+from mobilenets.cli.output import to_json
+from mobilenets.cli.parser import Parser, Verb
+from mobilenets.cli.text import printable
+from mobilenets.errors import InputError
+
+COLUMNS = ["image", "rank", "label", "probability", "error"]
+
+
+def _arguments(parser: Parser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=MODEL)
+    add("pictures", metavar="IMAGE|FOLDER|-", nargs="+", help="files, folders, or - for one picture on standard input")
+    add("--top", type=int, default=5, metavar="K", help="number of classes to list per picture (default: 5)")
+    add("--language", metavar="CODE", help="show the classes' names in this language, such as zh")
+    add("--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR")
+    add("--sheet", metavar="FILE.png", help="draw one sheet of all pictures with their answers")
+    add_engine(parser)
+    add("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
+
+
+def _run(options: Namespace) -> int:
+    """Exit status 1 when a picture could not be read."""
+    from mobilenets.runs.predictor import Predictor
+    from mobilenets.verbs.predict import predict
+
+    check_order(options.model, options.pictures[-1], "predict")
+    predictor = Predictor(options.model, **engine(options))
+    pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
+    form = "json" if options.json else options.format
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    failed = begun = False
+    settings = given(options, "top", "language", "explain", "sheet")
+    for answer in predict(predictor, pictures, **settings):
+        failed |= "error" in answer
+        if form == "json":
+            print(to_json(answer))
+        elif form == "csv":
+            # Only now, so that a wrong command writes nothing.
+            writer.writerows([*([] if begun else [COLUMNS]), *rows(answer)])
+        else:
+            print(predicted(answer))
+        begun = True
+        sys.stdout.flush()
+    return int(failed)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InputError("standard input is closed: give a file instead of -")
+    return sys.stdin.buffer.read()
+
+
+def predicted(answer: dict[str, Any]) -> str:
+    """One line: the picture and its most probable classes."""
+    name = printable(answer["image"])
+    if "error" in answer:
+        return f"{name}: not read: {answer['error']}"
+    words = [_entry(entry, answer.get("groups", [])) for entry in answer["predictions"]]
+    unsure = "not sure: " if answer.get("sure") is False else ""
+    return f"{name}: {unsure}{', '.join(words)}"
+
+
+def _entry(entry: dict[str, Any], groups: list[dict[str, Any]]) -> str:
+    group = next((f" · {group['name']}" for group in groups if group["label"] == entry.get("group")), "")
+    between = " · " if group else " "
+    return f"{entry.get('name', entry['label'])}{group}{between}{100 * entry['probability']:.1f} %"
+
+
+def rows(answer: dict[str, Any]) -> list[list[Any]]:
+    """Rows of CSV: one an answer, or one with the error."""
+    if "error" in answer:
+        return [[answer["image"], "", "", "", answer["error"]]]
+    return [
+        [answer["image"], rank, entry["label"], f"{entry['probability']:.6f}", ""]
+        for rank, entry in enumerate(answer["predictions"], start=1)
+    ]
+
+
+VERB = Verb("predict", "say what is in pictures", "mobilenets predict run photo.jpg --top 3", _arguments, _run)

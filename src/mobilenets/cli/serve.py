@@ -1,0 +1,44 @@
+"""``mobilenets serve``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from mobilenets.cli.options import MODEL, add_engine, engine
+from mobilenets.cli.output import to_json
+from mobilenets.cli.parser import Parser, Verb
+
+
+def _arguments(parser: Parser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help=MODEL)
+    add(
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
+        help="address to listen on (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in; they need a "
+        "token if the environment variable MOBILENETS_TOKEN sets one",
+    )
+    add("--port", type=int, default=8000, metavar="P", help="port to listen on (default: 8000)")
+    add_engine(parser)
+
+
+def _run(options: Namespace) -> int:
+    from mobilenets.verbs.serve import serve
+
+    def started(about: dict[str, Any]) -> None:
+        if options.json:
+            print(to_json(about), flush=True)
+
+    serve(options.model, options.host, options.port, started=started, **engine(options))
+    return 0
+
+
+VERB = Verb(
+    "serve",
+    "serve a model: a web page to try it on, and predictions over HTTP",
+    "mobilenets serve run --port 8000",
+    _arguments,
+    _run,
+)

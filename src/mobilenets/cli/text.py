@@ -1,0 +1,94 @@
+"""Pieces of the text that verbs print for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+# Blanks other than the usual one, and what joins letters of Persian or Hindi and the people of an emoji.
+_SHOWN = "\u00a0\u2002\u2003\u2009\u202f\u3000\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    """Write what no terminal shows, or what would break the line, as its escape: a name may hold any byte."""
+    return "".join(c if c.isprintable() or c in _SHOWN else ascii(c)[1:-1] for c in text)
+
+
+def percent(fraction: float) -> str:
+    """Write a fraction as a percentage."""
+    return f"{100 * fraction:.2f} %"
+
+
+def interval(ends: Sequence[float]) -> str:
+    """Write the ends of a 95 % interval of fractions."""
+    low, high = ends
+    return f"95 % interval {100 * low:.2f} to {100 * high:.2f}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Name choices: ``a, b or c``."""
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def size(count: int) -> str:
+    """Write a number of bytes as people do: 3.50 MB."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def milliseconds(value: float | None) -> str:
+    """Write a latency with three or four digits."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def machine(about: Mapping[str, Any]) -> str:
+    """Name the machine that something was measured on."""
+    return f"{about['processor']}, {about['cores']} cores, {about['system']}"
+
+
+def table(rows: list[list[str]], right: set[int]) -> str:
+    """Align columns; those in ``right`` to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def scores(kind: str, rows: Mapping[str, Mapping[str, Any]], names: Mapping[str, str] | None = None) -> str:
+    """One line per class, or group: its pictures, precision, recall and F1."""
+    keys = ("precision", "recall", "f1")
+    lines = [[kind, "pictures", "precision", "recall", "F1"]]
+    for name, score in rows.items():
+        figures = ["–" if score[key] is None else f"{100 * score[key]:.1f} %" for key in keys]
+        lines.append([printable(name if names is None else names[name]), str(score["images"]), *figures])
+    return table(lines, {1, 2, 3, 4})
+
+
+def headline(result: dict[str, Any]) -> str:
+    """Top-1, top-5, what always the largest class would have, loss and calibration."""
+    lines = []
+    # The best five of five classes or fewer are all of them.
+    for key in ("top1", "top5") if len(result["classes"]) > 5 else ("top1",):
+        lines.append(f"top-{key[-1]}  {percent(result[key])}   {interval(result[f'{key}_interval'])}")
+    largest = max(result["classes"], key=lambda name: result["classes"][name]["images"])
+    lines.append(f"always answering the largest class, {printable(largest)}:  {percent(result['baseline_top1'])}")
+    loss = f"loss   {result['loss']:.4f}"
+    if result["loss_interval"]:
+        loss += f"    95 % interval {result['loss_interval'][0]:.4f} to {result['loss_interval'][1]:.4f}"
+    lines += [loss, f"expected calibration error  {percent(result['ece'])}"]
+    return f"{result['images']} pictures ({result['evaluated_on']})\n" + "\n".join(lines)
+
+
+def sentence(note: str) -> str:
+    """Write a note as a sentence."""
+    if note.endswith((".", "!", "?")):
+        return note
+    name = "/" in note.partition(" ")[0]  # of a folder, whose case is its own
+    return f"{note}." if name else f"{note[:1].upper()}{note[1:]}."

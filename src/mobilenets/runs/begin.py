@@ -1,0 +1,284 @@
+"""What a run begins with: settings, pictures, a network; and its record, by which it is taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.files import ASIDE, read_json
+from mobilenets.base.shell import quote
+from mobilenets.datasets.layout import Layout, find_data
+from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.split import write_split
+from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.catalog import TABLE_HINT
+from mobilenets.models.network import Network
+from mobilenets.models.saved import SavedModel
+from mobilenets.pictures.augment.presets import build
+from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.folder import check_folder
+from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
+from mobilenets.runs.seen import SEEN, write_seen
+from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
+from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
+from mobilenets.runtime.labels import doubts, read_labels
+from mobilenets.tasks.base import Task
+from mobilenets.tasks.registry import find_task
+from mobilenets.training import checkpoint
+from mobilenets.training.auto import resolve
+from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
+from mobilenets.training.recipes import load_recipe, stated
+from mobilenets.training.start import (
+    architecture_of,
+    follow,
+    fresh_network,
+    frozen_parts,
+    preprocessing_of,
+    refuse_lone_pictures,
+    say_what_was_kept,
+)
+from mobilenets.weights.auto import Found, find
+from mobilenets.weights.start import NAMED, open_weights
+
+log = logging.getLogger("mobilenets")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``train`` was asked for: a recipe, by itself, by name or in a file, and ``settings`` that differ from it."""
+
+    data: Path
+    run: Path
+    recipe: Recipe | str | Path | None
+    settings: Mapping[str, Any]
+    resume: bool
+
+    @property
+    def stated(self) -> set[str]:
+        """The names of the settings that were asked for."""
+        return set(self.settings) | stated(self.recipe)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The settings of a run; of one that is taken up again also its record and its pictures."""
+
+    recipe: Recipe
+    record: Record | None = None
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run that is ready to be trained. ``source`` is the model of ours that it starts from, if there is one.
+
+    ``head_kept``: the classifier is the source's, and so there is something to measure before training.
+    """
+
+    folder: Path
+    task: Task
+    recipe: Recipe
+    dataset: Dataset
+    network: Network
+    preprocessing: Preprocessing
+    record: Record
+    source: Source | None
+    head_kept: bool
+
+    def loaders(self) -> tuple[Loader, Loader]:
+        """Give the loaders of the training and of the validation pictures."""
+        recipe = self.recipe
+        validation = Loader(
+            self.dataset.validation, self.network.classes, self.preprocessing, self.task, workers=recipe.workers
+        )
+        train = dataclasses.replace(
+            validation,
+            samples=self.dataset.train,
+            augment=build(recipe.augment, self.preprocessing),
+            mixup=recipe.mixup,
+            cutmix=recipe.cutmix,
+            seed=recipe.seed,
+        )
+        return train, validation
+
+
+def settle(request: Request) -> Settled:
+    """Settle what a run is to be: that of the request, or with ``resume`` what the run in its folder is.
+
+    Raises ``InputError`` for settings that cannot be used or that a begun run does not have, and for a folder that may
+    not be written to.
+    """
+    run = request.run
+    if request.resume and (run / RECIPE).is_file():
+        settled = _begun(request)
+    else:
+        _refuse_place(run, find_data(request.data), request.resume)
+        if request.resume:
+            log.warning(
+                "there is nothing to continue in %s: starting from the beginning, with the settings of this command",
+                run,
+            )
+        settled = Settled(_taken_in(load_recipe(request.recipe).replace(**request.settings)))
+    for leftover in run.rglob(f"{ASIDE}*"):
+        leftover.unlink()  # of a process that was killed while it wrote
+    if checkpoint.exists(run):
+        checkpoint.peek(run)  # a damaged one is refused before anything else is said
+    return settled
+
+
+def begin(request: Request, recipe: Recipe, hardware: Mapping[str, str | int], versions: Mapping[str, str]) -> Run:
+    """Begin a run: open weights, read and split the pictures, fill in what was left to ``auto``, write its record."""
+    task, asked = find_task(recipe.task), recipe.weights
+    opened = _open_weights(recipe, request.run)
+    recipe, saved = recipe.replace(weights=opened.weights), opened.model
+    if saved is not None:
+        recipe = follow(recipe, saved, request.stated)
+    architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
+    _refuse_early(recipe, architecture, preprocessing, saved)
+    source = find_source(recipe.weights)
+    earlier = None if source is None else source.seen
+    dataset = prepare(
+        request.data,
+        share=recipe.validation_share,
+        seed=recipe.seed,
+        max_unreadable=recipe.max_unreadable,
+        workers=recipe.workers,
+        seen=earlier,
+    ).annotated(task.annotated)
+    renamed = renamed_classes(source, dataset)
+    network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
+    if saved is not None:
+        say_what_was_kept(saved, network, origin)
+    kept, count = origin.get("head") == "kept", len(dataset.train)
+    recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
+    if opened.why_not is not None:
+        origin = origin | {"why_not": opened.why_not}
+    refuse_lone_pictures(recipe, network, count)
+    notes = source_notes(source, dataset, renamed)
+    for note in notes:
+        log.info("%s", note)
+    dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *notes))
+    labels = read_labels(dataset.layout.root, dataset.classes)
+    for doubt in doubts(labels, dataset.classes):
+        log.warning("%s", doubt)
+    described, classes = network.architecture.to_json(), dataset.classes
+    outputs = None if network.classes == len(classes) else network.classes
+    bundle = Bundle(described, classes, preprocessing, origin, labels, task=recipe.task, outputs=outputs)
+    command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
+    weights = {"asked": asked, "why_not": opened.why_not}
+    record = Record(recipe, command, _data_record(dataset, renamed), hardware, versions, weights)
+    write_seen(request.run, dataset.seen.with_earlier(earlier))
+    write_split(request.run / SPLIT, dataset.layout.root, classes, dataset.train, dataset.validation)
+    write_bundle(request.run, bundle)
+    # Last, because it is what marks a run as begun.
+    record.write(request.run)
+    return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept)
+
+
+def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) -> Run:
+    """Take up a run where it was left; raises ``InputError`` where the weights that it started from have changed."""
+    run, task = request.run, find_task(recipe.task)
+    saved = _open_weights(recipe, run).model
+    bundle = read_bundle(run)
+    architecture = Architecture.from_json(bundle.architecture)
+    _refuse_early(recipe, architecture, bundle.preprocessing, saved)
+    dataset = dataset.annotated(task.annotated)
+    network, origin = fresh_network(recipe, architecture, dataset.classes, saved, record.data.renamed)
+    if saved is not None:
+        if origin != bundle.origin:
+            raise InputError(
+                f"{recipe.weights}: not the weights that this run started from; train again with another --out"
+            )
+        say_what_was_kept(saved, network, origin)
+    refuse_lone_pictures(recipe, network, len(dataset.train))
+    kept, source = origin.get("head") == "kept", find_source(recipe.weights)
+    return Run(run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
+
+
+def _open_weights(recipe: Recipe, run: Path) -> Found:
+    """Open what a run begins with; auto says here why there are no weights, and ``finish`` says it again."""
+    if recipe.weights == AUTO:
+        found = find(architecture_of(recipe, None))
+        if found.why_not is not None:
+            log.warning("%s", found.why_not)
+        return found
+    # A checkpoint holds every weight: the model that the run started from may be gone by then.
+    if checkpoint.exists(run):
+        return Found(recipe.weights)
+    return Found(recipe.weights, open_weights(recipe.weights, recipe.model, recipe.width, recipe.size))
+
+
+def _refuse_early(
+    recipe: Recipe, architecture: Architecture, preprocessing: Preprocessing, saved: SavedModel | None
+) -> None:
+    """Refuse what cannot be built or frozen before the pictures are read, which may take minutes."""
+    build(recipe.augment, preprocessing)
+    frozen_parts(fresh_network(recipe, architecture, ("one", "two"), saved)[0], recipe.freeze)
+
+
+def _taken_in(recipe: Recipe) -> Recipe:
+    """Take a table in from its file, and name weights by their whole path, so that the run can be repeated anywhere."""
+    if isinstance(recipe.table, str):
+        recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
+    # A folder that happens to be called imagenet is not what --weights imagenet asks for.
+    if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
+        recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
+    return recipe
+
+
+def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
+    """Refuse to write over something, or among the pictures, where the run's own would become a class."""
+    # What stands there before a run counts as begun: see where recipe.json is written.
+    unbegun = {SPLIT, SEEN, DESCRIPTION} if resume else set()
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} is a file: give a folder with --out")
+    if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):
+        way = "holds no run to continue:" if resume else "is not empty: continue it with --resume, or"
+        raise InputError(f"{run} {way} use another --out")
+    for place in (layout.train, layout.validation, layout.test):
+        if place is not None and run.resolve().is_relative_to(place.resolve()):
+            there = place.resolve()
+            such = quote(str(there.with_name(f"{there.name}-run")))
+            raise InputError(f"{run} is inside the picture folder {place}: choose an --out outside it, such as {such}")
+    check_folder(run)
+
+
+def _begun(request: Request) -> Settled:
+    """Read a run that was begun; raises ``InputError`` where the request asks for other settings, or it is damaged."""
+    record = Record.read(request.run)
+    recipe, data = record.recipe, record.data
+    given = load_recipe(request.recipe)
+    wished = {name: getattr(given, name) for name in stated(request.recipe)} | dict(request.settings)
+    wish = _taken_in(recipe.replace(**wished))
+    for name in sorted(wished):
+        # What auto came to is written in the run's own recipe.
+        if not left_to_auto(name, wished[name]) and getattr(wish, name) != getattr(recipe, name):
+            flag = f"--{name.replace('_', '-')}" if name in request.settings else "--recipe"
+            raise InputError(
+                f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
+            )
+    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies)
+    dataset = prepare_again(request.data, request.run / SPLIT, data.classes, data.fingerprint, *known)
+    return Settled(recipe, record, dataset)
+
+
+def _data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:
+    return DataRecord(
+        folder=str(dataset.layout.root.resolve()),
+        classes=dataset.classes,
+        fingerprint=dataset.fingerprint,
+        train=counts(dataset.train, dataset.classes),
+        validation=counts(dataset.validation, dataset.classes),
+        test=None if dataset.test is None else counts(dataset.test, dataset.classes),
+        problems=dataset.problems,
+        notes=dataset.notes,
+        seen_by_source=dataset.seen_by_source,
+        copies=dataset.copies,
+        renamed=renamed,
+    )

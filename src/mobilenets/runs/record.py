@@ -1,0 +1,125 @@
+"""What a run folder says of itself: ``recipe.json``, and the figures in ``metrics.json``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.files import write_json
+from mobilenets.datasets.listing import Problem
+from mobilenets.errors import InputError
+from mobilenets.runtime.bundle import find_bundle
+from mobilenets.training.recipe import Recipe
+
+RECIPE = "recipe.json"
+SPLIT = "split.csv"
+METRICS = "metrics.json"
+
+_FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run learned from: its folder, classes, and pictures of each class by half.
+
+    ``test`` is None where the folder had no test half. ``seen_by_source`` and ``copies`` are as in ``Dataset``;
+    ``renamed`` has the source model's name of each class that is called otherwise now.
+    """
+
+    folder: str
+    classes: tuple[str, ...]
+    fingerprint: str
+    train: Mapping[str, int]
+    validation: Mapping[str, int]
+    test: Mapping[str, int] | None
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    seen_by_source: int | None = None
+    copies: int = 0
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DataRecord:
+        """Read what ``dataclasses.asdict`` gave; raises ``LookupError`` or ``TypeError`` for anything else."""
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        given = {name: entry for name, entry in value.items() if name in known}
+        given |= {name: tuple(given[name]) for name in ("classes", "notes") if name in given}
+        return cls(**given | {"problems": tuple(Problem(**problem) for problem in given.get("problems", ()))})
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run depends on; ``weights`` says what was asked for, and why there are none where there should be."""
+
+    recipe: Recipe
+    command: str
+    data: DataRecord
+    hardware: Mapping[str, str | int]
+    versions: Mapping[str, str]
+    weights: Mapping[str, str | None] = field(default_factory=dict)
+
+    def write(self, run: Path) -> None:
+        """Write ``recipe.json``, which marks a run as begun."""
+        write_json(run / RECIPE, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, run: Path) -> Record:
+        """Read ``recipe.json``; raises ``InputError`` where it is missing or damaged."""
+        try:
+            value = _read(run / RECIPE)
+            recipe, data = Recipe.from_json(value["recipe"]), DataRecord.from_json(value["data"])
+            return cls(recipe, value["command"], data, value["hardware"], value["versions"], value.get("weights", {}))
+        except (*_FAULTS, InputError) as error:
+            raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error
+
+
+def known_data(model: Path) -> DataRecord | None:
+    """Return what a run says of its data; None for a model that says nothing, or whose record is damaged."""
+    with contextlib.suppress(*_FAULTS, InputError):
+        return DataRecord.from_json(_read(find_bundle(model) / RECIPE)["data"])
+    return None
+
+
+def data_folder(model: Path) -> Path | None:
+    """Return the folder that a run learned from, if it is known and still there."""
+    data = known_data(model)
+    return Path(data.folder) if data is not None and Path(data.folder).is_dir() else None
+
+
+def accuracy_of_run(run: Path) -> dict[str, Any]:
+    """Return what a run was measured at, and on what: ``top1 top1_interval images data``.
+
+    Raises ``InputError`` for a run that was not measured.
+    """
+    path = find_bundle(run) / METRICS
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run mobilenets evaluate {run} DATA --out {run}")
+    data = known_data(run)
+    of = "" if data is None else f" of {Path(data.folder).name}"
+    try:
+        metrics = _read(path)
+        low, high = metrics["top1_interval"]
+        return {
+            "top1": float(metrics["top1"]),
+            "top1_interval": [float(low), float(high)],
+            "images": int(metrics["images"]),
+            "data": f"{metrics['evaluated_on']}{of}",
+        }
+    except _FAULTS as error:
+        raise InputError(f"{path}: damaged; run mobilenets evaluate {run} DATA --out {run}") from error
+
+
+def total_seconds(run: Path) -> float | None:
+    """Return how long a measured run took in all; None where ``metrics.json`` does not say."""
+    with contextlib.suppress(*_FAULTS):
+        return float(_read(run / METRICS)["total_seconds"])
+    return None
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_bytes())
