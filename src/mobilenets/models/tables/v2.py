@@ -20,6 +20,9 @@ V2_SETTINGS = (
 )
 
 
+MOST = 10_000  # of each number of a row, so that a typing mistake takes no memory
+
+
 def v2_table(settings: Sequence[Sequence[int]] = V2_SETTINGS) -> Table:
     """Build a V2 from rows of ``(t, c, n, s)``: expansion factor, output channels, repeats, first stride."""
     blocks: list[Row] = []
@@ -30,6 +33,8 @@ def v2_table(settings: Sequence[Sequence[int]] = V2_SETTINGS) -> Table:
                 "(expansion factor, channels, repeats, stride)"
             )
         t, c, n, s = row
+        if max(t, c, n, s) > MOST:
+            raise InputError(f"table: row {position} is {list(row)!r}; its numbers may be up to {MOST}")
         blocks += stage(Inverted(c, stride=s, expand=t), n)
     if not blocks:
         raise InputError("table: it has no rows; give at least one row of t c n s")
