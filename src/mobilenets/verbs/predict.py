@@ -17,7 +17,7 @@ from mobilenets.pictures.stream import default_workers, grouped, stream
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.answers import check_top
 from mobilenets.runtime.bundle import CLASSIFICATION
-from mobilenets.runtime.predictor import EnginePredictor, Prepared
+from mobilenets.runtime.predictor import EnginePredictor, Pixels
 
 if TYPE_CHECKING:
     from mobilenets.runs.drawings import Drawings
@@ -84,7 +84,7 @@ def _answers(
     language: str | None,
     drawings: Drawings | None,
 ) -> Iterator[dict[str, Any]]:
-    def prepared(file: tuple[str, Source | UnreadablePicture]) -> Prepared:
+    def prepared(file: tuple[str, Source | UnreadablePicture]) -> Pixels:
         _, picture = file
         if isinstance(picture, UnreadablePicture):
             raise picture
