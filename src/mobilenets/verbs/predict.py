@@ -112,7 +112,7 @@ def _drawings(
     from mobilenets.runs.drawings import Drawings
 
     if not isinstance(predictor, Predictor):
-        raise InputError("an exported file cannot be explained or drawn: give the run folder that it was made from")
+        raise InputError("explain and sheet need a model that is given by its folder, or a mobilenets.Predictor")
     if predictor.bundle.task != CLASSIFICATION:
         raise InputError("only the answers of a model that tells classes apart can be explained or drawn")
     return Drawings(
