@@ -26,7 +26,7 @@ log = logging.getLogger("mobilenets")
 Report = Callable[[int, int | None], None]
 """Called with the bytes done and the bytes in all, or None where nobody knows."""
 
-# Another place with Keras's folders mobilenet/ and mobilenet_v2/, as HF_ENDPOINT is for the hub.
+# Another place with Keras's folders mobilenet/, mobilenet_v2/ and mobilenet_v3/, as HF_ENDPOINT is for the hub.
 KERAS_MIRROR = "MOBILENETS_KERAS_WEIGHTS"
 RESETS = 3  # attempts when the connection is reset
 MAX_HEADER = 1 << 20  # bytes; a MobileNet's is a twentieth of it

@@ -69,7 +69,7 @@ _REBUILD = "build the model without it, copy the weights (set_weights) and save 
 
 
 @dataclass(frozen=True)
-class Named:
+class WeightedLayer:
     """A layer with weights: the ``place`` of its call, with the call's ``path`` and ``store``."""
 
     kind: str
@@ -86,7 +86,7 @@ class Described:
 
     calls: tuple[Call, ...]
     outputs: tuple[int, ...]
-    layers: tuple[Named, ...]
+    layers: tuple[WeightedLayer, ...]
 
     def unknown(self, layer: str) -> set[str]:
         """Names of the layers of other kinds, which may have weights, too, within one layer of the whole model."""
@@ -114,7 +114,7 @@ def describe(path: Path, text: str) -> Described | None:
             config = call.layer["config"]
             if call.kind in WEIGHTED and not (call.kind == "Normalization" and config.get("mean") is not None):
                 flags = bool(config.get("scale", True)), bool(config.get("center", True))
-                layers.append(Named(WEIGHTED[call.kind], call.path, call.store, place, *flags))
+                layers.append(WeightedLayer(WEIGHTED[call.kind], call.path, call.store, place, *flags))
         return Described(tuple(calls), tuple(outputs), tuple(layers))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
