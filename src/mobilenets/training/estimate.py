@@ -15,7 +15,14 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
 from mobilenets.tasks.base import Task
-from mobilenets.training.features import COMPUTED_TOGETHER, Floats, TrunkOpener, open_trunk, still_to_compute
+from mobilenets.training.features import (
+    COMPUTED_TOGETHER,
+    Floats,
+    TrunkOpener,
+    open_trunk,
+    shape_behind,
+    still_to_compute,
+)
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import Stage
@@ -60,8 +67,8 @@ def estimate(
             if blocks == 0:
                 return None, 0.0
             trunk, in_torch = open_trunk(network, blocks, device, opener)
-            count = still_to_compute(network, recipe, blocks, train, validation, device, in_torch)
-            images = _made_up(network, COMPUTED_TOGETHER, 0, device)
+            count = still_to_compute(network, recipe, blocks, train, validation, in_torch)
+            images = _made_up(network, COMPUTED_TOGETHER, 0)
             each = _timed(lambda: trunk(images), device) / COMPUTED_TOGETHER if count else 0.0
             return count, (count or 0) * _together(decoding, each, device)
 
@@ -99,7 +106,7 @@ def _forward(network: Network, blocks: int, start: int, device: torch.device) ->
     """Time the blocks after ``start`` up to ``blocks`` on a batch, in evaluation mode; seconds per picture."""
     if start >= blocks:
         start = len(network.body)
-    batch = to_tensor(_made_up(network, COMPUTED_TOGETHER, start, device), device)
+    batch = to_tensor(_made_up(network, COMPUTED_TOGETHER, start), device)
     training = network.training
     network.eval()
 
@@ -116,19 +123,13 @@ def _step(network: Network, stage: Stage, task: Task, train: Loader, start: int,
     """Time one step of training on a copy; seconds per picture."""
     stepper = build_stepper(copy.deepcopy(network), stage, task, train, device, start)
     some = train.samples[: stage.recipe.batch]
-    batch = Batch(_made_up(network, len(some), start, device), task.targets(some, network.classes))
+    batch = Batch(_made_up(network, len(some), start), task.targets(some, network.classes))
     return _timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), device) / len(some)
 
 
-def _made_up(network: Network, count: int, start: int, device: torch.device) -> Floats:
+def _made_up(network: Network, count: int, start: int) -> Floats:
     """Make a batch of noise of the shape that ``start`` blocks give, N×H×W×C."""
-    size = network.architecture.size
-    shape: tuple[int, ...] = (3, size, size)
-    if start:
-        with torch.inference_mode():
-            shape = tuple(network.eval().trunk(torch.zeros(1, *shape, device=device), start).shape[1:])
-    channels, *place = shape
-    return np.random.default_rng(0).standard_normal((count, *place, channels), np.float32)
+    return np.random.default_rng(0).standard_normal((count, *shape_behind(network, start)), np.float32)
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:
