@@ -12,7 +12,8 @@ from typing import Any
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras.config import Described, Translation, normalization
+from mobilenets.weights.keras.config import Described
+from mobilenets.weights.keras.translation import Translation, normalization
 from mobilenets.weights.layers import (
     TENSORFLOW_INPUT,
     Foreign,
