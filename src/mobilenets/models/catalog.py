@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TableLike: TypeAlias = Table | Sequence[Sequence[int]] | Mapping[str, Any] | str | Path
 
 SMALL_UP_TO = 64
+IMAGENET_CLASSES = 1000
 TABLE_HINT = "write rows of t, c, n, s, such as [[1, 16, 1, 1], [6, 24, 2, 2]]"
 
 
@@ -130,7 +131,7 @@ def load_table(value: str | Path | list[Any] | Mapping[str, Any]) -> Table:
 
 def create_model(
     name: str,
-    classes: int = 1000,
+    classes: int = IMAGENET_CLASSES,
     width: float = 1.0,
     *,
     size: int | None = None,

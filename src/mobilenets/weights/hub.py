@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from mobilenets.base.extras import how_to_install
 from mobilenets.base.progress import Progress
 from mobilenets.base.progress import progress as progress_bar
 from mobilenets.errors import InputError
+from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.published import KERAS, Published
 
 log = logging.getLogger("mobilenets")
@@ -183,8 +183,7 @@ def _checked(path: Path, published: Published) -> Fetched:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(8 + MAX_HEADER)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_hash(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if head.lstrip()[:1] == b"<":

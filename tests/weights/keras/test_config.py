@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras import config
+from mobilenets.weights.keras import translation
 from mobilenets.weights.keras.config import Described, describe
 from mobilenets.weights.keras.graph import Call, snake_case
 from mobilenets.weights.keras.layers import StoredLayer, foreign, known_place, natural
@@ -201,7 +201,7 @@ def test_shortcuts_by_operator() -> None:
     """``x + y`` of two tensors is no scaling."""
     tensors = [{"args": [{"class_name": "__keras_tensor__"}] * 2, "kwargs": {}}]
     for sum_of in (layer("Add", tensors), keras2("__operators__.add", ["y", 0, 0])):
-        assert type(config._operator(Call(sum_of, ("x",), "", (0, 1)), (0, 1))) is Add
+        assert type(translation._operator(Call(sum_of, ("x",), "", (0, 1)), (0, 1))) is Add
 
 
 @pytest.mark.parametrize(

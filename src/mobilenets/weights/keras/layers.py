@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras.config import Described, Translation, normalization
+from mobilenets.weights.keras.config import Described
+from mobilenets.weights.keras.translation import Translation, normalization
 from mobilenets.weights.layers import (
     TENSORFLOW_INPUT,
     Foreign,
@@ -144,12 +145,9 @@ def _described(form: str, owned: Sequence[StoredLayer], described: Described, ig
         notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
     used = {layer.name for layer in layers}
     left = [layer.name for layer in weights.values() if isinstance(layer, Layer) and layer.name not in used]
-    return Foreign(
-        format=form,
+    return replace(
+        traced.foreign(form),
         layers=layers,
-        padding=traced.padding,
-        epsilon=traced.epsilon,
-        strides=traced.strides,
         size=graph.size,
         preprocessing={**TENSORFLOW_INPUT, **traced.preprocessing, **graph.resize},
         own=OWN,
@@ -160,8 +158,6 @@ def _described(form: str, owned: Sequence[StoredLayer], described: Described, ig
             "if they are anything else (quantities, say), the answers mean nothing",
         )
         * (traced.scores > 1 and not folded.ends),
-        headless=traced.headless,
-        check=traced.wiring.check,
     )
 
 
