@@ -33,6 +33,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "unprepared": lambda run: edit(run, preprocessing={"size": 32}),
     "unrecorded": lambda run: (run / "recipe.json").write_text("{"),
 }
+# A run answers by model.onnx and its description; these lack what else it holds.
+ANSWERING = ("unrecorded", "weightless", "shapeless")
 TABLES: dict[str, Any] = {"three": [[1, 2, 3]], "object": {}, "negative": [[1, -1, "a", None]], "number": 5, "none": []}
 
 
@@ -148,7 +150,7 @@ WRONG = {
     "evaluate nowhere data": "nowhere: no such model",
     "evaluate file data": "file: no model.json there",
     "evaluate data data": "data: no model.json there",
-    "evaluate run/curves.png data": "give the folder run",
+    "evaluate run/curves.png data": "no file of a model; give the folder run",
     "evaluate run nowhere": "nowhere",
     "evaluate run file": "file is a file",
     "evaluate run empty": "no class folders",
@@ -167,7 +169,7 @@ WRONG = {
     "predict run data --top x": "--top 'x': give a whole number",
     "predict run data --format xml": "invalid choice: 'xml'",
     "predict run data --device toaster": "device 'toaster'",
-    "predict run data --runtime onnxruntime": "to use onnxruntime, export it first",
+    "predict run data --runtime litert": "runtime 'litert' does not run onnx: choose onnxruntime",
     "predict run data --threads 0": "threads 0",
     # export
     "export run --out new --format caffe": "choose onnx",
@@ -251,7 +253,9 @@ WRONG = {
     "audit run --data strangers": "the model does not know: ox",
     "audit run --out file": "file: no folder can be written there",
     # a model that is no good, whatever is to be done with it
-    **{f"{verb} {name} data": name for verb in ("evaluate", "predict") for name in DAMAGE if name != "unrecorded"},
+    **{f"{verb} {name} data": name for verb in ("evaluate", "predict") for name in DAMAGE if name not in ANSWERING},
+    "export weightless --out new": "weightless/model.safetensors: is missing",
+    "export shapeless --out new": "shapeless/model.json: architecture",
 }
 
 
@@ -267,6 +271,12 @@ def test_one_line_and_exit_2(words: str, place: Path, monkeypatch: pytest.Monkey
     assert "Traceback" not in err
     assert WRONG[words] in err
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ANSWERING)
+def test_a_run_answers_without_what_only_training_needs(name: str, place: Path, command: Any) -> None:
+    status, out, err = command("predict", place / name, place / "data/cat/000.png", "--top", 1)
+    assert (status, out.count("\n"), err) == (0, 1, "")
 
 
 @pytest.mark.parametrize("way", [(), ("--json",)])

@@ -22,7 +22,7 @@ def published(result: dict[str, Any]) -> str:
     rows = [["network", "width", "size", "top-1", "licence", "mean, deviation", "source"]]
     for entry in result["weights"]:
         about = entry["preprocessing"]
-        numbers = "±1" if tuple(about["mean"]) == (0.5, 0.5, 0.5) else "ImageNet's"
+        numbers = {0.5: "±1", 0.0: "0 to 1"}.get(about["mean"][0], "ImageNet's")
         top1 = "–" if entry["top1"] is None else f"{entry['top1']:.1f} %"
         what = [entry["network"], f"{entry['width']:g}", str(entry["size"])]
         rows.append([*what, top1, entry["licence"], numbers, entry["source"]])

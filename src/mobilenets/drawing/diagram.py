@@ -151,7 +151,7 @@ def _rows(parts: Sequence[Stage]) -> list[tuple[str, list[str]]]:
         ("blocks", lambda stage: f"{TIMES}{len(stage.blocks)}"),
         ("kernel", kernel),
         ("stride", lambda stage: str(stage.first.stride) if stage.first.stride > 1 else ""),
-        ("expansion", lambda stage: f"{stage.first.expand:g}" if stage.first.expand is not None else ""),
+        ("expansion", lambda stage: f"{stage.first.expand:.3g}" if stage.first.expand is not None else ""),
     ]
     filled = [(name, [say(stage) for stage in parts]) for name, say in rows]
     return [(name, values) for name, values in filled if any(values)]

@@ -20,6 +20,7 @@ MAX_WIDTH = 16.0
 MAX_ROWS = 1000
 MAX_CHANNELS = 1 << 16
 MAX_FACTOR = 64
+MAX_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ class Architecture:
     def plan(self, classes: int = 0) -> Plan:
         """Plan the network: its operations with names and shapes; ``classes=0`` leaves the classifier off.
 
-        Raises ``InputError`` where ``size`` is too small for it.
+        Raises ``InputError`` where ``size`` is too small for it, and for a number of classes that cannot be.
         """
+        if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= classes <= MAX_CLASSES:
+            raise InputError(f"classes {classes}: give a whole number of at least 1, or 0 for no classifier")
         return plan_network(self.table.body, self.table.head, self.style, self.size, classes)
 
     def to_json(self) -> dict[str, Any]:

@@ -58,23 +58,27 @@ class Predictor(EnginePredictor):
             raise InputError(f"threads {threads}: give a number of at least 1")
         self._folder, self._threads = find_bundle(path), threads
         bundle = read_bundle(self._folder)
-        file = bundle.export
+        file, stale = bundle.export, False
         if file is None and device in ("auto", "cpu") and runtime != TORCH:
             file = _own_file(self._folder, bundle)
+            stale = file is None and bundle.graph is not None
         if file is None:
             if runtime not in (None, TORCH):
                 raise InputError(f"{model}: a run folder or bundle runs in PyTorch; to use {runtime}, export it first")
             super().__init__(bundle, _torch_engine(path, device, threads))
+            if stale:
+                log.warning("%s: model.onnx is missing or was made of other weights; answering by PyTorch", path)
             if device == "auto" and runtime is None and bundle.graph is None:
                 _say_how_to_add(self._folder)
             return
         if path.is_file() and path.name not in (DESCRIPTION, WEIGHTS if bundle.export is None else "", *file.sha256):
+            if bundle.export is None:
+                raise InputError(f"{model}: no file of a model; give the folder {self._folder}")
             raise InputError(f"{model}: the model.json beside it describes {file.file}; give that file")
         if device not in ("auto", "cpu"):
             raise InputError(f"device {device!r}: an exported file runs on the CPU here; choose auto or cpu")
         engine = open_engine(self._folder, file, runtime, threads)
-        if bundle.export is not None:
-            _try(engine, bundle, file, self._folder / file.file)
+        _try(engine, bundle, file, self._folder / file.file)
         super().__init__(bundle, engine, file)
 
     def explain(self, picture: Picture, label: str | None = None, *, caption: str | None = None) -> Image.Image:
@@ -134,7 +138,6 @@ def _own_file(folder: Path, bundle: Bundle) -> Exported | None:
         return None
     weights = folder / WEIGHTS
     if not (folder / graph.file).is_file() or (weights.is_file() and file_hash(weights) != graph.about.get("weights")):
-        log.warning("%s: %s is missing or was made of other weights; answering through PyTorch", folder, graph.file)
         return None
     return graph
 

@@ -169,7 +169,7 @@ def _assumed(told: bool, padding: str, scaled: bool) -> str:
     pixels = "" if scaled else "pixels from -1 to 1, "
     why = "its config does not list its layers" if told else "weights alone do not tell how they are used"
     return (
-        f"{why}: assumed are {pixels}ReLU6, epsilon {_EPSILON}, the paper's strides, shortcuts and wiring, "
+        f"{why}: assumed are {pixels}epsilon {_EPSILON}, the paper's activations, strides, shortcuts and wiring, "
         f"with the padding {padding!r}, and average pooling, one Dense layer and softmax as its head"
     )
 
