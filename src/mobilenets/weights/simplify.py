@@ -50,10 +50,12 @@ from mobilenets.weights.operations import (
     renumbered,
 )
 
-# Halves of hard-swish where it is written out: relu6(x + 3), and x times that.
-_GATE, _SWISH = "6 hard_sigmoid", "6 hard_swish"
+# Halves of hard-swish where it is written out.
+_GATE, _SWISH = "relu6(x + 3)", "x * relu6(x + 3)"
 _TIMES_X = {"hard_sigmoid": "hard_swish", _GATE: _SWISH, "sigmoid": "swish"}
 _BY_SIX = {_GATE: "hard_sigmoid", _SWISH: "hard_swish"}
+# 1/6 of float16 differs by 2.4e-4, and 0.1667, which some write, by 2e-4.
+_NEAR_A_SIXTH = 3e-4
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _activation(operation: Operation, made: Sequence[Operation], alone: bool) ->
             return replace(
                 operation, inputs=before.inputs, scale=before.scale * scale, shift=before.shift * scale + shift
             )
-    sixth = isinstance(operation, Affine) and _is(operation, 1 / 6, 0)
+    sixth = isinstance(operation, Affine) and _is_sixth(operation)
     if sixth and isinstance(before, Activation) and before.function in _BY_SIX:
         return replace(before, name=operation.name, function=_BY_SIX[before.function])
     if isinstance(operation, Multiply):
@@ -132,7 +134,7 @@ def _activation(operation: Operation, made: Sequence[Operation], alone: bool) ->
             if function.inputs == (other,):
                 return Activation(operation.name, (other,), _TIMES_X[function.function])
             part = made[other]
-            sixth = isinstance(part, Affine) and _is(part, 1 / 6, 0) and part.inputs == function.inputs
+            sixth = isinstance(part, Affine) and _is_sixth(part) and part.inputs == function.inputs
             if sixth and function.function == _GATE:
                 return Activation(operation.name, part.inputs, "hard_swish")
     return operation
@@ -154,12 +156,16 @@ def _clipped(operation: Clip, before: Operation | None) -> Operation:
 
 def hard_sigmoid(slope: float) -> str:
     """Name the function ``min(max(slope * x + 0.5, 0), 1)``."""
-    return "hard_sigmoid" if math.isclose(slope, 1 / 6, rel_tol=1e-5) else f"hard sigmoid of slope {slope:g}"
+    return "hard_sigmoid" if math.isclose(slope, 1 / 6, rel_tol=_NEAR_A_SIXTH) else f"hard sigmoid of slope {slope:g}"
 
 
-def _is(operation: Affine, scale: float, shift: float) -> bool:
+def _is(operation: Affine, scale: float, shift: float, rtol: float = 1e-5) -> bool:
     values = ((operation.scale, scale), (operation.shift, shift))
-    return all(array.size == 1 and np.allclose(array, value, rtol=1e-5, atol=1e-7) for array, value in values)
+    return all(array.size == 1 and np.allclose(array, value, rtol=rtol, atol=1e-7) for array, value in values)
+
+
+def _is_sixth(operation: Affine) -> bool:
+    return _is(operation, 1 / 6, 0, _NEAR_A_SIXTH)
 
 
 def _function(operation: Operation) -> str:
@@ -209,7 +215,7 @@ class _Join:
 
 def _absorb(unit: Unit, operation: Operation) -> Unit | None:
     """Give the unit with what follows it, or None where that is not part of a unit."""
-    if unit.activation == "relu6" and isinstance(operation, Affine) and _is(operation, 1 / 6, 0):
+    if unit.activation == "relu6" and isinstance(operation, Affine) and _is_sixth(operation):
         # relu6(x + 3) / 6, the 3 of which went into the bias
         lower = Affine(operation.name, operation.inputs, np.ones(1), np.full(1, -3.0))
         lowered = _absorb(replace(unit, activation=""), lower)

@@ -58,8 +58,7 @@ SPELLINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "hard-swish of Keras 2": {"hard_swish": of_keras_2},
     "hard-sigmoid as a layer": {"hard_sigmoid": lambda x: L.Activation("hard_sigmoid")(x)},
     "divided by six": {"hard_sigmoid": lambda x: L.ReLU(6.0)(x + 3.0) / 6.0},
-    # Its other shift goes into the convolution's bias.
-    "shifted by two": {"hard_sigmoid": lambda x: L.ReLU(6.0)(x + 2.0) * (1 / 6)},
+    "shifted otherwise, which the gate's bias takes up": {"hard_sigmoid": lambda x: L.ReLU(6.0)(x + 2.0) * (1 / 6)},
     "ReLU as an activation": {"relu": lambda x: L.Activation("relu")(x)},
 }
 
@@ -82,7 +81,8 @@ def test_other_spellings(spelling: str, file: str, tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"hard_sigmoid": lambda x: L.Activation("sigmoid")(x)}, "sigmoid"),
-        ({"hard_sigmoid": lambda x: L.ReLU(6.0)(x + 3.0) * 0.2}, "hard_sigmoid"),
+        ({"hard_swish": lambda x: x * (L.ReLU(6.0)(x + 2.0) * (1 / 6))}, "takes a map from inside the body"),
+        ({"hard_sigmoid": lambda x: L.ReLU(6.0)(x + 3.0) * 0.2}, r"relu6\(x \+ 3\)"),
         ({"hard_swish": mobilenet_v3.relu}, "ReLU, where .* hard-swish"),
         ({"relu": lambda x: L.ReLU(6.0)(x)}, "ReLU6, where .* ReLU"),
         ({"hard_swish": lambda x: L.Activation("swish")(x)}, "swish|silu"),

@@ -144,6 +144,28 @@ class InARow(Tiny):
         return y.view(y.shape[0], y.shape[1], -1).mean(2)
 
 
+class RowsLast(Tiny):
+    def pooled(self, x: Tensor) -> Tensor:
+        return self.features(x).mean(3).mean(2)
+
+
+class ColumnsLast(Tiny):
+    def pooled(self, x: Tensor) -> Tensor:
+        return self.features(x).mean(2, keepdim=True).mean(3, keepdim=True).flatten(1)
+
+
+class RectifiedBetween(Tiny):
+    def pooled(self, x: Tensor) -> Tensor:
+        return (self.features(x).mean(3) - 1).relu().mean(2)
+
+
+class Sixth(nn.Module):
+    """Hard-swish with 1/6 as float16 has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * functional.relu6(x + 3) * float(np.float16(1 / 6))
+
+
 class Prepared(Tiny):
     def forward(self, x: Tensor) -> Tensor:
         mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -184,7 +206,7 @@ def exported(module: nn.Module, path: Path, size: int = 64, **options: object) -
 
 
 @pytest.mark.parametrize("options", [{}, {"opset_version": 9}, {"dynamic_axes": {"x": {0: "n", 2: "h", 3: "w"}}}])
-@pytest.mark.parametrize("kind", [Tiny, ByMean, InARow])
+@pytest.mark.parametrize("kind", [Tiny, ByMean, InARow, RowsLast, ColumnsLast])
 def test_modules_of_pytorch(kind: type[Tiny], options: dict[str, object], tmp_path: Path, agrees: Agrees) -> None:
     converted = agrees(exported(kind(), tmp_path / "model.onnx", input_names=["x"], **options))
     assert converted.foreign.size == (None if "dynamic_axes" in options else 64)
@@ -213,6 +235,34 @@ def test_another_activation_is_kept(act: type, name: str, opset: int, tmp_path: 
     assert converted.model.network.architecture.table.activation == name
 
 
+def test_a_sixth_that_float16_rounded(tmp_path: Path, answers: Answers) -> None:
+    path = exported(Tiny(Sixth), tmp_path / "model.onnx")
+    network = convert(path, quiet=True).model.network
+    assert network.architecture.table.activation == "hard_swish"
+    pictures = np.random.default_rng(0).normal(0, 1, (2, 3, 64, 64)).astype(np.float32)
+    theirs = answers(path, pictures)
+    with torch.inference_mode():
+        ours = network(torch.from_numpy(pictures)).numpy()
+    assert np.abs(ours - theirs).max() <= 2e-3 * np.ptp(theirs)
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_file_exported_in_training_mode(opset: int, tmp_path: Path) -> None:
+    module = Tiny()
+    exported(module, path := tmp_path / "model.onnx")
+    assert not any("training mode" in line for line in read(path).assumed)
+    mode = torch.onnx.TrainingMode.TRAINING
+    pictures = torch.rand(2, 3, 64, 64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module.train(), (pictures,), path, dynamo=False, opset_version=opset, training=mode)
+    converted = convert(path, quiet=True)
+    assert any("training mode" in line and "model.eval()" in line for line in converted.foreign.assumed)
+    with torch.inference_mode():
+        theirs = module.eval()(pictures)
+        assert (converted.model.network(pictures) - theirs).abs().max() <= 1e-4 * (theirs.max() - theirs.min())
+
+
 def test_normalisation_inside(tmp_path: Path, answers: Answers) -> None:
     path = exported(Prepared(), tmp_path / "model.onnx")
     converted = convert(path, quiet=True)
@@ -235,6 +285,7 @@ def test_linear_layers_in_a_row_are_one(tmp_path: Path, agrees: Agrees) -> None:
     [
         (Hidden, "is a convolution 1×1 of stride 1 with ReLU, where the network that its weights fit has a flattened"),
         (EachClass, "its 5 scores end in sigmoid, each class separately"),
+        (RectifiedBetween, "its Sub '/Sub' is no operation of a MobileNet"),
     ],
 )
 def test_another_head_leaves_a_backbone(kind: type[Tiny], why: str, tmp_path: Path) -> None:

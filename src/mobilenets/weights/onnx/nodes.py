@@ -11,7 +11,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.padding import padded
 from mobilenets.weights.onnx.constants import axes_of, measure
 from mobilenets.weights.onnx.file import Array, Node
-from mobilenets.weights.onnx.translation import State, Taker, Translation, Value
+from mobilenets.weights.onnx.translation import HALF_AVERAGED, State, Taker, Translation, Value
 from mobilenets.weights.operations import (
     Activation,
     Add,
@@ -178,7 +178,7 @@ def _window(run: Translation, node: Node, value: Value, kernel: Pair) -> tuple[P
 
 def _norm(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
     arrays = [state for state in given if isinstance(state, np.ndarray)]
-    if len(arrays) != 4 or value.axes[1:2] != "C" or node.given("training_mode", 0):
+    if len(arrays) != 4 or value.axes[1:2] != "C":
         return run.unknown(node, [value, *given], "has statistics that are not in the file")
     if any(array.shape != arrays[2].shape or array.ndim != 1 for array in arrays):
         raise InputError(f"{node} has arrays of several shapes; export the model again")
@@ -234,12 +234,23 @@ def _pool(run: Translation, node: Node, value: Value, given: Sequence[State]) ->
 def _mean(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
     axes = axes_of(node, given) or []
     letters = {value.axes[axis] for axis in axes if -len(value.axes) <= axis < len(value.axes)}
-    if letters not in ({"H", "W"}, {"P"}):
+    kept = bool(node.given("keepdims", 1))
+    if letters in ({"H"}, {"W"}) and len(value.axes) == 4:
+        return Value(value.place, _first_mean(value.axes, letters.pop(), kept))
+    rest = letters == {HALF_AVERAGED} and kept == ("1" in value.axes)
+    if letters not in ({"H", "W"}, {"P"}) and not rest:
         return run.unknown(node, [value], "does not average over the map")
-    mean = run.add(MeanPool(node.name, (value.place,)), value.axes)
-    if node.given("keepdims", 1) and letters != {"P"}:
+    layout = "NHWC" if value.axes.endswith("C") else "NCHW"
+    mean = run.add(MeanPool(node.name, (value.place,)), layout)
+    if kept and letters != {"P"}:
         return mean
     return run.add(Flatten(node.name, (mean.place,)), "NC")
+
+
+def _first_mean(axes: str, averaged: str, kept: bool) -> str:
+    """Give the letters of a map whose rows or columns are averaged before the others: ``x.mean(3).mean(2)``."""
+    (other,) = {"H", "W"} - {averaged}
+    return axes.replace(averaged, "1" if kept else "").replace(other, HALF_AVERAGED)
 
 
 def _pad(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:

@@ -15,7 +15,7 @@ from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle
 from mobilenets.weights.class_names import names_in
 from mobilenets.weights.keras.layers import OWN
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign
-from mobilenets.weights.onnx.file import Graph, read_graph, shown
+from mobilenets.weights.onnx.file import Graph, Node, read_graph, shown
 from mobilenets.weights.onnx.nodes import TAKERS
 from mobilenets.weights.onnx.translation import Translation
 from mobilenets.weights.operations import Linear, Picture
@@ -68,6 +68,11 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
             + ("TensorFlow's networks, from -1 to 1" if tensorflow else "PyTorch's, with ImageNet's mean and deviation")
             + "; --preprocessing tensorflow, torch or a JSON file says otherwise"
         )
+    if any(map(_in_training, graph.nodes)):
+        assumed.append(
+            "it was exported in training mode; its BatchNorms are read with the running statistics in it, as after "
+            "model.eval()"
+        )
     if traced.scores and not simplified.folded.ends and graph.producer not in (_OURS, "pytorch", *_TENSORFLOW):
         assumed.append(f"its {traced.scores} outputs are taken for the scores of {traced.scores} classes")
     return replace(
@@ -99,6 +104,11 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
     if len(choices) > 1 and len({found[name].place for name in choices}) > 1:
         raise InputError(f"it has several outputs: {shown(*choices)}; choose one with --output NAME")
     return read[choices[0]]
+
+
+def _in_training(node: Node) -> bool:
+    """Say whether a BatchNorm takes the statistics of its batch: those of older opsets by their outputs."""
+    return node.op == "BatchNormalization" and (bool(node.given("training_mode", 0)) or any(node.outputs[1:]))
 
 
 def _beside(path: Path, graph: Graph) -> Bundle | None:

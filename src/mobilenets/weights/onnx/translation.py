@@ -19,6 +19,8 @@ from mobilenets.weights.operations import Conv, Flatten, Linear, Operation, Pair
 from mobilenets.weights.simplify import side_after
 
 _MAX_NODES = 10_000
+HALF_AVERAGED = "R"
+"""The letter of an axis whose mean is still to be taken, where that of the map's other axis is taken already."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ class Translation:
             known = {"H": rows, "W": columns, "C": self.channels(first.place)}
             return Measured(tuple(known.get(letter) for letter in first.axes))
         take = self.takers.get(node.op)
-        if take is None or any(isinstance(state, Value) and not state.axes for state in given):
+        axes = [state.axes for state in given if isinstance(state, Value)]
+        half = any(HALF_AVERAGED in letters for letters in axes) and node.op != "ReduceMean"
+        if take is None or half or "" in axes:
             return self.unknown(node, given)
         return take(self, node, given)
 
