@@ -19,6 +19,8 @@ V2_SETTINGS = (
     (6, 320, 1, 1),
 )
 
+MAX_REPEATS = 100
+
 
 def v2_table(settings: Sequence[Sequence[int]] = V2_SETTINGS) -> Table:
     """Build a V2 from rows of ``(t, c, n, s)``: expansion factor, output channels, repeats, first stride."""
@@ -30,6 +32,8 @@ def v2_table(settings: Sequence[Sequence[int]] = V2_SETTINGS) -> Table:
                 "(expansion factor, channels, repeats, stride)"
             )
         t, c, n, s = row
+        if n > MAX_REPEATS:
+            raise InputError(f"table: row {position} repeats {n} times; give at most {MAX_REPEATS}")
         blocks += stage(Inverted(c, stride=s, expand=t), n)
     if not blocks:
         raise InputError("table: it has no rows; give at least one row of t c n s")
