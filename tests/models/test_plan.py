@@ -17,6 +17,7 @@ from mobilenets.models.catalog import describe
 from mobilenets.models.operations import Value
 from mobilenets.models.rows import Inverted, PooledHead
 from mobilenets.models.tables import Table
+from mobilenets.models.tables.v2 import v2_table
 
 
 def test_activations_by_the_table_and_by_the_row() -> None:
@@ -80,3 +81,28 @@ def test_fields_of_a_row_are_checked_by_their_types(monkeypatch: pytest.MonkeyPa
     for wrong in ({"channels": 2.5}, {"share": -1}, {"share": "half"}, {"after": "door"}, {"after": 3}):
         with pytest.raises(InputError, match="is not usable"):
             table_from_json({"body": [row | wrong]})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"squeeze": True}, "squeeze True is not usable; give a number from 0 to below 1"),
+        ({"activation": "swish"}, "activation 'swish' is not usable; give relu6 or relu or hard_swish"),
+        ({"kernel": 4}, "kernel 4 is not usable; give an odd whole number"),
+        ({"always_expand": 1}, "always_expand 1 is not usable; give true or false"),
+        ({"expand": 0}, "expand 0 is not usable; give a number above 0 and up to 64"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_fits(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        table_from_json({"body": [{"kind": "inverted", "channels": 8} | wrong]})
+
+
+def test_a_misspelt_key_of_a_table_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no 'paddding'; a table has body, head"):
+        table_from_json({"body": [{"kind": "conv", "channels": 8}], "paddding": "same"})
+
+
+def test_a_row_repeats_within_reason() -> None:
+    with pytest.raises(InputError, match="row 1 repeats 100000 times; give at most 100"):
+        v2_table([(1, 16, 100_000, 1)])

@@ -132,3 +132,16 @@ def test_an_export_is_checked_against_the_weights(copy: Any, trained: Any, tmp_p
     result = mobilenets.export(run, tmp_path / "out", data=trained.data)
     assert result["passed"] and result["top1_reference"] > 0.9
     assert "graph" not in json.loads((tmp_path / "out/model.json").read_bytes())
+
+
+def test_evidence_of_other_places_than_described(copy: Any, trained: Any) -> None:
+    run = copy()
+    bundle = read_bundle(run)
+    write_bundle(run, replace(bundle, graph=replace(bundle.graph, evidence=(0.0, 1.0, 2.0, 3.0, 4.0))))  # type: ignore[type-var]
+    with pytest.raises(InputError, match=r"places, but model\.json describes 5"):
+        mobilenets.Predictor(run).explain(trained.data / "owl/003.png")
+
+
+def test_a_runtime_has_no_other_device(trained: Any) -> None:
+    with pytest.raises(InputError, match="runtime 'onnxruntime' runs on the CPU here"):
+        mobilenets.Predictor(trained.run, "cuda", runtime="onnxruntime")

@@ -282,6 +282,12 @@ def test_probabilities_are_refused(run: Path, data: Path, tmp_path: Path) -> Non
         mobilenets.export(run, tmp_path / "out", data=data, probabilities=True)
 
 
+def test_it_is_audited_without_pictures_alone(run: Path, data: Path) -> None:
+    assert mobilenets.audit(run)
+    with pytest.raises(InputError, match="only a model that tells classes apart is audited on pictures"):
+        mobilenets.audit(run, data=data)
+
+
 def test_weights_of_another_task_lose_their_head(run: Path, data: Path, tmp_path: Path) -> None:
     settings = {"weights": str(run), "epochs": 1, "freeze": "none", "device": "cpu", "threads": 1, "workers": 1}
     mobilenets.train(data, tmp_path / "same", task="brightness", **settings)

@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from mobilenets.drawing.lettering import caption_below
+from mobilenets.errors import InputError
 from mobilenets.runtime.predictor import EnginePredictor
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -37,12 +38,17 @@ def explain_picture(
     caption:
         Words to write below.
 
-    Returns RGB, at least 320 pixels wide.
+    Returns RGB, at least 320 pixels wide. Raises ``InputError`` where the file gives another number of places than its
+    description.
 
     """
     assert predictor.file is not None
     engine: Any = predictor.engine
     [evidence] = engine.evidence(predictor.prepare_image(image)[None], index)
+    places = len(predictor.file.evidence)
+    if evidence.shape != (places, places):
+        cells = " × ".join(map(str, evidence.shape))
+        raise InputError(f"{predictor.file.file} gives evidence at {cells} places, but model.json describes {places}")
     seen = predictor.bundle.preprocessing.fit(image)
     drawn = overlay(seen, heat_map(evidence, predictor.file.evidence, seen.width))
     return drawn if caption is None else caption_below(drawn, caption)

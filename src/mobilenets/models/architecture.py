@@ -106,6 +106,10 @@ def table_to_json(table: Table) -> dict[str, Any]:
 def table_from_json(value: object) -> Table:
     """Read a table: what ``table_to_json`` gave; raises ``InputError`` naming the row that is wrong."""
     entries = _mapping(value, "table")
+    known = [field.name for field in fields(Table)]
+    for key in entries:
+        if key not in known:
+            raise InputError(f"table: there is no {key!r}; a table has {', '.join(known)}")
     body = entries.get("body")
     if not isinstance(body, list) or not 1 <= len(body) <= MAX_ROWS:
         raise InputError(f"table: body must be a list of 1 to {MAX_ROWS} rows")
@@ -155,7 +159,7 @@ def _read(value: object, kinds: Mapping[str, type[Any]], what: str) -> Any:
         if name not in known:
             raise InputError(f"{what}: {kind} has no {name!r}; it has {', '.join(known)}")
         if not _fits(given, known[name]):
-            raise InputError(f"{what}: {name} {given!r} is not usable")
+            raise InputError(f"{what}: {name} {given!r} is not usable; give {_wanted(known[name])}")
     try:
         return kinds[kind](**entries)
     except TypeError as error:
@@ -174,3 +178,19 @@ def _fits(value: object, annotation: str) -> bool:
     factor = (1e-3, MAX_FACTOR)
     least, most = {"Share": (0, math.nextafter(1, 0)), "Factor": factor, "float": factor}.get(kind, (0, -1))
     return isinstance(value, (int, float)) and least <= value <= most
+
+
+def _wanted(annotation: str) -> str:
+    """Say in words what ``_fits`` takes."""
+    factor, activation = f"a number above 0 and up to {MAX_FACTOR}", " or ".join(ACTIVATIONS)
+    words = {
+        "bool": "true or false",
+        "int": f"a whole number from 1 to {MAX_CHANNELS}",
+        "Kernel": "an odd whole number",
+        "Share": "a number from 0 to below 1",
+        "Factor": factor,
+        "float": factor,
+        "Activation": activation,
+        "str": activation,
+    }
+    return words.get(annotation.partition(" | ")[0], "a value of its kind")

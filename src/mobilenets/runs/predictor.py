@@ -64,7 +64,7 @@ class Predictor(EnginePredictor):
             stale = file is None and bundle.graph is not None
         if file is None:
             if runtime not in (None, TORCH):
-                raise InputError(f"{model}: a run folder or bundle runs in PyTorch; to use {runtime}, export it first")
+                raise InputError(_why_only_torch(model, device, runtime))
             super().__init__(bundle, _torch_engine(path, device, threads))
             if stale:
                 log.warning("%s: model.onnx is missing or was made of other weights; answering by PyTorch", path)
@@ -129,6 +129,12 @@ class Predictor(EnginePredictor):
         with tempfile.TemporaryDirectory() as place:
             file = graph_of(load_classifier(self._folder), Path(place))
             return EnginePredictor(self.bundle, open_engine(Path(place), file, ONNX, self._threads), file)
+
+
+def _why_only_torch(model: str | Path, device: str, runtime: str | None) -> str:
+    if device not in ("auto", "cpu"):
+        return f"runtime {runtime!r} runs on the CPU here: choose device auto or cpu, or runtime {TORCH}"
+    return f"{model}: without its model.onnx a run folder or bundle runs in PyTorch; to use {runtime}, export it first"
 
 
 def _own_file(folder: Path, bundle: Bundle) -> Exported | None:

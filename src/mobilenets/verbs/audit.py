@@ -29,7 +29,7 @@ from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
 from mobilenets.runs.int8_layers import int8_layers
-from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, find_bundle, read_bundle
 from mobilenets.tasks.classification.task import Classification, classified
 from mobilenets.tasks.evaluate import evaluate_loader
 
@@ -137,6 +137,8 @@ def _convolutions(network: Network) -> Iterator[tuple[str, ConvNorm]]:
 def _look(saved: SavedModel, model: Path, data: Path, silenced: list[str]) -> tuple[Activity, float | None]:
     """Run the pictures through, and once more with the constant channels of ``silenced`` layers held at their means."""
     network, bundle = saved.network, saved.bundle
+    if bundle.task != CLASSIFICATION:
+        raise InputError(f"{model}: only a model that tells classes apart is audited on pictures; leave out the data")
     folder = pictures_to_measure(model, data, bundle.classes).folder
     samples, problems = check_readable(folder.samples)
     say(problems)

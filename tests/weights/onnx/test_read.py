@@ -298,7 +298,14 @@ def test_another_head_leaves_a_backbone(kind: type[Tiny], why: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "size"), [("mobilenet_v1", 0.25, 64), ("mobilenet_v2", 0.35, 75), ("mobilenet_v1_cifar", 1, 32)]
+    ("name", "width", "size"),
+    [
+        ("mobilenet_v1", 0.25, 64),
+        ("mobilenet_v2", 0.35, 75),
+        ("mobilenet_v1_cifar", 1, 32),
+        ("mobilenet_v3_small", 0.25, 64),  # what explains it multiplies maps, as squeeze-and-excitation does
+        ("mobilenet_v4_conv_small", 0.25, 64),
+    ],
 )
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("inside", [False, True])

@@ -88,7 +88,9 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
 
 def _output(translation: Translation, graph: Graph, output: str | None) -> Simplified:
     """Choose what the graph gives: the output that is named, the only one, or the only one that is scores."""
-    found = {name: value for name in graph.outputs if (value := translation.output(name)) is not None}
+    # In a file of ours, what the answer is explained with comes second: it is no network.
+    names = graph.outputs[:1] if graph.producer == _OURS and output is None else graph.outputs
+    found = {name: value for name in names if (value := translation.output(name)) is not None}
     if output is not None:
         named = translation.output(output)
         if named is None:
@@ -99,8 +101,6 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
     read = {name: simplify(translation.operations, [value.place]) for name, value in found.items()}
     scored = [name for name, one in read.items() if isinstance(one.operations[-1], Linear)]
     choices = scored or list(read)
-    if graph.producer == _OURS:  # what the answer is explained with comes second
-        choices = choices[:1]
     if len(choices) > 1 and len({found[name].place for name in choices}) > 1:
         raise InputError(f"it has several outputs: {shown(*choices)}; choose one with --output NAME")
     return read[choices[0]]
