@@ -22,7 +22,9 @@ def add_engine(parser: Parser) -> None:
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
     )
     parser.add_argument(
-        "--runtime", metavar="NAME", help="runtime for the file: onnxruntime, openvino and others; torch for a run folder (default: the fastest installed)"
+        "--runtime",
+        metavar="NAME",
+        help="runtime of the file, or torch for a run folder (default: the fastest installed)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the runtime (default: one per core)")
 
