@@ -19,7 +19,6 @@ from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.layout import find_data
 from mobilenets.drawing import style
 from mobilenets.pictures.decode import decode
-from mobilenets.runs import results
 from mobilenets.runtime.labels import Labels
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "garbage"
@@ -159,8 +158,8 @@ def test_from_the_set_to_an_answer_in_chinese(
 ) -> None:
     """The README's commands, on a small set and a small network."""
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
-    for name in ("draw_curves", "draw_confusions"):  # the report draws the same
-        monkeypatch.setattr(results, name, lambda *_: None)
+    for name in ("results.draw_curves", "class_report.draw_confusions"):  # the report draws the same
+        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     monkeypatch.setattr(style, "DPI", 30)
     data, run, measured = str(drawn), str(tmp_path / "run"), tmp_path / "measured"
     recipe = ["--recipe", "garbage-mindspore", "--freeze", "backbone", "--epochs", "2", "--views", "1"]

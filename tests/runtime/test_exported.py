@@ -11,12 +11,12 @@ import pytest
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
-from mobilenets.runtime.exported import Drawn, Exported, Golden
+from mobilenets.runtime.exported import DrawnPicture, Exported, Golden
 
 CONTENT = b"a model"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 GOLDEN = Golden("cat/1.jpg", DIGEST, DIGEST, (0.25, -1.5), ((1, 2, 3), (255, 0, 9)))
-DRAWN = Drawn(49, 48, 2**32 - 1, (0.25, -1.5))
+DRAWN = DrawnPicture(49, 48, 2**32 - 1, (0.25, -1.5))
 EXPORTED = Exported(
     "model.onnx", "onnx", "int8", {"model.onnx": DIGEST}, golden=(GOLDEN,), about={"opset": 17}, drawn=DRAWN
 )

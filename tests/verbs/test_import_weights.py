@@ -120,7 +120,7 @@ def test_what_was_assumed_is_said_last(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr()
     notes = json.loads((tmp_path / "m" / "model.json").read_bytes())["origin"]["notes"]
     assert said.out.splitlines()[-len(notes) :] == [f"Note: {note}" for note in notes]
-    assert "stretched" in notes[0]
+    assert any("stretched" in note for note in notes)
     assert "Note" not in said.err
     assert "stretched" not in said.err
     assert main(["import", str(saved), "--out", str(tmp_path / "c"), "--resize", "crop", "--json"]) == 0
@@ -189,7 +189,7 @@ def test_one_of_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(load_model(tmp_path / "old").bundle.classes) == 7
     with pytest.raises(InputError, match="choose one of: MobilenetV1"):
         mobilenets.import_weights(graph, tmp_path / "none", output="nothing")
-    with pytest.raises(InputError, match="--output works with a frozen graph or a PyTorch file"):
+    with pytest.raises(InputError, match="--output works with an ONNX file, a frozen graph or a PyTorch file"):
         mobilenets.import_weights(TENSORFLOW / "v2.ckpt.index", tmp_path / "none", output="nothing")
 
 

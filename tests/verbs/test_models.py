@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,25 @@ def test_weights_of_another_network(words: Any, says: str, trained: Any) -> None
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such file"):
         mobilenets.create_model("mobilenet_v2", weights=tmp_path / "nowhere")
+
+
+def test_activation_of_the_weights_is_kept(trained: Any, tmp_path: Path) -> None:
+    described = json.loads((trained.run / "model.json").read_text("utf-8"))
+    described["architecture"]["table"]["activation"] = "relu"
+    (tmp_path / "model.json").write_text(json.dumps(described), "utf-8")
+    shutil.copy(trained.run / "model.safetensors", tmp_path)
+    name, width, size = (described["architecture"][key] for key in ("name", "width", "size"))
+    model = mobilenets.create_model(name, 3, width, size=size, weights=tmp_path).eval()
+    with torch.no_grad():
+        assert model.body[0](torch.full((1, 3, size, size), 1e3)).max() > 6  # where ReLU6 would end
+
+
+TABLE = {"body": [{"kind": "conv", "channels": 8, "stride": 2}], "head": {"kind": "pooled"}}
+
+
+def test_table_as_in_model_json(tmp_path: Path) -> None:
+    file = tmp_path / "table.json"
+    file.write_text(json.dumps(TABLE))
+    for table in (TABLE, file):
+        model = mobilenets.create_model("mobilenet_v2", 2, table=table)
+        assert [name for name, _ in model.body.named_children()] == ["conv0"]

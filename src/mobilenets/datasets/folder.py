@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,6 @@ from mobilenets.datasets.listing import (
 from mobilenets.errors import InputError
 from mobilenets.pictures.stream import checked, stream
 from mobilenets.runtime.labels import Labels, is_showable
-
-_log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ _log = logging.getLogger("mobilenets")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the data; the kinds are those of ``mobilenets check``."""
+    """One thing wrong with the data, of a kind that notes and ``recipe.json`` name, such as ``unreadable``."""
 
     kind: str
     path: str

@@ -28,7 +28,6 @@ class BlockCost:
 
     name: str
     kind: str
-    in_channels: int
     channels: int
     in_size: tuple[int, int]
     out_size: tuple[int, int]
@@ -79,16 +78,7 @@ class Cost:
             "classes": self.classes,
             "parameters": self.parameters,
             "macs": self.macs,
-            "layers": [
-                {
-                    "name": layer.name,
-                    "kind": layer.kind,
-                    "output": list(layer.output),
-                    "parameters": layer.parameters,
-                    "macs": layer.macs,
-                }
-                for layer in self.layers
-            ],
+            "layers": [vars(layer) | {"output": list(layer.output)} for layer in self.layers],
         }
 
 
@@ -119,7 +109,6 @@ def _body(plan: Plan) -> Iterator[BlockCost]:
         yield BlockCost(
             name=block.name.removeprefix("body."),
             kind=block.title,
-            in_channels=block.input.channels,
             channels=block.output.channels,
             in_size=_size(block.input.shape),
             out_size=_size(block.output.shape),
@@ -140,7 +129,6 @@ def _head(plan: Plan) -> Iterator[BlockCost]:
             yield BlockCost(
                 name=part.name,
                 kind="pool" if pool else "classifier" if isinstance(part, Linear) else "conv",
-                in_channels=part.input_shape[0],
                 channels=part.output_shape[0],
                 in_size=_size(part.input_shape),
                 out_size=_size(part.output_shape),

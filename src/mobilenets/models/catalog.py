@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
@@ -17,7 +17,11 @@ from mobilenets.models.tables import Table, small_pictures, v2_table
 if TYPE_CHECKING:
     from mobilenets.models.network import Network
 
+# A table of one's own: built, as rows of t c n s, as JSON has it, or the file of that.
+TableLike: TypeAlias = Table | Sequence[Sequence[int]] | Mapping[str, Any] | str | Path
+
 SMALL_UP_TO = 64
+IMAGENET_CLASSES = 1000
 TABLE_HINT = "write rows of t, c, n, s, such as [[1, 16, 1, 1], [6, 24, 2, 2]]"
 
 
@@ -67,7 +71,7 @@ def describe(
     *,
     variant: str = "auto",
     dropout: float | None = None,
-    table: Table | Sequence[Sequence[int]] | None = None,
+    table: TableLike | None = None,
 ) -> Architecture:
     """Describe a network without building it.
 
@@ -85,7 +89,8 @@ def describe(
     dropout:
         Share of the features dropped before the classifier, instead of the table's own.
     table:
-        A table to use instead of the named one's: a ``Table``, or rows of V2's ``(t, c, n, s)``.
+        A table to use instead of the named one's: a ``Table``, rows of V2's ``(t, c, n, s)``, or what ``load_table``
+        reads.
 
     """
     entry = find(name)
@@ -93,7 +98,7 @@ def describe(
     if variant not in ("auto", "standard", "small"):
         raise InputError(f"variant {variant!r}: choose auto, standard or small")
     if table is not None:
-        chosen, variant = (table if isinstance(table, Table) else v2_table(table)), "custom"
+        chosen, variant = _own_table(table), "custom"
     elif variant == "small" and entry.small is None:
         raise InputError(f"{name} has no variant for small pictures; choose standard")
     elif entry.small is not None and (variant == "small" or (variant == "auto" and size <= SMALL_UP_TO)):
@@ -107,7 +112,13 @@ def describe(
     return Architecture(name, float(width), size, variant, chosen)
 
 
-def load_table(value: str | Path | list[Any] | dict[str, Any]) -> Table:
+def _own_table(value: TableLike) -> Table:
+    if isinstance(value, Table):
+        return value
+    return load_table(value) if isinstance(value, (str, Path, Mapping)) else v2_table(value)
+
+
+def load_table(value: str | Path | list[Any] | Mapping[str, Any]) -> Table:
     """Read a table of one's own: rows of ``t, c, n, s``, a whole table as ``model.json`` has it, or a JSON file."""
     if isinstance(value, (str, Path)):
         value = read_json(Path(value), TABLE_HINT)
@@ -120,13 +131,13 @@ def load_table(value: str | Path | list[Any] | dict[str, Any]) -> Table:
 
 def create_model(
     name: str,
-    classes: int = 1000,
+    classes: int = IMAGENET_CLASSES,
     width: float = 1.0,
     *,
     size: int | None = None,
     variant: str = "auto",
     dropout: float | None = None,
-    table: Table | Sequence[Sequence[int]] | None = None,
+    table: TableLike | None = None,
 ) -> Network:
     """Build a network with fresh weights: a plain ``torch.nn.Module``, N×3×H×W in, N×classes logits out.
 

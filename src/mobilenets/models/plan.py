@@ -122,6 +122,12 @@ class Plan:
         """What ``pool`` gives."""
         return Value(self.pool[-1].name, self.pool[-1].output_shape)
 
+    def kept(self, blocks: int) -> Value:
+        """What the first ``blocks`` blocks give, pooled after all of them: what is kept where these are frozen."""
+        if blocks == len(self.blocks):
+            return self.pooled
+        return self.blocks[blocks - 1].output if blocks else self.images
+
     @property
     def features(self) -> Value:
         """The vector before the classifier."""

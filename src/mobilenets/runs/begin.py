@@ -43,7 +43,7 @@ from mobilenets.training.start import (
     refuse_lone_pictures,
     say_what_was_kept,
 )
-from mobilenets.weights.auto import Found, find
+from mobilenets.weights.auto import ChosenWeights, find
 from mobilenets.weights.start import NAMED, open_weights
 
 log = logging.getLogger("mobilenets")
@@ -201,7 +201,7 @@ def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) 
     return Run(run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
 
 
-def _open_weights(recipe: Recipe, run: Path) -> Found:
+def _open_weights(recipe: Recipe, run: Path) -> ChosenWeights:
     """Open what a run begins with; auto says here why there are no weights, and ``finish`` says it again."""
     if recipe.weights == AUTO:
         found = find(architecture_of(recipe, None))
@@ -210,8 +210,8 @@ def _open_weights(recipe: Recipe, run: Path) -> Found:
         return found
     # A checkpoint holds every weight: the model that the run started from may be gone by then.
     if checkpoint.exists(run):
-        return Found(recipe.weights)
-    return Found(recipe.weights, open_weights(recipe.weights, recipe.model, recipe.width, recipe.size))
+        return ChosenWeights(recipe.weights)
+    return ChosenWeights(recipe.weights, open_weights(recipe.weights, recipe.model, recipe.width, recipe.size))
 
 
 def _refuse_early(

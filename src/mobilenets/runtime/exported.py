@@ -44,7 +44,7 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPicture:
     """A picture that any program can draw, with what the exported file answered: no decoder has a part in it.
 
     Channel c of pixel (x, y) is ``((x * x * (c + 1) + 3 * y * (x + 5 * c)) >> 5) & 255``. ``pixels_crc32`` is the
@@ -80,7 +80,7 @@ class Exported:
     golden: tuple[Golden, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     geometry: str = "outside"
-    drawn: Drawn | None = None
+    drawn: DrawnPicture | None = None
     evidence: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -169,13 +169,13 @@ def _golden(value: object) -> Golden:
         raise InputError("export: a golden picture is malformed") from error
 
 
-def _drawn(value: object) -> Drawn | None:
+def _drawn(value: object) -> DrawnPicture | None:
     if value is None:
         return None
     try:
         assert isinstance(value, dict)
         width, height, crc32 = (int(value[key]) for key in ("width", "height", "pixels_crc32"))
-        return Drawn(width, height, crc32, _numbers(value["outputs"]))
+        return DrawnPicture(width, height, crc32, _numbers(value["outputs"]))
     except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError("export: the drawn picture is malformed") from error
 

@@ -18,7 +18,7 @@ from mobilenets.runtime.answers import find_answers
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
 
-Prepared: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Pixels: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Engine: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 AT_ONCE = 4
@@ -55,7 +55,7 @@ class EnginePredictor:
             prepared = self.prepare(picture)
         return self.batch([prepared], top)[0]
 
-    def prepare(self, picture: Picture) -> Prepared:
+    def prepare(self, picture: Picture) -> Pixels:
         """Decode and preprocess one picture to S×S×3: float32, or uint8 where the file makes the numbers itself."""
         return self.prepare_image(decode(source_of(picture), self.surplus))
 
@@ -63,25 +63,25 @@ class EnginePredictor:
         """Say how many times smaller per side ``decode`` may make a JPEG of width × height for ``prepare_image``."""
         return 1.0 if self._whole else self.bundle.preprocessing.surplus(width, height)
 
-    def prepare_image(self, image: Image.Image) -> Prepared:
+    def prepare_image(self, image: Image.Image) -> Pixels:
         """Preprocess an upright RGB picture, as ``decode`` gives it, to S×S×3; to H×W×3 where the file resizes."""
         if self._whole:
             return np.asarray(image)
         preprocessing = self.bundle.preprocessing
         made: npt.NDArray[Any] = np.asarray(preprocessing.fit(image)) if self._pixels else preprocessing(image)
         # The memory is laid out here as the file takes it, so that a run has nothing to move.
-        laid: Prepared = np.ascontiguousarray(made.transpose(2, 0, 1)).transpose(1, 2, 0) if self._planes else made
+        laid: Pixels = np.ascontiguousarray(made.transpose(2, 0, 1)).transpose(1, 2, 0) if self._planes else made
         return laid
 
     def at_once(self, batch: int) -> int:
         """Say how many of ``batch`` prepared pictures to hold: few where each is as large as it came."""
         return min(batch, AT_ONCE) if self._whole else batch
 
-    def batch(self, prepared: Sequence[Prepared], top: int = 5) -> list[Any]:
+    def batch(self, prepared: Sequence[Pixels], top: int = 5) -> list[Any]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
         return [self.reading.brief(row, self.bundle, top) for row in self.probabilities(prepared)]
 
-    def answers(self, prepared: Sequence[Prepared], top: int = 5, language: str | None = None) -> list[dict[str, Any]]:
+    def answers(self, prepared: Sequence[Pixels], top: int = 5, language: str | None = None) -> list[dict[str, Any]]:
         """Predict pictures that ``prepare`` gave, as the objects of ``predict --json`` without ``image``."""
         return [self.answer(row, top, language) for row in self.probabilities(prepared)]
 
@@ -91,7 +91,7 @@ class EnginePredictor:
         """Give the object of ``predict --json`` without ``image``, from what ``probabilities`` gave for one picture."""
         return self.reading.answer(probabilities, self.bundle, top, language)
 
-    def probabilities(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float64]:
+    def probabilities(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float64]:
         """Give the probabilities of pictures that ``prepare`` gave, N×classes, in one run of the engine.
 
         Of a model for another task than classification they are its scores, N×….
@@ -101,17 +101,17 @@ class EnginePredictor:
         given = self._given(prepared)
         return np.asarray(given, np.float64) if self._finished else self.reading.scores(given)
 
-    def logits(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
+    def logits(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         """Give the outputs of the network, N×classes; of a file that ends in the softmax what ranks the same."""
         given = self._given(prepared)
         return self.reading.outputs(given) if self._finished else given
 
-    def _given(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
+    def _given(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if self._whole:  # each of a size of its own
             return np.concatenate([self.engine(one[None]) for one in prepared])
         return self.engine(self._stacked(prepared))
 
-    def _stacked(self, prepared: Sequence[Prepared]) -> npt.NDArray[Any]:
+    def _stacked(self, prepared: Sequence[Pixels]) -> npt.NDArray[Any]:
         """Give N×S×S×3 whose memory is as ``prepare_image`` laid it out; one picture is not copied."""
         if len(prepared) == 1:
             return prepared[0][None]

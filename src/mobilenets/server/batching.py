@@ -15,7 +15,7 @@ from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.stream import decoding_threads
-from mobilenets.runtime.predictor import EnginePredictor, Prepared
+from mobilenets.runtime.predictor import EnginePredictor, Pixels
 from mobilenets.server.limits import Limits, busy, check_size
 from mobilenets.server.metrics import Metrics
 
@@ -26,7 +26,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Job:
-    pixels: Prepared
+    pixels: Pixels
     top: int
     language: str | None
     answer: asyncio.Future[Answer]
@@ -131,11 +131,11 @@ class Batcher:
                 self._decoding -= 1
             return await self._ask(pixels, top, language)
 
-    def _prepare(self, picture: bytes) -> Prepared:
+    def _prepare(self, picture: bytes) -> Pixels:
         check_size(picture, self._limits.pixels)
         return self.predictor.prepare(picture)
 
-    async def _ask(self, pixels: Prepared, top: int, language: str | None) -> Answer:
+    async def _ask(self, pixels: Pixels, top: int, language: str | None) -> Answer:
         job = _Job(pixels, top, language, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._came.set()

@@ -15,7 +15,7 @@ from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.loader import Batches, in_order
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.stream import checked, default_workers, grouped, stream
-from mobilenets.runtime.predictor import EnginePredictor, Prepared
+from mobilenets.runtime.predictor import EnginePredictor, Pixels
 from mobilenets.tasks.base import Evaluation, Task
 from mobilenets.tasks.registry import find_task
 
@@ -89,13 +89,13 @@ def evaluate_predictors(
 
 def _prepared(
     predictors: Sequence[EnginePredictor], samples: Sequence[Sample], workers: int | None
-) -> Iterator[list[list[Prepared]]]:
+) -> Iterator[list[list[Pixels]]]:
     """Decode a few batches ahead; gives for each batch what each predictor takes."""
 
     def surplus(width: int, height: int) -> float:
         return min(predictor.surplus(width, height) for predictor in predictors)
 
-    def prepare(sample: Sample) -> list[Prepared]:
+    def prepare(sample: Sample) -> list[Pixels]:
         image = decode(sample.path, surplus)
         return [predictor.prepare_image(image) for predictor in predictors]
 

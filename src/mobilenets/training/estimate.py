@@ -15,7 +15,14 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
 from mobilenets.tasks.base import Task
-from mobilenets.training.features import COMPUTED_TOGETHER, Floats, TrunkOpener, open_trunk, still_to_compute
+from mobilenets.training.features import (
+    COMPUTED_TOGETHER,
+    Floats,
+    TrunkOpener,
+    open_trunk,
+    shape_behind,
+    still_to_compute,
+)
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import Stage
@@ -47,61 +54,47 @@ def estimate(
     """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        return _estimate(network, run, done, task, train, validation, measured, device, opener)
+        pictures, held_out = len(train.samples), len(validation.samples)
+        sample = [index % pictures for index in range(min(DECODED, run[0].recipe.batch))]
+        # Threads decode ahead, and share the cores with the network where it computes on them.
+        decoding = _timed(lambda: train.batch(sample, 0, 0), device) / len(sample)
+        decoding /= min(train.workers or default_workers(), default_workers())
+        lower = frozen_blocks(network, run[-1].recipe.freeze)
+        whole, full = _forward(network, len(network.body), 0, device), len(network.body)
 
+        def frozen(blocks: int, recipe: Recipe) -> tuple[int | None, float]:
+            """Count the outputs of frozen blocks that are to be computed, and give the seconds that they take."""
+            if blocks == 0:
+                return None, 0.0
+            trunk, in_torch = open_trunk(network, blocks, device, opener)
+            count = still_to_compute(network, recipe, blocks, train, validation, in_torch)
+            images = _made_up(network, COMPUTED_TOGETHER, 0)
+            each = _timed(lambda: trunk(images), device) / COMPUTED_TOGETHER if count else 0.0
+            return count, (count or 0) * _together(decoding, each, device)
 
-def _estimate(
-    network: Network,
-    run: Sequence[Stage],
-    done: int,
-    task: Task,
-    train: Loader,
-    validation: Loader,
-    measured: int,
-    device: torch.device,
-    opener: TrunkOpener | None = None,
-) -> float:
-    pictures, held_out = len(train.samples), len(validation.samples)
-    sample = [index % pictures for index in range(min(DECODED, run[0].recipe.batch))]
-    # Threads decode ahead, and share the cores with the network where it computes on them.
-    decoding = _timed(lambda: train.batch(sample, 0, 0), device) / len(sample)
-    decoding /= min(train.workers or default_workers(), default_workers())
-    lower = frozen_blocks(network, run[-1].recipe.freeze)
-    whole, full = _forward(network, len(network.body), 0, device), len(network.body)
-
-    def frozen(blocks: int, recipe: Recipe) -> tuple[int | None, float]:
-        """Count the outputs of frozen blocks that are to be computed, and give the seconds that they take."""
-        if blocks == 0:
-            return None, 0.0
-        trunk, in_torch = open_trunk(network, blocks, device, opener)
-        count = still_to_compute(network, recipe, blocks, train, validation, device, in_torch)
-        images = _made_up(network, COMPUTED_TOGETHER, 0, device)
-        each = _timed(lambda: trunk(images), device) / COMPUTED_TOGETHER if count else 0.0
-        return count, (count or 0) * _together(decoding, each, device)
-
-    missing, computing = frozen(lower, run[-1].recipe)
-    seconds = REPORT + measured * _together(decoding, whole, device)
-    seconds += computing
-    for stage in run:
-        left = stage.last - max(stage.first, done)
-        if left <= 0:
-            continue
-        blocks = frozen_blocks(network, stage.recipe.freeze)
-        cached = missing
-        if blocks > lower and missing is None:
-            cached, computing = frozen(blocks, stage.recipe)
-            seconds += computing
-        elif blocks > lower:
-            views = 1 if train.augment is None else stage.recipe.views
-            seconds += (pictures * views + held_out) * max(0.0, whole - _forward(network, lower, 0, device))
-        start = blocks if cached is not None else 0
-        step = _step(network, stage, task, train, start, device)
-        forward = _forward(network, full, start, device)
-        if start == 0:
-            step, forward = _together(decoding, step, device), _together(decoding, forward, device)
-        share = (stage.end - stage.begin) / ((stage.last - stage.first) * stage.steps_per_epoch)
-        seconds += left * (share * pictures * step + held_out * forward)
-    return seconds
+        missing, computing = frozen(lower, run[-1].recipe)
+        seconds = REPORT + measured * _together(decoding, whole, device)
+        seconds += computing
+        for stage in run:
+            left = stage.last - max(stage.first, done)
+            if left <= 0:
+                continue
+            blocks = frozen_blocks(network, stage.recipe.freeze)
+            cached = missing
+            if blocks > lower and missing is None:
+                cached, computing = frozen(blocks, stage.recipe)
+                seconds += computing
+            elif blocks > lower:
+                views = 1 if train.augment is None else stage.recipe.views
+                seconds += (pictures * views + held_out) * max(0.0, whole - _forward(network, lower, 0, device))
+            start = blocks if cached is not None else 0
+            step = _step(network, stage, task, train, start, device)
+            forward = _forward(network, full, start, device)
+            if start == 0:
+                step, forward = _together(decoding, step, device), _together(decoding, forward, device)
+            share = (stage.end - stage.begin) / ((stage.last - stage.first) * stage.steps_per_epoch)
+            seconds += left * (share * pictures * step + held_out * forward)
+        return seconds
 
 
 def _together(decoding: float, computing: float, device: torch.device) -> float:
@@ -113,7 +106,7 @@ def _forward(network: Network, blocks: int, start: int, device: torch.device) ->
     """Time the blocks after ``start`` up to ``blocks`` on a batch, in evaluation mode; seconds per picture."""
     if start >= blocks:
         start = len(network.body)
-    batch = to_tensor(_made_up(network, COMPUTED_TOGETHER, start, device), device)
+    batch = to_tensor(_made_up(network, COMPUTED_TOGETHER, start), device)
     training = network.training
     network.eval()
 
@@ -130,19 +123,13 @@ def _step(network: Network, stage: Stage, task: Task, train: Loader, start: int,
     """Time one step of training on a copy; seconds per picture."""
     stepper = build_stepper(copy.deepcopy(network), stage, task, train, device, start)
     some = train.samples[: stage.recipe.batch]
-    batch = Batch(_made_up(network, len(some), start, device), task.targets(some, network.classes))
+    batch = Batch(_made_up(network, len(some), start), task.targets(some, network.classes))
     return _timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), device) / len(some)
 
 
-def _made_up(network: Network, count: int, start: int, device: torch.device) -> Floats:
+def _made_up(network: Network, count: int, start: int) -> Floats:
     """Make a batch of noise of the shape that ``start`` blocks give, N×H×W×C."""
-    size = network.architecture.size
-    shape: tuple[int, ...] = (3, size, size)
-    if start:
-        with torch.inference_mode():
-            shape = tuple(network.eval().trunk(torch.zeros(1, *shape, device=device), start).shape[1:])
-    channels, *place = shape
-    return np.random.default_rng(0).standard_normal((count, *place, channels), np.float32)
+    return np.random.default_rng(0).standard_normal((count, *shape_behind(network, start)), np.float32)
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:

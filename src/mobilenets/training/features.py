@@ -86,7 +86,7 @@ def cached_features(
     """
     if blocks == 0:
         return None
-    shape = _shape(network, blocks, device)
+    shape = shape_behind(network, blocks)
     reason = _why_not(recipe, shape, train, validation)
     if reason is not None:
         log.info("the outputs of the frozen blocks are not cached but computed in every epoch: %s", reason)
@@ -125,11 +125,10 @@ def still_to_compute(
     blocks: int,
     train: Loader,
     validation: Loader,
-    device: torch.device,
-    in_torch: bool = True,
+    in_torch: bool,
 ) -> int | None:
     """Count the outputs that ``cached_features`` would have to compute, or None where it would give none."""
-    if blocks == 0 or _why_not(recipe, _shape(network, blocks, device), train, validation) is not None:
+    if blocks == 0 or _why_not(recipe, shape_behind(network, blocks), train, validation) is not None:
         return None
     count = 0
     for loader, views in ((train, _views(recipe, train)), (validation, 1)):
@@ -162,13 +161,10 @@ def _why_not(recipe: Recipe, shape: tuple[int, ...], train: Loader, validation: 
     return f"the cache would take {size / 2**30:.1f} GiB" if size > MOST_AT_ONCE else None
 
 
-def _shape(network: Network, blocks: int, device: torch.device) -> tuple[int, ...]:
+def shape_behind(network: Network, blocks: int) -> tuple[int, ...]:
     """Give the shape of what ``blocks`` blocks give for one picture, H×W×C."""
-    size = network.architecture.size
-    with torch.inference_mode():
-        return tuple(
-            network.eval().trunk(torch.zeros(1, 3, size, size, device=device), blocks)[0].permute(1, 2, 0).shape
-        )
+    channels, *sides = network.plan.kept(blocks).shape
+    return (*(sides or (1, 1)), channels)
 
 
 def open_trunk(network: Network, blocks: int, device: torch.device, opener: TrunkOpener | None) -> tuple[Trunk, bool]:

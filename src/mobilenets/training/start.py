@@ -13,7 +13,7 @@ from torch import nn
 from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.catalog import describe, load_table
+from mobilenets.models.catalog import IMAGENET_CLASSES, describe, load_table
 from mobilenets.models.network import Network, head_names
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing
@@ -26,7 +26,6 @@ log = logging.getLogger("mobilenets")
 
 # Pictures from which BatchNorm takes its statistics in frozen blocks that nobody trained.
 SETTLING = 512
-IMAGENET_CLASSES = 1000
 
 
 def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from mobilenets.errors import InputError
 from mobilenets.models import catalog, saved
+from mobilenets.models.catalog import TableLike
 from mobilenets.models.device import pick_device
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network, head_names
-from mobilenets.models.tables import Table
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.weights.start import open_weights
@@ -80,7 +79,7 @@ def create_model(
     size: int | None = None,
     variant: str = "auto",
     dropout: float | None = None,
-    table: Table | Sequence[Sequence[int]] | None = None,
+    table: TableLike | None = None,
 ) -> Network:
     """Build a network: a plain ``torch.nn.Module``, N×3×H×W in, N×classes logits out.
 
@@ -103,7 +102,8 @@ def create_model(
     dropout:
         Share of the features dropped before the classifier.
     table:
-        Your own table instead of the named one's: rows of V2's ``(t, c, n, s)``.
+        Your own table instead of the named one's: rows of V2's ``(t, c, n, s)``, a whole table (docs/networks.md), or a
+        JSON file that holds either.
 
     Raises ``InputError`` for what cannot be built, or weights that cannot be had or do not fit.
 
@@ -121,9 +121,9 @@ def create_model(
             f"{weights}: these are weights of {own.name} at width {own.width:g}, not of {name} at width {width:g}"
         )
     if table is None:
-        # The padding and BatchNorm epsilon that the weights were trained with.
-        trained = replace(architecture.table, padding=own.table.padding, norm_epsilon=own.table.norm_epsilon)
-        architecture = replace(architecture, table=trained)
+        # The padding, BatchNorm epsilon and activation that the weights were trained with.
+        habits = {key: getattr(own.table, key) for key in ("padding", "norm_epsilon", "activation")}
+        architecture = replace(architecture, table=replace(architecture.table, **habits))
     network = Network(architecture, classes)
     state = given.network.state_dict()
     head = head_names(network, state)

@@ -17,7 +17,7 @@ from mobilenets.pictures.stream import default_workers, grouped, stream
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.answers import check_top
 from mobilenets.runtime.bundle import CLASSIFICATION
-from mobilenets.runtime.predictor import EnginePredictor, Prepared
+from mobilenets.runtime.predictor import EnginePredictor, Pixels
 
 if TYPE_CHECKING:
     from mobilenets.runs.drawings import Drawings
@@ -84,7 +84,7 @@ def _answers(
     language: str | None,
     drawings: Drawings | None,
 ) -> Iterator[dict[str, Any]]:
-    def prepared(file: tuple[str, Source | UnreadablePicture]) -> Prepared:
+    def prepared(file: tuple[str, Source | UnreadablePicture]) -> Pixels:
         _, picture = file
         if isinstance(picture, UnreadablePicture):
             raise picture
@@ -112,7 +112,7 @@ def _drawings(
     from mobilenets.runs.drawings import Drawings
 
     if not isinstance(predictor, Predictor):
-        raise InputError("an exported file cannot be explained or drawn: give the run folder that it was made from")
+        raise InputError("explain and sheet need a model that is given by its folder, or a mobilenets.Predictor")
     if predictor.bundle.task != CLASSIFICATION:
         raise InputError("only the answers of a model that tells classes apart can be explained or drawn")
     return Drawings(

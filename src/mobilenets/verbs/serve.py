@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import ipaddress
 import logging
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilenets.base.extras import how_to_install
 from mobilenets.errors import InputError
 from mobilenets.pictures.stream import default_workers
 from mobilenets.runs.predictor import Predictor
@@ -90,6 +92,9 @@ def serve(
 def _explainer(predictor: EnginePredictor) -> Callable[[bytes], bytes] | None:
     """Return what draws a PNG of what the network looked at, or None where there is nothing to draw."""
     if not isinstance(predictor, Predictor):
+        return None
+    if importlib.util.find_spec("matplotlib") is None:
+        log.info("without explanations, because matplotlib is not installed: %s", how_to_install("train"))
         return None
     try:
         predictor.check_explainable()

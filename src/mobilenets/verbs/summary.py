@@ -42,10 +42,9 @@ def summary(
     """
     from mobilenets.drawing.diagram import draw_network
     from mobilenets.measure.cost import cost
-    from mobilenets.models.catalog import describe, load_table
+    from mobilenets.models.catalog import describe
 
-    own = load_table(table) if table is not None else None
-    counted = cost(describe(name, width, size, variant=variant, table=own), classes)
+    counted = cost(describe(name, width, size, variant=variant, table=table), classes)
     if diagram is not None:
         target = Path(diagram)
         if target.suffix.lower() not in (".png", ".svg"):

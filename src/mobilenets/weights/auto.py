@@ -22,7 +22,7 @@ _WITH_A_NETWORK = "connect to the internet, or give the file with --weights FILE
 
 
 @dataclass(frozen=True)
-class Found:
+class ChosenWeights:
     """What ``auto`` came to: the value of ``--weights`` that gives the same again, and its model.
 
     ``why_not`` says in one sentence why there is none.
@@ -33,7 +33,7 @@ class Found:
     why_not: str | None = None
 
 
-def find(architecture: Architecture) -> Found:
+def find(architecture: Architecture) -> ChosenWeights:
     """Find ImageNet's weights for a network: in the caches, on the hub, and then among Keras's of the same width.
 
     Nothing is raised for what is missing: where no file is published, none can be had, or none would help, ``why_not``
@@ -63,7 +63,7 @@ def find(architecture: Architecture) -> Found:
             try:
                 reason = missing(chosen)
                 if reason is None:
-                    return Found(f"imagenet:{chosen.source.lower()}", load_published(chosen))
+                    return ChosenWeights(f"imagenet:{chosen.source.lower()}", load_published(chosen))
             except InputError as error:
                 reason = _reason(error)
             reasons.append(f"{urlsplit(hub.address(chosen)).netloc or chosen.source}: {reason}")
@@ -80,6 +80,6 @@ def _reason(error: InputError) -> str:
     return re.sub(r"^cannot download \S+: ", "", str(error).partition(";")[0])
 
 
-def _scratch(reason: str, otherwise: str) -> Found:
+def _scratch(reason: str, otherwise: str) -> ChosenWeights:
     why = f"Training from scratch, because {reason}; trained weights need fewer pictures and less time: {otherwise}."
-    return Found("none", None, why)
+    return ChosenWeights("none", None, why)

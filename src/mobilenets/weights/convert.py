@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.assign import Assigned, assign
 from mobilenets.weights.class_names import checked
 from mobilenets.weights.heads import find_head
@@ -102,7 +102,10 @@ def convert(
             names,
             Preprocessing(**settings, size=architecture.size),
             {"weights": "imported", "format": foreign.format}
-            | {"files": [path.name for path in paths], "sha256": [_digest(path) for path in paths]}
+            | {
+                "files": [path.name for path in paths],
+                "sha256": [file_hash(path) if path.is_file() else "" for path in paths],
+            }
             | ({"assumed": list(foreign.assumed)} if foreign.assumed else {})
             | {"notes": list(notes)}
             | dict(origin or {}),
@@ -204,10 +207,3 @@ def read_input(source: str | Path) -> Mapping[str, Any]:
     whole = Preprocessing(size=value.get("size", 224)).to_json()
     Preprocessing.from_json(whole | value)
     return {name: part for name, part in value.items() if name != "size"}
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

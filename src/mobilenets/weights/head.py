@@ -148,15 +148,6 @@ def fold(
     return Folded(made, len(made) - 1, scores.ends, parts)
 
 
-def needed_places(operations: Sequence[Operation], outputs: Sequence[int]) -> set[int]:
-    """Give the places of all that operations take, and their own."""
-    wanted = set(outputs)
-    for place in range(max(outputs, default=-1), -1, -1):
-        if place in wanted:
-            wanted.update(operations[place].inputs)
-    return wanted
-
-
 def _bends(operation: Operation, side: Pair | None) -> bool:
     """Whether an operation of a body is not linear: an activation, or the maximum of less than the map."""
     if isinstance(operation, Activation):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from mobilenets.base.extras import how_to_install
 from mobilenets.base.progress import Progress
 from mobilenets.base.progress import progress as progress_bar
 from mobilenets.errors import InputError
+from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.published import KERAS, Published
 
 log = logging.getLogger("mobilenets")
@@ -26,7 +26,7 @@ log = logging.getLogger("mobilenets")
 Report = Callable[[int, int | None], None]
 """Called with the bytes done and the bytes in all, or None where nobody knows."""
 
-# Another place with Keras's folders mobilenet/ and mobilenet_v2/, as HF_ENDPOINT is for the hub.
+# Another place with Keras's folders mobilenet/, mobilenet_v2/ and mobilenet_v3/, as HF_ENDPOINT is for the hub.
 KERAS_MIRROR = "MOBILENETS_KERAS_WEIGHTS"
 RESETS = 3  # attempts when the connection is reset
 MAX_HEADER = 1 << 20  # bytes; a MobileNet's is a twentieth of it
@@ -183,8 +183,7 @@ def _checked(path: Path, published: Published) -> Fetched:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(8 + MAX_HEADER)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_hash(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if head.lstrip()[:1] == b"<":

@@ -199,13 +199,18 @@ def layers_of(unit: Unit, epsilon: float) -> list[Layer]:
     return list(layers)
 
 
-def needed(operations: Sequence[Operation], output: int) -> tuple[list[Operation], int]:
-    """Keep what one operation needs, in order; gives the list and the new place of that operation."""
-    wanted = {output}
-    for place in range(output, -1, -1):
+def needed_places(operations: Sequence[Operation], outputs: Sequence[int]) -> list[int]:
+    """Give the places of all that operations take, and their own, in order."""
+    wanted = set(outputs)
+    for place in range(max(outputs, default=-1), -1, -1):
         if place in wanted:
             wanted.update(operations[place].inputs)
-    places = {old: new for new, old in enumerate(sorted(wanted))}
+    return sorted(wanted)
+
+
+def needed(operations: Sequence[Operation], output: int) -> tuple[list[Operation], int]:
+    """Keep what one operation needs, in order; gives the list and the new place of that operation."""
+    places = {old: new for new, old in enumerate(needed_places(operations, [output]))}
     return [renumbered(operations[old], places) for old in places], places[output]
 
 

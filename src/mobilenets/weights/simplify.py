@@ -23,7 +23,6 @@ from mobilenets.weights.head import (
     Value,
     factor,
     fold,
-    needed_places,
     pooled,
 )
 from mobilenets.weights.operations import (
@@ -47,6 +46,7 @@ from mobilenets.weights.operations import (
     Unit,
     Unknown,
     needed,
+    needed_places,
     renumbered,
 )
 
@@ -70,7 +70,7 @@ class Simplified:
 
 def simplify(operations: Sequence[Operation], outputs: Sequence[int], choose: Choose | None = None) -> Simplified:
     """Make units of what the outputs need, with one linear layer at their end: see ``head.fold``."""
-    kept = sorted(needed_places(operations, outputs))
+    kept = needed_places(operations, outputs)
     uses = Counter([*outputs, *(source for place in kept for source in operations[place].inputs)])
     whole: list[Operation] = []
     places: dict[int, int] = {}

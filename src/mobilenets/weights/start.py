@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenets.errors import InputError
+from mobilenets.models.catalog import IMAGENET_CLASSES
 from mobilenets.models.saved import SavedModel, load_model
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mobilenets")
 
-IMAGENET_CLASSES = 1000
 NAMED = ("none", "imagenet", "imagenet:timm", "imagenet:keras")
 """What ``open_weights`` takes by name; anything else is a path."""
 

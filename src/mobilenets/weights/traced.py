@@ -11,7 +11,7 @@ import numpy as np
 from mobilenets.errors import InputError
 from mobilenets.models.operations import ACTIVATIONS
 from mobilenets.models.padding import PADDINGS, padded
-from mobilenets.weights.layers import Layer, check_room
+from mobilenets.weights.layers import Foreign, Layer, check_room
 from mobilenets.weights.operations import (
     NO_PADDING,
     Activation,
@@ -53,6 +53,21 @@ class Traced:
     wiring: Wiring
     notes: tuple[str, ...] = ()
     headless: str = ""
+
+    def foreign(self, form: str) -> Foreign:
+        """Give what the units alone tell of a file whose format is ``form``; its reader knows the rest."""
+        return Foreign(
+            form,
+            self.layers,
+            self.padding,
+            self.epsilon,
+            self.strides,
+            self.size,
+            self.preprocessing,
+            notes=self.notes,
+            headless=self.headless,
+            check=self.wiring.check,
+        )
 
 
 def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:

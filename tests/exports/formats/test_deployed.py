@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.exports.formats.deployed import Deployed
+from mobilenets.exports.formats.deployed import Deployed, quantized
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.int8.qdq import Scheme, flowing, weight_steps
@@ -65,3 +66,19 @@ def test_the_jobs_own_network_stays_as_it_is(tmp_path: Path, lively: Callable[..
     steps = weight_steps(onnx_model(made, Preprocessing(32), Options("onnx")), "largest")
     Deployed(a_job(made, tmp_path), Scheme({}, {key: 3 * value for key, value in steps.items()}))
     assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
+
+
+def test_the_candidate_closest_to_float_is_taken(tmp_path: Path, lively: Callable[..., Network]) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
+    task = replace(a_job(lively("mobilenet_v2", width=0.35, size=32), tmp_path), calibration=pictures)
+
+    def candidates(scheme: Scheme, fitted: Any, judged: Any) -> Iterator[tuple[dict[str, Any], str, Any]]:
+        assert (len(fitted), len(judged)) == (12, 4) and fitted.dtype == np.float32
+        answers = Deployed(task, scheme).answers(judged)
+        yield {"ranges": "turned"}, "far", -answers
+        yield {"ranges": "as planned"}, "near", answers
+
+    made, about = quantized(task, candidates)
+    assert (made, about["chosen"]["ranges"], about["pictures"]) == ("near", "as planned", 16)
+    assert [one["ranges"] for one in about["candidates"]] == ["turned", "as planned"]
+    assert about["plan"]["divergence"] >= 0

@@ -23,7 +23,7 @@ from mobilenets.exports.use.code import model_header, quoted, write_device_code
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, read_bundle
-from mobilenets.runtime.exported import Drawn, Exported
+from mobilenets.runtime.exported import DrawnPicture, Exported
 
 HASH = "0" * 64
 SOURCES = Path(device_code.__file__).with_name("device")
@@ -133,7 +133,7 @@ def written_cpp(tmp_path: Path) -> Callable[[str], Path]:
         how = Preprocessing(32)
         y, x, c = np.ogrid[:48, :49, :3]
         picture = Image.fromarray(((x * x * (c + 1) + 3 * y * (x + 5 * c)) >> 5 & 255).astype(np.uint8))
-        drawn = Drawn(49, 48, crc32(np.asarray(how.fit(picture)).tobytes()), (3.0, -4.0))
+        drawn = DrawnPicture(49, 48, crc32(np.asarray(how.fit(picture)).tobytes()), (3.0, -4.0))
         exported = Exported("model.x", form, "float32", {"model.x": HASH}, drawn=drawn)
         write_device_code(tmp_path, Bundle({}, ("a", "b"), how, export=exported))
         return tmp_path / "use/cpp"
@@ -174,7 +174,7 @@ def test_cpp_for_litert_compiles(written_cpp: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize("form", ["onnx", "openvino", "litert", "executorch", "web"])
 def test_what_each_format_gets(form: str, tmp_path: Path) -> None:
-    exported = Exported("model.x", form, "int8", {"model.x": HASH}, drawn=Drawn(4, 3, 5, (0.5,)))
+    exported = Exported("model.x", form, "int8", {"model.x": HASH}, drawn=DrawnPicture(4, 3, 5, (0.5,)))
     write_device_code(tmp_path, Bundle({}, ("a",), Preprocessing(32), export=exported))
     text = (tmp_path / "USE.md").read_text("utf-8")
     assert "model.x" in text and not re.search(r"@[a-z_]+@|<!--", text)
@@ -193,7 +193,7 @@ def test_what_each_format_gets(form: str, tmp_path: Path) -> None:
 
 def test_names_in_cpp(tmp_path: Path) -> None:
     names = ('with "quotes"', "back\\slash", "塑料瓶", "line\nbreak", "bell\x071", "??=")
-    exported = Exported("model.x", "onnx", "float32", {"model.x": HASH}, drawn=Drawn(4, 3, 5, (0.5,)))
+    exported = Exported("model.x", "onnx", "float32", {"model.x": HASH}, drawn=DrawnPicture(4, 3, 5, (0.5,)))
     header = model_header(Bundle({}, names, Preprocessing(32, crop_fraction=0.1), export=exported))
     assert quoted(names[4]) == r'"bell\0071"' and quoted("$a") == '"$a"'
     compiler = shutil.which("g++")

@@ -20,7 +20,7 @@ from mobilenets.page import PAGE
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
 from mobilenets.runtime.bundle import Bundle, write_bundle
-from mobilenets.runtime.exported import Drawn, Exported
+from mobilenets.runtime.exported import DrawnPicture, Exported
 
 SOURCES = Path(device_code.__file__).with_name("device")
 HARNESS = Path(__file__).with_name("device")
@@ -229,7 +229,7 @@ def test_kotlin_reads_model_json(kind: dict[str, Any], kotlin: Runner, tmp_path:
     how, outputs = Preprocessing(32), (0.25, 0.7, 0.05)
     y, x, c = np.ogrid[:48, :49, :3]
     picture = Image.fromarray(((x * x * (c + 1) + 3 * y * (x + 5 * c)) >> 5 & 255).astype(np.uint8))
-    drawn = Drawn(49, 48, crc32(np.asarray(how.fit(picture)).tobytes()), outputs)
+    drawn = DrawnPicture(49, 48, crc32(np.asarray(how.fit(picture)).tobytes()), outputs)
     exported = Exported("model.x", "onnx", "float32", {"model.x": "0" * 64}, drawn=drawn, **kind)
     write_bundle(tmp_path, Bundle({}, ("猫", "dog", "owl"), how, export=exported))
     right, wrong, pixels, fed, answers = kotlin(tmp_path / "model.json").splitlines()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras import config
+from mobilenets.weights.keras import translation
 from mobilenets.weights.keras.config import Described, describe
 from mobilenets.weights.keras.graph import Call, snake_case
-from mobilenets.weights.keras.layers import Found, foreign, known_place, natural
+from mobilenets.weights.keras.layers import StoredLayer, foreign, known_place, natural
 from mobilenets.weights.layers import Foreign
 from mobilenets.weights.operations import Add, Affine, Picture
 from mobilenets.weights.recognise import recognise
@@ -71,7 +71,7 @@ def read(*layers: dict[str, Any]) -> Foreign:
             "scale": {"mean": np.ones(3, np.float32), "variance": np.ones(3, np.float32)},
         }
         inputs = 8 if named.kind == "conv" else inputs
-        owned.append(Found(named.path[-1], named.kind, arrays[named.kind]))
+        owned.append(StoredLayer(named.path[-1], named.kind, arrays[named.kind]))
     return foreign(PATH, "Keras", owned, config, ())
 
 
@@ -201,7 +201,7 @@ def test_shortcuts_by_operator() -> None:
     """``x + y`` of two tensors is no scaling."""
     tensors = [{"args": [{"class_name": "__keras_tensor__"}] * 2, "kwargs": {}}]
     for sum_of in (layer("Add", tensors), keras2("__operators__.add", ["y", 0, 0])):
-        assert type(config._operator(Call(sum_of, ("x",), "", (0, 1)), (0, 1))) is Add
+        assert type(translation._operator(Call(sum_of, ("x",), "", (0, 1)), (0, 1))) is Add
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.pictures.decode import decode
-from mobilenets.runtime.exported import Drawn, Golden, file_hash
+from mobilenets.runtime.exported import DrawnPicture, Golden, file_hash
 from mobilenets.runtime.predictor import EnginePredictor
 
 PICTURES = 8
@@ -36,14 +36,14 @@ def golden_pictures(predictor: EnginePredictor, samples: Sequence[Sample], root:
     return tuple(golden)
 
 
-def drawn_picture(predictor: EnginePredictor) -> Drawn:
+def drawn_picture(predictor: EnginePredictor) -> DrawnPicture:
     """Describe a picture that others can draw, half as large again as the input, with what the file answers."""
     height = predictor.bundle.preprocessing.size * 3 // 2
     width = height + 1
     y, x, channel = np.ogrid[:height, :width, :3]
     picture = Image.fromarray(((x * x * (channel + 1) + 3 * y * (x + 5 * channel)) >> 5 & 255).astype(np.uint8))
     pixels, outputs = _pixels_and_outputs(predictor, picture)
-    return Drawn(width, height, crc32(pixels.tobytes()), outputs)
+    return DrawnPicture(width, height, crc32(pixels.tobytes()), outputs)
 
 
 def _pixels_and_outputs(

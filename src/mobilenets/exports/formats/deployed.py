@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,19 @@ from torch import Tensor, nn
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.int8.qdq import Scheme
+from mobilenets.exports.int8.search import find_scheme
+from mobilenets.exports.int8.selection import Model, divided, select
 from mobilenets.models.operations import MeanPool
 from mobilenets.runtime.engines import Array
 
 if TYPE_CHECKING:
     from mobilenets.exports.job import Job
     from mobilenets.models.network import Network
+
+# What a framework's own quantizer makes of a scheme, pictures to take ranges from, and pictures to answer for.
+Candidates: TypeAlias = Callable[
+    [Scheme, Array, Array], Iterable[tuple[dict[str, Any], Model, npt.NDArray[np.float32]]]
+]
 
 
 class Deployed(nn.Module):
@@ -106,6 +114,24 @@ def settle(network: Network, scheme: Scheme) -> None:
 def fed(job: Job, pictures: npt.NDArray[np.uint8]) -> Array:
     """Give pictures, uint8 N×S×S×3, as the deployed network takes them."""
     return pictures if job.options.pixels else job.preprocessing.normalise(pictures)
+
+
+def quantized(job: Job, candidates: Candidates[Model]) -> tuple[Model, dict[str, Any]]:
+    """Quantize by a framework's own tools: the candidate that is closest to float, and what was tried.
+
+    Weights, biases and what stays in float are those found by this package's search; of the candidates see ``select``.
+    """
+    assert job.calibration is not None and len(job.calibration)
+    scheme, searched = find_scheme(job)
+    fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
+    made, tried = select(candidates(scheme, fitted, judged), Deployed(job).answers(judged), job)
+    return made, {
+        "weights": "int8, one scale per output channel",
+        "activations": "int8, one scale per tensor",
+        "pictures": len(job.calibration),
+        "plan": searched["chosen"],
+        **tried,
+    }
 
 
 def sample(job: Job, batch: int) -> Tensor:

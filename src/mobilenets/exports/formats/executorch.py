@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,11 +22,10 @@ from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from mobilenets.base.files import write_bytes
-from mobilenets.exports.formats.deployed import Deployed, fed, sample
+from mobilenets.exports.formats.deployed import Deployed, quantized, sample
 from mobilenets.exports.formats.quiet import quiet
 from mobilenets.exports.int8.qdq import Scheme
-from mobilenets.exports.int8.search import find_scheme
-from mobilenets.exports.int8.selection import batches, divided, select
+from mobilenets.exports.int8.selection import batches
 from mobilenets.exports.job import Job
 from mobilenets.runtime.engines import Array
 from mobilenets.runtime.exported import Exported
@@ -45,7 +45,7 @@ def write(job: Job) -> Exported:
     about: dict[str, Any] = {name: version(name) for name in ("executorch", "torchao")}
     graph: torch.nn.Module
     if options.precision == "int8":
-        graph, about["quantization"] = _quantized(job, batch)
+        graph, about["quantization"] = quantized(job, partial(_candidates, job, batch))
     else:
         graph = Deployed(job)
     with quiet():
@@ -56,33 +56,12 @@ def write(job: Job) -> Exported:
     return job.describe([FILE], "NHWC", batch, about)
 
 
-def _quantized(job: Job, batch: int) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Quantize with several observers; returns the graph closest to float, and what was tried.
-
-    Weights, biases and what stays in float are those found by this package's search.
-    """
-    assert job.calibration is not None and len(job.calibration)
-    scheme, searched = find_scheme(job)
-    fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
-    made, tried = select(
-        _candidates(Deployed(job, scheme), scheme, job, fitted, judged, batch),
-        Deployed(job).answers(judged),
-        job,
-    )
-    return made, {
-        "weights": "int8, one scale per output channel",
-        "activations": "int8, one scale per tensor",
-        "pictures": len(job.calibration),
-        "plan": searched["chosen"],
-        **tried,
-    }
-
-
 def _candidates(
-    network: Deployed, scheme: Scheme, job: Job, fitted: Array, judged: Array, batch: int
+    job: Job, batch: int, scheme: Scheme, fitted: Array, judged: Array
 ) -> Iterator[tuple[dict[str, Any], torch.nn.Module, npt.NDArray[np.float32]]]:
+    """Quantize with several observers."""
     with quiet():
-        captured = torch.export.export(network, (sample(job, batch),)).module()
+        captured = torch.export.export(Deployed(job, scheme), (sample(job, batch),)).module()
     for ranges, observer in OBSERVERS.items():
         settings = get_symmetric_quantization_config(is_per_channel=True)
         watched = replace(settings.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))

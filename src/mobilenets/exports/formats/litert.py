@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -25,11 +26,10 @@ from torch import Tensor
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_bytes
-from mobilenets.exports.formats.deployed import Deployed, fed, sample
+from mobilenets.exports.formats.deployed import Deployed, quantized, sample
 from mobilenets.exports.formats.quiet import quiet
 from mobilenets.exports.int8.qdq import Range, Scheme
-from mobilenets.exports.int8.search import find_scheme
-from mobilenets.exports.int8.selection import batches, divided, select
+from mobilenets.exports.int8.selection import batches
 from mobilenets.exports.job import Job
 from mobilenets.models.blocks import Block
 from mobilenets.runtime.engines import Array
@@ -55,7 +55,7 @@ def write(job: Job) -> Exported:
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("litert-torch", "ai-edge-quantizer")}
     if options.precision == "int8":
-        content, about["quantization"] = _quantized(job, batch)
+        content, about["quantization"] = quantized(job, partial(_candidates, job, batch))
     else:
         content = _converted(Deployed(job), job, batch)
         if options.precision == "float16":
@@ -109,28 +109,11 @@ def _halved(content: bytes) -> bytes:
         return bytes(made.quantize(enable_progress_report=False).quantized_model)
 
 
-def _quantized(job: Job, batch: int) -> tuple[bytes, dict[str, Any]]:
-    """Quantize with two rules for ranges; returns the file closest to float, and what was tried.
-
-    Weights, biases and what stays in float are those found by this package's search.
-    """
-    assert job.calibration is not None and len(job.calibration)
-    scheme, searched = find_scheme(job)
-    content = _converted(Deployed(job, scheme), job, batch)
-    fitted, judged = (fed(job, pictures) for pictures in divided(job.calibration))
-    made, tried = select(_candidates(content, scheme, fitted, judged, batch), Deployed(job).answers(judged), job)
-    return made, {
-        "weights": "int8, one scale per output channel",
-        "activations": "int8, one scale per tensor",
-        "pictures": len(job.calibration),
-        "plan": searched["chosen"],
-        **tried,
-    }
-
-
 def _candidates(
-    content: bytes, scheme: Scheme, fitted: Array, judged: Array, batch: int
+    job: Job, batch: int, scheme: Scheme, fitted: Array, judged: Array
 ) -> Iterator[tuple[dict[str, Any], bytes, npt.NDArray[np.float32]]]:
+    """Quantize with two rules for ranges."""
+    content = _converted(Deployed(job, scheme), job, batch)
     made = quantizer.Quantizer(content)
     made.add_static_config(ANY, TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for operation in FLOAT:

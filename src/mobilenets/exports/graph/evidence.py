@@ -9,13 +9,11 @@ Draelos and Carin 2020, arXiv 2011.08891, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from mobilenets.exports.graph.nodes import NumberedGraph
 from mobilenets.runtime.exported import CLASS, EVIDENCE
 
 # Nodes that hand on what they get, but for rounding.
@@ -41,7 +39,7 @@ def with_evidence(model: onnx.ModelProto) -> bool:
     except _NoForm:
         return False
     model.graph.node.extend(writer.nodes)
-    model.graph.initializer.extend(writer.tensors)
+    model.graph.initializer.extend(writer.tensors.values())
     model.graph.input.append(helper.make_tensor_value_info(CLASS, TensorProto.INT64, [1]))
     batch = model.graph.output[0].type.tensor_type.shape.dim[0]
     shape = [batch.dim_param or batch.dim_value, *writer.cells]
@@ -50,10 +48,9 @@ def with_evidence(model: onnx.ModelProto) -> bool:
     return True
 
 
-class _Writer:
+class _Writer(NumberedGraph):
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: list[onnx.TensorProto] = []
+        super().__init__(EVIDENCE)
         self.cells: tuple[int, int] = (0, 0)
         self._makers = {name: node for node in model.graph.node for name in node.output}
         self._last = model.graph.output[0].name
@@ -83,18 +80,18 @@ class _Writer:
             reached = given
 
     def _chosen(self, scores: str) -> str:
-        best = self._add("ArgMax", [scores], axis=1, keepdims=0)
-        self.tensors.append(numpy_helper.from_array(np.array([-1], np.int64), CLASS))
-        free = self._add("Less", [CLASS, self._constant(np.array([0], np.int64))])
-        return self._add("Where", [free, best, CLASS])
+        best = self.add("ArgMax", [scores], axis=1, keepdims=0)
+        self.tensor(CLASS, np.array([-1], np.int64))
+        free = self.add("Less", [CLASS, self.constant([0], np.int64)])
+        return self.add("Where", [free, best, CLASS])
 
     def _row(self, weight: str, chosen: str) -> str:
         """Take each chosen class's row of the classifier's weights; of int8 weights before they are made floats."""
         maker = self._makers.get(weight)
         if maker is None or maker.op_type != "DequantizeLinear":
-            return self._add("Gather", [weight, chosen], axis=0)
-        steps, row = (self._add("Gather", [name, chosen], axis=0) for name in (maker.input[1], maker.input[0]))
-        return self._add("Mul", [self._add("Cast", [row], to=TensorProto.FLOAT), self._shaped(steps, -1, 1)])
+            return self.add("Gather", [weight, chosen], axis=0)
+        steps, row = (self.add("Gather", [name, chosen], axis=0) for name in (maker.input[1], maker.input[0]))
+        return self.add("Mul", [self.add("Cast", [row], to=TensorProto.FLOAT), self.shaped(steps, -1, 1)])
 
     def _before(self, node: onnx.NodeProto, gradient: str) -> str:
         """Give the gradient of what a node takes from that of what it gives."""
@@ -103,25 +100,25 @@ class _Writer:
             return gradient
         if kind == "DequantizeLinear":
             # In int8 a ReLU is the lower end of the bytes.
-            above = self._add("Cast", [self._add("Cast", [node.input[0]], to=TensorProto.BOOL)], to=TensorProto.FLOAT)
-            return self._add("Mul", [gradient, self._shaped(above, 0, -1)])
+            above = self.add("Cast", [self.add("Cast", [node.input[0]], to=TensorProto.BOOL)], to=TensorProto.FLOAT)
+            return self.add("Mul", [gradient, self.shaped(above, 0, -1)])
         if kind == "Gemm" or (kind == "Conv" and not self._is_map(node.output[0])):
             outputs, inputs = self._sizes(node.input[1])[:2]
-            weight = self._shaped(self._floats(node.input[1]), outputs, inputs)
-            return self._add("MatMul", [gradient, weight])
+            weight = self.shaped(self._floats(node.input[1]), outputs, inputs)
+            return self.add("MatMul", [gradient, weight])
         if kind not in _BENDS:
             raise _NoForm(kind)
-        entry = self._shaped(self._floats(node.input[0]), 0, -1)
+        entry = self.shaped(self._floats(node.input[0]), 0, -1)
         low, high, top = _BENDS[kind]
-        zero, one, above = (self._constant(np.array(value, np.float32)) for value in (0.0, 1.0, top))
+        zero, one, above = (self.constant(value, np.float32) for value in (0.0, 1.0, top))
         slope = one
         if kind == "HardSwish":  # x * (x + 3) / 6
-            third, half = (self._constant(np.array(value, np.float32)) for value in (1 / 3, 0.5))
-            slope = self._add("Add", [self._add("Mul", [entry, third]), half])
+            third, half = (self.constant(value, np.float32) for value in (1 / 3, 0.5))
+            slope = self.add("Add", [self.add("Mul", [entry, third]), half])
         if np.isfinite(high):
-            slope = self._add("Where", [self._compared("Less", entry, high), slope, above])
-        slope = self._add("Where", [self._compared("Greater", entry, low), slope, zero])
-        return self._add("Mul", [gradient, slope])
+            slope = self.add("Where", [self.add("Less", [entry, self.constant(high, np.float32)]), slope, above])
+        slope = self.add("Where", [self.add("Greater", [entry, self.constant(low, np.float32)]), slope, zero])
+        return self.add("Mul", [gradient, slope])
 
     def _weigh(self, given: str, gradient: str, pooled: bool) -> None:
         """Sum up the map's channels, each by its gradient, and cut off what is below 0."""
@@ -132,11 +129,11 @@ class _Writer:
         values = self._floats(given)
         if pooled:
             # The same at every place, so it is a product of matrices.
-            summed = self._add("MatMul", [self._shaped(gradient, 0, 1, -1), self._shaped(values, 0, 0, -1)])
+            summed = self.add("MatMul", [self.shaped(gradient, 0, 1, -1), self.shaped(values, 0, 0, -1)])
         else:
-            product = self._add("Mul", [self._shaped(gradient, 0, channels, rows, columns), values])
-            summed = self._add("ReduceSum", [product, self._constant(np.array([1], np.int64))], keepdims=0)
-        self._add("Relu", [self._shaped(summed, 0, rows, columns)], EVIDENCE)
+            product = self.add("Mul", [self.shaped(gradient, 0, channels, rows, columns), values])
+            summed = self.add("ReduceSum", [product, self.constant([1], np.int64)], keepdims=0)
+        self.add("Relu", [self.shaped(summed, 0, rows, columns)], EVIDENCE)
 
     def _is_map(self, name: str) -> bool:
         return any(side > 1 for side in self._sizes(name)[2:])
@@ -152,21 +149,4 @@ class _Writer:
         if maker is None or maker.op_type != "DequantizeLinear":
             return name
         axis = {attribute.name: helper.get_attribute_value(attribute) for attribute in maker.attribute}
-        return self._add("DequantizeLinear", list(maker.input), **axis)
-
-    def _compared(self, kind: str, name: str, value: float) -> str:
-        return self._add(kind, [name, self._constant(np.array(value, np.float32))])
-
-    def _shaped(self, name: str, *shape: int) -> str:
-        """Reshape: 0 keeps a side, -1 takes what is left."""
-        return self._add("Reshape", [name, self._constant(np.array(shape, np.int64))])
-
-    def _constant(self, value: Any) -> str:
-        name = f"{EVIDENCE}.constant{len(self.tensors)}"
-        self.tensors.append(numpy_helper.from_array(value, name))
-        return name
-
-    def _add(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
-        output = output or f"{EVIDENCE}.{len(self.nodes)}.{kind.lower()}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
+        return self.add("DequantizeLinear", list(maker.input), **axis)

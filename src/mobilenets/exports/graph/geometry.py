@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from mobilenets.errors import InputError
-from mobilenets.exports.graph.nodes import Graph
+from mobilenets.exports.graph.nodes import NumberedGraph
 from mobilenets.exports.graph.session import tensors
 from mobilenets.pictures.preprocess import REACH, Preprocessing
 
@@ -81,24 +81,7 @@ def _camera(entry: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(entry, TensorProto.UINT8, [1, "height", "width", 3])
 
 
-class _Graph(Graph):
-    """Nodes and constants, named by their number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
-
-    def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
-        output = output or f"{NAME}.{len(self.nodes) + 1}.{kind.lower()}"
-        return self.node(kind, inputs, output, **attributes)
-
-    def constant(self, value: Any, kind: type) -> str:
-        array: npt.NDArray[Any] = np.array(value, kind)
-        key = (array.dtype.name, array.tobytes(), array.shape)
-        if key not in self._constants:
-            self._constants[key] = self.tensor(f"{NAME}.constant{len(self.tensors)}", array)
-        return self._constants[key]
-
+class _Graph(NumberedGraph):
     def term(self, value: Any, kind: type) -> _Term:
         return _Term(self, self.constant(value, kind), kind)
 
@@ -146,9 +129,7 @@ class _Term:
 
     def shaped(self, *shape: int) -> _Term:
         """Reshape: 0 keeps a side, -1 takes what is left."""
-        return _Term(
-            self.graph, self.graph.add("Reshape", [self.name, self.graph.constant(shape, np.int64)]), self.kind
-        )
+        return _Term(self.graph, self.graph.shaped(self.name, *shape), self.kind)
 
     def part(self, start: _Term | int, end: _Term | int, axis: int) -> _Term:
         """Cut out; the ends are whole numbers of shape 1."""
@@ -177,7 +158,7 @@ class _Span:
 def _fitted(how: Preprocessing, entry: str) -> _Graph:
     """Do what ``Preprocessing.fit`` does: resample along the rows and round, then along the columns."""
     check_geometry(how)
-    graph = _Graph()
+    graph = _Graph(NAME)
     camera = _Term(graph, entry, np.uint8)
     size, shape = how.size, camera.op("Shape", kind=np.int64)
     # A sum of one number is the number. But OpenVINO does not work out bounds through it, which would take it seconds

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
@@ -43,3 +44,28 @@ class Graph:
             ir_version=IR_VERSION,
             producer_name="mobilenets",
         )
+
+
+class NumberedGraph(Graph):
+    """A graph whose nodes and constants are called by ``prefix`` and their number; equal constants are one."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+        self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
+
+    def add(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """Add a node; returns its output."""
+        return self.node(kind, inputs, output or f"{self._prefix}.{len(self.nodes) + 1}.{kind.lower()}", **attributes)
+
+    def constant(self, value: Any, kind: type) -> str:
+        """Add a constant of a type of NumPy's; returns its name."""
+        array: npt.NDArray[Any] = np.array(value, kind)
+        key = (array.dtype.name, array.tobytes(), array.shape)
+        if key not in self._constants:
+            self._constants[key] = self.tensor(f"{self._prefix}.constant{len(self.tensors)}", array)
+        return self._constants[key]
+
+    def shaped(self, name: str, *shape: int) -> str:
+        """Reshape: 0 keeps a side, -1 takes what is left."""
+        return self.add("Reshape", [name, self.constant(shape, np.int64)])

@@ -28,8 +28,7 @@ def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], np
     from mobilenets.exports.graph.build import onnx_model
     from mobilenets.exports.job import Options
 
-    plan = network.plan
-    last = plan.blocks[blocks - 1].output if blocks < len(plan.blocks) else plan.pooled
+    last = network.plan.kept(blocks)
     model = onnx_model(network, Preprocessing(network.architecture.size), Options("onnx"))
     model.graph.output[0].CopyFrom(onnx.ValueInfoProto(name=last.name))
     # What comes after is taken out, weights too.
@@ -48,7 +47,7 @@ def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], np
 
     def run(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         [maps] = session.run(None, {session.get_inputs()[0].name: laid_out(images, "NCHW")})
-        if blocks == len(plan.blocks):
+        if blocks == len(network.body):
             maps = maps.reshape(len(maps), -1, 1, 1)
         return np.ascontiguousarray(maps.transpose(0, 2, 3, 1))
 

@@ -43,7 +43,7 @@ _INSTALL = {
 class Engine(Protocol):
     """An exported file, opened.
 
-    Takes uint8 or float32 N×H×W×3, as ``Exported.input`` says, for any N of at least 1; gives float32 N×classes.
+    Takes uint8 or float32 N×H×W×3, as ``Exported.input`` says, for any N of at least 1; gives float32 N×outputs.
     """
 
     runtime: str

@@ -1,4 +1,4 @@
-"""What a Keras model_config says: its layers in forward order, and these as ``operations``.
+"""What a Keras model_config says: its layers in forward order.
 
 Keras 2 and 3 write the same tree: a model has ``layers``, each with ``class_name`` and ``config``, listed in forward
 order; a nested model is a layer with ``layers`` of its own. Nothing of it is run. A layer that our networks do not
@@ -8,40 +8,11 @@ have is refused, since leaving it out would compute something else.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.pictures.preprocess import INTERPOLATIONS
-from mobilenets.weights.keras.graph import MODELS, Call, follow, is_model, spelt
-from mobilenets.weights.keras.passing import PASSING, PIXELS
-from mobilenets.weights.layers import Layer
-from mobilenets.weights.operations import (
-    NO_PADDING,
-    Activation,
-    Add,
-    Affine,
-    Array,
-    AveragePool,
-    BatchNorm,
-    Clip,
-    Conv,
-    Flatten,
-    Join,
-    Linear,
-    MeanPool,
-    Multiply,
-    Norm,
-    Operation,
-    Pad,
-    Picture,
-    Unknown,
-)
+from mobilenets.weights.keras.graph import MODELS, Call, follow, is_model
 
 WEIGHTED = {
     "Conv2D": "conv",
@@ -50,26 +21,11 @@ WEIGHTED = {
     "Dense": "linear",
     "Normalization": "scale",
 }
-# Operators of Keras 3 (keras.src.ops.numpy), by class; of TensorFlow's Keras 2, by the function of a TFOpLambda.
-_OPERATORS = {
-    "TrueDivide": "/", "Divide": "/", "Multiply": "*", "Add": "+", "Subtract": "-",
-    "math.truediv": "/", "math.divide": "/", "math.multiply": "*", "math.add": "+", "math.subtract": "-",
-    "__operators__.truediv": "/", "__operators__.mul": "*", "__operators__.add": "+", "__operators__.sub": "-",
-}  # fmt: skip
-# Functions by Keras's names: those of layers, of operators and of activations.
-_FUNCTIONS = {
-    "nn.relu6": "relu6", "Relu6": "relu6", "Relu": "relu", "nn.relu": "relu", "LeakyReLU": "leaky_relu",
-    "LogSoftmax": "log_softmax", "log_softmax": "log_softmax", "nn.log_softmax": "log_softmax",
-    "Softmax": "softmax", "softmax": "softmax", "nn.softmax": "softmax",
-    "Sigmoid": "sigmoid", "sigmoid": "sigmoid", "math.sigmoid": "sigmoid", "nn.sigmoid": "sigmoid",
-    "hard_silu": "hard_swish", "HardSilu": "hard_swish", "HardSwish": "hard_swish", "HardSigmoid": "hard_sigmoid",
-}  # fmt: skip
-_MALFORMED = "its model_config is malformed; give the file as Keras wrote it"
-_REBUILD = "build the model without it, copy the weights (set_weights) and save that"
+MALFORMED = "its model_config is malformed; give the file as Keras wrote it"
 
 
 @dataclass(frozen=True)
-class Named:
+class WeightedLayer:
     """A layer with weights: the ``place`` of its call, with the call's ``path`` and ``store``."""
 
     kind: str
@@ -86,7 +42,7 @@ class Described:
 
     calls: tuple[Call, ...]
     outputs: tuple[int, ...]
-    layers: tuple[Named, ...]
+    layers: tuple[WeightedLayer, ...]
 
     def unknown(self, layer: str) -> set[str]:
         """Names of the layers of other kinds, which may have weights, too, within one layer of the whole model."""
@@ -107,200 +63,22 @@ def describe(path: Path, text: str) -> Described | None:
         calls, outputs = follow(model)
         last = max((place for place, call in enumerate(calls) if call.kind == "DepthwiseConv2D"), default=len(calls))
         for call in calls[:last]:
-            if reason := _foreign_code(call) or _other_channels(call):
+            if reason := foreign_code(call) or other_channels(call):
                 raise InputError(reason)
         layers = []
         for place, call in enumerate(calls):
             config = call.layer["config"]
             if call.kind in WEIGHTED and not (call.kind == "Normalization" and config.get("mean") is not None):
                 flags = bool(config.get("scale", True)), bool(config.get("center", True))
-                layers.append(Named(WEIGHTED[call.kind], call.path, call.store, place, *flags))
+                layers.append(WeightedLayer(WEIGHTED[call.kind], call.path, call.store, place, *flags))
         return Described(tuple(calls), tuple(outputs), tuple(layers))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise InputError(f"{path}: {_MALFORMED}") from error
+        raise InputError(f"{path}: {MALFORMED}") from error
 
 
-Weights = Mapping[int, Layer | tuple[Array, Array]]
-
-
-class Translation:
-    """The calls of a model_config as ``operations``, with the weights of each by its place.
-
-    Those of a Normalization are its mean and variance. ``outputs`` are the places of what the model gives, ``resize``
-    the fields of Preprocessing that layers of the model tell.
-    """
-
-    def __init__(self, described: Described, weights: Weights) -> None:
-        self.operations: list[Operation] = []
-        self.notes: list[str] = []
-        self.resize: dict[str, Any] = {}
-        self.size: int | None = None
-        self.convolved = False
-        ends: list[int] = []  # of each call, the place of its last operation
-        for place, call in enumerate(described.calls):
-            inputs = tuple(ends[source] for source in call.inputs)
-            try:
-                end = self._translate(call, inputs, weights.get(place))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
-                end = self._unknown(call, inputs, _MALFORMED)
-            ends.append(end)
-        self.outputs = [ends[place] for place in described.outputs]
-
-    def _add(self, operation: Operation) -> int:
-        self.operations.append(operation)
-        return len(self.operations) - 1
-
-    def _unknown(self, call: Call, inputs: tuple[int, ...], reason: str) -> int:
-        return self._add(Unknown(call.path[-1], inputs, reason))
-
-    def _translate(self, call: Call, inputs: tuple[int, ...], weights: Layer | tuple[Array, Array] | None) -> int:
-        """Add the operations that one call is; give the place of the last."""
-        kind, config, name = call.kind, call.layer["config"], call.path[-1]
-        if reason := _foreign_code(call) or _other_channels(call):
-            return self._unknown(call, inputs, reason)
-        self._take_size(config)
-        if kind == "InputLayer" or not inputs:
-            picture = self._add(Picture(name, (), _square(self.size), channels_last=True))
-            if kind == "InputLayer":
-                return picture
-            inputs = (picture,)
-        if isinstance(weights, Layer):
-            return self._weighted(call, inputs, weights)
-        if kind == "Normalization":
-            mean, variance = weights or (_numbers(config["mean"]), _numbers(config["variance"]))
-            if config.get("invert"):
-                return self._unknown(call, inputs, "it has an inverted Normalization layer")
-            return self._add(normalization(name, inputs, mean, variance))
-        if kind == "Rescaling":
-            return self._add(Affine(name, inputs, _numbers(config["scale"]), _numbers(config["offset"])))
-        if kind == "ZeroPadding2D":
-            (top, bottom), (left, right) = ((s, s) if isinstance(s, int) else s for s in config["padding"])
-            return self._add(Pad(name, inputs, ((int(top), int(bottom)), (int(left), int(right)))))
-        if kind in ("Resizing", "CenterCrop", "RandomCrop"):
-            reason = self._resize(call, config)
-            return self._unknown(call, inputs, reason) if reason else inputs[0]
-        if kind == "Activation":
-            return self._activate(call, inputs, spelt(config["activation"]))
-        if kind == "ReLU":
-            return self._rectify(call, inputs, config)
-        if kind in _FUNCTIONS:
-            plain = config.get("axis", -1) in (-1, [-1])
-            return self._activate(call, inputs, kind if plain else f"{kind} over another axis")
-        if kind in _OPERATORS and (found := _operator(call, inputs)) is not None:
-            return self._add(found)
-        if kind == "GlobalAveragePooling2D" or (kind == "Mean" and config.get("axis") in ([1, 2], [-3, -2])):
-            return self._add(MeanPool(name, inputs))
-        if kind == "AveragePooling2D":
-            (window, across), (stride, _) = (
-                _sides(config.get(x) or config["pool_size"]) for x in ("pool_size", "strides")
-            )
-            return self._add(AveragePool(name, inputs, window if window == across else 0, stride))
-        if kind in ("Flatten", "Squeeze", "Reshape"):
-            return self._add(Flatten(name, inputs, channels_last=True)) if self.convolved else inputs[0]
-        if kind == "Average" or (kind == "Concatenate" and config.get("axis", -1) in (-1, 1, 3)):
-            return self._add(Join(name, inputs, {"Average": "average"}.get(kind, "concat")))
-        if kind in PASSING or kind == "cast":
-            return inputs[0]
-        return self._unknown(call, inputs, _why(call))
-
-    def _weighted(self, call: Call, inputs: tuple[int, ...], layer: Layer) -> int:
-        """Add a layer with weights, and the activation in it."""
-        config, arrays = call.layer["config"], layer.arrays
-        if layer.kind == "norm":
-            scale, shift, mean, variance = (arrays[part] for part in ("weight", "bias", "running_mean", "running_var"))
-            numbers = BatchNorm(layer.name, scale, shift, mean, variance, float(config["epsilon"]))
-            return self._add(Norm(layer.name, inputs, numbers))
-        weight, bias = arrays["weight"], arrays.get("bias")
-        if layer.kind == "linear":
-            place = self._add(Linear(layer.name, inputs, weight, bias))
-        else:
-            self.convolved = True
-            if _sides(config.get("dilation_rate", 1)) != (1, 1) or config.get("groups", 1) not in (1, None):
-                return self._unknown(call, inputs, f"its {call.path[-1][:100]!r} is dilated or grouped")
-            padding = NO_PADDING if config["padding"] == "valid" else None
-            groups = len(weight) if layer.kind == "depthwise" else 1
-            stride = _sides(config["strides"])
-            place = self._add(Conv(layer.name, inputs, weight, bias, stride, padding, groups))
-        function = spelt(config.get("activation"))
-        return place if function == "linear" else self._activate(call, (place,), function)
-
-    def _activate(self, call: Call, inputs: tuple[int, ...], name: str) -> int:
-        function = _FUNCTIONS.get(name, name)
-        if function == "linear":
-            return inputs[0]
-        if function in ("relu", "relu6"):
-            return self._add(Clip(call.path[-1], inputs, 0, 6 if function == "relu6" else math.inf))
-        if function == "hard_sigmoid" and "module" not in call.layer:  # of Keras 2
-            function = "hard sigmoid of slope 0.2"
-        return self._add(Activation(call.path[-1], inputs, function))
-
-    def _rectify(self, call: Call, inputs: tuple[int, ...], config: Mapping[str, Any]) -> int:
-        most, slope, threshold = (config.get(key) for key in ("max_value", "negative_slope", "threshold"))
-        if slope or threshold:
-            return self._add(Activation(call.path[-1], inputs, "a ReLU with a slope or threshold"))
-        return self._add(Clip(call.path[-1], inputs, 0, math.inf if most is None else float(most)))
-
-    def _take_size(self, config: Mapping[str, Any]) -> None:
-        """Take the first square input shape that is told."""
-        shape = config.get("batch_shape", config.get("batch_input_shape"))
-        if self.size is None and not self.convolved and isinstance(shape, list) and len(shape) == 4:
-            height, width = shape[2:] if shape[1] in (1, 3) else shape[1:3]
-            if height is not None and height == width:
-                self.size = int(height)
-            elif height != width:
-                self.notes.append(
-                    f"it was made for pictures of {width} × {height}, which are not square; here they are, so its "
-                    "answers are others than in Keras (--size chooses the side)"
-                )
-
-    def _resize(self, call: Call, config: Mapping[str, Any]) -> str:
-        """Take a layer that changes the size of pictures as part of the preprocessing; say why where it cannot be."""
-        name, label = call.kind, call.path[-1][:100]
-        side = int(config["height"]) if config["height"] == config["width"] else None
-        if self.convolved:
-            return f"its {label!r} ({name}) changes the size of its map"
-        if name != "Resizing" and side is not None and side == self.size:
-            return ""
-        if name == "RandomCrop" and "module" in call.layer:  # of Keras 3, which crops in training only
-            return ""
-        if name == "CenterCrop":
-            if side is None or self.size is None or side > self.size or self.resize.get("resize") != "crop":
-                reason = f"its {label!r} (CenterCrop) crops pictures that were stretched or of any size, which the "
-                return f"{reason}preprocessing here cannot do; {_REBUILD}"
-            self.resize["crop_fraction"] *= side / self.size
-        elif name == "RandomCrop" or config.get("crop_to_aspect_ratio"):
-            self.resize |= {"resize": "crop", "crop_fraction": 1.0}
-        elif config.get("pad_to_aspect_ratio"):
-            self.resize |= {"resize": "pad", "fill": (int(config.get("fill_value", 0)),) * 3}
-        else:
-            self.resize["resize"] = "stretch"
-        filter = str(config.get("interpolation", "bilinear"))
-        known = {"lanczos3": "lanczos", "lanczos5": "lanczos", "area": "bilinear"}.get(filter, filter)
-        if name == "Resizing" and known in INTERPOLATIONS:
-            self.resize["interpolation"] = known
-        self.size = side
-        self.notes.append(
-            f"a {name} layer inside the model is part of the preprocessing: pictures come at {side} pixels"
-        )
-        self.operations = [
-            replace(one, side=_square(side)) if isinstance(one, Picture) else one for one in self.operations
-        ]
-        return ""
-
-
-def normalization(name: str, inputs: tuple[int, ...], mean: Array, variance: Array) -> Affine:
-    """What a Normalization layer does (keras.layers.Normalization.call)."""
-    scale = 1 / np.maximum(np.sqrt(variance.reshape(-1).astype(np.float64)), 1e-7)
-    return Affine(name, inputs, scale, -mean.reshape(-1) * scale)
-
-
-def _square(side: int | None) -> tuple[int, int] | None:
-    return None if side is None else (side, side)
-
-
-def _foreign_code(call: Call) -> str:
+def foreign_code(call: Call) -> str:
     """Say why a call is code, or a layer around another; empty where it is neither."""
     name, kind = call.path[-1][:100], call.kind
     if kind == "Lambda":
@@ -316,7 +94,7 @@ def _foreign_code(call: Call) -> str:
     return ""
 
 
-def _other_channels(call: Call) -> str:
+def other_channels(call: Call) -> str:
     """Say why pictures are not RGB; empty where they are."""
     shape = call.layer["config"].get("batch_shape", call.layer["config"].get("batch_input_shape"))
     if call.kind != "InputLayer" or not isinstance(shape, list) or len(shape) != 4:
@@ -327,77 +105,3 @@ def _other_channels(call: Call) -> str:
         f"it takes pictures with {shape[1] if shape[1] == 1 else shape[3]} channels, and here they have 3 (RGB); "
         "give a model made for colour pictures"
     )
-
-
-def _why(call: Call) -> str:
-    """Say why a call has no place in a MobileNet."""
-    name, kind = call.path[-1][:100], call.kind[:100]
-    if kind in PIXELS:
-        return (
-            f"its {name!r} ({kind}) changes each picture by its content even at inference, which the preprocessing "
-            f"here cannot do; {_REBUILD}"
-        )
-    if "MaxPooling" in kind:
-        return f"its {name!r} ({kind}) takes the maximum of the map rather than its average"
-    if call.layer["class_name"] == "TFOpLambda" or (
-        # An operator of Keras 3; without "trainable" it is no layer of that name.
-        kind in _OPERATORS and "trainable" not in call.layer["config"]
-    ):
-        return f"it calls the function {kind!r}, which no MobileNet needs"
-    return f"it has a {kind!r} layer, {name!r}, which no MobileNet has"
-
-
-def _operator(call: Call, inputs: tuple[int, ...]) -> Operation | None:
-    """An arithmetic operator, on a tensor and a constant or on several tensors; None for what it cannot be."""
-    sign, name = _OPERATORS[call.kind], call.path[-1]
-    layer = call.layer["class_name"] != "TFOpLambda" and "trainable" in call.layer["config"]
-    called_with = [] if layer else _constants(call.layer["inbound_nodes"])
-    if len(called_with) != 1:
-        if sign == "/" or len(inputs) < 2 or (sign != "+" and len(inputs) > 2):
-            return None
-        if sign == "+" and len(inputs) == 2:
-            return Add(name, inputs)
-        return Multiply(name, inputs) if sign == "*" else Join(name, inputs, "add" if sign == "+" else "subtract")
-    ((first, figures),) = called_with
-    one, nothing = np.ones(1), np.zeros(1)
-    if sign in "*/":
-        if sign == "/" and first:
-            raise ValueError("no scaling")
-        return Affine(name, inputs, figures if sign == "*" else 1 / figures, nothing)
-    turned = sign == "-"
-    return Affine(name, inputs, -one if turned and first else one, -figures if turned and not first else figures)
-
-
-def _constants(nodes: Any) -> list[tuple[bool, Array]]:
-    """The constants that an operator is called with, by its ``inbound_nodes``, and whether each stands first."""
-    if len(nodes) != 1:
-        raise ValueError("an operator is called more than once")
-    node = nodes[0]
-    if isinstance(node, dict):  # Keras 3: {"args": [tensor, 127.5], "kwargs": {}}
-        values = [*enumerate(node["args"]), *((1, value) for value in node["kwargs"].values() if value is not None)]
-        return [(place == 0, _numbers(value)) for place, value in values if not _is_tensor(value)]
-    # Keras 2: ["x", 0, 0, {"y": 127.5, "name": null}]; a constant that stands first is marked in place of a name.
-    if node[0] == "_CONSTANT_VALUE":
-        return [(True, _numbers(node[2]))]
-    return [(False, _numbers(value)) for key, value in node[3].items() if key == "y" and not _is_tensor(value)]
-
-
-def _is_tensor(value: Any) -> bool:
-    """Whether an argument is the output of a layer: of Keras 3, or ["x", 0, 0] of Keras 2."""
-    if isinstance(value, dict):
-        return bool(value["class_name"] == "__keras_tensor__")
-    return isinstance(value, list) and isinstance(value[0], str)
-
-
-def _numbers(value: Any) -> Array:
-    """A constant: a number, nested lists of them, or an array that Keras wrote as a dictionary; as one row."""
-    if isinstance(value, dict):
-        value = value["config"]["value"]
-    return np.array(value, np.float64).reshape(-1)
-
-
-def _sides(value: Any) -> tuple[int, int]:
-    sides = [value, value] if isinstance(value, int) else list(value)
-    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side < math.inf for side in sides):
-        raise ValueError("no pair of sides")
-    return sides[0], sides[1]

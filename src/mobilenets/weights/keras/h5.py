@@ -19,7 +19,7 @@ from mobilenets.errors import InputError
 from mobilenets.weights.keras import keras3
 from mobilenets.weights.keras.config import Described, describe
 from mobilenets.weights.keras.hdf5 import DAMAGED, Tree, load
-from mobilenets.weights.keras.layers import PARTS, Found, foreign, found_of, known_place, natural
+from mobilenets.weights.keras.layers import PARTS, StoredLayer, foreign, known_place, natural, stored_layer
 from mobilenets.weights.layers import Foreign
 
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Foreign:
         raise InputError(f"{path}: written by Theano, whose kernels are flipped; save it again with TensorFlow")
     config = _text(tree, "", "model_config")
     described = describe(path, config[0]) if config else None
-    layers: list[Found] = []
+    layers: list[StoredLayer] = []
     used: set[str] = set()
     listed = _list(tree, root, "layer_names") or ()
     if described is not None:  # the graph's order
@@ -71,7 +71,7 @@ def _list(tree: Tree, group: str, name: str) -> Sequence[str] | None:
     return pieces if number else None
 
 
-def _owned(path: Path, tree: Tree, group: str, layer: str, names: Sequence[str]) -> list[Found]:
+def _owned(path: Path, tree: Tree, group: str, layer: str, names: Sequence[str]) -> list[StoredLayer]:
     """Join the weights of one group by the inner layers that own them, in the order of their last weight.
 
     The untrained weights come last and are always in forward order, so that BatchNorms, by their moving variance, are.
@@ -91,7 +91,7 @@ def _owned(path: Path, tree: Tree, group: str, layer: str, names: Sequence[str])
         if part in parts:
             raise InputError(f"{path}: {owner[:100]!r} has {part[:100]!r} twice; it is {DAMAGED}")
         owners[owner] = {**parts, part: tree.arrays[dataset]}
-    return [found_of(path, owner or layer, parts) for owner, parts in owners.items()]
+    return [stored_layer(path, owner or layer, parts) for owner, parts in owners.items()]
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -101,12 +101,12 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _in_order(
-    path: Path, layer: str, names: Sequence[str], owned: Sequence[Found], described: Described | None
-) -> list[Found]:
+    path: Path, layer: str, names: Sequence[str], owned: Sequence[StoredLayer], described: Described | None
+) -> list[StoredLayer]:
     """Put the inner layers of one group into forward order, each kind by itself."""
     if len(owned) == 1:
         return list(owned)
-    ordered: list[Found] = []
+    ordered: list[StoredLayer] = []
     places = {} if described is None else _places(described, layer)
     for kind in dict.fromkeys(found.kind for found in owned):
         members = [found for found in owned if found.kind == kind]

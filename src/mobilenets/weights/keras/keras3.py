@@ -20,9 +20,9 @@ from typing import Any
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras.config import Described, Named, describe
+from mobilenets.weights.keras.config import Described, WeightedLayer, describe
 from mobilenets.weights.keras.hdf5 import Tree, load
-from mobilenets.weights.keras.layers import Found, foreign, found_of, natural
+from mobilenets.weights.keras.layers import StoredLayer, foreign, natural, stored_layer
 from mobilenets.weights.layers import MAX_BYTES, Foreign, check_room
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -59,7 +59,7 @@ def from_tree(path: Path, tree: Tree, described: Described | None, form: str) ->
     # The state of training stands beside the layers.
     if any(_parts(group)[0] == "layers" for group in groups):
         groups = [group for group in groups if _parts(group)[0] == "layers"]
-    named: dict[str, Named] = {}
+    named: dict[str, WeightedLayer] = {}
     if described is not None and {layer.store for layer in described.layers} <= stores.keys():
         named = {layer.store: layer for layer in described.layers}
         order = [*named]
@@ -110,7 +110,9 @@ def _place(group: str) -> list[tuple[bool, Any]]:
     return [(depth == len(parts) - 1, natural(part)) for depth, part in enumerate(parts)]
 
 
-def _layer(path: Path, tree: Tree, group: str, datasets: Sequence[str], named: Named | None) -> Found | None:
+def _layer(
+    path: Path, tree: Tree, group: str, datasets: Sequence[str], named: WeightedLayer | None
+) -> StoredLayer | None:
     """Give names to the numbered arrays of one layer; None where it has no weights of a network."""
     label = next(iter(tree.texts.get(datasets[0].rpartition("/")[0], {}).get("name", ())), group)
     whole = [dataset for dataset in datasets if dataset in tree.unread]
@@ -128,10 +130,10 @@ def _layer(path: Path, tree: Tree, group: str, datasets: Sequence[str], named: N
             f"{path}: {label[:100]!r} holds arrays of shapes {shapes}, as no layer of a MobileNet does; "
             "give the whole model as .keras, or a MobileNet's weights"
         )
-    return found_of(path, label, dict(zip(names, arrays, strict=True)))
+    return stored_layer(path, label, dict(zip(names, arrays, strict=True)))
 
 
-def _names(arrays: Sequence[npt.NDArray[Any]], whole: int, named: Named | None) -> Sequence[str] | None:
+def _names(arrays: Sequence[npt.NDArray[Any]], whole: int, named: WeightedLayer | None) -> Sequence[str] | None:
     """Keras's names of a layer's arrays, by the model_config or, without one, by their shapes."""
     if arrays[0].ndim != 1:
         return ("kernel", "bias")[: len(arrays)]

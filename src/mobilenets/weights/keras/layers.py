@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.weights.keras.config import Described, Translation, normalization
+from mobilenets.weights.keras.config import Described
+from mobilenets.weights.keras.translation import Translation, normalization
 from mobilenets.weights.layers import (
     TENSORFLOW_INPUT,
     Foreign,
@@ -41,7 +42,7 @@ OWN: Mapping[str, Any] = {"resize": "stretch"}
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredLayer:
     """The arrays of one layer of a file, by Keras's names for them. ``kind``: also ``scale``, of a Normalization."""
 
     name: str
@@ -49,7 +50,7 @@ class Found:
     parts: Mapping[str, npt.NDArray[Any]]
 
 
-def found_of(path: Path, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> Found:
+def stored_layer(path: Path, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> StoredLayer:
     """Tell the kind of a layer by the names and shapes of its arrays; InputError if a MobileNet has no such layer."""
     kind = _kind(parts)
     if kind is None:
@@ -57,7 +58,7 @@ def found_of(path: Path, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> Fo
         raise InputError(
             f"{path}: {name[:100]!r} holds {held!r}, as no layer of a MobileNet does; give a MobileNet's weights"
         )
-    return Found(name, kind, parts)
+    return StoredLayer(name, kind, parts)
 
 
 def _kind(parts: Mapping[str, npt.NDArray[Any]]) -> str | None:
@@ -80,7 +81,7 @@ def _kind(parts: Mapping[str, npt.NDArray[Any]]) -> str | None:
 def foreign(
     path: Path,
     form: str,
-    owned: Sequence[Found],
+    owned: Sequence[StoredLayer],
     described: Described | None,
     ignored: Sequence[str],
     *,
@@ -119,7 +120,7 @@ def foreign(
         raise InputError(f"{path}: {error}") from error
 
 
-def _described(form: str, owned: Sequence[Found], described: Described, ignored: Sequence[str]) -> Foreign:
+def _described(form: str, owned: Sequence[StoredLayer], described: Described, ignored: Sequence[str]) -> Foreign:
     """Put the weights into the operations of a model_config, and make the layers that these are."""
     listed, given = (Counter(x.kind for x in xs) for xs in (described.layers, owned))
     if listed != given:
@@ -144,12 +145,9 @@ def _described(form: str, owned: Sequence[Found], described: Described, ignored:
         notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
     used = {layer.name for layer in layers}
     left = [layer.name for layer in weights.values() if isinstance(layer, Layer) and layer.name not in used]
-    return Foreign(
-        format=form,
+    return replace(
+        traced.foreign(form),
         layers=layers,
-        padding=traced.padding,
-        epsilon=traced.epsilon,
-        strides=traced.strides,
         size=graph.size,
         preprocessing={**TENSORFLOW_INPUT, **traced.preprocessing, **graph.resize},
         own=OWN,
@@ -160,8 +158,6 @@ def _described(form: str, owned: Sequence[Found], described: Described, ignored:
             "if they are anything else (quantities, say), the answers mean nothing",
         )
         * (traced.scores > 1 and not folded.ends),
-        headless=traced.headless,
-        check=traced.wiring.check,
     )
 
 
@@ -199,7 +195,7 @@ def known_place(name: str) -> tuple[int, int] | None:
     return None
 
 
-def _make(layer: Found) -> Layer:
+def _make(layer: StoredLayer) -> Layer:
     name, parts = layer.name, layer.parts
     if layer.kind == "norm":
         return norm(name, parts.get("gamma"), parts.get("beta"), parts["moving_mean"], parts["moving_variance"])

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mobilenets.errors import InputError
@@ -69,21 +70,13 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
         )
     if traced.scores and not simplified.folded.ends and graph.producer not in (_OURS, "pytorch", *_TENSORFLOW):
         assumed.append(f"its {traced.scores} outputs are taken for the scores of {traced.scores} classes")
-    return Foreign(
-        format="ONNX" + (f" of {shown(graph.producer)}" if graph.producer else ""),
-        layers=traced.layers,
-        padding=traced.padding,
-        epsilon=traced.epsilon,
-        strides=traced.strides,
-        size=traced.size,
+    return replace(
+        traced.foreign("ONNX" + (f" of {shown(graph.producer)}" if graph.producer else "")),
         preprocessing=preprocessing,
         classes=_classes(graph, bundle),
         own=OWN if tensorflow and bundle is None else {},
-        notes=traced.notes,
         assumed=tuple(assumed),
-        headless=traced.headless,
         activation=traced.activation,
-        check=traced.wiring.check,
         kind=kind,
     )
 

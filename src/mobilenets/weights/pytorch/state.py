@@ -96,8 +96,7 @@ def read_state(
     """
     notes = list(notes)
     try:
-        arrays, output, others = one_network(joined(arrays), output)
-        choices = list(others)
+        arrays, output, choices = one_network(joined(arrays), output)
         arrays, input_fields, extras = without_measures(arrays)
         modules, ignored = _modules(arrays)
         head_norms = head_norms_of(modules)
@@ -119,23 +118,11 @@ def read_state(
             layers = by_names(layers, bare)
         layers, others = one_head(layers, prefix if source else None, output) if body else (layers, [])
         choices += others
-        strides = _strides_by_name(source, layers, bare)
-        habits = source or Source("", "", activations=())
-        foreign = Foreign(
-            format=f"{file_format} of {source.name}" if source else file_format,
-            layers=layers,
-            padding=habits.padding,
-            epsilon=habits.epsilon,
-            strides=strides,
-            preprocessing={**habits.preprocessing, **input_fields},
+        foreign = replace(
+            _with_habits(source, file_format, layers, input_fields, head_norms),
+            strides=_strides_by_name(source, layers, bare),
             classes=classes,
-            activations=habits.activations,
             ignored=(*ignored, *extras, *left_out, *head_norms),
-            headless=(
-                f"its head has {', '.join(head_norms)[:120]} beside a linear layer, here it is one linear layer alone"
-                if head_norms
-                else ""
-            ),
         )
         foreign, seen = (foreign, ()) if module is None else check_module(foreign, module)
     except InputError as error:
@@ -154,6 +141,27 @@ def read_state(
         choices += _assumed(foreign, seen)
     foreign = replace(foreign, notes=tuple(notes), assumed=tuple(choices))
     return _described(path, foreign, bare) if source is OURS else foreign
+
+
+def _with_habits(
+    source: Source | None,
+    file_format: str,
+    layers: tuple[Layer, ...],
+    input_fields: Mapping[str, Any],
+    head_norms: Sequence[str],
+) -> Foreign:
+    """Give the layers with the habits of their source."""
+    habits = source or Source("", "", activations=())
+    head = f"its head has {', '.join(head_norms)[:120]} beside a linear layer, here it is one linear layer alone"
+    return Foreign(
+        format=f"{file_format} of {source.name}" if source else file_format,
+        layers=layers,
+        padding=habits.padding,
+        epsilon=habits.epsilon,
+        preprocessing={**habits.preprocessing, **input_fields},
+        activations=habits.activations,
+        headless=head if head_norms else "",
+    )
 
 
 def _of_which_framework(path: Path, foreign: Foreign) -> tuple[Foreign, str]:

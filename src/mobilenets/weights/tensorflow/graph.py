@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,18 +70,11 @@ def foreign(path: Path, nodes: Mapping[str, Node], form: str, output: str | None
     if folded.parts:
         notes.append(f"its head ({', '.join(folded.parts)}) is folded into one linear layer that computes the same")
     fields = {"resize": "stretch", "interpolation": graph.resize} if graph.resize else {}
-    return Foreign(
-        format=form,
-        layers=traced.layers,
-        padding=traced.padding,
-        epsilon=traced.epsilon,
-        strides=traced.strides,
-        size=traced.size,
+    return replace(
+        traced.foreign(form),
         preprocessing={**TENSORFLOW_INPUT, **fields, **traced.preprocessing},
         notes=tuple(notes),
         assumed=chosen.others,
-        headless=traced.headless,
-        check=traced.wiring.check,
     )
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from mobilenets.weights.head import channels
 from mobilenets.weights.layers import check_room, conv_hwio, depthwise_hwcm, linear
 from mobilenets.weights.operations import (
-    NO_PADDING,
     Activation,
     Add,
     Affine,
@@ -29,8 +28,6 @@ from mobilenets.weights.operations import (
     Norm,
     Operation,
     Pad,
-    Padding,
-    Pair,
     Picture,
     Unknown,
 )
@@ -38,6 +35,7 @@ from mobilenets.weights.tensorflow.fold import SHAPED, fold
 from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.norm import Apart, as_written, vector
 from mobilenets.weights.tensorflow.tensor import KINDS, STRING, Array
+from mobilenets.weights.tensorflow.window import pad_of, side_of, window_of
 
 _INPUTS = ("Placeholder", "PlaceholderV2")
 # What hands on its first input unchanged, for the purposes here.
@@ -54,7 +52,7 @@ _SUMS = ("Add", "AddV2", "BiasAdd", "Sub")
 _PRODUCTS = ("Mul", "RealDiv", "Div")
 _RANDOM = ("Random", "StatelessRandom")
 _UNFROZEN = ("Switch", "Merge", "If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall")
-_MAX_CHANNELS, _MAX_SIDE = 1 << 16, 4096
+_MAX_CHANNELS = 1 << 16
 _ONLY = "only MobileNets can be read"
 
 
@@ -118,7 +116,7 @@ class Translation:
             if node.op in _INPUTS and node.name not in self._images:
                 return _Other(fed=True)
             pixels = node.op in _DECODED or node.kind("dtype") == 4
-            side = _side_of(node.shape("shape"))
+            side = side_of(node.shape("shape"))
             return self._add(node, Picture(node.name, (), side, pixels, channels_last=True))
         if node.op.startswith(_RANDOM):
             return _Other(random=True)
@@ -177,13 +175,13 @@ class Translation:
         if op == "MatMul":
             return self._product(node, *_weights(node, given, 2))
         if op == "Pad" and isinstance(given[-1], np.ndarray):
-            return self._add(node, Pad(node.name, (place,), _pad_of(node, given[-1])))
+            return self._add(node, Pad(node.name, (place,), pad_of(node, given[-1])))
         if op in SHAPED and isinstance(first, int):
             return self._add(node, Flatten(node.name, (place,), channels_last=True)) if self._weighed(place) else place
         if op in _RESIZED and isinstance(picture := self.operations[place], Picture):
             size = constant.reshape(-1)[:2].tolist() if constant is not None and constant.dtype.kind == "i" else []
             self.resize = _RESIZED[op]
-            return self._add(node, replace(picture, side=_side_of((*size, 3))))
+            return self._add(node, replace(picture, side=side_of((*size, 3))))
         if op in (*_SUMS, *_PRODUCTS) and len(given) == 2:
             return self._arithmetic(node, given)
         if op in _NORMS and isinstance(first, int):
@@ -260,7 +258,7 @@ class Translation:
         depthwise = node.op != "Conv2D"
         layer = (depthwise_hwcm if depthwise else conv_hwio)(self._name(node), kernel)
         weight = layer.arrays["weight"]
-        stride, padding = _window_of(node)
+        stride, padding = window_of(node)
         groups = len(weight) if depthwise else 1
         return self._add(node, Conv(layer.name, (place,), weight, None, (stride, stride), padding, groups))
 
@@ -316,44 +314,3 @@ def _over_picture(op: str, axes: Array | None) -> bool:
     if axes is None or axes.dtype.kind != "i" or axes.size != 2:
         return False
     return sorted(int(axis) % 4 for axis in axes.flat) in ([1, 2], [2, 3])
-
-
-def _window_of(node: Node) -> tuple[int, Padding | None]:
-    """Read stride and padding of a convolution. Raises GraphError."""
-    rows = 2 if node.text("data_format", "NHWC") == "NCHW" else 1
-    strides = node.whole("strides")
-    if len(strides) != 4 or strides[rows] != strides[rows + 1] or strides[rows] not in (1, 2):
-        raise GraphError(f"{node} has strides {list(strides[:4])}, in no MobileNet")
-    if any(step != 1 for step in node.whole("dilations")):
-        raise GraphError(f"{node} has dilations, in no MobileNet")
-    padding = node.text("padding", "")
-    if padding == "EXPLICIT":
-        return strides[rows], _both(node, node.whole("explicit_paddings"), rows)
-    if padding not in ("SAME", "VALID"):
-        raise GraphError(f"{node} has padding {padding[:20]!r}")
-    return strides[rows], None if padding == "SAME" else NO_PADDING
-
-
-def _pad_of(node: Node, paddings: Array) -> Padding:
-    """Read the zeros of a Pad. Raises GraphError."""
-    if paddings.shape != (4, 2) or paddings.dtype.kind != "i":
-        raise GraphError(f"{node} pads something other than pictures")
-    given = [int(value) for value in paddings.reshape(-1)]
-    return _both(node, given, 2 if not any(given[2:4]) and any(given[6:]) else 1)
-
-
-def _both(node: Node, given: Sequence[int], rows: int) -> Padding:
-    where = slice(2 * rows, 2 * rows + 4)
-    if len(given) != 8 or any(given[: where.start]) or any(given[where.stop :]):
-        raise GraphError(f"{node} pads something other than pictures")
-    top, bottom, left, right = given[where]
-    return (top, bottom), (left, right)
-
-
-def _side_of(shape: tuple[int, ...] | None) -> Pair | None:
-    """Give the sides of the pictures that an input takes, if its shape tells."""
-    if shape is None or len(shape) not in (3, 4):
-        return None
-    picture = shape[-3:]
-    rows, columns = picture[:2] if picture[2] in (1, 3) else picture[1:]
-    return (rows, columns) if min(rows, columns) > 0 and max(rows, columns) <= _MAX_SIDE else None
