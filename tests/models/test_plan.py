@@ -17,7 +17,6 @@ from mobilenets.models.catalog import describe
 from mobilenets.models.operations import Value
 from mobilenets.models.rows import Inverted, PooledHead
 from mobilenets.models.tables import Table
-from mobilenets.models.tables.v2 import v2_table
 
 
 def test_activations_by_the_table_and_by_the_row() -> None:
@@ -101,8 +100,3 @@ def test_a_wrong_value_is_answered_with_what_fits(wrong: dict[str, Any], said: s
 def test_a_misspelt_key_of_a_table_is_refused() -> None:
     with pytest.raises(InputError, match="there is no 'paddding'; a table has body, head"):
         table_from_json({"body": [{"kind": "conv", "channels": 8}], "paddding": "same"})
-
-
-def test_a_row_repeats_within_reason() -> None:
-    with pytest.raises(InputError, match="row 1 repeats 100000 times; give at most 100"):
-        v2_table([(1, 16, 100_000, 1)])

@@ -19,7 +19,8 @@ V2_SETTINGS = (
     (6, 320, 1, 1),
 )
 
-MAX_REPEATS = 100
+
+MOST = 10_000  # of each number of a row, so that a typing mistake takes no memory
 
 
 def v2_table(settings: Sequence[Sequence[int]] = V2_SETTINGS) -> Table:
@@ -32,8 +33,8 @@ def v2_table(settings: Sequence[Sequence[int]] = V2_SETTINGS) -> Table:
                 "(expansion factor, channels, repeats, stride)"
             )
         t, c, n, s = row
-        if n > MAX_REPEATS:
-            raise InputError(f"table: row {position} repeats {n} times; give at most {MAX_REPEATS}")
+        if max(t, c, n, s) > MOST:
+            raise InputError(f"table: row {position} is {list(row)!r}; its numbers may be up to {MOST}")
         blocks += stage(Inverted(c, stride=s, expand=t), n)
     if not blocks:
         raise InputError("table: it has no rows; give at least one row of t c n s")
