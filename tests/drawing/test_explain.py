@@ -16,7 +16,6 @@ from torch import nn
 from mobilenets.drawing.explain import SHOWN_SIZE, explain_picture, heat_map, overlay
 from mobilenets.exports.beside import graph_of
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.rows import Conv, FlatHead, Head, Inverted, MaxPool, PooledHead, Row, Separable
 from mobilenets.models.saved import SavedModel
@@ -25,6 +24,7 @@ from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.verbs.models import create_model
 
 HEADS = (PooledHead(dropout=0.5), FlatHead(dropout=0.5))
 AS_IT_IS = Preprocessing(16, resize="stretch", mean=(0, 0, 0), std=(1, 1, 1))

@@ -9,8 +9,9 @@ from torch import nn
 from mobilenets.measure.cost import cost
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.baselines import BASELINES
-from mobilenets.models.catalog import create_model, describe
+from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
+from mobilenets.verbs.models import create_model
 
 
 def architecture(name: str, size: int = 224) -> Architecture:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mobilenets.measure.cost import Cost, cost
-from mobilenets.models.catalog import CATALOG, create_model, describe
+from mobilenets.models.catalog import CATALOG, describe
+from mobilenets.verbs.models import create_model
 
 ROWS = list(csv.DictReader((Path(__file__).parent / "published_costs.csv").read_text().splitlines()))
 

@@ -17,12 +17,13 @@ from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture, table_to_json
 from mobilenets.models.blocks import build
 from mobilenets.models.builder import Builder
-from mobilenets.models.catalog import CATALOG, create_model, describe, load_table
+from mobilenets.models.catalog import CATALOG, describe, load_table
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Value
 from mobilenets.models.rows import Conv, Inverted, Row, stage
 from mobilenets.models.style import divisible_channels, floor_channels
 from mobilenets.models.tables import V2, V2_SETTINGS, v2_table
+from mobilenets.verbs.models import create_model
 
 
 def planned(row: Row, channels: int, width: float = 1.0) -> Builder:

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 import mobilenets
 from mobilenets.errors import InputError
-from mobilenets.models.catalog import create_model
 from mobilenets.models.saved import load_model, mismatch, save_weights
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, write_bundle
+from mobilenets.verbs.models import create_model
 
 WEIGHTS = "model.safetensors"
 SOURCES = Path(mobilenets.__file__).parent

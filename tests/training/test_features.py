@@ -22,7 +22,6 @@ import mobilenets
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader
 from mobilenets.exports.graph.trunk import open_trunk
-from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.pictures.augment.presets import build
@@ -32,6 +31,7 @@ from mobilenets.training import feature_cache
 from mobilenets.training import features as module
 from mobilenets.training.features import cached_features
 from mobilenets.training.recipe import Recipe
+from mobilenets.verbs.models import create_model
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(weights="x", freeze="backbone", views=2)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from mobilenets.models.catalog import create_model
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.recipe import OPTIMIZERS, Recipe
+from mobilenets.verbs.models import create_model
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 import mobilenets
-from mobilenets.models.catalog import create_model
 from mobilenets.models.saved import load_model
 from mobilenets.training import checkpoint, features
 from mobilenets.training.loop import Training
 from mobilenets.verbs import train as api
+from mobilenets.verbs.models import create_model
 
 WEIGHTS = "model.safetensors"
 SETTINGS: dict[str, Any] = {

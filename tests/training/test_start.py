@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Loader, in_order
 from mobilenets.errors import InputError
-from mobilenets.models.catalog import create_model
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model, save_weights
@@ -32,6 +31,7 @@ from mobilenets.training.start import (
     refuse_lone_pictures,
     settle_norms,
 )
+from mobilenets.verbs.models import create_model
 from mobilenets.verbs.train import train
 
 CLASSES = ("blue", "green", "red")

@@ -14,8 +14,8 @@ import torch
 import mobilenets
 from mobilenets.cli import main
 from mobilenets.errors import InputError
-from mobilenets.models.catalog import create_model
 from mobilenets.models.saved import load_model
+from mobilenets.verbs.models import create_model
 
 SMALL: dict[str, Any] = {"device": "cpu", "threads": 1, "workers": 1, "epochs": 1, "batch": 8, "augment": "none"}
 TENSORFLOW = Path(__file__).parents[1] / "fixtures" / "tensorflow"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mobilenets.models.blocks import ConvNorm
-from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
+from mobilenets.verbs.models import create_model
 from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm
 
 

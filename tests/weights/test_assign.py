@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mobilenets.errors import InputError
-from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
+from mobilenets.verbs.models import create_model
 from mobilenets.weights.assign import assign
-from mobilenets.weights.heads import find_head
+from mobilenets.weights.classifier import find_head
 from mobilenets.weights.layers import Foreign, Layer, conv, linear
 
 ForeignOf = Callable[[Network], Foreign]

@@ -24,10 +24,11 @@ from safetensors.torch import save
 import mobilenets
 from mobilenets.base import download as download_module
 from mobilenets.models.blocks import ConvNorm
-from mobilenets.models.catalog import create_model, describe
+from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.verbs import train as api
+from mobilenets.verbs.models import create_model
 from mobilenets.weights import hub, published, reach
 from mobilenets.weights.auto import find
 from mobilenets.weights.published import choose

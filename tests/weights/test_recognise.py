@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.models.catalog import CATALOG, create_model
+from mobilenets.models.catalog import CATALOG
 from mobilenets.models.network import Network
 from mobilenets.models.rows import Conv, Inverted, PooledHead, Separable, stage
 from mobilenets.models.tables import Table
+from mobilenets.verbs.models import create_model
 from mobilenets.weights.layers import Foreign, conv
 from mobilenets.weights.recognise import recognise
 

@@ -6,16 +6,13 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
 from mobilenets.models import tables
 from mobilenets.models.architecture import Architecture, table_from_json
 from mobilenets.models.tables import Table, small_pictures, v2_table
-
-if TYPE_CHECKING:
-    from mobilenets.models.network import Network
 
 # A table of one's own: built, as rows of t c n s, as JSON has it, or the file of that.
 TableLike: TypeAlias = Table | Sequence[Sequence[int]] | Mapping[str, Any] | str | Path
@@ -127,25 +124,3 @@ def load_table(value: str | Path | list[Any] | Mapping[str, Any]) -> Table:
             raise InputError(f"table: {TABLE_HINT}")
         return v2_table(value)
     return table_from_json(value)
-
-
-def create_model(
-    name: str,
-    classes: int = IMAGENET_CLASSES,
-    width: float = 1.0,
-    *,
-    size: int | None = None,
-    variant: str = "auto",
-    dropout: float | None = None,
-    table: TableLike | None = None,
-) -> Network:
-    """Build a network with fresh weights: a plain ``torch.nn.Module``, N×3×H×W in, N×classes logits out.
-
-    ``classes=0`` leaves the classifier off and gives N×features. The other arguments are those of ``describe``.
-
-    >>> create_model("mobilenet_v2", classes=10, width=0.5).classifier
-    Linear(in_features=1280, out_features=10, bias=True)
-    """
-    from mobilenets.models.network import Network  # brings torch, which descriptions do without
-
-    return Network(describe(name, width, size, variant=variant, dropout=dropout, table=table), classes)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Conv
-from mobilenets.weights.heads import find_head
+from mobilenets.weights.classifier import find_head
 from mobilenets.weights.layers import Floats, Foreign, Layer, of_kind
 
 LISTED = 3

@@ -20,7 +20,7 @@ from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.assign import Assigned, assign
 from mobilenets.weights.class_names import checked
-from mobilenets.weights.heads import find_head
+from mobilenets.weights.classifier import find_head
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, of_kind, two_classes
 from mobilenets.weights.read import path_in, read

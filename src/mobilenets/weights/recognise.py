@@ -13,7 +13,7 @@ from mobilenets.models.catalog import CATALOG
 from mobilenets.models.operations import Conv, MeanPool
 from mobilenets.models.plan import Plan
 from mobilenets.models.tables import Table
-from mobilenets.weights.heads import find_head
+from mobilenets.weights.classifier import find_head
 from mobilenets.weights.layers import Foreign, Layer, of_kind, strides_of
 
 # Several widths may round to one network (0.5 and 0.51): the one that people use is tried first.

@@ -18,12 +18,13 @@ import mobilenets
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.evidence import with_evidence
 from mobilenets.exports.job import Options
-from mobilenets.models.catalog import CATALOG, create_model
+from mobilenets.models.catalog import CATALOG
 from mobilenets.models.operations import MeanPool
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.engines.ort import open_session
+from mobilenets.verbs.models import create_model
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"Clip": nn.ReLU6, "Relu": nn.ReLU, "HardSwish": nn.Hardswish}
 RNG = np.random.default_rng(3)

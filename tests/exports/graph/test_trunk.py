@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mobilenets.exports.graph.trunk import open_trunk
-from mobilenets.models.catalog import CATALOG, create_model
+from mobilenets.models.catalog import CATALOG
 from mobilenets.models.engine import to_tensor
+from mobilenets.verbs.models import create_model
 
 
 @pytest.mark.parametrize("name", CATALOG)

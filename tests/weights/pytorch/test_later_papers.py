@@ -126,7 +126,7 @@ def test_a_checkpoint_says_where_its_weights_came_from() -> None:
 def test_our_own_names(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from mobilenets.models.catalog import create_model
+    from mobilenets.verbs.models import create_model
 
     for name in ("mobilenet_v3_small", "mobilenet_v4_conv_medium"):
         torch.manual_seed(1)

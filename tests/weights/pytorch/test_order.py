@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from mobilenets.errors import InputError
 from mobilenets.models.blocks import ConvNorm
-from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
+from mobilenets.verbs.models import create_model
 from mobilenets.weights.convert import convert
 from mobilenets.weights.pytorch.order import by_names, is_sorted, natural
 from mobilenets.weights.pytorch.state import read_state

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.models.catalog import create_model
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, write_bundle
+from mobilenets.verbs.models import create_model
 from mobilenets.weights.layers import KINDS, Foreign, of_kind
 from mobilenets.weights.pytorch.state import read_state
 from mobilenets.weights.recognise import recognise
