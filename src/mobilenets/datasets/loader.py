@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,8 @@ from PIL import Image
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.augment.mixing import mix
-from mobilenets.pictures.augment.transforms import Compose
-from mobilenets.pictures.decode import decode
+from mobilenets.pictures.augment.transforms import Compose, Fit
+from mobilenets.pictures.decode import Decoded, decode_scaled
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import checked, stream
 
@@ -75,29 +76,30 @@ class Loader:
     seed: int = 0
     workers: int | None = None
 
-    def picture(self, sample: Sample, rng: np.random.Generator | None) -> Image.Image:
-        """Decode one picture and bring it to size, augmented when ``rng`` is given."""
-        changed = self.augment is not None and rng is not None
+    def decoded(self, sample: Sample) -> Decoded:
+        """Decode one picture and do what is the same in every epoch; every ``view`` of it is made from this."""
         try:
-            # What is drawn may be a small part, which wants all its pixels.
-            image = decode(sample.path, None if changed else self.preprocessing.surplus)
+            return self._changes.before_chance(decode_scaled(sample.path, self._changes.surplus))
         except UnreadablePicture as error:
             raise InputError(
                 f"{sample.path}: {error}; it was readable before: restore it, then continue with --resume"
             ) from error
-        if self.augment is not None and rng is not None:
-            return self.augment(image, rng)
-        return self.preprocessing.fit(image)
+
+    def view(self, picture: Decoded, rng: np.random.Generator) -> Image.Image:
+        """Bring a picture that ``decoded`` gave to size, augmented by what ``rng`` draws if there is augmentation."""
+        return self._changes.drawn(picture, rng)
+
+    @cached_property
+    def _changes(self) -> Compose:
+        return self.augment or Compose((Fit(self.preprocessing),))
 
     def batch(self, indices: Sequence[int], epoch: int, start: int) -> Batch:
         """Make the batch of ``indices``, which begins at place ``start`` of ``epoch``."""
         size = self.preprocessing.size
         pixels = np.empty((len(indices), size, size, 3), np.uint8)
         for place, index in enumerate(indices):
-            rng = None
-            if self.augment is not None:
-                rng = np.random.default_rng((self.seed, 1, epoch, start + place))
-            pixels[place] = np.asarray(self.picture(self.samples[index], rng))
+            rng = np.random.default_rng((self.seed, 1, epoch, start + place))
+            pixels[place] = np.asarray(self.view(self.decoded(self.samples[index]), rng))
         images = self.preprocessing.normalise(pixels)
         targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
         if self.mixup or self.cutmix:

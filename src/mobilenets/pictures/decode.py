@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
@@ -15,7 +16,8 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, Unidentified
 
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures import jpeg, kinds, png, tiff
-from mobilenets.pictures.colour import as_seen, transform_to_srgb
+from mobilenets.pictures.colour import as_seen
+from mobilenets.pictures.scaled import scale
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused before their pixels are decoded (a 108-megapixel phone photo passes)."""
@@ -50,9 +52,18 @@ _UPRIGHT = {
 Surplus: TypeAlias = Callable[[int, int], float]
 """How many times larger per side a picture of width and height is than it needs to be decoded."""
 
-# ITU-T T.81, table B.1. Before the frame only these segments are passed over, by their length.
-_PASSED = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
-_FRAMES_OF_DCT = {0xC0, 0xC1, 0xC2}
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture, and by how much its sides were divided in decoding."""
+
+    image: Image.Image
+    share: int = 1
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """Width and height that it has when it is decoded whole."""
+        return self.image.width * self.share, self.image.height * self.share
 
 
 class PictureTooLarge(UnreadablePicture):
@@ -81,6 +92,11 @@ def decode(source: Path | bytes | Image.Image, surplus: Surplus | None = None) -
 
     Raises UnreadablePicture, whose message is the reason in one line, for whatever is not such a picture.
     """
+    return decode_scaled(source, surplus).image
+
+
+def decode_scaled(source: Path | bytes | Image.Image, surplus: Surplus | None) -> Decoded:
+    """Decode as ``decode`` does, and tell the scale."""
     try:
         with _quiet_pillow():
             if isinstance(source, Image.Image):
@@ -123,7 +139,7 @@ def _heic(stream: IO[bytes]) -> Image.Image:
     return opened(stream)
 
 
-def _decoded(stream: IO[bytes], surplus: Surplus | None) -> Image.Image:
+def _decoded(stream: IO[bytes], surplus: Surplus | None) -> Decoded:
     """Decode a file; one that Pillow refuses, and viewers read, once more without what is wrong with it."""
     try:
         with open_picture(stream) as picture:
@@ -202,7 +218,7 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[bytes] | None = None) -> Image.Image:
+def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[bytes] | None = None) -> Decoded:
     """Decode an opened picture; ``stream`` is its file, None for an image of the caller's."""
     width, height = picture.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
@@ -211,8 +227,9 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
         )
     if not width * height:
         raise UnreadablePicture("the picture has no pixels")
+    share = 1
     if surplus is not None and isinstance(picture, JpegImagePlugin.JpegImageFile):
-        _scale(picture, surplus(width, height))
+        share = scale(picture, surplus(width, height))
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         tiff.check(picture)
     picture.load()
@@ -223,7 +240,7 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
     if turn is not None:
         seen = seen.transpose(turn)
     seen.info = {}  # what it says (profile, transparency, EXIF) is done, and must not be done again
-    return seen
+    return Decoded(seen, share)
 
 
 def _check_pixels(picture: Image.Image, stream: IO[bytes] | None) -> None:
@@ -236,38 +253,6 @@ def _check_pixels(picture: Image.Image, stream: IO[bytes] | None) -> None:
         raise UnreadablePicture("the picture is damaged: some of its pixels are missing")
     if picture.format == "PNG" and png.is_damaged(_all_of(stream)):
         raise UnreadablePicture("the picture is damaged: its pixels do not match its checksum")
-
-
-def _scale(picture: JpegImagePlugin.JpegImageFile, surplus: float) -> None:
-    """Have libjpeg decode at the smallest scale that leaves enough, where the pixels stay nearly what they were."""
-    width, height = picture.size
-    shares = (share for share in (8, 4, 2) if share <= surplus and not width % share and not height % share)
-    share = next(shares, 1)
-    if share > 1 and _scales_well(picture) and _of_dct(cast(IO[bytes], picture.fp)):
-        picture.draft(None, (width // share, height // share))
-
-
-def _scales_well(picture: JpegImagePlugin.JpegImageFile) -> bool:
-    # libjpeg keeps colour as fine as it can only where it is sampled alike both ways: 4:4:4 and 4:2:0, but not 4:2:2.
-    if any(across != down for _, across, down, _ in picture.layer):
-        return False
-    # Conversion clips what sRGB does not hold, and a mean of clipped pixels is not the clipped mean.
-    profile = picture.info.get("icc_profile")
-    return not isinstance(profile, bytes) or transform_to_srgb(profile, picture.mode) is None
-
-
-def _of_dct(stream: IO[bytes]) -> bool:
-    """Say whether a JPEG's frame is coded by DCT: libjpeg does not scale lossless ones, and Pillow would not notice."""
-    place = stream.tell()
-    try:
-        stream.seek(2)
-        while True:
-            mark, kind, *size = stream.read(4).ljust(4, b"\0")
-            if mark != 0xFF or kind not in _PASSED:
-                return mark == 0xFF and kind in _FRAMES_OF_DCT
-            stream.seek(int.from_bytes(size) - 2, io.SEEK_CUR)
-    finally:
-        stream.seek(place)
 
 
 def _orientation(picture: Image.Image) -> Any:

@@ -222,7 +222,7 @@ def _compute(cache: FeatureCache, trunk: Trunk, loader: Loader, marks: Sequence[
         place, view = entry
         # By content, and not by place: a view stays what it is when pictures come and go around it.
         rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
-        return np.asarray(loader.picture(loader.samples[place], rng if loader.augment is not None else None))
+        return np.asarray(loader.view(loader.decoded(loader.samples[place]), rng))
 
     # One group is decoded while the one before it is computed.
     ahead = COMPUTED_TOGETHER + (loader.workers or default_workers())

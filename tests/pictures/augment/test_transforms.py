@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from mobilenets.errors import InputError
+from mobilenets.pictures.augment.crop import RandomResizedCrop
 from mobilenets.pictures.augment.photometric import ColorJitter, RandomErasing
 from mobilenets.pictures.augment.presets import KINDS, PRESETS, build, from_json
 from mobilenets.pictures.augment.randaugment import OPERATIONS, RandAugment
@@ -23,7 +24,6 @@ from mobilenets.pictures.augment.transforms import (
     Fit,
     Flip,
     PadCrop,
-    RandomResizedCrop,
     Transform,
     VerticalFlip,
     matrix,

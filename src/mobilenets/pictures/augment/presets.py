@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mobilenets.errors import InputError
+from mobilenets.pictures.augment.crop import RandomResizedCrop
 from mobilenets.pictures.augment.photometric import ColorJitter, RandomErasing
 from mobilenets.pictures.augment.randaugment import RandAugment
 from mobilenets.pictures.augment.transforms import (
@@ -16,7 +17,6 @@ from mobilenets.pictures.augment.transforms import (
     Fit,
     Flip,
     PadCrop,
-    RandomResizedCrop,
     Transform,
     VerticalFlip,
 )

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from mobilenets.errors import InputError
-from mobilenets.pictures.preprocess import INTERPOLATIONS, MAX_SIZE, Preprocessing
+from mobilenets.pictures.decode import Decoded
+from mobilenets.pictures.preprocess import MAX_SIZE, Preprocessing
 
 Fill: TypeAlias = tuple[int, int, int] | str
 """Beyond the border: an RGB colour, "nearest" (aaaa|abcd|dddd) or "reflect" (dcba|abcd|dcba, as Keras)."""
@@ -34,6 +35,18 @@ class Transform(ABC):
     @abstractmethod
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Return the changed picture (RGB in, RGB out); ``image`` itself is left as it was."""
+
+    def surplus(self, width: int, height: int) -> float:
+        """Say how many times smaller per side a picture may be decoded, where this transform comes first."""
+        return 1.0
+
+    def before_chance(self, picture: Decoded) -> Decoded:
+        """Do what is the same each time: what may be kept from one epoch to the next."""
+        return picture
+
+    def drawn(self, picture: Decoded, rng: np.random.Generator) -> Image.Image:
+        """Return the changed picture, from what ``before_chance`` gave."""
+        return self(picture.image, rng)
 
     def to_json(self) -> dict[str, Any]:
         """Return ``{"kind": …, **settings}`` in plain JSON values; ``presets.from_json`` reads it back."""
@@ -100,9 +113,29 @@ class Compose(Transform):
         if not ok or any(isinstance(part, Compose) for part in parts):
             raise self.fault("transforms", "a list of transforms other than compose", parts)
 
+    @property
+    def first(self) -> Transform | None:
+        """The transform that takes the decoded picture."""
+        return self.transforms[0] if self.transforms else None
+
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Return the picture after every transform."""
         for transform in self.transforms:
+            image = transform(image, rng)
+        return image
+
+    def surplus(self, width: int, height: int) -> float:
+        """Say what the first transform says."""
+        return 1.0 if self.first is None else self.first.surplus(width, height)
+
+    def before_chance(self, picture: Decoded) -> Decoded:
+        """Do what the first transform does without chance."""
+        return picture if self.first is None else self.first.before_chance(picture)
+
+    def drawn(self, picture: Decoded, rng: np.random.Generator) -> Image.Image:
+        """Return the picture after every transform, from what ``before_chance`` gave."""
+        image = picture.image if self.first is None else self.first.drawn(picture, rng)
+        for transform in self.transforms[1:]:
             image = transform(image, rng)
         return image
 
@@ -122,55 +155,17 @@ class Fit(Transform):
         """Return the picture at the network's size."""
         return self.preprocessing.fit(image)
 
+    def surplus(self, width: int, height: int) -> float:
+        """Say what the preprocessing says."""
+        return self.preprocessing.surplus(width, height)
 
-@dataclass(frozen=True)
-class RandomResizedCrop(Transform):
-    """A random part of the picture, stretched to ``size`` (Szegedy et al. 2015, arXiv:1409.4842, section 6).
+    def before_chance(self, picture: Decoded) -> Decoded:
+        """Do all of it."""
+        return Decoded(self.preprocessing.fit(picture.image))
 
-    ``area`` is the part's share of the picture, drawn uniformly; ``ratio`` is its width over height, drawn
-    uniformly in the logarithm, so that wide and tall are equally likely. A part that does not fit is drawn
-    anew, ten times; then the largest central part within ``ratio`` is taken.
-    """
-
-    kind: ClassVar[str] = "random_resized_crop"
-    size: int
-    area: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    interpolation: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        self.check_whole("size", 1, MAX_SIZE)
-        self.check_range("area", 1e-4, 1)
-        self.check_range("ratio", 0.01, 100)
-        if not isinstance(self.interpolation, str) or self.interpolation not in INTERPOLATIONS:
-            raise self.fault("interpolation", " or ".join(INTERPOLATIONS), self.interpolation)
-
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Return the part at ``size`` x ``size``."""
-        left, top, width, height = self.box(image.size, rng)
-        # The gap shrinks large photos by whole factors first: several times faster, and no visible change.
-        return image.resize(
-            (self.size, self.size),
-            INTERPOLATIONS[self.interpolation],
-            box=(left, top, left + width, top + height),
-            reducing_gap=3.0,
-        )
-
-    def box(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """Draw the part of a picture of ``size`` (width, height): left, top, width, height in pixels."""
-        whole_width, whole_height = size
-        low, high = self.ratio
-        for _ in range(10):
-            area = rng.uniform(*self.area) * whole_width * whole_height
-            ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
-            width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < width <= whole_width and 0 < height <= whole_height:
-                left = int(rng.integers(whole_width - width + 1))
-                return left, int(rng.integers(whole_height - height + 1)), width, height
-        ratio = min(max(whole_width / whole_height, low), high)
-        width = max(1, min(whole_width, round(whole_height * ratio)))
-        height = max(1, min(whole_height, round(whole_width / ratio)))
-        return (whole_width - width) // 2, (whole_height - height) // 2, width, height
+    def drawn(self, picture: Decoded, rng: np.random.Generator) -> Image.Image:
+        """Return the picture as it is: ``before_chance`` did all."""
+        return picture.image
 
 
 @dataclass(frozen=True)
