@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import gc
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.loader import Batch, Loader, in_order, shuffled
 from mobilenets.errors import InputError
 from mobilenets.pictures.augment.presets import build
+from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.classification.task import Classification
@@ -116,3 +121,60 @@ def test_no_thread_is_left_behind(photos: Path) -> None:
     assert any(thread.name.startswith("decode") for thread in threading.enumerate())
     batches.close()
     assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("augment", ["photo", "strong", "digits", "none", None])
+@pytest.mark.parametrize("room", [0, 5000, 1 << 20])
+def test_a_cache_changes_nothing(photos: Path, augment: str | None, room: int) -> None:
+    loader = make(photos, augment=augment, workers=2)
+    kept = replace(loader, cache=PictureCache(room))
+    for epoch in range(3):
+        plan = shuffled([0] * 30, 8, 0, epoch)
+        assert same(list(kept.batches(plan, epoch)), list(loader.batches(plan, epoch)))
+    assert kept.cache is not None
+    assert len(kept.cache) == 0 if room == 0 else 0 < len(kept.cache) <= 30
+
+
+def test_kept_pictures_are_not_read_again(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = replace(make(photos), cache=PictureCache(1 << 20))
+    first = list(loader.batches(in_order(30, 8)))
+    monkeypatch.setattr("mobilenets.datasets.loader.decode_scaled", None)
+    assert same(list(loader.batches(in_order(30, 8))), first)
+
+
+def test_views_of_one_decoding(photos: Path) -> None:
+    loader = make(photos)
+    sample = loader.samples[3]
+    found = loader.views(sample, [np.random.default_rng(seed) for seed in (1, 2, 1)])
+    picture = loader.decoded(sample)
+    assert [one.tobytes() for one in found] == [
+        loader.view(picture, np.random.default_rng(seed)).tobytes() for seed in (1, 2, 1)
+    ]
+    assert found[0].tobytes() == found[2].tobytes() != found[1].tobytes()
+
+
+def peak(loader: Loader, epochs: range) -> int:
+    """Run epochs and give the most memory that Python held, in bytes; what Pillow holds is counted by its pictures."""
+    tracemalloc.reset_peak()
+    for epoch in epochs:
+        for batch in loader.batches(shuffled([0] * len(loader.samples), 4, 0, epoch), epoch):
+            assert batch.images.shape[1:] == (16, 16, 3)
+    assert sum(isinstance(one, Image.Image) for one in gc.get_objects()) < 50
+    return tracemalloc.get_traced_memory()[1]
+
+
+def test_memory_is_flat(draw: Callable[..., Path], tmp_path: Path) -> None:
+    """Ten epochs take what two take, and ten times the pictures no more than what is kept of them."""
+    samples = read_folder(draw(tmp_path / "photos", {"a": 10, "b": 10})).samples
+    small = replace(make(tmp_path / "photos", workers=2), samples=samples, cache=PictureCache(40_000))
+    large = replace(small, samples=samples * 10, cache=PictureCache(40_000))
+    list(small.batches(in_order(20, 4)))  # whatever is imported or made once
+    gc.collect()
+    tracemalloc.start()
+    try:
+        first = peak(small, range(2))
+        assert peak(small, range(2, 10)) < first + 60_000
+        # Places in the plan take some bytes each.
+        assert peak(large, range(2)) < first + 300_000
+    finally:
+        tracemalloc.stop()

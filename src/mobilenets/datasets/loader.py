@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.augment.mixing import mix
 from mobilenets.pictures.augment.transforms import Compose, Fit
+from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.decode import Decoded, decode_scaled
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import checked, stream
@@ -63,7 +64,8 @@ class Loader:
     """Turns samples into batches, for a network that gives ``outputs`` numbers.
 
     With ``augment`` each picture is changed by a generator seeded from ``seed``, the epoch and the picture's place
-    in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone.
+    in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone. ``cache`` may
+    keep what was decoded, which changes no pixel.
     """
 
     samples: Sequence[Sample]
@@ -75,11 +77,17 @@ class Loader:
     cutmix: float = 0.0
     seed: int = 0
     workers: int | None = None
+    cache: PictureCache | None = field(default=None, compare=False, repr=False)
 
     def decoded(self, sample: Sample) -> Decoded:
         """Decode one picture and do what is the same in every epoch; every ``view`` of it is made from this."""
+        changes = self._changes
+
+        def make() -> Decoded:
+            return changes.before_chance(decode_scaled(sample.path, changes.surplus))
+
         try:
-            return self._changes.before_chance(decode_scaled(sample.path, self._changes.surplus))
+            return make() if self.cache is None else self.cache.get(sample.path, changes.first, make)
         except UnreadablePicture as error:
             raise InputError(
                 f"{sample.path}: {error}; it was readable before: restore it, then continue with --resume"
@@ -89,6 +97,11 @@ class Loader:
         """Bring a picture that ``decoded`` gave to size, augmented by what ``rng`` draws if there is augmentation."""
         return self._changes.drawn(picture, rng)
 
+    def views(self, sample: Sample, rngs: Sequence[np.random.Generator]) -> list[Image.Image]:
+        """Decode one picture once, and give its ``view`` for each of ``rngs``."""
+        picture = self.decoded(sample)
+        return [self.view(picture, rng) for rng in rngs]
+
     @cached_property
     def _changes(self) -> Compose:
         return self.augment or Compose((Fit(self.preprocessing),))
@@ -96,11 +109,11 @@ class Loader:
     def batch(self, indices: Sequence[int], epoch: int, start: int) -> Batch:
         """Make the batch of ``indices``, which begins at place ``start`` of ``epoch``."""
         size = self.preprocessing.size
-        pixels = np.empty((len(indices), size, size, 3), np.uint8)
+        images = np.empty((len(indices), size, size, 3), np.float32)
         for place, index in enumerate(indices):
             rng = np.random.default_rng((self.seed, 1, epoch, start + place))
-            pixels[place] = np.asarray(self.view(self.decoded(self.samples[index]), rng))
-        images = self.preprocessing.normalise(pixels)
+            pixels = np.asarray(self.view(self.decoded(self.samples[index]), rng))
+            self.preprocessing.normalise(pixels, images[place])
         targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
         if self.mixup or self.cutmix:
             rng = np.random.default_rng((self.seed, 2, epoch, start))

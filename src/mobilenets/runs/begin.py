@@ -21,6 +21,7 @@ from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
+from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
@@ -95,7 +96,12 @@ class Run:
         """Give the loaders of the training and of the validation pictures."""
         recipe = self.recipe
         validation = Loader(
-            self.dataset.validation, self.network.classes, self.preprocessing, self.task, workers=recipe.workers
+            self.dataset.validation,
+            self.network.classes,
+            self.preprocessing,
+            self.task,
+            workers=recipe.workers,
+            cache=PictureCache(),
         )
         train = dataclasses.replace(
             validation,
