@@ -64,6 +64,7 @@ def with_pillow(folder: Path, epochs: int) -> Iterator[int]:
     from PIL import Image
 
     rng, paths = np.random.default_rng(0), sorted(folder.rglob("*.jpg"))
+    yield 0
     for _ in range(epochs):
         order = rng.permutation(len(paths))
         for start in range(0, len(paths), BATCH):
@@ -90,6 +91,7 @@ def with_keras(folder: Path, epochs: int) -> Iterator[int]:
         [keras.layers.RandomCrop(SIZE, SIZE), keras.layers.RandomFlip("horizontal"), keras.layers.Rescaling(1 / 255)]
     )
     data = data.map(lambda x, y: (change(x, training=True), y), num_parallel_calls=-1).prefetch(2)
+    yield 0
     for _ in range(epochs):
         for images, _ in data:
             yield len(images)
@@ -106,6 +108,7 @@ def with_ours(folder: Path, epochs: int) -> Iterator[int]:
     how, samples = Preprocessing(SIZE), read_folder(folder).samples
     augment = build([{"kind": "random_resized_crop", "area": [0.35, 1]}, {"kind": "flip"}], how)
     loader = Loader(samples, 2, how, Classification(), augment, cache=PictureCache())
+    yield 0
     for epoch in range(epochs):
         for batch in loader.batches(shuffled([one.label for one in samples], BATCH, 0, epoch), epoch):
             yield len(batch)
@@ -115,13 +118,18 @@ WAYS = {"pillow": with_pillow, "keras": with_keras, "ours": with_ours}
 
 
 def child(way: str, folder: Path, epochs: int) -> None:
-    """Run one way and print what each epoch took; starting up is not counted, the first epoch's opening is."""
+    """Run one way and print what each epoch took; loading modules is not counted."""
     import resource
 
+    if way == "draw":
+        draw(folder, epochs)
+        return
     count = sum(1 for _ in folder.rglob("*.jpg"))
     seconds, cpu, done = [], [], 0
+    made = WAYS[way](folder, epochs)
+    next(made)
     began, spent = time.perf_counter(), time.process_time()
-    for pictures in WAYS[way](folder, epochs):
+    for pictures in made:
         done += pictures
         if done >= count * (len(seconds) + 1):
             seconds.append(time.perf_counter() - began)
@@ -145,7 +153,9 @@ def main() -> int:
     ways = {"ours": sys.executable, "pillow": sys.executable} | ({"keras": options.keras} if options.keras else {})
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as folder:
-        draw(Path(folder), options.pictures)
+        # In a process of its own: a child's peak memory begins with that of its parent.
+        drawing = [sys.executable, __file__, "--epochs", str(options.pictures), "--child", "draw", folder]
+        subprocess.run(drawing, check=True)
         for _ in range(options.rounds):
             for way, python in ways.items():
                 command = [python, __file__, "--epochs", str(options.epochs), "--child", way, folder]

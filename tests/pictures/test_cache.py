@@ -76,7 +76,7 @@ def test_a_file_that_changed_is_decoded_anew(tmp_path: Path) -> None:
 
 def test_how_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(module.VARIABLE, raising=False)
-    for free, expected in [(800, 100), (64 << 30, 1 << 30), (0, 0), (None, 256 << 20)]:
+    for free, expected in [(800, 100), (64 << 30, 2 << 30), (0, 0), (None, 256 << 20)]:
         monkeypatch.setattr(module, "free_memory", lambda free=free: free)
         assert most_kept() == expected
     monkeypatch.setenv(module.VARIABLE, "3")

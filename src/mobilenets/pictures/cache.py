@@ -13,7 +13,7 @@ from mobilenets.base.memory import free_memory
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import Decoded
 
-MOST = 1 << 30
+MOST = 2 << 30
 """The most bytes of pictures that are kept, where nobody says otherwise."""
 
 SHARE = 8
@@ -35,7 +35,7 @@ class PictureCache:
     ----------
     most:
         The most bytes to keep. By default what ``$MOBILENETS_PICTURE_MEMORY`` says in MiB (0: none), else an eighth of
-        free memory, up to 1 GiB.
+        free memory, up to 2 GiB.
 
     Raises InputError when the variable is not a whole number.
 
