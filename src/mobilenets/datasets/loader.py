@@ -77,7 +77,11 @@ class Loader:
 
     def picture(self, sample: Sample, rng: np.random.Generator | None) -> Image.Image:
         """Decode one picture and bring it to size, augmented when ``rng`` is given."""
-        changed = self.augment is not None and rng is not None
+        return self.views(sample, [rng])[0]
+
+    def views(self, sample: Sample, rngs: Sequence[np.random.Generator | None]) -> list[Image.Image]:
+        """Decode one picture once, and give what ``picture`` gives for each of ``rngs``."""
+        changed = self.augment is not None and any(rng is not None for rng in rngs)
         try:
             # What is drawn may be a small part, which wants all its pixels.
             image = decode(sample.path, None if changed else self.preprocessing.surplus)
@@ -85,9 +89,10 @@ class Loader:
             raise InputError(
                 f"{sample.path}: {error}; it was readable before: restore it, then continue with --resume"
             ) from error
-        if self.augment is not None and rng is not None:
-            return self.augment(image, rng)
-        return self.preprocessing.fit(image)
+        return [
+            self.preprocessing.fit(image) if self.augment is None or rng is None else self.augment(image, rng)
+            for rng in rngs
+        ]
 
     def batch(self, indices: Sequence[int], epoch: int, start: int) -> Batch:
         """Make the batch of ``indices``, which begins at place ``start`` of ``epoch``."""
