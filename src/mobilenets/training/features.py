@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -60,15 +60,13 @@ class FeatureLoader:
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
-        start = sum(len(indices) for indices in plan[:skip])
-        for indices in plan[skip:]:
-            chosen = [
-                int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
-                for place in range(len(indices))
-            ]
+        ends = list(accumulate(len(indices) for indices in plan))
+        # One draw for the whole epoch: a generator for each picture took as long as the step.
+        views = np.random.default_rng((self.seed, 3, epoch)).integers(self.values.shape[1], size=ends[-1])
+        for indices, end in zip(plan[skip:], ends[skip:], strict=True):
+            chosen = views[end - len(indices) : end]
             targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
             yield Batch(self.values[list(indices), chosen], targets)
-            start += len(indices)
 
 
 def cached_features(
