@@ -35,8 +35,8 @@ from mobilenets.training.recipe import Recipe
 log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
-# What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens one that computes on the thread that calls
-# it, in several at once, or None where it is not there.
+# What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens one that computes on the thread that
+# calls it, in several at once, or None where it is not there.
 Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
 TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
