@@ -316,3 +316,11 @@ def test_incomplete_contracts_are_refused(key: str) -> None:
 def test_what_is_no_contract_is_refused(value: object) -> None:
     with pytest.raises(InputError):
         Preprocessing.from_json(value)
+
+
+def test_planes_are_the_same_numbers_apart() -> None:
+    contract = Preprocessing(8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 5, 3), np.uint8)
+    found = contract.planes(pixels)
+    np.testing.assert_array_equal(found, contract.normalise(pixels))
+    assert found.transpose(0, 3, 1, 2).flags.c_contiguous

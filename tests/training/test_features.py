@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ import pytest
 import torch
 
 import mobilenets
-from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.folder import content_hashes, read_folder
 from mobilenets.datasets.loader import Loader
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.pictures.augment.presets import build
+from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training import feature_cache
@@ -94,6 +96,45 @@ def test_another_engine_computes_and_keeps_its_own(
         for one, other in zip(found, in_torch, strict=True):
             np.testing.assert_allclose(one.values, other.values, rtol=1e-3, atol=1e-5)
     assert len(counted) == before
+
+
+def test_entries_do_not_depend_on_what_they_were_computed_with(
+    network: Network, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = loaders(data)
+    whole = cached_features(network, RECIPE, 19, train, validation, CPU, open_trunk)
+    assert whole is not None
+    monkeypatch.setenv("MOBILENETS_CACHE", str(data.parent / "other"))
+    monkeypatch.setattr(module, "COMPUTED_TOGETHER", 6)
+    few = replace(train, samples=train.samples[2:5], workers=3), replace(validation, samples=validation.samples[2:5])
+    assert cached_features(network, RECIPE, 19, *few, CPU, open_trunk) is not None
+    later = cached_features(network, RECIPE, 19, replace(train, workers=2), validation, CPU, open_trunk)
+    assert later is not None
+    for one, other in zip(later, whole, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+
+
+def test_each_picture_is_decoded_once_for_all_its_views(
+    network: Network, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def counting(path: Path, surplus: Any = None) -> Any:
+        seen.append(path)
+        return decode(path, surplus)
+
+    monkeypatch.setattr("mobilenets.datasets.loader.decode", counting)
+    train, validation = loaders(data)
+    found, _ = cached(network, (train, validation), RECIPE.replace(views=3))
+    assert len(seen) == 7 + 7
+    # The views are those that each decode of its own gives.
+    content = int(content_hashes([train.samples[3].path])[train.samples[3].path][:15], 16)
+    for view in range(3):
+        picture = train.picture(train.samples[3], np.random.default_rng((train.seed, 4, view, content)))
+        image = train.preprocessing.normalise(np.asarray(picture)[None])
+        with torch.inference_mode():
+            wanted = network.trunk(torch.from_numpy(image).permute(0, 3, 1, 2), 19)
+        np.testing.assert_allclose(found.values[3, view].ravel(), wanted.ravel(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 18, 19])

@@ -146,6 +146,14 @@ class Preprocessing:
             part /= std
         return numbers
 
+    def planes(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Do the same to N x H x W x 3, with each channel by itself in memory: what a graph of ONNX takes uncopied."""
+        numbers = pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        numbers *= np.float32(self.scale)
+        numbers -= np.array(self.mean, np.float32)[:, None, None]
+        numbers /= np.array(self.std, np.float32)[:, None, None]
+        return numbers.transpose(0, 2, 3, 1)
+
     def to_json(self) -> dict[str, Any]:
         """The contract as plain JSON values; ``from_json`` gives back an equal contract."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

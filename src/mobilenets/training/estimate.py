@@ -70,6 +70,8 @@ def estimate(
             count = still_to_compute(network, recipe, blocks, train, validation, in_torch)
             images = _made_up(network, COMPUTED_TOGETHER, 0)
             each = _timed(lambda: trunk(images), device) / COMPUTED_TOGETHER if count else 0.0
+            if not in_torch:  # as many at once as there are threads that decode
+                each /= min(train.workers or default_workers(), default_workers())
             return count, (count or 0) * _together(decoding, each, device)
 
         missing, computing = frozen(lower, run[-1].recipe)

@@ -79,6 +79,8 @@ class FeatureCache:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 base = sqlite3.connect(path, timeout=60)
                 base.text_factory = bytes  # damage may make text of a value, and text that is not UTF-8
+                # To wait for the disk after each group is not worth it: should the machine fail, the checksums tell.
+                base.execute("PRAGMA synchronous = OFF")
                 base.execute(_TABLE)
                 path.touch()
                 self.missing = self._read(base)

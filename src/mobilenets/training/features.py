@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,18 +28,19 @@ from mobilenets.models.architecture import table_to_json
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.transforms import Fit
-from mobilenets.pictures.stream import checked, default_workers, grouped, stream
+from mobilenets.pictures.stream import checked, grouped, stream
 from mobilenets.training.feature_cache import FeatureCache, count_entries, prune
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
-# What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens it, or None where it is not there.
+# What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens one that computes on the thread that
+# calls it, in several at once, or None where it is not there.
 Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
 TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
-VERSION = 2
+VERSION = 3
 COMPUTED_TOGETHER = 32
 MOST_AT_ONCE = 2 << 30  # bytes of memory
 
@@ -57,15 +60,13 @@ class FeatureLoader:
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
-        start = sum(len(indices) for indices in plan[:skip])
-        for indices in plan[skip:]:
-            chosen = [
-                int(np.random.default_rng((self.seed, 3, epoch, start + place)).integers(self.values.shape[1]))
-                for place in range(len(indices))
-            ]
+        ends = list(accumulate(len(indices) for indices in plan))
+        # One draw for the whole epoch: a generator for each picture took as long as the step.
+        views = np.random.default_rng((self.seed, 3, epoch)).integers(self.values.shape[1], size=ends[-1])
+        for indices, end in zip(plan[skip:], ends[skip:], strict=True):
+            chosen = views[end - len(indices) : end]
             targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
             yield Batch(self.values[list(indices), chosen], targets)
-            start += len(indices)
 
 
 def cached_features(
@@ -95,7 +96,7 @@ def cached_features(
     trunk, in_torch = open_trunk(network, blocks, device, opener)
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
         key = _key(network, blocks, loader, recipe.seed, in_torch)
-        values = _filled(key, shape, trunk, loader, count)
+        values = _filled(key, shape, trunk, in_torch, loader, count)
         found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
     prune()
     return found[0], found[1]
@@ -204,33 +205,53 @@ def _block(network: Network, index: int) -> dict[str, torch.Tensor]:
     return {f"{index}.{name}": value for name, value in state.items() if not name.endswith("num_batches_tracked")}
 
 
-def _filled(key: str, shape: tuple[int, ...], trunk: Trunk, loader: Loader, views: int) -> Floats:
+def _filled(key: str, shape: tuple[int, ...], trunk: Trunk, in_torch: bool, loader: Loader, views: int) -> Floats:
     """Give what ``trunk`` makes of all pictures, pictures×views×H×W×C: from the cache, and computed where it lacks."""
     marks = _marks(loader)
     with closing(FeatureCache(key, marks, views, shape)) as cache:
-        _compute(cache, trunk, loader, marks)
+        _compute(cache, trunk, in_torch, loader, marks)
         return cache.values
 
 
-def _compute(cache: FeatureCache, trunk: Trunk, loader: Loader, marks: Sequence[str]) -> None:
+def _compute(cache: FeatureCache, trunk: Trunk, in_torch: bool, loader: Loader, marks: Sequence[str]) -> None:
     total, missing = cache.values.shape[0] * cache.values.shape[1], cache.missing
     log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
     if not missing:
         return
 
-    def decoded(entry: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        place, view = entry
-        # By content, and not by place: a view stays what it is when pictures come and go around it.
-        rng = np.random.default_rng((loader.seed, 4, view, int(marks[place][:15], 16)))
-        return np.asarray(loader.view(loader.decoded(loader.samples[place]), rng))
+    def made(group: Sequence[tuple[int, int]]) -> Floats:
+        pixels = _pixels(loader, marks, group)
+        # PyTorch has threads of its own. Any other computes where the pictures were decoded: each core does both, and
+        # none waits for another.
+        return loader.preprocessing.normalise(pixels) if in_torch else trunk(loader.preprocessing.planes(pixels))
 
-    # One group is decoded while the one before it is computed.
-    ahead = COMPUTED_TOGETHER + (loader.workers or default_workers())
+    groups = _groups(missing, max(1, COMPUTED_TOGETHER // cache.values.shape[1]))
     with (
-        closing(stream(decoded, missing, workers=loader.workers, ahead=ahead)) as pictures,
+        closing(stream(made, groups, workers=loader.workers)) as results,
         progress("frozen blocks", len(missing), "pictures") as shown,
     ):
-        pixels = grouped(checked(pictures), COMPUTED_TOGETHER)
-        for group, found in zip(grouped(missing, COMPUTED_TOGETHER), pixels, strict=True):
-            cache.add(group, trunk(loader.preprocessing.normalise(np.stack(found))))
+        for group, found in zip(groups, checked(results), strict=True):
+            cache.add(group, trunk(found) if in_torch else found)
             shown.advance(len(group))
+
+
+def _groups(entries: Sequence[tuple[int, int]], pictures: int) -> list[list[tuple[int, int]]]:
+    """Divide places and views into groups of up to so many pictures, all views of a picture in one group."""
+    return [
+        [entry for _, views in group for entry in views]
+        for group in grouped(((key, list(views)) for key, views in groupby(entries, itemgetter(0))), pictures)
+    ]
+
+
+def _pixels(loader: Loader, marks: Sequence[str], group: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint8]:
+    """Give the views that ``group`` names by place and view, N×S×S×3; each picture is decoded once for all of its."""
+    size = loader.preprocessing.size
+    pixels = np.empty((len(group), size, size, 3), np.uint8)
+    rows = iter(pixels)
+    for place, entries in groupby(group, itemgetter(0)):
+        # By content, and not by place: a view stays what it is when pictures come and go around it.
+        content = int(marks[place][:15], 16)
+        rngs = [np.random.default_rng((loader.seed, 4, view, content)) for _, view in entries]
+        for view in loader.views(loader.samples[place], rngs):
+            next(rows)[:] = np.asarray(view)
+    return pixels

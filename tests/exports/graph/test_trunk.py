@@ -35,3 +35,15 @@ def test_the_same_as_in_pytorch(name: str, blocks: int) -> None:
         for parameter in network.parameters():
             parameter.zero_()
     np.testing.assert_array_equal(trunk(images), found)
+
+
+def test_a_picture_alone_or_among_others() -> None:
+    network = create_model("mobilenet_v2", 3, 0.35, size=64).eval()
+    images = np.random.default_rng(1).standard_normal((11, 64, 64, 3)).astype(np.float32)
+    trunk = open_trunk(network, len(network.body))
+    assert trunk is not None
+    whole = trunk(images)
+    for cut in (1, 2, 3, 5, 8):
+        apart = [trunk(images[start : start + cut]) for start in range(0, 11, cut)]
+        np.testing.assert_array_equal(np.concatenate(apart), whole)
+    np.testing.assert_array_equal(trunk(images[::-1]), whole[::-1])

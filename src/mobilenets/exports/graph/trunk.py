@@ -14,12 +14,17 @@ from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.engines import laid_out
 from mobilenets.runtime.engines.ort import open_session
 
+# Pictures a run: their maps stay in the cache of a core, and the weights are read once for all. At 128 pixels V2 1.0
+# took 2.8 ms of processor time a picture for 1, 2.4 for 4 and 8, 2.5 for 16 (AMD EPYC, 2026-11-28).
+TOGETHER = 4
+
 
 def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]] | None:
     """Open the first ``blocks`` blocks of a network as it is now; None where ONNX is not installed.
 
     The result takes float32 N×S×S×3 and gives what ``Network.trunk`` gives, but channels last: N×H×W×C, and
-    N×1×1×features after all of the blocks, which are then pooled.
+    N×1×1×features after all of the blocks, which are then pooled. It computes on the thread that calls it, and several
+    may call it at once. What it gives for a picture does not depend on the others: every run has the same shape.
     """
     if importlib.util.find_spec("onnx") is None:
         return None
@@ -43,12 +48,18 @@ def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], np
         copies = [type(value).FromString(value.SerializeToString()) for value in values]
         del field[:]
         field.extend(copies)
-    session = open_session(model.SerializeToString())
+    session = open_session(model.SerializeToString(), threads=1)
+    entry, whole = session.get_inputs()[0].name, blocks == len(network.body)
 
     def run(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        [maps] = session.run(None, {session.get_inputs()[0].name: laid_out(images, "NCHW")})
-        if blocks == len(network.body):
-            maps = maps.reshape(len(maps), -1, 1, 1)
-        return np.ascontiguousarray(maps.transpose(0, 2, 3, 1))
+        parts = []
+        for start in range(0, len(images), TOGETHER):
+            part = laid_out(images[start : start + TOGETHER], "NCHW")
+            count = len(part)
+            if count < TOGETHER:
+                part = np.concatenate([part, np.zeros((TOGETHER - count, *part.shape[1:]), np.float32)])
+            [maps] = session.run(None, {entry: part})
+            parts.append(maps[:count].reshape(count, -1, 1, 1) if whole else maps[:count])
+        return np.ascontiguousarray(np.concatenate(parts).transpose(0, 2, 3, 1))
 
     return run

@@ -66,7 +66,7 @@ class PlainStepper:
     def step(self, group: Sequence[Batch], number: int, rate: float) -> dict[str, float]:
         """Make one step of the optimiser; see ``Stepper``."""
         self._enter_training()
-        torch.manual_seed(self._recipe.seed * 1_000_003 + number)
+        self._seed(self._recipe.seed * 1_000_003 + number)
         for entry in self._optimizer.param_groups:
             entry["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
@@ -111,6 +111,12 @@ class PlainStepper:
         if scaler := _under(tensors, "scaler."):
             like = self._scaler.state_dict()
             self._scaler.load_state_dict({name: type(like[name])(value.item()) for name, value in scaler.items()})
+
+    def _seed(self, seed: int) -> None:
+        if self._device.type == "cpu":  # torch.manual_seed also keeps a traceback for each device that is not there
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _enter_training(self) -> None:
         if not self.network.training:
