@@ -116,6 +116,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.be:
         return work(options.be, options)
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 0.5:
+        print(f"this machine is busy already (load {load:.1f}), so nothing below is a quiet speed", file=sys.stderr)
     found = measure(options)
     quiet = statistics.median(found["ours", "quiet"])
     title = f"{options.model}, {options.size} pixels, batch {options.batch}, {options.threads} threads"

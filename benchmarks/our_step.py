@@ -1,4 +1,4 @@
-"""One step of training on noise, as `mobilenets train` makes it and as plain PyTorch does; for the scripts beside it."""
+"""One step of training on noise, as `mobilenets train` makes it and as plain PyTorch does, for other scripts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def torch_step(
         loss = loss_of(output.float(), labels.to(device))
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

@@ -75,3 +75,11 @@ def test_memory_is_kept_for_the_cpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_p
         with pytest.raises(KeyboardInterrupt):
             verb.train(tmp_path, tmp_path / "run")
         assert asked.pop() is expected
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", False), ("cuda", True)])
+def test_kernels_are_tried_on_a_gpu_alone(device: str, expected: bool) -> None:
+    assert not torch.backends.cudnn.benchmark
+    with verb._fastest_kernels(torch.device(device)):
+        assert torch.backends.cudnn.benchmark is expected
+    assert not torch.backends.cudnn.benchmark

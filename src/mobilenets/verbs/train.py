@@ -93,7 +93,7 @@ def train(
             "PyTorch was imported before mobilenets, so its threads spin while they wait; this is slow on a busy "
             "machine: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"
         )
-    with _threads(chosen.threads), keeping_memory(device.type == "cpu"):
+    with _threads(chosen.threads), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
         if settled.record is None or settled.dataset is None:
             run = begin(request, chosen, hardware(device), versions())
         else:
@@ -175,3 +175,14 @@ def _threads(wish: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _fastest_kernels(device: torch.device) -> Iterator[None]:
+    """Have cuDNN try its kernels for each shape of batch, of which a run has few, while the block runs."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
