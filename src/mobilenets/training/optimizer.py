@@ -24,7 +24,7 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    fused = bool(trained) and trained[0].device.type in FUSED_ON or None
+    fused = (bool(trained) and trained[0].device.type in FUSED_ON) or None
     match recipe.optimizer:
         case "sgd":
             return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
