@@ -1,57 +1,72 @@
-"""How much memory there is to use."""
+"""Memory that training keeps between its steps, where the C library would give it back and have it filled anew."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
-from pathlib import Path
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+SWITCH = "MOBILENETS_KEEP_MEMORY"
+
+# Of <malloc.h>.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_NO_LIMIT = -1
+# What glibc's own rule comes to once a large tensor was freed; it is off for good after any setting by hand.
+_BEFORE = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
+_OWN = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+
+_lock = threading.Lock()
+_inside = 0
 
 
-def free_memory(proc: Path = Path("/proc"), mount: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the bytes that this process may still take without others having to give way; None where nobody tells.
+@contextlib.contextmanager
+def keeping_memory(wanted: bool = True) -> Iterator[bool]:
+    """Have glibc keep what is freed while the block runs, and give it back to the system at its end.
 
-    Under Linux what the kernel calls available, within the limits of the control groups of this process; elsewhere a
-    quarter of what is built in.
+    Every large tensor comes from the kernel otherwise, page by page, and goes back with it: 180,000 page faults a step
+    and a third of the time for MobileNetV2 at 224, batch 16. Nothing more is held than was in use at once, but pieces
+    do not fit as well: its peak was a tenth higher. This holds for the whole process, whose other parts get their
+    memory the same way meanwhile. Blocks may overlap, in several threads too.
+
+    Nothing is done where it is not ``wanted``, for another C library than glibc (Alpine, macOS, Windows), where the
+    environment already says how memory is allocated, and with ``MOBILENETS_KEEP_MEMORY=0``.
+
+    Yields
+    ------
+        Whether memory is kept.
+
     """
-    found = [value for value in (_of_the_machine(proc), *_of_the_groups(proc, mount)) if value is not None]
-    return max(0, min(found)) if found else None
+    global _inside
+    library = glibc() if wanted and not _settled_by_user() else None
+    if library is None:
+        yield False
+        return
+    with _lock:
+        _inside += 1
+        kept = all([library.mallopt(_MMAP_MAX, 0), library.mallopt(_TRIM_THRESHOLD, _NO_LIMIT)])
+    try:
+        yield kept
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                for name, value in _BEFORE.items():
+                    library.mallopt(name, value)
+                library.malloc_trim(0)
 
 
-def _of_the_machine(proc: Path) -> int | None:
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+def glibc() -> Any | None:
+    """Return the C library of this process where it is glibc, else None."""
+    if not sys.platform.startswith("linux"):
         return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt") else None
 
 
-def _of_the_groups(proc: Path, mount: Path) -> list[int]:
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = mount / controllers if controllers else mount
-        place = Path(group.lstrip("/"))
-        for folder in (root, *(root / part for part in (place, *place.parents))):
-            found += [left for left in (_left_in(folder),) if left is not None]
-    return found
-
-
-def _left_in(folder: Path) -> int | None:
-    """Return what a group has left; files that it has read and can drop do not count as taken."""
-    for most, taken in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-        try:
-            limit, used = int((folder / most).read_text()), int((folder / taken).read_text())
-            words = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            return limit - used + next((int(value) for name, value in words if name == "inactive_file"), 0)
-        except (OSError, ValueError):  # "max" is no number
-            continue
-    return None
+def _settled_by_user() -> bool:
+    tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    return os.environ.get(SWITCH) == "0" or tuned or any(name in os.environ for name in _OWN)

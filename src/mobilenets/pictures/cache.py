@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mobilenets.base.memory import free_memory
+from mobilenets.base.free_memory import free_memory
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import Decoded
 

@@ -7,6 +7,9 @@ from torch import nn
 
 from mobilenets.training.recipe import Recipe
 
+# Where one kernel moves all parameters. On the CPU it was not measured.
+FUSED_ON = ("cuda",)
+
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser over the parameters that are trained.
@@ -21,13 +24,14 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    fused = (bool(trained) and trained[0].device.type in FUSED_ON) or None
     match recipe.optimizer:
         case "sgd":
-            return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
+            return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, recipe.lr, betas=(recipe.momentum, 0.999))
+            return torch.optim.Adam(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
         case "adamw":
-            return torch.optim.AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999))
+            return torch.optim.AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
         case _:
             # Decay 0.9 as in both papers. Their epsilon of 1 is for TensorFlow, which adds it under the root.
             return torch.optim.RMSprop(groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum)

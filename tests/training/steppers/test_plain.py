@@ -48,6 +48,13 @@ def test_a_fresh_one_goes_on_from_its_state(begin: Begin, settings: dict[str, An
     assert any(not torch.equal(tensor, kept[name]) for name, tensor in found.items())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_one_kernel_for_all_parameters_resumes(begin: Begin, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+    """As on a GPU, where its count of steps lies on the device."""
+    monkeypatch.setattr("mobilenets.training.optimizer.FUSED_ON", ("cpu",))
+    test_a_fresh_one_goes_on_from_its_state(begin, {"optimizer": optimizer})
+
+
 def test_the_gradient_scalers_numbers_are_kept(begin: Begin) -> None:
     stepper = begin(precision="float16").stepper
     assert isinstance(stepper, PlainStepper)

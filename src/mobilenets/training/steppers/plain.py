@@ -104,10 +104,12 @@ class PlainStepper:
         if self._average is not None:
             self._average.load_state_dict(_under(tensors, "average."))
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        fused = self._optimizer.defaults.get("fused")  # which counts its steps on the device
         for index, parameter in enumerate(parameters):
             entries = _under(tensors, f"optimizer.{index}.")
             if entries:
-                self._optimizer.state[parameter] = {k: _laid_out(v, parameter) for k, v in entries.items()}
+                laid = {name: _laid_out(value, parameter) for name, value in entries.items()}
+                self._optimizer.state[parameter] = {k: v.to(parameter.device) if fused else v for k, v in laid.items()}
         if scaler := _under(tensors, "scaler."):
             like = self._scaler.state_dict()
             self._scaler.load_state_dict({name: type(like[name])(value.item()) for name, value in scaler.items()})
