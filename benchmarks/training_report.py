@@ -1,9 +1,9 @@
 """The table and the chart of what ``training.py`` measured.
 
-    python benchmarks/training_report.py benchmarks/results/training.json [MORE.json] --docs
+    python benchmarks/training_report.py benchmarks/results/training.json [MORE.json] [--docs]
 
-``--docs`` draws ``docs/images/benchmarks-training.png`` and puts the table between the marks in
-``docs/measured/training-speed.md``.
+Prints the table. ``--docs`` puts it between the marks in ``docs/measured/training-speed.md`` instead, and draws
+``docs/images/benchmarks-training.png``.
 """
 
 from __future__ import annotations
@@ -171,10 +171,11 @@ def main() -> None:
     options = parser.parse_args()
     results = [json.loads(path.read_text("utf-8")) for path in options.results]
     text = table(results)
-    print(text)
     if options.docs:
         draw(results, CHART)
         update_page(text)
+    else:
+        print(text)
 
 
 if __name__ == "__main__":
