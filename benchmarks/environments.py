@@ -81,9 +81,10 @@ def set_up(environment: str) -> str | None:
     ):
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
         if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
             shutil.rmtree(folder, ignore_errors=True)
-            return f"cannot be set up: {''.join(last)}"
+            return f"cannot be set up: {''.join(errors[:1]).removeprefix('ERROR: ')}"
     stamp.write_text(wanted.read_text("utf-8"), "utf-8")
     return None
 
