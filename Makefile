@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TRAIN := $(VENV)/.train
 DEV := $(VENV)/.dev
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench clean
 
 demo: $(TRAIN)
 	$(BIN)/mobilenets demo --out demo
@@ -26,6 +26,12 @@ format: $(DEV)
 	$(BIN)/ruff format src tests benchmarks examples
 	$(BIN)/ruff check --fix src tests benchmarks examples
 
+# Training beside other frameworks, each in an environment of its own: BENCH="--case v1-224x16 --peers ours mindspore".
+bench: $(TRAIN)
+	@echo "Environments of PyTorch, Keras and MindSpore go to .venv-bench, once: about 7 GB on disk. Then about 40 minutes."
+	$(BIN)/python benchmarks/training.py --set-up --out benchmarks/results/training.json $(BENCH)
+	$(BIN)/python benchmarks/training_report.py benchmarks/results/training.json --docs
+
 # The stamps are written last, so that an interrupted set-up is done again.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -42,4 +48,4 @@ $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $(TRAIN) $@
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-bench build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
