@@ -66,5 +66,7 @@ def test_available(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_numba_is_loaded_by_a_kernel_alone() -> None:
-    script = "import sys, mobilenets, mobilenets.kernels.compile, mobilenets.training.run; print('numba' in sys.modules)"
+    script = (
+        "import sys, mobilenets, mobilenets.kernels.compile, mobilenets.training.run; print('numba' in sys.modules)"
+    )
     assert run(script).stdout == "False\n"

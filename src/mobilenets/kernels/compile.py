@@ -51,17 +51,19 @@ def kernel(function: Kernel) -> Kernel:
     """
     import numba
 
-    compiled = numba.njit(nogil=True, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(function)
+    compiled: Any = numba.njit(nogil=True, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(function)
     _keep(compiled)
     _listen()
     _ours.add(id(compiled))
-    return compiled  # type: ignore[no-any-return]
+    made: Kernel = compiled
+    return made
 
 
 def _keep(compiled: Any) -> None:
     """Have the machine code kept in a folder of ours, unless the user chose one of Numba's own."""
-    from numba.core import config
+    from numba.core import config as numbas
 
+    config: Any = numbas
     chosen = config.CACHE_DIR
     folder = chosen or _folder()
     if not folder:
@@ -102,7 +104,7 @@ def _listen() -> None:
     """Have it said when a kernel of ours is compiled for the first time."""
     from numba.core import event
 
-    class Said(event.Listener):  # type: ignore[misc]
+    class Said(event.Listener):
         said = False
 
         def on_start(self, what: Any) -> None:
@@ -113,4 +115,4 @@ def _listen() -> None:
         def on_end(self, what: Any) -> None:
             """Nothing to say."""
 
-    event.register("numba:compile", Said())
+    event.register("numba:compile", Said())  # type: ignore[no-untyped-call]

@@ -83,13 +83,13 @@ def apply(
     out = np.empty_like(y) if out is None else out
     function = _apply(activation, residual is not None)
     wide, other = _wide(*y.shape), y if residual is None else residual
-    run(function, [(y, lines, other, out, *ends, wide) for ends in _ranges(*y.shape, threads)])
+    run(function, [(y, lines, other, out, *ends, wide) for ends in _ranges(len(y), y.shape[1], threads)])
     return out
 
 
 def gradient_sums(y: Map, dout: Map, lines: Map, activation: int, threads: int = 1) -> Map:
     """Return the sums Σg and Σg·(y − mean), float64 2×channels; g is ``dout`` behind the activation's derivative."""
-    ranges = _ranges(*y.shape, threads)
+    ranges = _ranges(len(y), y.shape[1], threads)
     parts = np.empty((len(ranges), 2, y.shape[1]))
     wide, function = _wide(*y.shape), _sums(activation)
     run(function, [(y, dout, lines, *ends, wide, part) for ends, part in zip(ranges, parts, strict=True)])
@@ -220,7 +220,7 @@ def _apply(activation: int, added: bool) -> Any:
             for j in range(u.size):
                 z = u[j] * a[j] + b[j]
                 # Comparisons that are false for what is not a number, so that it stays.
-                if activation == RELU or activation == RELU6:
+                if activation == RELU or activation == RELU6:  # noqa: SIM109
                     z = zero if z < zero else z
                 if activation == RELU6:
                     z = six if z > six else z

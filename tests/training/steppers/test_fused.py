@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 import torch
 
 from mobilenets.datasets.loader import Batch, shuffled
-from mobilenets.models.baselines import RESNETS
+from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.training.loop import Training
-from mobilenets.training.steppers.blocks import FusedBlock, fused
+from mobilenets.training.steppers.blocks import FusedBlock, fused, fused_block
 from mobilenets.training.steppers.fused import FusedStepper
 from mobilenets.training.steppers.plain import PlainStepper
 
@@ -30,48 +31,69 @@ def losses(training: Training, batches: list[Batch], count: int, rate: float = 0
     return [training.stepper.step([batches[n % len(batches)]], n, rate)["loss"] for n in range(count)]
 
 
+def plain_and_fused(architecture: Architecture, steps: int) -> tuple[list[float], list[float]]:
+    """Train twice in float64, where rounding does not grow to anything that can be seen."""
+    torch.manual_seed(0)
+    made = Network(architecture, 5).double().train()
+    x, targets = torch.randn(6, 3, 32, 32).double(), torch.arange(6) % 5
+    found = []
+    for ours in (False, True):
+        network = copy.deepcopy(made).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        body = fused(list(network.body)) if ours else list(network.body)
+        head = (fused_block(network.head) if ours else None) or network.head
+        optimizer, losses = torch.optim.SGD(network.parameters(), 0.01), []
+        for _ in range(steps):
+            y = x.contiguous(memory_format=torch.channels_last)
+            for block in body:
+                y = block(y)
+            loss = torch.nn.functional.cross_entropy(network.classifier(head(network.pool(y))), targets)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.item())
+        found.append(losses)
+    return found[0], found[1]
+
+
 @pytest.mark.parametrize(
-    ("model", "size", "steps"),
+    ("model", "width", "steps"),
     [
-        ("mobilenet_v1", 32, 50),
-        ("mobilenet_v2", 32, 10),
-        ("mobilenet_v3_small", 32, 10),
-        ("mobilenet_v3_large", 32, 6),
-        ("mobilenet_v4_small", 64, 6),
+        ("mobilenet_v1", 0.25, 50),
+        ("mobilenet_v2", 0.35, 10),
+        ("mobilenet_v3_small", 0.5, 10),
+        ("mobilenet_v3_large", 0.35, 5),
+        ("mobilenet_v4_conv_small", 0.5, 5),
     ],
 )
-def test_losses_are_the_plain_ones(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch, model: str, size: int, steps: int
+def test_losses_are_the_plain_ones(model: str, width: float, steps: int) -> None:
+    plain, found = plain_and_fused(describe(model, width, 32, dropout=0.0), steps)
+    np.testing.assert_allclose(found, plain, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("model", "size", "width"), [("mobilenet_v1", 32, 0.25), ("mobilenet_v3_small", 96, 0.5)])
+def test_the_first_step_is_the_plain_one(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, model: str, size: int, width: float
 ) -> None:
-    settings = {"model": model, "size": size, "variant": "standard", "width": 0.25 if "v4" not in model else 1.0}
+    settings: dict[str, Any] = {"model": model, "size": size, "variant": "standard", "width": width}
     training = begin(**settings)
     assert isinstance(training.stepper, FusedStepper)
     batches = batches_of(training)
-    # A rate at which rounding does not grow.
-    found = losses(training, batches, steps, 1e-4)
+    found = losses(training, batches, 1)
     monkeypatch.setenv("MOBILENETS_KERNELS", "off")
     plain = begin(**settings)
     assert type(plain.stepper) is PlainStepper
-    np.testing.assert_allclose(found, losses(plain, batches, steps, 1e-4), rtol=1e-3)
+    np.testing.assert_allclose(found, losses(plain, batches, 1), rtol=1e-3)
     state, expected = training.stepper.state_dict(), plain.stepper.state_dict()
     assert state.keys() == expected.keys()
     for name, value in expected.items():
-        if "num_batches" in name:
-            assert torch.equal(state[name], value)
+        if "running" in name or "num_batches" in name:
+            torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3)
 
 
 def test_sums_behind_a_convolution_are_folded_into_it() -> None:
-    for name in ("mobilenet_v2", "resnet18", "resnet50"):
-        architecture = describe(name, 1.0, 32)
-        network = Network(architecture, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        plain, x = network.train(), torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-        functions = fused(list(network.body))
-        folded = [len(run.inputs) for f in functions if isinstance(f, FusedBlock) for run in f._runs]
-        assert folded.count(2) >= 8
-        for module, function in zip(plain.body, functions, strict=True):
-            torch.testing.assert_close(function(x), module(x), atol=1e-4, rtol=1e-4)
-            x = module(x).detach()
-    assert RESNETS
+    network = Network(describe("mobilenet_v2", 1.0, 32), 3)
+    folded = [len(run.inputs) for f in fused(list(network.body)) if isinstance(f, FusedBlock) for run in f._runs]
+    assert folded.count(2) == 10
 
 
 def test_resume_gives_the_same_bytes(begin: Begin) -> None:

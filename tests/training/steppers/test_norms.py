@@ -90,12 +90,13 @@ def test_the_corners_are_pytorchs(activation: str) -> None:
     # Lines that leave the map as it is: no mean, scale 1, shift 0.
     lines = torch.tensor([[0.0], [1.0], [0.0]]).numpy()
     number = norms.kernels.ACTIVATIONS[activation]
-    assert torch.equal(torch.from_numpy(norms.kernels.apply(z.numpy(), lines, number)), out.detach())
+    found = torch.from_numpy(norms.kernels.apply(z.numpy(), lines, number))
+    torch.testing.assert_close(found, out.detach(), atol=1e-6, rtol=1e-6)
     for place, value in enumerate(z):
         one = torch.ones(1, 1).numpy()
-        found = norms.kernels.gradient_sums(value[None].numpy(), one, lines, number)[0, 0]
+        slope = norms.kernels.gradient_sums(value[None].numpy(), one, lines, number)[0, 0]
         assert expected.grad is not None
-        assert found == pytest.approx(expected.grad[place].item(), abs=1e-7)
+        assert slope == pytest.approx(expected.grad[place].item(), abs=1e-7)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -125,7 +126,6 @@ def test_what_does_not_fit_is_pytorchs() -> None:
     assert not ours(y, nn.BatchNorm2d(8, momentum=None))
     assert not ours(y, nn.BatchNorm2d(8, track_running_stats=False))
     assert not ours(y.detach().contiguous(), norm_of(8))
-    assert not ours(y.detach().double(), norm_of(8))
     with pytest.raises(ValueError, match="more than 1 value"):
         norm_activation(map_of((1, 8, 1, 1), 1), norm_of(8), "relu6")
     with torch.autocast("cpu", torch.bfloat16):

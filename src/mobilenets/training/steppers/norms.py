@@ -37,7 +37,8 @@ class NormActivation(torch.autograd.Function):
         scale = rows_of(gamma)
         momentum: float = norm.momentum  # type: ignore[assignment]
         done = kernels.normalise(rows_of(y), scale, rows_of(beta), norm.eps, running, momentum, threads)
-        norm.num_batches_tracked += 1  # type: ignore[operator]
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
         out = torch.empty_like(y)
         beside = None if residual is None else rows_of(residual)
         kernels.apply(rows_of(y), done.lines, activation, beside, rows_of(out), threads)
@@ -46,7 +47,7 @@ class NormActivation(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the map, gamma, beta and the residual."""
         y, gamma = ctx.saved_tensors
@@ -118,7 +119,7 @@ def _fits(norm: nn.Module) -> bool:
 
 
 def _plain(y: Tensor, norm: nn.Module, activation: str, residual: Tensor | None) -> Tensor:
-    out = norm(y)
+    out: Tensor = norm(y)
     if activation != "none":
         out = FUNCTIONS[activation](out)
     return out if residual is None else out + residual
