@@ -65,12 +65,17 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply convolution, norm and activation."""
+        out: Tensor = self.activation(self.norm(self.convolve(x)))
+        return out
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Apply the convolution alone, with its padding."""
         if self.padding != "symmetric":
             # By the map at hand: a network with a pooled head takes pictures of any size.
             kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
             rows, columns = (padded(side, kernel, stride, self.padding) for side in x.shape[2:])
             x = functional.pad(x, (*columns, *rows))
-        out: Tensor = self.activation(self.norm(self.conv(x)))
+        out: Tensor = self.conv(x)
         return out
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from mobilenets.datasets.loader import Batches, Loader
+from mobilenets.kernels.compile import available
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
 from mobilenets.training import checkpoint
@@ -17,7 +18,7 @@ from mobilenets.training.loop import Training
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
 from mobilenets.training.steppers.base import Stepper
-from mobilenets.training.steppers.plain import PlainStepper
+from mobilenets.training.steppers.plain import PlainStepper, precision_of
 from mobilenets.training.validation import Validation
 
 
@@ -88,9 +89,18 @@ def fit(
 def build_stepper(
     network: Network, stage: Stage, task: Task, train: Batches, device: torch.device, start: int
 ) -> Stepper:
-    """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks."""
+    """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks.
+
+    In float32 on a CPU they are made by our kernels where these can be used, else by PyTorch alone.
+    """
     loss = task.loss(train.samples, train.outputs, stage.recipe)
-    return PlainStepper(network, stage, task, loss, device, frozen_parts(network, stage.recipe.freeze), start)
+    frozen = frozen_parts(network, stage.recipe.freeze)
+    if device.type == "cpu" and precision_of(stage.recipe.precision, device) is None and available():
+        # Only here, for it needs Numba.
+        from mobilenets.training.steppers.fused import FusedStepper
+
+        return FusedStepper(network, stage, task, loss, device, frozen, start)
+    return PlainStepper(network, stage, task, loss, device, frozen, start)
 
 
 def _batches(

@@ -126,12 +126,17 @@ class PlainStepper:
             for module in self._frozen:
                 module.eval()
 
+    def _outputs(self, images: Tensor, start: int) -> Tensor:
+        """Give the network's outputs for a batch that ``start`` blocks lie behind, as ``Network.forward`` does."""
+        outputs: Tensor = self.network(images, start)
+        return outputs
+
     def _add_gradient(self, batch: Batch, share: float) -> dict[str, float]:
         """Add the gradient of a batch's mean loss times ``share``; returns the batch's sums."""
         targets = torch.from_numpy(batch.targets).to(self._device)
         precision = self._precision
         with torch.autocast(self._device.type, precision or torch.bfloat16, enabled=precision is not None):
-            output = self.network(to_tensor(batch.images, self._device), self._start)
+            output = self._outputs(to_tensor(batch.images, self._device), self._start)
         loss = self._loss(output.float(), targets)
         penalty = self.network.l2_penalty()
         total = loss if penalty is None else loss + penalty

@@ -1,0 +1,118 @@
+"""How our kernels are compiled, where the machine code is kept, and whether that works here."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mobilenets.base.cache import cache_folder
+
+log = logging.getLogger("mobilenets")
+
+SWITCH = "MOBILENETS_KERNELS"
+# Sums may be taken in any order and products fused into them; what is not finite stays so, so that a loss that
+# diverges is seen.
+FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
+SECONDS = 20  # what a network's kernels take to compile on one core of a laptop
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+_ours: set[int] = set()
+
+
+@functools.cache
+def _importable() -> bool:
+    try:
+        import numba  # noqa: F401
+    except Exception:  # also what Numba raises where NumPy is too new for it, or its own library does not load
+        return False
+    return True
+
+
+def available() -> bool:
+    """Say whether kernels can be compiled here: Numba is there, and ``MOBILENETS_KERNELS`` is not ``off``."""
+    if os.environ.get(SWITCH, "").strip().lower() in ("off", "0", "no"):
+        return False
+    return sys.modules.get("numba", _ours) is not None and _importable()
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile a function with Numba when it is first called, without the interpreter's lock while it runs.
+
+    It takes arrays and numbers, and may read constants of the function around it, but call only other kernels. The
+    machine code is kept on disk for this processor, and used again by later processes.
+    """
+    import numba
+
+    compiled: Any = numba.njit(nogil=True, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(function)
+    _keep(compiled)
+    _listen()
+    _ours.add(id(compiled))
+    made: Kernel = compiled
+    return made
+
+
+def _keep(compiled: Any) -> None:
+    """Have the machine code kept in a folder of ours, unless the user chose one of Numba's own."""
+    from numba.core import config as numbas
+
+    config: Any = numbas
+    chosen = config.CACHE_DIR
+    folder = chosen or _folder()
+    if not folder:
+        return
+    try:
+        config.CACHE_DIR = folder
+        compiled.enable_caching()
+    except (RuntimeError, OSError):  # nowhere to write: it is compiled in each process
+        log.debug("kernels are not kept: %s cannot be written", folder)
+    finally:
+        config.CACHE_DIR = chosen
+
+
+@functools.cache
+def _folder() -> str | None:
+    """Make the folder for these sources; None where it cannot be made or others may write there.
+
+    What lies in it is run, so it has to be the user's own. Numba knows a change of one file only, and kernels are made
+    of several, so that all of them name the folder. It writes whole files, and a lost one costs only time.
+    """
+    digest = hashlib.sha256(sys.version.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    folder = cache_folder() / "kernels" / digest.hexdigest()[:16]
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError:
+        return None
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        log.warning("kernels are not kept: %s belongs to others; remove it", folder)
+        return None
+    return str(folder)
+
+
+@functools.cache
+def _listen() -> None:
+    """Have it said when a kernel of ours is compiled for the first time."""
+    from numba.core import event
+
+    class Said(event.Listener):
+        said = False
+
+        def on_start(self, what: Any) -> None:
+            if not Said.said and id(what.data.get("dispatcher")) in _ours:
+                Said.said = True
+                log.info("preparing kernels for this processor, once: about %d s", SECONDS)
+
+        def on_end(self, what: Any) -> None:
+            """Nothing to say."""
+
+    event.register("numba:compile", Said())  # type: ignore[no-untyped-call]

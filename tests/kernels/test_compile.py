@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobilenets.kernels import compile as compiling
+
+USE = """
+import logging
+logging.basicConfig(level="INFO", format="%(message)s")
+import numpy as np
+from mobilenets.kernels.norms import apply
+print(apply(np.ones((2, 3), "f4"), np.ones((3, 3), "f4"), 0)[0, 0])
+"""
+
+
+def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+
+
+def test_the_first_use_says_so_and_later_ones_find_it_on_disk(tmp_path: Path) -> None:
+    first = run(USE, MOBILENETS_CACHE=str(tmp_path), NUMBA_CACHE_DIR="")
+    assert "preparing kernels" in first.stderr
+    assert list((tmp_path / "kernels").rglob("*.nbc"))
+    again = run(USE, MOBILENETS_CACHE=str(tmp_path), NUMBA_CACHE_DIR="")
+    assert again.stderr == ""
+    assert again.stdout == first.stdout == "2.0\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders have no modes here")
+def test_nothing_is_kept_where_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path))
+    compiling._folder.cache_clear()
+    folder = compiling._folder()
+    assert folder is not None
+    Path(folder).chmod(0o777)
+    compiling._folder.cache_clear()
+    assert compiling._folder() is None
+    assert "belongs to others" in caplog.text
+    compiling._folder.cache_clear()
+
+
+def test_a_cache_that_cannot_be_made_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "file"))
+    compiling._folder.cache_clear()
+    assert compiling._folder() is None
+    compiling._folder.cache_clear()
+
+
+def test_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compiling.available()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert not compiling.available()
+    monkeypatch.undo()
+    monkeypatch.setenv("MOBILENETS_KERNELS", "off")
+    assert not compiling.available()
+
+
+def test_numba_is_loaded_by_a_kernel_alone() -> None:
+    script = (
+        "import sys, mobilenets, mobilenets.kernels.compile, mobilenets.training.run; print('numba' in sys.modules)"
+    )
+    assert run(script).stdout == "False\n"
