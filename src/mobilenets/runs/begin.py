@@ -22,6 +22,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
 from mobilenets.runs.seen import SEEN, write_seen
@@ -32,6 +33,7 @@ from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.auto import resolve
+from mobilenets.training.minutes import Choice
 from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
 from mobilenets.training.recipes import load_recipe, stated
 from mobilenets.training.start import (
@@ -78,7 +80,8 @@ class Settled:
 class Run:
     """A run that is ready to be trained. ``source`` is the model of ours that it starts from, if there is one.
 
-    ``head_kept``: the classifier is the source's, and so there is something to measure before training.
+    ``head_kept``: the classifier is the source's, and so there is something to measure before training. ``choice`` is
+    what ``--minutes`` came to, of a run that begins.
     """
 
     folder: Path
@@ -90,22 +93,11 @@ class Run:
     record: Record
     source: Source | None
     head_kept: bool
+    choice: Choice | None = None
 
     def loaders(self) -> tuple[Loader, Loader]:
         """Give the loaders of the training and of the validation pictures."""
-        recipe = self.recipe
-        validation = Loader(
-            self.dataset.validation, self.network.classes, self.preprocessing, self.task, workers=recipe.workers
-        )
-        train = dataclasses.replace(
-            validation,
-            samples=self.dataset.train,
-            augment=build(recipe.augment, self.preprocessing),
-            mixup=recipe.mixup,
-            cutmix=recipe.cutmix,
-            seed=recipe.seed,
-        )
-        return train, validation
+        return loaders(self.recipe, self.dataset, self.preprocessing, self.network.classes)
 
 
 def settle(request: Request) -> Settled:
@@ -132,8 +124,17 @@ def settle(request: Request) -> Settled:
     return settled
 
 
-def begin(request: Request, recipe: Recipe, hardware: Mapping[str, str | int], versions: Mapping[str, str]) -> Run:
-    """Begin a run: open weights, read and split the pictures, fill in what was left to ``auto``, write its record."""
+def begin(
+    request: Request,
+    recipe: Recipe,
+    hardware: Mapping[str, str | int],
+    versions: Mapping[str, str],
+    allowance: Allowance | None = None,
+) -> Run:
+    """Begin a run: open weights, read and split the pictures, fill in what was left to ``auto``, write its record.
+
+    With an ``allowance`` of time, what was not asked for is chosen to fit it.
+    """
     task, asked = find_task(recipe.task), recipe.weights
     opened = _open_weights(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
@@ -152,11 +153,20 @@ def begin(request: Request, recipe: Recipe, hardware: Mapping[str, str | int], v
         seen=earlier,
     ).annotated(task.annotated)
     renamed = renamed_classes(source, dataset)
+    choice = None
+    if allowance is not None:
+        choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance)
+        if saved is not None and choice.recipe.size != recipe.size and recipe.weights in NAMED:
+            # Those of the nearest size, as a run that is taken up again opens them.
+            saved = open_weights(recipe.weights, recipe.model, recipe.width, choice.recipe.size)
+        recipe = choice.recipe
+        architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
     if saved is not None:
         say_what_was_kept(saved, network, origin)
     kept, count = origin.get("head") == "kept", len(dataset.train)
-    recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
+    if choice is None:
+        recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
     if opened.why_not is not None:
         origin = origin | {"why_not": opened.why_not}
     refuse_lone_pictures(recipe, network, count)
@@ -172,13 +182,15 @@ def begin(request: Request, recipe: Recipe, hardware: Mapping[str, str | int], v
     bundle = Bundle(described, classes, preprocessing, origin, labels, task=recipe.task, outputs=outputs)
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
-    record = Record(recipe, command, _data_record(dataset, renamed), hardware, versions, weights)
+    record = Record(
+        recipe, command, _data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
+    )
     write_seen(request.run, dataset.seen.with_earlier(earlier))
     write_split(request.run / SPLIT, dataset.layout.root, classes, dataset.train, dataset.validation)
     write_bundle(request.run, bundle)
     # Last, because it is what marks a run as begun.
     record.write(request.run)
-    return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept)
+    return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
 
 
 def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) -> Run:
@@ -266,6 +278,14 @@ def _begun(request: Request) -> Settled:
     known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies)
     dataset = prepare_again(request.data, request.run / SPLIT, data.classes, data.fingerprint, *known)
     return Settled(recipe, record, dataset)
+
+
+def _chosen(choice: Choice | None, request: Request) -> dict[str, Any]:
+    """Say which settings ``--minutes`` chose, and the most epochs that the clock may let it have."""
+    if choice is None:
+        return {}
+    names = {"model", "width", "size", "freeze", "views", "epochs", "head_epochs"} - request.stated
+    return {"chosen": {name: getattr(choice.recipe, name) for name in sorted(names)}, "most_epochs": choice.most}
 
 
 def _data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:
