@@ -59,6 +59,8 @@ def test_first_the_head_then_the_upper_blocks(model: Path, photos: Path, tmp_pat
 
     def watched(run: Path, state: checkpoint.State, tensors: dict[str, torch.Tensor]) -> None:
         save(run, state, tensors)
+        if run != tmp_path / "run":
+            return  # the estimate tries how long that takes
         same = [
             torch.equal(v, given[k.removeprefix("network.")])
             for k, v in tensors.items()

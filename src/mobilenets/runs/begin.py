@@ -28,7 +28,7 @@ from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
 from mobilenets.runs.seen import SEEN, write_seen
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
-from mobilenets.runtime.labels import doubts, read_labels
+from mobilenets.runtime.labels import Labels, doubts, read_labels
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
@@ -156,10 +156,7 @@ def begin(
     choice = None
     if allowance is not None:
         choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance)
-        if saved is not None and choice.recipe.size != recipe.size and recipe.weights in NAMED:
-            # Those of the nearest size, as a run that is taken up again opens them.
-            saved = open_weights(recipe.weights, recipe.model, recipe.width, choice.recipe.size)
-        recipe = choice.recipe
+        saved, recipe = _of_size(saved, recipe, choice.recipe.size), choice.recipe
         architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
     if saved is not None:
@@ -177,20 +174,38 @@ def begin(
     labels = read_labels(dataset.layout.root, dataset.classes)
     for doubt in doubts(labels, dataset.classes):
         log.warning("%s", doubt)
-    described, classes = network.architecture.to_json(), dataset.classes
-    outputs = None if network.classes == len(classes) else network.classes
-    bundle = Bundle(described, classes, preprocessing, origin, labels, task=recipe.task, outputs=outputs)
+    bundle = _bundle(network, dataset.classes, preprocessing, origin, labels, recipe.task)
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(
         recipe, command, _data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
     )
     write_seen(request.run, dataset.seen.with_earlier(earlier))
-    write_split(request.run / SPLIT, dataset.layout.root, classes, dataset.train, dataset.validation)
+    write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
     write_bundle(request.run, bundle)
     # Last, because it is what marks a run as begun.
     record.write(request.run)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+
+
+def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
+    """Take published weights of the size that was chosen: a run that is taken up again opens those of its size."""
+    if saved is None or size == recipe.size or recipe.weights not in NAMED:
+        return saved
+    return open_weights(recipe.weights, recipe.model, recipe.width, size)
+
+
+def _bundle(
+    network: Network,
+    classes: tuple[str, ...],
+    preprocessing: Preprocessing,
+    origin: dict[str, Any],
+    labels: Labels | None,
+    task: str,
+) -> Bundle:
+    outputs = None if network.classes == len(classes) else network.classes
+    described = network.architecture.to_json()
+    return Bundle(described, classes, preprocessing, origin, labels, task=task, outputs=outputs)
 
 
 def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) -> Run:

@@ -49,7 +49,7 @@ class Pace:
         self._recent = min(high, max(low, RECENT * seconds))
         self.index = -1
         """The stage under way."""
-        self._step = self._close = 0.0
+        self._step = self._close = 0.0  # seconds, as they are now
         self._seen, self._looked = 0, -math.inf
 
     def take_up(self, ends: Sequence[Sequence[int]]) -> None:
@@ -73,7 +73,7 @@ class Pace:
         """Count a step that took so long, the wait for its pictures included."""
         self._seen += 1
         # The first of a stage also starts threads and prepares kernels.
-        if self._seen > 1 or seconds > self._recent:
+        if self._seen > 1 or seconds > self._recent / 2:
             self._step += (seconds - self._step) * (1 - math.exp(-seconds / self._recent))
 
     def closed(self, seconds: float) -> None:
@@ -110,7 +110,11 @@ class Pace:
 
     def _end(self, stage: Stage, done: int) -> int:
         """Give the step at which the stage should end."""
-        left, width, close = self._left(), stage.steps_per_epoch, DOUBT * self._close
+        left, width, close = (
+            self._left(),
+            stage.steps_per_epoch,
+            DOUBT * max(self._close, self._slow() * self._part.close / 2),
+        )
         if self.index + 1 < len(self.plan):
             later = zip(self.plan[self.index + 1 :], self._forecast.parts[self.index + 1 :], strict=False)
             slow = self._slow()
