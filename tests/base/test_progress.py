@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mobilenets.base import progress as module
-from mobilenets.base.progress import Progress, duration, progress
+from mobilenets.base.progress import Progress, about, duration, progress
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,19 @@ def test_terminal_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.advance(10)
     assert terminal.getvalue() == ""
     assert shown.done == 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1, "about 5 s"),
+        (42, "about 40 s"),
+        (57, "about 1 min"),
+        (250, "about 4 min"),
+        (5000, "about 83 min"),
+        (6000, "about 2 h"),
+        (9500, "about 3 h"),
+    ],
+)
+def test_a_time_that_is_roughly_known(seconds: float, words: str) -> None:
+    assert about(seconds) == words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import DiskFull
-from mobilenets.base.progress import duration
+from mobilenets.base.progress import about, duration
 from mobilenets.base.shell import quote
 from mobilenets.cli.options import DATA
 from mobilenets.cli.output import print_result
@@ -21,9 +22,14 @@ from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
 # The settings of ``train --help``; ``--help-all`` has the others too.
-MAIN_SETTINGS = ("model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr", "seed")
+MAIN_SETTINGS = ("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr")
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}
-_METAVARS = {"weights": "auto|none|imagenet|MODEL|FILE", "freeze": "auto|none|backbone|N", "table": "FILE"}
+_METAVARS = {
+    "weights": "auto|none|imagenet|MODEL|FILE",
+    "freeze": "auto|none|backbone|N",
+    "table": "FILE",
+    "minutes": "M",
+}
 
 
 def _arguments(parser: Parser) -> None:
@@ -59,16 +65,17 @@ def _add_setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None
 
 
 def _run(options: Namespace) -> int:
+    began = time.monotonic()  # before PyTorch is loaded, which takes seconds
     from mobilenets.runs.folder import run_folder
     from mobilenets.runs.record import RECIPE
-    from mobilenets.verbs.train import train
+    from mobilenets.verbs.train import train_since
 
     names = [field.name for field in dataclasses.fields(Recipe)]
     settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
     with run_folder(options.data, options.out, options.resume) as out:
         again = f"mobilenets train {quote(options.data)} --out {quote(str(out))} --resume"
         with resumable(again, out / RECIPE):
-            result = train(options.data, out, recipe=options.recipe, resume=options.resume, **settings)
+            result = train_since(began, options.data, out, recipe=options.recipe, resume=options.resume, **settings)
     print_result(options, result | {"data": options.data}, trained)
     return 0
 
@@ -91,7 +98,8 @@ def trained(result: dict[str, Any]) -> str:
     """What came out, where it is, and what to type next."""
     run, pictures = quote(result["run"]), quote(str(Path(result["data"])))
     epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
-    total = duration(result["total_seconds"])
+    told = result.get("forecast_seconds")
+    total = duration(result["total_seconds"]) + ("" if told is None else f" ({about(told)} expected)")
     kept = f"model of epoch {result['epoch']}" if result["epoch"] else "the weights it started from were kept"
     return "\n".join(
         [

@@ -21,18 +21,19 @@ from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
-from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
 from mobilenets.runs.seen import SEEN, write_seen
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
-from mobilenets.runtime.labels import doubts, read_labels
+from mobilenets.runtime.labels import Labels, doubts, read_labels
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.auto import resolve
+from mobilenets.training.minutes import Choice
 from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
 from mobilenets.training.recipes import load_recipe, stated
 from mobilenets.training.start import (
@@ -79,7 +80,8 @@ class Settled:
 class Run:
     """A run that is ready to be trained. ``source`` is the model of ours that it starts from, if there is one.
 
-    ``head_kept``: the classifier is the source's, and so there is something to measure before training.
+    ``head_kept``: the classifier is the source's, and so there is something to measure before training. ``choice`` is
+    what ``--minutes`` came to, of a run that begins.
     """
 
     folder: Path
@@ -91,27 +93,11 @@ class Run:
     record: Record
     source: Source | None
     head_kept: bool
+    choice: Choice | None = None
 
     def loaders(self) -> tuple[Loader, Loader]:
         """Give the loaders of the training and of the validation pictures."""
-        recipe = self.recipe
-        validation = Loader(
-            self.dataset.validation,
-            self.network.classes,
-            self.preprocessing,
-            self.task,
-            workers=recipe.workers,
-            cache=PictureCache(),
-        )
-        train = dataclasses.replace(
-            validation,
-            samples=self.dataset.train,
-            augment=build(recipe.augment, self.preprocessing),
-            mixup=recipe.mixup,
-            cutmix=recipe.cutmix,
-            seed=recipe.seed,
-        )
-        return train, validation
+        return loaders(self.recipe, self.dataset, self.preprocessing, self.network.classes)
 
 
 def settle(request: Request) -> Settled:
@@ -138,8 +124,17 @@ def settle(request: Request) -> Settled:
     return settled
 
 
-def begin(request: Request, recipe: Recipe, hardware: Mapping[str, str | int], versions: Mapping[str, str]) -> Run:
-    """Begin a run: open weights, read and split the pictures, fill in what was left to ``auto``, write its record."""
+def begin(
+    request: Request,
+    recipe: Recipe,
+    hardware: Mapping[str, str | int],
+    versions: Mapping[str, str],
+    allowance: Allowance | None = None,
+) -> Run:
+    """Begin a run: open weights, read and split the pictures, fill in what was left to ``auto``, write its record.
+
+    With an ``allowance`` of time, what was not asked for is chosen to fit it.
+    """
     task, asked = find_task(recipe.task), recipe.weights
     opened = _open_weights(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
@@ -158,11 +153,17 @@ def begin(request: Request, recipe: Recipe, hardware: Mapping[str, str | int], v
         seen=earlier,
     ).annotated(task.annotated)
     renamed = renamed_classes(source, dataset)
+    choice = None
+    if allowance is not None:
+        choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance)
+        saved, recipe = _of_size(saved, recipe, choice.recipe.size), choice.recipe
+        architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
     if saved is not None:
         say_what_was_kept(saved, network, origin)
     kept, count = origin.get("head") == "kept", len(dataset.train)
-    recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
+    if choice is None:
+        recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
     if opened.why_not is not None:
         origin = origin | {"why_not": opened.why_not}
     refuse_lone_pictures(recipe, network, count)
@@ -173,18 +174,38 @@ def begin(request: Request, recipe: Recipe, hardware: Mapping[str, str | int], v
     labels = read_labels(dataset.layout.root, dataset.classes)
     for doubt in doubts(labels, dataset.classes):
         log.warning("%s", doubt)
-    described, classes = network.architecture.to_json(), dataset.classes
-    outputs = None if network.classes == len(classes) else network.classes
-    bundle = Bundle(described, classes, preprocessing, origin, labels, task=recipe.task, outputs=outputs)
+    bundle = _bundle(network, dataset.classes, preprocessing, origin, labels, recipe.task)
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
-    record = Record(recipe, command, _data_record(dataset, renamed), hardware, versions, weights)
+    record = Record(
+        recipe, command, _data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
+    )
     write_seen(request.run, dataset.seen.with_earlier(earlier))
-    write_split(request.run / SPLIT, dataset.layout.root, classes, dataset.train, dataset.validation)
+    write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
     write_bundle(request.run, bundle)
     # Last, because it is what marks a run as begun.
     record.write(request.run)
-    return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept)
+    return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+
+
+def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
+    """Take published weights of the size that was chosen: a run that is taken up again opens those of its size."""
+    if saved is None or size == recipe.size or recipe.weights not in NAMED:
+        return saved
+    return open_weights(recipe.weights, recipe.model, recipe.width, size)
+
+
+def _bundle(
+    network: Network,
+    classes: tuple[str, ...],
+    preprocessing: Preprocessing,
+    origin: dict[str, Any],
+    labels: Labels | None,
+    task: str,
+) -> Bundle:
+    outputs = None if network.classes == len(classes) else network.classes
+    described = network.architecture.to_json()
+    return Bundle(described, classes, preprocessing, origin, labels, task=task, outputs=outputs)
 
 
 def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) -> Run:
@@ -272,6 +293,14 @@ def _begun(request: Request) -> Settled:
     known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies)
     dataset = prepare_again(request.data, request.run / SPLIT, data.classes, data.fingerprint, *known)
     return Settled(recipe, record, dataset)
+
+
+def _chosen(choice: Choice | None, request: Request) -> dict[str, Any]:
+    """Say which settings ``--minutes`` chose, and the most epochs that the clock may let it have."""
+    if choice is None:
+        return {}
+    names = {"model", "width", "size", "freeze", "views", "epochs", "head_epochs"} - request.stated
+    return {"chosen": {name: getattr(choice.recipe, name) for name in sorted(names)}, "most_epochs": choice.most}
 
 
 def _data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:

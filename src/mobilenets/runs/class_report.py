@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,7 @@ import torch
 from PIL import Image
 
 from mobilenets.datasets.loader import Loader, shuffled
-from mobilenets.datasets.prepare import Dataset
+from mobilenets.datasets.sides import typical_side
 from mobilenets.drawing.confusion import draw_confusions
 from mobilenets.drawing.explain import explain_picture
 from mobilenets.drawing.report import Report, write_report
@@ -63,7 +60,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation, device: torch
             evaluation=evaluation,
             evaluated_on=finished.on,
             scratch=bundle.origin.get("weights") in ("random", "none"),
-            side=_typical_side(run.dataset),
+            side=typical_side(run.dataset.train),
             data=data.folder,
             run=str(run.folder),
         )
@@ -115,18 +112,6 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         root=dataset.layout.root,
         explain=partial(explain_picture, finished.predictor) if file is not None and file.evidence else None,
     )
-
-
-def _typical_side(dataset: Dataset) -> int | None:
-    """Return the median shorter side of some training pictures, from their headers; None where none can be read."""
-    sides = []
-    with warnings.catch_warnings():
-        # A header says the size, however large the picture: nothing is decoded.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for sample in dataset.train[:: max(1, len(dataset.train) // SHOWN_PICTURES)]:
-            with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(sample.path) as one:
-                sides.append(min(one.size))
-    return int(median(sides)) if sides else None
 
 
 def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:

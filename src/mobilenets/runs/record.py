@@ -54,7 +54,10 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """What a run depends on; ``weights`` says what was asked for, and why there are none where there should be."""
+    """What a run depends on; ``weights`` says what was asked for, and why there are none where there should be.
+
+    ``minutes`` has the settings that were ``chosen`` to fit the time, and the ``most_epochs`` that it may come to.
+    """
 
     recipe: Recipe
     command: str
@@ -62,6 +65,7 @@ class Record:
     hardware: Mapping[str, str | int]
     versions: Mapping[str, str]
     weights: Mapping[str, str | None] = field(default_factory=dict)
+    minutes: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, run: Path) -> None:
         """Write ``recipe.json``, which marks a run as begun."""
@@ -73,7 +77,8 @@ class Record:
         try:
             value = _read(run / RECIPE)
             recipe, data = Recipe.from_json(value["recipe"]), DataRecord.from_json(value["data"])
-            return cls(recipe, value["command"], data, value["hardware"], value["versions"], value.get("weights", {}))
+            more = (value.get("weights", {}), value.get("minutes", {}))
+            return cls(recipe, value["command"], data, value["hardware"], value["versions"], *more)
         except (*_FAULTS, InputError) as error:
             raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error
 

@@ -28,6 +28,7 @@ from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.stages import move_end, stages
 
 log = logging.getLogger("mobilenets")
 
@@ -64,6 +65,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
         finished = Finished(run, train_loader, state, kept, on, predictor, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
+    metrics["total_seconds"] = _total_seconds(folder, state, since)  # the report among it
     # Last, because it is what marks a run as measured.
     write_json(folder / METRICS, metrics)
     log.info(
@@ -86,7 +88,11 @@ def _said(run: Run, state: State, evaluation: Evaluation, on: str, kept: int, wh
     notes = [*([why_not] if why_not else []), *run.dataset.notes]
     # A caveat may be a note of these with the folder before it.
     notes += [caveat for caveat in caveats() if not any(note in caveat for note in notes)]
-    said = (_chosen(evaluation, metric, on, state, kept, recipe, near), _no_better(metric, state, kept, recipe))
+    said = (
+        _chosen(evaluation, metric, on, state, kept, recipe, near),
+        _no_better(metric, state, kept, recipe),
+        _moved(recipe, state, len(run.dataset.train)),
+    )
     return {
         f"{metric.name}_around": None if near is None else near.value,
         "epochs_around": None if near is None else [near.first, near.last],
@@ -133,6 +139,21 @@ def _no_better(metric: Metric, state: State, kept: int, recipe: Recipe) -> str |
         f"Training made the model worse: validation {metric.words} {metric.shown(state.before)} before it, "
         f"{metric.shown(after)} at the kept epoch {kept}. {way}"
     )
+
+
+def _moved(recipe: Recipe, state: State, pictures: int) -> str | None:
+    """Say so where the clock made the run shorter or longer than its plan."""
+    plan = stages(recipe, pictures)
+    planned = plan[-1].steps / plan[-1].steps_per_epoch
+    for done, end in state.ends:
+        plan = move_end(plan, done, end)
+    now = min(state.epoch, plan[-1].steps / plan[-1].steps_per_epoch)
+    if recipe.minutes is None or f"{now:.1f}" == f"{planned:.1f}":
+        return None
+    why = (
+        "The machine was slower than in the first seconds" if now < planned else "There was time for more than planned"
+    )
+    return f"{why}: {round(now, 1):g} instead of {round(planned, 1):g} epochs in {duration(60 * recipe.minutes)}."
 
 
 def _total_seconds(run: Path, state: State, since: float) -> float:

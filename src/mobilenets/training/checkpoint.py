@@ -24,6 +24,7 @@ class State:
 
     Of the epoch under way ``step`` steps and ``seen`` pictures are done; ``sums`` are the loss's and the task's.
     ``before`` is the task's metric of the model that training started from, where that was measured.
+    ``ends`` says where the clock has moved the end of a stage: pairs for ``stages.move_end``, in order.
     ``seconds`` is the time of the epochs, ``total_seconds`` all since the start, reading the pictures included.
     """
 
@@ -38,6 +39,7 @@ class State:
     best_epoch: int = 0
     finished: bool = False
     before: float | None = None
+    ends: list[list[int]] = field(default_factory=list)
 
 
 class Stateful(Protocol):

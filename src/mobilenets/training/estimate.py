@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
-import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
 from mobilenets.tasks.base import Task
+from mobilenets.training import checkpoint
 from mobilenets.training.features import (
     COMPUTED_TOGETHER,
     Floats,
@@ -23,17 +27,39 @@ from mobilenets.training.features import (
     shape_behind,
     still_to_compute,
 )
+from mobilenets.training.forecast import Forecast, Part
+from mobilenets.training.norms import ENOUGH_STEPS, PICTURES, free_norms
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks
+from mobilenets.training.steppers.base import Stepper
 
-# After the first time, which also prepares kernels, so many more or so many seconds; a long first time is taken as is.
+# After the first time, which also prepares kernels, so many more or so many seconds.
 REPEATS = 4
 MEASURED = 0.4
-LONG = 2.0
 DECODED = 16  # pictures
-REPORT = 6.0  # seconds for plots and report, as seen
+# What the end takes, counted in small plots: curves, diagrams and page; a hundred cells of a confusion matrix, which is
+# drawn three times; and the explained mistakes. The graph of the model is written and read back within GRAPH seconds.
+PLOTS, PLOTS_PER_100_CELLS, MOST_CELLS = 11.0, 2.7, 1600
+GRAPH = 0.3
+MISTAKES = 24
+PLOT = 0.12  # seconds, where none was timed
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What follows the last epoch: figures on ``measured`` pictures, and plots, of which a small one took ``plot``."""
+
+    measured: int
+    classes: int
+    plot: float = PLOT
+
+    def seconds(self, picture: float) -> float:
+        """Give the time of it all, where a picture takes so long to measure."""
+        cells = min(MOST_CELLS, self.classes**2)
+        plots = PLOTS + PLOTS_PER_100_CELLS * cells / 100
+        return GRAPH + plots * self.plot + (self.measured + 2 * min(MISTAKES, self.measured)) * picture
 
 
 def estimate(
@@ -43,90 +69,122 @@ def estimate(
     task: Task,
     train: Loader,
     validation: Loader,
-    measured: int,
+    ending: Ending,
     device: torch.device,
     opener: TrunkOpener | None = None,
-) -> float:
-    """Estimate the seconds that a run takes: frozen blocks, steps, measuring after each epoch and at the end.
+) -> Forecast:
+    """Forecast what a run takes: frozen blocks, steps, the end of each epoch, and of the run.
 
-    ``done`` epochs lie behind it, and the final figures are taken on ``measured`` pictures. Nothing that the run
-    depends on is changed: the steps are made on a copy of the network, and PyTorch's random state is put back.
+    Of stages that lie before epoch ``done`` nothing is measured. Nothing that the run depends on is changed: the steps
+    are made on a copy of the network, and PyTorch's random state is put back.
     """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        pictures, held_out = len(train.samples), len(validation.samples)
-        sample = [index % pictures for index in range(min(DECODED, run[0].recipe.batch))]
-        # Threads decode ahead, and share the cores with the network where it computes on them.
-        decoding = _timed(lambda: train.batch(sample, 0, 0), device) / len(sample)
-        decoding /= min(train.workers or default_workers(), default_workers())
-        lower = frozen_blocks(network, run[-1].recipe.freeze)
-        whole, full = _forward(network, len(network.body), 0, device), len(network.body)
-
-        def frozen(blocks: int, recipe: Recipe) -> tuple[int | None, float]:
-            """Count the outputs of frozen blocks that are to be computed, and give the seconds that they take."""
-            if blocks == 0:
-                return None, 0.0
-            trunk, in_torch = open_trunk(network, blocks, device, opener)
-            count = still_to_compute(network, recipe, blocks, train, validation, in_torch)
-            images = _made_up(network, COMPUTED_TOGETHER, 0)
-            each = _timed(lambda: trunk(images), device) / COMPUTED_TOGETHER if count else 0.0
-            if not in_torch:  # as many at once as there are threads that decode
-                each /= min(train.workers or default_workers(), default_workers())
-            return count, (count or 0) * _together(decoding, each, device)
-
-        missing, computing = frozen(lower, run[-1].recipe)
-        seconds = REPORT + measured * _together(decoding, whole, device)
-        seconds += computing
+        probe = _Probe(network, task, train, validation, device, opener)
+        decoding, lower = probe.decoding(run[0].recipe.batch), frozen_blocks(network, run[-1].recipe.freeze)
+        whole = probe.forward(len(network.body), 0)
+        missing, computing = probe.frozen(lower, run[-1].recipe, decoding)
+        parts = []
         for stage in run:
-            left = stage.last - max(stage.first, done)
-            if left <= 0:
+            prepare, computing = computing, 0.0
+            if stage.last <= done:
+                parts.append(Part(prepare, 0.0, 0.0))
                 continue
-            blocks = frozen_blocks(network, stage.recipe.freeze)
-            cached = missing
+            blocks, cached = frozen_blocks(network, stage.recipe.freeze), missing
             if blocks > lower and missing is None:
-                cached, computing = frozen(blocks, stage.recipe)
-                seconds += computing
+                cached, seconds = probe.frozen(blocks, stage.recipe, decoding)
+                prepare += seconds
             elif blocks > lower:
                 views = 1 if train.augment is None else stage.recipe.views
-                seconds += (pictures * views + held_out) * max(0.0, whole - _forward(network, lower, 0, device))
-            start = blocks if cached is not None else 0
-            step = _step(network, stage, task, train, start, device)
-            forward = _forward(network, full, start, device)
-            if start == 0:
-                step, forward = _together(decoding, step, device), _together(decoding, forward, device)
-            share = (stage.end - stage.begin) / ((stage.last - stage.first) * stage.steps_per_epoch)
-            seconds += left * (share * pictures * step + held_out * forward)
+                count = len(train.samples) * views + len(validation.samples)
+                prepare += count * max(0.0, whole - probe.forward(lower, 0))
+            parts.append(probe.part(stage, blocks if cached is not None else 0, prepare, decoding))
+        return Forecast(tuple(parts), ending.seconds(_together(decoding, whole, device)))
+
+
+class _Probe:
+    """Times what a run is made of; seconds per picture where nothing else is said."""
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        train: Loader,
+        validation: Loader,
+        device: torch.device,
+        opener: TrunkOpener | None,
+    ) -> None:
+        self._network, self._task, self._device, self._opener = network, task, device, opener
+        self._train, self._validation = train, validation
+        self.forward = cache(self._forward)
+
+    def decoding(self, batch: int) -> float:
+        """Time the decoding of pictures of a batch."""
+        train = self._train
+        sample = [index % len(train.samples) for index in range(min(DECODED, batch))]
+        seconds = _timed(lambda: train.batch(sample, 0, 0), self._device) / len(sample)
+        # Threads decode ahead, and share the cores with the network where it computes on them.
+        return seconds / min(train.workers or default_workers(), default_workers())
+
+    def frozen(self, blocks: int, recipe: Recipe, decoding: float) -> tuple[int | None, float]:
+        """Count the outputs of frozen blocks that are to be computed, and give the seconds that they take in all."""
+        if blocks == 0:
+            return None, 0.0
+        trunk, in_torch = open_trunk(self._network, blocks, self._device, self._opener)
+        count = still_to_compute(self._network, recipe, blocks, self._train, self._validation, in_torch)
+        images = _made_up(self._network, COMPUTED_TOGETHER, 0)
+        each = _timed(lambda: trunk(images), self._device) / COMPUTED_TOGETHER if count else 0.0
+        if not in_torch:  # as many at once as there are threads that decode
+            each /= min(self._train.workers or default_workers(), default_workers())
+        return count, (count or 0) * _together(decoding, each, self._device)
+
+    def part(self, stage: Stage, start: int, prepare: float, decoding: float) -> Part:
+        """Time the steps of a stage behind ``start`` blocks, and what ends each of its epochs."""
+        network = copy.deepcopy(self._network)
+        stepper = build_stepper(network, stage, self._task, self._train, self._device, start)
+        step, forward = self._step(stepper, stage, start), self.forward(len(network.body), start)
+        if start == 0:
+            step, forward = (_together(decoding, seconds, self._device) for seconds in (step, forward))
+        count = len(self._validation.samples)
+        if stage.steps_per_epoch < ENOUGH_STEPS and free_norms(network):
+            count += min(PICTURES, len(self._train.samples))
+        pictures = len(self._train.samples) / stage.steps_per_epoch
+        return Part(prepare, pictures * step, count * forward + _saving(stepper))
+
+    def _forward(self, blocks: int, start: int) -> float:
+        """Time the blocks after ``start`` up to ``blocks`` on a batch, in evaluation mode."""
+        network = self._network
+        if start >= blocks:
+            start = len(network.body)
+        batch = to_tensor(_made_up(network, COMPUTED_TOGETHER, start), self._device)
+        training = network.training
+        network.eval()
+
+        def once() -> None:
+            with torch.inference_mode():
+                _ = network(batch, start) if blocks == len(network.body) else network.trunk(batch, blocks, start)
+
+        seconds = _timed(once, self._device) / COMPUTED_TOGETHER
+        network.train(training)
         return seconds
+
+    def _step(self, stepper: Stepper, stage: Stage, start: int) -> float:
+        some = self._train.samples[: stage.recipe.batch]
+        batch = Batch(_made_up(self._network, len(some), start), self._task.targets(some, self._network.classes))
+        return _timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), self._device) / len(some)
+
+
+def _saving(stepper: Stepper) -> float:
+    """Time the writing of a checkpoint; in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        checkpoint.save(Path(folder), checkpoint.State(), stepper.state_dict())
+        return time.perf_counter() - began
 
 
 def _together(decoding: float, computing: float, device: torch.device) -> float:
     """Give the seconds per picture where both go on at once: on a CPU they share the cores."""
     return decoding + computing if device.type == "cpu" else max(decoding, computing)
-
-
-def _forward(network: Network, blocks: int, start: int, device: torch.device) -> float:
-    """Time the blocks after ``start`` up to ``blocks`` on a batch, in evaluation mode; seconds per picture."""
-    if start >= blocks:
-        start = len(network.body)
-    batch = to_tensor(_made_up(network, COMPUTED_TOGETHER, start), device)
-    training = network.training
-    network.eval()
-
-    def once() -> None:
-        with torch.inference_mode():
-            _ = network(batch, start) if blocks == len(network.body) else network.trunk(batch, blocks, start)
-
-    seconds = _timed(once, device) / COMPUTED_TOGETHER
-    network.train(training)
-    return seconds
-
-
-def _step(network: Network, stage: Stage, task: Task, train: Loader, start: int, device: torch.device) -> float:
-    """Time one step of training on a copy; seconds per picture."""
-    stepper = build_stepper(copy.deepcopy(network), stage, task, train, device, start)
-    some = train.samples[: stage.recipe.batch]
-    batch = Batch(_made_up(network, len(some), start), task.targets(some, network.classes))
-    return _timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), device) / len(some)
 
 
 def _made_up(network: Network, count: int, start: int) -> Floats:
@@ -135,22 +193,12 @@ def _made_up(network: Network, count: int, start: int) -> Floats:
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:
-    """Time some work: the mean of a few times, without the first unless it was long."""
+    """Time some work: the mean of a few times without the first, which may have to prepare kernels."""
     times: list[float] = []
-    while not times or (times[0] < LONG and len(times) <= REPEATS and sum(times[1:]) < MEASURED):
+    while len(times) < 2 or (len(times) <= REPEATS and sum(times[1:]) < MEASURED):
         began = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - began)
-    later = times[1:] or times
-    return sum(later) / len(later)
-
-
-def about(seconds: float) -> str:
-    """Say a time that is only roughly known: ``about 40 s``, ``about 4 min``, ``about 2 h``."""
-    if seconds < 55:
-        return f"about {max(5, 5 * round(seconds / 5))} s"
-    if seconds < 5400:
-        return f"about {max(1, round(seconds / 60))} min"
-    return f"about {math.ceil(2 * seconds / 3600) / 2:g} h"
+    return sum(times[1:]) / len(times[1:])

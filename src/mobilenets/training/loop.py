@@ -25,6 +25,7 @@ from mobilenets.training.epochs import EpochTable
 from mobilenets.training.history import HISTORY, history_csv
 from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS
+from mobilenets.training.pace import Pace
 from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.stop import stop_requests
@@ -42,6 +43,7 @@ class Training:
     It plans the batches of ``train``, lets ``stepper`` make the steps, measures, and keeps history and checkpoint.
     ``measure_before``: the network knows its task already, so it is measured before the first epoch.
     ``began`` is when the run was started, by ``time.monotonic``: before its pictures were read.
+    ``pace`` moves the end of the stage where the run has to end by some time.
     """
 
     stepper: Stepper
@@ -51,6 +53,7 @@ class Training:
     run: Path
     measure_before: bool = False
     began: float = field(default_factory=time.monotonic)
+    pace: Pace | None = None
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
@@ -76,6 +79,10 @@ class Training:
             if state is None:
                 state = self._begun()
             while state.epoch < self.stage.last and not state.finished:
+                if self.pace is not None and self.pace.over() and state.epoch > 0 and not state.step:
+                    state.finished = True
+                    self._save(state)
+                    break
                 self._epoch(state, stopped)
                 if stopped():
                     raise KeyboardInterrupt
@@ -115,22 +122,24 @@ class Training:
     def _epoch(self, state: State, stopped: Callable[[], bool]) -> None:
         stage, width = self.stage, self.recipe.accumulate
         begin = state.epoch * stage.steps_per_epoch
-        steps = min(stage.steps_per_epoch, stage.steps - begin)
         balanced = self.recipe.balance == "sampling"
         plan = shuffled(self.folders, self.recipe.batch, self.recipe.seed, state.epoch, balanced=balanced)
-        plan = plan[: steps * width]
+        if self.pace is None:  # which may move the end, also further away
+            plan = plan[: (stage.steps - begin) * width]
         rate = stage.rate(begin + max(0, state.step - 1))
         saved = time.monotonic()
         with (
             closing(self.train.batches(plan, state.epoch, skip=state.step * width)) as batches,
             progress(f"epoch {state.epoch + 1}/{stage.epochs}", sum(map(len, plan)), "pictures", state.seen) as shown,
         ):
-            while state.step < steps:
+            while state.step < min(stage.steps_per_epoch, self.stage.steps - begin):
                 began = time.monotonic()
                 group = [next(batches) for _ in plan[state.step * width : (state.step + 1) * width]]
                 rate = self._step(state, group)
-                state.epoch_seconds += time.monotonic() - began
+                took = time.monotonic() - began
+                state.epoch_seconds += took
                 self._show(shown, state, sum(map(len, group)))
+                self._look(state, begin + state.step, took)
                 if stopped():
                     self._save(state)
                     raise KeyboardInterrupt
@@ -151,6 +160,17 @@ class Training:
         state.seen += count
         state.step += 1
         return rate
+
+    def _look(self, state: State, done: int, seconds: float) -> None:
+        """Look at the clock after a step that took so long, where the run has to end by some time."""
+        if self.pace is None:
+            return
+        self.pace.stepped(seconds)
+        moved = self.pace.look(done)
+        if moved is not None:
+            state.ends.append(list(moved))
+            self.stage = self.pace.enter(self.pace.index)
+            self.table.epochs, self.table.last = self.stage.epochs, self.stage.last
 
     def _show(self, shown: Progress, state: State, count: int) -> None:
         left = (self.stage.epochs - state.epoch) * len(self.folders) - state.seen
@@ -195,6 +215,8 @@ class Training:
         write_text(self.run / HISTORY, history_csv(state.history))
         self._save(state)
         self.table.add(state.history[-1], took, best=better and self.recipe.keep == "best")
+        if self.pace is not None:
+            self.pace.closed(time.monotonic() - began)
         if stale >= patience:
             log.info("no improvement for %d epochs: stopped early; epoch %d was best", stale, best_trained)
 

@@ -132,6 +132,14 @@ class Recipe:
         high=1_000_000,
         auto=True,
     )
+    minutes: float | None = _setting(
+        None,
+        "how long the whole run may take: whatever of network, width, size, epochs and frozen blocks is not given is "
+        "chosen to fit, and it ends by then with the best model so far",
+        low=0,
+        open_low=True,
+        high=100_000,
+    )
     steps: int | None = _setting(None, "train for this many steps instead of --epochs", low=1, high=10**9)
     batch: int = _setting(
         None, "pictures per step; auto: 8 to 32, fewer for few pictures", low=1, high=65536, auto=True

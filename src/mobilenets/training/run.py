@@ -15,6 +15,7 @@ from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.features import FeatureLoader, TrunkOpener, cached_features, pooled_features
 from mobilenets.training.loop import Training
+from mobilenets.training.pace import Pace
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
 from mobilenets.training.steppers.base import Stepper
@@ -36,6 +37,7 @@ def fit(
     measure_before: bool = False,
     began: float,
     opener: TrunkOpener | None = None,
+    pace: Pace | None = None,
 ) -> tuple[State, float]:
     """Train the stages of ``plan`` one after the other, from the run's checkpoint if it has one.
 
@@ -64,25 +66,32 @@ def fit(
         When the run was started, by ``time.monotonic``.
     opener:
         That of ``cached_features``.
+    pace:
+        Moves the ends of the stages where the run has to end by some time; it has the same plan, with the moves
+        that the checkpoint knows.
 
     Returns how it went, and the moment up to which its ``total_seconds`` count. Raises as ``Training.fit``.
 
     """
-    done = checkpoint.peek(run).epoch if checkpoint.exists(run) else 0
+    state = checkpoint.peek(run) if checkpoint.exists(run) else State()
     lower = frozen_blocks(network, plan[-1].recipe.freeze)
     shared = cached_features(network, plan[-1].recipe, lower, train, validation, device, opener)
-    state = State()
-    for stage in plan:
-        if done >= stage.last and stage is not plan[-1]:
+    for index in range(len(plan)):
+        # Before each stage, because the one before it may have moved its end.
+        plan = plan if pace is None else pace.plan
+        if index >= len(plan) or (state.epoch >= plan[index].last and index + 1 < len(plan)):
             continue
+        stage = plan[index] if pace is None else pace.enter(index)
         if stage.first > 0 and checkpoint.exists(run):
             checkpoint.restore_network(run, network)
         (taught, held), start = _batches(network, stage, (train, validation), shared, lower, device, opener)
         stepper = build_stepper(network, stage, task, taught, device, start)
         measuring = Validation(held, taught, task, classes, root, stage.recipe.seed, device, start)
-        training = Training(stepper, stage, taught, measuring, run, measure_before, began)
+        training = Training(stepper, stage, taught, measuring, run, measure_before, began, pace)
         state = training.fit()
         began = training.began
+        if pace is not None and state.finished:
+            break
     return state, began
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from mobilenets.training.recipe import Recipe
 
 
-def learning_rate(recipe: Recipe, steps: int, steps_per_epoch: int) -> Callable[[int], float]:
-    """Return the learning rate of step 0 … ``steps - 1``.
+def learning_rate(recipe: Recipe, steps: int, steps_per_epoch: int) -> Callable[[float], float]:
+    """Return the learning rate of step 0 … ``steps - 1``, and at any place between two steps.
 
     Warm-up rises linearly to ``lr`` over ``warmup`` epochs; what follows covers the remaining steps. ``one_cycle``
     (Smith and Topin 2018) spends its first 30 % rising from ``lr / 25`` on a cosine, in place of the warm-up where
@@ -19,14 +19,14 @@ def learning_rate(recipe: Recipe, steps: int, steps_per_epoch: int) -> Callable[
     if recipe.schedule == "one_cycle":
         rise = max(warmup, round(0.3 * steps))
 
-        def one_cycle(step: int) -> float:
+        def one_cycle(step: float) -> float:
             if step < rise:
                 return recipe.lr * _between(1 / 25, 1.0, step / rise)
             return recipe.lr * _between(1.0, recipe.final_lr, (step - rise) / max(1, steps - rise))
 
         return one_cycle
 
-    def rate(step: int) -> float:
+    def rate(step: float) -> float:
         if step < warmup:
             return recipe.lr * (step + 1) / warmup
         progress = (step - warmup) / max(1, steps - warmup)

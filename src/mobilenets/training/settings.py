@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     max_unreadable: float
     epochs: int
     head_epochs: int
+    minutes: float | None
     steps: int | None
     batch: int
     accumulate: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mobilenets.training.recipe import Recipe
@@ -18,7 +18,9 @@ WARMUP_SHARE = 0.25
 class Stage:
     """Epochs ``first`` up to and without ``last`` of a run of ``steps`` steps, counted from 0.
 
-    ``recipe`` has the learning rate, the warm-up and the frozen blocks of these epochs.
+    ``recipe`` has the learning rate, the warm-up and the frozen blocks of these epochs. ``ends`` says where the clock
+    has moved the end of the stage (``--minutes``): pairs of the step at which, and the new end; before the first pair
+    stands the begin with the end as planned.
     """
 
     recipe: Recipe
@@ -26,6 +28,7 @@ class Stage:
     last: int
     steps: int
     steps_per_epoch: int
+    ends: tuple[tuple[int, int], ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -43,12 +46,26 @@ class Stage:
         return min(self.steps, self.last * self.steps_per_epoch)
 
     @cached_property
-    def _course(self) -> Callable[[int], float]:
-        return learning_rate(self.recipe, self.end - self.begin, self.steps_per_epoch)
+    def _planned(self) -> int:
+        return self.ends[0][1] - self.begin if self.ends else self.end - self.begin
+
+    @cached_property
+    def _course(self) -> Callable[[float], float]:
+        return learning_rate(self.recipe, self._planned, self.steps_per_epoch)
 
     def rate(self, step: int) -> float:
-        """Give the learning rate of a step, counted over the run."""
-        return self._course(step - self.begin)
+        """Give the learning rate of a step, counted over the run: its schedule ends where the stage ends."""
+        return self._course(self._place(step) if self.ends else step - self.begin)
+
+    def _place(self, step: int) -> float:
+        """Give a step's place in the stage as planned: from each move of the end on, what is left is spread anew."""
+        place, (since, end) = 0.0, self.ends[0]
+        for at, moved in self.ends[1:]:
+            if step < at:
+                break
+            place += (at - since) * (self._planned - place) / max(1, end - since)
+            since, end = at, moved
+        return place + (step - since) * (self._planned - place) / max(1, end - since)
 
 
 def steps_per_epoch(batch: int, accumulate: int, pictures: int) -> int:
@@ -77,6 +94,24 @@ def stages(recipe: Recipe, pictures: int) -> tuple[Stage, ...]:
         body = recipe.replace(warmup=min(recipe.warmup, WARMUP_SHARE * (epochs - turn)))
         parts.append(Stage(body, turn, epochs, steps, width))
     return tuple(parts)
+
+
+def move_end(plan: Sequence[Stage], done: int, end: int) -> tuple[Stage, ...]:
+    """Let the stage under way end at the step ``end``, when ``done`` steps of the run are made.
+
+    Stages after it keep their length, and it ends with a whole epoch before them. Where ``end`` is ``done``, the run
+    ends there.
+    """
+    index = next(index for index, stage in enumerate(plan) if done < stage.end)
+    stage = plan[index]
+    later, width = ([] if end <= done else list(plan[index + 1 :])), stage.steps_per_epoch
+    last = math.ceil(end / width)
+    ends = (*(stage.ends or ((stage.begin, stage.end),)), (done, last * width if later else end))
+    moved = [replace(stage, last=last, ends=ends)]
+    shift = last - stage.last
+    moved += [replace(one, first=one.first + shift, last=one.last + shift) for one in later]
+    steps = stage.steps + shift * width if later else end
+    return tuple(replace(one, steps=steps) for one in (*plan[:index], *moved))
 
 
 def rates(plan: Sequence[Stage]) -> tuple[list[float], list[float]]:

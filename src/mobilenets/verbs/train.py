@@ -16,6 +16,7 @@ from mobilenets.base.cores import cores, threads_spin
 from mobilenets.base.fork import forked
 from mobilenets.base.memory import keeping_memory
 from mobilenets.base.notes import keeping_caveats
+from mobilenets.base.progress import about
 from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.loader import Loader
 from mobilenets.drawing.curves import draw_schedule
@@ -23,10 +24,15 @@ from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.device import pick_device
 from mobilenets.runs.begin import Request, Run, begin, settle, take_up
+from mobilenets.runs.fitting import Allowance
 from mobilenets.runs.folder import RUNS, run_folder
 from mobilenets.runs.results import finish
 from mobilenets.training import checkpoint
-from mobilenets.training.estimate import about, estimate
+from mobilenets.training.checkpoint import State
+from mobilenets.training.estimate import PLOT, Ending, estimate
+from mobilenets.training.forecast import Forecast
+from mobilenets.training.minutes import say
+from mobilenets.training.pace import Pace, usable
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import fit
 from mobilenets.training.settings import Settings, spelled_out
@@ -38,7 +44,6 @@ log = logging.getLogger("mobilenets")
 SCHEDULE = "lr.png"
 
 
-@keeping_caveats
 @spelled_out
 def train(
     data: str | Path,
@@ -75,7 +80,20 @@ def train(
     ('small', 12, ['cat', 'dog', 'owl'])
 
     """
-    began = time.monotonic()
+    return train_since(time.monotonic(), data, out, recipe=recipe, resume=resume, **settings)
+
+
+@keeping_caveats
+def train_since(
+    began: float,
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    resume: bool = False,
+    **settings: Unpack[Settings],
+) -> dict[str, Any]:
+    """Do what ``train`` does for a command that began at ``began``, by ``time.monotonic``."""
     for name, place in (("data", data), ("out", out)):
         if place is not None and not isinstance(place, (str, os.PathLike)):
             raise InputError(f"{name} must be the path of a folder, not {type(place).__name__}")
@@ -83,7 +101,7 @@ def train(
             raise InputError(f"{name} is empty: give the path of a folder")
     if out is None:
         with run_folder(data, out, resume) as chosen_out:
-            return train(data, chosen_out, recipe=recipe, resume=resume, **settings)
+            return train_since(began, data, chosen_out, recipe=recipe, resume=resume, **settings)
     request = Request(Path(data), Path(out), recipe, dict(settings), resume)
     settled = settle(request)
     chosen = settled.recipe
@@ -95,13 +113,20 @@ def train(
         )
     with _threads(chosen.threads), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
         if settled.record is None or settled.dataset is None:
-            run = begin(request, chosen, hardware(device), versions())
+            run = begin(request, chosen, hardware(device), versions(), _allowance(chosen, began, device))
         else:
             run = take_up(request, chosen, settled.record, settled.dataset)
         loaders = run.loaders()
         plan = stages(run.recipe, len(run.dataset.train))
-        _make_ready(run, plan, loaders[0], device)
-        _announce(run, plan, loaders, device)
+        plot = _make_ready(run, plan, loaders[0], device)
+        before = checkpoint.peek(run.folder) if checkpoint.exists(run.folder) else State()
+        if run.choice is not None:
+            forecast = run.choice.forecast
+        else:
+            ending = Ending(len(run.dataset.measured), len(run.dataset.classes), plot)
+            forecast = estimate(run.network, plan, before.epoch, run.task, *loaders, ending, device, open_trunk)
+        pace = _pace(run, plan, forecast, before, began)
+        told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)
         state, since = fit(
             run.network,
             plan,
@@ -114,12 +139,32 @@ def train(
             measure_before=run.head_kept,
             began=began,
             opener=open_trunk,
+            pace=pace,
         )
-        return finish(run, loaders[0], state, device, since)
+        return finish(run, loaders[0], state, device, since) | {"forecast_seconds": told}
 
 
-def _make_ready(run: Run, plan: Sequence[Stage], train_loader: Loader, device: torch.device) -> None:
-    """Bring the network to its device, with the statistics that frozen blocks need, and draw the schedule."""
+def _allowance(recipe: Recipe, began: float, device: torch.device) -> Allowance | None:
+    return None if recipe.minutes is None else Allowance(60 * recipe.minutes, began, device, open_trunk)
+
+
+def _pace(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State, began: float) -> Pace | None:
+    """Give the clock of ``--minutes``, with all the time that the run has had, but not its pauses."""
+    if run.recipe.minutes is None:
+        return None
+    seconds = 60 * run.recipe.minutes
+    deadline = began - before.total_seconds + usable(seconds)
+    most = run.choice.most if run.choice is not None else run.record.minutes.get("most_epochs", plan[-1].epochs)
+    pace = Pace(plan, forecast, deadline, most, seconds)
+    pace.take_up(before.ends)
+    return pace
+
+
+def _make_ready(run: Run, plan: Sequence[Stage], train_loader: Loader, device: torch.device) -> float:
+    """Bring the network to its device, with the statistics that frozen blocks need, and draw the schedule.
+
+    Returns the seconds that a small plot takes here.
+    """
     begun = checkpoint.exists(run.folder)
     frozen = frozen_parts(run.network, plan[0].recipe.freeze)
     if frozen and begun:
@@ -127,18 +172,23 @@ def _make_ready(run: Run, plan: Sequence[Stage], train_loader: Loader, device: t
     run.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if frozen and run.recipe.weights == "none" and not begun:
         settle_norms(frozen, train_loader, device)
-    if not (run.folder / SCHEDULE).exists():
-        # Before anything is trained, so that a wrong schedule is seen at once.
-        draw_schedule(*rates(plan), f"Learning rate: {run.recipe.schedule}", run.folder / SCHEDULE)
+    if (run.folder / SCHEDULE).exists():
+        return PLOT
+    drawn = time.monotonic()
+    # Before anything is trained, so that a wrong schedule is seen at once.
+    draw_schedule(*rates(plan), f"Learning rate: {run.recipe.schedule}", run.folder / SCHEDULE)
+    return time.monotonic() - drawn
 
 
-def _announce(run: Run, plan: Sequence[Stage], loaders: tuple[Loader, Loader], device: torch.device) -> None:
-    """Say what is trained on what, and how long that takes."""
+def _announce(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State, began: float) -> float:
+    """Say what is trained on what, and how long that takes; returns the seconds, with those that went by already."""
     if run.folder.parent == RUNS:
         log.info("run folder: %s", run.folder)
     network, dataset, stage = run.network, run.dataset, plan[-1]
-    done = checkpoint.peek(run.folder).epoch if checkpoint.exists(run.folder) else 0
-    seconds = estimate(network, plan, done, run.task, *loaders, len(dataset.measured), device, open_trunk)
+    spent = time.monotonic() - began
+    seconds = spent + forecast.seconds(plan, before.epoch)
+    if run.choice is not None and run.recipe.minutes is not None:
+        say(run.choice, len(network.body), spent, 60 * run.recipe.minutes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     architecture, machine = network.architecture, run.record.hardware
     turn = ""
@@ -155,6 +205,7 @@ def _announce(run: Run, plan: Sequence[Stage], loaders: tuple[Loader, Loader], d
         f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']}){turn}",
         about(seconds),
     )
+    return seconds
 
 
 @contextlib.contextmanager

@@ -1,0 +1,101 @@
+"""``--minutes`` for a run that begins: candidates tried on its own pictures, and the recipe that fits the time."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.prepare import Dataset
+from mobilenets.datasets.sides import typical_side
+from mobilenets.drawing.curves import draw_schedule
+from mobilenets.models.saved import SavedModel
+from mobilenets.pictures.augment.presets import build
+from mobilenets.pictures.cache import PictureCache
+from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.tasks.registry import find_task
+from mobilenets.training.auto import resolve
+from mobilenets.training.estimate import Ending, estimate
+from mobilenets.training.features import TrunkOpener
+from mobilenets.training.minutes import Choice, Option, candidates, choose, work
+from mobilenets.training.pace import usable
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.stages import stages
+from mobilenets.training.start import architecture_of, fresh_network, preprocessing_of
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The time of a run: ``seconds`` from ``began`` on, by ``clock``; and where it is trained."""
+
+    seconds: float
+    began: float
+    device: torch.device
+    opener: TrunkOpener | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def left(self) -> float:
+        """Give the seconds that are left to plan with."""
+        return self.began + usable(self.seconds) - self.clock()
+
+
+def loaders(recipe: Recipe, dataset: Dataset, preprocessing: Preprocessing, outputs: int) -> tuple[Loader, Loader]:
+    """Give the loaders of the training and of the validation pictures."""
+    task = find_task(recipe.task)
+    validation = Loader(
+        dataset.validation, outputs, preprocessing, task, workers=recipe.workers, cache=PictureCache()
+    )
+    train = dataclasses.replace(
+        validation,
+        samples=dataset.train,
+        augment=build(recipe.augment, preprocessing),
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
+        seed=recipe.seed,
+    )
+    return train, validation
+
+
+def fitted(
+    recipe: Recipe,
+    given: Set[str],
+    dataset: Dataset,
+    saved: SavedModel | None,
+    renamed: Mapping[str, str],
+    allowance: Allowance,
+) -> Choice:
+    """Choose the settings that are not ``given`` so that the run ends in time; ``weights`` is no longer auto."""
+    task, count = find_task(recipe.task), len(dataset.train)
+    ending = Ending(len(dataset.measured), len(dataset.classes), _plot())
+
+    def measure(changes: Mapping[str, Any]) -> Option:
+        asked = recipe.replace(**changes)
+        architecture = architecture_of(asked, saved)
+        network, origin = fresh_network(asked, architecture, dataset.classes, saved, renamed)
+        kept = origin.get("head") == "kept"
+        whole = resolve(asked, count, architecture, trained=saved is not None, head_kept=kept)
+        plan = stages(whole, count)
+        network.to(allowance.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pictures = loaders(whole, dataset, preprocessing_of(asked, saved), network.classes)
+        forecast = estimate(network, plan, 0, task, *pictures, ending, allowance.device, allowance.opener)
+        return Option(whole, plan, forecast)
+
+    trained = saved is not None
+    offers = candidates(recipe, set(given), trained=trained, side=typical_side(dataset.train))
+    works = [work(recipe, offer, len(dataset.classes)) for offer in offers]
+    return choose(offers, works, measure, allowance.left, trained=trained, pictures=count, given=given)
+
+
+def _plot() -> float:
+    """Time a small plot, from which follows what the report takes here and now."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        draw_schedule([0.0, 1.0], [1.0, 0.5], "Learning rate", Path(folder) / "plot.png")
+        return time.monotonic() - began
