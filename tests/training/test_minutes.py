@@ -78,7 +78,7 @@ def test_a_run_as_fast_as_expected_stays_as_planned() -> None:
     assert rates == [run_of(9)[0].rate(step) for step in range(90)]
 
 
-@pytest.mark.parametrize("slower", [1.5, 3.0, 5.0])
+@pytest.mark.parametrize("slower", [1.5, 2.0, 3.0])
 @pytest.mark.parametrize("since", [0, 40])
 def test_a_slower_machine_shortens_the_run_and_its_schedule(slower: float, since: int) -> None:
     clock, seconds = Clock(), 60.0
@@ -90,8 +90,7 @@ def test_a_slower_machine_shortens_the_run_and_its_schedule(slower: float, since
     # The schedule comes down to its end, and never goes up after its warm-up.
     peak = rates.index(max(rates))
     assert all(two <= one for one, two in zip(rates[peak:], rates[peak + 1 :], strict=False))
-    if slower < 5:
-        assert rates[-1] < 0.15 * max(rates)
+    assert rates[-1] < 0.15 * max(rates)
 
 
 def test_time_that_is_left_is_used_up_to_a_bound() -> None:

@@ -17,7 +17,7 @@ from mobilenets.training.stages import Stage, move_end
 # than a twentieth over it.
 SPARE, SPARE_SECONDS = 0.02, 0.7
 # The speed is that of the last seconds: a share of the time, within bounds.
-RECENT, RECENT_SECONDS = 0.1, (3.0, 60.0)
+RECENT, RECENT_SECONDS = 0.04, (2.0, 60.0)
 # Seconds between two looks, and the share of what is left by which the end has to move.
 LOOK, WORTH = 1.0, 0.04
 # A last epoch that is only begun is worth measuring from this share on.
@@ -113,7 +113,7 @@ class Pace:
         left, width, close = (
             self._left(),
             stage.steps_per_epoch,
-            DOUBT * max(self._close, self._slow() * self._part.close / 2),
+            DOUBT * max(self._close, self._slow() * self._part.close),
         )
         if self.index + 1 < len(self.plan):
             later = zip(self.plan[self.index + 1 :], self._forecast.parts[self.index + 1 :], strict=False)
