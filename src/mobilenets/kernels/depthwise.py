@@ -12,7 +12,7 @@ import numpy as np
 
 from mobilenets.kernels.blas import product
 from mobilenets.kernels.compile import kernel
-from mobilenets.kernels.filters import filtering, unfiltering
+from mobilenets.kernels.filters import filter_row, unfilter_row
 from mobilenets.kernels.pointwise import TILE, collect, settle
 from mobilenets.kernels.norms import NONE
 from mobilenets.kernels.vectors import activate, slopes, unnormalised
@@ -21,8 +21,6 @@ from mobilenets.kernels.vectors import activate, slopes, unnormalised
 @lru_cache
 def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
     """Give the kernel that multiplies by expansion weights (with ``expand``), normalises, activates and filters."""
-    filter_row = filtering(size, stride)
-
     @kernel
     def run(address, one, x, expansion, lines, weights, top, left, y, low, high, found):  # type: ignore[no-untyped-def]
         """Write ``y`` from ``x``, whose ``lines`` (or its expansion's) are mean, scale and shift; ``found`` as in 1×1."""
@@ -71,13 +69,13 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
                     above_row = buffer.ctypes.data + (row * stride - begin) * pitch * bytes
                     goal = y.ctypes.data + ((picture * rows_out + row) * columns_out) * channels * bytes
                     if not started:
-                        filter_row(one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels, 1,
+                        filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels, 1,
                                    sums.ctypes.data, squares.ctypes.data)  # fmt: skip
                         shift[:] = y[picture, 0, 0]
                         sums[:] = 0
                         squares[:] = 0
                         started = True
-                    filter_row(one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels,
+                    filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels,
                                columns_out, sums.ctypes.data, squares.ctypes.data)  # fmt: skip
                 collect(found, sums, squares)
         settle(found, shift, (high - low) * rows_out * columns_out)
@@ -91,8 +89,6 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
 
     ``normalised``: the input is a convolution's output, with lines of its own, as it is with ``expand``.
     """
-    unfilter_row = unfiltering(size, stride, activation)
-
     @kernel
     def run(address, one, dout, y, behind, x, expansion, lines, scaled, weights, top, left, dx, low, high, dweights,
             dexpansion, found):  # type: ignore[no-untyped-def]  # fmt: skip
@@ -145,7 +141,7 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                 origin = grads.ctypes.data + (margin * channels - begin * pitch) * bytes
                 for row in range(first, last):
                     move = (row - first) * width * channels * bytes
-                    unfilter_row(one, bytes, row + top, left, before + move, origin, pitch, weights.ctypes.data,
+                    unfilter_row(size, stride, activation, one, bytes, row + top, left, before + move, origin, pitch, weights.ctypes.data,
                                  filters.ctypes.data, out + move, channels, width, sums.ctypes.data)  # fmt: skip
                 if expand:
                     product(address, out, channels, True, source, inputs, False, dexpansion.ctypes.data, inputs,

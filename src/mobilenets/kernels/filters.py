@@ -6,11 +6,10 @@ registers. Rows lie in memory as places×channels, and the count of channels is 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import literally, types
 from numba.extending import intrinsic
 
 from mobilenets.kernels.compile import kernel
@@ -115,67 +114,60 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 
-@lru_cache
-def filtering(size: int, stride: int) -> Any:
-    """Give the kernel that filters a row with ``size``×``size`` weights."""
-
-    @kernel
-    def row(number, bytes, rows, pitch, weights, shift, out, channels, places, sums, squares):  # type: ignore[no-untyped-def]
-        """Filter ``places`` places of an output row; addresses as for ``_forward``."""
-        at = 0
-        while at + 4 <= places:
-            start, end = rows + at * stride * channels * bytes, out + at * channels * bytes
-            _forward(size, stride, 4, number, start, pitch, weights, shift, end, channels, sums, squares)
-            at += 4
-        while at < places:
-            start, end = rows + at * stride * channels * bytes, out + at * channels * bytes
-            _forward(size, stride, 1, number, start, pitch, weights, shift, end, channels, sums, squares)
-            at += 1
-
-    return row
+@kernel
+def filter_row(size, stride, number, bytes, rows, pitch, weights, shift, out, channels, places, sums, squares):  # type: ignore[no-untyped-def]
+    """Filter ``places`` places of an output row with ``size``×``size`` weights; addresses as for ``_forward``."""
+    literally(size)
+    literally(stride)
+    at = 0
+    while at + 4 <= places:
+        start, end = rows + at * stride * channels * bytes, out + at * channels * bytes
+        _forward(size, stride, 4, number, start, pitch, weights, shift, end, channels, sums, squares)
+        at += 4
+    while at < places:
+        start, end = rows + at * stride * channels * bytes, out + at * channels * bytes
+        _forward(size, stride, 1, number, start, pitch, weights, shift, end, channels, sums, squares)
+        at += 1
 
 
-@lru_cache
-def unfiltering(size: int, stride: int, activation: int) -> Any:
-    """Give the kernel that computes the gradients of ``filtering`` and of the activation before it."""
+@kernel
+def unfilter_row(size, stride, activation, number, bytes, line, column, z, grads, pitch, weights, slopes, out, channels, places, sums):  # type: ignore[no-untyped-def]
+    """Go through ``places`` places of an input row; see ``_backward``.
 
-    @kernel
-    def row(number, bytes, line, column, z, grads, pitch, weights, slopes, out, channels, places, sums):  # type: ignore[no-untyped-def]
-        """Go through ``places`` places of an input row; see ``_backward``.
-
-        ``line`` is the row and ``column`` the first place's, both in the padded input; ``grads`` is the address of the
-        output's gradient at (0, 0) in a buffer with a margin of zeros.
-        """
-        at = 0
-        value = channels * bytes
-        last = size - 1 if (line - size + 1) % stride == 0 else size - 2
-        above = grads + ((line - last) // stride) * pitch * bytes
-        while at < places:
-            place = column + at
-            odd = place % stride
-            many = 4 if places - at >= 4 and odd == 0 else 1
-            left = (place - size + 1) // stride if many == 1 or stride == 1 else place // stride - (size - 1) // 2
-            if many == 1 and stride > 1 and (place - size + 1) % stride != 0:
-                left = (place - size + 2) // stride
-            first, start, end = above + left * value, z + at * value, out + at * value
-            if stride == 1:
-                if many == 4:
-                    _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
-                else:
-                    _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
-            elif line % stride == 0:
-                if many == 4:
-                    _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
-                elif odd == 0:
-                    _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
-                else:
-                    _backward(size, stride, 1, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
-            elif many == 4:
-                _backward(size, stride, 0, 1, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
-            elif odd == 0:
-                _backward(size, stride, 0, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+    ``line`` is the row and ``column`` the first place's, both in the padded input; ``grads`` is the address of the
+    output's gradient at (0, 0) in a buffer with a margin of zeros.
+    """
+    literally(size)
+    literally(stride)
+    literally(activation)
+    at = 0
+    value = channels * bytes
+    last = size - 1 if (line - size + 1) % stride == 0 else size - 2
+    above = grads + ((line - last) // stride) * pitch * bytes
+    while at < places:
+        place = column + at
+        odd = place % stride
+        many = 4 if places - at >= 4 and odd == 0 else 1
+        left = (place - size + 1) // stride if many == 1 or stride == 1 else place // stride - (size - 1) // 2
+        if many == 1 and stride > 1 and (place - size + 1) % stride != 0:
+            left = (place - size + 2) // stride
+        first, start, end = above + left * value, z + at * value, out + at * value
+        if stride == 1:
+            if many == 4:
+                _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
             else:
-                _backward(size, stride, 1, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
-            at += many
-
-    return row
+                _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        elif line % stride == 0:
+            if many == 4:
+                _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            elif odd == 0:
+                _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            else:
+                _backward(size, stride, 1, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        elif many == 4:
+            _backward(size, stride, 0, 1, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        elif odd == 0:
+            _backward(size, stride, 0, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        else:
+            _backward(size, stride, 1, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        at += many

@@ -16,6 +16,7 @@ from mobilenets.kernels.compile import kernel
 from mobilenets.kernels.norms import NONE
 from mobilenets.kernels.vectors import activate, add, masked_slopes, moments, unnormalised
 
+ROWS = 256  # of a tile at least: BLAS packs the weights anew for each
 TILE = 1 << 18  # bytes of a tile: several fit into the second cache of a core
 
 
@@ -69,7 +70,7 @@ def convolve(activation: int) -> Any:
     def run(address, one, x, lines, weights, out, low, high, found):  # type: ignore[no-untyped-def]
         """Write ``out`` from ``x``, whose ``lines`` are mean, scale and shift; ``found`` gets its mean and squares."""
         bytes, channels, outputs = x.itemsize, x.shape[1], out.shape[1]
-        tile = max(1, TILE // (max(channels, outputs) * bytes))
+        tile = max(ROWS, TILE // (max(channels, outputs) * bytes))
         active = np.empty((tile, channels), x.dtype)
         shift, sums, squares = out[low].copy(), np.zeros(outputs, x.dtype), np.zeros(outputs, x.dtype)
         found[:] = 0
@@ -107,7 +108,7 @@ def unconvolve(activation: int, closing: int) -> Any:
         gets Σdx and Σdx·(x − mean).
         """
         bytes, channels, outputs = x.itemsize, x.shape[1], y.shape[1]
-        tile = max(1, TILE // (max(channels, outputs) * bytes))
+        tile = max(ROWS, TILE // (max(channels, outputs) * bytes))
         active = np.empty((tile, channels), x.dtype)
         dy = np.empty((tile, outputs), x.dtype)
         sums, products = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)

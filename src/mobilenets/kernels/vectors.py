@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from mobilenets.kernels.norms import HARD_SWISH, RELU, RELU6
 
 LANES = 8
+TOGETHER = 4  # places that a pass computes at once
 
 
 
@@ -116,20 +117,42 @@ def _pass(pointers: str, sums: str, body: Callable[..., Any]) -> Any:
             _, _, places, channels, given = args
             v = Vectors(builder, signature.args[1])
             addresses = cgutils.unpack_tuple(builder, given)
-            with cgutils.for_range(builder, places) as outer:
-                row = builder.mul(builder.mul(outer.index, channels), ir.Constant(channels.type, v.bytes))
-                moved = [
-                    builder.add(address, row) if name.isupper() else address
-                    for name, address in zip(names, addresses, strict=False)
-                ]
+            def rows(first: Any, together: int) -> None:
+                """Compute ``together`` places from ``first`` on: what all of them read is loaded once."""
+                row = builder.mul(first, channels)
+                row = builder.mul(row, ir.Constant(channels.type, v.bytes))
                 with channel_loop(builder, v, channels) as (at, _):
                     v.at = at
-                    taken = [v.load(address) for name, address in zip(names, moved, strict=True) if name != "OUT"]
-                    out, added = body(v, act, *taken)
-                    if out is not None:
-                        v.store(out, moved[-1])
-                    for address, value in zip(addresses[len(names):], added, strict=True):
-                        v.store(builder.fadd(v.load(address), value), address)
+                    fixed = {
+                        name: v.load(address)
+                        for name, address in zip(names, addresses, strict=False)
+                        if not name.isupper()
+                    }
+                    totals = [v.load(address) for address in addresses[len(names) :]]
+                    moving = {
+                        name: builder.add(address, row)
+                        for name, address in zip(names, addresses, strict=False)
+                        if name.isupper()
+                    }
+                    for place in range(together):
+                        taken = [
+                            fixed[name] if name in fixed else v.load(moving[name], place, channels)
+                            for name in names
+                            if name != "OUT"
+                        ]
+                        out, added = body(v, act, *taken)
+                        if out is not None:
+                            v.store(out, moving[names[-1]], place, channels)
+                        totals = [builder.fadd(total, value) for total, value in zip(totals, added, strict=True)]
+                    for address, total in zip(addresses[len(names) :], totals, strict=True):
+                        v.store(total, address)
+
+            step = ir.Constant(places.type, TOGETHER)
+            whole = builder.mul(builder.udiv(places, step), step)
+            with cgutils.for_range_slice(builder, ir.Constant(places.type, 0), whole, step) as (first, _):
+                rows(first, TOGETHER)
+            with cgutils.for_range_slice(builder, whole, places, ir.Constant(places.type, 1)) as (first, _):
+                rows(first, 1)
             return context.get_dummy_value()
 
         return signature, codegen

@@ -27,7 +27,7 @@ from mobilenets.models.padding import padded
 from mobilenets.training.steppers.norms import MODULES, fits, is_rows, rows_of
 
 # Channels up to which reading a map costs more than computing it again from so many others.
-NARROW = 64
+NARROW = 32
 
 Map = Any
 
@@ -176,7 +176,7 @@ def _normalised(values: Map, shape: tuple[int, ...], unit: Unit, parts: Map, cou
 def _recomputes(units: Sequence[Unit], index: int) -> bool:
     """Say whether a unit's output is not stored: an expansion of the chain's narrow input, which a filter reads."""
     unit = units[index]
-    narrow = unit.conv.in_channels < min(NARROW, unit.conv.out_channels)
+    narrow = unit.conv.in_channels <= min(NARROW, unit.conv.out_channels // 2)
     return index == 0 and len(units) > 1 and not unit.filters and units[1].filters and narrow
 
 
@@ -251,12 +251,13 @@ def _backward(
     last = maps[-1]
     sums = norms.gradient_sums(last.rows, dout.reshape(last.rows.shape), last.lines, last.activation, threads)
     gradient, closing = dout, last.activation
+    raw = None
     found: list[Tensor | None] = []
     for index in reversed(range(len(units))):
         unit, before, after = units[index], maps[index], maps[index + 1]
         behind, dgamma, dbeta = _behind(unit, after, sums, dtype if after.values is not None else np.float64)
         if after.values is None:
-            dweights = _unexpand(unit, before, gradient, raw, gram, behind, threads)  # noqa: F821
+            dweights = _unexpand(unit, before, gradient, raw, gram, behind, threads)
         elif unit.filters:
             expand = before.values is None
             gradient, dweights, sums, raw = _unfilter(
