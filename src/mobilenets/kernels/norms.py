@@ -63,7 +63,7 @@ def normalise(
     lines, inverse = np.empty((3, channels), y.dtype), np.empty(channels)
     counts = np.array([last - first for first, last in ranges])
     mean, variance = running if running is not None else (lines[0], lines[1])  # which are written over
-    _finish_moments(moments, counts, gamma, beta, epsilon, mean, variance, momentum, lines, inverse)
+    finish_moments(moments, counts, gamma, beta, epsilon, mean, variance, momentum, lines, inverse)
     return Normalised(lines, inverse)
 
 
@@ -104,7 +104,7 @@ def gradient(
     rows, channels = y.shape
     sums = gradient_sums(y, dout, done.lines, activation, threads)
     table, dgamma, dbeta = np.empty((6, channels), y.dtype), np.empty_like(gamma), np.empty_like(gamma)
-    _finish_sums(sums, rows, done.lines, done.inverse, gamma, table, dgamma, dbeta)
+    finish_sums(sums, rows, done.lines, done.inverse, gamma, table, dgamma, dbeta)
     out = np.empty_like(y) if out is None else out
     wide, function = _wide(rows, channels), _gradient(activation)
     run(function, [(y, dout, table, out, *ends, wide) for ends in _ranges(rows, channels, threads)])
@@ -172,7 +172,7 @@ def _moments(y: Any, first: Any, last: Any, wide: Any, out: Any) -> None:
 
 
 @kernel
-def _finish_moments(
+def finish_moments(
     moments: Any,
     counts: Any,
     gamma: Any,
@@ -293,7 +293,7 @@ def _sums(activation: int) -> Any:
 
 
 @kernel
-def _finish_sums(
+def finish_sums(
     sums: Any, rows: Any, lines: Any, inverse: Any, gamma: Any, table: Any, dgamma: Any, dbeta: Any
 ) -> None:
     """Write the gradients of gamma and beta, and the numbers by which that of the map is computed."""

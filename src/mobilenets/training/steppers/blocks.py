@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mobilenets.models.blocks import PLAIN, Block, ConvNorm, Step
 from mobilenets.models.operations import Add
+from mobilenets.training.steppers.chain import Chain, Unit, fitting, unit_of
 from mobilenets.training.steppers.norms import MODULES, norm_activation
 
 Function = Callable[[Tensor], Tensor]
@@ -51,8 +52,27 @@ class _Run:
     output: str
 
 
+class FusedChain:
+    """1×1 and depthwise convolutions one after the other as one function, plus the input where ``residual`` says so."""
+
+    def __init__(self, units: Sequence[Unit], residual: bool = False) -> None:
+        self._units, self._residual = tuple(units), residual
+        self._single = [FusedConv(unit.module) for unit in units]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give the output; one convolution after the other where the kernels do not take ``x`` or a norm."""
+        if fitting(self._units, x):
+            weights = [w for unit in self._units for w in (unit.conv.weight, unit.norm.weight, unit.norm.bias)]
+            out: Tensor = Chain.apply(x, self._units, self._residual, *weights)  # type: ignore[no-untyped-call]
+            return out
+        y = x
+        for conv in self._single[:-1]:
+            y = conv(y)
+        return self._single[-1](y, x if self._residual else None)
+
+
 class FusedBlock:
-    """The steps of a ``Block`` in their order, its convolutions fused with their norms and with the sums after them."""
+    """The steps of a ``Block`` in their order: chains, convolutions fused with their norms and with the sums after."""
 
     def __init__(self, block: Block) -> None:
         self._entry, self._last = block.entry, block.steps[-1].output
@@ -60,14 +80,24 @@ class FusedBlock:
         steps = list(block.steps)
         while steps:
             step = steps.pop(0)
-            conv = _fused_conv(block.get_submodule(step.path)) if step.function is None else None
-            other = _added(step, steps[0]) if conv is not None and conv.linear and steps else None
-            if conv is not None and other is not None:
+            module = None if step.function is not None else block.get_submodule(step.path)
+            units = [] if module is None else _chain(block, step, steps)
+            last = ([step, *steps][len(units) - 1]) if units else step
+            del steps[: max(0, len(units) - 1)]
+            conv = None if module is None else _fused_conv(block.get_submodule(last.path))
+            other = _added(last, steps[0]) if isinstance(conv, FusedConv) and conv.linear and steps else None
+            if units:
+                residual = other is not None and other == step.inputs[0]
+                total = steps.pop(0) if residual else last
+                done = tuple({*step.done, *total.done} - {last.output} if residual else step.done)
+                self._runs.append(_Run(FusedChain(units, residual), step.inputs, done, total.output))
+            elif conv is not None and other is not None:
                 total = steps.pop(0)
                 done = tuple({*step.done, *total.done} - {step.output})
                 self._runs.append(_Run(conv, (*step.inputs, other), done, total.output))
             else:
-                function = step.function or conv or block.get_submodule(step.path)
+                function = step.function or conv or module
+                assert function is not None
                 self._runs.append(_Run(function, step.inputs, step.done, step.output))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -89,6 +119,26 @@ def _added(step: Step, after: Step) -> str | None:
     return next(name for name in after.inputs if name != step.output)
 
 
+def _chain(block: Block, first: Step, after: Sequence[Step]) -> list[Unit]:
+    """Return the units of the chain that begins at a step: each takes what the one before gives, and nobody else."""
+    units: list[Unit] = []
+    before: Step | None = None
+    for step in (first, *after):
+        if before is not None and (step.inputs != (before.output,) or before.output not in step.done):
+            break
+        unit = None if step.function is not None else unit_of(block.get_submodule(step.path))
+        if unit is None:
+            break
+        units.append(unit)
+        before = step
+    return units
+
+
+def _fused_layer(module: nn.Module) -> Function | None:
+    unit = unit_of(module)
+    return _fused_conv(module) if unit is None else FusedChain([unit])
+
+
 def _fused_conv(module: nn.Module) -> FusedConv | None:
     if isinstance(module, ConvNorm) and type(module.norm) is nn.BatchNorm2d and type(module.activation) in MODULES:
         return FusedConv(module)
@@ -100,7 +150,7 @@ def _fused_steps(module: nn.Module) -> FusedBlock | None:
 
 
 # In this order; whoever knows whole blocks stands in front.
-MATCHERS: list[Callable[[nn.Module], Function | None]] = [_fused_conv, _fused_steps]
+MATCHERS: list[Callable[[nn.Module], Function | None]] = [_fused_layer, _fused_steps]
 
 
 def fused(blocks: Sequence[nn.Module]) -> list[Function]:

@@ -78,7 +78,7 @@ def norm_activation(y: Tensor, norm: nn.BatchNorm2d, activation: str, residual: 
 
     """
     number = kernels.ACTIVATIONS.get(activation)
-    fitting = number is not None and _fits(norm) and is_rows(y) and y.dtype is norm.weight.dtype
+    fitting = number is not None and fits(norm) and is_rows(y) and y.dtype is norm.weight.dtype
     # Of one value a channel PyTorch says that it has no deviation.
     if not fitting or y.numel() == y.shape[1]:
         return _plain(y, norm, activation, residual)
@@ -108,7 +108,7 @@ def rows_of(x: Tensor) -> np.ndarray[Any, Any]:
     return x.detach().permute(0, 2, 3, 1).reshape(-1, x.shape[1]).numpy()
 
 
-def _fits(norm: nn.Module) -> bool:
+def fits(norm: nn.Module) -> bool:
     return (
         type(norm) is nn.BatchNorm2d
         and norm.training

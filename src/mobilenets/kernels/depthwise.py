@@ -1,0 +1,161 @@
+"""Depthwise convolutions with the expansion before them, or the normalisation of what they read, in tiles.
+
+Maps are N×H×W×C, C-contiguous; see ``mobilenets.kernels.pointwise``. Every kernel works on pictures ``low`` to ``high``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from mobilenets.kernels.blas import product
+from mobilenets.kernels.compile import kernel
+from mobilenets.kernels.filters import filter_row, unfilter_row
+from mobilenets.kernels.pointwise import TILE, collect, settle
+from mobilenets.kernels.norms import NONE
+from mobilenets.kernels.vectors import activate, slopes, unnormalised
+
+
+@lru_cache
+def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
+    """Give the kernel that multiplies by expansion weights (with ``expand``), normalises, activates and filters."""
+    @kernel
+    def run(address, one, x, expansion, lines, weights, top, left, y, low, high, found):  # type: ignore[no-untyped-def]
+        """Write ``y`` from ``x``, whose ``lines`` (or its expansion's) are mean, scale and shift; ``found`` as in 1×1."""
+        bytes = x.itemsize
+        height, width, inputs = x.shape[1:]
+        rows_out, columns_out, channels = y.shape[1:]
+        padded = (columns_out - 1) * stride + size
+        real = min(width, padded - left)
+        band = max(1, TILE // (padded * channels * bytes) // stride)
+        band = min(band, rows_out)
+        deep = (band - 1) * stride + size
+        buffer = np.zeros((deep, padded, channels), x.dtype)
+        raw = np.empty((deep * width if expand else 1, channels), x.dtype)
+        shift = np.zeros(channels, x.dtype)
+        found[:] = 0
+        sums, squares = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
+        pitch = padded * channels
+        started = False
+        for picture in range(low, high):
+            have = origin = 0  # the padded rows of this picture that stand in the buffer end and begin there
+            for first in range(0, rows_out, band):
+                last = min(first + band, rows_out)
+                begin, end = first * stride, (last - 1) * stride + size
+                kept = have - begin if first > 0 else 0
+                for i in range(kept):
+                    buffer[i] = buffer[begin - origin + i]
+                origin = begin
+                made = begin + kept
+                # Zeros above and below the picture.
+                for line in range(made, end):
+                    if line < top or line >= top + height:
+                        buffer[line - begin] = 0
+                bottom, above = min(end, top + height), max(made, top)
+                if bottom > above:
+                    source = x.ctypes.data + ((picture * height + above - top) * width) * inputs * bytes
+                    if expand:
+                        product(address, source, inputs, False, expansion.ctypes.data, inputs, True, raw.ctypes.data, channels,
+                                (bottom - above) * width, channels, inputs, one, one - one)  # fmt: skip
+                        source = raw.ctypes.data
+                    for line in range(above, bottom):
+                        goal = buffer.ctypes.data + ((line - begin) * padded + left) * channels * bytes
+                        given = source + (line - above) * width * channels * bytes
+                        activate(activation, one, real, channels, (given, lines[1].ctypes.data, lines[2].ctypes.data, goal))
+                have = end
+                for row in range(first, last):
+                    above_row = buffer.ctypes.data + (row * stride - begin) * pitch * bytes
+                    goal = y.ctypes.data + ((picture * rows_out + row) * columns_out) * channels * bytes
+                    if not started:
+                        filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels, 1,
+                                   sums.ctypes.data, squares.ctypes.data)  # fmt: skip
+                        shift[:] = y[picture, 0, 0]
+                        sums[:] = 0
+                        squares[:] = 0
+                        started = True
+                    filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels,
+                               columns_out, sums.ctypes.data, squares.ctypes.data)  # fmt: skip
+                collect(found, sums, squares)
+        settle(found, shift, (high - low) * rows_out * columns_out)
+
+    return run
+
+
+@lru_cache
+def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bool, normalised: bool) -> Any:
+    """Give the backward kernel of ``convolve``; ``closing`` as for 1×1.
+
+    ``normalised``: the input is a convolution's output, with lines of its own, as it is with ``expand``.
+    """
+    @kernel
+    def run(address, one, dout, y, behind, x, expansion, lines, scaled, weights, top, left, dx, low, high, dweights,
+            dexpansion, found):  # type: ignore[no-untyped-def]  # fmt: skip
+        """Write ``dx``, the gradient before the activation of ``x``, and add to ``dweights``.
+
+        With ``expand`` it is g1·``scaled``, where g1 is the gradient before the expanded map's activation, and
+        ``dexpansion`` grows by g1ᵀ·x. ``found`` gets Σg1 and, without, Σdx·(x − mean).
+        """
+        bytes = x.itemsize
+        height, width, inputs = x.shape[1:]
+        rows_out, columns_out, channels = y.shape[1:]
+        margin = size - 1
+        wide = columns_out + 2 * margin
+        pitch = wide * channels
+        band = min(height, max(1, TILE // (width * channels * bytes)))
+        grads = np.zeros(((band + margin) // stride + 2, wide, channels), x.dtype)
+        tile = np.empty((band * width, channels), x.dtype)
+        filters = np.zeros(weights.shape, x.dtype)
+        sums, products, unused = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
+        found[:] = 0
+        for picture in range(low, high):
+            for first in range(0, height, band):
+                last = min(first + band, height)
+                # Rows of the output's gradient that these rows of the input meet.
+                begin, end = (first + top - margin) // stride, (last - 1 + top) // stride + 1
+                for line in range(begin, end):
+                    if line < 0 or line >= rows_out:
+                        grads[line - begin] = 0
+                        continue
+                    goal = grads.ctypes.data + ((line - begin) * wide + margin) * channels * bytes
+                    move = ((picture * rows_out + line) * columns_out) * channels * bytes
+                    unnormalised(closing, one, columns_out, channels,
+                                 (dout.ctypes.data + move, y.ctypes.data + move, behind[0].ctypes.data,
+                                  behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data,
+                                  behind[4].ctypes.data, goal))  # fmt: skip
+                rows = (last - first) * width
+                source = x.ctypes.data + ((picture * height + first) * width) * inputs * bytes
+                goal = dx.ctypes.data + ((picture * height + first) * width) * inputs * bytes
+                out = goal
+                before = source
+                if expand:
+                    out = tile.ctypes.data
+                    product(address, source, inputs, False, expansion.ctypes.data, inputs, True, out, channels,
+                            rows, channels, inputs, one, one - one)  # fmt: skip
+                    before = out
+                if expand or normalised:
+                    activate(NONE, one, rows, channels,
+                             (before, lines[1].ctypes.data, lines[2].ctypes.data, tile.ctypes.data))  # fmt: skip
+                    before = tile.ctypes.data
+                origin = grads.ctypes.data + (margin * channels - begin * pitch) * bytes
+                for row in range(first, last):
+                    move = (row - first) * width * channels * bytes
+                    unfilter_row(size, stride, activation, one, bytes, row + top, left, before + move, origin, pitch, weights.ctypes.data,
+                                 filters.ctypes.data, out + move, channels, width, sums.ctypes.data)  # fmt: skip
+                if expand:
+                    product(address, out, channels, True, source, inputs, False, dexpansion.ctypes.data, inputs,
+                            channels, inputs, rows, one, one)  # fmt: skip
+                    product(address, out, channels, False, scaled.ctypes.data, inputs, False, goal, inputs,
+                            rows, inputs, channels, one, one - one)  # fmt: skip
+                elif normalised:
+                    slopes(NONE, one, rows, channels,
+                           (goal, source, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data,
+                            unused.ctypes.data, products.ctypes.data))  # fmt: skip
+                for tap in range(size * size):
+                    for c in range(channels):
+                        dweights[tap, c] += filters[tap, c]
+                        filters[tap, c] = 0
+                collect(found, sums, products)
+
+    return run

@@ -1,0 +1,173 @@
+"""Depthwise filters, forward and backward, in vectors of eight channels that stay in registers over several places.
+
+Written as LLVM code, because no loop that a compiler must analyse first keeps sums of nine or 25 filter weights in
+registers. Rows lie in memory as places×channels, and the count of channels is a multiple of ``LANES``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import literally, types
+from numba.extending import intrinsic
+
+from mobilenets.kernels.compile import kernel
+from mobilenets.kernels.vectors import Vectors, channel_loop, literal
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def _forward(context, size, stride, places, number, rows, pitch, weights, shift, out, channels, sums, squares):  # type: ignore[no-untyped-def]
+    """Filter ``places`` places of a row: ``rows`` is the address of the first of ``size`` rows, ``pitch`` values apart.
+
+    Adds Σ(y − shift) and Σ(y − shift)² of each channel to ``sums`` and ``squares``.
+    """
+    k, s, count = literal(size), literal(stride), literal(places)
+    signature = types.void(size, stride, places, number, *[types.intp] * 8)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        rows, pitch, weights, shift, out, channels, sums, squares = args[4:]
+        v = Vectors(builder, signature.args[3])
+        lines = [rows]
+        for _ in range(k - 1):
+            step = builder.mul(pitch, ir.Constant(pitch.type, v.bytes))
+            lines.append(builder.add(lines[-1], step))
+        with channel_loop(builder, v, channels) as (at, _):
+            v.at = at
+            found = [v.constant(0)] * count
+            for kh in range(k):
+                seen: dict[int, Any] = {}
+                for kw in range(k):
+                    weight = v.load(weights, kh * k + kw, channels)
+                    for place in range(count):
+                        column = place * s + kw
+                        if column not in seen:
+                            seen[column] = v.load(lines[kh], column, channels)
+                        found[place] = v.fma(seen[column], weight, found[place])
+            moved, total, square = v.load(shift), v.load(sums), v.load(squares)
+            for place, value in enumerate(found):
+                v.store(value, out, place, channels)
+                away = builder.fsub(value, moved)
+                total = builder.fadd(total, away)
+                square = v.fma(away, away, square)
+            v.store(total, sums)
+            v.store(square, squares)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def _backward(  # type: ignore[no-untyped-def]
+    context, size, stride, parity, lines, places, activation, number,
+    z, rows, pitch, weights, slopes, out, channels, sums,
+):  # fmt: skip
+    """Give the gradient at ``places`` places of an input row, and add to that of the weights and to ``sums``.
+
+    ``z`` are the row's values before their activation, ``rows`` the address of the gradient's row that the last of the
+    filter's rows meets, at the place that its last column meets; ``lines`` is the parity of the row, ``parity`` that of
+    the first column, both counted from the padded corner. At stride 1 both are 0.
+    """
+    k, s, odd, line, count, act = (literal(value) for value in (size, stride, parity, lines, places, activation))
+    signature = types.void(size, stride, parity, lines, places, activation, number, *[types.intp] * 8)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        z, rows, pitch, weights, slopes, out, channels, sums = args[7:]
+        v = Vectors(builder, signature.args[6])
+        # (row i, column j) of the padded input meets filter (kh, kw) at output ((i − kh)/s, (j − kw)/s).
+        heights = [kh for kh in range(k) if (line - kh) % s == 0]
+        first = (line - heights[-1]) // s
+        leftmost = min((odd - kw) // s for kw in range(k) if (odd - kw) % s == 0)
+        if count > 1 and s > 1:
+            leftmost = min(leftmost, *((odd + 1 - kw) // s for kw in range(k) if (odd + 1 - kw) % s == 0))
+        step = builder.mul(pitch, ir.Constant(pitch.type, v.bytes))
+        with channel_loop(builder, v, channels) as (at, _):
+            v.at = at
+            before = [v.load(z, place, channels) for place in range(count)]
+            active = [v.activated(value, act) for value in before]
+            found = [v.constant(0)] * count
+            for kh in heights:
+                below = builder.add(rows, builder.mul(step, ir.Constant(step.type, (line - kh) // s - first)))
+                seen: dict[int, Any] = {}
+                for kw in range(k):
+                    met = [place for place in range(count) if (odd + place - kw) % s == 0]
+                    if not met:
+                        continue
+                    tap = kh * k + kw
+                    weight, slope = v.load(weights, tap, channels), v.load(slopes, tap, channels)
+                    for place in met:
+                        column = (odd + place - kw) // s - leftmost
+                        if column not in seen:
+                            seen[column] = v.load(below, column, channels)
+                        found[place] = v.fma(seen[column], weight, found[place])
+                        slope = v.fma(seen[column], active[place], slope)
+                    v.store(slope, slopes, tap, channels)
+            total = v.load(sums)
+            for place, value in enumerate(found):
+                value = v.masked(value, before[place], act)
+                v.store(value, out, place, channels)
+                total = builder.fadd(total, value)
+            v.store(total, sums)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+
+@kernel
+def filter_row(size, stride, number, bytes, rows, pitch, weights, shift, out, channels, places, sums, squares):  # type: ignore[no-untyped-def]
+    """Filter ``places`` places of an output row with ``size``×``size`` weights; addresses as for ``_forward``."""
+    literally(size)
+    literally(stride)
+    at = 0
+    while at + 4 <= places:
+        start, end = rows + at * stride * channels * bytes, out + at * channels * bytes
+        _forward(size, stride, 4, number, start, pitch, weights, shift, end, channels, sums, squares)
+        at += 4
+    while at < places:
+        start, end = rows + at * stride * channels * bytes, out + at * channels * bytes
+        _forward(size, stride, 1, number, start, pitch, weights, shift, end, channels, sums, squares)
+        at += 1
+
+
+@kernel
+def unfilter_row(size, stride, activation, number, bytes, line, column, z, grads, pitch, weights, slopes, out, channels, places, sums):  # type: ignore[no-untyped-def]
+    """Go through ``places`` places of an input row; see ``_backward``.
+
+    ``line`` is the row and ``column`` the first place's, both in the padded input; ``grads`` is the address of the
+    output's gradient at (0, 0) in a buffer with a margin of zeros.
+    """
+    literally(size)
+    literally(stride)
+    literally(activation)
+    at = 0
+    value = channels * bytes
+    last = size - 1 if (line - size + 1) % stride == 0 else size - 2
+    above = grads + ((line - last) // stride) * pitch * bytes
+    while at < places:
+        place = column + at
+        odd = place % stride
+        many = 4 if places - at >= 4 and odd == 0 else 1
+        left = (place - size + 1) // stride if many == 1 or stride == 1 else place // stride - (size - 1) // 2
+        if many == 1 and stride > 1 and (place - size + 1) % stride != 0:
+            left = (place - size + 2) // stride
+        first, start, end = above + left * value, z + at * value, out + at * value
+        if stride == 1:
+            if many == 4:
+                _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            else:
+                _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        elif line % stride == 0:
+            if many == 4:
+                _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            elif odd == 0:
+                _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            else:
+                _backward(size, stride, 1, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        elif many == 4:
+            _backward(size, stride, 0, 1, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        elif odd == 0:
+            _backward(size, stride, 0, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        else:
+            _backward(size, stride, 1, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+        at += many
