@@ -1,5 +1,8 @@
 """Matrix products inside compiled kernels, by the BLAS that SciPy brings: one thread each, on tiles that stay in cache."""
 
+# Numba infers the types of what it compiles.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -26,15 +29,27 @@ def gemm_address(dtype: np.dtype[Any]) -> int:
     return int(get_cython_function_address("scipy.linalg.cython_blas", _NAMES[np.dtype(dtype)]))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _call_gemm(context, address, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+@intrinsic
+def _call_gemm(context, address, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """Call Fortran's ``?gemm`` at ``address``: every argument by reference, matrices by address."""
     signature = types.void(
-        types.intp, types.int8, types.int8, types.int32, types.int32, types.int32, alpha,
-        types.intp, types.int32, types.intp, types.int32, alpha, types.intp, types.int32,
-    )  # fmt: skip
+        types.intp,
+        types.int8,
+        types.int8,
+        types.int32,
+        types.int32,
+        types.int32,
+        alpha,
+        types.intp,
+        types.int32,
+        types.intp,
+        types.int32,
+        alpha,
+        types.intp,
+        types.int32,
+    )
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         matrices = {7, 9, 12}
         byte = ir.IntType(8).as_pointer()
         given = []
@@ -53,7 +68,7 @@ def _call_gemm(context, address, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c
 
 
 @kernel
-def product(address, a, lda, ta, b, ldb, tb, c, ldc, m, n, k, alpha, beta):  # type: ignore[no-untyped-def]
+def product(address, a, lda, ta, b, ldb, tb, c, ldc, m, n, k, alpha, beta):
     """Write C = alpha·op(A)·op(B) + beta·C for row-major matrices: C is m×n, op(A) m×k, op(B) k×n.
 
     ``a``, ``b``, ``c`` are addresses, ``lda`` … the values from one row to the next, ``ta`` and ``tb`` say whether a
@@ -61,9 +76,21 @@ def product(address, a, lda, ta, b, ldb, tb, c, ldc, m, n, k, alpha, beta):  # t
     """
     # Fortran's matrices are ours transposed, so it is asked for Cᵀ = op(B)ᵀ·op(A)ᵀ. 78 is N, 84 is T.
     _call_gemm(
-        address, np.int8(84 if tb else 78), np.int8(84 if ta else 78), np.int32(n), np.int32(m), np.int32(k),
-        alpha, b, np.int32(ldb), a, np.int32(lda), beta, c, np.int32(ldc),
-    )  # fmt: skip
+        address,
+        np.int8(84 if tb else 78),
+        np.int8(84 if ta else 78),
+        np.int32(n),
+        np.int32(m),
+        np.int32(k),
+        alpha,
+        b,
+        np.int32(ldb),
+        a,
+        np.int32(lda),
+        beta,
+        c,
+        np.int32(ldc),
+    )
 
 
 @contextmanager

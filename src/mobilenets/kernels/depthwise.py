@@ -3,6 +3,9 @@
 Maps are N×H×W×C, C-contiguous; see ``mobilenets.kernels.pointwise``. Every kernel works on pictures ``low`` to ``high``.
 """
 
+# Numba infers the types of what it compiles.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -21,8 +24,9 @@ from mobilenets.kernels.vectors import activate, slopes, unnormalised
 @lru_cache
 def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
     """Give the kernel that multiplies by expansion weights (with ``expand``), normalises, activates and filters."""
+
     @kernel
-    def run(address, one, x, expansion, lines, weights, top, left, y, low, high, found):  # type: ignore[no-untyped-def]
+    def run(address, one, x, expansion, lines, weights, top, left, y, low, high, found):
         """Write ``y`` from ``x``, whose ``lines`` (or its expansion's) are mean, scale and shift; ``found`` as in 1×1."""
         bytes = x.itemsize
         height, width, inputs = x.shape[1:]
@@ -57,26 +61,68 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
                 if bottom > above:
                     source = x.ctypes.data + ((picture * height + above - top) * width) * inputs * bytes
                     if expand:
-                        product(address, source, inputs, False, expansion.ctypes.data, inputs, True, raw.ctypes.data, channels,
-                                (bottom - above) * width, channels, inputs, one, one - one)  # fmt: skip
+                        product(
+                            address,
+                            source,
+                            inputs,
+                            False,
+                            expansion.ctypes.data,
+                            inputs,
+                            True,
+                            raw.ctypes.data,
+                            channels,
+                            (bottom - above) * width,
+                            channels,
+                            inputs,
+                            one,
+                            one - one,
+                        )
                         source = raw.ctypes.data
                     for line in range(above, bottom):
                         goal = buffer.ctypes.data + ((line - begin) * padded + left) * channels * bytes
                         given = source + (line - above) * width * channels * bytes
-                        activate(activation, one, real, channels, (given, lines[1].ctypes.data, lines[2].ctypes.data, goal))
+                        activate(
+                            activation, one, real, channels, (given, lines[1].ctypes.data, lines[2].ctypes.data, goal)
+                        )
                 have = end
                 for row in range(first, last):
                     above_row = buffer.ctypes.data + (row * stride - begin) * pitch * bytes
                     goal = y.ctypes.data + ((picture * rows_out + row) * columns_out) * channels * bytes
                     if not started:
-                        filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels, 1,
-                                   sums.ctypes.data, squares.ctypes.data)  # fmt: skip
+                        filter_row(
+                            size,
+                            stride,
+                            one,
+                            bytes,
+                            above_row,
+                            pitch,
+                            weights.ctypes.data,
+                            shift.ctypes.data,
+                            goal,
+                            channels,
+                            1,
+                            sums.ctypes.data,
+                            squares.ctypes.data,
+                        )
                         shift[:] = y[picture, 0, 0]
                         sums[:] = 0
                         squares[:] = 0
                         started = True
-                    filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data, goal, channels,
-                               columns_out, sums.ctypes.data, squares.ctypes.data)  # fmt: skip
+                    filter_row(
+                        size,
+                        stride,
+                        one,
+                        bytes,
+                        above_row,
+                        pitch,
+                        weights.ctypes.data,
+                        shift.ctypes.data,
+                        goal,
+                        channels,
+                        columns_out,
+                        sums.ctypes.data,
+                        squares.ctypes.data,
+                    )
                 collect(found, sums, squares)
         settle(found, shift, (high - low) * rows_out * columns_out)
 
@@ -89,9 +135,28 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
 
     ``normalised``: the input is a convolution's output, with lines of its own, as it is with ``expand``.
     """
+
     @kernel
-    def run(address, one, dout, y, behind, x, expansion, lines, scaled, weights, top, left, dx, low, high, dweights,
-            dexpansion, found):  # type: ignore[no-untyped-def]  # fmt: skip
+    def run(
+        address,
+        one,
+        dout,
+        y,
+        behind,
+        x,
+        expansion,
+        lines,
+        scaled,
+        weights,
+        top,
+        left,
+        dx,
+        low,
+        high,
+        dweights,
+        dexpansion,
+        found,
+    ):
         """Write ``dx``, the gradient before the activation of ``x``, and add to ``dweights``.
 
         With ``expand`` it is g1·``scaled``, where g1 is the gradient before the expanded map's activation, and
@@ -120,10 +185,22 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                         continue
                     goal = grads.ctypes.data + ((line - begin) * wide + margin) * channels * bytes
                     move = ((picture * rows_out + line) * columns_out) * channels * bytes
-                    unnormalised(closing, one, columns_out, channels,
-                                 (dout.ctypes.data + move, y.ctypes.data + move, behind[0].ctypes.data,
-                                  behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data,
-                                  behind[4].ctypes.data, goal))  # fmt: skip
+                    unnormalised(
+                        closing,
+                        one,
+                        columns_out,
+                        channels,
+                        (
+                            dout.ctypes.data + move,
+                            y.ctypes.data + move,
+                            behind[0].ctypes.data,
+                            behind[1].ctypes.data,
+                            behind[2].ctypes.data,
+                            behind[3].ctypes.data,
+                            behind[4].ctypes.data,
+                            goal,
+                        ),
+                    )
                 rows = (last - first) * width
                 source = x.ctypes.data + ((picture * height + first) * width) * inputs * bytes
                 goal = dx.ctypes.data + ((picture * height + first) * width) * inputs * bytes
@@ -131,27 +208,102 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                 before = source
                 if expand:
                     out = tile.ctypes.data
-                    product(address, source, inputs, False, expansion.ctypes.data, inputs, True, out, channels,
-                            rows, channels, inputs, one, one - one)  # fmt: skip
+                    product(
+                        address,
+                        source,
+                        inputs,
+                        False,
+                        expansion.ctypes.data,
+                        inputs,
+                        True,
+                        out,
+                        channels,
+                        rows,
+                        channels,
+                        inputs,
+                        one,
+                        one - one,
+                    )
                     before = out
                 if expand or normalised:
-                    activate(NONE, one, rows, channels,
-                             (before, lines[1].ctypes.data, lines[2].ctypes.data, tile.ctypes.data))  # fmt: skip
+                    activate(
+                        NONE,
+                        one,
+                        rows,
+                        channels,
+                        (before, lines[1].ctypes.data, lines[2].ctypes.data, tile.ctypes.data),
+                    )
                     before = tile.ctypes.data
                 origin = grads.ctypes.data + (margin * channels - begin * pitch) * bytes
                 for row in range(first, last):
                     move = (row - first) * width * channels * bytes
-                    unfilter_row(size, stride, activation, one, bytes, row + top, left, before + move, origin, pitch, weights.ctypes.data,
-                                 filters.ctypes.data, out + move, channels, width, sums.ctypes.data)  # fmt: skip
+                    unfilter_row(
+                        size,
+                        stride,
+                        activation,
+                        one,
+                        bytes,
+                        row + top,
+                        left,
+                        before + move,
+                        origin,
+                        pitch,
+                        weights.ctypes.data,
+                        filters.ctypes.data,
+                        out + move,
+                        channels,
+                        width,
+                        sums.ctypes.data,
+                    )
                 if expand:
-                    product(address, out, channels, True, source, inputs, False, dexpansion.ctypes.data, inputs,
-                            channels, inputs, rows, one, one)  # fmt: skip
-                    product(address, out, channels, False, scaled.ctypes.data, inputs, False, goal, inputs,
-                            rows, inputs, channels, one, one - one)  # fmt: skip
+                    product(
+                        address,
+                        out,
+                        channels,
+                        True,
+                        source,
+                        inputs,
+                        False,
+                        dexpansion.ctypes.data,
+                        inputs,
+                        channels,
+                        inputs,
+                        rows,
+                        one,
+                        one,
+                    )
+                    product(
+                        address,
+                        out,
+                        channels,
+                        False,
+                        scaled.ctypes.data,
+                        inputs,
+                        False,
+                        goal,
+                        inputs,
+                        rows,
+                        inputs,
+                        channels,
+                        one,
+                        one - one,
+                    )
                 elif normalised:
-                    slopes(NONE, one, rows, channels,
-                           (goal, source, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data,
-                            unused.ctypes.data, products.ctypes.data))  # fmt: skip
+                    slopes(
+                        NONE,
+                        one,
+                        rows,
+                        channels,
+                        (
+                            goal,
+                            source,
+                            lines[1].ctypes.data,
+                            lines[2].ctypes.data,
+                            lines[0].ctypes.data,
+                            unused.ctypes.data,
+                            products.ctypes.data,
+                        ),
+                    )
                 for tap in range(size * size):
                     for c in range(channels):
                         dweights[tap, c] += filters[tap, c]

@@ -4,6 +4,9 @@ Written as LLVM code, because no loop that a compiler must analyse first keeps s
 registers. Rows lie in memory as places×channels, and the count of channels is a multiple of ``LANES``.
 """
 
+# Numba infers the types of what it compiles.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,8 +19,8 @@ from mobilenets.kernels.compile import kernel
 from mobilenets.kernels.vectors import Vectors, channel_loop, literal
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _forward(context, size, stride, places, number, rows, pitch, weights, shift, out, channels, sums, squares):  # type: ignore[no-untyped-def]
+@intrinsic(prefer_literal=True)
+def _forward(context, size, stride, places, number, rows, pitch, weights, shift, out, channels, sums, squares):
     """Filter ``places`` places of a row: ``rows`` is the address of the first of ``size`` rows, ``pitch`` values apart.
 
     Adds Σ(y − shift) and Σ(y − shift)² of each channel to ``sums`` and ``squares``.
@@ -25,7 +28,7 @@ def _forward(context, size, stride, places, number, rows, pitch, weights, shift,
     k, s, count = literal(size), literal(stride), literal(places)
     signature = types.void(size, stride, places, number, *[types.intp] * 8)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         rows, pitch, weights, shift, out, channels, sums, squares = args[4:]
         v = Vectors(builder, signature.args[3])
         lines = [rows]
@@ -57,11 +60,25 @@ def _forward(context, size, stride, places, number, rows, pitch, weights, shift,
     return signature, codegen
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _backward(  # type: ignore[no-untyped-def]
-    context, size, stride, parity, lines, places, activation, number,
-    z, rows, pitch, weights, slopes, out, channels, sums,
-):  # fmt: skip
+@intrinsic(prefer_literal=True)
+def _backward(
+    context,
+    size,
+    stride,
+    parity,
+    lines,
+    places,
+    activation,
+    number,
+    z,
+    rows,
+    pitch,
+    weights,
+    slopes,
+    out,
+    channels,
+    sums,
+):
     """Give the gradient at ``places`` places of an input row, and add to that of the weights and to ``sums``.
 
     ``z`` are the row's values before their activation, ``rows`` the address of the gradient's row that the last of the
@@ -71,7 +88,7 @@ def _backward(  # type: ignore[no-untyped-def]
     k, s, odd, line, count, act = (literal(value) for value in (size, stride, parity, lines, places, activation))
     signature = types.void(size, stride, parity, lines, places, activation, number, *[types.intp] * 8)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         z, rows, pitch, weights, slopes, out, channels, sums = args[7:]
         v = Vectors(builder, signature.args[6])
         # (row i, column j) of the padded input meets filter (kh, kw) at output ((i − kh)/s, (j − kw)/s).
@@ -113,9 +130,8 @@ def _backward(  # type: ignore[no-untyped-def]
     return signature, codegen
 
 
-
 @kernel
-def filter_row(size, stride, number, bytes, rows, pitch, weights, shift, out, channels, places, sums, squares):  # type: ignore[no-untyped-def]
+def filter_row(size, stride, number, bytes, rows, pitch, weights, shift, out, channels, places, sums, squares):
     """Filter ``places`` places of an output row with ``size``×``size`` weights; addresses as for ``_forward``."""
     literally(size)
     literally(stride)
@@ -131,7 +147,9 @@ def filter_row(size, stride, number, bytes, rows, pitch, weights, shift, out, ch
 
 
 @kernel
-def unfilter_row(size, stride, activation, number, bytes, line, column, z, grads, pitch, weights, slopes, out, channels, places, sums):  # type: ignore[no-untyped-def]
+def unfilter_row(
+    size, stride, activation, number, bytes, line, column, z, grads, pitch, weights, slopes, out, channels, places, sums
+):
     """Go through ``places`` places of an input row; see ``_backward``.
 
     ``line`` is the row and ``column`` the first place's, both in the padded input; ``grads`` is the address of the
@@ -154,20 +172,36 @@ def unfilter_row(size, stride, activation, number, bytes, line, column, z, grads
         first, start, end = above + left * value, z + at * value, out + at * value
         if stride == 1:
             if many == 4:
-                _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+                _backward(
+                    size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+                )
             else:
-                _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+                _backward(
+                    size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+                )
         elif line % stride == 0:
             if many == 4:
-                _backward(size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+                _backward(
+                    size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+                )
             elif odd == 0:
-                _backward(size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+                _backward(
+                    size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+                )
             else:
-                _backward(size, stride, 1, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+                _backward(
+                    size, stride, 1, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+                )
         elif many == 4:
-            _backward(size, stride, 0, 1, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            _backward(
+                size, stride, 0, 1, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+            )
         elif odd == 0:
-            _backward(size, stride, 0, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            _backward(
+                size, stride, 0, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+            )
         else:
-            _backward(size, stride, 1, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums)
+            _backward(
+                size, stride, 1, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
+            )
         at += many

@@ -4,6 +4,9 @@ Maps are places×channels, C-contiguous; ``address`` is ``blas.gemm_address`` an
 Every kernel works on the rows ``low`` to ``high`` and writes sums of its own, which are merged in the order of the parts.
 """
 
+# Numba infers the types of what it compiles.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -21,7 +24,7 @@ TILE = 1 << 18  # bytes of a tile: several fit into the second cache of a core
 
 
 @kernel
-def collect(found, first, second):  # type: ignore[no-untyped-def]
+def collect(found, first, second):
     """Add sums of a tile to the two rows of ``found`` in float64, and empty them."""
     for c in range(first.size):
         found[0, c] += first[c]
@@ -31,7 +34,7 @@ def collect(found, first, second):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def settle(found, shift, count):  # type: ignore[no-untyped-def]
+def settle(found, shift, count):
     """Turn Σ(y − shift) and Σ(y − shift)² of ``count`` values into their mean and the sum of squares about it."""
     for c in range(shift.size):
         away = found[0, c] / count
@@ -40,7 +43,7 @@ def settle(found, shift, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def gram(address, one, x, low, high, sums, products):  # type: ignore[no-untyped-def]
+def gram(address, one, x, low, high, sums, products):
     """Add Σx and Σx·xᵀ over rows ``low`` to ``high`` of a places×channels map, in float64."""
     channels, bytes = x.shape[1], x.itemsize
     tile = max(1, TILE // (channels * bytes))
@@ -51,10 +54,38 @@ def gram(address, one, x, low, high, sums, products):  # type: ignore[no-untyped
     while at < high:
         rows = min(tile, high - at)
         start = x.ctypes.data + at * channels * bytes
-        product(address, start, channels, True, start, channels, False, part.ctypes.data, channels,
-                channels, channels, rows, one, one - one)  # fmt: skip
-        product(address, ones.ctypes.data, rows, False, start, channels, False, row.ctypes.data, channels,
-                1, channels, rows, one, one - one)  # fmt: skip
+        product(
+            address,
+            start,
+            channels,
+            True,
+            start,
+            channels,
+            False,
+            part.ctypes.data,
+            channels,
+            channels,
+            channels,
+            rows,
+            one,
+            one - one,
+        )
+        product(
+            address,
+            ones.ctypes.data,
+            rows,
+            False,
+            start,
+            channels,
+            False,
+            row.ctypes.data,
+            channels,
+            1,
+            channels,
+            rows,
+            one,
+            one - one,
+        )
         for i in range(channels):
             sums[i] += row[0, i]
             for j in range(channels):
@@ -67,7 +98,7 @@ def convolve(activation: int) -> Any:
     """Give the kernel that normalises, activates and multiplies by the weights."""
 
     @kernel
-    def run(address, one, x, lines, weights, out, low, high, found):  # type: ignore[no-untyped-def]
+    def run(address, one, x, lines, weights, out, low, high, found):
         """Write ``out`` from ``x``, whose ``lines`` are mean, scale and shift; ``found`` gets its mean and squares."""
         bytes, channels, outputs = x.itemsize, x.shape[1], out.shape[1]
         tile = max(ROWS, TILE // (max(channels, outputs) * bytes))
@@ -77,12 +108,30 @@ def convolve(activation: int) -> Any:
         at = low
         while at < high:
             rows = min(tile, high - at)
-            activate(activation, one, rows, channels,
-                     (x.ctypes.data + at * channels * bytes, lines[1].ctypes.data, lines[2].ctypes.data,
-                      active.ctypes.data))  # fmt: skip
+            activate(
+                activation,
+                one,
+                rows,
+                channels,
+                (x.ctypes.data + at * channels * bytes, lines[1].ctypes.data, lines[2].ctypes.data, active.ctypes.data),
+            )
             goal = out.ctypes.data + at * outputs * bytes
-            product(address, active.ctypes.data, channels, False, weights.ctypes.data, channels, True, goal, outputs,
-                    rows, outputs, channels, one, one - one)  # fmt: skip
+            product(
+                address,
+                active.ctypes.data,
+                channels,
+                False,
+                weights.ctypes.data,
+                channels,
+                True,
+                goal,
+                outputs,
+                rows,
+                outputs,
+                channels,
+                one,
+                one - one,
+            )
             if at == low:
                 shift[:] = out[low]
             moments(NONE, one, rows, outputs, (goal, shift.ctypes.data, sums.ctypes.data, squares.ctypes.data))
@@ -101,7 +150,7 @@ def unconvolve(activation: int, closing: int) -> Any:
     """
 
     @kernel
-    def run(address, one, dout, y, behind, x, lines, weights, dx, low, high, dweights, found):  # type: ignore[no-untyped-def]
+    def run(address, one, dout, y, behind, x, lines, weights, dx, low, high, dweights, found):
         """Write ``dx``, the gradient before the activation of ``x``, and add to ``dweights``.
 
         ``y`` is the output and ``behind`` its scale, shift, k1, k2, k3: its gradient is k1·g + k2·y + k3. ``found``
@@ -117,20 +166,77 @@ def unconvolve(activation: int, closing: int) -> Any:
         while at < high:
             rows = min(tile, high - at)
             read, written = at * channels * bytes, at * outputs * bytes
-            unnormalised(closing, one, rows, outputs,
-                         (dout.ctypes.data + written, y.ctypes.data + written, behind[0].ctypes.data,
-                          behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data, behind[4].ctypes.data,
-                          dy.ctypes.data))  # fmt: skip
-            activate(activation, one, rows, channels,
-                     (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data, active.ctypes.data))  # fmt: skip
-            product(address, dy.ctypes.data, outputs, True, active.ctypes.data, channels, False, dweights.ctypes.data,
-                    channels, outputs, channels, rows, one, one)  # fmt: skip
+            unnormalised(
+                closing,
+                one,
+                rows,
+                outputs,
+                (
+                    dout.ctypes.data + written,
+                    y.ctypes.data + written,
+                    behind[0].ctypes.data,
+                    behind[1].ctypes.data,
+                    behind[2].ctypes.data,
+                    behind[3].ctypes.data,
+                    behind[4].ctypes.data,
+                    dy.ctypes.data,
+                ),
+            )
+            activate(
+                activation,
+                one,
+                rows,
+                channels,
+                (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data, active.ctypes.data),
+            )
+            product(
+                address,
+                dy.ctypes.data,
+                outputs,
+                True,
+                active.ctypes.data,
+                channels,
+                False,
+                dweights.ctypes.data,
+                channels,
+                outputs,
+                channels,
+                rows,
+                one,
+                one,
+            )
             goal = dx.ctypes.data + read
-            product(address, dy.ctypes.data, outputs, False, weights.ctypes.data, channels, False, goal, channels,
-                    rows, channels, outputs, one, one - one)  # fmt: skip
-            masked_slopes(activation, one, rows, channels,
-                          (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data, goal,
-                           sums.ctypes.data, products.ctypes.data))  # fmt: skip
+            product(
+                address,
+                dy.ctypes.data,
+                outputs,
+                False,
+                weights.ctypes.data,
+                channels,
+                False,
+                goal,
+                channels,
+                rows,
+                channels,
+                outputs,
+                one,
+                one - one,
+            )
+            masked_slopes(
+                activation,
+                one,
+                rows,
+                channels,
+                (
+                    x.ctypes.data + read,
+                    lines[1].ctypes.data,
+                    lines[2].ctypes.data,
+                    lines[0].ctypes.data,
+                    goal,
+                    sums.ctypes.data,
+                    products.ctypes.data,
+                ),
+            )
             collect(found, sums, products)
             at += rows
 
@@ -138,7 +244,7 @@ def unconvolve(activation: int, closing: int) -> Any:
 
 
 @kernel
-def finish(address, one, x, m, shift, dx, low, high):  # type: ignore[no-untyped-def]
+def finish(address, one, x, m, shift, dx, low, high):
     """Add x·m + shift to ``dx`` for rows ``low`` to ``high`` of places×channels maps: what of the gradient follows from the input alone."""
     channels, bytes = x.shape[1], x.itemsize
     tile = max(1, TILE // (channels * bytes))
@@ -147,7 +253,21 @@ def finish(address, one, x, m, shift, dx, low, high):  # type: ignore[no-untyped
     while at < high:
         rows = min(tile, high - at)
         move = at * channels * bytes
-        product(address, x.ctypes.data + move, channels, False, m.ctypes.data, channels, False, extra.ctypes.data, channels,
-                rows, channels, channels, one, one - one)  # fmt: skip
+        product(
+            address,
+            x.ctypes.data + move,
+            channels,
+            False,
+            m.ctypes.data,
+            channels,
+            False,
+            extra.ctypes.data,
+            channels,
+            rows,
+            channels,
+            channels,
+            one,
+            one - one,
+        )
         add(NONE, one, rows, channels, (extra.ctypes.data, shift.ctypes.data, dx.ctypes.data + move))
         at += rows

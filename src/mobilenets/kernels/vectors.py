@@ -4,6 +4,9 @@ A map is places×channels in memory; the count of channels is a multiple of ``LA
 that a kernel can hand on any part of an array. ``number`` stands for the type of the values (its own value is unused).
 """
 
+# Numba infers the types of what it compiles.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,7 +21,6 @@ from mobilenets.kernels.norms import HARD_SWISH, RELU, RELU6
 
 LANES = 8
 TOGETHER = 4  # places that a pass computes at once
-
 
 
 class Vectors:
@@ -91,6 +93,7 @@ class Vectors:
 
 
 def literal(value: Any) -> int:
+    """Give the number that a literal type stands for."""
     return int(value.literal_value)
 
 
@@ -108,15 +111,18 @@ def _pass(pointers: str, sums: str, body: Callable[..., Any]) -> Any:
     """
     names, adding = pointers.split(), sums.split()
 
-    @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-    def run(context, activation, number, places, channels, given):  # type: ignore[no-untyped-def]
+    @intrinsic(prefer_literal=True)
+    def run(context, activation, number, places, channels, given):
         act = literal(activation)
-        signature = types.void(activation, number, types.intp, types.intp, types.UniTuple(types.intp, len(names) + len(adding)))
+        signature = types.void(
+            activation, number, types.intp, types.intp, types.UniTuple(types.intp, len(names) + len(adding))
+        )
 
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):
             _, _, places, channels, given = args
             v = Vectors(builder, signature.args[1])
             addresses = cgutils.unpack_tuple(builder, given)
+
             def rows(first: Any, together: int) -> None:
                 """Compute ``together`` places from ``first`` on: what all of them read is loaded once."""
                 row = builder.mul(first, channels)

@@ -288,7 +288,10 @@ def _unmultiply(
     given = (gradient.reshape(after.rows.shape), after.rows, behind, before.rows, before.lines, weights)
     into = dx.reshape(before.rows.shape)
     function = pointwise.unconvolve(before.activation, closing)
-    run(function, [(address, one, *given, into, *ends, *part) for ends, *part in zip(ranges, dweights, sums, strict=True)])
+    run(
+        function,
+        [(address, one, *given, into, *ends, *part) for ends, *part in zip(ranges, dweights, sums, strict=True)],
+    )
     return dx, dweights.sum(0), sums.sum(0)
 
 
