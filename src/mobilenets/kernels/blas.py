@@ -1,7 +1,4 @@
-"""Matrix products inside compiled kernels, by the BLAS that SciPy brings: one thread each, on tiles that stay in cache."""
-
-# Numba infers the types of what it compiles.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+"""Matrix products inside compiled kernels, on tiles that stay in cache, by the BLAS that SciPy brings."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _listen() -> None:
     """Have it said when a kernel of ours is compiled for the first time."""
     from numba.core import event
 
-    class Said(event.Listener):
+    class Said(event.Listener):  # type: ignore[misc]
         said = False
 
         def on_start(self, what: Any) -> None:
@@ -115,4 +115,4 @@ def _listen() -> None:
         def on_end(self, what: Any) -> None:
             """Nothing to say."""
 
-    event.register("numba:compile", Said())  # type: ignore[no-untyped-call]
+    event.register("numba:compile", Said())

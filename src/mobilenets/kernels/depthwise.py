@@ -1,10 +1,7 @@
 """Depthwise convolutions with the expansion before them, or the normalisation of what they read, in tiles.
 
-Maps are N×H×W×C, C-contiguous; see ``mobilenets.kernels.pointwise``. Every kernel works on pictures ``low`` to ``high``.
+Maps are N×H×W×C, C-contiguous; see ``mobilenets.kernels.pointwise``. A kernel works on pictures ``low`` to ``high``.
 """
-
-# Numba infers the types of what it compiles.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ import numpy as np
 from mobilenets.kernels.blas import product
 from mobilenets.kernels.compile import kernel
 from mobilenets.kernels.filters import filter_row, unfilter_row
-from mobilenets.kernels.pointwise import TILE, collect, settle
 from mobilenets.kernels.norms import NONE
+from mobilenets.kernels.pointwise import TILE, collect, settle
 from mobilenets.kernels.vectors import activate, slopes, unnormalised
 
 
@@ -27,7 +24,7 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
 
     @kernel
     def run(address, one, x, expansion, lines, weights, top, left, y, low, high, found):
-        """Write ``y`` from ``x``, whose ``lines`` (or its expansion's) are mean, scale and shift; ``found`` as in 1×1."""
+        """Write ``y`` from ``x``, whose ``lines`` (or its expansion's) are mean, scale, shift; ``found`` as for 1×1."""
         bytes = x.itemsize
         height, width, inputs = x.shape[1:]
         rows_out, columns_out, channels = y.shape[1:]

@@ -4,9 +4,6 @@ Written as LLVM code, because no loop that a compiler must analyse first keeps s
 registers. Rows lie in memory as places×channels, and the count of channels is a multiple of ``LANES``.
 """
 
-# Numba infers the types of what it compiles.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
-
 from __future__ import annotations
 
 from typing import Any

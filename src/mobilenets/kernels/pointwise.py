@@ -1,11 +1,8 @@
 """1×1 convolutions with the normalisation and activation of what they read, forward and backward, in tiles.
 
 Maps are places×channels, C-contiguous; ``address`` is ``blas.gemm_address`` and ``one`` the number 1 in the maps' type.
-Every kernel works on the rows ``low`` to ``high`` and writes sums of its own, which are merged in the order of the parts.
+A kernel works on the rows ``low`` to ``high`` and writes sums of its own, which are merged in the order of the parts.
 """
-
-# Numba infers the types of what it compiles.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 
 from __future__ import annotations
 
@@ -245,7 +242,7 @@ def unconvolve(activation: int, closing: int) -> Any:
 
 @kernel
 def finish(address, one, x, m, shift, dx, low, high):
-    """Add x·m + shift to ``dx`` for rows ``low`` to ``high`` of places×channels maps: what of the gradient follows from the input alone."""
+    """Add x·m + shift to ``dx``, of places×channels maps: what of the gradient follows from the input alone."""
     channels, bytes = x.shape[1], x.itemsize
     tile = max(1, TILE // (channels * bytes))
     extra = np.empty((tile, channels), x.dtype)

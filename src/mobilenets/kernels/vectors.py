@@ -4,9 +4,6 @@ A map is places×channels in memory; the count of channels is a multiple of ``LA
 that a kernel can hand on any part of an array. ``number`` stands for the type of the values (its own value is unused).
 """
 
-# Numba infers the types of what it compiles.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
-
 from __future__ import annotations
 
 from collections.abc import Callable

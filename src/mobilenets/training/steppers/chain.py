@@ -129,7 +129,7 @@ class Chain(torch.autograd.Function):
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the input and of the weights."""
         x = ctx.saved_tensors[0]
@@ -169,7 +169,7 @@ def _normalised(values: Map, shape: tuple[int, ...], unit: Unit, parts: Map, cou
     norms.finish_moments(
         parts, counts, rows_of(norm.weight), rows_of(norm.bias), norm.eps, mean, variance, momentum, lines, inverse
     )
-    norm.num_batches_tracked += 1  # type: ignore[operator]
+    norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
     return _Map(values, shape, lines, inverse, unit.activation)
 
 

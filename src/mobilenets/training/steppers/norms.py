@@ -109,6 +109,7 @@ def rows_of(x: Tensor) -> np.ndarray[Any, Any]:
 
 
 def fits(norm: nn.Module) -> bool:
+    """Say whether a norm is in training as the kernels know it."""
     return (
         type(norm) is nn.BatchNorm2d
         and norm.training
