@@ -118,25 +118,28 @@ class Chain(torch.autograd.Function):
         ``weights`` are each unit's convolution, gamma and beta.
         """
         ctx.threads = torch.get_num_threads()
-        with one_thread():
+        with one_thread(), np.errstate(all="ignore"):  # what is not finite, the loss shows
             maps, gram = _forward(_values(x), units, ctx.threads)
             last = maps[-1]
             out = np.empty(last.shape, last.values.dtype)
             beside = maps[0].rows if residual else None
             norms.apply(last.rows, last.lines, last.activation, beside, out.reshape(last.rows.shape), ctx.threads)
-        ctx.save_for_backward(x, *weights[::3])
-        ctx.units, ctx.residual, ctx.maps, ctx.gram = units, residual, maps[1:], gram
+        # As saved tensors they are let go as soon as their gradient is known.
+        ctx.save_for_backward(x, *(torch.from_numpy(map.values) for map in maps[1:] if map.values is not None))
+        ctx.units, ctx.residual, ctx.gram = units, residual, gram
+        ctx.maps = [map if map.values is None else map._replace(values=()) for map in maps[1:]]
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the input and of the weights."""
-        x = ctx.saved_tensors[0]
-        maps = [_input(_values(x)), *ctx.maps]
-        with one_thread():
+        x, *stored = ctx.saved_tensors
+        values = iter(stored)
+        maps = [m if m.values is None else m._replace(values=next(values).numpy()) for m in ctx.maps]
+        maps = [_input(_values(x)), *maps]
+        with one_thread(), np.errstate(all="ignore"):  # what is not finite, the loss shows
             found = _backward(_values(dout), ctx.units, maps, ctx.gram, ctx.residual, ctx.threads)
-        ctx.maps = None
         return found[0], None, None, *found[1:]
 
 
