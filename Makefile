@@ -38,12 +38,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(TRAIN): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Setting up $(VENV), once: PyTorch and what training needs, about 320 MB to download (PyTorch for the CPU), 1.4 GB on disk."
+	@echo "Setting up $(VENV), once: PyTorch and what training needs, about 380 MB to download (PyTorch for the CPU), 1.6 GB on disk."
 	$(PIP) -e '.[train]'
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Setting up $(VENV) for development, once: about 1.8 GB on disk."
+	@echo "Setting up $(VENV) for development, once: about 2 GB on disk."
 	$(PIP) -e '.[dev]'
 	touch $(TRAIN) $@
 
