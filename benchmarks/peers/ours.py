@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from protocol import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Prepared, serve
 
+from mobilenets.base.memory import keeping_memory
 from mobilenets.bench.hardware import versions
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.loader import Batch
@@ -33,7 +34,11 @@ class Fixed:
     outputs: int
 
 
+KEEPING = keeping_memory()  # held to the end of the process
+
+
 def prepare(options: argparse.Namespace) -> Prepared:
+    KEEPING.__enter__()  # as training does
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)  # as --threads does
     case, device = options.case, pick_device("cpu")
