@@ -58,22 +58,9 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
                 if bottom > above:
                     source = x.ctypes.data + ((picture * height + above - top) * width) * inputs * bytes
                     if expand:
-                        product(
-                            address,
-                            source,
-                            inputs,
-                            False,
-                            expansion.ctypes.data,
-                            inputs,
-                            True,
-                            raw.ctypes.data,
-                            channels,
-                            (bottom - above) * width,
-                            channels,
-                            inputs,
-                            one,
-                            one - one,
-                        )
+                        product(address, source, inputs, False, expansion.ctypes.data, inputs, True, raw.ctypes.data,
+                                channels,
+                                (bottom - above) * width, channels, inputs, one, one - one)  # fmt: skip
                         source = raw.ctypes.data
                     for line in range(above, bottom):
                         goal = buffer.ctypes.data + ((line - begin) * padded + left) * channels * bytes
@@ -86,40 +73,16 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
                     above_row = buffer.ctypes.data + (row * stride - begin) * pitch * bytes
                     goal = y.ctypes.data + ((picture * rows_out + row) * columns_out) * channels * bytes
                     if not started:
-                        filter_row(
-                            size,
-                            stride,
-                            one,
-                            bytes,
-                            above_row,
-                            pitch,
-                            weights.ctypes.data,
-                            shift.ctypes.data,
-                            goal,
-                            channels,
-                            1,
-                            sums.ctypes.data,
-                            squares.ctypes.data,
-                        )
+                        filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data,
+                                   shift.ctypes.data, goal, channels, 1,
+                                   sums.ctypes.data, squares.ctypes.data)  # fmt: skip
                         shift[:] = y[picture, 0, 0]
                         sums[:] = 0
                         squares[:] = 0
                         started = True
-                    filter_row(
-                        size,
-                        stride,
-                        one,
-                        bytes,
-                        above_row,
-                        pitch,
-                        weights.ctypes.data,
-                        shift.ctypes.data,
-                        goal,
-                        channels,
-                        columns_out,
-                        sums.ctypes.data,
-                        squares.ctypes.data,
-                    )
+                    filter_row(size, stride, one, bytes, above_row, pitch, weights.ctypes.data, shift.ctypes.data,
+                               goal, channels,
+                               columns_out, sums.ctypes.data, squares.ctypes.data)  # fmt: skip
                 collect(found, sums, squares)
         settle(found, shift, (high - low) * rows_out * columns_out)
 
@@ -134,26 +97,8 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
     """
 
     @kernel
-    def run(
-        address,
-        one,
-        dout,
-        y,
-        behind,
-        x,
-        expansion,
-        lines,
-        scaled,
-        weights,
-        top,
-        left,
-        dx,
-        low,
-        high,
-        dweights,
-        dexpansion,
-        found,
-    ):
+    def run(address, one, dout, y, behind, x, expansion, lines, scaled, weights, top, left, dx, low, high, dweights,
+            dexpansion, found):  # fmt: skip
         """Write ``dx``, the gradient before the activation of ``x``, and add to ``dweights``.
 
         With ``expand`` it is g1·``scaled``, where g1 is the gradient before the expanded map's activation, and
@@ -182,22 +127,10 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                         continue
                     goal = grads.ctypes.data + ((line - begin) * wide + margin) * channels * bytes
                     move = ((picture * rows_out + line) * columns_out) * channels * bytes
-                    unnormalised(
-                        closing,
-                        one,
-                        columns_out,
-                        channels,
-                        (
-                            dout.ctypes.data + move,
-                            y.ctypes.data + move,
-                            behind[0].ctypes.data,
-                            behind[1].ctypes.data,
-                            behind[2].ctypes.data,
-                            behind[3].ctypes.data,
-                            behind[4].ctypes.data,
-                            goal,
-                        ),
-                    )
+                    unnormalised(closing, one, columns_out, channels,
+                                 (dout.ctypes.data + move, y.ctypes.data + move, behind[0].ctypes.data,
+                                  behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data,
+                                  behind[4].ctypes.data, goal))  # fmt: skip
                 rows = (last - first) * width
                 source = x.ctypes.data + ((picture * height + first) * width) * inputs * bytes
                 goal = dx.ctypes.data + ((picture * height + first) * width) * inputs * bytes
@@ -205,102 +138,28 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                 before = source
                 if expand:
                     out = tile.ctypes.data
-                    product(
-                        address,
-                        source,
-                        inputs,
-                        False,
-                        expansion.ctypes.data,
-                        inputs,
-                        True,
-                        out,
-                        channels,
-                        rows,
-                        channels,
-                        inputs,
-                        one,
-                        one - one,
-                    )
+                    product(address, source, inputs, False, expansion.ctypes.data, inputs, True, out, channels,
+                            rows, channels, inputs, one, one - one)  # fmt: skip
                     before = out
                 if expand or normalised:
-                    activate(
-                        NONE,
-                        one,
-                        rows,
-                        channels,
-                        (before, lines[1].ctypes.data, lines[2].ctypes.data, tile.ctypes.data),
-                    )
+                    activate(NONE, one, rows, channels,
+                             (before, lines[1].ctypes.data, lines[2].ctypes.data, tile.ctypes.data))  # fmt: skip
                     before = tile.ctypes.data
                 origin = grads.ctypes.data + (margin * channels - begin * pitch) * bytes
                 for row in range(first, last):
                     move = (row - first) * width * channels * bytes
-                    unfilter_row(
-                        size,
-                        stride,
-                        activation,
-                        one,
-                        bytes,
-                        row + top,
-                        left,
-                        before + move,
-                        origin,
-                        pitch,
-                        weights.ctypes.data,
-                        filters.ctypes.data,
-                        out + move,
-                        channels,
-                        width,
-                        sums.ctypes.data,
-                    )
+                    unfilter_row(size, stride, activation, one, bytes, row + top, left, before + move, origin, pitch,
+                                 weights.ctypes.data,
+                                 filters.ctypes.data, out + move, channels, width, sums.ctypes.data)  # fmt: skip
                 if expand:
-                    product(
-                        address,
-                        out,
-                        channels,
-                        True,
-                        source,
-                        inputs,
-                        False,
-                        dexpansion.ctypes.data,
-                        inputs,
-                        channels,
-                        inputs,
-                        rows,
-                        one,
-                        one,
-                    )
-                    product(
-                        address,
-                        out,
-                        channels,
-                        False,
-                        scaled.ctypes.data,
-                        inputs,
-                        False,
-                        goal,
-                        inputs,
-                        rows,
-                        inputs,
-                        channels,
-                        one,
-                        one - one,
-                    )
+                    product(address, out, channels, True, source, inputs, False, dexpansion.ctypes.data, inputs,
+                            channels, inputs, rows, one, one)  # fmt: skip
+                    product(address, out, channels, False, scaled.ctypes.data, inputs, False, goal, inputs,
+                            rows, inputs, channels, one, one - one)  # fmt: skip
                 elif normalised:
-                    slopes(
-                        NONE,
-                        one,
-                        rows,
-                        channels,
-                        (
-                            goal,
-                            source,
-                            lines[1].ctypes.data,
-                            lines[2].ctypes.data,
-                            lines[0].ctypes.data,
-                            unused.ctypes.data,
-                            products.ctypes.data,
-                        ),
-                    )
+                    slopes(NONE, one, rows, channels,
+                           (goal, source, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data,
+                            unused.ctypes.data, products.ctypes.data))  # fmt: skip
                 for tap in range(size * size):
                     for c in range(channels):
                         dweights[tap, c] += filters[tap, c]

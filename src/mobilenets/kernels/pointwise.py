@@ -51,38 +51,10 @@ def gram(address, one, x, low, high, sums, products):
     while at < high:
         rows = min(tile, high - at)
         start = x.ctypes.data + at * channels * bytes
-        product(
-            address,
-            start,
-            channels,
-            True,
-            start,
-            channels,
-            False,
-            part.ctypes.data,
-            channels,
-            channels,
-            channels,
-            rows,
-            one,
-            one - one,
-        )
-        product(
-            address,
-            ones.ctypes.data,
-            rows,
-            False,
-            start,
-            channels,
-            False,
-            row.ctypes.data,
-            channels,
-            1,
-            channels,
-            rows,
-            one,
-            one - one,
-        )
+        product(address, start, channels, True, start, channels, False, part.ctypes.data, channels,
+                channels, channels, rows, one, one - one)  # fmt: skip
+        product(address, ones.ctypes.data, rows, False, start, channels, False, row.ctypes.data, channels,
+                1, channels, rows, one, one - one)  # fmt: skip
         for i in range(channels):
             sums[i] += row[0, i]
             for j in range(channels):
@@ -105,30 +77,12 @@ def convolve(activation: int) -> Any:
         at = low
         while at < high:
             rows = min(tile, high - at)
-            activate(
-                activation,
-                one,
-                rows,
-                channels,
-                (x.ctypes.data + at * channels * bytes, lines[1].ctypes.data, lines[2].ctypes.data, active.ctypes.data),
-            )
+            activate(activation, one, rows, channels,
+                     (x.ctypes.data + at * channels * bytes, lines[1].ctypes.data, lines[2].ctypes.data,
+                      active.ctypes.data))  # fmt: skip
             goal = out.ctypes.data + at * outputs * bytes
-            product(
-                address,
-                active.ctypes.data,
-                channels,
-                False,
-                weights.ctypes.data,
-                channels,
-                True,
-                goal,
-                outputs,
-                rows,
-                outputs,
-                channels,
-                one,
-                one - one,
-            )
+            product(address, active.ctypes.data, channels, False, weights.ctypes.data, channels, True, goal, outputs,
+                    rows, outputs, channels, one, one - one)  # fmt: skip
             if at == low:
                 shift[:] = out[low]
             moments(NONE, one, rows, outputs, (goal, shift.ctypes.data, sums.ctypes.data, squares.ctypes.data))
@@ -163,77 +117,21 @@ def unconvolve(activation: int, closing: int) -> Any:
         while at < high:
             rows = min(tile, high - at)
             read, written = at * channels * bytes, at * outputs * bytes
-            unnormalised(
-                closing,
-                one,
-                rows,
-                outputs,
-                (
-                    dout.ctypes.data + written,
-                    y.ctypes.data + written,
-                    behind[0].ctypes.data,
-                    behind[1].ctypes.data,
-                    behind[2].ctypes.data,
-                    behind[3].ctypes.data,
-                    behind[4].ctypes.data,
-                    dy.ctypes.data,
-                ),
-            )
-            activate(
-                activation,
-                one,
-                rows,
-                channels,
-                (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data, active.ctypes.data),
-            )
-            product(
-                address,
-                dy.ctypes.data,
-                outputs,
-                True,
-                active.ctypes.data,
-                channels,
-                False,
-                dweights.ctypes.data,
-                channels,
-                outputs,
-                channels,
-                rows,
-                one,
-                one,
-            )
+            unnormalised(closing, one, rows, outputs,
+                         (dout.ctypes.data + written, y.ctypes.data + written, behind[0].ctypes.data,
+                          behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data, behind[4].ctypes.data,
+                          dy.ctypes.data))  # fmt: skip
+            activate(activation, one, rows, channels,
+                     (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data,
+                      active.ctypes.data))  # fmt: skip
+            product(address, dy.ctypes.data, outputs, True, active.ctypes.data, channels, False, dweights.ctypes.data,
+                    channels, outputs, channels, rows, one, one)  # fmt: skip
             goal = dx.ctypes.data + read
-            product(
-                address,
-                dy.ctypes.data,
-                outputs,
-                False,
-                weights.ctypes.data,
-                channels,
-                False,
-                goal,
-                channels,
-                rows,
-                channels,
-                outputs,
-                one,
-                one - one,
-            )
-            masked_slopes(
-                activation,
-                one,
-                rows,
-                channels,
-                (
-                    x.ctypes.data + read,
-                    lines[1].ctypes.data,
-                    lines[2].ctypes.data,
-                    lines[0].ctypes.data,
-                    goal,
-                    sums.ctypes.data,
-                    products.ctypes.data,
-                ),
-            )
+            product(address, dy.ctypes.data, outputs, False, weights.ctypes.data, channels, False, goal, channels,
+                    rows, channels, outputs, one, one - one)  # fmt: skip
+            masked_slopes(activation, one, rows, channels,
+                          (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data, goal,
+                           sums.ctypes.data, products.ctypes.data))  # fmt: skip
             collect(found, sums, products)
             at += rows
 
@@ -250,21 +148,8 @@ def finish(address, one, x, m, shift, dx, low, high):
     while at < high:
         rows = min(tile, high - at)
         move = at * channels * bytes
-        product(
-            address,
-            x.ctypes.data + move,
-            channels,
-            False,
-            m.ctypes.data,
-            channels,
-            False,
-            extra.ctypes.data,
-            channels,
-            rows,
-            channels,
-            channels,
-            one,
-            one - one,
-        )
+        product(address, x.ctypes.data + move, channels, False, m.ctypes.data, channels, False, extra.ctypes.data,
+                channels,
+                rows, channels, channels, one, one - one)  # fmt: skip
         add(NONE, one, rows, channels, (extra.ctypes.data, shift.ctypes.data, dx.ctypes.data + move))
         at += rows
