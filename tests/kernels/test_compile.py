@@ -33,6 +33,38 @@ def test_the_first_use_says_so_and_later_ones_find_it_on_disk(tmp_path: Path) ->
     assert again.stdout == first.stdout == "2.0\n"
 
 
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("bytes_kept", [0, 40])
+def test_a_kept_file_that_was_cut_short_is_made_anew(tmp_path: Path, suffix: str, bytes_kept: int) -> None:
+    folder = {"MOBILENETS_CACHE": str(tmp_path), "NUMBA_CACHE_DIR": ""}
+    run(USE, **folder)
+    cut = list((tmp_path / "kernels").rglob(f"*.{suffix}"))
+    assert cut
+    for path in cut:
+        path.write_bytes(path.read_bytes()[:bytes_kept])
+    assert run(USE, **folder).stdout == "2.0\n"
+    again = run(USE, **folder)
+    assert again.stdout == "2.0\n"
+    assert again.stderr == ""
+
+
+def test_a_folder_that_is_lost_while_kernels_are_made_costs_no_run(tmp_path: Path) -> None:
+    lost = "import shutil; import mobilenets.kernels.norms; from mobilenets.kernels.compile import _folder\n"
+    lost += "shutil.rmtree(_folder()); open(_folder(), 'w').close()\n"
+    found = run(lost + USE, MOBILENETS_CACHE=str(tmp_path), NUMBA_CACHE_DIR="")
+    assert found.stdout == "2.0\n"
+
+
+@pytest.mark.parametrize("missing", ["scipy.linalg.cython_blas", "threadpoolctl"])
+def test_kernels_need_what_they_multiply_with(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    compiling._importable.cache_clear()
+    assert not compiling.available()
+    monkeypatch.undo()
+    compiling._importable.cache_clear()
+    assert compiling.available()
+
+
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders have no modes here")
 def test_nothing_is_kept_where_others_may_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,13 +32,15 @@ _ours: set[int] = set()
 def _importable() -> bool:
     try:
         import numba  # noqa: F401
-    except Exception:  # also what Numba raises where NumPy is too new for it, or its own library does not load
+        import scipy.linalg.cython_blas  # noqa: F401
+        import threadpoolctl  # noqa: F401
+    except Exception:  # also what Numba raises where NumPy is too new for it, or a library does not load
         return False
     return True
 
 
 def available() -> bool:
-    """Say whether kernels can be compiled here: Numba is there, and ``MOBILENETS_KERNELS`` is not ``off``."""
+    """Say whether kernels can be compiled here: Numba and SciPy are there, and ``MOBILENETS_KERNELS`` is not ``off``."""
     if os.environ.get(SWITCH, "").strip().lower() in ("off", "0", "no"):
         return False
     return sys.modules.get("numba", _ours) is not None and _importable()
@@ -59,6 +62,33 @@ def kernel(function: Kernel) -> Kernel:
     return made
 
 
+class _Forgiving:
+    """Numba's cache of a kernel, where what cannot be read or written costs only the time to compile."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Give what is kept, or None; what a crash or a full disk cut short is dropped, to be made anew."""
+        try:
+            return self._cache.load_overload(signature, target)
+        except Exception as error:  # unpickling cut bytes raises almost anything
+            log.debug("a kept kernel cannot be read and is compiled again: %s", error)
+            with suppress(OSError):
+                self._cache.flush()
+            return None
+
+    def save_overload(self, signature: Any, made: Any) -> None:
+        """Keep what was made where that is possible."""
+        try:
+            self._cache.save_overload(signature, made)
+        except Exception as error:  # a full disk, a folder that was removed or made read-only meanwhile
+            log.debug("a kernel is not kept: %s", error)
+
+
 def _keep(compiled: Any) -> None:
     """Have the machine code kept in a folder of ours, unless the user chose one of Numba's own."""
     from numba.core import config as numbas
@@ -71,6 +101,7 @@ def _keep(compiled: Any) -> None:
     try:
         config.CACHE_DIR = folder
         compiled.enable_caching()
+        compiled._cache = _Forgiving(compiled._cache)
     except (RuntimeError, OSError):  # nowhere to write: it is compiled in each process
         log.debug("kernels are not kept: %s cannot be written", folder)
     finally:
