@@ -26,7 +26,7 @@ from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.pictures.augment.presets import build
-from mobilenets.pictures.decode import decode
+from mobilenets.pictures.decode import decode_scaled
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training import feature_cache
@@ -121,16 +121,17 @@ def test_each_picture_is_decoded_once_for_all_its_views(
 
     def counting(path: Path, surplus: Any = None) -> Any:
         seen.append(path)
-        return decode(path, surplus)
+        return decode_scaled(path, surplus)
 
-    monkeypatch.setattr("mobilenets.datasets.loader.decode", counting)
+    monkeypatch.setattr("mobilenets.datasets.loader.decode_scaled", counting)
     train, validation = loaders(data)
     found, _ = cached(network, (train, validation), RECIPE.replace(views=3))
     assert len(seen) == 7 + 7
     # The views are those that each decode of its own gives.
     content = int(content_hashes([train.samples[3].path])[train.samples[3].path][:15], 16)
     for view in range(3):
-        picture = train.picture(train.samples[3], np.random.default_rng((train.seed, 4, view, content)))
+        rng = np.random.default_rng((train.seed, 4, view, content))
+        picture = train.view(train.decoded(train.samples[3]), rng)
         image = train.preprocessing.normalise(np.asarray(picture)[None])
         with torch.inference_mode():
             wanted = network.trunk(torch.from_numpy(image).permute(0, 3, 1, 2), 19)

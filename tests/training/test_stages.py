@@ -117,7 +117,7 @@ def test_each_view_is_decoded_once(model: Path, photos: Path, tmp_path: Path, mo
     stream = features.stream
 
     def counted(make: Any, items: Any, **settings: Any) -> Any:
-        decoded.append(len(items))
+        decoded.extend(len(group) for group in items)
         return stream(make, items, **settings)
 
     monkeypatch.setattr(features, "stream", counted)

@@ -46,6 +46,11 @@ def available() -> bool:
     return sys.modules.get("numba", _ours) is not None and _importable()
 
 
+def wished() -> bool:
+    """Say whether ``MOBILENETS_KERNELS`` is ``on``: for short runs too."""
+    return os.environ.get(SWITCH, "").strip().lower() in ("on", "1", "yes")
+
+
 def kernel(function: Kernel) -> Kernel:
     """Compile a function with Numba when it is first called, without the interpreter's lock while it runs.
 

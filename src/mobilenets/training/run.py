@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mobilenets.datasets.loader import Batches, Loader
-from mobilenets.kernels.compile import available
+from mobilenets.kernels.compile import available, wished
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
 from mobilenets.training import checkpoint
@@ -21,6 +21,11 @@ from mobilenets.training.start import frozen_blocks, frozen_parts
 from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.steppers.plain import PlainStepper, precision_of
 from mobilenets.training.validation import Validation
+
+# Kernels take about 20 s to prepare. A long run is one of two minutes or more at 25 billion multiply-accumulates a
+# second, three times those of the forward pass for each picture.
+LONG_RUN = 3e12
+SHORT_MINUTES = 5
 
 
 def fit(
@@ -100,16 +105,32 @@ def build_stepper(
 ) -> Stepper:
     """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks.
 
-    In float32 on a CPU they are made by our kernels where these can be used, else by PyTorch alone.
+    In float32 on a CPU they are made by our kernels where these can be used and a long run pays for preparing them,
+    else by PyTorch alone.
     """
     loss = task.loss(train.samples, train.outputs, stage.recipe)
     frozen = frozen_parts(network, stage.recipe.freeze)
-    if device.type == "cpu" and precision_of(stage.recipe.precision, device) is None and available():
+    if device.type == "cpu" and precision_of(stage.recipe.precision, device) is None and _pays(network, stage, start):
         # Only here, for it needs Numba.
         from mobilenets.training.steppers.fused import FusedStepper
 
         return FusedStepper(network, stage, task, loss, device, frozen, start)
     return PlainStepper(network, stage, task, loss, device, frozen, start)
+
+
+def _pays(network: Network, stage: Stage, start: int) -> bool:
+    """Say whether kernels are there and save more time than they take to prepare: by what the recipe asks for alone.
+
+    So a run that goes on later decides the same. ``MOBILENETS_KERNELS=on`` takes them for any run.
+    """
+    if not available() or wished():
+        return available()
+    recipe = stage.recipe
+    if recipe.minutes is not None and recipe.minutes < SHORT_MINUTES:
+        return False
+    macs = sum(part.macs for block in network.plan.blocks[start:] for part in block.operations)
+    pictures = stage.steps_per_epoch * recipe.batch * recipe.accumulate
+    return 3 * macs * pictures * (recipe.epochs or 1) > LONG_RUN
 
 
 def _batches(

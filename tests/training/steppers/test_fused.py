@@ -16,11 +16,16 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.training.loop import Training
-from mobilenets.training.steppers.blocks import FusedBlock, fused, fused_block
+from mobilenets.training.steppers.blocks import FusedBlock, FusedChain, fused, fused_block
 from mobilenets.training.steppers.fused import FusedStepper
 from mobilenets.training.steppers.plain import PlainStepper
 
 Begin = Callable[..., Training]
+
+
+@pytest.fixture(autouse=True)
+def _kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENETS_KERNELS", "on")  # short runs are made without
 
 
 def batches_of(training: Training) -> list[Batch]:
@@ -92,8 +97,8 @@ def test_the_first_step_is_the_plain_one(
 
 def test_sums_behind_a_convolution_are_folded_into_it() -> None:
     network = Network(describe("mobilenet_v2", 1.0, 32), 3)
-    folded = [len(run.inputs) for f in fused(list(network.body)) if isinstance(f, FusedBlock) for run in f._runs]
-    assert folded.count(2) == 10
+    runs = [run.function for f in fused(list(network.body)) if isinstance(f, FusedBlock) for run in f._runs]
+    assert [chain._residual for chain in runs if isinstance(chain, FusedChain)].count(True) == 10
 
 
 def test_resume_gives_the_same_bytes(begin: Begin) -> None:
@@ -126,3 +131,19 @@ def test_without_numba_steps_are_plain(begin: Begin, monkeypatch: pytest.MonkeyP
 
 def test_mixed_precision_is_plain(begin: Begin) -> None:
     assert type(begin(precision="bfloat16").stepper) is PlainStepper
+
+
+@pytest.mark.parametrize(
+    ("settings", "kernels"),
+    [
+        ({"epochs": 1}, False),
+        ({"epochs": 1_000_000}, True),
+        ({"epochs": 1_000_000, "minutes": 2.0}, False),
+        ({"epochs": 1_000_000, "precision": "bfloat16"}, False),
+    ],
+)
+def test_a_long_run_is_made_with_kernels(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kernels: bool
+) -> None:
+    monkeypatch.delenv("MOBILENETS_KERNELS")
+    assert isinstance(begin(model="mobilenet_v2", size=32, **settings).stepper, FusedStepper) is kernels
