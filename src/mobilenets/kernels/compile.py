@@ -40,7 +40,7 @@ def _importable() -> bool:
 
 
 def available() -> bool:
-    """Say whether kernels can be compiled here: Numba and SciPy are there, and ``MOBILENETS_KERNELS`` is not ``off``."""
+    """Say whether kernels can be compiled here: Numba and SciPy are there and ``MOBILENETS_KERNELS`` is not ``off``."""
     if os.environ.get(SWITCH, "").strip().lower() in ("off", "0", "no"):
         return False
     return sys.modules.get("numba", _ours) is not None and _importable()
