@@ -72,7 +72,7 @@ def convolve(activation: int) -> Any:
         bytes, channels, outputs = x.itemsize, x.shape[1], out.shape[1]
         tile = max(ROWS, TILE // (max(channels, outputs) * bytes))
         active = np.empty((tile, channels), x.dtype)
-        shift, sums, squares = out[low].copy(), np.zeros(outputs, x.dtype), np.zeros(outputs, x.dtype)
+        shift, sums, squares = np.zeros(outputs, x.dtype), np.zeros(outputs, x.dtype), np.zeros(outputs, x.dtype)
         found[:] = 0
         at = low
         while at < high:

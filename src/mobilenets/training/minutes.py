@@ -185,7 +185,7 @@ def words(recipe: Recipe, blocks: int) -> str:
 def say(choice: Choice, blocks: int, spent: float, seconds: float) -> None:
     """Say the plan in one line, and what is needed where the time is too short for it."""
     total = spent + choice.forecast.seconds(choice.plan)
-    log.info("plan: %s: about %s of %s", words(choice.recipe, blocks), duration(min(total, seconds)), duration(seconds))
+    log.info("plan: %s: about %s of %s", words(choice.recipe, blocks), duration(total), duration(seconds))
     if total > usable(seconds):
         log.warning(
             "%s is too short for that: it needs about %s (--minutes %.2g); training stops in time with what it has",

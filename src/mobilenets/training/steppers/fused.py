@@ -1,16 +1,12 @@
-"""Steps on a CPU with our kernels: the same as plain PyTorch's, in about half the time."""
+"""Steps on a CPU with our kernels: the same as plain PyTorch's, in less time and memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cached_property
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mobilenets.models.network import Network
-from mobilenets.tasks.base import Task
-from mobilenets.training.stages import Stage
-from mobilenets.training.steppers.blocks import fused, fused_block
+from mobilenets.training.steppers.blocks import Function, fused, fused_block
 from mobilenets.training.steppers.plain import PlainStepper
 
 
@@ -21,19 +17,13 @@ class FusedStepper(PlainStepper):
     that figures agree within rounding. The same number of threads gives the same bytes.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        stage: Stage,
-        task: Task,
-        loss: nn.Module,
-        device: torch.device,
-        frozen: Sequence[nn.Module] = (),
-        start: int = 0,
-    ) -> None:
-        super().__init__(network, stage, task, loss, device, frozen, start)
-        self._body = fused(list(network.body))
-        self._head = fused_block(network.head) or network.head
+    @cached_property
+    def _body(self) -> list[Function]:
+        return fused(list(self.network.body))
+
+    @cached_property
+    def _head(self) -> Function:
+        return fused_block(self.network.head) or self.network.head
 
     def _outputs(self, images: Tensor, start: int) -> Tensor:
         network = self.network
