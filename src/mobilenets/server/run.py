@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import selectors
 import signal
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import uvicorn
@@ -21,6 +24,11 @@ from mobilenets.server.limits import Limits
 
 _SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+_SO_ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)
+_NO_NEWCOMERS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+"""A socket filter of Linux (code, jump if true, jump if false, value): drop what has TCP's SYN flag, pass the rest."""
+_HANDSHAKE = 0.1
+"""Seconds for connections that are being made to be made, and for accepted ones to be known."""
 _LAST_WORDS = 0.5
 """Seconds from the door's closing to that of connections on which nothing comes."""
 
@@ -130,11 +138,15 @@ class Server(uvicorn.Server):
         """Answer ``Connection: close`` for a moment, then close the door, answer the rest, and end."""
         self._app.state.server.closing = True
         await asyncio.sleep(self._drain)
+        for listener in sockets or ():
+            _turn_away(listener)
+        await asyncio.sleep(_HANDSHAKE)
         late = [connection for listener in sockets or () for connection in _queued(listener)]
         for server in self.servers:
             server.close()
         for connection in late:
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        await asyncio.sleep(_HANDSHAKE)
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
@@ -147,6 +159,19 @@ class Server(uvicorn.Server):
         """Begin to end; a second Ctrl-C ends at once."""
         self._app.state.server.closing = True
         super().handle_exit(sig, frame)
+
+
+def _turn_away(listener: socket.socket) -> None:
+    """Let the system drop who asks to connect from now on: one who came while the door closes would be hung up on.
+
+    Elsewhere than on Linux this does nothing, and a connection made in that moment is lost.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_NEWCOMERS))
+    about = struct.pack("HP", len(_NO_NEWCOMERS), ctypes.addressof(program))
+    with suppress(OSError):  # not every Linux has it (gVisor)
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, about)
 
 
 def _queued(listener: socket.socket) -> Iterator[socket.socket]:
