@@ -127,6 +127,7 @@ def test_description_of_a_giant(model: Path) -> None:
     value["architecture"]["width"] = 16.0
     for row in value["architecture"]["table"]["body"]:
         row["channels"] = 60_000
+    del value["contract_sha256"]  # as an earlier release wrote it
     path.write_text(json.dumps(value))
     said = refusal(model)
     assert str(model) in said
@@ -136,6 +137,7 @@ def test_wrong_architecture(model: Path) -> None:
     path = model / "model.json"
     value = json.loads(path.read_bytes())
     value["architecture"]["table"]["body"][1]["kind"] = "magic"
+    del value["contract_sha256"]  # as an earlier release wrote it
     path.write_text(json.dumps(value))
     assert refusal(model).startswith(f"{path}: table: row 2: kind 'magic' is not one of")
 
