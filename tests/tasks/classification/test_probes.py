@@ -36,7 +36,7 @@ def test_red_and_blue_exchanged(noise: float) -> None:
 
 def test_a_model_that_minds_no_colour_passes() -> None:
     near = noisy(OURS, 0.02)
-    assert apart(OURS, near) < 0.05
+    assert apart(OURS, near) < 0.08
     assert colour_faults(OURS, near, near) == ()
 
 
