@@ -71,7 +71,7 @@ def test_other_pictures() -> None:
     for other in (evaluation([0], [0]), evaluation([0, 1], [1, 1]), evaluation([0, 1], [0, 1], ("a", "b", "d"))):
         with pytest.raises(InputError, match="same pictures"):
             Pair(one, other)
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match=r"^there is no picture to compare on$"):
         paired_interval(0, 0, 0, 0)
 
 
@@ -96,7 +96,9 @@ def test_the_same_answers_are_said_and_no_points() -> None:
     other = Pair(evaluation(answers, labels), evaluation([*answers[:8], 2, *answers[9:]], labels))
     assert said(other) == "the same answer on 16 of 17 pictures, and the same ones right"
     lost = Pair(evaluation(answers, labels), evaluation([1, *answers[1:]], labels))
-    assert said(lost).startswith("-5.88 points   95 % interval -")
+    low, high = lost.top1_change_interval
+    assert said(lost) == f"-5.88 points   95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+    assert -0.3 < low < 0 < high < 0.2
 
 
 @pytest.mark.parametrize(("images", "share"), [(17, 0.1616), (100, 0.0295), (1000, 0.00299)])
@@ -181,10 +183,12 @@ def test_what_cannot_be_told() -> None:
     assert pictures_needed(0.0, 0.0) is None and pictures_needed(0.1, 0.0) is None
     assert smallest_difference(0.0, 1000) is None
     assert smallest_difference(0.1, 20) is None  # not even if all of them went one way
+    enough = pictures_needed(0.1, 0.1)
+    assert enough is not None and smallest_difference(0.1, enough) is not None
+    assert smallest_difference(0.1, enough - 1) is None
     for discordant, images in ((0.1, 300), (0.3, 1000), (0.02, 5000)):
         least = smallest_difference(discordant, images)
         assert least is not None and 0 < least < discordant
-        needed = pictures_needed(discordant, least)
-        assert needed is not None and needed <= images
+        assert pictures_needed(discordant, least) == images
         more = pictures_needed(discordant, 0.99 * least)
         assert more is not None and more > images

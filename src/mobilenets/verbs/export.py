@@ -55,7 +55,7 @@ def export(
     web_runtime: str | Path | None = None,
     camera: bool = False,
 ) -> dict[str, Any]:
-    """Write a model as a file for another runtime, if it answers there as the model does.
+    """Write a model as a file for another runtime, if its answers are the model's as far as its precision allows.
 
     Parameters
     ----------

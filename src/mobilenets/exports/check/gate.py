@@ -1,4 +1,4 @@
-"""The gate: an exported file leaves only when it answers as the checkpoint does, on the user's own pictures."""
+"""The gate: an exported file leaves only when it answers nearly as the checkpoint does, on pictures held out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate of classification: an exported file leaves only when it tells classes as the checkpoint does."""
+"""The gate of classification: an exported file leaves only when it tells classes about as well as the checkpoint."""
 
 from __future__ import annotations
 
