@@ -5,11 +5,12 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs import test_set as module
-from mobilenets.runs.test_set import open_test_set
+from mobilenets.runs.test_set import Opening, open_test_set
 from mobilenets.runtime.bundle import Bundle, write_bundle
 
 
@@ -31,7 +32,7 @@ def test_every_opening_is_counted_and_dated(run: Path) -> None:
     )
     assert third.to_json() == {"before": 2, "first": today} and "2 times before" in (third.note or "")
     # Another set is another matter.
-    assert open_test_set(run, "evaluate", ["x", "y", "z"]).before == 0
+    assert open_test_set(run, "evaluate", ["v", "w", "x"]).before == 0
     openings = json.loads((run / "test.json").read_bytes())["openings"]
     assert [(one["verb"], one["images"]) for one in openings] == [
         ("train", 2),
@@ -39,6 +40,19 @@ def test_every_opening_is_counted_and_dated(run: Path) -> None:
         ("compare", 2),
         ("evaluate", 3),
     ]
+
+
+def test_a_set_is_known_again_with_some_pictures_more_or_less(run: Path) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.bytes(16).hex() for _ in range(3000)]
+    assert open_test_set(run, "train", pictures[:1000]).before == 0
+    assert open_test_set(run, "evaluate", pictures[1:1000]).before == 1
+    assert open_test_set(run, "evaluate", [*pictures[100:1000], *pictures[2000:2100]]).before == 2
+    assert open_test_set(run, "evaluate", pictures[800:2800]).before == 0
+    assert (run / "test.json").stat().st_size < 10_000
+    few = Opening("", "", 3, ("a", "b", "c"))
+    assert few.same_set(Opening("", "", 2, ("b", "c"))) and few.same_set(Opening("", "", 3, ("b", "c", "d")))
+    assert not few.same_set(Opening("", "", 2, ("c", "d")))
 
 
 def test_a_training_that_is_resumed_counts_once(run: Path) -> None:

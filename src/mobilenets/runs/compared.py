@@ -79,7 +79,7 @@ def _notes(names: Sequence[str], taught: Sequence[tuple[Sample, ...] | None]) ->
     out = len({sample for some in taught if some is not None for sample in some})
     if out:
         each = ", ".join(f"{name} from {len(some)}" for name, some in zip(names, taught, strict=True) if some)
-        notes.append(f"left out: {out} pictures that a model learned from ({each})")
+        notes.append(f"left out: {out} picture{'s' * (out > 1)} that a model learned from ({each})")
     notes += [
         f"{name} does not say what it was trained on; if it was some of these pictures, it looks better than it is"
         for name, some in zip(names, taught, strict=True)

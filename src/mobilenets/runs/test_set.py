@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 from collections.abc import Iterable
@@ -17,23 +16,36 @@ from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
 
 TEST = "test.json"
+# A set of pictures is known again by the smallest of the hashes of their bytes, of which so many hexadecimal digits.
+SKETCH = 64
+DIGITS = 16
 
 log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)
 class Opening:
-    """One measurement on a test set: when (UTC), by which verb, on how many pictures, and a hash of their contents."""
+    """One measurement on a test set: when (UTC), by which verb, on how many pictures, a sketch of their contents."""
 
     when: str
     verb: str
     images: int
-    contents: str
+    contents: tuple[str, ...]
+
+    def same_set(self, other: Opening) -> bool:
+        """Whether at least half of the pictures of both together are in both, as far as the sketches tell.
+
+        The share of the smallest hashes of both together that are in both estimates it (Broder 1997); of sets that are
+        smaller than a sketch it is exact.
+        """
+        one, two = set(self.contents), set(other.contents)
+        lowest = sorted(one | two)[:SKETCH]
+        return 2 * sum(name in one and name in two for name in lowest) >= len(lowest)
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """How often a model was measured ``before`` on the same test pictures, and the day on which it first was."""
+    """How often a model was measured ``before`` on these test pictures, or most of them, and the day of the first."""
 
     __test__ = False  # pytest takes it for tests
 
@@ -63,13 +75,10 @@ def open_test_set(model: Path, verb: str, contents: Iterable[str]) -> TestSet:
     """
     file = find_bundle(model) / TEST
     pictures = sorted(contents)
-    mark = hashlib.sha256("\n".join(pictures).encode()).hexdigest()
-    now = Opening(datetime.now(UTC).isoformat(timespec="seconds"), verb, len(pictures), mark)
-    known = _read(file)
-    earlier = [one for one in known if one.contents == mark]
-    if verb == "train":
-        earlier = [one for one in earlier if one.verb != verb]
-        known = [one for one in known if (one.contents, one.verb) != (mark, verb)]
+    sketch = tuple(name[:DIGITS] for name in dict.fromkeys(pictures))[:SKETCH]
+    now = Opening(datetime.now(UTC).isoformat(timespec="seconds"), verb, len(pictures), sketch)
+    known = [one for one in _read(file) if verb != "train" or one.verb != verb or not one.same_set(now)]
+    earlier = [one for one in known if one.same_set(now)]
     try:
         write_json(file, {"openings": [asdict(one) for one in [*known, now]]})
     except InputError as error:
@@ -80,5 +89,8 @@ def open_test_set(model: Path, verb: str, contents: Iterable[str]) -> TestSet:
 def _read(file: Path) -> list[Opening]:
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         found = json.loads(file.read_bytes())["openings"]
-        return [Opening(str(one["when"]), str(one["verb"]), int(one["images"]), str(one["contents"])) for one in found]
+        return [
+            Opening(str(one["when"]), str(one["verb"]), int(one["images"]), tuple(map(str, one["contents"])))
+            for one in found
+        ]
     return []
