@@ -67,7 +67,8 @@ def test_a_file_that_resizes_in_float32_may_be_a_level_off() -> None:
 
 
 def test_tolerance() -> None:
-    assert check_tolerance(2.0, "int8") == 2.0
+    for points in (0, 0.1, 2.0, 100):
+        assert check_tolerance(points, "int8") == points
     for points in (-0.1, 101, float("nan")):
         with pytest.raises(InputError, match="give points"):
             check_tolerance(points, "int8")
@@ -116,3 +117,38 @@ def test_a_float_file_answers_the_generated_pictures_alike() -> None:
     assert judge(comparison(ours, ours + 5e-4, "float32")).passed
     [fault] = judge(comparison(ours, ours + 2e-3, "float32")).faults
     assert fault == "a probability differs by 0.0020, and 0.001 is rounding in float32"
+
+
+def test_a_file_that_resizes_may_be_off_by_more() -> None:
+    ours = np.eye(2)[np.arange(16) % 2] * 0.8 + 0.1
+    both = pair(0, total=20)
+    for resized in (True, False):
+        asked = Comparison(both.reference, both.candidate, (ours, ours + 0.01), "float32", resized, 0.5)
+        assert judge(asked).passed is resized
+
+
+def test_what_the_report_of_an_export_has() -> None:
+    both = pair(3, 1, total=200)
+    assert Verdict(both, 0.25, "int8", 0.5).to_json() == {
+        "passed": False,
+        "faults": ["top-1 falls by 1.00 points (3 of 200 pictures lost, 1 gained), but --tolerance allows only 0.5"],
+        "images": 200,
+        "top1_reference": 0.995,
+        "top1_exported": 0.985,
+        "top1_exported_interval": list(both.candidate.top1_interval),
+        "same_answers": 196,
+        "top1_change": -0.01,
+        "top1_change_interval": list(both.top1_change_interval),
+        "pictures_lost": 3,
+        "pictures_gained": 1,
+        "worst_class": {
+            "class": "a",
+            "change": pytest.approx(-0.01),
+            "reference": 0.995,
+            "exported": 0.985,
+            "images": 200,
+        },
+        "max_difference": both.max_difference,
+        "probe_difference": 0.25,
+        "tolerance": 0.5,
+    }

@@ -59,3 +59,14 @@ def test_the_same_answer_to_every_picture() -> None:
 def test_apart() -> None:
     one, other = np.float64([[1, 0], [0.5, 0.5]]), np.float64([[0, 1], [0.5, 0.5]])
     assert apart(one, other) == 0.5 and apart(one, one) == 0
+
+
+def test_what_other_pictures_answers_would_be_off() -> None:
+    """The mean over all ways to shift the pictures but none, of which there are two here."""
+    ours = np.float64([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]])
+    theirs = np.float64([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]])
+    assert apart(ours, theirs) == pytest.approx((0.6 + 0.2 + 0.2) / 3)
+    shifted = [theirs[[2, 0, 1]], theirs[[1, 2, 0]]]
+    assert [apart(ours, one) for one in shifted] == pytest.approx([(0.5 + 0.4 + 0) / 3, (0.4 + 0 + 0.3) / 3])
+    [fault] = colour_faults(ours, theirs, None)
+    assert "0.33 off on average, where answers to other pictures would be 0.27 off" in fault
