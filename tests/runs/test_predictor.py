@@ -119,7 +119,7 @@ def test_another_runs_weights_and_an_edited_crop_are_refused(copy: Any, trained:
     state = load_model(run).network.state_dict()
     save_weights(run / "model.safetensors", state | {"classifier.bias": state["classifier.bias"] + 1})
     for way in (mobilenets.Predictor, load_model):
-        with pytest.raises(InputError, match=r"not the weights that model\.json describes: copy both from one run"):
+        with pytest.raises(InputError, match=r"is damaged, or not what model\.json describes: copy both from one run"):
             way(run)
 
 

@@ -91,7 +91,7 @@ def test_the_weights_of_another_finished_run_are_refused(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         check_weights(tmp_path, finished)
     assert str(caught.value) == (
-        f"{tmp_path / 'model.safetensors'}: not the weights that model.json describes: copy both from one run; or, if "
+        f"{tmp_path / 'model.safetensors'}: is damaged, or not what model.json describes: copy both from one run; or, if "
         f'you mean it, set "weights_sha256" in model.json to "{found}"'
     )
     check_weights(tmp_path, replace(finished, weights=found))

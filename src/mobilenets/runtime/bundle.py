@@ -207,7 +207,7 @@ def check_weights(folder: Path, bundle: Bundle) -> None:
             return  # said where they are loaded
         if found != bundle.weights:
             raise InputError(
-                f"{path}: not the weights that {DESCRIPTION} describes: copy both from one run; or, if you mean it, "
+                f"{path}: is damaged, or not what {DESCRIPTION} describes: copy both from one run; or, if you mean it, "
                 f'set "weights_sha256" in {DESCRIPTION} to "{found}"'
             )
         return
