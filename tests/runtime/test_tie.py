@@ -90,8 +90,9 @@ def test_the_weights_of_another_finished_run_are_refused(tmp_path: Path) -> None
     found = file_hash(weights(tmp_path, 1.0))
     with pytest.raises(InputError) as caught:
         check_weights(tmp_path, finished)
+    place = tmp_path / "model.safetensors"
     assert str(caught.value) == (
-        f"{tmp_path / 'model.safetensors'}: is damaged, or not what model.json describes: copy both from one run; or, if "
+        f"{place}: is damaged, or not what model.json describes: copy both from one run; or, if "
         f'you mean it, set "weights_sha256" in model.json to "{found}"'
     )
     check_weights(tmp_path, replace(finished, weights=found))
