@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.audit import audit as audit
     from mobilenets.verbs.benchmark import benchmark as benchmark
     from mobilenets.verbs.compare import compare as compare
+    from mobilenets.verbs.compare_models import compare_models as compare_models
     from mobilenets.verbs.demo import demo as demo
     from mobilenets.verbs.evaluate import evaluate as evaluate
     from mobilenets.verbs.export import export as export
@@ -49,6 +50,7 @@ _HOMES = {
     "audit": "mobilenets.verbs.audit",
     "benchmark": "mobilenets.verbs.benchmark",
     "compare": "mobilenets.verbs.compare",
+    "compare_models": "mobilenets.verbs.compare_models",
     "create_model": "mobilenets.verbs.models",
     "demo": "mobilenets.verbs.demo",
     "evaluate": "mobilenets.verbs.evaluate",

@@ -40,7 +40,9 @@ TABLES: dict[str, Any] = {"three": [[1, 2, 3]], "object": {}, "negative": [[1, -
 
 def edit(run: Path, **changes: Any) -> None:
     path = run / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    value = json.loads(path.read_text()) | changes
+    del value["contract_sha256"]  # as an earlier release wrote it: an edit of what decides is refused by that
+    path.write_text(json.dumps(value))
 
 
 @pytest.fixture(scope="module")

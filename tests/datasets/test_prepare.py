@@ -124,9 +124,39 @@ def test_copies_of_training_pictures_in_the_other_half_are_said(draw: Draw, tmp_
     prepared = take(tmp_path)
     assert prepared.copies == 10
     assert prepared.notes == (
-        "10 of the 11 pictures measured on are copies of training pictures: the figures are too high; keep each "
-        "picture in only one of train/ and validation/",
+        "10 of the 11 pictures measured on are copies of training pictures, such as val/a/000.png: the figures are too "
+        "high; keep each picture in only one of train/ and validation/",
     )
+
+
+def test_copies_between_any_two_halves_are_said(draw: Draw, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two training pictures in validation/ under other names, one in test/, and three of validation/ in test/."""
+    source, data = tmp_path / "source", tmp_path / "data"
+    for half, first in (("train", 0), ("validation", 10), ("test", 20)):
+        draw(source, {"a": first + 6, "b": first + 6})
+        for name in ("a", "b"):
+            (data / half / name).mkdir(parents=True)
+            for number in range(first, first + 6):
+                (source / name / f"{number:03}.png").rename(data / half / name / f"{number}.png")
+    for copy, original in (
+        ("validation/a/x.png", "train/a/0.png"),
+        ("validation/b/y.png", "train/b/3.png"),
+        ("test/b/z.png", "train/b/4.png"),
+        *((f"test/a/v{number}.png", f"validation/a/{number}.png") for number in (11, 12, 13)),
+    ):
+        (data / copy).write_bytes((data / original).read_bytes())
+    with caplog.at_level(logging.WARNING, "mobilenets"):
+        prepared = take(data)
+    assert prepared.copies == 1
+    assert prepared.notes == (
+        "2 of the 14 validation pictures are copies of training pictures, such as validation/a/x.png: the epoch is "
+        "chosen on pictures that were learned; keep each picture in only one of train/ and validation/",
+        "1 of the 16 pictures measured on are copies of training pictures, such as test/b/z.png: the figures are too "
+        "high; keep each picture in only one of train/ and test/",
+        "3 of the 16 pictures measured on are copies of validation pictures, such as test/a/v11.png: the epoch is "
+        "chosen on pictures of the final figure; keep each picture in only one of validation/ and test/",
+    )
+    assert [record.getMessage() for record in caplog.records] == [f"{data}: {note}" for note in prepared.notes]
 
 
 def test_unreadable_pictures_are_known_but_on_no_side(draw: Draw, tmp_path: Path) -> None:

@@ -289,3 +289,18 @@ def test_a_near_miss_is_named() -> None:
 def test_conv_rows_widen_only() -> None:
     kept, narrowed = (planned(Conv(1280, kernel=1, widen_only=widen), 8, 0.5) for widen in (True, False))
     assert [plan.operations[-1].output_shape[0] for plan in (kept, narrowed)] == [1280, 640]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small"])
+def test_a_step_moves_batchnorms_statistics_by_a_tenth(name: str) -> None:
+    """As PyTorch's momentum of 0.1 has it: a tenth of the batch's mean, and nine tenths of what was there."""
+    network = create_model(name, 2, 0.25 if name != "mobilenet_v4_conv_small" else 0.5, size=32).train()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms and {norm.momentum for norm in norms} == {0.1}
+    first = norms[0]
+    seen: list[torch.Tensor] = []
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    before = first.running_mean.fill_(1.0).clone()  # type: ignore[union-attr,operator]
+    network(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    expected = 0.9 * before + 0.1 * seen[0].mean((0, 2, 3))
+    torch.testing.assert_close(first.running_mean, expected)

@@ -92,6 +92,8 @@ def test_what_was_made_of_other_weights_does_not_answer(
 ) -> None:
     run = copy()
     state = load_model(run).network.state_dict()
+    # An earlier release did not say which weights model.json describes.
+    write_bundle(run, replace(read_bundle(run), weights=None))
     save_weights(
         run / "model.safetensors",
         state | {"classifier.bias": state["classifier.bias"] + torch.tensor([0.0, 0.0, 999.0])},
@@ -99,6 +101,26 @@ def test_what_was_made_of_other_weights_does_not_answer(
     changed = mobilenets.Predictor(run)
     assert "made of other weights" in caplog.text
     assert changed(trained.data / "cat/000.png")[0].label == "owl"
+
+
+def test_another_runs_weights_and_an_edited_crop_are_refused(copy: Any, trained: Any) -> None:
+    """By every way in: the file beside the weights, PyTorch, and the threshold that ``evaluate`` writes."""
+    run = copy()
+    mobilenets.evaluate(run, trained.data, accuracy=0.5)
+    assert mobilenets.Predictor(run).bundle.threshold is not None
+    described = (run / "model.json").read_bytes()
+    value = json.loads(described)
+    value["preprocessing"]["crop_fraction"] = 0.5
+    (run / "model.json").write_text(json.dumps(value))
+    for way in (mobilenets.Predictor, load_model):
+        with pytest.raises(InputError, match="preprocessing were changed after it was written: put them back"):
+            way(run)
+    (run / "model.json").write_bytes(described)
+    state = load_model(run).network.state_dict()
+    save_weights(run / "model.safetensors", state | {"classifier.bias": state["classifier.bias"] + 1})
+    for way in (mobilenets.Predictor, load_model):
+        with pytest.raises(InputError, match=r"is damaged, or not what model\.json describes: copy both from one run"):
+            way(run)
 
 
 def test_the_weights_alone_may_be_missing(copy: Any, trained: Any) -> None:

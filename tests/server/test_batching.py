@@ -12,8 +12,9 @@ from PIL import Image
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
+from mobilenets.runtime.labels import Label, Labels
 from mobilenets.runtime.predictor import AT_ONCE, EnginePredictor
-from mobilenets.server.batching import Batcher
+from mobilenets.server.batching import Batcher, _Job
 from mobilenets.server.limits import Limits
 from mobilenets.server.metrics import Metrics
 
@@ -59,3 +60,29 @@ def test_pictures_that_stay_large_are_held_a_few_at_a_time(geometry: str) -> Non
         assert predictor.most <= AT_ONCE + 1
     else:
         assert predictor.most > AT_ONCE + 1
+
+
+def test_each_job_of_a_batch_is_answered_as_it_asks() -> None:
+    """Jobs that wait together have each their own ``top`` and language."""
+    labels = Labels({"dark": Label({"zh": "暗", "de": "dunkel"}, None), "bright": Label({"zh": "亮"}, None)})
+    bundle = Bundle({}, ("dark", "bright", "blue"), Preprocessing(8), labels=labels)
+
+    def engine(images: Any) -> Any:
+        return np.stack([[1 - image.mean(), image.mean(), 0.3] for image in images]).astype(np.float32)
+
+    predictor = EnginePredictor(bundle, engine)
+    batcher = Batcher(predictor, None, Limits(), Metrics(), 1)
+    loop = asyncio.new_event_loop()
+    try:
+        asked = [(1, None, "white"), (3, "zh", "black"), (2, "de", "white"), (1, "zh", "white")]
+        jobs = [
+            _Job(predictor.prepare(Image.new("RGB", (8, 8), colour)), top, language, loop.create_future())
+            for top, language, colour in asked
+        ]
+        answers = batcher._answers(jobs)
+    finally:
+        loop.close()
+    assert [len(answer["predictions"]) for answer in answers] == [1, 3, 2, 1]
+    assert [answer["predictions"][0]["name"] for answer in answers] == ["bright", "暗", "bright", "亮"]
+    alone = [predictor.answers([job.pixels], job.top, job.language)[0] for job in jobs]
+    assert answers == alone

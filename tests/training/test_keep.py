@@ -146,3 +146,10 @@ def test_nothing_to_correct_where_nothing_was_chosen(
     last = train(photos, tmp_path / "last", **small | {"keep": "last"})
     for result in (tested, last):
         assert (result["top1_around"], result["epochs_around"], result["notes"]) == (None, None, [])
+
+
+@pytest.mark.parametrize("pictures", [FEW, MANY_PICTURES])
+def test_of_equal_epochs_the_first_is_kept(pictures: int) -> None:
+    assert best_epoch(rows((0.7, 1.0), (0.7, 1.0), (0.7, 1.0)), TOP1, pictures) == 1
+    assert best_epoch(rows((0.5, 2.0), (0.7, 1.0), (0.7, 1.0)), TOP1, pictures) == 2
+    assert best_epoch(rows((0.7, 1.0)), TOP1, pictures, before=0.7) == 1

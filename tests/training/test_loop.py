@@ -299,3 +299,26 @@ def test_saved_file_is_the_network(begin: Begin, tmp_path: Path) -> None:
     measured = training._ready_to_measure()
     save_weights(tmp_path / "again", measured.state_dict())
     assert (tmp_path / "again").read_bytes() == (tmp_path / "run" / WEIGHTS).read_bytes()
+
+
+def test_a_checkpoint_within_an_epoch(begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every so many seconds, so that little is lost when the machine goes down: here after every step."""
+    kept: list[tuple[int, int]] = []
+    save = checkpoint.save
+
+    def noted(run: Path, state: checkpoint.State, tensors: Any) -> None:
+        save(run, state, tensors)
+        kept.append((state.epoch, checkpoint.peek(run).step))
+
+    monkeypatch.setattr(checkpoint, "save", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+        training = begin("often", epochs=1)
+        training.fit()
+    steps = training.stage.steps_per_epoch
+    assert steps == 4
+    assert kept == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
+    # And not after each one that is made within that time.
+    kept.clear()
+    begin("seldom", epochs=1).fit()
+    assert kept == [(1, 0)]

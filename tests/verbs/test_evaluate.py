@@ -131,6 +131,62 @@ def test_a_half_that_was_learned_from_is_said(trained: Any, tmp_path: Path) -> N
     assert result["notes"] == ["the model was trained on 48 of these 60 pictures (80%): the figures are too high"]
 
 
+def test_other_contents_at_the_same_path(trained: Any, tmp_path: Path) -> None:
+    """What was held out was overwritten with training pictures, and others were added: paths say nothing."""
+    run, data = tmp_path / "run", tmp_path / "pets"
+    shutil.copytree(trained.run, run)
+    shutil.copytree(trained.data, data)
+    record = json.loads((run / "recipe.json").read_bytes())
+    record["data"]["folder"] = str(data)
+    (run / "recipe.json").write_text(json.dumps(record))
+    held = held_out(run)
+    taught = next(name for name in (f"cat/{number:03}.png" for number in range(20)) if name not in held)
+    for name in held[:5]:
+        (data / name).write_bytes((data / taught).read_bytes())
+    some = mobilenets.evaluate(run, data)
+    assert (some["images"], some["evaluated_on"], some["seen_in_training"]) == (7, "validation", 0)
+    assert some["notes"] == [
+        "measured on 7 pictures that the model held out; the 53 that it was trained on are left out; 5 of the 12 that "
+        "it held out are no longer there, or were changed"
+    ]
+    for number, name in enumerate(held):
+        (data / name).write_bytes((data / taught).read_bytes())
+        (data / name).with_name(f"new{number}.png").write_bytes((data / taught).read_bytes() + b"0")
+    new = mobilenets.evaluate(run, data)
+    assert (new["images"], new["evaluated_on"]) == (12, "new")
+    assert new["notes"] == [
+        "measured on 0 pictures that the model held out and 12 new ones; the 60 that it was trained on are left out; "
+        "12 of the 12 that it held out are no longer there, or were changed"
+    ]
+    checked = mobilenets.export(run, tmp_path / "out", data=data)
+    assert (checked["images"], checked["evaluated_on"], checked["notes"]) == (12, "new", new["notes"])
+    for name in data.rglob("new*.png"):
+        name.unlink()
+    none = mobilenets.evaluate(run, data)
+    assert (none["images"], none["evaluated_on"], none["seen_in_training"]) == (60, "all", 60)
+    assert none["notes"] == ["the model was trained on 60 of these 60 pictures (100%): the figures are too high"]
+
+
+def test_a_test_set_is_opened_once(trained: Any, draw: Callable[..., Path], tmp_path: Path) -> None:
+    run, data = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(trained.run, run)
+    for count, half in enumerate(("train", "validation", "test"), start=2):
+        draw(data / half, dict.fromkeys(CLASSES, count), size=30 + count)
+    # The check of an export leaves it closed.
+    assert mobilenets.export(run, tmp_path / "out", data=data, tolerance=100)["evaluated_on"] == "validation"
+    assert not (run / "test.json").exists()
+    first, second = (mobilenets.evaluate(run, data) for _ in range(2))
+    assert first["notes"] == [] and first["test_set"]["before"] == 0
+    assert second["test_set"] == {"before": 1, "first": first["test_set"]["first"]}
+    [note] = second["notes"]
+    assert note.startswith("measured on this test set once before, first on 20") and "no longer unseen" in note
+    assert mobilenets.evaluate(run, data / "validation")["test_set"] is None
+    shutil.copytree(data / "test", tmp_path / "moved" / "test")
+    for half in ("train", "validation"):
+        (tmp_path / "moved" / half).symlink_to(data / half)
+    assert mobilenets.evaluate(run, tmp_path / "moved")["test_set"]["before"] == 2
+
+
 def test_a_run_from_before_contents_were_kept(trained: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
@@ -150,8 +206,9 @@ def test_which_half_is_measured(
     trained: Any, draw: Callable[..., Path], tmp_path: Path, halves: tuple[str, ...], which: str
 ) -> None:
     for count, half in enumerate(halves, start=2):
-        draw(tmp_path / half, dict.fromkeys(CLASSES, count))
-    result = mobilenets.evaluate(trained.run, tmp_path)
+        draw(tmp_path / "photos" / half, dict.fromkeys(CLASSES, count))
+    shutil.copytree(trained.run, tmp_path / "run")  # in which the opening of a test set is written down
+    result = mobilenets.evaluate(tmp_path / "run", tmp_path / "photos")
     assert result["images"] == 3 * (len(halves) + 1)
     assert result["evaluated_on"] == ("test" if which == "test" else "validation")
 
@@ -182,6 +239,7 @@ def test_labels_follow_the_model_and_not_the_folder(trained: Any, tmp_path: Path
 
     names = ("owl", "dog", "cat")
     description |= {"classes": list(names), "classes_sha256": classes_hash(names)}
+    del description["contract_sha256"]  # as an earlier release wrote it
     (tmp_path / "run/model.json").write_text(json.dumps(description))
     (tmp_path / "run/recipe.json").unlink()
     other = another_folder(trained.data, tmp_path / "pets")

@@ -20,6 +20,7 @@ import mobilenets.verbs.export as module
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.bundle import classes_hash, read_bundle
+from mobilenets.runtime.tie import contract_hash
 
 KEYS = {"file", "format", "bytes", "passed", "top1_reference", "top1_exported", "top1_change", "max_difference"}
 
@@ -137,6 +138,7 @@ def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
     shutil.copytree(trained.run, tmp_path / "run")
     value = json.loads((tmp_path / "run/model.json").read_bytes())
     value["preprocessing"]["interpolation"] = "nearest"
+    value["contract_sha256"] = contract_hash(value)
     (tmp_path / "run/model.json").write_text(json.dumps(value))
     with pytest.raises(InputError, match="but this model uses nearest: use --pixels"):
         mobilenets.export(tmp_path / "run", tmp_path / "out", data=trained.data, camera=True)
@@ -196,6 +198,7 @@ def test_wrong_mean_is_refused(trained: Any, tmp_path: Path, monkeypatch: pytest
         describe(draft, *arguments)
         value = json.loads((draft / "model.json").read_bytes())
         value["preprocessing"]["mean"] = [0.485, 0.456, 0.406]
+        value["contract_sha256"] = contract_hash(value)
         (draft / "model.json").write_text(json.dumps(value))
 
     monkeypatch.setattr(module, "_describe", wrong)
@@ -313,6 +316,7 @@ def test_description_that_is_not_the_files(
     for key, part in change.items():
         value[key] = value[key] | part if isinstance(part, dict) else part
     value["classes_sha256"] = classes_hash(tuple(value["classes"]))
+    value["contract_sha256"] = contract_hash(value)
     path.write_text(json.dumps(value))
     with pytest.raises(InputError, match=message) as caught:
         mobilenets.Predictor(tmp_path / "copy")

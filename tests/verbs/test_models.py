@@ -10,6 +10,7 @@ import torch
 
 import mobilenets
 from mobilenets.errors import InputError
+from mobilenets.runtime.tie import contract_hash
 
 
 def test_load_model(trained: Any) -> None:
@@ -82,6 +83,7 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
 def test_activation_of_the_weights_is_kept(trained: Any, tmp_path: Path) -> None:
     described = json.loads((trained.run / "model.json").read_text("utf-8"))
     described["architecture"]["table"]["activation"] = "relu"
+    described["contract_sha256"] = contract_hash(described)
     (tmp_path / "model.json").write_text(json.dumps(described), "utf-8")
     shutil.copy(trained.run / "model.safetensors", tmp_path)
     name, width, size = (described["architecture"][key] for key in ("name", "width", "size"))

@@ -14,7 +14,7 @@ from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fin
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
 from mobilenets.datasets.readable import check_readable
-from mobilenets.datasets.seen import SeenPictures, seen_of
+from mobilenets.datasets.seen import SeenPictures, copies_between, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
 
@@ -118,18 +118,34 @@ def prepare(
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
     measured = parts.get("test", parts["validation"])
-    learned = {contents[sample.path] for sample in parts["train"]}
-    copies = sum(contents[sample.path] in learned for sample in measured)
-    if copies:
-        notes.append(
-            f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
-            "too high; keep each picture in only one of train/ and validation/"
-        )
-        log.warning("%s: %s", data, notes[-1], extra={"detail": True})
+    shared = copies_between(parts, contents)
+    copies = len(shared.get(("train", "test" if "test" in parts else "validation"), ()))
+    for note in _copy_notes(parts, shared, layout.root):
+        notes.append(note)
+        log.warning("%s: %s", data, note, extra={"detail": True})
     left_out = tuple(_inside(problem, layout.root) for problem in problems)
     known = None if seen is None else len(seen.sides(measured, contents)[0])
     found = (parts["train"], parts["validation"], parts.get("test"))
     return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents)
+
+
+def _copy_notes(
+    parts: Mapping[str, Sequence[Sample]], shared: Mapping[tuple[str, str], Sequence[Sample]], root: Path
+) -> list[str]:
+    """Say which pictures of a half are byte-identical copies of those of an earlier one, and what that does."""
+    last = [*parts][-1]
+    notes = []
+    for (earlier, later), copies in shared.items():
+        of = "training" if earlier == "train" else earlier
+        effect = "the figures are too high" if later == last else "the epoch is chosen on pictures that were learned"
+        if earlier == "validation":
+            effect = "the epoch is chosen on pictures of the final figure"
+        what = "pictures measured on" if later == last else f"{later} pictures"
+        notes.append(
+            f"{len(copies)} of the {len(parts[later])} {what} are copies of {of} pictures, such as "
+            f"{relative(copies[0].path, root)}: {effect}; keep each picture in only one of {earlier}/ and {later}/"
+        )
+    return notes
 
 
 def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]], list[Problem], list[str]]:

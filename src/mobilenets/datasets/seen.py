@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from mobilenets.datasets.folder import Sample
@@ -68,3 +69,18 @@ def seen_of(
     for half in ("test", "validation", "train"):  # of copies in several, learned from wins
         found |= {contents[sample.path]: (classes[sample.label], half) for sample in halves.get(half, ())}
     return SeenPictures(found)
+
+
+def copies_between(
+    halves: Mapping[str, Sequence[Sample]], contents: Mapping[Path, str]
+) -> dict[tuple[str, str], tuple[Sample, ...]]:
+    """Give the pictures of each half whose very bytes are in an earlier half too, by both names.
+
+    ``halves`` come in the order ``train``, ``validation``, ``test``; pairs without such pictures are left out.
+    """
+    known = {name: {contents[sample.path] for sample in half} for name, half in halves.items()}
+    found = {
+        (earlier, later): tuple(sample for sample in halves[later] if contents[sample.path] in known[earlier])
+        for earlier, later in combinations(halves, 2)
+    }
+    return {pair: samples for pair, samples in found.items() if samples}

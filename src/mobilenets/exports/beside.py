@@ -22,11 +22,12 @@ def write_graph(folder: Path, saved: SavedModel) -> Bundle:
 
     Returns what ``model.json`` says. A model without a classifier, or an installation without ONNX, gets no file.
     """
-    bundle = replace(saved.bundle, graph=None)
+    weights = file_hash(folder / WEIGHTS)
+    bundle = replace(saved.bundle, graph=None, weights=weights)
     if saved.network.classes:
         if importlib.util.find_spec("onnx") is not None:
             graph = graph_of(saved, folder)
-            about = {**graph.about, "weights": file_hash(folder / WEIGHTS)}
+            about = {**graph.about, "weights": weights}
             bundle = replace(bundle, graph=replace(graph, about=about))
         else:
             log.warning("onnx is not installed, so %s will answer through PyTorch only: pip install onnx", folder)

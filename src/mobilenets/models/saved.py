@@ -14,7 +14,8 @@ from mobilenets.base.files import writing
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.network import Network
-from mobilenets.runtime.bundle import WEIGHTS, Bundle, find_bundle, read_bundle
+from mobilenets.runtime.bundle import WEIGHTS, Bundle, check_weights, find_bundle, is_model, read_bundle
+from mobilenets.runtime.tie import CONTRACT, contract_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,18 +31,24 @@ class SavedModel:
     bundle: Bundle
 
 
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dictionary as safetensors, whole or not at all."""
+def save_weights(path: Path, state: Mapping[str, Tensor], bundle: Bundle | None = None) -> None:
+    """Write a state dictionary as safetensors, whole or not at all.
+
+    The file says which ``bundle`` it is for, by default the ``model.json`` beside it, if there is one.
+    """
+    if bundle is None and is_model(path.parent):
+        bundle = read_bundle(path.parent)
+    metadata = None if bundle is None else {CONTRACT: contract_hash(bundle.to_json())}
     with writing(path) as aside:
         # Dense and contiguous: channels_last weights are stored as any reader expects them.
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside, metadata)
 
 
 def load_model(model: Path) -> SavedModel:
     """Load a run folder or a bundle in evaluation mode.
 
-    Raises ``InputError`` when a file is missing or damaged, or when the weights are not those of the network that
-    ``model.json`` describes.
+    Raises ``InputError`` when a file is missing or damaged, or when the weights are not those that ``model.json``
+    describes.
     """
     folder = find_bundle(model)
     if model.is_file() and model.suffix not in (".safetensors", ".json"):
@@ -69,6 +76,7 @@ def load_model(model: Path) -> SavedModel:
     problem = mismatch(network.state_dict(), state)
     if problem:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")
+    check_weights(folder, bundle)
     network.load_state_dict(state, assign=True)
     return SavedModel(network.eval(), bundle)
 

@@ -19,6 +19,7 @@ from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import stream
+from mobilenets.runs.record import known_data
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
@@ -40,17 +41,20 @@ class EvaluationSet:
     learned: int | None
 
 
-def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> EvaluationSet:
+def pictures_to_measure(
+    model: Path, data: Path, classes: tuple[str, ...], halves: Sequence[str] = ("test", "validation")
+) -> EvaluationSet:
     """Return the pictures that a figure may honestly be taken on, and what they are called.
 
-    Of a folder that is not split those are left out that the model learned from, known by content. Class folders may
-    also bear the names that the model's labels give the classes. What was assumed is logged, and in the folder's notes.
+    They are those of the first of ``halves`` that DATA has. Of a folder that is not split those are left out that the
+    model learned from, known by content. Class folders may also bear the names that the model's labels give the
+    classes. What was assumed is logged, and in the folder's notes.
     """
     find = _finder(model, classes)
     layout = find_data(data, find)
     seen = read_seen(find_bundle(model), layout.root)
-    for which, place in (("test", layout.test), ("validation", layout.validation)):
-        if place is not None:
+    for which in halves:
+        if (place := getattr(layout, which)) is not None:
             return _said(_measured(read_folder(place, classes, find), which, seen), layout.notes)
     folder = read_folder(layout.train, classes, find)
     if seen is not None:
@@ -62,13 +66,24 @@ def pictures_to_measure(model: Path, data: Path, classes: tuple[str, ...]) -> Ev
             new_ones = f"and {len(rest) - len(held)} new ones" if len(rest) > len(held) else ""
             note = (
                 f"measured on {len(held)} pictures that the model held out{new_ones and ' '}{new_ones}; the "
-                f"{len(taught)} that it was trained on are left out"
+                f"{len(taught)} that it was trained on are left out{_missing(model, layout.root, len(held))}"
             )
             left = tuple(sample for sample in folder.samples if sample in rest)
             part = Folder(layout.root, classes, left, (), (*folder.notes, note))
             which = "validation" if rest == {*held} else "held out and new" if held else "new"
             return _said(EvaluationSet(part, which, 0), layout.notes)
     return _said(_measured(folder, "all", seen), layout.notes)
+
+
+def _missing(model: Path, root: Path, held: int) -> str:
+    """Say so where pictures that a run held out are gone from the very folder that it learned from, or changed."""
+    known = known_data(model)
+    if known is None or known.folder != str(root.resolve()):
+        return ""
+    number = sum(known.validation.values())
+    if held >= number:
+        return ""
+    return f"; {number - held} of the {number} that it held out are no longer there, or were changed"
 
 
 def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> EvaluationSet:
@@ -95,25 +110,32 @@ def _said(measured: EvaluationSet, notes: tuple[str, ...]) -> EvaluationSet:
 
 @dataclass(frozen=True)
 class Halves:
-    """Pictures to calibrate or tune on, and pictures to measure on; no picture is in both."""
+    """Pictures to calibrate or tune on, and pictures to measure on; no picture is in both.
+
+    ``learned`` and ``notes`` are as in ``EvaluationSet`` and its folder.
+    """
 
     root: Path
     training: tuple[Sample, ...]
     measured: tuple[Sample, ...]
     which: str
+    learned: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], training: bool) -> Halves:
     """Return the pictures that an export is checked on and, with ``training``, those that it may be calibrated on.
 
-    A folder that is not split, and that the model did not learn from, is split by content for it. Class folders may
-    also bear the names that the model's labels give the classes.
+    Of a split folder it is checked on ``validation/``, so that a ``test/`` stays closed. A folder that is not split,
+    and that the model did not learn from, is split by content for it. Class folders may also bear the names that the
+    model's labels give the classes.
     """
     find = _finder(model, classes)
     layout = find_data(data, find)
-    measured = pictures_to_measure(model, data, classes)
+    measured = pictures_to_measure(model, data, classes, ("validation", "test"))
+    about = measured.learned, measured.folder.notes
     if not training:
-        return Halves(layout.root, (), measured.folder.samples, measured.which)
+        return Halves(layout.root, (), measured.folder.samples, measured.which, *about)
     folder = read_folder(layout.train, classes, find)
     if measured.which == "all":
         halves = split(folder.samples, classes, SHARE, 0, layout.root)
@@ -121,10 +143,10 @@ def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], traini
             log.warning(
                 "the model did not hold these pictures out: if it was trained on some of them, the figures are too high"
             )
-        return Halves(layout.root, halves.train, halves.validation, "a fifth of all")
+        return Halves(layout.root, halves.train, halves.validation, "a fifth of all", *about)
     chosen = set(measured.folder.samples)
     learned = tuple(sample for sample in folder.samples if sample not in chosen)
-    return Halves(layout.root, learned, measured.folder.samples, measured.which)
+    return Halves(layout.root, learned, measured.folder.samples, measured.which, *about)
 
 
 def fitted_pictures(

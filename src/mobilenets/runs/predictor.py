@@ -15,7 +15,7 @@ from mobilenets.errors import InputError
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Picture, source_of
 from mobilenets.runtime.answers import find_answers
-from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, Bundle, find_bundle, read_bundle
+from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, Bundle, check_weights, find_bundle, read_bundle
 from mobilenets.runtime.engines import Engine, open_engine
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.runtime.predictor import EnginePredictor, naming
@@ -58,6 +58,7 @@ class Predictor(EnginePredictor):
             raise InputError(f"threads {threads}: give a number of at least 1")
         self._folder, self._threads = find_bundle(path), threads
         bundle = read_bundle(self._folder)
+        check_weights(self._folder, bundle)
         file, stale = bundle.export, False
         if file is None and device in ("auto", "cpu") and runtime != TORCH:
             file = _own_file(self._folder, bundle)
@@ -143,7 +144,9 @@ def _own_file(folder: Path, bundle: Bundle) -> Exported | None:
     if graph is None:
         return None
     weights = folder / WEIGHTS
-    if not (folder / graph.file).is_file() or (weights.is_file() and file_hash(weights) != graph.about.get("weights")):
+    # ``check_weights`` has compared the file with what the description says of it.
+    found = bundle.weights or (file_hash(weights) if weights.is_file() else graph.about.get("weights"))
+    if not (folder / graph.file).is_file() or found != graph.about.get("weights"):
         return None
     return graph
 

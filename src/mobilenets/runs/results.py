@@ -12,6 +12,7 @@ import torch
 from mobilenets.base.files import write_json
 from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
+from mobilenets.datasets.folder import content_hashes
 from mobilenets.datasets.loader import Loader
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
@@ -23,6 +24,7 @@ from mobilenets.runs.begin import Run
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
+from mobilenets.runs.test_set import open_test_set
 from mobilenets.tasks.base import Evaluation
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
@@ -45,6 +47,10 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     on = "test" if dataset.test is not None else "validation"
     predictor = Predictor(folder, str(device))
     [evaluation] = evaluate_predictors([predictor], dataset.measured, dataset.layout.root, workers=run.recipe.workers)
+    opened = None
+    if on == "test":
+        contents = dataset.contents or content_hashes([sample.path for sample in dataset.measured])
+        opened = open_test_set(folder, "train", [contents[sample.path] for sample in dataset.measured])
     kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, saved.bundle.network_outputs)
     metrics = evaluation.to_json() | {
@@ -58,6 +64,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
         "parameters": costs.parameters,
         "macs": costs.macs,
         "seen_by_source": dataset.seen_by_source,
+        "test_set": None if opened is None else opened.to_json(),
     }
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}

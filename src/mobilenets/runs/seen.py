@@ -7,11 +7,13 @@ import io
 from pathlib import Path
 
 from mobilenets.base.files import nfc, read_text, write_text
-from mobilenets.datasets.folder import content_hashes, fingerprint
+from mobilenets.datasets.folder import Sample, content_hashes, fingerprint, read_folder, relative
+from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.prepare import LEFT_OUT_KINDS
 from mobilenets.datasets.seen import SeenPictures, seen_of
 from mobilenets.datasets.split import read_split
 from mobilenets.errors import InputError
-from mobilenets.runs.record import SPLIT, known_data
+from mobilenets.runs.record import SPLIT, DataRecord, known_data
 
 SEEN = "seen.csv"
 _HEADER = ["content", "class", "split"]
@@ -54,6 +56,17 @@ def _of_pictures(run: Path, data: Path | None) -> SeenPictures | None:
             contents = content_hashes([sample.path for sample in samples])
         except InputError:
             continue
-        if known.test is not None or fingerprint(samples, root, contents=contents) == known.fingerprint:
+        used = [*samples, *_test_half(root, known)]
+        if fingerprint(used, root) == known.fingerprint:
             return seen_of({"train": halves.train, "validation": halves.validation}, known.classes, contents)
     return None
+
+
+def _test_half(root: Path, known: DataRecord) -> list[Sample]:
+    """Give the pictures that a run was tested on, as far as they are still there."""
+    test = None if known.test is None else find_data(root).test
+    if test is None:
+        return []
+    left_out = {problem.path for problem in known.problems if problem.kind in LEFT_OUT_KINDS}
+    found = read_folder(test, known.classes).samples
+    return [sample for sample in found if relative(sample.path, root) not in left_out]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import nfc, write_json
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.exported import Exported
+from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.runtime.labels import Labels
+from mobilenets.runtime.tie import CONTRACT, contract_hash, contract_of_weights
+
+log = logging.getLogger("mobilenets")
 
 FORMAT = "mobilenets model"
 VERSION = 1
@@ -33,7 +38,7 @@ class Bundle:
     answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
     that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
     ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
-    class.
+    class. ``weights`` is the SHA-256 of ``model.safetensors``, once a model is finished.
     """
 
     architecture: Mapping[str, Any]
@@ -46,6 +51,7 @@ class Bundle:
     graph: Exported | None = None
     task: str = CLASSIFICATION
     outputs: int | None = None
+    weights: str | None = None
 
     @property
     def network_outputs(self) -> int:
@@ -53,7 +59,7 @@ class Bundle:
         return len(self.classes) if self.outputs is None else self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``; labels, threshold, export, graph and outputs where there are any."""
+        """Return the content of ``model.json``; what is optional only where there is any."""
         optional: dict[str, Any] = {}
         if self.labels is not None:
             optional["labels"] = self.labels.to_json()
@@ -64,7 +70,9 @@ class Bundle:
                 optional[name] = file.to_json()
         if self.outputs is not None:
             optional["outputs"] = self.outputs
-        return {
+        if self.weights is not None:
+            optional["weights_sha256"] = self.weights
+        said = {
             "format": FORMAT,
             "version": VERSION,
             "task": self.task,
@@ -75,6 +83,7 @@ class Bundle:
             "origin": dict(self.origin),
             **optional,
         }
+        return said | {CONTRACT: contract_hash(said)}
 
 
 def classes_hash(classes: tuple[str, ...]) -> str:
@@ -148,7 +157,10 @@ def _understood(value: dict[str, Any]) -> Bundle:
         raise InputError("task must be a name")
     if outputs is not None and (isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1):
         raise InputError("outputs must be a number of at least 1")
-    return Bundle(
+    weights = value.get("weights_sha256")
+    if weights is not None and not isinstance(weights, str):
+        raise InputError("weights_sha256 must be a hash")
+    bundle = Bundle(
         architecture,
         tuple(map(nfc, classes)),
         Preprocessing.from_json(value.get("preprocessing")),
@@ -159,4 +171,58 @@ def _understood(value: dict[str, Any]) -> Bundle:
         None if graph is None else Exported.from_json(graph),
         task,
         outputs,
+        weights,
+    )
+    _check_contract(value)
+    return bundle
+
+
+def _check_contract(value: dict[str, Any]) -> None:
+    """Refuse a description whose deciding part was changed since it was written; earlier releases wrote no hash."""
+    if value.get(CONTRACT) is None:
+        return
+    try:
+        found = contract_hash(value)
+    except RecursionError as error:
+        raise InputError("nested too deeply; copy or train the model again") from error
+    if value[CONTRACT] != found:
+        raise InputError(
+            "its task, architecture, classes or preprocessing were changed after it was written: put them back; or, if "
+            f'you mean it, set "{CONTRACT}" there to "{found}"'
+        )
+
+
+def check_weights(folder: Path, bundle: Bundle) -> None:
+    """Raise ``InputError`` where ``model.safetensors`` in ``folder`` is not the one that ``bundle`` describes.
+
+    What an earlier release wrote does not say it: then a note is logged, once.
+    """
+    path = folder / WEIGHTS
+    if bundle.export is not None or not path.is_file():
+        return
+    if bundle.weights is not None:
+        try:
+            found = file_hash(path)
+        except OSError:
+            return  # said where they are loaded
+        if found != bundle.weights:
+            raise InputError(
+                f"{path}: is damaged, or not what {DESCRIPTION} describes: copy both from one run; or, if you mean it, "
+                f'set "weights_sha256" in {DESCRIPTION} to "{found}"'
+            )
+        return
+    made_for = contract_of_weights(path)
+    if made_for is None:
+        _say_untied(folder)
+    elif made_for != contract_hash(bundle.to_json()):
+        raise InputError(f"{path}: the weights of another run, or of another {DESCRIPTION}: copy both from one run")
+
+
+@cache
+def _say_untied(folder: Path) -> None:
+    log.info(
+        "%s: of an earlier release, whose files do not say whether %s and %s belong together",
+        folder,
+        WEIGHTS,
+        DESCRIPTION,
     )

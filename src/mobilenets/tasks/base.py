@@ -58,8 +58,9 @@ class Comparison:
     """What the gate knows of a model, the reference, and of the file that was made from it, the candidate.
 
     Both evaluations are on the same pictures. ``probes`` are what both gave for generated pictures, N×…, as
-    ``EnginePredictor.scores`` gives it. ``precision`` is ``float32``, ``float16`` or ``int8``. ``resized``: the file
-    resizes pictures itself, and not to the bit. ``tolerance`` is what the task's ``tolerance`` gave.
+    ``EnginePredictor.probabilities`` gives it, and ``exchanged`` what the model gave for these with red and blue
+    exchanged. ``precision`` is ``float32``, ``float16`` or ``int8``. ``resized``: the file resizes pictures itself, and
+    not to the bit. ``tolerance`` is what the task's ``tolerance`` gave.
     """
 
     reference: Evaluation
@@ -68,6 +69,7 @@ class Comparison:
     precision: str
     resized: bool
     tolerance: float
+    exchanged: npt.NDArray[np.float64] | None = None
 
 
 class LossSettings(Protocol):

@@ -1,4 +1,4 @@
-"""All that is needed to continue a run bit for bit, in one safetensors file."""
+"""All that is needed to continue a run, bit for bit on the same CPU and threads, in one safetensors file."""
 
 from __future__ import annotations
 

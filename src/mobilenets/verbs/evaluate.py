@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
@@ -16,6 +18,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.test_set import TestSet, open_test_set
 from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
 from mobilenets.runtime.labels import doubts
 from mobilenets.tasks.evaluate import evaluate_predictors
@@ -38,7 +41,8 @@ def evaluate(
     DATA's ``test/`` is used where there is one, else its ``validation/``, else all its class folders. Of those,
     pictures that the model learned from are left out, known by content; ``seen_in_training`` counts those that are
     measured on all the same, None where the model does not say what it learned from. Labels are matched by class name.
-    ``notes`` say what was assumed of DATA.
+    ``notes`` say what was assumed of DATA. That a ``test/`` was opened is written down in the model's ``test.json``:
+    ``test_set`` says how often it was ``before``, and when ``first``.
 
     Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
     asks for the lowest confidence at which the answers given are right that often: it goes into ``model.json``, and
@@ -74,6 +78,8 @@ def evaluate(
     if not samples:
         raise InputError(f"{data}: no readable picture to measure on")
     [evaluation] = evaluate_predictors([predictor], samples, folder.root)
+    opened = _opened(Path(model), measured.which, samples)
+    notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
     faults: list[str] = []
     result = evaluation.to_json()
     if isinstance(evaluation, Evaluation):
@@ -84,7 +90,8 @@ def evaluate(
     result |= {
         "evaluated_on": measured.which,
         "seen_in_training": measured.learned,
-        "notes": list(folder.notes),
+        "test_set": None if opened is None else opened.to_json(),
+        "notes": notes,
         "faults": faults,
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
     }
@@ -94,6 +101,16 @@ def evaluate(
             draw_reliability(evaluation, Path(out) / "reliability.png")
         write_json(Path(out) / "metrics.json", result)
     return result
+
+
+def _opened(model: Path, which: str, samples: Sequence[Sample]) -> TestSet | None:
+    """Write down that a test set was opened, and say so where it was before."""
+    if which != "test":
+        return None
+    opened = open_test_set(model, "evaluate", content_hashes([sample.path for sample in samples]).values())
+    if opened.note is not None:
+        log.info("%s", opened.note)
+    return opened
 
 
 def _with_threshold(

@@ -55,7 +55,7 @@ def export(
     web_runtime: str | Path | None = None,
     camera: bool = False,
 ) -> dict[str, Any]:
-    """Write a model as a file for another runtime, if it answers there as the model does.
+    """Write a model as a file for another runtime, if its answers are the model's as far as its precision allows.
 
     Parameters
     ----------
@@ -87,8 +87,9 @@ def export(
         Resize and crop inside as well: the file takes one upright picture a run, uint8 1×H×W×3 for any H and W.
         ``onnx`` and ``openvino`` only.
 
-    Returns the object of ``export --json``. Where ``passed`` is false nothing was written, ``faults`` says why and
-    ``layer`` which layer differs first. Raises ``InputError`` for what cannot be used.
+    Returns the object of ``export --json``; ``seen_in_training`` and ``notes`` are as in ``evaluate``. Where ``passed``
+    is false nothing was written, ``faults`` says why and ``layer`` which layer differs first. Raises ``InputError`` for
+    what cannot be used.
 
     >>> result = mobilenets.export("run", "exported", data="photos")
     >>> result["passed"], result["format"], result["images"]
@@ -122,6 +123,8 @@ def export(
             "bytes": sum((draft / name).stat().st_size for name in exported.sha256),
             **verdict.to_json(),
             "evaluated_on": halves.which,
+            "seen_in_training": halves.learned,
+            "notes": list(halves.notes),
             "runtime": exported_runtime(candidate),
             "quantization": exported.about.get("quantization"),
             "layer": None,
@@ -183,7 +186,7 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
             f"{model}: an export is checked on labelled pictures, but the folder that the model was trained on is "
             "unknown or missing: add --data DATA"
         )
-    log.info("checking on the pictures of %s that the run held out", found)
+    log.info("checking on pictures of %s, from which the run learned", found)
     return found
 
 
@@ -218,4 +221,4 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
-    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None))
+    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None, weights=None))

@@ -73,7 +73,7 @@ def import_weights(
     settings |= {} if resize is None else {"resize": resize}
     converted = convert(paths, size=size, variant=variant, classes=names, preprocessing=settings, output=output)
     model = converted.model
-    save_weights(folder / WEIGHTS, model.network.state_dict())
+    save_weights(folder / WEIGHTS, model.network.state_dict(), model.bundle)
     # Writes the description last, because it is what makes the folder a model.
     write_graph(folder, model)
     architecture = model.network.architecture

@@ -15,6 +15,7 @@ from PIL import Image
 
 import mobilenets
 from mobilenets.pictures.decode import decode
+from mobilenets.runtime.tie import contract_hash
 
 
 class Hosting(Protocol):
@@ -72,7 +73,8 @@ def test_browser(
     run.mkdir()
     shutil.copy(trained.run / "model.safetensors", run)
     about = json.loads((trained.run / "model.json").read_bytes())
-    (run / "model.json").write_text(json.dumps(about | {"preprocessing": about["preprocessing"] | rule}))
+    about |= {"preprocessing": about["preprocessing"] | rule}
+    (run / "model.json").write_text(json.dumps(about | {"contract_sha256": contract_hash(about)}))
     assert mobilenets.export(run, out, data=trained.data, **options)["passed"]
     installed = out / "use/web/node_modules/onnxruntime-web"
     installed.mkdir(parents=True)

@@ -89,3 +89,47 @@ def test_precision_by_name() -> None:
     cpu = torch.device("cpu")
     assert precision_of("auto", cpu) is None
     assert precision_of("bfloat16", cpu) is torch.bfloat16
+
+
+def test_the_networks_own_l2_term_is_in_the_loss(begin: Begin) -> None:
+    """The classifier's gradient with the table's term is the one without, and the weights times its factor."""
+    settings = {"model": "mobilenet_v1_cifar", "dropout": 0.0, "weight_decay": 0.0, "optimizer": "sgd", "momentum": 0.0}
+    training = begin(**settings, augment="none")
+    network = training.stepper.network
+    weight = network.classifier.weight
+    factor = network.architecture.table.head.l2
+    assert factor > 0 and isinstance(weight, torch.Tensor)
+    [batch] = training.train.batches([list(range(6))])
+    network.train()
+    loss = training.validation.task.loss(training.train.samples, 3, training.recipe)
+    output = network(torch.from_numpy(batch.images).permute(0, 3, 1, 2))
+    [gradient] = torch.autograd.grad(loss(output, torch.from_numpy(batch.targets)), [weight])
+    before = weight.detach().clone()
+    training.stepper.step([batch], 0, 0.5)
+    torch.testing.assert_close(before - weight.detach(), 0.5 * (gradient + factor * before), rtol=1e-4, atol=1e-6)
+    assert (factor * before).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+def test_the_optimisers_memory_is_laid_out_as_training_did(begin: Begin, optimizer: str) -> None:
+    """From a checkpoint, which is stored densely: other strides would be other kernels, and other last bits."""
+    training = begin(optimizer=optimizer, momentum=0.9)
+    one = training.stepper
+    assert isinstance(one, PlainStepper)
+    steps(training, one, 0, 1)
+    stored = {name: tensor.detach().contiguous() for name, tensor in one.state_dict().items()}
+    other = begin(optimizer=optimizer, momentum=0.9).stepper
+    assert isinstance(other, PlainStepper)
+    other.load_state_dict(stored)
+    kept, taken_up = (
+        [value for entries in stepper._optimizer.state.values() for value in entries.values()]
+        for stepper in (one, other)
+    )
+    assert list(map(layout, kept)) == list(map(layout, taken_up))
+    # Some are not dense, so that there was something to lose.
+    assert list(map(layout, kept)) != [layout(value.contiguous()) for value in kept]
+
+
+def layout(value: torch.Tensor) -> list[int]:
+    """Give the strides that matter: of a side of one value they say nothing."""
+    return [stride for stride, side in zip(value.stride(), value.shape, strict=True) if side > 1]

@@ -1,7 +1,8 @@
-"""The gate of classification: an exported file leaves only when it tells classes as the checkpoint does."""
+"""The gate of classification: an exported file leaves only when it tells classes about as well as the checkpoint."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 from mobilenets.tasks.base import Comparison
+from mobilenets.tasks.classification.probes import colour_faults, still_faults
 
 # Points of top-1 that may be lost. None is visible to one decimal in a float file.
 TOLERANCE = {"float32": 0.05, "float16": 0.05, "int8": 0.5}
@@ -29,9 +31,10 @@ RESIZED_DIFFERENCE = 2e-2
 class Verdict:
     """What the gate found.
 
-    ``pair`` compares the checkpoint and the file on the whole validation set; ``probe_difference`` is the largest
-    difference of a probability on generated pictures in many colours, because grey pictures cannot tell a swapped
-    channel. ``tolerance`` is in points of top-1. ``resized``: the file resizes pictures, and not to the bit.
+    ``pair`` compares the checkpoint and the file on all pictures that were held out and can be read;
+    ``probe_difference`` is the largest difference of a probability on generated pictures in many colours, because grey
+    ones cannot tell a swapped channel, and ``seen`` what else was found there. ``tolerance`` is in points of top-1.
+    ``resized``: the file resizes pictures, and not to the bit.
     """
 
     pair: Pair
@@ -39,6 +42,7 @@ class Verdict:
     precision: str
     tolerance: float
     resized: bool = False
+    seen: tuple[str, ...] = ()
 
     @cached_property
     def faults(self) -> tuple[str, ...]:
@@ -52,12 +56,14 @@ class Verdict:
                 f"{gained} gained), but --tolerance allows only {self.tolerance:g}"
             )
         allowed = DIFFERENCE.get(self.precision)
-        difference = max(pair.max_difference, self.probe_difference)
+        difference = float(np.max((pair.max_difference, self.probe_difference)))  # NaN where one is
         if allowed is not None and self.resized:
             allowed = max(allowed, RESIZED_DIFFERENCE)
-        if allowed is not None and difference > allowed:
+        if not math.isfinite(difference):
+            found.append("a probability differs by no number (NaN or infinite)")
+        elif allowed is not None and difference > allowed:
             found.append(f"a probability differs by {difference:.4f}, and {allowed:g} is rounding in {self.precision}")
-        return tuple(found)
+        return (*found, *self.seen)
 
     @property
     def passed(self) -> bool:
@@ -82,7 +88,7 @@ class Verdict:
             "pictures_gained": gained,
             "worst_class": pair.worst_class(),
             "max_difference": pair.max_difference,
-            "probe_difference": self.probe_difference,
+            "probe_difference": self.probe_difference if math.isfinite(self.probe_difference) else None,
             "tolerance": self.tolerance,
         }
 
@@ -97,8 +103,13 @@ def judge(comparison: Comparison) -> Verdict:
     """Compare a file with the checkpoint that it was made from."""
     one, other = comparison.reference, comparison.candidate
     assert isinstance(one, Evaluation) and isinstance(other, Evaluation)
-    difference = float(np.abs(np.subtract(*comparison.probes)).max())
-    return Verdict(Pair(one, other), difference, comparison.precision, comparison.tolerance, comparison.resized)
+    ours, theirs = comparison.probes
+    difference = float(np.abs(ours - theirs).max())
+    seen: tuple[str, ...] = ()
+    if comparison.precision not in DIFFERENCE:
+        seen = colour_faults(ours, theirs, comparison.exchanged)
+    seen += still_faults(np.concatenate([ours, one.probabilities]), np.concatenate([theirs, other.probabilities]))
+    return Verdict(Pair(one, other), difference, comparison.precision, comparison.tolerance, comparison.resized, seen)
 
 
 def check_tolerance(points: float | None, precision: str) -> float:

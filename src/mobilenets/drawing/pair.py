@@ -1,0 +1,109 @@
+"""The picture of two models on the same pictures: by how much the second differs, and who has which right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, new_figure, printable, save
+
+LETTERS = 11
+
+
+def draw_pair(result: Mapping[str, Any], path: Path) -> None:
+    """Write the picture as PNG or SVG; see ``pair_figure``."""
+    save(pair_figure(result), path)
+
+
+def pair_figure(result: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
+    """Draw the object of ``compare --json`` of two models.
+
+    Above the difference of their top-1 with its 95 % interval, and as a band what so many pictures cannot tell; below
+    how many pictures both, only the one, only the other and neither have right.
+    """
+    figure = new_figure(7.6, 4.2, theme, layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(1.5, 1.0))
+    # The ends of long paths tell them apart.
+    names = [printable(_short(one["model"]), 28) for one in result["models"]]
+    _change(upper, result, names, theme)
+    _counts(lower, result, names, theme)
+    return figure
+
+
+def _change(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Theme) -> None:
+    change, (low, high) = 100 * result["change"], (100 * end for end in result["change_interval"])
+    dress(axes, theme, grid=False)
+    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+    least = result["smallest_difference"]
+    if least is not None:
+        axes.axvspan(-100 * least, 100 * least, color=theme.grid, zorder=0)
+    axes.axvline(0, color=theme.muted, linewidth=1)
+    color = {"second": theme.green, "first": theme.orange, None: theme.blue}[result["better"]]
+    axes.errorbar(
+        [change],
+        [0],
+        xerr=[[change - low], [high - change]],
+        fmt="o",
+        markersize=9,
+        color=color,
+        capsize=7,
+        linewidth=2,
+    )
+    axes.annotate(
+        f"{_signed(change)}   ({_signed(low)} to {_signed(high)})",
+        (change, 0),
+        (0, 14),
+        textcoords="offset points",
+        ha="center",
+        fontsize=LETTERS,
+        color=theme.ink,
+    )
+    reach = 1.25 * max(abs(low), abs(high), 0.5, 0 if least is None else 100 * least)
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-1, 1)
+    axes.set_yticks([])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", "\N{MINUS SIGN}") if value else "0")
+    told = f"in grey: what {result['images']} pictures cannot tell (80 % power)" if least is not None else ""
+    label(axes, theme, x=f"points of top-1: left {names[0]} is better, right {names[1]}\n{told}".rstrip())
+    heading(axes, _title(result, names), theme)
+
+
+def _title(result: Mapping[str, Any], names: list[str]) -> str:
+    sure = f"p = {result['p_value']:.2g}, {result['images']} pictures"
+    if result["better"] is None:
+        return f"No difference can be told ({sure})"
+    return f"{names[1] if result['better'] == 'second' else names[0]} is better ({sure})"
+
+
+def _counts(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Theme) -> None:
+    parts = (
+        ("both", result["both_right"], theme.sky),
+        (f"only {names[0]}", result["only_first_right"], theme.orange),
+        (f"only {names[1]}", result["only_second_right"], theme.green),
+        ("neither", result["neither_right"], theme.input),
+    )
+    dress(axes, theme, grid=False)
+    left = 0
+    for name, number, color in parts:
+        axes.barh([0], [number], 0.6, left=left, color=color, label=f"{number} {name}")
+        left += number
+    axes.set_xlim(0, left)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    heading(axes, "Right answers, pictures", theme)
+    axes.legend(
+        frameon=False, fontsize=LETTERS - 1, labelcolor=theme.ink, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4
+    )
+
+
+def _short(model: str) -> str:
+    parts = Path(model).parts
+    return "/".join(parts[-2:]) if len(parts) > 1 and len("/".join(parts[-2:])) <= 28 else Path(model).name
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,135 @@
+"""``compare RUN RUN DATA``: two models on the same pictures. Is the second better, and how sure is that?"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenets.base.files import write_json
+from mobilenets.datasets.listing import say
+from mobilenets.datasets.readable import check_readable
+from mobilenets.errors import InputError
+from mobilenets.measure.metrics import Evaluation
+from mobilenets.measure.paired import Pair, mcnemar, pictures_needed, smallest_difference
+from mobilenets.runs.compared import pictures_to_compare
+from mobilenets.runs.folder import check_folder
+from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.test_set import open_test_set
+from mobilenets.tasks.classification.task import classified
+from mobilenets.tasks.evaluate import evaluate_predictors
+
+log = logging.getLogger("mobilenets")
+
+SURE = 0.05
+
+
+def compare_models(
+    first: str | Path,
+    second: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    runtime: str | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Say whether the second of two models is better, by pictures that neither learned from.
+
+    Parameters
+    ----------
+    first, second:
+        Run folders, bundles, or exported files beside their ``model.json``; of the same classes, in any order.
+    data:
+        Labelled pictures. Those of ``test/`` are used where there is one, else of ``validation/``, else all class
+        folders; what either model learned from is left out, known by content.
+    out:
+        A folder to write ``compare.json`` and ``compare.png`` to.
+    device, runtime, threads:
+        As in ``Predictor``.
+
+    Returns the object of ``compare --json``. ``better`` is ``second`` or ``first`` where the exact test of McNemar has
+    ``p_value`` below 0.05, else None. ``change`` is the top-1 of the second minus that of the first, with Newcombe's
+    95 % ``change_interval`` for pairs. ``pictures_needed`` is how many pictures would show the change that was
+    seen, and ``smallest_difference`` what these ones show, in 80 of 100 attempts. Raises ``InputError`` for models or
+    pictures that cannot be compared.
+
+    >>> result = mobilenets.compare_models("run", "run", "photos")
+    >>> result["images"], result["better"], result["p_value"]
+    (12, None, 1.0)
+
+    """
+    folder = None if out is None else check_folder(Path(out))
+    models = Path(first), Path(second)
+    one, other = predictors = [Predictor(model, device, runtime=runtime, threads=threads) for model in models]
+    order = _order(one.classes, other.classes)
+    chosen = pictures_to_compare(models, Path(data), one.classes)
+    samples, unreadable = check_readable(chosen.folder.samples)
+    problems = [*chosen.folder.problems, *unreadable]
+    say(problems)
+    if not samples:
+        raise InputError(f"{data}: no readable picture to compare on")
+    notes = list(chosen.folder.notes)
+    ours, theirs = map(classified, evaluate_predictors(predictors, samples, chosen.folder.root, "comparing"))
+    # The samples are labelled in the order of the first model's classes.
+    pair = Pair(ours, Evaluation(ours.classes, theirs.images, theirs.labels, theirs.logits[:, order]))
+    if chosen.which == "test":
+        contents = [chosen.contents[sample.path] for sample in samples]
+        for model in dict.fromkeys(models):
+            if (note := open_test_set(model, "compare", contents).note) is not None:
+                notes.append(f"{model}: {note}")
+                log.info("%s", notes[-1])
+    result = {
+        "models": [
+            {"model": str(model), "learned": learned, "top1": found.top1, "top1_interval": list(found.top1_interval)}
+            for model, learned, found in zip(models, chosen.learned, (pair.reference, pair.candidate), strict=True)
+        ],
+        "images": len(samples),
+        "evaluated_on": chosen.which,
+        **_figures(pair),
+        "notes": notes,
+        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+    }
+    if folder is not None:
+        from mobilenets.drawing.pair import draw_pair  # a bare install has no matplotlib
+
+        write_json(folder / "compare.json", result)
+        draw_pair(result, folder / "compare.png")
+    return result
+
+
+def _order(ours: tuple[str, ...], theirs: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Give the place of each of our classes among theirs; raises ``InputError`` where they are not the same."""
+    if set(ours) != set(theirs):
+        lacking, more = ([*set(one) - set(other)] for one, other in ((ours, theirs), (theirs, ours)))
+        only = "; ".join(
+            f"only the {which} knows {', '.join(sorted(some)[:5])}"
+            for which, some in (("first", lacking), ("second", more))
+            if some
+        )
+        raise InputError(f"the two models tell different classes apart: {only}; compare models of the same classes")
+    return np.array([theirs.index(name) for name in ours], np.int64)
+
+
+def _figures(pair: Pair) -> dict[str, Any]:
+    """Give what the pairs of answers say."""
+    both, lost, gained, neither = pair.table
+    number = sum(pair.table)
+    p_value = mcnemar(lost, gained)
+    discordant = (lost + gained) / number
+    better = None if p_value >= SURE else "second" if gained > lost else "first"
+    return {
+        "both_right": both,
+        "only_first_right": lost,
+        "only_second_right": gained,
+        "neither_right": neither,
+        "same_answers": pair.same,
+        "change": pair.top1_change,
+        "change_interval": list(pair.top1_change_interval),
+        "p_value": p_value,
+        "better": better,
+        "pictures_needed": pictures_needed(discordant, pair.top1_change),
+        "smallest_difference": smallest_difference(discordant, number),
+    }
