@@ -116,7 +116,13 @@ def child(target: str, folder: Path, seconds: int) -> None:
         return
     arguments = [
         *(sys.argv[0], f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", "-verbosity=0"),
-        *(f"-max_len={made.longest}", f"-artifact_prefix={folder}/", "-print_final_stats=0", "-len_control=0", str(corpus)),
+        *(
+            f"-max_len={made.longest}",
+            f"-artifact_prefix={folder}/",
+            "-print_final_stats=0",
+            "-len_control=0",
+            str(corpus),
+        ),
     ]
     atheris.Setup(arguments, recorder)
     atheris.Fuzz()
@@ -137,7 +143,17 @@ def fuzz(target: str, folder: Path, seconds: float) -> dict[str, object]:
     for old in folder.glob("state-*.json"):
         old.unlink()
     while (left := int(end - time.monotonic())) > 2:
-        command = [sys.executable, __file__, "--child", target, "--out", str(folder), "--minutes", str(left), str(number)]
+        command = [
+            sys.executable,
+            __file__,
+            "--child",
+            target,
+            "--out",
+            str(folder),
+            "--minutes",
+            str(left),
+            str(number),
+        ]
         with (folder / f"log-{number}.txt").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=left + HANG + 60, check=False)
         number += 1

@@ -64,7 +64,11 @@ def pictures(kind: str) -> list[bytes]:
             ]
         case "tiff":
             packed = ("raw", "tiff_lzw", "packbits", "jpeg", "tiff_adobe_deflate")
-            return [*(saved(noise, "TIFF", compression=how) for how in packed), saved(deep, "TIFF"), saved(noise.quantize(8), "TIFF")]
+            return [
+                *(saved(noise, "TIFF", compression=how) for how in packed),
+                saved(deep, "TIFF"),
+                saved(noise.quantize(8), "TIFF"),
+            ]
         case "webp":
             return [
                 saved(noise, "WEBP", exif=exif),

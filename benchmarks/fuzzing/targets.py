@@ -211,7 +211,10 @@ def _http() -> Check:
     return check
 
 
-_TEXTS = [b"image,class,split\ncat/a.png,cat,train\ndog/\xc3\xa9 b.png,dog,validation\n", b"\xef\xbb\xbfimage;class;split\r\n"]
+_TEXTS = [
+    b"image,class,split\ncat/a.png,cat,train\ndog/\xc3\xa9 b.png,dog,validation\n",
+    b"\xef\xbb\xbfimage;class;split\r\n",
+]
 _NAMES = [b"cat\ndog\n", b"0 cat\n1 dog\n", b"cat,0\ndog,1\n"]
 _JSON_NAMES = [b'["cat", "dog"]', b'{"id2label": {"0": "cat", "1": "dog"}}', b'{"class_indices": {"cat": 0, "dog": 1}}']
 _LABELS = json.dumps(
@@ -239,10 +242,14 @@ TARGETS: dict[str, Target] = {
     ),
     "class-names": Target(_reading("names.txt", read_classes), lambda: _NAMES),
     "class-names-json": Target(_reading("names.json", read_classes), lambda: _JSON_NAMES),
-    "class-names-yaml": Target(_reading("names.yaml", read_classes), lambda: [b"names:\n  0: cat\n  1: 'dog'\n", b"names: [a, b]\n"]),
+    "class-names-yaml": Target(
+        _reading("names.yaml", read_classes), lambda: [b"names:\n  0: cat\n  1: 'dog'\n", b"names: [a, b]\n"]
+    ),
     "preprocessing": Target(_reading("input.json", read_input), lambda: [b'{"mean": [0, 0, 0], "std": [1, 1, 1]}']),
     "split-csv": Target(_reading("split.csv", _split), lambda: _TEXTS),
-    "seen-csv": Target(_reading("seen.csv", lambda path: read_seen(path.parent)), lambda: [b"content,class,split\n00,cat,train\n"]),
+    "seen-csv": Target(
+        _reading("seen.csv", lambda path: read_seen(path.parent)), lambda: [b"content,class,split\n00,cat,train\n"]
+    ),
     "recipe-json": Target(_reading("recipe.json", _record), _records),
     "idx": Target(_reading("data-idx3", lambda path: read_idx(path, 3)), seeds.idx),
     "form": Target(_form, lambda: [seeds.form()]),
