@@ -28,6 +28,9 @@ from pathlib import Path
 SLOW = 3.0
 """Seconds of processor time from which an input is a finding."""
 HANG = 20
+LOADING = 300
+"""Seconds that a process may take to load what it tests, and to end."""
+MOST_PROCESSES = 5
 MEMORY = 1500
 """MiB a process may take: Python, NumPy and the parsers' libraries are about 300 of them."""
 GROWTH = 400
@@ -45,6 +48,11 @@ class Recorder:
         self.slowest = 0.0
         self.known: set[str] = set()
         self._written = 0.0
+        self._begun = time.monotonic()
+
+    def begin(self) -> None:
+        """Count the time from now on, behind what takes long to load."""
+        self._begun = time.monotonic()
 
     def __call__(self, data: bytes) -> None:
         """Try one input."""
@@ -66,7 +74,12 @@ class Recorder:
     def write(self) -> None:
         """Say how far it is; the process may end at any time."""
         self._written = time.monotonic()
-        state = {"inputs": self.inputs, "slowest_seconds": round(self.slowest, 2), "peak_mib": _peak()}
+        state = {
+            "inputs": self.inputs,
+            "seconds": round(self._written - self._begun),
+            "slowest_seconds": round(self.slowest, 2),
+            "peak_mib": _peak(),
+        }
         (self.folder / f"state-{sys.argv[-1]}.json").write_text(json.dumps(state))
 
     def _keep(self, data: bytes, kind: str, words: str) -> None:
@@ -111,6 +124,7 @@ def child(target: str, folder: Path, seconds: int) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+    recorder.begin()
     if atheris is None:
         _without_coverage(recorder, seeds, seconds)
         return
@@ -139,10 +153,13 @@ def _without_coverage(recorder: Recorder, seeds: list[bytes], seconds: int) -> N
 def fuzz(target: str, folder: Path, seconds: float) -> dict[str, object]:
     """Fuzz one target for so long, in as many processes as it takes; returns its figures."""
     folder.mkdir(parents=True, exist_ok=True)
-    end, number = time.monotonic() + seconds, 0
     for old in folder.glob("state-*.json"):
         old.unlink()
-    while (left := int(end - time.monotonic())) > 2:
+    # One that ends early, on a crash or a hang, is followed by another.
+    for number in range(MOST_PROCESSES):
+        left = round(seconds) - sum(state["seconds"] for state in _states(folder))
+        if left < 2:
+            break
         command = [
             sys.executable,
             __file__,
@@ -155,21 +172,22 @@ def fuzz(target: str, folder: Path, seconds: float) -> dict[str, object]:
             str(number),
         ]
         with (folder / f"log-{number}.txt").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=left + HANG + 60, check=False)
-        number += 1
-        if number > 20:
-            break
-    states = [json.loads(state.read_text()) for state in folder.glob("state-*.json")]
+            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=left + LOADING, check=False)
+    states = _states(folder)
     kept = [*folder.glob("finding-*.bin"), *folder.glob("timeout-*"), *folder.glob("oom-*"), *folder.glob("crash-*")]
     return {
         "target": target,
-        "seconds": round(seconds),
+        "seconds": sum(state["seconds"] for state in states),
         "inputs": sum(state["inputs"] for state in states),
         "slowest_seconds": max((state["slowest_seconds"] for state in states), default=0),
         "peak_mib": max((state["peak_mib"] for state in states), default=0),
-        "processes": number,
+        "processes": len(states),
         "findings": len(kept),
     }
+
+
+def _states(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(state.read_text()) for state in folder.glob("state-*.json")]
 
 
 def main() -> int:

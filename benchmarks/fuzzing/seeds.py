@@ -255,7 +255,7 @@ def requests() -> list[bytes]:
         head + b"Content-Length: %d\r\n\r\n" % len(picture) + picture,
         head + b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n" + chunks,
         head + b"Content-Type: multipart/form-data; boundary=xyz\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
-        b"OPTIONS /health HTTP/1.0\r\nOrigin: http://a.b\r\nAuthorization: Bearer x\r\nSec-Fetch-Site: cross-site\r\n\r\n",
+        b"PUT /health HTTP/1.0\r\nOrigin: http://a.b\r\nAuthorization: Bearer x\r\nSec-Fetch-Site: cross-site\r\n\r\n",
     ]
 
 

@@ -26,8 +26,8 @@ def _arguments(parser: Parser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="a name by which browsers may ask for the server, as behind a proxy; may be given several times. Addresses, "
-        "localhost and this machine's own name need none; '*' allows any",
+        help="a name by which browsers may ask for the server, as behind a proxy; may be given several times. "
+        "Addresses, localhost and this machine's own name need none; '*' allows any",
     )
     add("--port", type=int, default=8000, metavar="P", help="port to listen on (default: 8000)")
     add_engine(parser)

@@ -1,7 +1,7 @@
 """PPM and its kin (netpbm), where Pillow's decoder is written in Python: the same values, by NumPy.
 
-Pillow takes a value at a time where 255 is not the greatest, and where values are written as text: tens of times slower,
-and a few megabytes of comments keep it busy for minutes.
+Pillow takes a value at a time where 255 is not the greatest, and where values are written as text: tens of times
+slower, and a few megabytes of comments keep it busy for minutes.
 """
 
 from __future__ import annotations
