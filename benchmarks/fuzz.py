@@ -16,14 +16,21 @@ import contextlib
 import faulthandler
 import hashlib
 import json
+import multiprocessing
+import os
 import random
 import resource
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+try:
+    import atheris
+except ImportError:
+    atheris = None
 
 SLOW = 3.0
 """Seconds of processor time from which an input is a finding."""
@@ -40,10 +47,8 @@ GROWTH = 400
 class Recorder:
     """Runs a target on inputs; keeps one input for each kind of fault."""
 
-    check: Callable[[bytes], None]
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, check: Callable[[bytes], None], state: Path) -> None:
+        self.check, self.state, self.folder = check, state, state.parent
         self.inputs = 0
         self.slowest = 0.0
         self.known: set[str] = set()
@@ -80,7 +85,7 @@ class Recorder:
             "slowest_seconds": round(self.slowest, 2),
             "peak_mib": _peak(),
         }
-        (self.folder / f"state-{sys.argv[-1]}.json").write_text(json.dumps(state))
+        self.state.write_text(json.dumps(state))
 
     def _keep(self, data: bytes, kind: str, words: str) -> None:
         if kind in self.known:
@@ -102,27 +107,26 @@ def _signature(error: BaseException) -> str:
     return f"{type(error).__name__} {Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
-def child(target: str, folder: Path, seconds: int) -> None:
-    """Fuzz one target in this process."""
+def load() -> dict[str, Any]:
+    """Load what is tested, so that Atheris sees where its inputs lead."""
     sys.path.insert(0, str(Path(__file__).parent))
-    faulthandler.enable()
-    try:
-        import atheris
-    except ImportError:
-        atheris = None
-    recorder = Recorder(folder)
-    # Also what is imported at its first use is instrumented.
     with atheris.instrument_imports(include=["mobilenets", "PIL"]) if atheris else contextlib.nullcontext():
-        from fuzzing.targets import TARGETS
+        from fuzzing import targets
+    return targets.TARGETS
 
-        made = TARGETS[target]
-        seeds = made.seeds()
-        recorder.check = made.check()
-        for seed in seeds:
-            recorder(seed)
+
+def run(target: Any, folder: Path, seconds: int, number: int) -> None:
+    """Fuzz one target in this process, to its end."""
+    sys.stdout.flush()
+    with (folder / f"log-{number}.txt").open("w") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    faulthandler.enable()
     corpus = folder / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
+    corpus.mkdir(exist_ok=True)
+    recorder, seeds = Recorder(target.check(), folder / f"state-{number}.json"), target.seeds()
     for seed in seeds:
+        recorder(seed)
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     recorder.begin()
     if atheris is None:
@@ -130,13 +134,7 @@ def child(target: str, folder: Path, seconds: int) -> None:
         return
     arguments = [
         *(sys.argv[0], f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", "-verbosity=0"),
-        *(
-            f"-max_len={made.longest}",
-            f"-artifact_prefix={folder}/",
-            "-print_final_stats=0",
-            "-len_control=0",
-            str(corpus),
-        ),
+        *(f"-max_len={target.longest}", f"-artifact_prefix={folder}/", "-len_control=0", str(corpus)),
     ]
     atheris.Setup(arguments, recorder)
     atheris.Fuzz()
@@ -150,7 +148,7 @@ def _without_coverage(recorder: Recorder, seeds: list[bytes], seconds: int) -> N
         recorder(changed(draw, draw.choice(seeds), draw.choice(seeds)))
 
 
-def fuzz(target: str, folder: Path, seconds: float) -> dict[str, object]:
+def fuzz(name: str, target: Any, folder: Path, seconds: float) -> dict[str, object]:
     """Fuzz one target for so long, in as many processes as it takes; returns its figures."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("state-*.json"):
@@ -160,28 +158,18 @@ def fuzz(target: str, folder: Path, seconds: float) -> dict[str, object]:
         left = round(seconds) - sum(state["seconds"] for state in _states(folder))
         if left < 2:
             break
-        command = [
-            sys.executable,
-            __file__,
-            "--child",
-            target,
-            "--out",
-            str(folder),
-            "--minutes",
-            str(left),
-            str(number),
-        ]
-        with (folder / f"log-{number}.txt").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=left + LOADING, check=False)
+        process = multiprocessing.get_context("fork").Process(target=run, args=(target, folder, left, number))
+        process.start()
+        process.join(left + LOADING)
+        process.kill()
     states = _states(folder)
     kept = [*folder.glob("finding-*.bin"), *folder.glob("timeout-*"), *folder.glob("oom-*"), *folder.glob("crash-*")]
     return {
-        "target": target,
+        "target": name,
         "seconds": sum(state["seconds"] for state in states),
         "inputs": sum(state["inputs"] for state in states),
         "slowest_seconds": max((state["slowest_seconds"] for state in states), default=0),
         "peak_mib": max((state["peak_mib"] for state in states), default=0),
-        "processes": len(states),
         "findings": len(kept),
     }
 
@@ -196,20 +184,14 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", help="default: all")
     parser.add_argument("--minutes", type=float, default=60, help="for all of them together")
     parser.add_argument("--out", type=Path, default=Path("fuzz"))
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        child(options.child, options.out, int(options.minutes))
-        return 0
-    sys.path.insert(0, str(Path(__file__).parent))
-    from fuzzing.targets import TARGETS
-
-    chosen = options.targets or list(TARGETS)
-    if unknown := set(chosen) - set(TARGETS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there is {', '.join(TARGETS)}")
+    targets = load()
+    chosen = options.targets or list(targets)
+    if unknown := set(chosen) - set(targets):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there is {', '.join(targets)}")
     found = 0
     for target in chosen:
-        figures = fuzz(target, options.out / target, 60 * options.minutes / len(chosen))
+        figures = fuzz(target, targets[target], options.out / target, 60 * options.minutes / len(chosen))
         found += int(bool(figures["findings"]))
         print(json.dumps(figures), flush=True)
     return int(found > 0)

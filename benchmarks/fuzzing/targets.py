@@ -24,9 +24,14 @@ from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import Bundle, classes_hash, read_bundle
 from mobilenets.runtime.labels import read_labels
 from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.server.app import create_app
+from mobilenets.server.bodies import _parts
 from mobilenets.server.limits import Limits, Refused, check_size
+from mobilenets.server.run import Server
 from mobilenets.weights.class_names import read_classes
 from mobilenets.weights.convert import read_input
+from mobilenets.weights.keras.config import describe
+from mobilenets.weights.read import read
 
 Check = Callable[[bytes], None]
 
@@ -86,8 +91,6 @@ def _reading(name: str, read: Callable[[Path], object], make: Callable[[bytes], 
 
 
 def _weights(path: Path) -> object:
-    from mobilenets.weights.read import read
-
     return read(path)
 
 
@@ -117,8 +120,6 @@ def _checkpoints() -> list[bytes]:
 
 
 def _keras(path: Path) -> object:
-    from mobilenets.weights.keras.config import describe
-
     return describe(path, path.read_bytes().decode("utf-8", "replace"))
 
 
@@ -163,8 +164,6 @@ def _records() -> list[bytes]:
 
 
 def _form() -> Check:
-    from mobilenets.server.bodies import _parts
-
     def check(data: bytes) -> None:
         boundary, _, body = data.partition(b"\n")
         try:
@@ -177,9 +176,6 @@ def _form() -> Check:
 
 def _http() -> Check:
     """A server in a thread, which must go on and never answer 500."""
-    from mobilenets.server.app import create_app
-    from mobilenets.server.run import Server
-
     bounds = Limits(header=0.5, idle=0.5, linger=0.1, upload=1.0, drain=0.0)
     bundle = Bundle({"name": "paint"}, ("can", "peel", "bottle"), Preprocessing(8))
     predictor = EnginePredictor(bundle, lambda images: images.mean((1, 2)))

@@ -1,9 +1,9 @@
 """CSV that a spreadsheet opens without running anything in it, and that is read back exactly.
 
-What begins with one of ``= + - @`` is a formula to Excel, LibreOffice and Google Sheets, whatever the file meant: a class
-folder named ``=cmd|…`` would be run. Such cells are kept behind an apostrophe (OWASP, "CSV Injection"), and so is the
-rest of a cell behind a mark that parts cells in another country; so is what begins with quotes before such a sign, so
-that reading can take one apostrophe away wherever it finds one there.
+What begins with one of ``= + - @`` is a formula to Excel, LibreOffice and Google Sheets, whatever the file meant: a
+class folder named ``=cmd|…`` would be run. Such cells are kept behind an apostrophe (OWASP, "CSV Injection"), and so is
+the rest of a cell behind a mark that parts cells in another country. Quotes before such a sign get one too, so that
+reading can take one apostrophe away wherever it finds one there.
 """
 
 from __future__ import annotations
