@@ -87,7 +87,7 @@ def test_others_have_their_turn_between(running: Run, monkeypatch: pytest.Monkey
     assert order[0] == "answered" and order.count("cut") == 4
 
 
-def test_a_body_that_comes_whole_is_read_in_large_pieces() -> None:
+def test_a_body_in_large_chunks_is_read_in_large_pieces() -> None:
     connection = run.connections(run.Limits()).__new__(run.connections(run.Limits()))
     assert len(connection.get_buffer(-1)) == run._LEAST
     for _ in range(10):

@@ -62,7 +62,8 @@ def make_quick(picture: PpmImagePlugin.PpmImageFile) -> None:
 def _scaled(values: npt.NDArray[Any], greatest: int, mode: str) -> bytes:
     most = 65535 if mode == "I" else 255
     table = np.minimum(np.rint(np.arange(max(greatest, 255, int(values.max(initial=0))) + 1) / greatest * most), most)
-    return table.astype("<i4" if mode == "I" else "u1")[values].tobytes()
+    scaled: npt.NDArray[Any] = table.astype("<i4" if mode == "I" else "u1")[values]
+    return scaled.tobytes()
 
 
 def _binary(picture: PpmImagePlugin.PpmImageFile, values: int, greatest: int) -> npt.NDArray[Any]:

@@ -32,9 +32,9 @@ _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-Afte
 _SO_ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)
 _NO_NEWCOMERS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 """A socket filter of Linux (code, jump if true, jump if false, value): drop what has TCP's SYN flag, pass the rest."""
-_LEAST, _MOST = 2 << 10, 32 << 10
+_LEAST, _MOST, _WHOLE = 2 << 10, 32 << 10, 256 << 10
 """Bytes read from one connection before the others have their turn: each chunk of a body takes its time, be it of one
-byte, so that many are read only from a body that comes in large ones."""
+byte, so that many are read only from a body that comes in large ones, and most from one that is not in chunks."""
 _FRAMING = 32 << 10
 """Bytes that may come around those of a body, beside one for every 32 of its own: some 6,000 chunks."""
 _HANDSHAKE = 0.1
@@ -53,6 +53,7 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
     _unread: asyncio.TimerHandle | None = None
     _at_once = _LEAST
     _content = _framing = 0
+    _chunked = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -75,12 +76,14 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
         before = 0 if cycle is None else len(cycle.body)
         super().data_received(data)
         self._watch()
-        if cycle is None or self.cycle is not cycle:  # the head of a request
-            self._at_once, self._content, self._framing = _LEAST, 0, 0
-        elif self.conn.their_state is SEND_BODY:
-            self._weigh(len(data), len(cycle.body) - before)
-        else:
+        if self.conn.their_state is not SEND_BODY:
             self._at_once = _LEAST
+        elif cycle is None or self.cycle is not cycle:  # the head of a request
+            self._chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+            self._content = self._framing = 0
+            self._at_once = _LEAST if self._chunked else _WHOLE
+        elif self._chunked:
+            self._weigh(len(data), len(cycle.body) - before)
 
     def _weigh(self, read: int, content: int) -> None:
         """Hold what came against how much of it was the body's."""
@@ -147,7 +150,7 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
 
 def connections(limits: Limits) -> type[asyncio.Protocol]:
     """Return the protocol of a server with these limits."""
-    return type("Connection", (_Connection,), {"limits": limits, "buffer": bytearray(_MOST)})
+    return type("Connection", (_Connection,), {"limits": limits, "buffer": bytearray(_WHOLE)})
 
 
 class Server(uvicorn.Server):
