@@ -6,8 +6,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Which extras are installed; "dev" holds "train".
 TRAIN := $(VENV)/.train
 DEV := $(VENV)/.dev
+TOOLS := .venv-tools
 
-.PHONY: demo test lint format mutants bench clean
+.PHONY: demo test lint format mutants bench fuzz lock licences sbom clean
 
 demo: $(TRAIN)
 	$(BIN)/mobilenets demo --out demo
@@ -38,6 +39,27 @@ bench: $(TRAIN)
 	$(BIN)/python benchmarks/training.py --set-up --out benchmarks/results/training.json $(BENCH)
 	$(BIN)/python benchmarks/training_report.py benchmarks/results/training.json --docs
 
+# Every parser of foreign bytes, for an hour; FUZZ="--minutes 5 jpeg" for less. Findings lie in fuzz/.
+fuzz: $(DEV) $(TOOLS)
+	PYTHONPATH=src:$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
+		$(TOOLS)/bin/python benchmarks/fuzz.py --out fuzz $(FUZZ)
+
+# What each install takes, with hashes; see docs/install.md. Afterwards `git diff` shows what has changed.
+lock: $(TOOLS)
+	PATH="$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python benchmarks/lock.py
+
+licences: $(DEV)
+	$(BIN)/python benchmarks/licences.py
+
+# A bill of materials of this environment, in CycloneDX: sbom.json.
+sbom: $(DEV) $(TOOLS)
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
+
+# These stay out of the environment that they look at.
+$(TOOLS): | $(VENV)/bin/python
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check atheris cyclonedx-bom uv || { rm -rf $(TOOLS); exit 1; }
+
 # The stamps are written last, so that an interrupted set-up is done again.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -54,4 +76,4 @@ $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $(TRAIN) $@
 
 clean:
-	rm -rf $(VENV) .venv-bench build mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-bench $(TOOLS) build mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

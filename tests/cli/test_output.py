@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mobilenets.base.cells import write_cells
 from mobilenets.cli import main
 from mobilenets.cli.export import exported
+from mobilenets.cli.output import print_result
+from mobilenets.cli.predict import predicted, rows
 from mobilenets.cli.text import printable, sentence
 
 NAMES = [
@@ -45,6 +48,24 @@ def test_names_are_shown_as_people_write_them() -> None:
     assert printable("苹果\u3000红 क\u200cख 👩\u200d👧 a\xa0b") == "苹果\u3000红 क\u200cख 👩\u200d👧 a\xa0b"
     assert printable("a\nb\u202ec\udce9") == "a\\nb\\u202ec\\udce9"
     assert sentence("Up is odd") == "Up is odd." and sentence("up/ is a link") == "up/ is a link."
+
+
+def test_results_command_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a verb prints: names of classes come from other people's models."""
+    name = "cat\x1b]0;owned\x07\x9b2J"
+    for as_json in (False, True):
+        print_result(SimpleNamespace(json=as_json), {"class": name}, lambda result: f"one\n{result['class']}")  # type: ignore[arg-type]
+        said = capsys.readouterr().out
+        assert "\x1b" not in said and "\x07" not in said and "\x9b" not in said and "owned" in said
+    assert json.loads(said)["class"] == name
+    answer = {"image": "a", "predictions": [{"label": name, "probability": 1.0, "group": "g"}]}
+    assert predicted(answer | {"groups": [{"label": "g", "name": name}]}).isprintable()
+    assert predicted({"image": "a\n", "error": f"damaged: {name}"}).isprintable()
+
+
+def test_predictions_are_no_formulas() -> None:
+    cells = rows({"image": "-1.png", "predictions": [{"label": "=cmd|x", "probability": 0.5}]})
+    assert write_cells(cells) == "'-1.png,1,'=cmd|x,0.500000,\n"
 
 
 def test_predict_json(trained: Any, named: list[str], command: Any) -> None:

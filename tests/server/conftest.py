@@ -151,7 +151,7 @@ def _running(
         engine,
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    app = create_app(predictor, explain=explain, limits=bounds, token=token, name="bins")
+    app = create_app(predictor, explain=explain, limits=bounds, token=token, allow_hosts=("x",), name="bins")
     running = Running(listener.getsockname()[1], engine, Server(app, bounds), predictor)
     thread = threading.Thread(target=running.server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from mobilenets.pictures.decode import PictureTooLarge, decode
-from mobilenets.server.limits import MAX_SCANS, check_size
+from mobilenets.server.limits import check_size
+from mobilenets.server.structure import MAX_SCANS
 
 Run = Callable[..., Any]
 

@@ -229,7 +229,16 @@ def test_the_page_has_words_for_every_code(chromium: Any, running: Callable[...,
     ours = {"lost", "unreadable"}
     # What a page that asks as it should does not come upon.
     others = {
-        *("hung_up", "no_token", "other_site", "not_found", "wrong_method", "too_many_pictures", "too_many_fields"),
+        *(
+            "hung_up",
+            "no_token",
+            "other_site",
+            "unknown_host",
+            "not_found",
+            "wrong_method",
+            "too_many_pictures",
+            "too_many_fields",
+        ),
         *("no_picture", "wrong_parameter", "unknown_language", "broken_form"),
     }
     assert {*english} - ours == {*get_args(Code)} - others

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,10 @@ class Client(threading.Thread):
         self.lost: list[str] = []
 
     def run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            self._ask(connection)
+
+    def _ask(self, connection: http.client.HTTPConnection) -> None:
         while True:
             try:
                 if connection.sock is None:

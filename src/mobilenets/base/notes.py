@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from mobilenets.base.text import printable_lines
+
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 log = logging.getLogger("mobilenets")
@@ -22,7 +24,7 @@ class _Shown(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is not None:
-            print(self.format(record), file=sys.stderr, flush=True)
+            print(printable_lines(self.format(record)), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mobilenets.base.text import printable
+
 log = logging.getLogger("mobilenets")
 
 
@@ -19,7 +21,7 @@ class Progress:
     SILENCE = 15.0
 
     def __init__(self, what: str, total: int | None, unit: str, already: int = 0) -> None:
-        self.what, self.total, self.unit = what, total, unit
+        self.what, self.total, self.unit = printable(what), total, unit
         self.done = self._already = already
         self.notes = ""
         self._start = self._spoken = time.monotonic()
@@ -32,7 +34,7 @@ class Progress:
             self._bar = tqdm(
                 total=total,
                 initial=already,
-                desc=what,
+                desc=self.what,
                 unit=f" {unit}",
                 leave=False,
                 dynamic_ncols=True,
@@ -42,7 +44,7 @@ class Progress:
     def advance(self, count: int, **notes: str) -> None:
         """Say that ``count`` more are done; ``notes`` stand beside the bar."""
         self.done += count
-        self.notes = "  ".join(f"{name} {value}" for name, value in notes.items())
+        self.notes = "  ".join(f"{name} {printable(value)}" for name, value in notes.items())
         if self._bar is not None:
             if notes:
                 self._bar.set_postfix_str(self.notes, refresh=False)

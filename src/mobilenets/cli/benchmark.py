@@ -40,7 +40,7 @@ def _run(options: Namespace) -> int:
 
     if options.device_script is not None:
         written = write_device_script(options.device_script)
-        print(f"on the device: python {quote(written.name)} model.onnx", file=sys.stderr)
+        print(printable(f"on the device: python {quote(written.name)} model.onnx"), file=sys.stderr)
     if options.models or options.device_script is None:
         settings = given(options, "runtimes", "threads", "seconds", "out")
         settings |= {} if options.batches is None else {"batches": options.batches}

@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
+from mobilenets.base.text import printable
 from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -39,7 +40,7 @@ def _run(options: Namespace) -> int:
     result = evaluate(options.model, options.data, out=options.out, accuracy=options.accuracy, **engine(options))
     print_result(options, result, evaluated)
     for fault in result["faults"]:
-        print(f"mobilenets: {fault}", file=sys.stderr)
+        print(f"mobilenets: {printable(fault)}", file=sys.stderr)
     return int(bool(result["faults"]))
 
 

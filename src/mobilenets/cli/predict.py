@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from argparse import Namespace
 from typing import Any
 
+from mobilenets.base.cells import write_cells
+from mobilenets.base.text import printable
 from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import to_json
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import printable
 from mobilenets.errors import InputError
 
 COLUMNS = ["image", "rank", "label", "probability", "error"]
@@ -37,7 +37,6 @@ def _run(options: Namespace) -> int:
     predictor = Predictor(options.model, **engine(options))
     pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
     form = "json" if options.json else options.format
-    writer = csv.writer(sys.stdout, lineterminator="\n")
     failed = begun = False
     settings = given(options, "top", "language", "explain", "sheet")
     for answer in predict(predictor, pictures, **settings):
@@ -46,7 +45,7 @@ def _run(options: Namespace) -> int:
             print(to_json(answer))
         elif form == "csv":
             # Only now, so that a wrong command writes nothing.
-            writer.writerows([*([] if begun else [COLUMNS]), *rows(answer)])
+            sys.stdout.write(write_cells([*([] if begun else [COLUMNS]), *rows(answer)]))
         else:
             print(predicted(answer))
         begun = True
@@ -64,7 +63,7 @@ def predicted(answer: dict[str, Any]) -> str:
     """One line: the picture and its most probable classes."""
     name = printable(answer["image"])
     if "error" in answer:
-        return f"{name}: not read: {answer['error']}"
+        return f"{name}: not read: {printable(answer['error'])}"
     words = [_entry(entry, answer.get("groups", [])) for entry in answer["predictions"]]
     unsure = "not sure: " if answer.get("sure") is False else ""
     return f"{name}: {unsure}{', '.join(words)}"
@@ -73,15 +72,15 @@ def predicted(answer: dict[str, Any]) -> str:
 def _entry(entry: dict[str, Any], groups: list[dict[str, Any]]) -> str:
     group = next((f" · {group['name']}" for group in groups if group["label"] == entry.get("group")), "")
     between = " · " if group else " "
-    return f"{entry.get('name', entry['label'])}{group}{between}{100 * entry['probability']:.1f} %"
+    return printable(f"{entry.get('name', entry['label'])}{group}{between}{100 * entry['probability']:.1f} %")
 
 
-def rows(answer: dict[str, Any]) -> list[list[Any]]:
+def rows(answer: dict[str, Any]) -> list[list[str]]:
     """Rows of CSV: one an answer, or one with the error."""
     if "error" in answer:
         return [[answer["image"], "", "", "", answer["error"]]]
     return [
-        [answer["image"], rank, entry["label"], f"{entry['probability']:.6f}", ""]
+        [answer["image"], str(rank), entry["label"], f"{entry['probability']:.6f}", ""]
         for rank, entry in enumerate(answer["predictions"], start=1)
     ]
 

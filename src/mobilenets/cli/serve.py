@@ -20,6 +20,15 @@ def _arguments(parser: Parser) -> None:
         help="address to listen on (default: 127.0.0.1, this machine only); 0.0.0.0 lets others in; they need a "
         "token if the environment variable MOBILENETS_TOKEN sets one",
     )
+    add(
+        "--allow-host",
+        dest="allow_hosts",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a name by which browsers may ask for the server, as behind a proxy; may be given several times. "
+        "Addresses, localhost and this machine's own name need none; '*' allows any",
+    )
     add("--port", type=int, default=8000, metavar="P", help="port to listen on (default: 8000)")
     add_engine(parser)
 
@@ -31,7 +40,9 @@ def _run(options: Namespace) -> int:
         if options.json:
             print(to_json(about), flush=True)
 
-    serve(options.model, options.host, options.port, started=started, **engine(options))
+    serve(
+        options.model, options.host, options.port, allow_hosts=options.allow_hosts, started=started, **engine(options)
+    )
     return 0
 
 

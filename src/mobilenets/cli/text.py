@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# Blanks other than the usual one, and what joins letters of Persian or Hindi and the people of an emoji.
-_SHOWN = "\u00a0\u2002\u2003\u2009\u202f\u3000\u200c\u200d"
-
-
-def printable(text: str) -> str:
-    """Write what no terminal shows, or what would break the line, as its escape: a name may hold any byte."""
-    return "".join(c if c.isprintable() or c in _SHOWN else ascii(c)[1:-1] for c in text)
+from mobilenets.base.text import printable as printable
 
 
 def percent(fraction: float) -> str:

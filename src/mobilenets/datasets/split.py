@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.base.cells import read_cells, write_cells
 from mobilenets.base.files import nfc, read_text, write_bytes
 from mobilenets.datasets.folder import Sample, content_hash, relative
 from mobilenets.datasets.listing import Problem
@@ -145,10 +145,8 @@ def write_split(
         for sample in samples
         for name in [relative(sample.path, root)]
     )
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([_HEADER, *rows])
     # File names need not be valid Unicode; the odd bytes are written as they are.
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(path, write_cells([_HEADER, *rows]).encode("utf-8", "surrogateescape"))
 
 
 def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
@@ -201,11 +199,9 @@ def _rows(path: Path) -> list[list[str]]:
     if delimiter is None:
         raise InputError(f"{path} must begin with the line {','.join(_HEADER)}")
     try:
-        # Windows ends lines with CR LF; a CR inside of quotes belongs to a name.
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter))
+        return read_cells(text, delimiter)
     except csv.Error as error:
         raise InputError(f"{path} is not a CSV file: {error}") from error
-    return [row for row in rows if row]
 
 
 def _on_disk(root: Path, name: Path, listed: dict[Path, dict[str, str]]) -> Path:

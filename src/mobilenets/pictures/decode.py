@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
+from PIL import (
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+    features,
+)
 
 from mobilenets.errors import UnreadablePicture
-from mobilenets.pictures import jpeg, kinds, png, tiff
+from mobilenets.pictures import jpeg, kinds, png, ppm, tiff
 from mobilenets.pictures.colour import as_seen
 from mobilenets.pictures.scaled import scale
 
@@ -125,6 +134,7 @@ def open_picture(stream: IO[bytes]) -> Image.Image:
         from PIL import AvifImagePlugin  # registers itself; without it Pillow would load every plugin that it has
 
         return Image.open(stream, formats=(AvifImagePlugin.AvifImageFile.format,))
+    ppm.check_head(head)
     return Image.open(stream, formats=FORMATS)
 
 
@@ -232,6 +242,8 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
         share = scale(picture, surplus(width, height))
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         tiff.check(picture)
+    if isinstance(picture, PpmImagePlugin.PpmImageFile):
+        ppm.make_quick(picture)
     picture.load()
     _check_pixels(picture, stream)
     seen = as_seen(picture)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
+from mobilenets.base.cells import read_cells, write_cells
 from mobilenets.base.files import nfc, read_text, write_text
 from mobilenets.datasets.folder import Sample, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import find_data
@@ -21,10 +21,8 @@ _HEADER = ["content", "class", "split"]
 
 def write_seen(run: Path, seen: SeenPictures) -> None:
     """Write ``seen.csv`` into a run folder, sorted by content."""
-    text = io.StringIO(newline="")
     rows = ([content, *about] for content, about in sorted(seen.pictures.items()))
-    csv.writer(text, lineterminator="\n").writerows([_HEADER, *rows])
-    write_text(run / SEEN, text.getvalue())
+    write_text(run / SEEN, write_cells([_HEADER, *rows]))
 
 
 def read_seen(run: Path, data: Path | None = None) -> SeenPictures | None:
@@ -37,7 +35,7 @@ def read_seen(run: Path, data: Path | None = None) -> SeenPictures | None:
     if not path.is_file():
         return _of_pictures(run, data)
     try:
-        rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
+        rows = read_cells(read_text(path))
     except csv.Error as error:
         raise InputError(f"{path} is not a CSV file: {error}") from error
     if not rows or rows[0] != _HEADER or any(len(row) != 3 for row in rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.server.batching import Answer, Batcher
 from mobilenets.server.bodies import Intake
 from mobilenets.server.guard import Guard, State, refusal_headers
+from mobilenets.server.hosts import Hosts
 from mobilenets.server.limits import Code, Limits, Refused, busy, code_of, too_many
 from mobilenets.server.metrics import CONTENT_TYPE, Metrics
 
@@ -49,6 +50,7 @@ _BODY: dict[str, Any] = {
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The form is malformed."},
     401: {"description": "The token is missing or wrong."},
+    403: {"description": "A page of another site asked, or the server is not known by that name."},
     408: {"description": "The body came too slowly."},
     413: {"description": "Too many bytes, pixels or pictures."},
     422: {"description": "No readable picture; `pictures` says why for each."},
@@ -62,13 +64,16 @@ def create_app(
     explain: Callable[[bytes], bytes] | None = None,
     limits: Limits | None = None,
     token: str | None = None,
+    allow_hosts: Iterable[str] = (),
     name: str = "model",
     workers: int = 2,
 ) -> FastAPI:
     """Build the application.
 
     ``explain`` draws what the network looked at, from the bytes of a picture to those of a PNG; without it the page
-    has no button for that. ``token`` is asked of all who predict. ``workers`` threads decode.
+    has no button for that. ``token`` is asked of all who predict. ``allow_hosts`` are names by which the server may be
+    asked for beside numbers, ``localhost`` and the machine's own. ``workers`` threads decode. Raises ``InputError`` for
+    a name that is none.
     """
     limits = limits or Limits()
     metrics, state, intake = Metrics(), State(), Intake(limits)
@@ -92,7 +97,14 @@ def create_app(
     )
     app.state.server = state
     app.add_middleware(
-        Guard, state=state, limits=limits, metrics=metrics, token=token, open_paths=OPEN, known_paths={*OPEN, *REST}
+        Guard,
+        state=state,
+        limits=limits,
+        metrics=metrics,
+        token=token,
+        hosts=Hosts(allow_hosts),
+        open_paths=OPEN,
+        known_paths={*OPEN, *REST},
     )
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http_error)

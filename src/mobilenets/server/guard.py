@@ -1,4 +1,4 @@
-"""What stands between the network and the routes: token, security headers, refusals, figures, the end."""
+"""What stands between the network and the routes: names, token, security headers, refusals, figures, the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mobilenets.server.hosts import Hosts
 from mobilenets.server.limits import Limits, Refused
 from mobilenets.server.metrics import Metrics
 
@@ -48,6 +49,7 @@ class Guard:
         limits: Limits,
         metrics: Metrics,
         token: str | None,
+        hosts: Hosts,
         open_paths: Collection[str],
         known_paths: Collection[str],
     ) -> None:
@@ -56,6 +58,7 @@ class Guard:
         self.limits = limits
         self.metrics = metrics
         self.token = token
+        self.hosts = hosts
         self.open_paths = open_paths
         self.known_paths = known_paths
 
@@ -85,8 +88,9 @@ class Guard:
     def _refusal(self, scope: Scope) -> Refused | None:
         headers = Headers(scope=scope)
         # A page elsewhere may not use the reader's browser to reach a server that listens to this machine only.
-        if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
-            return Refused(403, "other_site", "requests from pages of other sites are refused")
+        refusal = self.hosts.refusal(headers, scope["method"])
+        if refusal is not None:
+            return refusal
         if self.token is None or scope["path"] in self.open_paths:
             return None
         given = headers.get("authorization", "")

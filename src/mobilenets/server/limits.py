@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,12 +10,9 @@ from PIL import Image
 
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import PictureTooLarge, UnknownKind, open_picture
+from mobilenets.server.structure import TooManyParts, TooManyScans, check_structure
 
 MIB = 1 << 20
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # JPEG (ITU T.81, B.1.1.2) without stuffing and restarts
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
-MAX_SCANS = 64
-"""Scans of a JPEG; encoders write about ten. Each goes over all pixels, so thousands would keep a core for hours."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,14 @@ Code = Literal[
     "no_token",
     "wrong_token",
     "other_site",
+    "unknown_host",
     "not_found",
     "wrong_method",
     "too_slow",
     "body_too_large",
     "too_many_pixels",
     "too_many_scans",
+    "too_many_parts",
     "too_many_pictures",
     "too_many_fields",
     "empty",
@@ -106,16 +104,14 @@ class EmptyPicture(UnreadablePicture):
     """Not a byte."""
 
 
-class TooManyScans(PictureTooLarge):
-    """A JPEG of more than ``MAX_SCANS`` scans."""
-
-
 def code_of(error: UnreadablePicture) -> Code:
     """Return the code of what is wrong with a picture."""
     if isinstance(error, EmptyPicture):
         return "empty"
     if isinstance(error, TooManyScans):
         return "too_many_scans"
+    if isinstance(error, TooManyParts):
+        return "too_many_parts"
     if isinstance(error, PictureTooLarge):
         return "too_many_pixels"
     return "not_a_picture" if isinstance(error, UnknownKind) else "damaged"
@@ -151,6 +147,7 @@ def check_size(data: bytes, pixels: int) -> None:
     """
     if not data:
         raise EmptyPicture("the file is empty")
+    check_structure(data)
     try:
         with open_picture(io.BytesIO(data)) as picture:
             width, height = picture.size
@@ -160,18 +157,3 @@ def check_size(data: bytes, pixels: int) -> None:
         return
     if width * height > pixels:
         raise PictureTooLarge(f"{width} x {height} pixels; the limit is {pixels / 1e6:g} million")
-    if data.startswith(b"\xff\xd8"):
-        _check_scans(data)
-
-
-def _check_scans(data: bytes) -> None:
-    scans, place = 0, 2
-    while (found := _MARKER.search(data, place)) is not None:
-        marker, place = data[found.start() + 1], found.end()
-        if marker == _END_OF_IMAGE:
-            return
-        # A segment says how long it is; behind a scan's come its coefficients, up to the next marker.
-        place += int.from_bytes(data[place : place + 2])
-        scans += marker == _START_OF_SCAN
-        if scans > MAX_SCANS:
-            raise TooManyScans(f"a JPEG with more than {MAX_SCANS} scans")

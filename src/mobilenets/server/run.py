@@ -17,28 +17,43 @@ from typing import Any, ClassVar
 
 import uvicorn
 from fastapi import FastAPI
-from h11 import IDLE
+from h11 import IDLE, SEND_BODY
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mobilenets.server.limits import Limits
 
 _SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_SMALL = b"the body came in too many small chunks: send it whole, or in chunks of a kilobyte or more\n"
+_CHOPPED = (
+    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(_TOO_SMALL), _TOO_SMALL)
+)
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 _SO_ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)
 _NO_NEWCOMERS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 """A socket filter of Linux (code, jump if true, jump if false, value): drop what has TCP's SYN flag, pass the rest."""
+_LEAST, _MOST, _WHOLE = 2 << 10, 32 << 10, 256 << 10
+"""Bytes read from one connection before the others have their turn: each chunk of a body takes its time, be it of one
+byte, so that many are read only from a body that comes in large ones, and most from one that is not in chunks."""
+_FRAMING = 32 << 10
+"""Bytes that may come around those of a body, beside one for every 32 of its own: some 6,000 chunks."""
 _HANDSHAKE = 0.1
 """Seconds for connections that are being made to be made, and for accepted ones to be known."""
 _LAST_WORDS = 0.5
 """Seconds from the door's closing to that of connections on which nothing comes."""
 
 
-class _Connection(H11Protocol):
-    """uvicorn's HTTP protocol with bounds on how many there are and how long each side may take."""
+class _Connection(H11Protocol, asyncio.BufferedProtocol):
+    """uvicorn's HTTP protocol with bounds on how many there are, how long each side may take, and what it costs."""
 
     limits: ClassVar[Limits]
+    # One for all: what is read is handled before anything else is.
+    buffer: ClassVar[bytearray]
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _at_once = _LEAST
+    _content = _framing = 0
+    _chunked = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,10 +61,38 @@ class _Connection(H11Protocol):
             self._end(_CROWDED)
         self._watch()
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say how much may be read at once."""
+        return memoryview(self.buffer)[: self._at_once]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(memoryview(self.buffer)[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            super().data_received(data)
-            self._watch()
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        before = 0 if cycle is None else len(cycle.body)
+        super().data_received(data)
+        self._watch()
+        if self.conn.their_state is not SEND_BODY:
+            self._at_once = _LEAST
+        elif cycle is None or self.cycle is not cycle:  # the head of a request
+            self._chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+            self._content = self._framing = 0
+            self._at_once = _LEAST if self._chunked else _WHOLE
+        elif self._chunked:
+            self._weigh(len(data), len(cycle.body) - before)
+
+    def _weigh(self, read: int, content: int) -> None:
+        """Hold what came against how much of it was the body's."""
+        self._content += content
+        self._framing += read - content
+        lean = read - content <= read // 32
+        self._at_once = min(2 * self._at_once, _MOST) if lean else _LEAST
+        if self._framing > _FRAMING + self._content // 32:
+            self._end(b"" if self.cycle.response_started else _CHOPPED)
 
     def _watch(self) -> None:
         """Give a head its time from the first moment that one is expected."""
@@ -107,7 +150,7 @@ class _Connection(H11Protocol):
 
 def connections(limits: Limits) -> type[asyncio.Protocol]:
     """Return the protocol of a server with these limits."""
-    return type("Connection", (_Connection,), {"limits": limits})
+    return type("Connection", (_Connection,), {"limits": limits, "buffer": bytearray(_WHOLE)})
 
 
 class Server(uvicorn.Server):

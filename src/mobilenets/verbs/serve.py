@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ def serve(
     runtime: str | None = None,
     threads: int | None = None,
     limits: Limits | None = None,
+    allow_hosts: Sequence[str] = (),
     started: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C; requests that are in get their answers first.
@@ -49,6 +50,9 @@ def serve(
         Where the model runs, as for ``Predictor``.
     limits:
         Bounds on what the server takes on.
+    allow_hosts:
+        Names by which browsers may ask for the server, beside numbers, ``localhost``, the machine's own name and
+        ``host``: those that a proxy or your own DNS gives it. ``"*"`` allows any.
     started:
         Called with ``{"url", "model"}`` once connections are let in.
 
@@ -79,6 +83,8 @@ def serve(
             explain=_explainer(predictor),
             limits=limits,
             token=token,
+            # Also the name that it was told to listen at.
+            allow_hosts=(*allow_hosts, host) if host else allow_hosts,
             name=name,
             workers=max(1, default_workers()),
         )
