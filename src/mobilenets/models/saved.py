@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from mobilenets.base.files import writing
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+CALIBRATION = "calibration"
+
 
 @dataclass(frozen=True)
 class SavedModel:
@@ -30,11 +34,49 @@ class SavedModel:
     bundle: Bundle
 
 
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dictionary as safetensors, whole or not at all."""
+def save_weights(path: Path, state: Mapping[str, Tensor], calibration: Mapping[str, Any] | None = None) -> None:
+    """Write a state dictionary as safetensors, whole or not at all.
+
+    ``calibration`` goes into its header: it says that the last layer is divided by a temperature already.
+    """
+    # One key: safetensors writes several in no fixed order.
+    about = None if calibration is None else {CALIBRATION: json.dumps(calibration)}
     with writing(path) as aside:
         # Dense and contiguous: channels_last weights are stored as any reader expects them.
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside, about)
+
+
+def calibrated(saved: SavedModel, calibration: Mapping[str, Any]) -> SavedModel:
+    """Return a copy whose last layer is divided by the ``temperature`` of ``calibration``, which its bundle records.
+
+    Of one that is calibrated already the earlier temperature goes out. Where the probabilities change, a threshold that
+    was found on them goes too.
+    """
+    factor = calibration["temperature"] / temperature_of(saved.bundle)
+    network = copy.deepcopy(saved.network)
+    with torch.no_grad():
+        for tensor in network.classifier.parameters():
+            tensor.copy_((tensor.double() / factor).to(tensor.dtype))
+    threshold = saved.bundle.threshold if factor == 1 else None
+    return SavedModel(network, replace(saved.bundle, calibration=calibration, threshold=threshold))
+
+
+def temperature_of(bundle: Bundle) -> float:
+    """Return the temperature that a model's last layer is divided by; 1 where none was fitted."""
+    return float(bundle.calibration.get("temperature", 1))
+
+
+def calibration_of(path: Path) -> dict[str, Any] | None:
+    """Return what ``save_weights`` was told of the weights in a file; None where their last layer is as trained.
+
+    Raises ``InputError`` for a damaged file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = (file.metadata() or {}).get(CALIBRATION)
+            return None if about is None else {**json.loads(about)}
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged; copy or train the model again") from error
 
 
 def load_model(model: Path) -> SavedModel:

@@ -14,17 +14,14 @@ from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
 from mobilenets.datasets.loader import Loader
 from mobilenets.drawing.curves import draw_curves
-from mobilenets.exports.beside import write_graph
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
 from mobilenets.measure.metric import Metric
-from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
+from mobilenets.runs.calibrating import Held, settle
 from mobilenets.runs.class_report import Finished, write_class_report
-from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.tasks.base import Evaluation
-from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
@@ -40,14 +37,16 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     ``metrics.json``, with the places of the run and of its report.
     """
     folder, dataset = run.folder, run.dataset
-    saved = load_model(folder)
-    write_graph(folder, saved)
     on = "test" if dataset.test is not None else "validation"
-    predictor = Predictor(folder, str(device))
-    [evaluation] = evaluate_predictors([predictor], dataset.measured, dataset.layout.root, workers=run.recipe.workers)
+    fit = None if dataset.test is None else dataset.validation
+    settled = settle(folder, Held(fit, dataset.measured, dataset.layout.root, run.recipe.workers), str(device))
+    saved, evaluation, calibration = settled.saved, settled.evaluation, settled.saved.bundle.calibration
     kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, saved.bundle.network_outputs)
+    # The error of probabilities on pictures that no temperature was fitted on.
+    figures = {"ece": calibration["ece_after"], "calibration": dict(calibration)} if calibration else {}
     metrics = evaluation.to_json() | {
+        **figures,
         "evaluated_on": on,
         "epoch": kept,
         "epochs": state.epoch,
@@ -62,7 +61,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
-        finished = Finished(run, train_loader, state, kept, on, predictor, metrics)
+        finished = Finished(run, train_loader, state, kept, on, settled, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
     metrics["total_seconds"] = _total_seconds(folder, state, since)  # the report among it

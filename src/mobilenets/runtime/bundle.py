@@ -33,7 +33,8 @@ class Bundle:
     answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
     that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
     ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
-    class.
+    class. ``calibration`` records the temperature by which its last layer was divided, and what that did; empty where
+    none was fitted. Nobody divides again: weights and files hold it.
     """
 
     architecture: Mapping[str, Any]
@@ -46,6 +47,7 @@ class Bundle:
     graph: Exported | None = None
     task: str = CLASSIFICATION
     outputs: int | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def network_outputs(self) -> int:
@@ -53,7 +55,7 @@ class Bundle:
         return len(self.classes) if self.outputs is None else self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``model.json``; labels, threshold, export, graph and outputs where there are any."""
+        """Return the content of ``model.json``; labels, threshold, export and more where there are any."""
         optional: dict[str, Any] = {}
         if self.labels is not None:
             optional["labels"] = self.labels.to_json()
@@ -64,6 +66,8 @@ class Bundle:
                 optional[name] = file.to_json()
         if self.outputs is not None:
             optional["outputs"] = self.outputs
+        if self.calibration:
+            optional["calibration"] = dict(self.calibration)
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -148,6 +152,8 @@ def _understood(value: dict[str, Any]) -> Bundle:
         raise InputError("task must be a name")
     if outputs is not None and (isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1):
         raise InputError("outputs must be a number of at least 1")
+    if not isinstance(calibration := value.get("calibration", {}), dict):
+        raise InputError("calibration must be an object")
     return Bundle(
         architecture,
         tuple(map(nfc, classes)),
@@ -159,4 +165,5 @@ def _understood(value: dict[str, Any]) -> Bundle:
         None if graph is None else Exported.from_json(graph),
         task,
         outputs,
+        calibration,
     )
