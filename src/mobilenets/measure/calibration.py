@@ -98,10 +98,10 @@ def tempered(evaluation: Evaluation, temperature: float) -> Evaluation:
 def fit_temperature(logits: npt.NDArray[np.float32], labels: Integers) -> float:
     """Return the temperature with the lowest cross-entropy of logits N×K and labels N, to four digits.
 
-    It is counted as if one picture more had been wrong, in equal parts among all pictures: by Laplace's rule of
-    succession n of n right do not speak for more than (n + 1) / (n + 2). Without it, a set without mistakes would have
-    a temperature of 0. In the inverse of the temperature the loss is convex, so Newton's method between bounds finds
-    its only minimum.
+    It is counted as if one picture more had been wrong, for its next class, in equal parts among all pictures: by
+    Laplace's rule of succession n of n right do not speak for more than (n + 1) / (n + 2). Without it, a set without
+    mistakes would have a temperature of 0. In the inverse of the temperature the loss is convex, so Newton's method
+    between bounds finds its only minimum.
     """
     inverse, low, high = 1.0, 1 / HIGHEST, 1 / LOWEST
     wanted = _wanted(logits, labels)
@@ -132,12 +132,11 @@ def ece_by_chance(confidences: Floats) -> float:
 
 
 def _wanted(logits: npt.NDArray[np.float32], labels: Integers) -> float:
-    """Sum up the mean logit under the targets: the label, and a small share of all others."""
-    rows, (n, width) = np.arange(len(labels)), logits.shape
-    true = logits[rows, labels].astype(np.float64)
-    others = (logits.sum(axis=1, dtype=np.float64) - true) / (width - 1)
-    share = 1 / (n + 2)
-    return float(((1 - share) * true + share * others).sum())
+    """Sum up the mean logit under the targets: the label, and a small share of the most probable other class."""
+    rows, others, share = np.arange(len(labels)), logits.copy(), 1 / (len(labels) + 2)
+    others[rows, labels] = -np.inf
+    both = (1 - share) * logits[rows, labels].astype(np.float64) + share * others.max(axis=1)
+    return float(both.sum())
 
 
 def _slope(logits: npt.NDArray[np.float32], inverse: float, wanted: float) -> tuple[float, float]:

@@ -54,6 +54,11 @@ class Settled:
     after: Classified | None = None
 
 
+def has_temperature(bundle: Bundle) -> bool:
+    """Say whether a model tells classes apart by one logit each, so that one temperature serves for all."""
+    return bundle.task == CLASSIFICATION and bundle.outputs is None and len(bundle.classes) > 1
+
+
 def settle(folder: Path, held: Held, device: str, *, again: bool = False) -> Settled:
     """Measure the model in a folder, with a temperature in its weights: fitted now where it has none, or ``again``.
 
@@ -65,7 +70,7 @@ def settle(folder: Path, held: Held, device: str, *, again: bool = False) -> Set
     saved = replace(saved, bundle=replace(saved.bundle, calibration=mark or {}))
     write_graph(folder, saved)
     predictor = Predictor(folder, device)
-    if _has_temperature(saved.bundle) and (mark is None or again):
+    if has_temperature(saved.bundle) and (mark is None or again):
         return _fitted(folder, saved, predictor, held, device)
     [evaluation] = evaluate_predictors([predictor], held.measured, held.root, workers=held.workers)
     if mark is None or not isinstance(evaluation, Classified):
@@ -73,11 +78,6 @@ def settle(folder: Path, held: Held, device: str, *, again: bool = False) -> Set
     raw = tempered(evaluation, 1 / temperature_of(saved.bundle))
     crossed = held.fit is None and temperature_of(saved.bundle) != 1
     return Settled(saved, predictor, evaluation, raw, cross_fitted(raw) if crossed else evaluation)
-
-
-def _has_temperature(bundle: Bundle) -> bool:
-    """Say whether a model tells classes apart by one logit each, so that one temperature serves for all."""
-    return bundle.task == CLASSIFICATION and bundle.outputs is None and len(bundle.classes) > 1
 
 
 def _fitted(folder: Path, saved: SavedModel, predictor: Predictor, held: Held, device: str) -> Settled:

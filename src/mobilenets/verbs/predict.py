@@ -108,9 +108,7 @@ def _answers(
         drawings.close()
 
 
-def _answer(
-    predictor: EnginePredictor, row: npt.NDArray[np.float64], top: int, language: str | None
-) -> dict[str, Any]:
+def _answer(predictor: EnginePredictor, row: npt.NDArray[np.float64], top: int, language: str | None) -> dict[str, Any]:
     """Answer for one picture; where the network gives no number for it, say so in the answer's place."""
     try:
         return predictor.answer(row, top, language)
