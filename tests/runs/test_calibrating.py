@@ -23,7 +23,7 @@ from mobilenets.runtime.bundle import read_bundle
 from mobilenets.tasks.evaluate import evaluate_predictors
 
 CLASSES = ("cat", "dog", "owl")
-FILES = ("model.safetensors", "model.json", "model.onnx")
+FILES = ("model.safetensors", "model.onnx", "model.json")  # in the order in which they are written
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_process_that_was_killed_between_its_files(run: Path, new: Path, writt
     done = contents(run)
     for name, content in list(zip(FILES, before, strict=True))[written:]:
         (run / name).write_bytes(content)
-    # Weights alone, or weights and description: what answers is of one piece.
+    # Weights alone, or all but the description: what answers is of one piece.
     answers = logits(run, held(new).measured, new)  # type: ignore[arg-type]
     settle(run, held(new), "cpu")
     assert contents(run) == done

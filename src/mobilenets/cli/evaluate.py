@@ -26,8 +26,8 @@ def _arguments(parser: Parser) -> None:
     add(
         "--calibrate",
         action="store_true",
-        help="fit the temperature of a run or an imported model anew, so that its probabilities are true; train does it "
-        "at its end",
+        help="fit the temperature of a run or imported model anew, so that its probabilities are true; train does "
+        "it at its end",
     )
     add(
         "--out",

@@ -90,8 +90,8 @@ class Classes:
         check_top(top)
         if np.isnan(scores).any():
             raise FaultFound(
-                "the network's output is not finite: its weights are broken; train with a lower learning rate, or import or "
-                "export the model again"
+                "the network's output is not finite: its weights are broken; train with a lower learning rate, or "
+                "import or export the model again"
             )
         return [Prediction(bundle.classes[index], float(scores[index])) for index in largest(scores, top)]
 

@@ -43,7 +43,8 @@ def predict(
     the bytes of files, open files, Pillow images, and arrays (uint8, H×W×3 RGB, H×W×4 RGB with alpha, H×W grey; several
     as N×H×W×3), each perhaps as a pair with the name to call it by, or in a dictionary by that name. Gives the objects
     of ``predict --json``, in order: ``image`` and ``predictions``, or ``image`` and ``error`` for one that cannot be
-    read; ``language`` chooses among the names that a model's labels give its classes.
+    read, or that the network gives no number for (its ``code`` is ``fault``); ``language`` chooses among the names that
+    a model's labels give its classes.
 
     ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
     ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. Neither
@@ -113,7 +114,7 @@ def _answer(predictor: EnginePredictor, row: npt.NDArray[np.float64], top: int, 
     try:
         return predictor.answer(row, top, language)
     except FaultFound as fault:
-        return {"error": str(fault)}
+        return {"error": str(fault), "code": "fault"}
 
 
 def _drawings(
