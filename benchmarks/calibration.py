@@ -1,16 +1,18 @@
 """Do probabilities mean what they say, before and after calibration, and in every exported file?
 
-    python benchmarks/calibration.py DATA RUN [--formats onnx …] [--precisions float32 int8] [-- TRAIN OPTIONS …]
+    python benchmarks/calibration.py DATA RUN [--every N] [--train "OPTIONS"] [--formats onnx …] [--precisions int8 …]
 
 Half of DATA's validation pictures become a test half, in a copy made of links beside RUN, so that nothing is fitted on
-the pictures that are measured. RUN is trained where it does not exist. Prints a table in Markdown: expected calibration
-error and loss on the test half, before and after, and of every file exported from the run.
+the pictures that are measured; of all pictures every N-th is taken. RUN is trained where it does not exist. Prints a
+table in Markdown: expected calibration error and loss on the test half, before and after, and of every file exported
+from the run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -25,14 +27,14 @@ from mobilenets.exports.catalog import FORMATS, find_format
 HEAD = "| set | answered by | precision | pictures | top-1 | calibration error | by chance | loss |"
 
 
-def with_test(data: Path, place: Path) -> Path:
+def with_test(data: Path, place: Path, every: int) -> Path:
     """Link DATA's pictures into a copy whose validation pictures are halved, every second one into ``test``."""
     layout = find_data(data, lambda name: name)
     if layout.validation is None:
         raise InputError(f"{data}: give a folder with train/ and validation/")
     for half, folder in (("train", layout.train), ("validation", layout.validation)):
         for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
-            for number, picture in enumerate(sorted(kind.iterdir())):
+            for number, picture in enumerate(sorted(kind.iterdir())[::every]):
                 into = place / ("test" if half == "validation" and number % 2 else half) / kind.name
                 into.mkdir(parents=True, exist_ok=True)
                 (into / picture.name).symlink_to(picture.resolve())
@@ -61,12 +63,13 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--formats", nargs="*", default=list(FORMATS))
     parser.add_argument("--precisions", nargs="+", default=["float32", "int8"])
-    parser.add_argument("train", nargs="*", metavar="TRAIN OPTIONS")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--train", default="", metavar="OPTIONS")
     options = parser.parse_args()
     halved, run = options.run.with_name(f"{options.run.name}-data"), options.run
     if not halved.exists():
-        with_test(options.data, halved)
-    if not run.exists() and command(["train", str(halved), "--out", str(run), *options.train]):
+        with_test(options.data, halved, options.every)
+    if not run.exists() and command(["train", str(halved), "--out", str(run), *shlex.split(options.train)]):
         return 1
     name, metrics = options.data.name, json.loads((run / "metrics.json").read_bytes())
     known = metrics["calibration"]

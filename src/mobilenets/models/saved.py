@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mobilenets.base.files import writing
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-CALIBRATION = "calibration"
-
 
 @dataclass(frozen=True)
 class SavedModel:
@@ -34,16 +32,11 @@ class SavedModel:
     bundle: Bundle
 
 
-def save_weights(path: Path, state: Mapping[str, Tensor], calibration: Mapping[str, Any] | None = None) -> None:
-    """Write a state dictionary as safetensors, whole or not at all.
-
-    ``calibration`` goes into its header: it says that the last layer is divided by a temperature already.
-    """
-    # One key: safetensors writes several in no fixed order.
-    about = None if calibration is None else {CALIBRATION: json.dumps(calibration)}
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dictionary as safetensors, whole or not at all."""
     with writing(path) as aside:
         # Dense and contiguous: channels_last weights are stored as any reader expects them.
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside, about)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside)
 
 
 def calibrated(saved: SavedModel, calibration: Mapping[str, Any]) -> SavedModel:
@@ -52,31 +45,32 @@ def calibrated(saved: SavedModel, calibration: Mapping[str, Any]) -> SavedModel:
     Of one that is calibrated already the earlier temperature goes out. Where the probabilities change, a threshold that
     was found on them goes too.
     """
-    factor = calibration["temperature"] / temperature_of(saved.bundle)
+    factor = calibration["temperature"] / temperature_of(saved)
     network = copy.deepcopy(saved.network)
     with torch.no_grad():
         for tensor in network.classifier.parameters():
             tensor.copy_((tensor.double() / factor).to(tensor.dtype))
+    record = {**calibration, "layer": _layer_hash(network)}
     threshold = saved.bundle.threshold if factor == 1 else None
-    return SavedModel(network, replace(saved.bundle, calibration=calibration, threshold=threshold))
+    return replace(saved, network=network, bundle=replace(saved.bundle, calibration=record, threshold=threshold))
 
 
-def temperature_of(bundle: Bundle) -> float:
+def is_calibrated(saved: SavedModel) -> bool:
+    """Say whether the record of a calibration is that of these weights, and not of those before or of others."""
+    return saved.bundle.calibration.get("layer") == _layer_hash(saved.network)
+
+
+def temperature_of(saved: SavedModel) -> float:
     """Return the temperature that a model's last layer is divided by; 1 where none was fitted."""
-    return float(bundle.calibration.get("temperature", 1))
+    return float(saved.bundle.calibration["temperature"]) if is_calibrated(saved) else 1.0
 
 
-def calibration_of(path: Path) -> dict[str, Any] | None:
-    """Return what ``save_weights`` was told of the weights in a file; None where their last layer is as trained.
-
-    Raises ``InputError`` for a damaged file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = (file.metadata() or {}).get(CALIBRATION)
-            return None if about is None else {**json.loads(about)}
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged; copy or train the model again") from error
+def _layer_hash(network: Network) -> str:
+    """Return the SHA-256 of the last layer."""
+    found = hashlib.sha256()
+    for tensor in network.classifier.parameters():
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_model(model: Path) -> SavedModel:

@@ -40,13 +40,11 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     on = "test" if dataset.test is not None else "validation"
     fit = None if dataset.test is None else dataset.validation
     settled = settle(folder, Held(fit, dataset.measured, dataset.layout.root, run.recipe.workers), str(device))
-    saved, evaluation, calibration = settled.saved, settled.evaluation, settled.saved.bundle.calibration
+    saved, evaluation = settled.saved, settled.evaluation
     kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, saved.bundle.network_outputs)
-    # The error of probabilities on pictures that no temperature was fitted on.
-    figures = {"ece": calibration["ece_after"], "calibration": dict(calibration)} if calibration else {}
     metrics = evaluation.to_json() | {
-        **figures,
+        **settled.figures,
         "evaluated_on": on,
         "epoch": kept,
         "epochs": state.epoch,

@@ -85,8 +85,8 @@ def evaluate(
     faults: list[str] = []
     if calibrate:
         settled = _calibrated(Path(model), Path(data), predictor, measured, samples, device)
-        predictor, evaluation, record = settled.predictor, settled.evaluation, settled.saved.bundle.calibration
-        result = evaluation.to_json() | {"ece": record["ece_after"], "calibration": dict(record)}
+        predictor, evaluation = settled.predictor, settled.evaluation
+        result = evaluation.to_json() | settled.figures
     else:
         [evaluation] = evaluate_predictors([predictor], samples, folder.root)
         result = evaluation.to_json()
