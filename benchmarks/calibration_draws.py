@@ -2,7 +2,7 @@
 
     python benchmarks/calibration_draws.py [--draws 30]
 
-Prints a table in Markdown: the calibration error on 8,000 other pictures, before and after, mean and worst of all draws.
+Prints a table in Markdown: the calibration error on 8,000 other pictures, before and after, mean and worst draw.
 """
 
 from __future__ import annotations
