@@ -62,7 +62,7 @@ def is_calibrated(saved: SavedModel) -> bool:
 
 def temperature_of(saved: SavedModel) -> float:
     """Return the temperature that a model's last layer is divided by; 1 where none was fitted."""
-    return float(saved.bundle.calibration["temperature"]) if is_calibrated(saved) else 1.0
+    return float(saved.bundle.calibration.get("temperature", 1)) if is_calibrated(saved) else 1.0
 
 
 def _layer_hash(network: Network) -> str:

@@ -58,7 +58,7 @@ class Settled:
     def figures(self) -> dict[str, Any]:
         """The figures of ``metrics.json`` that the temperature decides, on pictures that it was not fitted on."""
         record = {name: value for name, value in self.saved.bundle.calibration.items() if name != "layer"}
-        return {"ece": record["ece_after"], "calibration": record} if record else {}
+        return {"ece": record["ece_after"], "calibration": record} if "ece_after" in record else {}
 
 
 def has_temperature(bundle: Bundle) -> bool:
@@ -87,7 +87,7 @@ def settle(
     if not fitted or not isinstance(evaluation, Classified):
         return Settled(saved, predictor, evaluation)
     raw = tempered(evaluation, 1 / temperature_of(saved))
-    crossed = saved.bundle.calibration["cross_fitted"] and temperature_of(saved) != 1
+    crossed = saved.bundle.calibration.get("cross_fitted") and temperature_of(saved) != 1
     return Settled(saved, predictor, evaluation, raw, cross_fitted(raw) if crossed else evaluation)
 
 

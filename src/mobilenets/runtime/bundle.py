@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,10 @@ def read_bundle(folder: Path) -> Bundle:
         raise InputError(f"{path}: {error}") from error
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def _understood(value: dict[str, Any]) -> Bundle:
     classes = value.get("classes")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -152,8 +157,9 @@ def _understood(value: dict[str, Any]) -> Bundle:
         raise InputError("task must be a name")
     if outputs is not None and (isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1):
         raise InputError("outputs must be a number of at least 1")
-    if not isinstance(calibration := value.get("calibration", {}), dict):
-        raise InputError("calibration must be an object")
+    calibration = value.get("calibration", {})
+    if not isinstance(calibration, dict) or not _is_positive(calibration.get("temperature", 1)):
+        raise InputError("calibration must be an object with a temperature above 0")
     return Bundle(
         architecture,
         tuple(map(nfc, classes)),
