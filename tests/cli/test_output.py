@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from mobilenets.cli.export import exported
 from mobilenets.cli.output import print_result
 from mobilenets.cli.predict import predicted, rows
 from mobilenets.cli.text import printable, sentence
+from mobilenets.runtime.predictor import EnginePredictor
 
 NAMES = [
     "a b.png",
@@ -135,6 +137,23 @@ def test_predict_standard_input(trained: Any, command: Any, monkeypatch: pytest.
         {"label": entry["label"], "probability": pytest.approx(entry["probability"], abs=1e-6)}
         for entry in file["predictions"]
     ]
+
+
+def test_predict_of_a_model_whose_outputs_overflow(
+    trained: Any, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(self: Any, prepared: Any) -> Any:
+        return np.where(np.arange(len(prepared))[:, None] == 1, np.nan, np.full(3, 1 / 3))
+
+    monkeypatch.setattr(EnginePredictor, "probabilities", overflowing)
+    pictures = sorted((trained.data / "cat").iterdir())[:3]
+    status, out, err = command("predict", trained.run, *pictures, "--json")
+    good, bad, other = map(json.loads, out.splitlines())
+    assert (status, err) == (1, "") and "predictions" in good and "predictions" in other
+    assert bad["error"].startswith("the network's output is not finite") and bad["code"] == "fault"
+    status, out, _ = command("predict", trained.run, *pictures)
+    assert status == 1
+    assert out.splitlines()[1].startswith(f"{pictures[1]}: no answer: the network's output is not finite")
 
 
 def test_predict_no_standard_input(trained: Any, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from mobilenets.datasets.listing import Problem
 from mobilenets.drawing import report as report_module
 from mobilenets.drawing.report import Report, percent, shown, span, write_report
+from mobilenets.measure.calibration import calibrate, tempered
 from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runtime.labels import Group, Label, Labels
@@ -323,6 +324,26 @@ def test_the_figures_are_said_in_words(page: Page, tmp_path: Path) -> None:
     wrong = len(one.mistakes(40))
     assert f"{wrong} of 40 pictures were misclassified" in page.text
     assert page.text.count("cannot be opened") == 2
+
+
+def test_reliability_without_and_with_the_temperature(tmp_path: Path) -> None:
+    one = Evaluation(("a", "b"), ("1.png", "2.png"), np.array([0, 1]), np.array([[2, 0], [1, 0]], np.float32))
+    data = a_report(tmp_path).data | {"left_out": []}
+    found = calibrate(one).to_json() | {"temperature": 0.5, "ece_before": 0.123, "ece_after": 0.0456, "pictures": 99}
+    reliability = (one, tempered(one, 0.5))
+    for calibration, diagrams in ((found, 2), (found | {"temperature": 1.0, "why": "too few"}, 1)):
+        settings = {"calibration": calibration, "reliability": reliability}
+        small = a_report(tmp_path, evaluation=one, history=[], batch=[], data=data, notes=(), **settings)
+        write_report(tmp_path / "small.html", small)
+        page = Page((tmp_path / "small.html").read_text("utf-8"))
+        alts = [attrs.get("alt") or "" for tag, attrs in page.tags if tag == "img"]
+        assert sum("eliability diagram" in alt for alt in alts) == diagrams
+        assert "4.6 % expected calibration error" in page.text
+        assert ("divided by a temperature of 0.5, which was fitted on 99 held-out pictures" in page.text) == (
+            diagrams == 2
+        )
+        assert ("went from 12.30 % to 4.56 %" in page.text) == (diagrams == 2)
+        assert ("Its probabilities are as it was trained: too few." in page.text) == (diagrams == 1)
 
 
 def test_the_table_of_classes_sorts_by_numbers(page: Page) -> None:

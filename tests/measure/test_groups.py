@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mobilenets.measure.groups import find_threshold, grouped, groups_to_json, sure_to_json
 from mobilenets.measure.metrics import Evaluation, wilson_interval
+from mobilenets.runtime.answers import Classes
 from mobilenets.runtime.labels import Group, Label, Labels
 
 CLASSES = ("can", "bottle", "peel")
@@ -54,9 +57,10 @@ def test_the_threshold_answers_as_many_as_it_may() -> None:
     # Confidences 0.9 right, 0.8 right, 0.7 wrong, 0.6 right, 0.5 wrong.
     rows = [[c, 1 - c, 1e-9] for c in (0.7, 0.9, 0.6, 0.8, 0.5001)]
     found = evaluation([1, 0, 0, 0, 1], rows)
-    for wished, confidence, answered in ((1.0, 0.8, 0.4), (0.75, 0.6, 0.8), (0.6, 0.5001, 1.0)):
+    # Midway between the last one answered and the next.
+    for wished, confidence, answered in ((1.0, 0.75, 0.4), (0.75, 0.55005, 0.8), (0.6, 0.5001, 1.0)):
         threshold = find_threshold(found, wished)
-        assert threshold == pytest.approx(confidence, abs=1e-6)
+        assert threshold == pytest.approx(confidence, abs=2e-6)
         sure = sure_to_json(found, threshold or 0)
         assert sure["answered"] == answered
         assert sure["accuracy"] >= wished
@@ -65,8 +69,28 @@ def test_the_threshold_answers_as_many_as_it_may() -> None:
 
 def test_pictures_of_one_confidence_are_answered_together() -> None:
     found = evaluation([0, 1, 0], [[0.6, 0.4, 1e-9], [0.6, 0.4, 1e-9], [0.9, 0.1, 1e-9]])
-    assert find_threshold(found, 0.6) == pytest.approx(0.6, abs=1e-6)
-    assert find_threshold(found, 0.7) == pytest.approx(0.9, abs=1e-6)
+    assert find_threshold(found, 0.6) == pytest.approx(0.6, abs=2e-6)
+    assert find_threshold(found, 0.7) == pytest.approx(0.75, abs=1e-6)
+
+
+def test_the_pictures_that_set_the_threshold_are_on_one_side_in_every_runtime() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        logits = rng.normal(0, 3, (12, 3)).astype(np.float32)
+        logits[:4] = logits[4:8] * (1 + rng.choice([0, 1e-7, 1e-6, 1e-5], 4)[:, None].astype(np.float32))
+        found = replace(evaluation(list(rng.integers(0, 3, 12)), [[1, 1, 1]] * 12), logits=logits)
+        wished = 0.5
+        threshold = find_threshold(found, wished)
+        if threshold is None:
+            continue
+        told = sure_to_json(found, threshold)
+        assert told["accuracy"] >= wished
+        # As `predict` computes it for one picture, and as another runtime gives it.
+        for row, confidence in zip(logits, found.confidences, strict=True):
+            alone = Classes().scores(row[None])[0]
+            assert alone.max() == pytest.approx(confidence, abs=1e-14)
+            for noise in (-2e-7, 2e-7):
+                assert (confidence + noise >= threshold) == (confidence >= threshold)
 
 
 def test_a_wish_that_cannot_be_met() -> None:

@@ -90,6 +90,11 @@ def test_truncated_anywhere(folder: Path) -> None:
         (lambda v: v.update(classes=["cat", "cat"]), "a class name occurs twice"),
         (lambda v: v.update(threshold=1.5), "threshold must be a probability"),
         (lambda v: v.update(threshold=True), "threshold must be a probability"),
+        (lambda v: v.update(calibration=[]), "calibration must be an object"),
+        (
+            lambda v: v.update(calibration={"temperature": 0}),
+            "calibration must be an object with a temperature above 0",
+        ),
         (lambda v: v.update(labels={"classes": {"cat": {"group": "pets"}}}), "which is not among the groups"),
         (lambda v: v.update(classes="cat"), "classes must be a list of names"),
         (lambda v: v.update(classes=["cat", 3]), "classes must be a list of names"),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.errors import FaultFound, InputError, UnreadablePicture
 from mobilenets.pictures.decode import MAX_SIDE, decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.answers import largest, softmax
@@ -187,3 +187,19 @@ def test_equal_probabilities_keep_the_order_of_classes(predictor: EnginePredicto
 def test_softmax() -> None:
     logits = np.array([[1000.0, 0.0], [-1000.0, -1000.0]], np.float32)
     assert softmax(logits).tolist() == [[1.0, 0.0], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_an_output_that_is_no_number_is_no_answer(photo: Image.Image, value: float) -> None:
+    def overflowing(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        given = corners(images)
+        given[0, 1] = value
+        return given
+
+    broken = EnginePredictor(Bundle({}, ("left", "right", "below"), Preprocessing(8, resize="stretch")), overflowing)
+    with pytest.raises(FaultFound, match=r"^the network's output is not finite: its weights are broken"):
+        broken(photo)
+    first, second = broken.probabilities([broken.prepare(photo)] * 2)
+    with pytest.raises(FaultFound):
+        broken.answer(first)
+    assert broken.answer(second)["predictions"][0]["label"] == "right"

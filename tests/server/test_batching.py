@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilenets.errors import FaultFound
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.exported import Exported
@@ -86,3 +87,29 @@ def test_each_job_of_a_batch_is_answered_as_it_asks() -> None:
     assert [answer["predictions"][0]["name"] for answer in answers] == ["bright", "暗", "bright", "亮"]
     alone = [predictor.answers([job.pixels], job.top, job.language)[0] for job in jobs]
     assert answers == alone
+
+
+def test_a_picture_without_an_answer_spoils_none_beside_it() -> None:
+    def engine(images: Any) -> Any:
+        bright = images.mean((1, 2, 3)) > 0
+        return np.where(bright[:, None], np.inf, np.array([1.0, 0.0])).astype(np.float32)
+
+    predictor = EnginePredictor(Bundle({}, ("dark", "bright"), Preprocessing(8)), engine)
+    files = []
+    for color in ("white", "black"):
+        stream = io.BytesIO()
+        Image.new("RGB", (8, 8), color).save(stream, "PNG")
+        files.append(stream.getvalue())
+
+    async def ask() -> list[Any]:
+        batcher = Batcher(predictor, None, Limits(), Metrics(), 1)
+        await batcher.start()
+        try:
+            asked = (batcher.answers([file], 1, None) for file in files)
+            return await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            await batcher.stop()
+
+    broken, [good] = asyncio.run(ask())
+    assert isinstance(broken, FaultFound)
+    assert good["predictions"][0]["label"] == "dark"

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from mobilenets.base.text import printable
-from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine
+from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import headline, interval, percent, scores, sentence
@@ -25,6 +25,12 @@ def _arguments(parser: Parser) -> None:
         'answers "not sure" from then on',
     )
     add(
+        "--calibrate",
+        action="store_true",
+        help="fit the temperature of a run or imported model anew, so that its probabilities are true; train does "
+        "it at its end",
+    )
+    add(
         "--out",
         metavar="DIR",
         help="also write metrics.json there, with plots of the confusion matrix and of the calibration",
@@ -37,7 +43,8 @@ def _run(options: Namespace) -> int:
     from mobilenets.verbs.evaluate import evaluate
 
     check_order(options.model, options.data, "evaluate")
-    result = evaluate(options.model, options.data, out=options.out, accuracy=options.accuracy, **engine(options))
+    settings = given(options, "out", "accuracy", "calibrate")
+    result = evaluate(options.model, options.data, **settings, **engine(options))
     print_result(options, result, evaluated)
     for fault in result["faults"]:
         print(f"mobilenets: {printable(fault)}", file=sys.stderr)

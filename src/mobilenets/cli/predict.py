@@ -63,7 +63,8 @@ def predicted(answer: dict[str, Any]) -> str:
     """One line: the picture and its most probable classes."""
     name = printable(answer["image"])
     if "error" in answer:
-        return f"{name}: not read: {printable(answer['error'])}"
+        how = "no answer" if answer.get("code") == "fault" else "not read"
+        return f"{name}: {how}: {printable(answer['error'])}"
     words = [_entry(entry, answer.get("groups", [])) for entry in answer["predictions"]]
     unsure = "not sure: " if answer.get("sure") is False else ""
     return f"{name}: {unsure}{', '.join(words)}"

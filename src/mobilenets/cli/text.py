@@ -76,8 +76,21 @@ def headline(result: dict[str, Any]) -> str:
     loss = f"loss   {result['loss']:.4f}"
     if result["loss_interval"]:
         loss += f"    95 % interval {result['loss_interval'][0]:.4f} to {result['loss_interval'][1]:.4f}"
-    lines += [loss, f"expected calibration error  {percent(result['ece'])}"]
+    lines += [loss, f"expected calibration error  {percent(result['ece'])}{_calibration(result.get('calibration'))}"]
     return f"{result['images']} pictures ({result['evaluated_on']})\n" + "\n".join(lines)
+
+
+def _calibration(found: Mapping[str, Any] | None) -> str:
+    """What the temperature of a run did, where it was just fitted."""
+    if not found:
+        return ""
+    if found["temperature"] == 1:
+        return f"   not calibrated: {found['why']}"
+    return (
+        f"   {percent(found['ece_before'])} before calibration (temperature {found['temperature']:g}, from "
+        f"{found['pictures']} pictures{', cross-fitted' if found['cross_fitted'] else ''}); by chance "
+        f"{percent(found['ece_by_chance'])}"
+    )
 
 
 def sentence(note: str) -> str:

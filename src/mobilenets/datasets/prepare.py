@@ -74,6 +74,11 @@ class Dataset:
         """The pictures that the final figures are for."""
         return self.validation if self.test is None else self.test
 
+    @property
+    def answered(self) -> int:
+        """How many pictures the finished model answers: those measured, and beside them those to calibrate it on."""
+        return len(self.validation) + len(self.test or ())
+
 
 def prepare(
     data: Path,

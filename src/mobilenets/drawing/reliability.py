@@ -16,7 +16,7 @@ def draw_reliability(evaluation: Evaluation, path: Path) -> None:
     save(reliability_diagram(evaluation), path)
 
 
-def reliability_diagram(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+def reliability_diagram(evaluation: Evaluation, theme: Theme = LIGHT, title: str = "Reliability") -> Figure:
     """Accuracy against confidence in 15 bins, above the number of pictures (Guo et al. 2017, figure 1)."""
     figure = new_figure(5.2, 5.4, theme, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
@@ -38,7 +38,7 @@ def reliability_diagram(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     below.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
     label(above, theme, y="accuracy")
     label(below, theme, "confidence", "pictures")
-    heading(above, "Reliability", theme)
+    heading(above, title, theme)
     side_note(above, f"expected calibration error {100 * evaluation.ece:.1f} %", theme.muted)
     legend(above, theme, loc="upper left")
     return figure

@@ -70,7 +70,8 @@ class Report:
     with their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
     ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
     gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
-    people, and add a section by group where all of them have one.
+    people, and add a section by group where all of them have one. ``calibration`` is what ``model.json`` says of the
+    temperature, and ``reliability`` has the evaluations to draw without and with it, if there are any.
     """
 
     title: str
@@ -90,6 +91,8 @@ class Report:
     total_seconds: float | None = None
     labels: Labels | None = None
     root: Path = field(default_factory=Path)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    reliability: tuple[Evaluation | None, Evaluation | None] = (None, None)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
 
 
@@ -106,6 +109,7 @@ def write_report(path: Path, report: Report) -> None:
     page = template.render(
         report=report,
         evaluation=report.evaluation,
+        ece=report.calibration.get("ece_after", report.evaluation.ece),
         names=dict(zip(classes, labels.shown(classes), strict=True)),
         colors={label: _color(labels, labels.group(label)) for label in classes},
         groups=groups_to_json(report.evaluation, labels),
@@ -172,7 +176,7 @@ def _groups(by_group: Evaluation, labels: Labels, classes: Sequence[str]) -> lis
 
 
 def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dict[str, _Drawing]:
-    evaluation = report.evaluation
+    evaluation, (before, after) = report.evaluation, report.reliability
     names = labels.shown(evaluation.classes, drawable)
 
     def both(draw: Callable[[Theme], Figure]) -> _Drawing:
@@ -183,8 +187,10 @@ def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dic
 
     figures = {
         "confusion": both(lambda theme: confusion_matrix(evaluation.confusion, names, theme)),
-        "reliability": both(lambda theme: reliability_diagram(evaluation, theme)),
+        "reliability": both(lambda theme: reliability_diagram(after or evaluation, theme)),
     }
+    if before is not None and report.calibration.get("temperature", 1) != 1:
+        figures["before"] = both(lambda theme: reliability_diagram(before, theme, "Reliability before calibration"))
     if by_group is not None:
         found, groups = by_group.confusion, labels.shown_groups(by_group.classes, drawable)
         figures["groups"] = both(lambda theme: confusion_matrix(found, groups, theme, kind="group"))

@@ -9,6 +9,9 @@ import numpy as np
 from mobilenets.measure.metrics import Evaluation, wilson_interval
 from mobilenets.runtime.labels import Labels
 
+# Runtimes differ by about 1e-7 in a probability of float32: nearer ones are the same.
+SAME = 2e-6
+
 
 def grouped(evaluation: Evaluation, labels: Labels) -> Evaluation | None:
     """Give the same pictures with groups for classes, the probability of a group being the sum over its classes.
@@ -66,12 +69,18 @@ def find_threshold(evaluation: Evaluation, accuracy: float) -> float | None:
     """Find the lowest confidence at which the answers given are right at that rate or better.
 
     A classifier with a reject option (Chow 1970; El-Yaniv and Wiener 2010): the most pictures are answered that the
-    wished accuracy allows. None where even the surest answers fall short of it.
+    wished accuracy allows. It lies midway between the last picture that is answered and the next: the same picture
+    comes out otherwise in its last digits in another runtime, or beside other pictures. None where even the surest
+    answers fall short of it.
     """
     order = np.argsort(-evaluation.confidences, kind="stable")
     confidences, right = evaluation.confidences[order], evaluation.ranks[order] == 0
     rates = np.cumsum(right) / np.arange(1, len(order) + 1)
     # Pictures of one confidence are answered together or not at all.
-    last = np.append(confidences[1:] < confidences[:-1], True)
+    last = np.append(confidences[1:] < confidences[:-1] - SAME, True)
     fitting = np.flatnonzero(last & (rates >= accuracy))
-    return float(confidences[fitting[-1]]) if len(fitting) else None
+    if not len(fitting):
+        return None
+    place = fitting[-1]
+    below = confidences[place + 1] if place + 1 < len(order) else confidences[place] - SAME
+    return float(confidences[place] + below) / 2

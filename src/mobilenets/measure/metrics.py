@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import FaultFound, InputError
+from mobilenets.runtime.answers import softmax
 
 Interval: TypeAlias = tuple[float, float]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -23,6 +24,7 @@ Z_95 = 1.959964
 """The standard normal's 97.5 % point, so that ± z covers 95 %."""
 
 RELIABILITY_BINS = 15
+_EDGES = np.linspace(0, 1, RELIABILITY_BINS + 1)
 
 
 def wilson_interval(hits: int, n: int, z: float = Z_95) -> Interval:
@@ -128,8 +130,8 @@ class Evaluation:
 
     @cached_property
     def probabilities(self) -> Floats:
-        """The softmax of the logits, (N, K)."""
-        return np.asarray(np.exp(self.log_probabilities), dtype=np.float64)
+        """The softmax of the logits, (N, K), to the last bit as `predict` gives it."""
+        return softmax(self.logits)
 
     @cached_property
     def confidences(self) -> Floats:
@@ -222,12 +224,17 @@ class Evaluation:
         known = [score.f1 for score in self.per_class.values() if score.f1 is not None]
         return sum(known) / len(known)
 
+    @staticmethod
+    def bins(confidences: Floats) -> Integers:
+        """Give the place of each confidence among the bins of ``reliability``."""
+        # Bins are open below and closed above; rounding may lift a confidence past 1.
+        places = np.searchsorted(_EDGES, confidences, side="left") - 1
+        return np.clip(places, 0, RELIABILITY_BINS - 1).astype(np.int64)
+
     @cached_property
     def reliability(self) -> tuple[ReliabilityBin, ...]:
         """Fifteen bins of equal width over the confidence (Guo et al. 2017, section 2)."""
-        edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
-        # Bins are open below and closed above; rounding may lift a confidence past 1.
-        places = np.clip(np.searchsorted(edges, self.confidences, side="left") - 1, 0, RELIABILITY_BINS - 1)
+        edges, places = _EDGES, self.bins(self.confidences)
         bins = []
         for number in range(RELIABILITY_BINS):
             inside = places == number

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -42,6 +44,40 @@ def save_weights(path: Path, state: Mapping[str, Tensor], bundle: Bundle | None 
     with writing(path) as aside:
         # Dense and contiguous: channels_last weights are stored as any reader expects them.
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside, metadata)
+
+
+def calibrated(saved: SavedModel, calibration: Mapping[str, Any]) -> SavedModel:
+    """Return a copy whose last layer is divided by the ``temperature`` of ``calibration``, which its bundle records.
+
+    Of one that is calibrated already the earlier temperature goes out. Where the probabilities change, a threshold that
+    was found on them goes too.
+    """
+    factor = calibration["temperature"] / temperature_of(saved)
+    network = copy.deepcopy(saved.network)
+    with torch.no_grad():
+        for tensor in network.classifier.parameters():
+            tensor.copy_((tensor.double() / factor).to(tensor.dtype))
+    record = {**calibration, "layer": _layer_hash(network)}
+    threshold = saved.bundle.threshold if factor == 1 else None
+    return replace(saved, network=network, bundle=replace(saved.bundle, calibration=record, threshold=threshold))
+
+
+def is_calibrated(saved: SavedModel) -> bool:
+    """Say whether the record of a calibration is that of these weights, and not of those before or of others."""
+    return saved.bundle.calibration.get("layer") == _layer_hash(saved.network)
+
+
+def temperature_of(saved: SavedModel) -> float:
+    """Return the temperature that a model's last layer is divided by; 1 where none was fitted."""
+    return float(saved.bundle.calibration.get("temperature", 1)) if is_calibrated(saved) else 1.0
+
+
+def _layer_hash(network: Network) -> str:
+    """Return the SHA-256 of the last layer."""
+    found = hashlib.sha256()
+    for tensor in network.classifier.parameters():
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_model(model: Path) -> SavedModel:

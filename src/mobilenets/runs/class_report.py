@@ -22,7 +22,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.advice import Outcome, next_steps
 from mobilenets.runs.begin import Run
-from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.calibrating import Settled
 from mobilenets.runs.update import compare_with_source
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
@@ -34,8 +34,8 @@ SHOWN_PICTURES = 24
 class Finished:
     """A run that has been trained.
 
-    ``kept`` is the epoch of its model, ``on`` the half that it is measured on, ``figures`` what ``metrics.json`` says
-    of any task.
+    ``kept`` is the epoch of its model, ``on`` the half that it is measured on, ``settled`` the model with its
+    temperature, ``figures`` what ``metrics.json`` says of any task.
     """
 
     run: Run
@@ -43,13 +43,13 @@ class Finished:
     state: State
     kept: int
     on: str
-    predictor: Predictor
+    settled: Settled
     figures: Mapping[str, Any]
 
 
 def write_class_report(finished: Finished, evaluation: Evaluation, device: torch.device) -> dict[str, Any]:
     """Write confusions and report into the run; returns the entries of ``metrics.json`` that only classifiers have."""
-    run, bundle = finished.run, finished.predictor.bundle
+    run, bundle = finished.run, finished.settled.predictor.bundle
     data, labels = run.record.data, bundle.labels
     steps = next_steps(
         Outcome(
@@ -77,7 +77,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation, device: torch
 def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Report:
     run, figures = finished.run, finished.figures
     data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
-    file, labels = finished.predictor.file, finished.predictor.bundle.labels
+    file, labels = finished.settled.predictor.file, finished.settled.predictor.bundle.labels
     names = dataset.classes if labels is None else labels.shown(dataset.classes)
     return Report(
         title=Path(data.folder).name,
@@ -110,7 +110,9 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         next_steps=steps,
         labels=labels,
         root=dataset.layout.root,
-        explain=partial(explain_picture, finished.predictor) if file is not None and file.evidence else None,
+        calibration=figures.get("calibration", {}),
+        reliability=(finished.settled.before, finished.settled.after),
+        explain=partial(explain_picture, finished.settled.predictor) if file is not None and file.evidence else None,
     )
 
 

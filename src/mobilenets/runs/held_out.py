@@ -86,6 +86,23 @@ def _missing(model: Path, root: Path, held: int) -> str:
     return f"; {number - held} of the {number} that it held out are no longer there, or were changed"
 
 
+def pictures_to_calibrate(model: Path, data: Path, classes: tuple[str, ...]) -> tuple[Sample, ...] | None:
+    """Return the pictures of DATA's validation half that the model did not learn from, where a test half is measured.
+
+    None where there is no test half beside it: those that are measured then serve for both.
+    """
+    find = _finder(model, classes)
+    layout = find_data(data, find)
+    if layout.test is None or layout.validation is None:
+        return None
+    samples = read_folder(layout.validation, classes, find).samples
+    seen = read_seen(find_bundle(model), layout.root)
+    if seen is None:
+        return samples
+    learned = set(seen.sides(samples, content_hashes([sample.path for sample in samples]))[0])
+    return tuple(sample for sample in samples if sample not in learned)
+
+
 def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> EvaluationSet:
     """Take all pictures of a folder, and note what the model had seen of them."""
     total = len(folder.samples)

@@ -15,18 +15,15 @@ from mobilenets.base.progress import duration
 from mobilenets.datasets.folder import content_hashes
 from mobilenets.datasets.loader import Loader
 from mobilenets.drawing.curves import draw_curves
-from mobilenets.exports.beside import write_graph
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
 from mobilenets.measure.metric import Metric
-from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
+from mobilenets.runs.calibrating import Held, settle
 from mobilenets.runs.class_report import Finished, write_class_report
-from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.tasks.base import Evaluation
-from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
@@ -42,11 +39,10 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     ``metrics.json``, with the places of the run and of its report.
     """
     folder, dataset = run.folder, run.dataset
-    saved = load_model(folder)
-    write_graph(folder, saved)
     on = "test" if dataset.test is not None else "validation"
-    predictor = Predictor(folder, str(device))
-    [evaluation] = evaluate_predictors([predictor], dataset.measured, dataset.layout.root, workers=run.recipe.workers)
+    fit = None if dataset.test is None else dataset.validation
+    settled = settle(folder, Held(fit, dataset.measured, dataset.layout.root, run.recipe.workers), str(device))
+    saved, evaluation = settled.saved, settled.evaluation
     opened = None
     if on == "test":
         contents = dataset.contents or content_hashes([sample.path for sample in dataset.measured])
@@ -54,6 +50,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
     costs = cost(saved.network.architecture, saved.bundle.network_outputs)
     metrics = evaluation.to_json() | {
+        **settled.figures,
         "evaluated_on": on,
         "epoch": kept,
         "epochs": state.epoch,
@@ -69,7 +66,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
-        finished = Finished(run, train_loader, state, kept, on, predictor, metrics)
+        finished = Finished(run, train_loader, state, kept, on, settled, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
     metrics["total_seconds"] = _total_seconds(folder, state, since)  # the report among it

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.errors import InputError
+from mobilenets.errors import FaultFound, InputError
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.labels import Labels
 
@@ -38,7 +38,10 @@ class Answers(Protocol):
         """Give what ``Predictor(MODEL)(picture)`` returns, from the scores of one picture."""
 
     def answer(self, scores: Scores, bundle: Bundle, top: int, language: str | None) -> dict[str, Any]:
-        """Give the object of ``predict --json`` without ``image``, from the scores of one picture."""
+        """Give the object of ``predict --json`` without ``image``, from the scores of one picture.
+
+        Raises ``FaultFound`` where they are no answer; so does ``brief``.
+        """
 
 
 class Prediction(NamedTuple):
@@ -83,8 +86,13 @@ class Classes:
         }
 
     def brief(self, scores: Scores, bundle: Bundle, top: int) -> list[Prediction]:
-        """Give the most probable classes."""
+        """Give the most probable classes; raises ``FaultFound`` where a probability is not a number."""
         check_top(top)
+        if np.isnan(scores).any():
+            raise FaultFound(
+                "the network's output is not finite: its weights are broken; train with a lower learning rate, or "
+                "import or export the model again"
+            )
         return [Prediction(bundle.classes[index], float(scores[index])) for index in largest(scores, top)]
 
     def answer(self, scores: Scores, bundle: Bundle, top: int, language: str | None) -> dict[str, Any]:
@@ -160,8 +168,9 @@ def check_top(top: int) -> None:
 
 
 def softmax(logits: Outputs) -> Scores:
-    """Turn logits N×classes into probabilities."""
+    """Turn logits N×classes into probabilities: the one place that does, for answers and figures alike."""
     shifted = np.asarray(logits, np.float64)
-    exponentials = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # of logits that overflowed they become NaN, which nobody answers
+        exponentials = np.exp(shifted - shifted.max(axis=1, keepdims=True))
     result: Scores = exponentials / exponentials.sum(axis=1, keepdims=True)
     return result

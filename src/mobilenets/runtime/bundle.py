@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,7 +39,9 @@ class Bundle:
     answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
     that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
     ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
-    class. ``weights`` is the SHA-256 of ``model.safetensors``, once a model is finished.
+    class. ``weights`` is the SHA-256 of ``model.safetensors``, once a model is finished. ``calibration`` records the
+    temperature by which its last layer was divided, and what that did; empty where none was fitted. Nobody divides
+    again: weights and files hold it.
     """
 
     architecture: Mapping[str, Any]
@@ -52,6 +55,7 @@ class Bundle:
     task: str = CLASSIFICATION
     outputs: int | None = None
     weights: str | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def network_outputs(self) -> int:
@@ -72,6 +76,8 @@ class Bundle:
             optional["outputs"] = self.outputs
         if self.weights is not None:
             optional["weights_sha256"] = self.weights
+        if self.calibration:
+            optional["calibration"] = dict(self.calibration)
         said = {
             "format": FORMAT,
             "version": VERSION,
@@ -135,6 +141,10 @@ def read_bundle(folder: Path) -> Bundle:
         raise InputError(f"{path}: {error}") from error
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def _understood(value: dict[str, Any]) -> Bundle:
     classes = value.get("classes")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -160,6 +170,9 @@ def _understood(value: dict[str, Any]) -> Bundle:
     weights = value.get("weights_sha256")
     if weights is not None and not isinstance(weights, str):
         raise InputError("weights_sha256 must be a hash")
+    calibration = value.get("calibration", {})
+    if not isinstance(calibration, dict) or not _is_positive(calibration.get("temperature", 1)):
+        raise InputError("calibration must be an object with a temperature above 0")
     bundle = Bundle(
         architecture,
         tuple(map(nfc, classes)),
@@ -172,6 +185,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
         task,
         outputs,
         weights,
+        calibration,
     )
     _check_contract(value)
     return bundle

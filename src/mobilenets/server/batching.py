@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.errors import UnreadablePicture
+from mobilenets.errors import FaultFound, UnreadablePicture
 from mobilenets.pictures.stream import decoding_threads
 from mobilenets.runtime.predictor import EnginePredictor, Pixels
 from mobilenets.server.limits import Limits, busy, check_size
@@ -166,12 +168,23 @@ class Batcher:
             return
         self.answered = True
         for job, answer in zip(jobs, answers, strict=True):
-            if not job.answer.done():
+            if job.answer.done():
+                continue
+            if isinstance(answer, FaultFound):
+                job.answer.set_exception(answer)
+            else:
                 job.answer.set_result(answer)
 
-    def _answers(self, jobs: list[_Job]) -> list[Answer]:
+    def _answers(self, jobs: list[_Job]) -> list[Answer | FaultFound]:
         rows = self.predictor.probabilities([job.pixels for job in jobs])
-        return [self.predictor.answer(row, job.top, job.language) for row, job in zip(rows, jobs, strict=True)]
+        return [self._one(row, job) for row, job in zip(rows, jobs, strict=True)]
+
+    def _one(self, row: npt.NDArray[np.float64], job: _Job) -> Answer | FaultFound:
+        """Answer one picture; a fault is for whoever asked about it, not for those beside it."""
+        try:
+            return self.predictor.answer(row, job.top, job.language)
+        except FaultFound as fault:
+            return fault
 
     async def _warm_up(self) -> None:
         side = self.predictor.bundle.preprocessing.size

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import write_json
 from mobilenets.datasets.folder import Sample, content_hashes
@@ -16,12 +16,15 @@ from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs.folder import check_folder
-from mobilenets.runs.held_out import pictures_to_measure
+from mobilenets.runs.held_out import EvaluationSet, pictures_to_calibrate, pictures_to_measure
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import TestSet, open_test_set
 from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
 from mobilenets.runtime.labels import doubts
 from mobilenets.tasks.evaluate import evaluate_predictors
+
+if TYPE_CHECKING:
+    from mobilenets.runs.calibrating import Settled
 
 log = logging.getLogger("mobilenets")
 
@@ -33,6 +36,7 @@ def evaluate(
     out: str | Path | None = None,
     device: str = "auto",
     accuracy: float | None = None,
+    calibrate: bool = False,
     runtime: str | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +51,10 @@ def evaluate(
     Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
     asks for the lowest confidence at which the answers given are right that often: it goes into ``model.json``, and
     ``predict`` says "not sure" below it.
+
+    ``calibrate`` fits the temperature of a run or a bundle anew, as training does at its end, and writes it into its
+    weights: on ``validation/`` where ``test/`` is measured, else on the measured pictures, cross-fitted. The result's
+    ``calibration`` says what it did. Exports that were made before keep their probabilities.
 
     ``device``, ``runtime`` and ``threads`` are those of ``Predictor``.
 
@@ -77,11 +85,16 @@ def evaluate(
     say(problems)
     if not samples:
         raise InputError(f"{data}: no readable picture to measure on")
-    [evaluation] = evaluate_predictors([predictor], samples, folder.root)
+    faults: list[str] = []
+    if calibrate:
+        settled = _calibrated(Path(model), Path(data), predictor, measured, samples, device)
+        predictor, evaluation = settled.predictor, settled.evaluation
+        result = evaluation.to_json() | settled.figures
+    else:
+        [evaluation] = evaluate_predictors([predictor], samples, folder.root)
+        result = evaluation.to_json()
     opened = _opened(Path(model), measured.which, samples)
     notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
-    faults: list[str] = []
-    result = evaluation.to_json()
     if isinstance(evaluation, Evaluation):
         predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
         result |= _of_classes(evaluation, predictor.bundle)
@@ -111,6 +124,35 @@ def _opened(model: Path, which: str, samples: Sequence[Sample]) -> TestSet | Non
     if opened.note is not None:
         log.info("%s", opened.note)
     return opened
+
+
+def _calibrated(
+    model: Path,
+    data: Path,
+    predictor: Predictor,
+    measured: EvaluationSet,
+    samples: tuple[Sample, ...],
+    device: str,
+) -> Settled:
+    """Fit a temperature anew; raises ``InputError`` where there is no layer to divide or no picture to fit it on."""
+    from mobilenets.runs.calibrating import Held, has_temperature, settle  # PyTorch, which a bare install lacks
+
+    if predictor.bundle.export is not None:
+        raise InputError(f"{model}: an exported file is finished: calibrate the run that it was made from, then export")
+    if not has_temperature(predictor.bundle):
+        raise InputError("calibrate: only a model that tells two or more classes apart has a temperature")
+    if measured.learned:
+        raise InputError(
+            f"calibrate: the model learned from {measured.learned} of these pictures, so they say nothing of its "
+            "confidence: give pictures that it has not seen"
+        )
+    fit = pictures_to_calibrate(model, data, predictor.classes)
+    if fit is not None:
+        fit, unreadable = check_readable(fit)
+        say(unreadable)
+    if fit == ():
+        raise InputError(f"{data}: no readable picture in validation/ to calibrate on")
+    return settle(find_bundle(model), Held(fit, samples, measured.folder.root), device, again=True)
 
 
 def _with_threshold(

@@ -9,9 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from mobilenets.datasets.folder import pictures_below
 from mobilenets.datasets.listing import has_pictures
-from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.errors import FaultFound, InputError, UnreadablePicture
 from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
 from mobilenets.pictures.stream import default_workers, grouped, stream
 from mobilenets.runs.predictor import Predictor
@@ -40,7 +43,8 @@ def predict(
     the bytes of files, open files, Pillow images, and arrays (uint8, H×W×3 RGB, H×W×4 RGB with alpha, H×W grey; several
     as N×H×W×3), each perhaps as a pair with the name to call it by, or in a dictionary by that name. Gives the objects
     of ``predict --json``, in order: ``image`` and ``predictions``, or ``image`` and ``error`` for one that cannot be
-    read; ``language`` chooses among the names that a model's labels give its classes.
+    read, or that the network gives no number for (its ``code`` is ``fault``); ``language`` chooses among the names that
+    a model's labels give its classes.
 
     ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
     ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. Neither
@@ -94,13 +98,23 @@ def _answers(
     with closing(stream(prepared, _files(pictures, drawings), ahead=size + default_workers())) as made:
         for group in grouped(made, size):
             good = [one for _, one in group if not isinstance(one, UnreadablePicture)]
-            answers = iter(predictor.answers(good, top, language))
+            rows = iter(predictor.probabilities(good))
             for (name, picture), one in group:
-                said = {"error": str(one)} if isinstance(one, UnreadablePicture) else next(answers)
+                said = {"error": str(one)}
+                if not isinstance(one, UnreadablePicture):
+                    said = _answer(predictor, next(rows), top, language)
                 answer = {"image": name, **said}
                 yield answer if drawings is None else drawings.add(answer, picture)
     if drawings is not None:
         drawings.close()
+
+
+def _answer(predictor: EnginePredictor, row: npt.NDArray[np.float64], top: int, language: str | None) -> dict[str, Any]:
+    """Answer for one picture; where the network gives no number for it, say so in the answer's place."""
+    try:
+        return predictor.answer(row, top, language)
+    except FaultFound as fault:
+        return {"error": str(fault), "code": "fault"}
 
 
 def _drawings(

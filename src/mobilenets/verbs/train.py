@@ -123,7 +123,7 @@ def train_since(
         if run.choice is not None:
             forecast = run.choice.forecast
         else:
-            ending = Ending(len(run.dataset.measured), len(run.dataset.classes), plot)
+            ending = Ending(run.dataset.answered, len(run.dataset.classes), plot)
             forecast = estimate(run.network, plan, before.epoch, run.task, *loaders, ending, device, open_trunk)
         pace = _pace(run, plan, forecast, before, began)
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)

@@ -47,6 +47,7 @@ export class Predictor {
   }
 
   described(probabilities, top) {
+    if (!probabilities.every(Number.isFinite)) throw new Error("the network's output is not finite: export the model again");
     const { classes, labels, threshold } = this.description;
     const order = descending(probabilities).slice(0, top);
     const groupOf = (label) => labels?.classes[label]?.group;
