@@ -134,8 +134,12 @@ def kind_of(pair: Pair) -> str:
 
 def judged(found: list[Pair], planted: dict[str, tuple[str, str]], alike: set[frozenset[str]]) -> dict[str, object]:
     """Count per kind: what was planted and found; and what was found and is neither planted nor known to be alike."""
+    # Of files with the same bytes only the first is compared further.
+    first = {pair.path.name: pair.partner.name for pair in found if pair.kind == "exact"}
     named = {frozenset((pair.path.name, pair.partner.name)): pair for pair in found}
-    true = {frozenset((copy, source)): kind for copy, (kind, source) in planted.items()}
+    true = {}
+    for copy, (kind, source) in planted.items():
+        true[frozenset((copy, source if kind == "exact" else first.get(source, source)))] = kind
     result: dict[str, object] = {}
     for kind in KINDS:
         wanted = [both for both, made in true.items() if made == kind]
