@@ -36,8 +36,7 @@ CLEARER, NEIGHBOUR = 0.25, 5
 # A copy differs a little everywhere; another picture of the same kind (the same hand in another skin tone) much
 # somewhere. In levels of 255, on fields of an eighth of the sides, for luma and for chroma.
 # A crop is laid on it to half a hundredth of its sides, which shows at hard edges.
-LIGHT_CHANGE, COLOUR_CHANGE = 14.0, 16.0
-LIGHT_CHANGE_CROPPED, COLOUR_CHANGE_CROPPED = 18.0, 16.0
+LIGHT_CHANGE, LIGHT_CHANGE_CROPPED, COLOUR_CHANGE = 14.0, 18.0, 16.0
 
 _LEAST, _MOST = 0.9, 32
 _LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 4
@@ -46,7 +45,7 @@ _BATCH = 2048
 _SIZES = ((0.85, (0.0, 0.075, 0.15)), (0.94, (0.0, 0.06)))
 _STEPS = ((0.04, 0.2), (0.02, 0.12))
 _ROUNDS = 4
-_SMALLEST, _EDGE = 0.75, 0.25
+_SMALLEST, _EDGE, _NEARLY_WHOLE = 0.75, 0.25, 0.9
 # Each edge inwards: outside of the picture there is nothing.
 _NUDGES = np.diag([0.004, -0.004, 0.004, -0.004]).astype(np.float32)
 
@@ -214,12 +213,10 @@ def _ground(found: _Found, count: int) -> Floats:
     return ground
 
 
-def _unchanged(
-    one: Floats, other: Floats, turn: Places, most: tuple[float, float] = (LIGHT_CHANGE, COLOUR_CHANGE)
-) -> npt.NDArray[np.bool_]:
+def _unchanged(one: Floats, other: Floats, turn: Places, cropped: Any = False) -> npt.NDArray[np.bool_]:
     """Say of which pairs the ``levels`` differ nowhere much, the second laid as ``turn`` says."""
     light, colour = changes(_laid_back(one, turn, FINE), other, FINE)
-    return (light <= most[0]) & (colour <= most[1])
+    return (light <= np.where(cropped, LIGHT_CHANGE_CROPPED, LIGHT_CHANGE)) & (colour <= COLOUR_CHANGE)
 
 
 def _cropped(
@@ -267,8 +264,8 @@ def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found) -> Ite
     found = found._replace(rest=rest, place=place).at(rest <= CROPPED)
     whole = spectra(*_pixels(small, one[found.one]), FINE).levels
     part = spectra(*_pixels(small, other[found.other]), FINE, Windows(*found.place.T)).levels
-    most = LIGHT_CHANGE_CROPPED, COLOUR_CHANGE_CROPPED
-    for k in np.flatnonzero(_unchanged(whole, part, found.turn, most)):
+    size = (found.place[:, 1] - found.place[:, 0]) * (found.place[:, 3] - found.place[:, 2])
+    for k in np.flatnonzero(_unchanged(whole, part, found.turn, size < _NEARLY_WHOLE)):
         said = ORIENTATIONS[found.turn[k]].said
         how = "cropped" if found.turn[k] == 0 else f"cropped, {said}"
         yield Match(int(one[found.one[k]]), int(other[found.other[k]]), False, float(1 - found.rest[k]), how)
