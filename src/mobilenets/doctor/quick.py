@@ -107,5 +107,7 @@ def conflicts(small: Thumbnails, samples: Sequence[Sample]) -> list[Pair]:
 
 
 def in_words(pairs: Sequence[Pair]) -> str:
-    """Count pairs by what was done: ``3 mirrored, 1 cropped``."""
-    return ", ".join(f"{number} {how}" for how, number in Counter(pair.how for pair in pairs).most_common())
+    """Count pairs by what was done, the surest first: ``2 same file, 3 mirrored``."""
+    exact_first = sorted(pairs, key=lambda pair: pair.kind)
+    counted = Counter(pair.how for pair in exact_first)
+    return ", ".join(f"{number} {how}" for how, number in counted.items())
