@@ -14,6 +14,7 @@ from mobilenets.base.shell import quote
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
@@ -146,17 +147,7 @@ def begin(
     _refuse_early(recipe, architecture, preprocessing, saved)
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
-    looking = Looking()
-    dataset = prepare(
-        request.data,
-        share=recipe.validation_share,
-        seed=recipe.seed,
-        max_unreadable=recipe.max_unreadable,
-        workers=recipe.workers,
-        seen=earlier,
-        look=looking,
-    ).annotated(task.annotated)
-    dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
+    dataset = _pictures(request, recipe, task, earlier)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -191,6 +182,21 @@ def begin(
     # Last, because it is what marks a run as begun.
     record.write(request.run)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+
+
+def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> Dataset:
+    """Read, try and split the pictures, and look for copies among them."""
+    looking = Looking()
+    dataset = prepare(
+        request.data,
+        share=recipe.validation_share,
+        seed=recipe.seed,
+        max_unreadable=recipe.max_unreadable,
+        workers=recipe.workers,
+        seen=earlier,
+        look=looking,
+    ).annotated(task.annotated)
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
 
 
 def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
