@@ -13,7 +13,7 @@ from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
-from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.readable import Look, check_readable
 from mobilenets.datasets.seen import SeenPictures, copies_between, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
@@ -88,11 +88,13 @@ def prepare(
     max_unreadable: float,
     workers: int | None = None,
     seen: SeenPictures | None = None,
+    look: Look | None = None,
 ) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
-    stays held out, and new pictures only are drawn.
+    stays held out, and new pictures only are drawn. ``look`` gets every picture while it is tried, see
+    ``check_readable``.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
@@ -101,7 +103,7 @@ def prepare(
     classes, parts, problems, notes = _read(layout)
     for note in notes:
         log.info("%s: %s", data, note)
-    problems += _keep_readable(parts, problems, max_unreadable, workers)
+    problems += _keep_readable(parts, problems, max_unreadable, workers, look)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
@@ -167,7 +169,11 @@ def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]
 
 
 def _keep_readable(
-    parts: dict[str, tuple[Sample, ...]], problems: Sequence[Problem], limit: float, workers: int | None
+    parts: dict[str, tuple[Sample, ...]],
+    problems: Sequence[Problem],
+    limit: float,
+    workers: int | None,
+    look: Look | None,
 ) -> list[Problem]:
     """Leave in ``parts`` what decodes; returns the problems of the others, and refuses when they are too many."""
     readable = sum(map(len, parts.values()))
@@ -175,7 +181,7 @@ def _keep_readable(
     found: list[Problem] = []
     with progress("checking pictures", readable, "pictures") as shown:
         for half, samples in parts.items():
-            parts[half], unreadable = check_readable(samples, workers, shown.advance)
+            parts[half], unreadable = check_readable(samples, workers, shown.advance, look)
             found += unreadable
     _accept([*problems, *found], total, limit)
     return found

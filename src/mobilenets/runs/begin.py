@@ -14,7 +14,9 @@ from mobilenets.base.shell import quote
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
+from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
@@ -22,6 +24,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.copies import COPIES, THUMBNAILS, look_for_copies
 from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
@@ -144,14 +147,7 @@ def begin(
     _refuse_early(recipe, architecture, preprocessing, saved)
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
-    dataset = prepare(
-        request.data,
-        share=recipe.validation_share,
-        seed=recipe.seed,
-        max_unreadable=recipe.max_unreadable,
-        workers=recipe.workers,
-        seen=earlier,
-    ).annotated(task.annotated)
+    dataset = _pictures(request, recipe, task, earlier)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -186,6 +182,21 @@ def begin(
     # Last, because it is what marks a run as begun.
     record.write(request.run)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+
+
+def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> Dataset:
+    """Read, try and split the pictures, and look for copies among them."""
+    looking = Looking()
+    dataset = prepare(
+        request.data,
+        share=recipe.validation_share,
+        seed=recipe.seed,
+        max_unreadable=recipe.max_unreadable,
+        workers=recipe.workers,
+        seen=earlier,
+        look=looking,
+    ).annotated(task.annotated)
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
 
 
 def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
@@ -263,7 +274,7 @@ def _taken_in(recipe: Recipe) -> Recipe:
 def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     """Refuse to write over something, or among the pictures, where the run's own would become a class."""
     # What stands there before a run counts as begun: see where recipe.json is written.
-    unbegun = {SPLIT, SEEN, DESCRIPTION} if resume else set()
+    unbegun = {SPLIT, SEEN, THUMBNAILS, COPIES, DESCRIPTION} if resume else set()
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: give a folder with --out")
     if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):

@@ -21,6 +21,7 @@ from mobilenets.measure.metric import Metric
 from mobilenets.runs.begin import Run
 from mobilenets.runs.calibrating import Held, settle
 from mobilenets.runs.class_report import Finished, write_class_report
+from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.tasks.base import Evaluation
@@ -66,6 +67,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
+        metrics["copies"] = copies_of_run(folder, evaluation)
         finished = Finished(run, train_loader, state, kept, on, settled, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}

@@ -12,9 +12,11 @@ from mobilenets.base.files import write_json
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
+from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
 from mobilenets.measure.metrics import Evaluation
+from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import EvaluationSet, pictures_to_calibrate, pictures_to_measure
 from mobilenets.runs.predictor import Predictor
@@ -48,6 +50,10 @@ def evaluate(
     ``notes`` say what was assumed of DATA. That a ``test/`` was opened is written down in the model's ``test.json``:
     ``test_set`` says how often it was ``before``, and when ``first``.
 
+    ``copies`` says how many of the measured pictures have a copy among those that the model learned from (the same
+    file, or resized, re-encoded, mirrored, rotated, cropped), and the accuracy without them; None where the model does
+    not say what it learned from.
+
     Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
     asks for the lowest confidence at which the answers given are right that often: it goes into ``model.json``, and
     ``predict`` says "not sure" below it.
@@ -80,7 +86,8 @@ def evaluate(
     folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
         log.warning("%s", doubt)
-    samples, unreadable = check_readable(folder.samples)
+    looking = Looking()
+    samples, unreadable = check_readable(folder.samples, look=looking)
     problems = [*folder.problems, *unreadable]
     say(problems)
     if not samples:
@@ -98,6 +105,7 @@ def evaluate(
     if isinstance(evaluation, Evaluation):
         predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
         result |= _of_classes(evaluation, predictor.bundle)
+        result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation)
     elif accuracy is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     result |= {
