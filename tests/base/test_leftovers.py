@@ -70,9 +70,8 @@ def test_where_locks_are_unknown_it_goes_by_age(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    with holding(tmp_path / "lock") as mine:
-        with holding(tmp_path / "lock") as second:
-            assert mine and not second
+    with holding(tmp_path / "lock") as mine, holding(tmp_path / "lock") as second:
+        assert mine and not second
     killed(
         f"from mobilenets.base.lock import holding\nwith holding(Path({str(tmp_path / 'lock')!r})) as got:\n"
         f"    assert got\n    {DIE}"

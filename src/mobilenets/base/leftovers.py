@@ -64,12 +64,13 @@ def _abandoned(path: Path) -> bool:
     # Windows renames nothing that is open, so files are not held there: see ``writing``.
     if free is None or (os.name == "nt" and path.is_file()):
         return _old(path)
-    return bool(free)
+    return free
 
 
 def _old(path: Path) -> bool:
     try:
-        changed = max(each.lstat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
+        within = list(path.iterdir()) if path.is_dir() else []
+        changed = max(each.lstat().st_mtime for each in (path, *within))
     except OSError:
         return False
     return time.time() - changed > _LONG_AGO

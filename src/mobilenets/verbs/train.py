@@ -107,10 +107,11 @@ def train_since(
     request = Request(Path(data), Path(out), recipe, dict(settings), resume)
     with contextlib.ExitStack() as held:
         # Before anything is read; a folder that is missing is made only when all is known to be right.
-        if request.run.is_dir():
+        there = request.run.is_dir()
+        if there:
             held.enter_context(owning(request.run))
         settled = settle(request)
-        if not request.run.is_dir():
+        if not there:
             held.enter_context(owning(request.run))
         return _train(request, settled, began)
 
