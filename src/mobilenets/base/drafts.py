@@ -31,9 +31,11 @@ def drafting(folder: Path) -> Iterator[Path]:
         # What is written there is written by each runtime's own library.
         with holding(place / ALIVE), explaining(folder):
             draft = place / "draft"
-            draft.mkdir()
+            draft.mkdir(parents=True)
             yield draft
     finally:
+        # First what is in it: without its lock it would count as somebody's.
+        shutil.rmtree(place / "draft", ignore_errors=True)
         shutil.rmtree(place, ignore_errors=True)
 
 

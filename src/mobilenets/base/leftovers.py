@@ -56,7 +56,7 @@ def _abandoned(path: Path) -> bool:
     try:
         descriptor = os.open(path / ALIVE if path.is_dir() else path, os.O_RDWR)
     except OSError:
-        return _old(path)
+        return _empty(path) or _old(path)
     try:
         free = try_lock(descriptor)
     finally:
@@ -65,6 +65,13 @@ def _abandoned(path: Path) -> bool:
     if free is None or (os.name == "nt" and path.is_file()):
         return _old(path)
     return free
+
+
+def _empty(path: Path) -> bool:
+    """Say whether a process that wrote a folder aside was killed when it had only made it, or all but removed it."""
+    with suppress(OSError):
+        return path.is_dir() and not any(path.iterdir())
+    return False
 
 
 def _old(path: Path) -> bool:

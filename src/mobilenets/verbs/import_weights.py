@@ -12,7 +12,7 @@ from mobilenets.errors import InputError
 from mobilenets.exports.beside import write_graph
 from mobilenets.models.saved import save_weights
 from mobilenets.runs.folder import model_folder
-from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
+from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, is_model
 from mobilenets.weights.class_names import read_classes
 from mobilenets.weights.convert import convert, read_input
 from mobilenets.weights.imagenet import imagenet_classes
@@ -69,7 +69,8 @@ def import_weights(
         raise InputError("no file: give the weights to import")
     folder = model_folder(paths[0]) if out is None else Path(out)
     if folder.exists() and (not folder.is_dir() or occupants(folder)):
-        raise InputError(f"{folder} is not an empty folder: use another --out")
+        what = "holds a model already" if is_model(folder) else "is not an empty folder"
+        raise InputError(f"{folder} {what}: use another --out")
     names = _names(classes)
     settings = dict(read_input(preprocessing)) if preprocessing is not None else {}
     settings |= {} if resize is None else {"resize": resize}
