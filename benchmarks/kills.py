@@ -297,8 +297,11 @@ def commands(work: Path) -> list[Command]:
     """Give the commands; what they start from is made once, in ``work``."""
     data, model, foreign, half = (work / name for name in ("photos", "model", "foreign.pt", "half"))
     draw(data)
-    _run_once(f"train {data} --out {model / 'run'} {SETTINGS} {MACHINE} --weights none", model)
     _save_foreign(foreign)
+
+    def have_model(place: Path) -> None:
+        if not model.exists():
+            _run_once(f"train {data} --out {model / 'run'} {SETTINGS} {MACHINE} --weights none", model)
 
     def train(place: Path) -> list[str]:
         return f"train {data} --out {place / 'run'} {SETTINGS} {MACHINE} --weights none".split()
@@ -320,6 +323,7 @@ def commands(work: Path) -> list[Command]:
         return f"evaluate {place / 'run'} {data} --out {place / 'out'} --accuracy 0.01".split()
 
     def trained(place: Path) -> None:
+        have_model(place)
         shutil.copytree(model / "run", place / "run")
 
     def exported(place: Path) -> None:
@@ -339,7 +343,7 @@ def commands(work: Path) -> list[Command]:
 
     return [
         Command("train", lambda _: None, train, lambda place: [*train(place), "--resume"]),
-        Command("train on features", lambda _: None, frozen, lambda place: [*frozen(place), "--resume"]),
+        Command("train on features", have_model, frozen, lambda place: [*frozen(place), "--resume"]),
         Command("train --resume", halfway, resume, resume),
         Command("export", trained, export, export),
         Command("export over an export", exported, export, export),

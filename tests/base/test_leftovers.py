@@ -48,6 +48,12 @@ def test_of_a_killed_process(tmp_path: Path) -> None:
     assert names(tmp_path) == ["export"] and names(tmp_path / "export") == ["a"]
 
 
+def test_whoever_writes_there_next_clears_it(tmp_path: Path) -> None:
+    (tmp_path / ".writing-x.json").touch()
+    write_text(tmp_path / "file", "")
+    assert names(tmp_path) == ["file"]
+
+
 def test_of_a_living_process(tmp_path: Path) -> None:
     with drafting(tmp_path / "export") as draft, writing(tmp_path / "file") as aside:
         clear_leftovers(tmp_path, below=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mobilenets.base.files import ASIDE, explaining, sync
-from mobilenets.base.leftovers import ALIVE, clear_leftovers, filling
+from mobilenets.base.files import explaining, sync
+from mobilenets.base.leftovers import ALIVE, ASIDE, clear_leftovers, filling
 from mobilenets.base.lock import holding
 from mobilenets.errors import InputError
 

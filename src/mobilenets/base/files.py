@@ -16,10 +16,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.leftovers import ASIDE, clear_once
 from mobilenets.base.lock import try_lock
 from mobilenets.errors import InputError, MobilenetsError
 
-ASIDE = ".writing-"
 # A full disk, a used up quota, a file larger than the limit allows (ulimit -f); Windows's are mapped onto the first.
 NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 # Rust, SQLite and C++ write too, and raise classes of their own that say it in words.
@@ -97,6 +97,7 @@ def writing(path: Path) -> Iterator[Path]:
     with explaining(path):
         _refuse_lost(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_once(path.parent)
         # The suffix is kept, because savers such as matplotlib's choose the format by it.
         handle, name = tempfile.mkstemp(prefix=ASIDE, suffix=path.suffix, dir=path.parent)
         if os.name == "nt":  # which renames nothing that is open

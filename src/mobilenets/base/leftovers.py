@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mobilenets.base.files import ASIDE
 from mobilenets.base.lock import try_lock
 
+# How the names of what is written aside begin.
+ASIDE = ".writing-"
 # Held by the process that writes a folder aside, inside of it.
 ALIVE = "alive"
 # In a folder that is being filled with files under their final names; gone when all are there.
 UNFINISHED = f"{ASIDE}unfinished"
 # Where nobody can say whether what was written aside is still written: so many seconds after its last change it is not.
 _LONG_AGO = 3600.0
+
+_cleared: set[Path] = set()
 
 
 def occupants(folder: Path) -> list[str]:
@@ -49,6 +52,14 @@ def clear_leftovers(folder: Path, below: bool = False) -> None:
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
+
+
+def clear_once(folder: Path) -> None:
+    """Remove what killed processes left in ``folder``, the first time that this process writes there."""
+    place = folder.absolute()
+    if place not in _cleared:
+        _cleared.add(place)
+        clear_leftovers(folder)
 
 
 def _abandoned(path: Path) -> bool:

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from mobilenets.base.files import ASIDE, explaining, staying
-from mobilenets.base.leftovers import occupants
+from mobilenets.base.files import explaining, staying
+from mobilenets.base.leftovers import ASIDE, occupants
 from mobilenets.base.lock import holding
 from mobilenets.errors import InputError
 from mobilenets.runs.record import METRICS, RECIPE, known_data
