@@ -58,15 +58,20 @@ def data(tmp_path: Path, draw: Any) -> Path:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count the pictures that go through the trunk."""
+    """Count the outputs that PyTorch computes for the cache; the groups that go through it are filled up."""
     seen: list[int] = []
-    trunk = Network.trunk
+    opened = module.open_trunk
 
-    def counting(self: Network, x: torch.Tensor, blocks: int) -> torch.Tensor:
-        seen.append(len(x))
-        return trunk(self, x, blocks)
+    def opening(*words: Any) -> Any:
+        trunk, in_torch = opened(*words)
 
-    monkeypatch.setattr(Network, "trunk", counting)
+        def counting(images: Any) -> Any:
+            seen.append(len(images))
+            return trunk(images)
+
+        return counting if in_torch else trunk, in_torch
+
+    monkeypatch.setattr(module, "open_trunk", opening)
     return seen
 
 
@@ -98,17 +103,23 @@ def test_another_engine_computes_and_keeps_its_own(
     assert len(counted) == before
 
 
+@pytest.mark.parametrize("opener", [open_trunk, None], ids=["onnxruntime", "torch"])
+@pytest.mark.parametrize("blocks", [6, 19])
 def test_entries_do_not_depend_on_what_they_were_computed_with(
-    network: Network, data: Path, monkeypatch: pytest.MonkeyPatch
+    network: Network, data: Path, monkeypatch: pytest.MonkeyPatch, opener: Any, blocks: int
 ) -> None:
     train, validation = loaders(data)
-    whole = cached_features(network, RECIPE, 19, train, validation, CPU, open_trunk)
+    whole = cached_features(network, RECIPE, blocks, train, validation, CPU, opener)
     assert whole is not None
     monkeypatch.setenv("MOBILENETS_CACHE", str(data.parent / "other"))
-    monkeypatch.setattr(module, "COMPUTED_TOGETHER", 6)
-    few = replace(train, samples=train.samples[2:5], workers=3), replace(validation, samples=validation.samples[2:5])
-    assert cached_features(network, RECIPE, 19, *few, CPU, open_trunk) is not None
-    later = cached_features(network, RECIPE, 19, replace(train, workers=2), validation, CPU, open_trunk)
+    for first, last in ((2, 3), (1, 5)):
+        part = slice(first, last)
+        few = (
+            replace(train, samples=train.samples[part], workers=3),
+            replace(validation, samples=validation.samples[part]),
+        )
+        assert cached_features(network, RECIPE, blocks, *few, CPU, opener) is not None
+    later = cached_features(network, RECIPE, blocks, replace(train, workers=2), validation, CPU, opener)
     assert later is not None
     for one, other in zip(later, whole, strict=True):
         np.testing.assert_array_equal(one.values, other.values)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from mobilenets.datasets.loader import Batch
 from mobilenets.errors import InputError
+from mobilenets.runs.begin import Request, settle
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
 from mobilenets.verbs.train import train
@@ -359,6 +361,27 @@ def test_second_ctrl_c_acts_at_once(begin: Callable[..., Training], monkeypatch:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_both_signals_at_once_are_one_request(
+    begin: Callable[..., Training], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    step = Training._step
+
+    def both(self: Training, state: checkpoint.State, group: list[Batch]) -> float:
+        # Kept back and let through together, as they come when a terminal is closed.
+        signals = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        for number in signals:
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        return step(self, state, group)
+
+    monkeypatch.setattr(Training, "_step", both)
+    with pytest.raises(KeyboardInterrupt):
+        begin().fit()
+    assert checkpoint.peek(tmp_path / "run").step == 1
+    assert capfd.readouterr().err == ""
+
+
 def test_what_a_killed_writer_left_is_removed(
     photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None
 ) -> None:
@@ -368,6 +391,83 @@ def test_what_a_killed_writer_left_is_removed(
         path.touch()
     train(photos, tmp_path / "run", resume=True)
     assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("left", [".writing-x.json", ".writing-unfinished", ".writing-lock"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_killed_before_anything_was_written(
+    photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None, left: str, resume: bool
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / left).touch()
+    if left == ".writing-unfinished":
+        (run / "model.json").write_text("{}")  # what was written before the kill
+    request = Request(photos, run, None, small, resume)
+    assert settle(request).recipe.epochs == small["epochs"]
+    assert not (run / ".writing-x.json").exists()
+
+
+def test_two_at_once(
+    photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, said = tmp_path / "run", []
+    close = Training._close_epoch
+
+    def meanwhile(self: Training, state: checkpoint.State, lr: float) -> None:
+        close(self, state, lr)
+        for resume in (True, False):
+            with pytest.raises(InputError) as caught:
+                train(photos, run, resume=resume, **small)
+            said.append(str(caught.value))
+        evaluate(run, photos)
+
+    evaluate: Callable[..., Any] = importlib.import_module("mobilenets.verbs.evaluate").evaluate
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_close_epoch", meanwhile)
+        train(photos, run, **small | {"epochs": 1})
+    assert said == [f"{run}: another training is at work there: wait until it ends, or use another --out"] * 2
+    assert not list(run.rglob(".writing-*"))
+    train(photos, run, resume=True)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_removed_while_training(
+    photos: Path, tmp_path: Path, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    run, step = tmp_path / "run", Training._step
+
+    def removed(self: Training, state: checkpoint.State, group: list[Batch]) -> float:
+        if state.epoch == 1:
+            shutil.rmtree(run)
+            if again:
+                run.mkdir()
+        return step(self, state, group)
+
+    monkeypatch.setattr(Training, "_step", removed)
+    with pytest.raises(InputError, match=r"run/.*: not written, because the folder .*run was removed or replaced"):
+        train(photos, run, **small | {"batch": 30})
+    assert list(run.rglob("*")) == []
+
+
+def test_a_machine_that_is_not_as_it_was(
+    photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said in the result, and in every later one of the run."""
+    run = tmp_path / "run"
+    del small["threads"]
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(photos, run, **small | {"epochs": 1, "batch": 12})
+    record = json.loads((run / "recipe.json").read_bytes())
+    record["hardware"]["threads"] = 64
+    (run / "recipe.json").write_text(json.dumps(record))
+    for _ in range(2):
+        notes = [note for note in train(photos, run, resume=True)["notes"] if "continued with" in note]
+        assert notes == [
+            "continued with threads 1 instead of 64: not byte for byte the model of a run that never stopped"
+        ]
 
 
 def test_nothing_to_go_on_with_is_said(

@@ -67,7 +67,7 @@ def test_memory_is_kept_for_the_cpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_p
         asked.append(wanted)
         raise KeyboardInterrupt
 
-    settled = SimpleNamespace(recipe=Recipe())
+    settled = SimpleNamespace(recipe=Recipe(), record=None)
     monkeypatch.setattr(verb, "keeping_memory", stop)
     monkeypatch.setattr(verb, "settle", lambda _: settled)
     for device, expected in (("cpu", True), ("meta", False)):

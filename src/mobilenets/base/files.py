@@ -12,12 +12,14 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.leftovers import ASIDE, clear_once
+from mobilenets.base.lock import try_lock
 from mobilenets.errors import InputError, MobilenetsError
 
-ASIDE = ".writing-"
 # A full disk, a used up quota, a file larger than the limit allows (ulimit -f); Windows's are mapped onto the first.
 NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 # Rust, SQLite and C++ write too, and raise classes of their own that say it in words.
@@ -69,7 +71,7 @@ def _of_writing(name: Any, path: Path) -> bool:
     if not isinstance(name, (str, os.PathLike)):
         return False
     given = Path(name)
-    return given.name.startswith(ASIDE) or given == path or given in path.parents
+    return any(part.startswith(ASIDE) for part in given.parts) or given == path or given in path.parents
 
 
 log = logging.getLogger("mobilenets")
@@ -93,10 +95,16 @@ def writing(path: Path) -> Iterator[Path]:
     not stand there before. Raises ``DiskFull`` where there is no room, ``InputError`` where writing is not allowed.
     """
     with explaining(path):
+        _refuse_lost(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_once(path.parent)
         # The suffix is kept, because savers such as matplotlib's choose the format by it.
         handle, name = tempfile.mkstemp(prefix=ASIDE, suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        if os.name == "nt":  # which renames nothing that is open
+            os.close(handle)
+            handle = -1
+        else:
+            try_lock(handle)  # so that nobody takes it for what a killed process left
         aside = Path(name)
         try:
             yield aside
@@ -112,6 +120,38 @@ def writing(path: Path) -> Iterator[Path]:
                     sync(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+            if handle >= 0:
+                os.close(handle)
+
+
+_staying: ContextVar[tuple[tuple[Path, os.stat_result], ...]] = ContextVar("mobilenets_staying", default=())
+
+
+@contextmanager
+def staying(folder: Path) -> Iterator[None]:
+    """Have nothing written into ``folder`` once it was removed or replaced, as long as the block runs.
+
+    Else a folder that is removed under a training would come back with the few files that are written after that.
+    """
+    token = _staying.set((*_staying.get(), (folder, folder.stat())))
+    try:
+        yield
+    finally:
+        _staying.reset(token)
+
+
+def _refuse_lost(path: Path) -> None:
+    for folder, known in _staying.get():
+        if path.is_relative_to(folder):
+            try:
+                there = os.path.samestat(known, folder.stat())
+            except OSError:
+                there = False
+            if not there:
+                raise InputError(
+                    f"{path}: not written, because the folder {folder} was removed or replaced meanwhile; run the same "
+                    "command again"
+                )
 
 
 def sync(path: Path) -> None:

@@ -8,7 +8,7 @@ import platform
 import torch
 
 from mobilenets.bench.latency import describe_machine
-from mobilenets.kernels.compile import available
+from mobilenets.kernels.compile import available, taken_for
 
 PACKAGES = ("mobilenets", "torch", "numpy", "numba", "pillow", "safetensors")
 
@@ -17,6 +17,7 @@ def hardware(device: torch.device) -> dict[str, str | int]:
     """Name the processor, its cores that this process may use, PyTorch's threads, kernels, memory, system and GPU."""
     found: dict[str, str | int] = {**describe_machine(), "threads": torch.get_num_threads(), "device": device.type}
     found["kernels"] = "on" if device.type == "cpu" and available() else "off"
+    found["kernels_for"] = taken_for() if device.type == "cpu" else "none"
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found

@@ -18,11 +18,14 @@ _PATHS = ("data", "out", "model", "pictures", "models", "files")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 fault found, 2 unusable input, 130 interrupted."""
-    with steady_streams():
-        show_notes()
-        status = _guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
-        # Here, and not when Python ends, is where a reader that has gone is met.
-        return _guarded(sys.stdout.flush) or status
+    try:
+        with steady_streams():
+            show_notes()
+            status = _guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+            # Here, and not when Python ends, is where a reader that has gone is met.
+            return _guarded(sys.stdout.flush) or status
+    except KeyboardInterrupt:  # once more, while the first was being said
+        return INTERRUPTED
 
 
 def _guarded(step: Callable[[], int | None]) -> int:

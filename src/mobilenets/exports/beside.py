@@ -30,7 +30,7 @@ def write_graph(folder: Path, saved: SavedModel) -> Bundle:
             about = {**graph.about, "weights": weights}
             bundle = replace(bundle, graph=replace(graph, about=about))
         else:
-            log.warning("onnx is not installed, so %s will answer through PyTorch only: pip install onnx", folder)
+            log.warning("onnx is not installed, so the model will answer through PyTorch only: pip install onnx")
     write_bundle(folder, bundle)
     return bundle
 

@@ -8,8 +8,9 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ from mobilenets.base.cache import cache_folder
 log = logging.getLogger("mobilenets")
 
 SWITCH = "MOBILENETS_KERNELS"
+SWITCHES = {"none": "off", "long runs": "auto", "all runs": "on"}
+_taking: ContextVar[str] = ContextVar("mobilenets_kernels", default="")
 # Sums may be taken in any order and products fused into them; what is not finite stays so, so that a loss that
 # diverges is seen.
 FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
@@ -41,14 +44,33 @@ def _importable() -> bool:
 
 def available() -> bool:
     """Say whether kernels can be compiled here: Numba and SciPy are there and ``MOBILENETS_KERNELS`` is not ``off``."""
-    if os.environ.get(SWITCH, "").strip().lower() in ("off", "0", "no"):
+    if _switch() in ("off", "0", "no"):
         return False
     return sys.modules.get("numba", _ours) is not None and _importable()
 
 
 def wished() -> bool:
     """Say whether ``MOBILENETS_KERNELS`` is ``on``: for short runs too."""
-    return os.environ.get(SWITCH, "").strip().lower() in ("on", "1", "yes")
+    return _switch() in ("on", "1", "yes")
+
+
+def taken_for() -> str:
+    """Say for which runs kernels are taken here: a key of ``SWITCHES``."""
+    return "none" if not available() else "all runs" if wished() else "long runs"
+
+
+@contextmanager
+def taking(runs: str | None) -> Iterator[None]:
+    """Take kernels for the runs that ``taken_for`` named, as far as ``MOBILENETS_KERNELS`` does not say otherwise."""
+    token = _taking.set(SWITCHES.get(runs or "", ""))
+    try:
+        yield
+    finally:
+        _taking.reset(token)
+
+
+def _switch() -> str:
+    return os.environ.get(SWITCH, "").strip().lower() or _taking.get()
 
 
 def kernel(function: Kernel) -> Kernel:

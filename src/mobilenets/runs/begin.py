@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.files import ASIDE, read_json
+from mobilenets.base.files import read_json
+from mobilenets.base.leftovers import clear_leftovers, filling, occupants
 from mobilenets.base.shell import quote
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
@@ -120,8 +121,7 @@ def settle(request: Request) -> Settled:
                 run,
             )
         settled = Settled(_taken_in(load_recipe(request.recipe).replace(**request.settings)))
-    for leftover in run.rglob(f"{ASIDE}*"):
-        leftover.unlink()  # of a process that was killed while it wrote
+    clear_leftovers(run, below=True)
     if checkpoint.exists(run):
         checkpoint.peek(run)  # a damaged one is refused before anything else is said
     return settled
@@ -176,11 +176,12 @@ def begin(
     record = Record(
         recipe, command, _data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
     )
-    write_seen(request.run, dataset.seen.with_earlier(earlier))
-    write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
-    write_bundle(request.run, bundle)
-    # Last, because it is what marks a run as begun.
-    record.write(request.run)
+    with filling(request.run):
+        write_seen(request.run, dataset.seen.with_earlier(earlier))
+        write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
+        write_bundle(request.run, bundle)
+        # Last, because it is what marks a run as begun.
+        record.write(request.run)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
 
 
@@ -277,7 +278,7 @@ def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     unbegun = {SPLIT, SEEN, THUMBNAILS, COPIES, DESCRIPTION} if resume else set()
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: give a folder with --out")
-    if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):
+    if run.exists() and not unbegun.issuperset(occupants(run)):
         way = "holds no run to continue:" if resume else "is not empty: continue it with --resume, or"
         raise InputError(f"{run} {way} use another --out")
     for place in (layout.train, layout.validation, layout.test):

@@ -9,12 +9,17 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from mobilenets.base.files import explaining, staying
+from mobilenets.base.leftovers import ASIDE, occupants
+from mobilenets.base.lock import holding
 from mobilenets.errors import InputError
 from mobilenets.runs.record import METRICS, RECIPE, known_data
 
 log = logging.getLogger("mobilenets")
 
 RUNS, MODELS = Path("runs"), Path("models")
+# In a run folder while it is trained, and held by that process.
+LOCK = f"{ASIDE}lock"
 
 
 def check_folder(folder: Path) -> Path:
@@ -64,6 +69,30 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
             RUNS.rmdir()
 
 
+@contextmanager
+def owning(run: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder while the block runs, and its files from coming back once it is removed.
+
+    It is made if it is missing, and taken away again if nothing came into it. Raises ``InputError`` where another
+    training is at work there, or nothing can be written.
+    """
+    missing = [place for place in (run, *run.parents) if not place.exists()]
+    with explaining(run / LOCK):
+        run.mkdir(parents=True, exist_ok=True)
+    with holding(run / LOCK) as held:
+        if not held:
+            raise InputError(f"{run}: another training is at work there: wait until it ends, or use another --out")
+        try:
+            with staying(run):
+                yield
+        finally:
+            with suppress(OSError):
+                (run / LOCK).unlink()
+            with suppress(OSError):  # those that are not empty stay
+                for place in missing:
+                    place.rmdir()
+
+
 def unfinished(data: Path) -> Path:
     """Return the newest run of ``data`` in ``runs`` that has no ``metrics.json``; raises ``InputError`` for none."""
     found = []
@@ -80,7 +109,7 @@ def model_folder(file: str | Path) -> Path:
     """Return the first free folder for a model imported from ``file``: ``models/<name>``, ``models/<name>-2``, …"""
     name = Path(file).name.split(".")[0] or "model"
     places = (MODELS / (name if number == 1 else f"{name}-{number}") for number in count(1))
-    return next(place for place in places if not place.exists() or (place.is_dir() and not any(place.iterdir())))
+    return next(place for place in places if not place.exists() or (place.is_dir() and not occupants(place)))
 
 
 def export_folder(run: Path, format: str, precision: str) -> Path:

@@ -57,6 +57,7 @@ class Record:
     """What a run depends on; ``weights`` says what was asked for, and why there are none where there should be.
 
     ``minutes`` has the settings that were ``chosen`` to fit the time, and the ``most_epochs`` that it may come to.
+    ``resumed`` says how the machine of a later part of the run differed, so that it ends in other bytes.
     """
 
     recipe: Recipe
@@ -66,6 +67,7 @@ class Record:
     versions: Mapping[str, str]
     weights: Mapping[str, str | None] = field(default_factory=dict)
     minutes: Mapping[str, Any] = field(default_factory=dict)
+    resumed: tuple[str, ...] = ()
 
     def write(self, run: Path) -> None:
         """Write ``recipe.json``, which marks a run as begun."""
@@ -77,7 +79,7 @@ class Record:
         try:
             value = _read(run / RECIPE)
             recipe, data = Recipe.from_json(value["recipe"]), DataRecord.from_json(value["data"])
-            more = (value.get("weights", {}), value.get("minutes", {}))
+            more = (value.get("weights", {}), value.get("minutes", {}), tuple(value.get("resumed", ())))
             return cls(recipe, value["command"], data, value["hardware"], value["versions"], *more)
         except (*_FAULTS, InputError) as error:
             raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error

@@ -91,7 +91,7 @@ def _said(run: Run, state: State, evaluation: Evaluation, on: str, kept: int, wh
     near = around(state.history, metric, kept) if on == "validation" and recipe.keep == "best" else None
     if len(run.dataset.validation) >= MANY_PICTURES:
         near = None  # a choice among so many is nearly unbiased, and the epochs around it may be truly worse
-    notes = [*([why_not] if why_not else []), *run.dataset.notes]
+    notes = [*([why_not] if why_not else []), *run.dataset.notes, *run.record.resumed]
     # A caveat may be a note of these with the folder before it.
     notes += [caveat for caveat in caveats() if not any(note in caveat for note in notes)]
     said = (

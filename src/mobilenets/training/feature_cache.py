@@ -1,13 +1,15 @@
 """The outputs of frozen blocks on the disk.
 
-Kept in SQLite, one file a key in the cache folder: a killed process leaves whole entries or none. The entries are found
-by the pictures' content, so that a changed picture is computed anew and nothing else is. Each carries a checksum: what
-the disk has damaged is computed anew too.
+Kept in SQLite, one file a key in the cache folder: a killed process leaves whole entries or none. The entries are
+found by the pictures' content, so that a changed picture is computed anew and nothing else is. Each carries a checksum,
+and the table has to be the one that is written here, letter for letter: what the disk has damaged is computed anew too.
+There is no checksum of the whole file, because each group of pictures would have to wait for it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import zlib
 from collections.abc import Sequence
@@ -24,10 +26,10 @@ log = logging.getLogger("mobilenets")
 # Of all caches on the disk, in bytes.
 MOST_KEPT = 8 << 30
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS features
-(picture TEXT, view INTEGER, value BLOB, checksum INTEGER, PRIMARY KEY (picture, view)) WITHOUT ROWID
-"""
+_TABLE = (
+    "CREATE TABLE features "
+    "(picture TEXT, view INTEGER, value BLOB, checksum INTEGER, PRIMARY KEY (picture, view)) WITHOUT ROWID"
+)
 
 
 class FeatureCache:
@@ -71,27 +73,32 @@ class FeatureCache:
     def _open(self) -> sqlite3.Connection | None:
         """Open the file and read it; a damaged one begins anew, and None stands for one that cannot be written."""
         path = _path(self._key)
-        for damaged in (False, True):
+        for again in (False, True):
             base = None
             try:
-                if damaged:
+                if again:
                     path.unlink()
                 path.parent.mkdir(parents=True, exist_ok=True)
                 base = sqlite3.connect(path, timeout=60)
                 base.text_factory = bytes  # damage may make text of a value, and text that is not UTF-8
                 # To wait for the disk after each group is not worth it: should the machine fail, the checksums tell.
                 base.execute("PRAGMA synchronous = OFF")
-                base.execute(_TABLE)
+                _make_table(base)
                 path.touch()
                 self.missing = self._read(base)
+                # Into a damaged tree nothing can be put so that it is found again.
+                if self.missing and base.execute("PRAGMA integrity_check").fetchone() != (b"ok",):
+                    raise ValueError("not as SQLite leaves it")
                 return base
-            except (sqlite3.Error, OSError) as error:
+            # Damage makes SQLite say almost anything, also in words that are not UTF-8.
+            except (sqlite3.Error, sqlite3.Warning, OSError, ValueError, OverflowError, MemoryError) as error:
                 if base is not None:
                     base.close()
-                # Not a database, or a damaged one.
-                if type(error) not in (sqlite3.DatabaseError, sqlite3.DataError) or damaged:
+                if again or isinstance(error, OSError) or _in_the_way(error, path):
                     log.warning("%s: the feature cache cannot be used (%s); continuing without it", path, error)
                     break
+                log.warning("%s: the feature cache is damaged; computing it again", path)
+        self.missing = [(place, view) for place in range(len(self._marks)) for view in range(self.values.shape[1])]
         return None
 
     def _read(self, base: sqlite3.Connection) -> list[tuple[int, int]]:
@@ -117,6 +124,29 @@ class FeatureCache:
         return zlib.crc32(value, zlib.crc32(f"{self._key} {mark} {view}".encode()))
 
 
+def _make_table(base: sqlite3.Connection) -> None:
+    """Make the table in a new file; raises ``ValueError`` where there is another one."""
+    base.execute(_TABLE.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+    if base.execute("SELECT sql FROM sqlite_master").fetchall() != [(_TABLE.encode(),)]:
+        raise ValueError("another table than is written here")
+
+
+def _in_the_way(error: Exception, path: Path) -> bool:
+    """Say whether a file cannot be used for another reason than damage: no rights, no room, others who hold it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_READONLY:  # one byte of the file can say so too
+        return not os.access(path, os.W_OK)
+    return code in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOMEM,
+    }
+
+
 def count_entries(key: str, marks: Sequence[str], views: int) -> int:
     """Count the entries that a cache has of these pictures; a damaged cache counts as empty."""
     path = _path(key)
@@ -126,7 +156,7 @@ def count_entries(key: str, marks: Sequence[str], views: int) -> int:
     try:
         with closing(sqlite3.connect(path)) as base:
             return sum(int(base.execute(query, (mark, views)).fetchone()[0]) for mark in marks)
-    except sqlite3.Error:
+    except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError):  # damage
         return 0
 
 

@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float32]
 Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
 TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
-VERSION = 3
+VERSION = 4
 COMPUTED_TOGETHER = 32
 MOST_AT_ONCE = 2 << 30  # bytes of memory
 
@@ -175,9 +175,16 @@ def open_trunk(network: Network, blocks: int, device: torch.device, opener: Trun
         return opened, False
 
     def run(images: npt.NDArray[Any]) -> Floats:
-        with torch.inference_mode():
-            given = network.eval().trunk(to_tensor(images, device), blocks)
-            found: Floats = given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        # Always as many: else the last bits of a picture would depend on how many others were missing with it.
+        parts = []
+        for at in range(0, len(images), COMPUTED_TOGETHER):
+            part = images[at : at + COMPUTED_TOGETHER]
+            padded = np.zeros((COMPUTED_TOGETHER, *part.shape[1:]), part.dtype)
+            padded[: len(part)] = part
+            with torch.inference_mode():
+                given = network.eval().trunk(to_tensor(padded, device), blocks)[: len(part)]
+                parts.append(given.float().permute(0, 2, 3, 1).contiguous().cpu().numpy())
+        found: Floats = np.concatenate(parts)
         return found
 
     return run, True
@@ -190,7 +197,13 @@ def _key(network: Network, blocks: int, loader: Loader, seed: int, in_torch: boo
     table["body"] = table["body"][:blocks]
     augment = None if loader.augment is None else [loader.augment.to_json(), seed]
     about = [VERSION, blocks, table, network.architecture.width, loader.preprocessing.to_json(), augment]
-    about += [] if in_torch else ["onnxruntime"]
+    # Other versions, and in PyTorch other numbers of threads, give other last bits.
+    if in_torch:
+        about += ["torch", torch.__version__, torch.get_num_threads()]
+    else:
+        import onnxruntime  # which is what opened them
+
+        about += ["onnxruntime", onnxruntime.__version__]
     digest.update(json.dumps(about, sort_keys=True).encode())
     frozen = {name: value for index in range(blocks) for name, value in _block(network, index).items()}
     for name, value in sorted(frozen.items()):

@@ -123,8 +123,11 @@ def _pays(network: Network, stage: Stage, start: int) -> bool:
 
     So a run that goes on later decides the same. ``MOBILENETS_KERNELS=on`` takes them for any run.
     """
-    if not available() or wished():
-        return available()
+    return available() and (wished() or long_run(network, stage, start))
+
+
+def long_run(network: Network, stage: Stage, start: int = 0) -> bool:
+    """Say whether a stage behind ``start`` blocks is long enough for kernels to pay."""
     recipe = stage.recipe
     if recipe.minutes is not None and recipe.minutes < SHORT_MINUTES:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,29 +12,38 @@ from typing import Any
 
 log = logging.getLogger("mobilenets")
 
+INTERRUPTED = 130
+
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Give what says whether the first Ctrl-C or SIGTERM has come; the second acts at once."""
+    """Give what says whether the first Ctrl-C or SIGTERM has come.
+
+    The two together, as some send them, are one request. The second of a kind raises ``KeyboardInterrupt`` at once,
+    and the third ends the process as it stands: every file is whole or as it was.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    asked = False
+    counts: dict[int, int] = {}
     former: dict[int, Any] = {}
 
+    # It stays in place for both: Python prints a traceback where a handler is changed while its signal waits.
     def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        asked = True
-        for one, handler in former.items():
-            signal.signal(one, handler)
-        # A note that this very signal broke into cannot be begun again.
-        with suppress(RuntimeError):
-            log.info("stopping after this step; press Ctrl-C again to stop at once")
+        counts[number] = counts.get(number, 0) + 1
+        if counts[number] > 2:
+            os._exit(INTERRUPTED)
+        if counts[number] > 1:
+            raise KeyboardInterrupt
+        if len(counts) == 1:
+            # A note that this very signal broke into cannot be begun again.
+            with suppress(RuntimeError):
+                log.info("stopping after this step; press Ctrl-C again to stop at once")
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         former[number] = signal.signal(number, ask)
     try:
-        yield lambda: asked
+        yield lambda: bool(counts)
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.leftovers import occupants
 from mobilenets.errors import InputError
 from mobilenets.verbs.fetch import fetch
 from mobilenets.verbs.train import train
@@ -35,7 +36,7 @@ def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
     data, run = folder / "digits", folder / "run"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder with --out")
-    if not resume and folder.exists() and any(folder.iterdir()):
+    if not resume and folder.exists() and occupants(folder):
         raise InputError(f"{folder} is not empty: continue it with --resume, or use another --out")
     if not data.exists():
         log.info("1/2  pictures: handwritten digits at %d pixels, in %s", SIZE, data)

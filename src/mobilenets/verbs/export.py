@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import write_json
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
@@ -19,7 +20,7 @@ from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
 from mobilenets.exports.check.gate import judge
 from mobilenets.exports.check.golden import drawn_picture, golden_pictures
-from mobilenets.exports.draft import check_place, drafting, publish
+from mobilenets.exports.draft import check_place
 from mobilenets.exports.formats import write
 from mobilenets.exports.job import Job, Options
 from mobilenets.exports.use.code import write_device_code
@@ -28,7 +29,7 @@ from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import data_folder
-from mobilenets.runtime.bundle import Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
@@ -141,7 +142,7 @@ def export(
             write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
         verdict.draw(draft / PICTURE, saved.bundle.labels)
-        publish(draft, folder)
+        publish(draft, folder, DESCRIPTION)
     return result
 
 

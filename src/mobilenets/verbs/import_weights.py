@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.drafts import drafting, publish
+from mobilenets.base.leftovers import occupants
 from mobilenets.errors import InputError
 from mobilenets.exports.beside import write_graph
 from mobilenets.models.saved import save_weights
 from mobilenets.runs.folder import model_folder
-from mobilenets.runtime.bundle import WEIGHTS
+from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, is_model
 from mobilenets.weights.class_names import read_classes
 from mobilenets.weights.convert import convert, read_input
 from mobilenets.weights.imagenet import imagenet_classes
@@ -66,16 +68,19 @@ def import_weights(
     if not paths:
         raise InputError("no file: give the weights to import")
     folder = model_folder(paths[0]) if out is None else Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not an empty folder: use another --out")
+    if folder.exists() and (not folder.is_dir() or occupants(folder)):
+        what = "holds a model already" if is_model(folder) else "is not an empty folder"
+        raise InputError(f"{folder} {what}: use another --out")
     names = _names(classes)
     settings = dict(read_input(preprocessing)) if preprocessing is not None else {}
     settings |= {} if resize is None else {"resize": resize}
     converted = convert(paths, size=size, variant=variant, classes=names, preprocessing=settings, output=output)
     model = converted.model
-    save_weights(folder / WEIGHTS, model.network.state_dict(), model.bundle)
-    # Writes the description last, because it is what makes the folder a model.
-    write_graph(folder, model)
+    with drafting(folder) as draft:
+        save_weights(draft / WEIGHTS, model.network.state_dict(), model.bundle)
+        write_graph(draft, model)
+        # The description last, because it is what makes the folder a model.
+        publish(draft, folder, DESCRIPTION)
     architecture = model.network.architecture
     return {
         "model": str(folder),

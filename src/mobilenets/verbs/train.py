@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import time
@@ -23,9 +24,10 @@ from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.device import pick_device
-from mobilenets.runs.begin import Request, Run, begin, settle, take_up
+from mobilenets.runs.begin import Request, Run, Settled, begin, settle, take_up
+from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
 from mobilenets.runs.fitting import Allowance
-from mobilenets.runs.folder import RUNS, run_folder
+from mobilenets.runs.folder import RUNS, owning, run_folder
 from mobilenets.runs.results import finish
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
@@ -34,7 +36,7 @@ from mobilenets.training.forecast import Forecast
 from mobilenets.training.minutes import say
 from mobilenets.training.pace import Pace, usable
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import fit
+from mobilenets.training.run import fit, long_run
 from mobilenets.training.settings import Settings, spelled_out
 from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import frozen_parts, settle_norms
@@ -103,23 +105,44 @@ def train_since(
         with run_folder(data, out, resume) as chosen_out:
             return train_since(began, data, chosen_out, recipe=recipe, resume=resume, **settings)
     request = Request(Path(data), Path(out), recipe, dict(settings), resume)
-    settled = settle(request)
-    chosen = settled.recipe
-    device = pick_device(chosen.device)
-    if threads_spin() and (chosen.threads or torch.get_num_threads()) > 1:
+    with contextlib.ExitStack() as held:
+        # Before anything is read; a folder that is missing is made only when all is known to be right.
+        there = request.run.is_dir()
+        if there:
+            held.enter_context(owning(request.run))
+        settled = settle(request)
+        if not there:
+            held.enter_context(owning(request.run))
+        return _train(request, settled, began)
+
+
+def _train(request: Request, settled: Settled, began: float) -> dict[str, Any]:
+    """Train what was settled, on the machine as the recipe wants it or, of a run that goes on, as it was."""
+    chosen, record = settled.recipe, settled.record
+    device, threads = pick_device(chosen.device), chosen.threads or threads_of(record)
+    if threads_spin() and (threads or torch.get_num_threads()) > 1:
         log.info(
             "PyTorch was imported before mobilenets, so its threads spin while they wait; this is slow on a busy "
             "machine: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"
         )
-    with _threads(chosen.threads), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
-        if settled.record is None or settled.dataset is None:
+    with (
+        _threads(threads),
+        keeping_memory(device.type == "cpu"),
+        _fastest_kernels(device),
+        kernels_of(record),
+    ):
+        if record is None or settled.dataset is None:
             run = begin(request, chosen, hardware(device), versions(), _allowance(chosen, began, device))
         else:
-            run = take_up(request, chosen, settled.record, settled.dataset)
+            run = take_up(request, chosen, record, settled.dataset)
         loaders = run.loaders()
         plan = stages(run.recipe, len(run.dataset.train))
-        plot = _make_ready(run, plan, loaders[0], device)
         before = checkpoint.peek(run.folder) if checkpoint.exists(run.folder) else State()
+        if record is not None and not before.finished:
+            long = any(long_run(run.network, stage) for stage in plan)
+            now = carry_on(run.folder, record, hardware(device), versions(), long)
+            run = dataclasses.replace(run, record=now)
+        plot = _make_ready(run, plan, loaders[0], device)
         if run.choice is not None:
             forecast = run.choice.forecast
         else:
