@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,21 +14,27 @@ from safetensors.torch import load_file, save_file
 from mobilenets.base.files import writing
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.distance import Space, load_space
 from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, find_bundle, read_bundle
+from mobilenets.runtime.distance import SPACE
+from mobilenets.runtime.exported import file_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
+log = logging.getLogger("mobilenets")
+
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A network with its weights, and what its ``model.json`` says."""
+    """A network with its weights, and what its ``model.json`` says; ``space`` has the arrays of its distance."""
 
     network: Network
     bundle: Bundle
+    space: Space | None = None
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -70,7 +77,18 @@ def load_model(model: Path) -> SavedModel:
     if problem:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")
     network.load_state_dict(state, assign=True)
-    return SavedModel(network.eval(), bundle)
+    return SavedModel(network.eval(), bundle, _space(folder, bundle, network.features))
+
+
+def _space(folder: Path, bundle: Bundle, features: int) -> Space | None:
+    """Read the arrays of the distance, if the description and the file of one another are there."""
+    path = folder / SPACE
+    if bundle.none_of_these is None:
+        return None
+    if not path.is_file() or file_hash(path) != bundle.none_of_these.sha256:
+        log.warning('%s: not there, or not of this model: without it nothing is called "none of these"', path)
+        return None
+    return load_space(path, features)
 
 
 def load_classifier(model: Path) -> SavedModel:

@@ -21,6 +21,7 @@ from mobilenets.measure.metric import Metric
 from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
 from mobilenets.runs.class_report import Finished, write_class_report
+from mobilenets.runs.known import learn_known
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.tasks.base import Evaluation
@@ -42,6 +43,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     folder, dataset = run.folder, run.dataset
     saved = load_model(folder)
     write_graph(folder, saved)
+    saved = learn_known(folder, saved, dataset, device, run.recipe.workers)
     on = "test" if dataset.test is not None else "validation"
     predictor = Predictor(folder, str(device))
     [evaluation] = evaluate_predictors([predictor], dataset.measured, dataset.layout.root, workers=run.recipe.workers)
@@ -58,6 +60,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
         "parameters": costs.parameters,
         "macs": costs.macs,
         "seen_by_source": dataset.seen_by_source,
+        "none_of_these": None if saved.bundle.none_of_these is None else saved.bundle.none_of_these.to_json(),
     }
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}

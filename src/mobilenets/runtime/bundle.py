@@ -12,6 +12,7 @@ from typing import Any
 from mobilenets.base.files import nfc, write_json
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.distance import Bar
 from mobilenets.runtime.exported import Exported
 from mobilenets.runtime.labels import Labels
 
@@ -32,6 +33,7 @@ class Bundle:
     came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
     answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
     that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
+    Above the distance of ``none_of_these`` it is "none of these".
     ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
     class.
     """
@@ -46,6 +48,7 @@ class Bundle:
     graph: Exported | None = None
     task: str = CLASSIFICATION
     outputs: int | None = None
+    none_of_these: Bar | None = None
 
     @property
     def network_outputs(self) -> int:
@@ -64,6 +67,8 @@ class Bundle:
                 optional[name] = file.to_json()
         if self.outputs is not None:
             optional["outputs"] = self.outputs
+        if self.none_of_these is not None:
+            optional["none_of_these"] = self.none_of_these.to_json()
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -159,4 +164,5 @@ def _understood(value: dict[str, Any]) -> Bundle:
         None if graph is None else Exported.from_json(graph),
         task,
         outputs,
+        None if value.get("none_of_these") is None else Bar.from_json(value["none_of_these"]),
     )

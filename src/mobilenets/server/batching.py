@@ -170,8 +170,8 @@ class Batcher:
                 job.answer.set_result(answer)
 
     def _answers(self, jobs: list[_Job]) -> list[Answer]:
-        rows = self.predictor.probabilities([job.pixels for job in jobs])
-        return [self.predictor.answer(row, job.top, job.language) for row, job in zip(rows, jobs, strict=True)]
+        asked = zip(*self.predictor.asked([job.pixels for job in jobs]), jobs, strict=True)
+        return [self.predictor.answer(row, job.top, job.language, far) for row, far, job in asked]
 
     async def _warm_up(self) -> None:
         side = self.predictor.bundle.preprocessing.size

@@ -26,6 +26,7 @@ from mobilenets.models.device import pick_device
 from mobilenets.runs.begin import Request, Run, begin, settle, take_up
 from mobilenets.runs.fitting import Allowance
 from mobilenets.runs.folder import RUNS, run_folder
+from mobilenets.runs.known import pictures_looked_at
 from mobilenets.runs.results import finish
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
@@ -123,7 +124,7 @@ def train_since(
         if run.choice is not None:
             forecast = run.choice.forecast
         else:
-            ending = Ending(len(run.dataset.measured), len(run.dataset.classes), plot)
+            ending = Ending(len(run.dataset.measured) + pictures_looked_at(run.dataset), len(run.dataset.classes), plot)
             forecast = estimate(run.network, plan, before.epoch, run.task, *loaders, ending, device, open_trunk)
         pace = _pace(run, plan, forecast, before, began)
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)

@@ -12,6 +12,7 @@ from typing import Any
 
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.geometry import geometry_model
+from mobilenets.exports.graph.distance import with_distance
 from mobilenets.exports.int8.search import quantize
 from mobilenets.exports.job import Job
 from mobilenets.runtime.engines.ov import openvino
@@ -31,11 +32,12 @@ def write(job: Job) -> Exported:
     about: dict[str, Any] = {"openvino": openvino.__version__}
     if options.precision == "int8":
         graph, about["quantization"] = quantize(graph, job)
+    distance = job.space is not None and with_distance(graph, job.space)
     model = openvino.convert_model(io.BytesIO(graph.SerializeToString()))
     if options.camera:
         model = _with_geometry(model, job)
     openvino.save_model(model, job.folder / FILE, compress_to_fp16=options.precision == "float16")
-    return job.describe_onnx([FILE, WEIGHTS], about)
+    return replace(job.describe_onnx([FILE, WEIGHTS], about), distance=distance)
 
 
 def _with_geometry(model: openvino.Model, job: Job) -> openvino.Model:
