@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine
+from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import headline, interval, percent, scores, sentence
@@ -24,6 +24,13 @@ def _arguments(parser: Parser) -> None:
         'answers "not sure" from then on',
     )
     add(
+        "--false-alarms",
+        type=float,
+        metavar="X",
+        help='move the bar of "none of these" so that this share of the pictures of known classes is called so, such '
+        "as 0.01 (default: 0.05, set by train)",
+    )
+    add(
         "--out",
         metavar="DIR",
         help="also write metrics.json there, with plots of the confusion matrix and of the calibration",
@@ -36,7 +43,8 @@ def _run(options: Namespace) -> int:
     from mobilenets.verbs.evaluate import evaluate
 
     check_order(options.model, options.data, "evaluate")
-    result = evaluate(options.model, options.data, out=options.out, accuracy=options.accuracy, **engine(options))
+    settings = given(options, "out", "accuracy", "false_alarms")
+    result = evaluate(options.model, options.data, **settings, **engine(options))
     print_result(options, result, evaluated)
     for fault in result["faults"]:
         print(f"mobilenets: {fault}", file=sys.stderr)
@@ -45,7 +53,12 @@ def _run(options: Namespace) -> int:
 
 def evaluated(result: dict[str, Any]) -> str:
     """The figures with their intervals, then one line per class."""
-    parts = [headline(result), *_by_group(result), scores("class", result["classes"], result["names"])]
+    parts = [
+        headline(result),
+        *_by_group(result),
+        *_unknown(result),
+        scores("class", result["classes"], result["names"]),
+    ]
     return "\n\n".join([*parts, "\n".join(map(sentence, result["notes"]))]).rstrip()
 
 
@@ -66,6 +79,17 @@ def _by_group(result: dict[str, Any]) -> list[str]:
             f"{right} of them right   {interval(sure['accuracy_interval'])}"
         )
     return parts
+
+
+def _unknown(result: dict[str, Any]) -> list[str]:
+    """How many pictures of its own classes the model called none of them."""
+    found = result["none_of_these"]
+    if found is None:
+        return []
+    return [
+        f'called "none of these"  {found["called"]} of {result["images"]}, {percent(found["share"])}   '
+        f"{interval(found['interval'])}"
+    ]
 
 
 def _confidence(threshold: float) -> str:

@@ -59,7 +59,7 @@ class Job:
     """Write ``network``, in evaluation mode on the CPU, into ``folder`` as ``options`` say.
 
     ``calibration`` holds training pictures, uint8 N×S×S×3 after the geometry of the preprocessing; only int8 has them.
-    ``task`` is what the network was trained for. ``space`` has the arrays of its distance, for formats that can give it.
+    ``task`` is what the network was trained for. ``space`` has the arrays of its distance, if any.
     """
 
     network: Network

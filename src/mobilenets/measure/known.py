@@ -6,6 +6,7 @@ NumPy only, but for Ledoit and Wolf's shrinkage, which is scikit-learn's. The sa
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def fit_space(trained: Answered, labels: npt.NDArray[np.int64], held: Answered) 
     roots = np.sqrt(np.maximum(trained.features, 0)).astype(np.float64)
     centre = roots.mean(axis=0)
     roots -= centre
-    axes = _axes(roots, max(1, min(AXES, len(roots) // PER_AXIS, roots.shape[1])))
+    axes = _axes(roots, max(1, min(AXES, len(roots) // PER_AXIS, roots.shape[1] // 2)))
     along = roots @ axes.astype(np.float64)
     present, places = np.unique(labels, return_inverse=True)
     means = np.stack([along[places == place].mean(axis=0) for place in range(len(present))])
@@ -72,13 +73,16 @@ def fit_space(trained: Answered, labels: npt.NDArray[np.int64], held: Answered) 
     # x'C⁻¹x is the square of x'W for W W' = C⁻¹.
     whiten = np.linalg.cholesky(np.linalg.inv(covariance))
     left = float((roots**2).sum() - (along**2).sum())
-    rest = max(left / len(roots) / max(1, roots.shape[1] - width), 1e-9)
-    parts = [np.float32(centre), axes, np.float32(whiten), np.float32(means @ whiten), np.float32([rest])]
-    plain = np.array([0, 1], np.float32)
-    space = Space(*parts, plain, plain, np.ones(1, np.float32))
-    near, doubt = np.log(space.apart(held.features)), space.doubts(held.logits)
-    scaled = [np.array([part.mean(), max(float(part.std()), 1e-3)], np.float32) for part in (near, doubt)]
-    return Space(*parts, *scaled, np.ones(1, np.float32))
+    # Across them as along them, were nothing to vary there.
+    rest = max(left / len(roots) / max(1, roots.shape[1] - width), 1e-3 * even)
+    parts = [part.astype(np.float32) for part in (centre, whiten, means @ whiten, np.array([rest]))]
+    plain, one = np.array([0, 1], np.float32), np.ones(1, np.float32)
+    space = Space(parts[0], axes, parts[1], parts[2], parts[3], near=plain, doubt=plain, scale=one)
+    near, doubt = (
+        np.array([part.mean(), max(float(part.std()), 1e-3)], np.float32)
+        for part in (np.log(space.apart(held.features)), space.doubts(held.logits))
+    )
+    return replace(space, near=near, doubt=doubt)
 
 
 def _axes(centred: Scores, count: int) -> npt.NDArray[np.float16]:

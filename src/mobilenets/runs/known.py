@@ -48,7 +48,7 @@ def pictures_looked_at(dataset: Dataset) -> int:
 def learn_known(
     folder: Path, saved: SavedModel, dataset: Dataset, device: torch.device, workers: int | None
 ) -> SavedModel:
-    """Fit the distance of a finished model and set its bar; writes ``distance.safetensors``, then graph and description.
+    """Fit the distance of a finished model and set its bar; writes ``distance.safetensors``, graph and description.
 
     The bar is set on the validation pictures, and the share of false alarms measured on the test pictures; where there
     are none, on the validation pictures crosswise. A model with too few pictures stays as it is, which is said.

@@ -46,12 +46,11 @@ class Bar:
         """Read what ``to_json`` wrote; raises ``InputError`` for anything else."""
         try:
             assert isinstance(value, dict)
-            low, high = value["interval"]
-            numbers = [float(value[key]) for key in ("bar", "false_alarms", "rate")] + [float(low), float(high)]
-            assert all(map(math.isfinite, numbers))
-            assert _HASH.fullmatch(value["sha256"])
+            bar, asked, rate = (float(value[key]) for key in ("bar", "false_alarms", "rate"))
+            low, high = map(float, value["interval"])
+            assert all(map(math.isfinite, (bar, asked, rate, low, high))) and _HASH.fullmatch(value["sha256"])
             pictures, crossed = int(value["pictures"]), bool(value["cross_fitted"])
-            return cls(*numbers[:3], (numbers[3], numbers[4]), pictures, crossed, value["sha256"])
+            return cls(bar, asked, rate, (low, high), pictures, crossed, value["sha256"])
         except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError("none_of_these is malformed") from error
 

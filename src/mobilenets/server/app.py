@@ -109,8 +109,8 @@ def _route(app: FastAPI, endpoints: _Endpoints, explains: bool) -> None:
         "/predict",
         summary="Say what is in pictures",
         description="Send files in a form, or one picture as the body. Returns a list with one object per picture, "
-        "as `mobilenets predict --json`: `image` and `predictions` (with `groups`, `sure`, `known` and `distance` if the model "
-        "has them), or `image`, `error` and its `code`.",
+        "as `mobilenets predict --json`: `image` and `predictions` (with `groups`, `sure`, `known` and `distance` "
+        "if the model has them), or `image`, `error` and its `code`.",
         openapi_extra={"requestBody": _BODY},
         responses=_REFUSALS,
     )(endpoints.predict)

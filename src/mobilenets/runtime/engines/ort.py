@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from mobilenets.base.cores import cores
-from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.distance import DISTANCE
+from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.exported import CLASS, EVIDENCE, Exported
 
 _ERRORS_ONLY = 3

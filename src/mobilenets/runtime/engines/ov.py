@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.distance import DISTANCE
+from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.exported import Exported
 
 # Whoever needs OpenVINO takes it from here, so that the import below is the first.

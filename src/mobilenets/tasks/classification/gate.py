@@ -14,6 +14,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 from mobilenets.tasks.base import Comparison
+from mobilenets.tasks.classification.distance import distance_difference, distance_fault
 
 # Points of top-1 that may be lost. None is visible to one decimal in a float file.
 TOLERANCE = {"float32": 0.05, "float16": 0.05, "int8": 0.5}
@@ -41,6 +42,11 @@ class Verdict:
     resized: bool = False
 
     @cached_property
+    def distance_difference(self) -> tuple[float, float] | None:
+        """The largest difference of a distance and the root of their mean square; None for a file without one."""
+        return distance_difference(self.pair.reference, self.pair.candidate)
+
+    @cached_property
     def faults(self) -> tuple[str, ...]:
         """Why the file may not leave; empty when it may."""
         pair, found = self.pair, []
@@ -57,7 +63,8 @@ class Verdict:
             allowed = max(allowed, RESIZED_DIFFERENCE)
         if allowed is not None and difference > allowed:
             found.append(f"a probability differs by {difference:.4f}, and {allowed:g} is rounding in {self.precision}")
-        return tuple(found)
+        strayed = distance_fault(self.distance_difference, self.precision, self.resized)
+        return (*found, *([] if strayed is None else [strayed]))
 
     @property
     def passed(self) -> bool:
@@ -84,6 +91,7 @@ class Verdict:
             "max_difference": pair.max_difference,
             "probe_difference": self.probe_difference,
             "tolerance": self.tolerance,
+            "distance_difference": self.distance_difference and self.distance_difference[0],
         }
 
     def draw(self, path: Path, labels: Labels | None) -> None:
