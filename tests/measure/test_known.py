@@ -17,6 +17,7 @@ from mobilenets.measure.known import (
     called_to_json,
     find_bar,
     fit_space,
+    shrinkage,
     why_not,
 )
 from mobilenets.models.distance import Space, load_space, save_space
@@ -67,6 +68,12 @@ def test_the_same_pictures_give_the_same_arrays() -> None:
     one, other = fitted(), fitted()
     for entry in fields(Space):
         assert getattr(one, entry.name).tobytes() == getattr(other, entry.name).tobytes()
+
+
+def test_shrinkage_is_that_of_scikit_learn() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 12)) * np.arange(1, 13)
+    # sklearn.covariance.ledoit_wolf_shrinkage(rows, assume_centered=True); loading it takes seconds.
+    assert shrinkage(rows) == pytest.approx(0.280784617787)
 
 
 def test_few_pictures_of_many_dimensions_still_tell() -> None:

@@ -1,6 +1,6 @@
 """Whether a picture is of one of the classes at all: the distance fitted, the bar set, and how well both tell.
 
-NumPy only, but for Ledoit and Wolf's shrinkage, which is scikit-learn's. The same pictures give the same arrays.
+NumPy only. The same pictures give the same arrays.
 """
 
 from __future__ import annotations
@@ -56,8 +56,6 @@ def why_not(trained: int, held: int, classes: int) -> str | None:
 
 def fit_space(trained: Answered, labels: npt.NDArray[np.int64], held: Answered) -> Space:
     """Fit the distance to training pictures with these class numbers; ``held`` gives the scale of its two parts."""
-    from sklearn.covariance import ledoit_wolf_shrinkage  # takes a second to load
-
     roots = np.sqrt(np.maximum(trained.features, 0)).astype(np.float64)
     centre = roots.mean(axis=0)
     roots -= centre
@@ -67,8 +65,9 @@ def fit_space(trained: Answered, labels: npt.NDArray[np.int64], held: Answered) 
     means = np.stack([along[places == place].mean(axis=0) for place in range(len(present))])
     inside = along - means[places]
     covariance = inside.T @ inside / len(inside)
-    share, width = float(ledoit_wolf_shrinkage(inside, assume_centered=True)), len(covariance)
-    even = max(float(np.trace(covariance)) / width, 1e-12)
+    share, width = shrinkage(inside), len(covariance)
+    # Features that hardly vary are told apart by nothing but rounding.
+    even = max(float(np.trace(covariance)) / width, 1e-6)
     covariance = (1 - share) * covariance + share * even * np.eye(width) + 1e-6 * even * np.eye(width)
     # x'C⁻¹x is the square of x'W for W W' = C⁻¹.
     whiten = np.linalg.cholesky(np.linalg.inv(covariance))
@@ -79,10 +78,22 @@ def fit_space(trained: Answered, labels: npt.NDArray[np.int64], held: Answered) 
     plain, one = np.array([0, 1], np.float32), np.ones(1, np.float32)
     space = Space(parts[0], axes, parts[1], parts[2], parts[3], near=plain, doubt=plain, scale=one)
     near, doubt = (
-        np.array([part.mean(), max(float(part.std()), 1e-3)], np.float32)
+        np.array([part.mean(), max(float(part.std()), 0.05)], np.float32)
         for part in (np.log(space.apart(held.features)), space.doubts(held.logits))
     )
     return replace(space, near=near, doubt=doubt)
+
+
+def shrinkage(rows: Scores) -> float:
+    """Give the share of the even covariance that is best for centred rows N×r (Ledoit and Wolf 2004, section 3).
+
+    As ``ledoit_wolf_shrinkage`` of scikit-learn, which takes a second or more to load.
+    """
+    count, width = rows.shape
+    covariance = rows.T @ rows / count
+    away = np.square(covariance - np.trace(covariance) / width * np.eye(width)).sum()
+    noise = (np.square((rows**2).sum(axis=1)).mean() - np.square(covariance).sum()) / count
+    return float(min(noise, away) / away) if away > 0 else 0.0
 
 
 def _axes(centred: Scores, count: int) -> npt.NDArray[np.float16]:
