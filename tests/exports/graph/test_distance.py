@@ -51,7 +51,7 @@ def test_the_graph_gives_the_distance(lively: Callable[..., Network], name: str,
     wanted = NetworkEngine(network, torch.device("cpu"), space=space).with_distance(new)[1]
     session = open_session(model)
     [found] = session.run(["distance"], {session.get_inputs()[0].name: new.transpose(0, 3, 1, 2)})
-    assert found.shape == (3,) and np.abs(found - wanted).max() < 1e-3
+    assert found.shape == (3,) and found == pytest.approx(wanted, rel=1e-4, abs=1e-3)
 
 
 def test_no_linear_layer_no_distance(lively: Callable[..., Any]) -> None:
