@@ -31,6 +31,13 @@ def _arguments(parser: Parser) -> None:
         "it at its end",
     )
     add(
+        "--false-alarms",
+        type=float,
+        metavar="X",
+        help='move the bar of "none of these" so that this share of the pictures of known classes is called so, such '
+        "as 0.01 (default: 0.05, set by train)",
+    )
+    add(
         "--out",
         metavar="DIR",
         help="also write metrics.json there, with plots of the confusion matrix and of the calibration",
@@ -43,7 +50,7 @@ def _run(options: Namespace) -> int:
     from mobilenets.verbs.evaluate import evaluate
 
     check_order(options.model, options.data, "evaluate")
-    settings = given(options, "out", "accuracy", "calibrate")
+    settings = given(options, "out", "accuracy", "calibrate", "false_alarms")
     result = evaluate(options.model, options.data, **settings, **engine(options))
     print_result(options, result, evaluated)
     for fault in result["faults"]:
@@ -58,6 +65,7 @@ def evaluated(result: dict[str, Any]) -> str:
         headline(result),
         *_no_copies(result),
         *_by_group(result),
+        *_unknown(result),
         scores("class", result["classes"], result["names"]),
     ]
     return "\n\n".join([*parts, "\n".join(map(sentence, result["notes"]))]).rstrip()
@@ -90,6 +98,17 @@ def _by_group(result: dict[str, Any]) -> list[str]:
             f"{right} of them right   {interval(sure['accuracy_interval'])}"
         )
     return parts
+
+
+def _unknown(result: dict[str, Any]) -> list[str]:
+    """How many pictures of its own classes the model called none of them."""
+    found = result["none_of_these"]
+    if found is None:
+        return []
+    return [
+        f'called "none of these"  {found["called"]} of {result["images"]}, {percent(found["share"])}   '
+        f"{interval(found['interval'])}"
+    ]
 
 
 def _confidence(threshold: float) -> str:

@@ -67,6 +67,8 @@ def predicted(answer: dict[str, Any]) -> str:
         return f"{name}: {how}: {printable(answer['error'])}"
     words = [_entry(entry, answer.get("groups", [])) for entry in answer["predictions"]]
     unsure = "not sure: " if answer.get("sure") is False else ""
+    if answer.get("known") is False:
+        unsure = "none of these; nearest: "
     return f"{name}: {unsure}{', '.join(words)}"
 
 

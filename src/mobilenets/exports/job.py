@@ -17,6 +17,7 @@ from mobilenets.tasks.base import Task
 from mobilenets.tasks.classification.task import Classification
 
 if TYPE_CHECKING:
+    from mobilenets.models.distance import Space
     from mobilenets.models.network import Network
 
 
@@ -58,7 +59,7 @@ class Job:
     """Write ``network``, in evaluation mode on the CPU, into ``folder`` as ``options`` say.
 
     ``calibration`` holds training pictures, uint8 N×S×S×3 after the geometry of the preprocessing; only int8 has them.
-    ``task`` is what the network was trained for.
+    ``task`` is what the network was trained for. ``space`` has the arrays of its distance, if any.
     """
 
     network: Network
@@ -67,6 +68,7 @@ class Job:
     folder: Path
     calibration: npt.NDArray[np.uint8] | None = None
     task: Task = field(default_factory=Classification)
+    space: Space | None = None
 
     def describe(self, files: Sequence[str], layout: str, batch: int | None, about: dict[str, Any]) -> Exported:
         """Describe the finished export; of its ``files`` the first is the one to open."""

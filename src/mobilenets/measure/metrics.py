@@ -89,7 +89,7 @@ class Evaluation:
     ``images`` are the paths as shown to people, in the order of ``labels`` (N,) and ``logits`` (N, K). A
     class may have no picture. Ties never count in the classifier's favour: an answer is right only if the
     true class's logit is strictly above all others, so a network that answers the same for every class
-    scores 0, not 1/K.
+    scores 0, not 1/K. ``distances`` (N,) are how far the pictures are from what the model learned, where it says so.
 
     Raises InputError without pictures or with two classes of one name, FaultFound if a logit is not finite,
     and ValueError if the shapes or labels do not fit each other.
@@ -99,6 +99,7 @@ class Evaluation:
     images: tuple[str, ...]
     labels: Integers
     logits: npt.NDArray[np.float32]
+    distances: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         count, width = len(self.images), len(self.classes)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mobilenets.models.distance import Space
 from mobilenets.models.network import Network
 
 
@@ -19,16 +20,17 @@ def to_tensor(images: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 class NetworkEngine:
     """A network on its device: float32 N×H×W×3 in, logits float32 N×classes out.
 
-    With ``start`` the batches hold what the first ``start`` blocks gave. The network is left in evaluation mode.
+    With ``start`` the batches hold what the first ``start`` blocks gave. With ``space`` it gives distances too. The
+    network is left in evaluation mode.
     """
 
     runtime = "torch"
     version = str(torch.__version__)
 
-    def __init__(self, network: Network, device: torch.device, start: int = 0) -> None:
+    def __init__(self, network: Network, device: torch.device, start: int = 0, space: Space | None = None) -> None:
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.threads = torch.get_num_threads()
-        self._device, self._start = device, start
+        self._device, self._start, self._space = device, start, space
 
     @torch.inference_mode()
     def __call__(self, images: npt.NDArray[Any], /) -> npt.NDArray[np.float32]:
@@ -37,3 +39,26 @@ class NetworkEngine:
             self.network.eval()(to_tensor(images, self._device), self._start).float().cpu().numpy()
         )
         return logits
+
+    @property
+    def gives_distance(self) -> bool:
+        """Whether ``with_distance`` can be asked."""
+        return self._space is not None
+
+    def with_distance(self, images: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Run a batch; gives the distances, float32 N, too. Only of a network with a ``space``."""
+        assert self._space is not None
+        features, logits = self.features(images)
+        return logits, self._space.distances(features, logits)
+
+    @torch.inference_mode()
+    def features(self, images: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Give what the last layer takes, float32 N×features, and the logits."""
+        network = self.network.eval()
+        taken: list[torch.Tensor] = []
+        watch = network.classifier.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+        try:
+            logits = network(to_tensor(images, self._device), self._start)
+        finally:
+            watch.remove()
+        return taken[0].float().cpu().numpy(), logits.float().cpu().numpy()

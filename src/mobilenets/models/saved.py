@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,8 +17,11 @@ from safetensors.torch import load_file, save_file
 from mobilenets.base.files import writing
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.distance import Space, load_space
 from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, check_weights, find_bundle, is_model, read_bundle
+from mobilenets.runtime.distance import SPACE
+from mobilenets.runtime.exported import file_hash
 from mobilenets.runtime.tie import CONTRACT, contract_hash
 
 if TYPE_CHECKING:
@@ -24,13 +29,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+log = logging.getLogger("mobilenets")
+
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A network with its weights, and what its ``model.json`` says."""
+    """A network with its weights, and what its ``model.json`` says; ``space`` has the arrays of its distance."""
 
     network: Network
     bundle: Bundle
+    space: Space | None = None
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], bundle: Bundle | None = None) -> None:
@@ -59,7 +67,9 @@ def calibrated(saved: SavedModel, calibration: Mapping[str, Any]) -> SavedModel:
             tensor.copy_((tensor.double() / factor).to(tensor.dtype))
     record = {**calibration, "layer": _layer_hash(network)}
     threshold = saved.bundle.threshold if factor == 1 else None
-    return replace(saved, network=network, bundle=replace(saved.bundle, calibration=record, threshold=threshold))
+    space = None if saved.space is None else replace(saved.space, scale=(saved.space.scale * factor).astype(np.float32))
+    bundle = replace(saved.bundle, calibration=record, threshold=threshold)
+    return replace(saved, network=network, bundle=bundle, space=space)
 
 
 def is_calibrated(saved: SavedModel) -> bool:
@@ -114,7 +124,18 @@ def load_model(model: Path) -> SavedModel:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")
     check_weights(folder, bundle)
     network.load_state_dict(state, assign=True)
-    return SavedModel(network.eval(), bundle)
+    return SavedModel(network.eval(), bundle, _space(folder, bundle, network.features))
+
+
+def _space(folder: Path, bundle: Bundle, features: int) -> Space | None:
+    """Read the arrays of the distance, if the description and the file of one another are there."""
+    path = folder / SPACE
+    if bundle.none_of_these is None:
+        return None
+    if not path.is_file() or file_hash(path) != bundle.none_of_these.sha256:
+        log.warning('%s: not there, or not of this model: without it nothing is called "none of these"', path)
+        return None
+    return load_space(path, features)
 
 
 def load_classifier(model: Path) -> SavedModel:

@@ -154,7 +154,8 @@ function show(entry) {
     if (entry.file) entry.url ??= URL.createObjectURL(entry.file);
     at("picture").src = (entry.explained && entry.drawn) || entry.url || entry.small || "";
     at("picture").alt = entry.image;
-    at("unsure").hidden = answer.sure !== false;
+    at("unsure").hidden = answer.sure !== false && answer.known !== false;
+    at("unsure").textContent = word(answer.known === false ? "unknown" : "unsure");
     at("best").textContent = className(best.label);
     at("bin").replaceChildren(...(bin ? [chip(bin)] : []));
     at("bars").replaceChildren(...answer.predictions.map((one) => bar(className(one.label), one.probability, one.group && groupColor(one.group))));
@@ -188,7 +189,7 @@ function showHistory() {
         dot.style.background = groupColor(group);
         button.append(dot);
       }
-      button.append(`${entry.answer.sure === false ? "? " : ""}${className(best.label)} · ${percent(best.probability)}`);
+      button.append(`${entry.answer.known === false ? "✗ " : entry.answer.sure === false ? "? " : ""}${className(best.label)} · ${percent(best.probability)}`);
     } else {
       button.append(make("span", "wrong", reason(entry.problem)));
     }

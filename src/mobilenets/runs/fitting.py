@@ -20,6 +20,7 @@ from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.known import pictures_looked_at
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.auto import resolve
 from mobilenets.training.estimate import Ending, estimate
@@ -79,7 +80,7 @@ def fitted(
 ) -> Choice:
     """Choose the settings that are not ``given`` so that the run ends in time; ``weights`` is no longer auto."""
     task, count = find_task(recipe.task), len(dataset.train)
-    ending = Ending(dataset.answered, len(dataset.classes), _plot())
+    ending = Ending(dataset.answered + pictures_looked_at(dataset), len(dataset.classes), _plot())
 
     def measure(changes: Mapping[str, Any]) -> Option:
         asked = recipe.replace(**changes)

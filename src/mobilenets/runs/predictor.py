@@ -197,4 +197,4 @@ def _torch_engine(model: Path, device: str, threads: int | None) -> Engine:
     place = pick_device(device)
     if threads is not None:
         torch.set_num_threads(1 if fork.forked() else threads)
-    return NetworkEngine(saved.network, place)
+    return NetworkEngine(saved.network, place, space=saved.space)

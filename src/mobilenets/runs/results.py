@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from mobilenets.runs.begin import Run
 from mobilenets.runs.calibrating import Held, settle
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.copies import copies_of_run
+from mobilenets.runs.known import learn_known
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.tasks.base import Evaluation
@@ -43,7 +46,10 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     on = "test" if dataset.test is not None else "validation"
     fit = None if dataset.test is None else dataset.validation
     settled = settle(folder, Held(fit, dataset.measured, dataset.layout.root, run.recipe.workers), str(device))
-    saved, evaluation = settled.saved, settled.evaluation
+    saved = learn_known(folder, settled.saved, dataset, device, run.recipe.workers)
+    if saved is not settled.saved:
+        settled = replace(settled, saved=saved, predictor=Predictor(folder, str(device)))
+    evaluation = settled.evaluation
     opened = None
     if on == "test":
         contents = dataset.contents or content_hashes([sample.path for sample in dataset.measured])
@@ -63,6 +69,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
         "macs": costs.macs,
         "seen_by_source": dataset.seen_by_source,
         "test_set": None if opened is None else opened.to_json(),
+        "none_of_these": None if saved.bundle.none_of_these is None else saved.bundle.none_of_these.to_json(),
     }
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}

@@ -15,6 +15,7 @@ from typing import Any
 from mobilenets.base.files import nfc, write_json
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.distance import Bar
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.tie import CONTRACT, contract_hash, contract_of_weights
@@ -38,6 +39,7 @@ class Bundle:
     came from. ``labels`` gives the classes names and groups. Below the probability ``threshold`` of the best class the
     answer is "not sure". ``export`` is there where the model is an exported file. ``graph`` describes the ONNX file
     that lies beside the weights and answers for them; its ``about`` has the SHA-256 of the ``weights`` it was made of.
+    Above the distance of ``none_of_these`` it is "none of these".
     ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
     class. ``weights`` is the SHA-256 of ``model.safetensors``, once a model is finished. ``calibration`` records the
     temperature by which its last layer was divided, and what that did; empty where none was fitted. Nobody divides
@@ -56,6 +58,7 @@ class Bundle:
     outputs: int | None = None
     weights: str | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    none_of_these: Bar | None = None
 
     @property
     def network_outputs(self) -> int:
@@ -78,6 +81,8 @@ class Bundle:
             optional["weights_sha256"] = self.weights
         if self.calibration:
             optional["calibration"] = dict(self.calibration)
+        if self.none_of_these is not None:
+            optional["none_of_these"] = self.none_of_these.to_json()
         said = {
             "format": FORMAT,
             "version": VERSION,
@@ -186,6 +191,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
         outputs,
         weights,
         calibration,
+        None if value.get("none_of_these") is None else Bar.from_json(value["none_of_these"]),
     )
     _check_contract(value)
     return bundle

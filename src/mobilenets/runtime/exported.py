@@ -66,7 +66,8 @@ class Exported:
     numbers made inside. With ``geometry`` "inside" it is one upright picture of any size, uint8 1×H×W×3. ``batch`` is
     the number of pictures a run, None for any. ``about`` says how it was made and checked. ``evidence`` is there where
     the file's second output, float32 N×h×h, is what speaks for a class at each place: the pixels, along one side of
-    the S×S input, in the middle of what each place sees.
+    the S×S input, in the middle of what each place sees. ``distance``: an output of that name, float32 N, says how far
+    each picture is from what the model learned (``mobilenets.runtime.distance``).
     """
 
     file: str
@@ -82,6 +83,7 @@ class Exported:
     geometry: str = "outside"
     drawn: DrawnPicture | None = None
     evidence: tuple[float, ...] = ()
+    distance: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands under ``export`` in ``model.json``."""
@@ -136,6 +138,7 @@ class Exported:
             geometry,
             _drawn(value.get("drawn")),
             _centres(value.get("evidence", [])),
+            value.get("distance") is True,
         )
 
     def check(self, folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,9 @@ class EnginePredictor:
         self._planes = file is not None and file.layout == "NCHW"
         self._whole = file is not None and file.geometry == "inside"
         self._finished = file is not None and file.output == "probabilities"
+        gives = file.distance if file is not None else getattr(engine, "gives_distance", False)
+        # Without it a model answers as one that never learned what is none of its classes.
+        self.tells_unknown = bundle.none_of_these is not None and gives
 
     def __call__(self, picture: Picture, top: int = 5) -> Any:
         """Predict one picture: a path, the bytes of a file, an open file, a Pillow image, or a NumPy array.
@@ -83,13 +86,39 @@ class EnginePredictor:
 
     def answers(self, prepared: Sequence[Pixels], top: int = 5, language: str | None = None) -> list[dict[str, Any]]:
         """Predict pictures that ``prepare`` gave, as the objects of ``predict --json`` without ``image``."""
-        return [self.answer(row, top, language) for row in self.probabilities(prepared)]
+        return [self.answer(row, top, language, far) for row, far in zip(*self.asked(prepared), strict=True)]
 
     def answer(
-        self, probabilities: npt.NDArray[np.float64], top: int = 5, language: str | None = None
+        self,
+        probabilities: npt.NDArray[np.float64],
+        top: int = 5,
+        language: str | None = None,
+        distance: float | None = None,
     ) -> dict[str, Any]:
-        """Give the object of ``predict --json`` without ``image``, from what ``probabilities`` gave for one picture."""
-        return self.reading.answer(probabilities, self.bundle, top, language)
+        """Give the object of ``predict --json`` without ``image``, from what ``asked`` gave for one picture."""
+        answer = self.reading.answer(probabilities, self.bundle, top, language)
+        bar = self.bundle.none_of_these
+        if bar is not None and distance is not None:
+            answer |= {"known": bar.knows(distance), "distance": distance}
+        return answer
+
+    def asked(self, prepared: Sequence[Pixels]) -> tuple[npt.NDArray[np.float64], list[float | None]]:
+        """Give the probabilities of pictures that ``prepare`` gave, N×classes, and the distance of each.
+
+        One run of the engine gives both. The distances are None where the model or its file gives none.
+        """
+        if not self.tells_unknown or len(prepared) == 0:
+            return self.probabilities(prepared), [None] * len(prepared)
+        given, distances = self._with_distance(prepared)
+        scores = np.asarray(given, np.float64) if self._finished else self.reading.scores(given)
+        return scores, [float(one) for one in distances]
+
+    def outputs(self, prepared: Sequence[Pixels]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Give what ``logits`` gives, and the distance of each picture, float32 N, where there is one."""
+        if not self.tells_unknown:
+            return self.logits(prepared), None
+        given, distances = self._with_distance(prepared)
+        return self.reading.outputs(given) if self._finished else given, distances
 
     def probabilities(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float64]:
         """Give the probabilities of pictures that ``prepare`` gave, N×classes, in one run of the engine.
@@ -110,6 +139,14 @@ class EnginePredictor:
         if self._whole:  # each of a size of its own
             return np.concatenate([self.engine(one[None]) for one in prepared])
         return self.engine(self._stacked(prepared))
+
+    def _with_distance(self, prepared: Sequence[Pixels]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        run = cast(Any, self.engine).with_distance
+        if not self._whole:
+            scores, distances = run(self._stacked(prepared))
+            return scores, distances
+        parts = [run(one[None]) for one in prepared]
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate([distances for _, distances in parts])
 
     def _stacked(self, prepared: Sequence[Pixels]) -> npt.NDArray[Any]:
         """Give N×S×S×3 whose memory is as ``prepare_image`` laid it out; one picture is not copied."""

@@ -121,8 +121,8 @@ def _route(app: FastAPI, endpoints: _Endpoints, explains: bool) -> None:
         "/predict",
         summary="Say what is in pictures",
         description="Send files in a form, or one picture as the body. Returns a list with one object per picture, "
-        "as `mobilenets predict --json`: `image` and `predictions` (with `groups` and `sure` if the model has "
-        "them), or `image`, `error` and its `code`.",
+        "as `mobilenets predict --json`: `image` and `predictions` (with `groups`, `sure`, `known` and `distance` "
+        "if the model has them), or `image`, `error` and its `code`.",
         openapi_extra={"requestBody": _BODY},
         responses=_REFUSALS,
     )(endpoints.predict)
@@ -223,6 +223,7 @@ def _about(predictor: EnginePredictor, name: str, limits: Limits, explains: bool
         "size": bundle.preprocessing.size,
         **predictor.reading.about(bundle),
         "explains": explains,
+        "tells_unknown": predictor.tells_unknown,
         "limits": {"body_bytes": limits.body_bytes, "pixels": limits.pixels, "pictures": limits.pictures},
     }
 

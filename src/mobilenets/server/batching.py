@@ -176,13 +176,13 @@ class Batcher:
                 job.answer.set_result(answer)
 
     def _answers(self, jobs: list[_Job]) -> list[Answer | FaultFound]:
-        rows = self.predictor.probabilities([job.pixels for job in jobs])
-        return [self._one(row, job) for row, job in zip(rows, jobs, strict=True)]
+        asked = zip(*self.predictor.asked([job.pixels for job in jobs]), jobs, strict=True)
+        return [self._one(row, far, job) for row, far, job in asked]
 
-    def _one(self, row: npt.NDArray[np.float64], job: _Job) -> Answer | FaultFound:
+    def _one(self, row: npt.NDArray[np.float64], far: float | None, job: _Job) -> Answer | FaultFound:
         """Answer one picture; a fault is for whoever asked about it, not for those beside it."""
         try:
-            return self.predictor.answer(row, job.top, job.language)
+            return self.predictor.answer(row, job.top, job.language, far)
         except FaultFound as fault:
             return fault
 

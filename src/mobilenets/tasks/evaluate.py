@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.loader import Batches, in_order
+from mobilenets.measure.metrics import Evaluation as Classified
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.stream import checked, default_workers, grouped, stream
 from mobilenets.runtime.predictor import EnginePredictor, Pixels
@@ -83,8 +85,30 @@ def evaluate_predictors(
     """
     task = find_task(predictors[0].bundle.task)
     samples = task.annotated(samples, root)
-    asked = [Asked(tuple(predictor.classes), predictor.logits) for predictor in predictors]
-    return evaluate(task, asked, _prepared(predictors, samples, workers), samples, root, doing)
+    distances: list[list[npt.NDArray[np.float32]]] = [[] for _ in predictors]
+    asked = [
+        Asked(tuple(predictor.classes), _collecting(predictor, found))
+        for predictor, found in zip(predictors, distances, strict=True)
+    ]
+    evaluations = evaluate(task, asked, _prepared(predictors, samples, workers), samples, root, doing)
+    return [
+        replace(one, distances=np.concatenate(found)) if found and isinstance(one, Classified) else one
+        for one, found in zip(evaluations, distances, strict=True)
+    ]
+
+
+def _collecting(
+    predictor: EnginePredictor, found: list[npt.NDArray[np.float32]]
+) -> Callable[[Any], npt.NDArray[np.float32]]:
+    """Have a predictor put the distances aside, where it gives some."""
+
+    def outputs(prepared: Any) -> npt.NDArray[np.float32]:
+        given, distances = predictor.outputs(prepared)
+        if distances is not None:
+            found.append(distances)
+        return given
+
+    return outputs
 
 
 def _prepared(

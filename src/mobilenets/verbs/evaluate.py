@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,15 @@ from mobilenets.datasets.readable import check_readable
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
-from mobilenets.measure.metrics import Evaluation
+from mobilenets.measure.known import called_crosswise, called_to_json, find_bar
+from mobilenets.measure.metrics import Evaluation, wilson_interval
 from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import EvaluationSet, pictures_to_calibrate, pictures_to_measure
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import TestSet, open_test_set
 from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
+from mobilenets.runtime.distance import check_false_alarms
 from mobilenets.runtime.labels import doubts
 from mobilenets.tasks.evaluate import evaluate_predictors
 
@@ -39,6 +42,7 @@ def evaluate(
     device: str = "auto",
     accuracy: float | None = None,
     calibrate: bool = False,
+    false_alarms: float | None = None,
     runtime: str | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
@@ -62,6 +66,9 @@ def evaluate(
     weights: on ``validation/`` where ``test/`` is measured, else on the measured pictures, cross-fitted. The result's
     ``calibration`` says what it did. Exports that were made before keep their probabilities.
 
+    Where the model tells what is none of its classes, ``none_of_these`` says how many of the pictures, which are of its
+    classes, it called so. ``false_alarms``, a fraction, asks for another share: it moves the bar in ``model.json``.
+
     ``device``, ``runtime`` and ``threads`` are those of ``Predictor``.
 
     Returns the object of ``evaluate --json``; with ``out`` it is also written there as ``metrics.json``, beside
@@ -75,6 +82,8 @@ def evaluate(
     """
     if accuracy is not None and not 0 < accuracy <= 1:
         raise InputError(f"accuracy {accuracy:g}: give a fraction above 0 and up to 1, such as 0.95")
+    if false_alarms is not None:
+        check_false_alarms(false_alarms)
     predictor = Predictor(model, device, runtime=runtime, threads=threads)
     if out is not None:
         # Refused before the pictures are read, which may take minutes; and a bare install has nothing to draw with.
@@ -104,9 +113,11 @@ def evaluate(
     notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
     if isinstance(evaluation, Evaluation):
         predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
+        if false_alarms is not None:
+            predictor.bundle = _with_bar(evaluation, predictor, measured, Path(model), false_alarms)
         result |= _of_classes(evaluation, predictor.bundle)
         result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation)
-    elif accuracy is not None:
+    elif accuracy is not None or false_alarms is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     result |= {
         "evaluated_on": measured.which,
@@ -181,10 +192,47 @@ def _with_threshold(
     return bundle
 
 
+def _with_bar(
+    evaluation: Evaluation, predictor: Predictor, measured: EvaluationSet, model: Path, false_alarms: float
+) -> Bundle:
+    """Write the bar that gives ``false_alarms`` into ``model.json``; raises ``InputError`` where none can."""
+    bundle, distances = predictor.bundle, evaluation.distances
+    if measured.learned:
+        raise InputError(
+            f"false alarms: the model learned from {measured.learned} of these pictures, which are nearer than new "
+            "ones: give pictures that it has not seen"
+        )
+    if bundle.none_of_these is None or distances is None:
+        raise InputError(
+            'false alarms: this model or file does not say "none of these"; train it with this release, and export it '
+            "in onnx, openvino or web"
+        )
+    needed = math.ceil(1 / false_alarms - 1e-9) - 1
+    if len(distances) < needed:
+        raise InputError(
+            f"false alarms {false_alarms:g}: {len(distances)} pictures are too few to set that bar, {needed} are enough"
+        )
+    called = called_crosswise(distances, false_alarms)
+    bar = replace(
+        bundle.none_of_these,
+        bar=find_bar(distances, false_alarms),
+        false_alarms=false_alarms,
+        rate=called / len(distances),
+        interval=wilson_interval(called, len(distances)),
+        pictures=len(distances),
+        cross_fitted=True,
+    )
+    bundle = replace(bundle, none_of_these=bar)
+    write_bundle(find_bundle(model), bundle)
+    return bundle
+
+
 def _of_classes(evaluation: Evaluation, bundle: Bundle) -> dict[str, Any]:
     """Give what only a model that tells classes apart has."""
-    labels, threshold = bundle.labels, bundle.threshold
+    labels, threshold, bar = bundle.labels, bundle.threshold, bundle.none_of_these
+    unknown = None if bar is None or evaluation.distances is None else called_to_json(evaluation.distances, bar.bar)
     return {
+        "none_of_these": unknown,
         "groups": None if labels is None else groups_to_json(evaluation, labels),
         "sure": None if threshold is None else sure_to_json(evaluation, threshold),
         "names": None if labels is None else dict(zip(bundle.classes, labels.shown(bundle.classes), strict=True)),

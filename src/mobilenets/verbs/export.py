@@ -111,7 +111,8 @@ def export(
     halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
     measured = halves.measured
     with drafting(folder) as draft:
-        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task))
+        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space))
+        saved = _as_told(saved, exported)
         _describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
@@ -218,6 +219,14 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
             "int8 is calibrated on only %d training pictures: %d or more are better", len(samples), FEW_PICTURES
         )
     return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
+
+
+def _as_told(saved: SavedModel, exported: Exported) -> SavedModel:
+    """Leave out what only a file with a distance can say, and say so, where this one gives none."""
+    if saved.bundle.none_of_these is None or exported.distance:
+        return saved
+    log.warning('a file in %s gives no distance: it does not say "none of these"', exported.format)
+    return replace(saved, bundle=replace(saved.bundle, none_of_these=None), space=None)
 
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:

@@ -28,6 +28,7 @@ from mobilenets.runs.begin import Request, Run, Settled, begin, settle, take_up
 from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
 from mobilenets.runs.fitting import Allowance
 from mobilenets.runs.folder import RUNS, owning, run_folder
+from mobilenets.runs.known import pictures_looked_at
 from mobilenets.runs.results import finish
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
@@ -146,7 +147,8 @@ def _train(request: Request, settled: Settled, began: float) -> dict[str, Any]:
         if run.choice is not None:
             forecast = run.choice.forecast
         else:
-            ending = Ending(run.dataset.answered, len(run.dataset.classes), plot)
+            answers = run.dataset.answered + pictures_looked_at(run.dataset)
+            ending = Ending(answers, len(run.dataset.classes), plot)
             forecast = estimate(run.network, plan, before.epoch, run.task, *loaders, ending, device, open_trunk)
         pace = _pace(run, plan, forecast, before, began)
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)

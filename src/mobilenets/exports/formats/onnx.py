@@ -7,6 +7,7 @@ from typing import Any
 
 from mobilenets.base.files import write_bytes
 from mobilenets.exports.graph.build import onnx_model
+from mobilenets.exports.graph.distance import with_distance
 from mobilenets.exports.graph.evidence import with_evidence
 from mobilenets.exports.graph.geometry import with_geometry
 from mobilenets.exports.graph.nodes import OPSET
@@ -33,5 +34,6 @@ def write(job: Job) -> Exported:
     # Last, because quantizers and geometry know one output.
     first, step = job.network.plan.cells()
     centres = [first + step * cell for cell in range(job.network.plan.maps.side)] if with_evidence(model) else []
+    distance = job.space is not None and with_distance(model, job.space)
     write_bytes(job.folder / FILE, model.SerializeToString())
-    return replace(job.describe_onnx([FILE], about), evidence=tuple(centres))
+    return replace(job.describe_onnx([FILE], about), evidence=tuple(centres), distance=distance)

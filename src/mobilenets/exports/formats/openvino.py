@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from mobilenets.exports.graph.build import onnx_model
+from mobilenets.exports.graph.distance import with_distance
 from mobilenets.exports.graph.geometry import geometry_model
 from mobilenets.exports.int8.search import quantize
 from mobilenets.exports.job import Job
@@ -31,11 +32,12 @@ def write(job: Job) -> Exported:
     about: dict[str, Any] = {"openvino": openvino.__version__}
     if options.precision == "int8":
         graph, about["quantization"] = quantize(graph, job)
+    distance = job.space is not None and with_distance(graph, job.space)
     model = openvino.convert_model(io.BytesIO(graph.SerializeToString()))
     if options.camera:
         model = _with_geometry(model, job)
     openvino.save_model(model, job.folder / FILE, compress_to_fp16=options.precision == "float16")
-    return job.describe_onnx([FILE, WEIGHTS], about)
+    return replace(job.describe_onnx([FILE, WEIGHTS], about), distance=distance)
 
 
 def _with_geometry(model: openvino.Model, job: Job) -> openvino.Model:

@@ -13,17 +13,28 @@ export class Predictor {
 
   /** Answer a picture's file with the object of `predict --json` without `image`. */
   async answer(file, top) {
-    return this.described(await this.probabilities(file), top);
+    const { none_of_these: unknown, export: exported } = this.description;
+    const fed = await this.prepared(file), answer = this.described(await this.asked(...fed), top);
+    if (!unknown || !exported.distance) return answer;
+    const [distance] = await this.run(...fed, "distance");
+    return { ...answer, known: distance <= unknown.bar, distance };
   }
 
   /** The probability of each class, in the model's order. How long each half took is in the browser's performance log. */
   async probabilities(file) {
-    const begun = performance.now();
-    const [whole, shape] = this.fed(await decode(file));
-    const prepared = performance.now();
+    return this.asked(...(await this.prepared(file)));
+  }
+
+  async prepared(file) {
+    const start = performance.now(), fed = this.fed(await decode(file));
+    performance.measure("mobilenets: decode and preprocess", { start, end: performance.now() });
+    return fed;
+  }
+
+  async asked(whole, shape) {
+    const start = performance.now();
     const scores = Array.from(await this.run(whole, shape)).slice(0, this.description.classes.length);
-    performance.measure("mobilenets: decode and preprocess", { start: begun, end: prepared });
-    performance.measure("mobilenets: network", { start: prepared, end: performance.now() });
+    performance.measure("mobilenets: network", { start, end: performance.now() });
     return this.description.export.output === "probabilities" ? scores : softmax(scores);
   }
 

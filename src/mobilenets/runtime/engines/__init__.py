@@ -113,6 +113,10 @@ class _AfterFork:
         found: npt.NDArray[np.float32] = cast(Any, self._alive()).evidence(images, index)
         return found
 
+    def with_distance(self, images: Array) -> tuple[Array, Array]:
+        found: tuple[Array, Array] = cast(Any, self._alive()).with_distance(images)
+        return found
+
     def _alive(self) -> Engine:
         if self._process != os.getpid():
             with self._turn:
@@ -136,6 +140,17 @@ class _Batched:
 
     def evidence(self, images: Array, index: int | None = None) -> npt.NDArray[np.float32]:
         return self._filled(lambda part: cast(Any, self._engine).evidence(part, index), images)
+
+    def with_distance(self, images: Array) -> tuple[Array, Array]:
+        distances: list[Array] = []
+
+        def run(part: Array) -> Array:
+            scores, found = cast(Any, self._engine).with_distance(part)
+            distances.append(found)
+            return np.asarray(scores)
+
+        scores = self._filled(run, images)
+        return scores, np.concatenate(distances)[: len(scores)]
 
     def _filled(self, run: Callable[[Array], npt.NDArray[np.float32]], images: Array) -> npt.NDArray[np.float32]:
         parts = []

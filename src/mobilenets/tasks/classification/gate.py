@@ -15,6 +15,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 from mobilenets.tasks.base import Comparison
+from mobilenets.tasks.classification.distance import distance_difference, distance_fault
 from mobilenets.tasks.classification.probes import colour_faults, still_faults
 
 # Points of top-1 that may be lost. None is visible to one decimal in a float file.
@@ -45,6 +46,11 @@ class Verdict:
     seen: tuple[str, ...] = ()
 
     @cached_property
+    def distance_difference(self) -> tuple[float, float] | None:
+        """The largest difference of a distance and the root of their mean square; None for a file without one."""
+        return distance_difference(self.pair.reference, self.pair.candidate)
+
+    @cached_property
     def faults(self) -> tuple[str, ...]:
         """Why the file may not leave; empty when it may."""
         pair, found = self.pair, []
@@ -63,7 +69,8 @@ class Verdict:
             found.append("a probability differs by no number (NaN or infinite)")
         elif allowed is not None and difference > allowed:
             found.append(f"a probability differs by {difference:.4f}, and {allowed:g} is rounding in {self.precision}")
-        return (*found, *self.seen)
+        strayed = distance_fault(self.distance_difference, self.precision, self.resized)
+        return (*found, *([] if strayed is None else [strayed]), *self.seen)
 
     @property
     def passed(self) -> bool:
@@ -90,6 +97,7 @@ class Verdict:
             "max_difference": pair.max_difference,
             "probe_difference": self.probe_difference if math.isfinite(self.probe_difference) else None,
             "tolerance": self.tolerance,
+            "distance_difference": self.distance_difference and self.distance_difference[0],
         }
 
     def draw(self, path: Path, labels: Labels | None) -> None:
