@@ -80,17 +80,8 @@ def evaluate(
     >>> result["images"], result["evaluated_on"], sorted(result["classes"])
     (12, 'validation', ['cat', 'dog', 'owl'])
     """
-    if accuracy is not None and not 0 < accuracy <= 1:
-        raise InputError(f"accuracy {accuracy:g}: give a fraction above 0 and up to 1, such as 0.95")
-    if false_alarms is not None:
-        check_false_alarms(false_alarms)
+    _refuse_early(accuracy, false_alarms, out)
     predictor = Predictor(model, device, runtime=runtime, threads=threads)
-    if out is not None:
-        # Refused before the pictures are read, which may take minutes; and a bare install has nothing to draw with.
-        from mobilenets.drawing.confusion import draw_confusions
-        from mobilenets.drawing.reliability import draw_reliability
-
-        check_folder(Path(out))
     measured = pictures_to_measure(Path(model), Path(data), predictor.classes)
     folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
@@ -129,10 +120,29 @@ def evaluate(
     }
     if out is not None:
         if isinstance(evaluation, Evaluation):
-            draw_confusions(evaluation, predictor.bundle.labels, Path(out))
-            draw_reliability(evaluation, Path(out) / "reliability.png")
+            _draw(evaluation, predictor.bundle, Path(out))
         write_json(Path(out) / "metrics.json", result)
     return result
+
+
+def _refuse_early(accuracy: float | None, false_alarms: float | None, out: str | Path | None) -> None:
+    """Refuse what cannot be before the pictures are read, which may take minutes."""
+    if accuracy is not None and not 0 < accuracy <= 1:
+        raise InputError(f"accuracy {accuracy:g}: give a fraction above 0 and up to 1, such as 0.95")
+    if false_alarms is not None:
+        check_false_alarms(false_alarms)
+    if out is not None:
+        import mobilenets.drawing.confusion  # noqa: F401  # a bare install has nothing to draw with, and says so here
+
+        check_folder(Path(out))
+
+
+def _draw(evaluation: Evaluation, bundle: Bundle, out: Path) -> None:
+    from mobilenets.drawing.confusion import draw_confusions
+    from mobilenets.drawing.reliability import draw_reliability
+
+    draw_confusions(evaluation, bundle.labels, out)
+    draw_reliability(evaluation, out / "reliability.png")
 
 
 def _opened(model: Path, which: str, samples: Sequence[Sample]) -> TestSet | None:

@@ -133,12 +133,9 @@ def export(
         }
         if verdict.faults:
             return result | {"file": None, "layer": _breaking_layer(saved, draft, exported, measured)}
-        gate = verdict.to_json() | {"evaluated_on": halves.which}
+        about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
         golden = golden_pictures(candidate, measured, halves.root)
-        proven = replace(
-            exported, golden=golden, about={**exported.about, "gate": gate}, drawn=drawn_picture(candidate)
-        )
-        _describe(draft, saved, proven, source)
+        _describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
         if task.has_device_code:
             write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
