@@ -212,6 +212,7 @@ def apply(
 
     Raises InputError in one line that names the row: a picture or class that is not there, a half that DATA lacks,
     two rows that disagree.
+
     """
     names = {nfc(relative(sample.path, root)) for some in parts.values() for sample in some}
     known = frozenset(map(nfc, others))
