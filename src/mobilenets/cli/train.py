@@ -22,13 +22,15 @@ from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
 # The settings of ``train --help``; ``--help-all`` has the others too.
-MAIN_SETTINGS = ("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr")
+MAIN_SETTINGS = ("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr", "fixes")
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}
 _METAVARS = {
     "weights": "auto|none|imagenet|MODEL|FILE",
     "freeze": "auto|none|backbone|N",
     "table": "FILE",
     "minutes": "M",
+    "groups": "copies|FILE|PATTERN",
+    "fixes": "FILE",
 }
 
 

@@ -40,9 +40,9 @@ class Look:
     height: int
     orientation: int
     transparent: bool
-    brightest: float
-    darkest: float
-    range: float
+    brightest: int
+    darkest: int
+    range: int
     sharpness: float | None
     border: tuple[float, float, float, float]
 
@@ -77,8 +77,8 @@ def look(path: Path) -> Look:
         size = size[::-1]
     pixels = _figured(picture)
     alpha = "A" in mode or "a" in mode or mode == "P"
-    low, high = np.percentile(pixels.min(2), 0.5), np.percentile(pixels.max(2), 99.5)
-    spans = np.percentile(pixels, 99.9, axis=(0, 1)) - np.percentile(pixels, 0.1, axis=(0, 1))
+    channels = [pixels[..., channel] for channel in range(3)]
+    span = max(_percentile(one, 0.999) - _percentile(one, 0.001) for one in channels)
     return Look(
         bytes=path.stat().st_size,
         format=f"{format} {mode}",
@@ -86,9 +86,9 @@ def look(path: Path) -> Look:
         height=size[1],
         orientation=orientation,
         transparent=alpha,
-        brightest=float(high),
-        darkest=float(low),
-        range=float(spans.max()),
+        brightest=_percentile(np.maximum.reduce(channels), 0.995),
+        darkest=_percentile(np.minimum.reduce(channels), 0.005),
+        range=span,
         sharpness=sharpness(pixels) if min(size) >= SMALL else None,
         border=_border(pixels),
     )
@@ -152,6 +152,12 @@ def _span(grey: npt.NDArray[np.float32], reach: int) -> npt.NDArray[np.float32]:
         high = np.maximum.reduce([high[tuple(part)] for part in parts])
         low = np.minimum.reduce([low[tuple(part)] for part in parts])
     return high - low
+
+
+def _percentile(pixels: npt.NDArray[np.uint8], share: float) -> int:
+    """Give the value that ``share`` of the pixels do not exceed; by counting, many times faster than by sorting."""
+    counts = np.bincount(pixels.ravel(), minlength=256).cumsum()
+    return int(np.searchsorted(counts, share * counts[-1]))
 
 
 def _border(pixels: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:

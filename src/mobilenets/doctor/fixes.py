@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import nfc, read_text, write_bytes
+from mobilenets.datasets.arranged import Fixed, Fixing
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.listing import names as shortened
 from mobilenets.errors import InputError
@@ -43,19 +44,6 @@ class Fix:
     score: float | None = None
     suggestion: str = ""
     row: int = 0
-
-
-@dataclass(frozen=True)
-class Applied:
-    """Pictures by half after the fixes; ``pinned`` were moved, and stay where they were put.
-
-    ``dropped`` are the files that were left out, ``notes`` are sentences on what was done.
-    """
-
-    parts: dict[str, tuple[Sample, ...]]
-    pinned: Mapping[str, tuple[Sample, ...]]
-    dropped: tuple[Path, ...]
-    notes: tuple[str, ...]
 
 
 def write_fixes(path: Path, fixes: Iterable[Fix]) -> None:
@@ -186,6 +174,16 @@ def from_json(value: object) -> tuple[Fix, ...]:
     return tuple(fixes)
 
 
+def fixing(value: object) -> Fixing | None:
+    """Return what makes the fixes of a recipe, as ``to_json`` wrote them; None where there are none."""
+    fixes = () if value is None else from_json(value)
+
+    def fix(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str], root: Path, others: Sequence[str]) -> Fixed:
+        return apply(fixes, parts, classes, root, others)
+
+    return fix if fixes else None
+
+
 def apply(
     fixes: Sequence[Fix],
     parts: Mapping[str, Sequence[Sample]],
@@ -193,7 +191,7 @@ def apply(
     root: Path,
     others: Iterable[str] = (),
     source: str = "fixes",
-) -> Applied:
+) -> Fixed:
     """Drop, move and relabel pictures in a listing.
 
     Parameters
@@ -246,7 +244,7 @@ def apply(
             new["train" if flat and target == "validation" else target].append(sample)
     ordered = {half: tuple(sorted(some, key=lambda one: (one.label, one.path))) for half, some in new.items()}
     pinned = {half: tuple(samples) for half, samples in moved.items()} if flat else {}
-    return Applied(ordered, pinned, tuple(dropped), _told(plan, source))
+    return Fixed(ordered, pinned, tuple(dropped), _told(plan, source))
 
 
 def _check_target(

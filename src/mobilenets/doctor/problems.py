@@ -148,5 +148,5 @@ def worst(findings: Sequence[Finding], halves: Mapping[str, str]) -> list[str]:
             )
     if conflicts := {one.path for one in findings if one.kind == "label_conflict"}:
         lines.append(f"{said('label_conflict', len(conflicts))}: for one of the two the label is wrong")
-    lines += [f"{one.path}: {one.detail}" for one in findings if one.kind == "shortcut"][:3]
+    lines += [f"class {one.path} can be {one.detail}" for one in findings if one.kind == "shortcut"][:3]
     return lines
