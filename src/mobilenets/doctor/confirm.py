@@ -1,0 +1,292 @@
+"""Which candidates are copies: their thumbnails laid upon one another, in the best of eight ways, and shifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilenets.doctor.candidates import Near, Places, nearest
+from mobilenets.doctor.hashes import Thumbnails
+from mobilenets.doctor.spectra import (
+    ORIENTATIONS,
+    Floats,
+    Spectra,
+    Windows,
+    invariants,
+    spectra,
+    turns,
+    windows,
+)
+
+COARSE, FINE = 8, 16
+FLAT = 3.0
+"""Levels of 255 by which luma must deviate: below it nothing is seen, and all such pictures would be alike."""
+
+# What a difference of 0 to 2 (1 less the correlation) may come to, at 16 frequencies: where nothing else is as near,
+# and where much is.
+ALIKE, THE_SAME = 0.03, 0.004
+CROPPED = 0.016
+# A copy is nearer than what is alike by nature: its difference to the fifth nearest picture, times this.
+CLEARER, NEIGHBOUR = 0.25, 5
+TINT, CONTRAST = 6.0, 1.3
+
+_LEAST, _MOST = 0.9, 32
+_LEAST_CROPPED, _MOST_CROPPED, _TRIED = 0.85, 8, 3
+_BATCH = 2048
+# Where a crop may lie, at first in steps as coarse as the frequencies allow; then it is shifted to where it fits best.
+_SIZES = ((0.85, (0.0, 0.075, 0.15)), (0.94, (0.0, 0.06)))
+_STEPS = ((COARSE, 0.04, 0.2), (COARSE, 0.02, 0.1), (FINE, 0.02, 0.08), (FINE, 0.01, 0.06), (FINE, 0.005, 1.0))
+_SMALLEST = 0.75
+
+
+class Match(NamedTuple):
+    """Two copies by their places; ``how`` is in words what was done to the one or the other."""
+
+    one: int
+    other: int
+    exact: bool
+    score: float
+    how: str
+
+
+class _Found(NamedTuple):
+    """Pairs with the orientation that fits best and what still differs, M each."""
+
+    one: Places
+    other: Places
+    turn: Places
+    rest: Floats
+
+    def kept(self, which: npt.NDArray[np.bool_]) -> _Found:
+        return _Found(*(column[which] for column in self))
+
+
+def matches(small: Thumbnails, first: int | None = None, *, crops: bool = True) -> list[Match]:
+    """Find the copies among pictures; with ``first``, of the first so many among the others.
+
+    Of files with the same bytes only the first is compared. See ``find_copies``.
+    """
+    here = range(len(small) if first is None else first)
+    there = here if first is None else range(first, len(small))
+    same_here, same_there = _by_content(small, here), _by_content(small, there)
+    found, done = _exact(same_here, same_there, first is None)
+    left = [places[0] for content, places in same_here.items() if content not in done]
+    right = left if first is None else [places[0] for places in same_there.values()]
+    one, other = (_contrasting(small, places) for places in (left, right))
+    near = _near(small, one, other, first is None, crops)
+    members = {places[0]: places for places in same_here.values()}
+    for match in near:
+        for place in [match.one] if first is None else members[match.one]:
+            found.append(match._replace(one=place))
+    return sorted(found)
+
+
+def _by_content(small: Thumbnails, places: Sequence[int]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for place in places:
+        found.setdefault(small.contents[place], []).append(place)
+    return found
+
+
+def _exact(here: dict[str, list[int]], there: dict[str, list[int]], alone: bool) -> tuple[list[Match], set[str]]:
+    """Pair files with the same bytes; returns also the contents that need no further search."""
+    found, done = [], set[str]()
+    for content, places in here.items():
+        partners = there.get(content, [])
+        if not alone and partners:
+            done.add(content)
+        for place in places[1:] if alone else places:
+            if partners:
+                found.append(Match(place, partners[0], True, 1.0, "same file"))
+    return found, done
+
+
+def _contrasting(small: Thumbnails, places: Sequence[int]) -> Places:
+    """Leave out what does not decode and what shows nothing."""
+    index = np.asarray(places, np.intp)
+    seen = np.zeros(len(index), np.bool_)
+    for start in range(0, len(index), _BATCH):
+        part = index[start : start + _BATCH]
+        light = small.luma[part].std((1, 2))
+        tint = small.chroma[part].std((2, 3)).sum(1)
+        seen[start : start + _BATCH] = small.shown[part] & (light + tint > FLAT)
+    return index[seen]
+
+
+def _near(small: Thumbnails, one: Places, other: Places, alone: bool, crops: bool) -> list[Match]:
+    if not len(one) or not len(other):
+        return []
+    mine = _coarse(small, one)
+    theirs = mine if alone else _coarse(small, other)
+    best: dict[tuple[int, int], Match] = {}
+    for match in _whole(small, one, other, mine, theirs, alone):
+        best[match.one, match.other] = match
+    if crops:
+        ways = [(one, other, mine, theirs)] if alone else [(one, other, mine, theirs), (other, one, theirs, mine)]
+        for number, way in enumerate(ways):
+            for match in _cropped(small, *way, alone):
+                pair = (match.one, match.other)
+                pair = (min(pair), max(pair)) if alone or number else pair
+                if pair not in best or "cropped" in best[pair].how and best[pair].score < match.score:
+                    best[pair] = match._replace(one=pair[0], other=pair[1])
+    return list(best.values())
+
+
+def _coarse(small: Thumbnails, places: Places) -> Floats:
+    made = [spectra(*_pixels(small, part), COARSE).unit for part in _batches(places)]
+    return np.concatenate(made)
+
+
+def _pixels(small: Thumbnails, places: Places) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    return small.luma[places], small.chroma[places]
+
+
+def _batches(places: Places) -> Iterator[Places]:
+    for start in range(0, len(places), _BATCH):
+        yield places[start : start + _BATCH]
+
+
+def _turned(one: Floats, other: Floats, fine: int) -> tuple[Places, Floats]:
+    """Find for each of N pairs of spectra how the second is to be laid, and what then still differs."""
+    places, signs = turns(fine)
+    near = np.stack([np.einsum("nd,nd->n", one, other[:, places[g]] * signs[g]) for g in range(len(ORIENTATIONS))])
+    near[0] += 1e-4  # of a picture that is its own mirror image it is said that it is the same
+    turn = near.argmax(0)
+    return turn, 1 - np.minimum(near.max(0), 1)
+
+
+def _laid(pairs: Near, mine: Floats, theirs: Floats) -> _Found:
+    parts = []
+    for start in range(0, len(pairs.queries), _BATCH):
+        one, other = pairs.queries[start : start + _BATCH], pairs.rows[start : start + _BATCH]
+        parts.append((one, other, *_turned(mine[one], theirs[other], COARSE)))
+    return _joined(parts)
+
+
+def _joined(parts: list[tuple[Places, Places, Places, Floats]]) -> _Found:
+    if not parts:
+        none = np.empty(0, np.intp)
+        return _Found(none, none, none, np.empty(0, np.float32))
+    return _Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _whole(small: Thumbnails, one: Places, other: Places, mine: Floats, theirs: Floats, alone: bool) -> Iterator[Match]:
+    """Find copies that show all of the picture."""
+    pairs = nearest(invariants(mine, COARSE), invariants(theirs, COARSE), _LEAST, _MOST, alone)
+    found = _laid(pairs, mine, theirs)
+    ground = _ground(found, len(one))
+    likely = found.kept(found.rest <= 2 * ALIKE)
+    for start in range(0, len(likely.one), _BATCH):
+        part = _Found(*(column[start : start + _BATCH] for column in likely))
+        a, b = (spectra(*_pixels(small, places), FINE) for places in (one[part.one], other[part.other]))
+        turn, rest = _turned(a.unit, b.unit, FINE)
+        clear = part.rest <= CLEARER * ground[part.one]
+        if alone:
+            clear &= part.rest <= CLEARER * ground[part.other]
+        good = ((rest <= ALIKE) & clear | (rest <= THE_SAME)) & _same_light(a, b)
+        for k in np.flatnonzero(good):
+            i, j = int(one[part.one[k]]), int(other[part.other[k]])
+            if not alone or i < j:
+                yield Match(i, j, False, float(1 - rest[k]), ORIENTATIONS[turn[k]].said)
+
+
+def _ground(found: _Found, count: int) -> Floats:
+    """Give for each of ``count`` pictures how far its fifth nearest neighbour is: what is alike there by nature."""
+    order = np.lexsort((found.rest, found.one))
+    who, rest = found.one[order], found.rest[order]
+    place = np.searchsorted(who, np.arange(count)) + NEIGHBOUR - 1
+    ground = np.ones(count, np.float32)
+    known = place < len(who)
+    known[known] = who[place[known]] == np.flatnonzero(known)
+    ground[known] = rest[place[known]]
+    return ground
+
+
+def _same_light(one: Spectra, other: Spectra) -> npt.NDArray[np.bool_]:
+    tint = np.abs(one.tint - other.tint).max(1)
+    ratio = (one.contrast + 1) / (other.contrast + 1)
+    return (tint <= TINT) & (ratio <= CONTRAST) & (ratio >= 1 / CONTRAST)
+
+
+def _cropped(
+    small: Thumbnails, one: Places, other: Places, mine: Floats, theirs: Floats, alone: bool
+) -> Iterator[Match]:
+    """Find pictures of ``one`` that show a part of one of ``other``."""
+    starts = [(size, top, left) for size, edges in _SIZES for top in edges for left in edges]
+    still = invariants(mine, COARSE)
+    parts, places = [], []
+    for size, top, left in starts:
+        window = windows(top, left, size)
+        shown = np.concatenate([spectra(*_pixels(small, part), COARSE, window).unit for part in _batches(other)])
+        pairs = nearest(still, invariants(shown, COARSE), _LEAST_CROPPED, _MOST_CROPPED, alone)
+        found = _laid(pairs, mine, shown)
+        found = found.kept(found.rest <= 0.25)
+        parts.append(tuple(found))
+        places.append(np.tile(np.array([[top, left, size]], np.float32), (len(found.one), 1)))
+    found, place = _joined(parts), np.concatenate(places)
+    which = _likeliest(found)
+    found, place = _Found(*(column[which] for column in found)), place[which]
+    for start in range(0, len(found.one), _BATCH):
+        part = _Found(*(column[start : start + _BATCH] for column in found))
+        yield from _fitted(small, one, other, part, place[start : start + _BATCH])
+
+
+def _likeliest(found: _Found) -> Places:
+    """Give the places of the best window of each pair, and of those the best ``_TRIED`` of each picture."""
+    order = np.lexsort((found.rest, found.other, found.one))
+    new = np.ones(len(order), np.bool_)
+    one, other = found.one[order], found.other[order]
+    new[1:] = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
+    order = order[new]
+    order = order[np.lexsort((found.rest[order], found.one[order]))]
+    who = found.one[order]
+    return order[np.arange(len(order)) - np.searchsorted(who, who) < _TRIED]
+
+
+def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found, place: Floats) -> Iterator[Match]:
+    """Shift the windows to where they fit best, and leave out on the way what does not."""
+    for fine, step, limit in _STEPS:
+        if not len(found.one):
+            return
+        whole = spectra(*_pixels(small, one[found.one]), fine)
+        laid = _laid_back(whole.unit, found.turn, fine)
+        parts = _pixels(small, other[found.other])
+        rest, place = _shifted(laid, parts, place, fine, step)
+        kept = rest <= limit
+        found, place = found._replace(rest=rest).kept(kept), place[kept]
+    if not len(found.one):
+        return
+    whole = spectra(*_pixels(small, one[found.one]), FINE)
+    part = spectra(*_pixels(small, other[found.other]), FINE, Windows(*place.T))
+    good = (found.rest <= CROPPED) & _same_light(whole, part)
+    for k in np.flatnonzero(good):
+        said = ORIENTATIONS[found.turn[k]].said
+        how = "cropped" if found.turn[k] == 0 else f"cropped, {said}"
+        yield Match(int(one[found.one[k]]), int(other[found.other[k]]), False, float(1 - found.rest[k]), how)
+
+
+def _laid_back(unit: Floats, turn: Places, fine: int) -> Floats:
+    """Turn spectra by the inverse of what their partners would have to be turned by."""
+    places, signs = turns(fine)
+    back = np.array([0, 1, 2, 3, 4, 6, 5, 7])[turn]
+    return np.take_along_axis(unit, places[back], 1) * signs[back]
+
+
+def _shifted(
+    laid: Floats, parts: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], place: Floats, fine: int, step: float
+) -> tuple[Floats, Floats]:
+    """Try the windows around; returns what differs at the best of them, and where that is."""
+    best, where = np.full(len(laid), 2, np.float32), place
+    for down in (0, -1, 1):
+        for across in (0, -1, 1):
+            for larger in (0, -1, 1):
+                tried = place + np.float32(step) * np.array([down, across, larger], np.float32)
+                tried[:, 2] = np.clip(tried[:, 2], _SMALLEST, 1)
+                tried[:, :2] = np.clip(tried[:, :2], 0, 1 - tried[:, 2:])
+                rest = 1 - np.einsum("nd,nd->n", laid, spectra(*parts, fine, Windows(*tried.T)).unit)
+                better = rest < best
+                best, where = np.where(better, rest, best), np.where(better[:, None], tried, where)
+    return best, where
