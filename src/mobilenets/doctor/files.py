@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.folder import Sample, content_hash, relative
+from mobilenets.doctor.hashes import Thumbnail, Thumbnails, thumbnail
 from mobilenets.doctor.problems import Finding
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import PictureTooLarge, UnknownKind, decode, open_picture
-from mobilenets.pictures.stream import stream
+from mobilenets.pictures.stream import checked, default_workers, stream
 
 SIDE = 256  # pixels of the shorter side that figures are taken at: about what a network sees
+AHEAD = 32  # pictures under way: a small one takes less time than a hand-over between threads
 SMALL = 96  # pixels; of smaller pictures nobody can say whether they are blurred
 _ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4 A
 _EDGE = 24  # of 255: less is no edge to judge by
@@ -47,31 +50,60 @@ class Look:
     border: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What was seen of all pictures: those that decode, what is wrong with the others, and what to compare them by."""
+
+    looks: Mapping[Path, Look]
+    findings: list[Finding]
+    small: Thumbnails
+
+
 def look_at_all(
     samples: Sequence[Sample], root: Path, workers: int | None = None, advance: Callable[[int], None] | None = None
-) -> tuple[dict[Path, Look], list[Finding]]:
-    """Look at every picture, in ``workers`` threads; returns the looks, and what does not decode.
+) -> Looks:
+    """Look at every picture once, in ``workers`` threads; only a few decoded ones are held at a time.
 
-    ``advance`` is called from this thread with 1 for every picture done.
+    ``advance`` is called from this thread with 1 for every picture done. Raises InputError for a file that cannot be
+    opened.
     """
     looks: dict[Path, Look] = {}
     findings: list[Finding] = []
-    for sample, found in stream(lambda one: look(one.path), samples, workers=workers):
-        if isinstance(found, UnreadablePicture):
-            kind = "too_large" if isinstance(found, PictureTooLarge) else "unreadable"
-            if isinstance(found, UnknownKind):
-                kind = "not_an_image"
-            findings.append(Finding(kind, relative(sample.path, root), str(found), suggestion="drop"))
-        else:
-            looks[sample.path] = found
-        if advance is not None:
-            advance(1)
-    return looks, findings
+
+    def each() -> Iterator[tuple[str, Thumbnail | None]]:
+        ahead = AHEAD + (workers or default_workers())
+        with closing(stream(lambda one: _seen(one.path), samples, workers=workers, ahead=ahead)) as made:
+            for sample, (content, found, small) in zip(samples, checked(made), strict=True):
+                if isinstance(found, Look):
+                    looks[sample.path] = found
+                else:
+                    findings.append(Finding(_kind(found), relative(sample.path, root), str(found), suggestion="drop"))
+                if advance is not None:
+                    advance(1)
+                yield content, small
+
+    small = Thumbnails.of(each(), len(samples))
+    return Looks(looks, findings, small)
 
 
-def look(path: Path) -> Look:
-    """Look at one picture; raises ``UnreadablePicture`` as ``decode`` does."""
-    picture = decode(path, _surplus)
+def _seen(path: Path) -> tuple[str, Look | UnreadablePicture, Thumbnail | None]:
+    """The hash of a file, how its picture looks or why it has none, and its thumbnail."""
+    content = content_hash(path).hex()
+    try:
+        picture = decode(path, _surplus)
+        return content, look(path, picture), thumbnail(picture)
+    except UnreadablePicture as error:
+        return content, error, None
+
+
+def _kind(error: UnreadablePicture) -> str:
+    if isinstance(error, PictureTooLarge):
+        return "too_large"
+    return "not_an_image" if isinstance(error, UnknownKind) else "unreadable"
+
+
+def look(path: Path, picture: Image.Image) -> Look:
+    """Look at one file and the picture that it decodes to."""
     format, mode, orientation, size = _header(path)
     if orientation >= 5:
         size = size[::-1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from mobilenets.base.files import nfc, read_text
 from mobilenets.datasets.arranged import Grouping
 from mobilenets.datasets.folder import Sample, relative
+from mobilenets.doctor.copies import clusters, find_copies
 from mobilenets.errors import InputError
 
 COPIES = "copies"
@@ -44,7 +45,7 @@ def grouping(groups: str | None, workers: int | None = None) -> Grouping | None:
     given = groups
 
     def grouped(samples: Sequence[Sample], root: Path) -> Mapping[Path, str]:
-        if given == COPIES:
+        if given == COPIES:  # there may be none
             return _by_copies(samples, root, workers)
         found = _by_table(given, samples, root) if _is_table(given) else _by_pattern(given, samples, root)
         if not found:
@@ -122,4 +123,5 @@ def _by_table(groups: str, samples: Sequence[Sample], root: Path) -> dict[Path, 
 
 
 def _by_copies(samples: Sequence[Sample], root: Path, workers: int | None) -> dict[Path, str]:
-    raise InputError("groups copies: not yet")
+    found = clusters(find_copies(samples, workers=workers))
+    return {path: relative(members[0], root) for members in found for path in members}

@@ -254,7 +254,7 @@ def _refuse_early(
 
 
 def _taken_in(recipe: Recipe) -> Recipe:
-    """Take table and fixes in from their files, and name weights by their whole path: the run can be repeated anywhere."""
+    """Take table and fixes in from their files, and name others by whole paths: the run can be repeated anywhere."""
     if isinstance(recipe.table, str):
         recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
     if isinstance(recipe.fixes, str):
