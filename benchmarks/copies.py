@@ -76,7 +76,9 @@ def rotated(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 def cropped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Cut out 85 % of each side, anywhere."""
     width, height = round(picture.width * 0.85), round(picture.height * 0.85)
-    left, top = (int(rng.integers(0, whole - part + 1)) for whole, part in zip(picture.size, (width, height)))
+    left, top = (
+        int(rng.integers(0, whole - part + 1)) for whole, part in zip(picture.size, (width, height), strict=True)
+    )
     return picture.crop((left, top, left + width, top + height))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,10 @@ from mobilenets.doctor.candidates import Near, Places, nearest
 from mobilenets.doctor.hashes import Thumbnails
 from mobilenets.doctor.spectra import (
     ORIENTATIONS,
+    WHOLE,
     Floats,
-    Spectra,
     Windows,
+    changes,
     invariants,
     spectra,
     turns,
@@ -31,10 +32,14 @@ ALIKE, THE_SAME = 0.03, 0.004
 CROPPED = 0.016
 # A copy is nearer than what is alike by nature: its difference to the fifth nearest picture, times this.
 CLEARER, NEIGHBOUR = 0.25, 5
-TINT, CONTRAST = 6.0, 1.3
+# A copy differs a little everywhere; another picture of the same kind (the same hand in another skin tone) much
+# somewhere. In levels of 255, on fields of an eighth of the sides, for luma and for chroma.
+# A crop is laid on it to half a hundredth of its sides, which shows at hard edges.
+LIGHT_CHANGE, COLOUR_CHANGE = 14.0, 16.0
+LIGHT_CHANGE_CROPPED, COLOUR_CHANGE_CROPPED = 24.0, 20.0
 
 _LEAST, _MOST = 0.9, 32
-_LEAST_CROPPED, _MOST_CROPPED, _TRIED = 0.85, 8, 3
+_LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 3
 _BATCH = 2048
 # Where a crop may lie, at first in steps as coarse as the frequencies allow; then it is shifted to where it fits best.
 _SIZES = ((0.85, (0.0, 0.075, 0.15)), (0.94, (0.0, 0.06)))
@@ -53,15 +58,22 @@ class Match(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Pairs with the orientation that fits best and what still differs, M each."""
+    """Pairs with the orientation that fits best and what still differs, M each; of crops also where, M×3."""
 
     one: Places
     other: Places
     turn: Places
     rest: Floats
+    place: Floats
 
-    def kept(self, which: npt.NDArray[np.bool_]) -> _Found:
-        return _Found(*(column[which] for column in self))
+    def at(self, which: Any) -> _Found:
+        """Give the pairs of a mask, of places or of a slice."""
+        return _Found(self.one[which], self.other[which], self.turn[which], self.rest[which], self.place[which])
+
+    def batches(self) -> Iterator[_Found]:
+        """Give them a few at a time, in order."""
+        for start in range(0, len(self.one), _BATCH):
+            yield self.at(slice(start, start + _BATCH))
 
 
 def matches(small: Thumbnails, first: int | None = None, *, crops: bool = True) -> list[Match]:
@@ -130,7 +142,7 @@ def _near(small: Thumbnails, one: Places, other: Places, alone: bool, crops: boo
             for match in _cropped(small, *way, alone):
                 pair = (match.one, match.other)
                 pair = (min(pair), max(pair)) if alone or number else pair
-                if pair not in best or "cropped" in best[pair].how and best[pair].score < match.score:
+                if pair not in best or ("cropped" in best[pair].how and best[pair].score < match.score):
                     best[pair] = match._replace(one=pair[0], other=pair[1])
     return list(best.values())
 
@@ -158,35 +170,28 @@ def _turned(one: Floats, other: Floats, fine: int) -> tuple[Places, Floats]:
     return turn, 1 - np.minimum(near.max(0), 1)
 
 
-def _laid(pairs: Near, mine: Floats, theirs: Floats) -> _Found:
-    parts = []
-    for start in range(0, len(pairs.queries), _BATCH):
-        one, other = pairs.queries[start : start + _BATCH], pairs.rows[start : start + _BATCH]
-        parts.append((one, other, *_turned(mine[one], theirs[other], COARSE)))
-    return _joined(parts)
-
-
-def _joined(parts: list[tuple[Places, Places, Places, Floats]]) -> _Found:
-    if not parts:
-        none = np.empty(0, np.intp)
-        return _Found(none, none, none, np.empty(0, np.float32))
-    return _Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+def _paired(pairs: Near, mine: Floats, theirs: Floats, window: Windows = WHOLE) -> _Found:
+    """Say of candidates how they fit best, and how well, at coarse frequencies."""
+    turn, rest = np.zeros(len(pairs.queries), np.intp), np.zeros(len(pairs.queries), np.float32)
+    for start in range(0, len(turn), _BATCH):
+        part = slice(start, start + _BATCH)
+        turn[part], rest[part] = _turned(mine[pairs.queries[part]], theirs[pairs.rows[part]], COARSE)
+    place = np.tile(np.concatenate(window), (len(turn), 1))
+    return _Found(pairs.queries, pairs.rows, turn, rest, place)
 
 
 def _whole(small: Thumbnails, one: Places, other: Places, mine: Floats, theirs: Floats, alone: bool) -> Iterator[Match]:
     """Find copies that show all of the picture."""
     pairs = nearest(invariants(mine, COARSE), invariants(theirs, COARSE), _LEAST, _MOST, alone)
-    found = _laid(pairs, mine, theirs)
+    found = _paired(pairs, mine, theirs)
     ground = _ground(found, len(one))
-    likely = found.kept(found.rest <= 2 * ALIKE)
-    for start in range(0, len(likely.one), _BATCH):
-        part = _Found(*(column[start : start + _BATCH] for column in likely))
+    for part in found.at(found.rest <= 2 * ALIKE).batches():
         a, b = (spectra(*_pixels(small, places), FINE) for places in (one[part.one], other[part.other]))
         turn, rest = _turned(a.unit, b.unit, FINE)
         clear = part.rest <= CLEARER * ground[part.one]
         if alone:
             clear &= part.rest <= CLEARER * ground[part.other]
-        good = ((rest <= ALIKE) & clear | (rest <= THE_SAME)) & _same_light(a, b)
+        good = ((rest <= ALIKE) & clear | (rest <= THE_SAME)) & _unchanged(a.levels, b.levels, turn)
         for k in np.flatnonzero(good):
             i, j = int(one[part.one[k]]), int(other[part.other[k]])
             if not alone or i < j:
@@ -205,33 +210,28 @@ def _ground(found: _Found, count: int) -> Floats:
     return ground
 
 
-def _same_light(one: Spectra, other: Spectra) -> npt.NDArray[np.bool_]:
-    tint = np.abs(one.tint - other.tint).max(1)
-    ratio = (one.contrast + 1) / (other.contrast + 1)
-    return (tint <= TINT) & (ratio <= CONTRAST) & (ratio >= 1 / CONTRAST)
+def _unchanged(
+    one: Floats, other: Floats, turn: Places, most: tuple[float, float] = (LIGHT_CHANGE, COLOUR_CHANGE)
+) -> npt.NDArray[np.bool_]:
+    """Say of which pairs the ``levels`` differ nowhere much, the second laid as ``turn`` says."""
+    light, colour = changes(_laid_back(one, turn, FINE), other, FINE)
+    return (light <= most[0]) & (colour <= most[1])
 
 
 def _cropped(
     small: Thumbnails, one: Places, other: Places, mine: Floats, theirs: Floats, alone: bool
 ) -> Iterator[Match]:
     """Find pictures of ``one`` that show a part of one of ``other``."""
-    starts = [(size, top, left) for size, edges in _SIZES for top in edges for left in edges]
     still = invariants(mine, COARSE)
-    parts, places = [], []
-    for size, top, left in starts:
-        window = windows(top, left, size)
+    tried = []
+    for window in (windows(top, left, size) for size, edges in _SIZES for top in edges for left in edges):
         shown = np.concatenate([spectra(*_pixels(small, part), COARSE, window).unit for part in _batches(other)])
         pairs = nearest(still, invariants(shown, COARSE), _LEAST_CROPPED, _MOST_CROPPED, alone)
-        found = _laid(pairs, mine, shown)
-        found = found.kept(found.rest <= 0.25)
-        parts.append(tuple(found))
-        places.append(np.tile(np.array([[top, left, size]], np.float32), (len(found.one), 1)))
-    found, place = _joined(parts), np.concatenate(places)
-    which = _likeliest(found)
-    found, place = _Found(*(column[which] for column in found)), place[which]
-    for start in range(0, len(found.one), _BATCH):
-        part = _Found(*(column[start : start + _BATCH] for column in found))
-        yield from _fitted(small, one, other, part, place[start : start + _BATCH])
+        found = _paired(pairs, mine, shown, window)
+        tried.append(found.at(found.rest <= _LIKELY))
+    found = _Found(*(np.concatenate([getattr(one, name) for one in tried]) for name in _Found._fields))
+    for part in found.at(_likeliest(found)).batches():
+        yield from _fitted(small, one, other, part)
 
 
 def _likeliest(found: _Found) -> Places:
@@ -246,23 +246,18 @@ def _likeliest(found: _Found) -> Places:
     return order[np.arange(len(order)) - np.searchsorted(who, who) < _TRIED]
 
 
-def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found, place: Floats) -> Iterator[Match]:
+def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found) -> Iterator[Match]:
     """Shift the windows to where they fit best, and leave out on the way what does not."""
     for fine, step, limit in _STEPS:
+        laid = _laid_back(spectra(*_pixels(small, one[found.one]), fine).unit, found.turn, fine)
+        rest, place = _shifted(laid, _pixels(small, other[found.other]), found.place, fine, step)
+        found = found._replace(rest=rest, place=place).at(rest <= limit)
         if not len(found.one):
             return
-        whole = spectra(*_pixels(small, one[found.one]), fine)
-        laid = _laid_back(whole.unit, found.turn, fine)
-        parts = _pixels(small, other[found.other])
-        rest, place = _shifted(laid, parts, place, fine, step)
-        kept = rest <= limit
-        found, place = found._replace(rest=rest).kept(kept), place[kept]
-    if not len(found.one):
-        return
-    whole = spectra(*_pixels(small, one[found.one]), FINE)
-    part = spectra(*_pixels(small, other[found.other]), FINE, Windows(*place.T))
-    good = (found.rest <= CROPPED) & _same_light(whole, part)
-    for k in np.flatnonzero(good):
+    whole = spectra(*_pixels(small, one[found.one]), FINE).levels
+    part = spectra(*_pixels(small, other[found.other]), FINE, Windows(*found.place.T)).levels
+    most = LIGHT_CHANGE_CROPPED, COLOUR_CHANGE_CROPPED
+    for k in np.flatnonzero((found.rest <= CROPPED) & _unchanged(whole, part, found.turn, most)):
         said = ORIENTATIONS[found.turn[k]].said
         how = "cropped" if found.turn[k] == 0 else f"cropped, {said}"
         yield Match(int(one[found.one[k]]), int(other[found.other[k]]), False, float(1 - found.rest[k]), how)
@@ -272,7 +267,8 @@ def _laid_back(unit: Floats, turn: Places, fine: int) -> Floats:
     """Turn spectra by the inverse of what their partners would have to be turned by."""
     places, signs = turns(fine)
     back = np.array([0, 1, 2, 3, 4, 6, 5, 7])[turn]
-    return np.take_along_axis(unit, places[back], 1) * signs[back]
+    laid: Floats = np.take_along_axis(unit, places[back], 1) * signs[back]
+    return laid
 
 
 def _shifted(

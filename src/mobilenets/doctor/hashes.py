@@ -116,10 +116,10 @@ def thumbnails(
     def each() -> Iterator[tuple[str, Thumbnail | None]]:
         # Small pictures take less time than a hand-over between threads: several are under way.
         ahead = _AHEAD + (workers or default_workers())
-        with progress(doing, len(paths), "pictures") as said:
-            with closing(stream(make, range(len(paths)), workers=workers, ahead=ahead)) as made:
-                for one in checked(made):
-                    said.advance(1)
-                    yield one
+        made = stream(make, range(len(paths)), workers=workers, ahead=ahead)
+        with progress(doing, len(paths), "pictures") as said, closing(made):
+            for one in checked(made):
+                said.advance(1)
+                yield one
 
     return Thumbnails.of(each(), len(paths))

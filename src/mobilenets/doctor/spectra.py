@@ -65,15 +65,15 @@ WHOLE = windows()
 
 
 class Spectra(NamedTuple):
-    """Pictures in frequencies.
+    """Pictures in frequencies, N×``dimensions(fine)`` each.
 
-    ``unit`` N×``dimensions(fine)`` of length 1, all 0 for a picture without contrast; ``tint`` N×2, the means of Cb and
-    Cr, and ``contrast`` N, the deviation of luma, all in levels of 0 to 255.
+    ``levels`` are the coefficients themselves, of luma, Cb and Cr one after the other, in levels of 0 to 255: the first
+    of each channel is its mean. ``unit`` are they without the means, weighted, of length 1; of a picture without
+    contrast all is 0.
     """
 
     unit: Floats
-    tint: Floats
-    contrast: Floats
+    levels: Floats
 
 
 def dimensions(fine: int) -> int:
@@ -90,13 +90,34 @@ def spectra(luma: Bytes, chroma: Bytes, fine: int, parts: Windows = WHOLE) -> Sp
     down, across = (_basis(SIDE, fine, start, parts.size) for start in (parts.top, parts.left))
     light = np.matmul(np.matmul(down, luma.astype(np.float32)), across.swapaxes(1, 2))
     down, across = (_basis(COLOUR, TINT, start, parts.size)[:, None] for start in (parts.top, parts.left))
-    # Orthonormal on grids of 32 and of 8: without this, the same contrast would count a quarter in chroma.
-    colour = np.matmul(np.matmul(down, chroma.astype(np.float32)), across.swapaxes(2, 3)) * np.float32(SIDE / COLOUR)
-    tint = colour[:, :, 0, 0] / np.float32(SIDE)
-    flat = np.concatenate([light.reshape(len(light), -1), colour.reshape(len(colour), -1)], 1)
-    contrast = np.sqrt(np.maximum(np.square(flat[:, 1 : fine * fine]).sum(1), 0)) / np.float32(SIDE)
-    flat *= weights(fine)
-    return Spectra(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), tint, contrast)
+    colour = np.matmul(np.matmul(down, chroma.astype(np.float32)), across.swapaxes(2, 3))
+    # Orthonormal bases: the mean of a picture of n×n pixels comes out n-fold.
+    parts_of = (light.reshape(len(light), -1) / np.float32(SIDE), colour.reshape(len(colour), -1) / np.float32(COLOUR))
+    levels = np.concatenate(parts_of, 1)
+    unit = levels * weights(fine)
+    return Spectra(unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-6), levels)
+
+
+def changes(one: Floats, other: Floats, fine: int) -> tuple[Floats, Floats]:
+    """Say how much two pictures differ where they differ most, of ``levels``, N×``dimensions(fine)`` each.
+
+    Returns for luma, on 8×8 fields, and for chroma, on 4×4, the greatest difference in levels, N each; that luma is
+    brighter or darker all over does not count.
+    """
+    apart = one - other
+    light = apart[:, : fine * fine].reshape(-1, fine, fine)[:, :COLOUR, :COLOUR].copy()
+    light[:, 0, 0] = 0
+    colour = apart[:, fine * fine :].reshape(-1, 2, TINT, TINT)
+    fields = (_fields(COLOUR).T @ light @ _fields(COLOUR), _fields(TINT).T @ colour @ _fields(TINT))
+    greatest = [np.abs(field).reshape(len(apart), -1).max(1, initial=0) for field in fields]
+    return greatest[0], greatest[1]
+
+
+@cache
+def _fields(count: int) -> Floats:
+    """Give the cosines of ``levels`` at the middles of ``count`` fields, ``count``×``count``: frequency, field."""
+    wave, middle = np.arange(count)[:, None], (np.arange(count) + 0.5) / count
+    return (np.cos(np.pi * wave * middle) * np.where(wave == 0, 1, 2**0.5)).astype(np.float32)
 
 
 @cache
