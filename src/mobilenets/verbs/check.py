@@ -78,7 +78,12 @@ def check(
     log.info("looking for copies among %d pictures", len(samples))
     pairs = find_copies(samples, crops=crops, workers=workers, small=seen.small)
     findings += as_findings(
-        ((relative(p.path, listing.root), relative(p.partner, listing.root), p.score, p.how) for p in pairs), places
+        (
+            (relative(pair.path, listing.root), relative(pair.partner, listing.root), pair.score, pair.how)
+            for pair in pairs
+            if pair.path in seen.looks and pair.partner in seen.looks
+        ),
+        places,
     )
     findings = in_order(findings)
     headlines = worst(findings, places.halves)
@@ -109,9 +114,11 @@ def check(
 
 
 def _places(listing: Listing, seen: Looks) -> Places:
+    """Say where each picture is; what does not decode has no content that another could be a copy of."""
     names = [relative(sample.path, listing.root) for sample in listing.samples]
     called = {name: listing.classes[sample.label] for name, sample in zip(names, listing.samples, strict=True)}
-    return Places(listing.halves, called, dict(zip(names, seen.small.contents, strict=True)))
+    contents = zip(names, seen.small.contents, seen.small.shown.tolist(), strict=True)
+    return Places(listing.halves, called, {name: content if shown else name for name, content, shown in contents})
 
 
 def _write_page(path: Path, listing: Listing, findings: Sequence[Finding], result: dict[str, Any]) -> None:
