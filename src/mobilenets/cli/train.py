@@ -22,7 +22,7 @@ from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
 # The settings of ``train --help``; ``--help-all`` has the others too.
-MAIN_SETTINGS = ("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr", "fixes")
+MAIN_SETTINGS = ("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr")
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}
 _METAVARS = {
     "weights": "auto|none|imagenet|MODEL|FILE",

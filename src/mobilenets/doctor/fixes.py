@@ -170,7 +170,7 @@ def from_json(value: object) -> tuple[Fix, ...]:
             raise InputError(f"fixes, entry {number}: give an object with action, path and suggestion")
         row = entry.get("row", number)
         values = {name: entry.get(name, "") for name in COLUMNS if name != "score"}
-        fixes.append(_fix(values, f"fixes, row {row}", row if isinstance(row, int) else number))
+        fixes.append(_fix(values, f"fixes.csv, row {row}", row if isinstance(row, int) else number))
     return tuple(fixes)
 
 
@@ -190,7 +190,7 @@ def apply(
     classes: Sequence[str],
     root: Path,
     others: Iterable[str] = (),
-    source: str = "fixes",
+    source: str = "fixes.csv",
 ) -> Fixed:
     """Drop, move and relabel pictures in a listing.
 
@@ -283,4 +283,4 @@ def _told(plan: Mapping[str, Mapping[str, Fix]], source: str) -> tuple[str, ...]
     count = Counter(action for doing in plan.values() for action in doing)
     words = {"drop": "dropped", "move": "moved", "relabel": "relabelled"}
     done = [f"{count[action]} {word}" for action, word in words.items() if count[action]]
-    return (f"fixes from {source}: {', '.join(done)}; no file was changed",) if done else ()
+    return (f"by {source}, {', '.join(done)} of the pictures; no file was changed",) if done else ()

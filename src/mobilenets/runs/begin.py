@@ -153,8 +153,7 @@ def begin(
         max_unreadable=recipe.max_unreadable,
         workers=recipe.workers,
         seen=earlier,
-        fix=fixing(recipe.fixes),
-        group=grouping(recipe.groups, recipe.workers),
+        **_arranged(recipe),
     ).annotated(task.annotated)
     renamed = renamed_classes(source, dataset)
     choice = None
@@ -190,6 +189,11 @@ def begin(
     # Last, because it is what marks a run as begun.
     record.write(request.run)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+
+
+def _arranged(recipe: Recipe) -> dict[str, Any]:
+    """Give what fixes and groups do to the pictures, as arguments of ``prepare``."""
+    return {"fix": fixing(recipe.fixes), "group": grouping(recipe.groups, recipe.workers)}
 
 
 def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:

@@ -61,6 +61,8 @@ def check(
     (60, [])
 
     """
+    if workers is not None and not 1 <= workers <= 256:
+        raise InputError(f"workers {workers}: give a number from 1 to 256")
     _refuse_out(Path(data), out)
     listing = list_data(Path(data))
     for note in listing.notes:
