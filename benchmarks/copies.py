@@ -5,8 +5,9 @@
     python benchmarks/copies.py many WORK --pictures 100000
     python benchmarks/copies.py folder DATA           # what is found in pictures of your own
 
-The pictures are drawn as they come, with those that are alike by nature: skin tones, clocks, stamps of one series. What
-is found besides the planted copies is laid side by side in WORK/others.png, to be judged by eye.
+The pictures are taken as they come, and some are copies already: stamps that come mirrored too, b and d, hands that
+point left and right. benchmarks/copies-alike.txt has these pairs, judged by eye. What is found besides is laid side by
+side in WORK/others.png.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 EMOJI = Path("/usr/share/unicode/emoji/emoji-test.txt")
 PICTURES, EACH = 2000, 40
 GROUND = (255, 255, 255)
+TONES = ("1F3FB", "1F3FF")
+ALIKE = Path(__file__).with_name("copies-alike.txt")
 
 
 def stamp(path: Path) -> Image.Image:
@@ -43,20 +46,22 @@ def stamp(path: Path) -> Image.Image:
     return picture
 
 
-def emoji() -> list[tuple[str, Image.Image]]:
-    """Draw every emoji of the table once that the font has, as it is, with all skin tones."""
+def emoji(tones: bool) -> list[tuple[str, Image.Image]]:
+    """Draw every emoji of the table once that the font has; with ``tones`` in all skin tones, alone and together."""
     font, found = ImageFont.truetype(str(FONT), 109), []
     for line in EMOJI.read_text(encoding="utf-8").splitlines():
         if "; fully-qualified" not in line:
             continue
         points = line.partition(";")[0].split()
+        if not tones and (len(points) > 2 or any(TONES[0] <= point <= TONES[1] for point in points)):
+            continue
         layer = Image.new("RGBA", (136, 128))
         text = "".join(chr(int(point, 16)) for point in points)
         ImageDraw.Draw(layer).text((0, 0), text, font=font, embedded_color=True)
         if layer.getbbox() is not None:
             picture = Image.new("RGB", layer.size, GROUND)
             picture.paste(layer, (0, 0), layer)
-            found.append(("-".join(points), picture))
+            found.append((f"emoji-{'-'.join(points)}", picture))
     return found
 
 
@@ -91,12 +96,12 @@ KINDS: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image] | Non
 }
 
 
-def plant(work: Path, seed: int, pictures: int = PICTURES) -> dict[str, tuple[str, str]]:
+def plant(work: Path, seed: int, tones: bool = False, pictures: int = PICTURES) -> dict[str, tuple[str, str]]:
     """Draw the pictures and plant copies; returns of each copy its kind and what it is a copy of."""
     rng = np.random.default_rng(seed)
     stamps = sorted(STAMPS.rglob("*.png"))
-    drawn = [(f"stamp-{path.parent.name}-{path.stem}", stamp(path)) for path in stamps]
-    more = emoji()
+    drawn = [("-".join(path.relative_to(STAMPS).with_suffix("").parts), stamp(path)) for path in stamps]
+    more = emoji(tones)
     chosen = sorted(rng.permutation(len(more))[: max(0, pictures - len(drawn))])
     drawn = [*drawn, *(more[place] for place in chosen)][:pictures]
     folder = work / "pictures"
@@ -104,14 +109,14 @@ def plant(work: Path, seed: int, pictures: int = PICTURES) -> dict[str, tuple[st
     folder.mkdir(parents=True)
     names = []
     for number, (name, picture) in enumerate(drawn):
-        file = folder / f"{number:04d}-{name}.{'jpg' if number % 2 else 'png'}"
+        file = folder / f"{name}.{'jpg' if number % 2 else 'png'}"
         picture.save(file, quality=90) if number % 2 else picture.save(file)
         names.append(file.name)
     planted: dict[str, tuple[str, str]] = {}
     for number, place in enumerate(rng.permutation(len(drawn))[: EACH * len(KINDS)]):
         kind = list(KINDS)[number // EACH]
         change = KINDS[kind]
-        copy = folder / f"x{number:04d}-{kind}.jpg"
+        copy = folder / f"copy-{number:03d}-{kind}.jpg"
         if change is None:
             shutil.copy(folder / names[place], copy)
         else:
@@ -134,8 +139,12 @@ def kind_of(pair: Pair) -> str:
 
 def judged(found: list[Pair], planted: dict[str, tuple[str, str]], alike: set[frozenset[str]]) -> dict[str, object]:
     """Count per kind: what was planted and found; and what was found and is neither planted nor known to be alike."""
+    # Of files with the same bytes only the first is compared further.
+    first = {pair.path.name: pair.partner.name for pair in found if pair.kind == "exact"}
     named = {frozenset((pair.path.name, pair.partner.name)): pair for pair in found}
-    true = {frozenset((copy, source)): kind for copy, (kind, source) in planted.items()}
+    true = {}
+    for copy, (kind, source) in planted.items():
+        true[frozenset((copy, source if kind == "exact" else first.get(source, source)))] = kind
     result: dict[str, object] = {}
     for kind in KINDS:
         wanted = [both for both, made in true.items() if made == kind]
@@ -155,7 +164,7 @@ def judged(found: list[Pair], planted: dict[str, tuple[str, str]], alike: set[fr
 
 
 def origins(both: frozenset[str], planted: dict[str, tuple[str, str]]) -> set[str]:
-    return {planted[name][1] if name in planted else name for name in both}
+    return {Path(planted[name][1] if name in planted else name).stem for name in both}
 
 
 def sheet(found: list[Pair], out: Path, most: int = 120) -> None:
@@ -191,12 +200,12 @@ def samples_of(folder: Path) -> list[Sample]:
 
 
 def run_planted(asked: argparse.Namespace) -> dict[str, object]:
-    planted = plant(asked.work, asked.seed)
+    planted = plant(asked.work, asked.seed, asked.tones)
     began, cpu = time.monotonic(), time.process_time()
     found = find_copies(samples_of(asked.work / "pictures"))
     spent = cost(began, cpu)
-    known = asked.alike.read_text(encoding="utf-8").split("\n") if asked.alike else []
-    alike = {frozenset(line.split("\t")) for line in known if line}
+    lines = ALIKE.read_text(encoding="utf-8").splitlines() if ALIKE.is_file() else []
+    alike = {frozenset(line.split("\t")) for line in lines}
     true = {frozenset((copy, source)) for copy, (_, source) in planted.items()}
     others = [pair for pair in found if frozenset((pair.path.name, pair.partner.name)) not in true]
     others = [p for p in others if frozenset(origins(frozenset((p.path.name, p.partner.name)), planted)) not in alike]
@@ -249,7 +258,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, metavar="WORK|DATA")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=100_000)
-    parser.add_argument("--alike", type=Path, help="pairs of names, by a tab, that are true copies of the set itself")
+    parser.add_argument("--tones", action="store_true", help="with emoji in all skin tones, which are alike by nature")
     parser.add_argument("--out", type=Path, help="of folder: a PNG with the pairs side by side")
     asked = parser.parse_args()
     run = {"planted": run_planted, "many": run_many, "folder": run_folder}[asked.what]

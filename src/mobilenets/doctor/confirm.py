@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mobilenets.doctor.candidates import Near, Places, nearest
-from mobilenets.doctor.hashes import Thumbnails
+from mobilenets.doctor.hashes import Bytes, Thumbnails
 from mobilenets.doctor.spectra import (
     ORIENTATIONS,
     WHOLE,
@@ -19,7 +20,7 @@ from mobilenets.doctor.spectra import (
     invariants,
     spectra,
     turns,
-    windows,
+    window,
 )
 
 COARSE, FINE = 8, 16
@@ -29,22 +30,24 @@ FLAT = 3.0
 # What a difference of 0 to 2 (1 less the correlation) may come to, at 16 frequencies: where nothing else is as near,
 # and where much is.
 ALIKE, THE_SAME = 0.03, 0.004
-CROPPED = 0.016
+CROPPED = 0.012
 # A copy is nearer than what is alike by nature: its difference to the fifth nearest picture, times this.
 CLEARER, NEIGHBOUR = 0.25, 5
 # A copy differs a little everywhere; another picture of the same kind (the same hand in another skin tone) much
 # somewhere. In levels of 255, on fields of an eighth of the sides, for luma and for chroma.
 # A crop is laid on it to half a hundredth of its sides, which shows at hard edges.
-LIGHT_CHANGE, COLOUR_CHANGE = 14.0, 16.0
-LIGHT_CHANGE_CROPPED, COLOUR_CHANGE_CROPPED = 24.0, 20.0
+LIGHT_CHANGE, LIGHT_CHANGE_CROPPED, COLOUR_CHANGE = 14.0, 18.0, 16.0
 
 _LEAST, _MOST = 0.9, 32
-_LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 3
+_LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 4
 _BATCH = 2048
 # Where a crop may lie, at first in steps as coarse as the frequencies allow; then it is shifted to where it fits best.
 _SIZES = ((0.85, (0.0, 0.075, 0.15)), (0.94, (0.0, 0.06)))
-_STEPS = ((COARSE, 0.04, 0.2), (COARSE, 0.02, 0.1), (FINE, 0.02, 0.08), (FINE, 0.01, 0.06), (FINE, 0.005, 1.0))
-_SMALLEST = 0.75
+_STEPS = ((0.04, 0.2), (0.02, 0.12))
+_ROUNDS = 4
+_SMALLEST, _EDGE, _NEARLY_WHOLE = 0.75, 0.25, 0.9
+# Each edge inwards: outside of the picture there is nothing.
+_NUDGES = np.diag([0.004, -0.004, 0.004, -0.004]).astype(np.float32)
 
 
 class Match(NamedTuple):
@@ -58,7 +61,7 @@ class Match(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Pairs with the orientation that fits best and what still differs, M each; of crops also where, M×3."""
+    """Pairs with the orientation that fits best and what still differs, M each; of crops also where, M×4."""
 
     one: Places
     other: Places
@@ -152,7 +155,7 @@ def _coarse(small: Thumbnails, places: Places) -> Floats:
     return np.concatenate(made)
 
 
-def _pixels(small: Thumbnails, places: Places) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def _pixels(small: Thumbnails, places: Places) -> tuple[Bytes, Bytes]:
     return small.luma[places], small.chroma[places]
 
 
@@ -170,13 +173,13 @@ def _turned(one: Floats, other: Floats, fine: int) -> tuple[Places, Floats]:
     return turn, 1 - np.minimum(near.max(0), 1)
 
 
-def _paired(pairs: Near, mine: Floats, theirs: Floats, window: Windows = WHOLE) -> _Found:
+def _paired(pairs: Near, mine: Floats, theirs: Floats, part: Windows = WHOLE) -> _Found:
     """Say of candidates how they fit best, and how well, at coarse frequencies."""
     turn, rest = np.zeros(len(pairs.queries), np.intp), np.zeros(len(pairs.queries), np.float32)
     for start in range(0, len(turn), _BATCH):
-        part = slice(start, start + _BATCH)
-        turn[part], rest[part] = _turned(mine[pairs.queries[part]], theirs[pairs.rows[part]], COARSE)
-    place = np.tile(np.concatenate(window), (len(turn), 1))
+        some = slice(start, start + _BATCH)
+        turn[some], rest[some] = _turned(mine[pairs.queries[some]], theirs[pairs.rows[some]], COARSE)
+    place = np.tile(np.concatenate(part), (len(turn), 1))
     return _Found(pairs.queries, pairs.rows, turn, rest, place)
 
 
@@ -210,12 +213,10 @@ def _ground(found: _Found, count: int) -> Floats:
     return ground
 
 
-def _unchanged(
-    one: Floats, other: Floats, turn: Places, most: tuple[float, float] = (LIGHT_CHANGE, COLOUR_CHANGE)
-) -> npt.NDArray[np.bool_]:
+def _unchanged(one: Floats, other: Floats, turn: Places, cropped: Any = False) -> npt.NDArray[np.bool_]:
     """Say of which pairs the ``levels`` differ nowhere much, the second laid as ``turn`` says."""
     light, colour = changes(_laid_back(one, turn, FINE), other, FINE)
-    return (light <= most[0]) & (colour <= most[1])
+    return (light <= np.where(cropped, LIGHT_CHANGE_CROPPED, LIGHT_CHANGE)) & (colour <= COLOUR_CHANGE)
 
 
 def _cropped(
@@ -224,22 +225,26 @@ def _cropped(
     """Find pictures of ``one`` that show a part of one of ``other``."""
     still = invariants(mine, COARSE)
     tried = []
-    for window in (windows(top, left, size) for size, edges in _SIZES for top in edges for left in edges):
-        shown = np.concatenate([spectra(*_pixels(small, part), COARSE, window).unit for part in _batches(other)])
+    for part in (window(top, left, size) for size, edges in _SIZES for top in edges for left in edges):
+        shown = np.concatenate([spectra(*_pixels(small, some), COARSE, part).unit for some in _batches(other)])
         pairs = nearest(still, invariants(shown, COARSE), _LEAST_CROPPED, _MOST_CROPPED, alone)
-        found = _paired(pairs, mine, shown, window)
-        tried.append(found.at(found.rest <= _LIKELY))
+        laid = _paired(pairs, mine, shown, part)
+        laid = laid.at(laid.rest <= _LIKELY)
+        # What is nearly its own mirror image may fit better the wrong way round as long as it is not yet in its place.
+        turned = laid.at(laid.turn > 0)
+        upright = 1 - np.einsum("nd,nd->n", mine[turned.one], shown[turned.other])
+        tried += [laid, turned._replace(turn=np.zeros_like(turned.turn), rest=upright).at(upright <= _LIKELY)]
     found = _Found(*(np.concatenate([getattr(one, name) for one in tried]) for name in _Found._fields))
-    for part in found.at(_likeliest(found)).batches():
-        yield from _fitted(small, one, other, part)
+    for few in found.at(_likeliest(found)).batches():
+        yield from _fitted(small, one, other, few)
 
 
 def _likeliest(found: _Found) -> Places:
-    """Give the places of the best window of each pair, and of those the best ``_TRIED`` of each picture."""
-    order = np.lexsort((found.rest, found.other, found.one))
+    """Give the places of the best window of each pair and turn, and of those the best ``_TRIED`` of each picture."""
+    order = np.lexsort((found.rest, found.turn, found.other, found.one))
     new = np.ones(len(order), np.bool_)
-    one, other = found.one[order], found.other[order]
-    new[1:] = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
+    keys = (found.one[order], found.other[order], found.turn[order])
+    new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
     order = order[new]
     order = order[np.lexsort((found.rest[order], found.one[order]))]
     who = found.one[order]
@@ -248,16 +253,19 @@ def _likeliest(found: _Found) -> Places:
 
 def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found) -> Iterator[Match]:
     """Shift the windows to where they fit best, and leave out on the way what does not."""
-    for fine, step, limit in _STEPS:
-        laid = _laid_back(spectra(*_pixels(small, one[found.one]), fine).unit, found.turn, fine)
-        rest, place = _shifted(laid, _pixels(small, other[found.other]), found.place, fine, step)
+    for step, limit in _STEPS:
+        laid = _laid_back(spectra(*_pixels(small, one[found.one]), COARSE).unit, found.turn, COARSE)
+        rest, place = _shifted(laid, _pixels(small, other[found.other]), found.place, step)
         found = found._replace(rest=rest, place=place).at(rest <= limit)
-        if not len(found.one):
-            return
+    if not len(found.one):
+        return
+    laid = _laid_back(spectra(*_pixels(small, one[found.one]), FINE).unit, found.turn, FINE)
+    rest, place = _settled(laid, _pixels(small, other[found.other]), found.place)
+    found = found._replace(rest=rest, place=place).at(rest <= CROPPED)
     whole = spectra(*_pixels(small, one[found.one]), FINE).levels
     part = spectra(*_pixels(small, other[found.other]), FINE, Windows(*found.place.T)).levels
-    most = LIGHT_CHANGE_CROPPED, COLOUR_CHANGE_CROPPED
-    for k in np.flatnonzero((found.rest <= CROPPED) & _unchanged(whole, part, found.turn, most)):
+    size = (found.place[:, 1] - found.place[:, 0]) * (found.place[:, 3] - found.place[:, 2])
+    for k in np.flatnonzero(_unchanged(whole, part, found.turn, size < _NEARLY_WHOLE)):
         said = ORIENTATIONS[found.turn[k]].said
         how = "cropped" if found.turn[k] == 0 else f"cropped, {said}"
         yield Match(int(one[found.one[k]]), int(other[found.other[k]]), False, float(1 - found.rest[k]), how)
@@ -271,18 +279,45 @@ def _laid_back(unit: Floats, turn: Places, fine: int) -> Floats:
     return laid
 
 
-def _shifted(
-    laid: Floats, parts: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], place: Floats, fine: int, step: float
-) -> tuple[Floats, Floats]:
+def _shifted(laid: Floats, pixels: tuple[Bytes, Bytes], place: Floats, step: float) -> tuple[Floats, Floats]:
     """Try the windows around; returns what differs at the best of them, and where that is."""
     best, where = np.full(len(laid), 2, np.float32), place
-    for down in (0, -1, 1):
-        for across in (0, -1, 1):
-            for larger in (0, -1, 1):
-                tried = place + np.float32(step) * np.array([down, across, larger], np.float32)
-                tried[:, 2] = np.clip(tried[:, 2], _SMALLEST, 1)
-                tried[:, :2] = np.clip(tried[:, :2], 0, 1 - tried[:, 2:])
-                rest = 1 - np.einsum("nd,nd->n", laid, spectra(*parts, fine, Windows(*tried.T)).unit)
-                better = rest < best
-                best, where = np.where(better, rest, best), np.where(better[:, None], tried, where)
+    for move in product((0, -1, 1), repeat=3):
+        down, across, larger = move
+        edges = np.array([down - larger, down + larger, across - larger, across + larger], np.float32)
+        tried = _inside(place + np.float32(step) * edges)
+        rest = _rest(laid, spectra(*pixels, COARSE, Windows(*tried.T)).unit)
+        better = rest < best
+        best, where = np.where(better, rest, best), np.where(better[:, None], tried, where)
     return best, where
+
+
+def _settled(laid: Floats, pixels: tuple[Bytes, Bytes], place: Floats) -> tuple[Floats, Floats]:
+    """Bring windows to where they fit best, between pixels, by Gauss and Newton's steps; as ``_shifted`` returns."""
+    shown = spectra(*pixels, FINE, Windows(*place.T)).unit
+    best = _rest(laid, shown)
+    for _ in range(_ROUNDS):
+        nudged = [(place + nudge, nudge.sum()) for nudge in _NUDGES]
+        slopes = np.stack([(spectra(*pixels, FINE, Windows(*to.T)).unit - shown) / by for to, by in nudged], 1)
+        square = slopes @ slopes.swapaxes(1, 2)
+        square += 1e-3 * np.trace(square, axis1=1, axis2=2)[:, None, None] * np.eye(4, dtype=np.float32)
+        wish = slopes @ (laid - shown)[..., None]
+        move = np.linalg.solve(square + 1e-9 * np.eye(4, dtype=np.float32), wish)[..., 0]
+        tried = _inside(place + np.clip(move, -0.03, 0.03).astype(np.float32))
+        found = spectra(*pixels, FINE, Windows(*tried.T)).unit
+        rest = _rest(laid, found)
+        better = rest < best
+        best = np.where(better, rest, best)
+        place, shown = (np.where(better[:, None], new, old) for new, old in ((tried, place), (found, shown)))
+    return best, place
+
+
+def _rest(one: Floats, other: Floats) -> Floats:
+    rest: Floats = 1 - np.einsum("nd,nd->n", one, other)
+    return rest
+
+
+def _inside(place: Floats) -> Floats:
+    """Keep the edges of windows inside of their pictures, and windows no smaller than is looked for."""
+    low, high = np.array([0, _SMALLEST, 0, _SMALLEST], np.float32), np.array([_EDGE, 1, _EDGE, 1], np.float32)
+    return np.clip(place, low, high)

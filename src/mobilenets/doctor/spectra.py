@@ -49,19 +49,20 @@ ORIENTATIONS = (
 
 
 class Windows(NamedTuple):
-    """Square parts of pictures in fractions of their sides: ``top``, ``left``, ``size``, each one number or N."""
+    """Parts of pictures by their edges, in fractions of the sides from the upper left corner; each 1 or N numbers."""
 
     top: Floats
+    bottom: Floats
     left: Floats
-    size: Floats
+    right: Floats
 
 
-def windows(top: npt.ArrayLike = 0.0, left: npt.ArrayLike = 0.0, size: npt.ArrayLike = 1.0) -> Windows:
-    """Give the windows that begin at ``top`` and ``left``; by default the whole picture."""
-    return Windows(*(np.atleast_1d(np.asarray(value, np.float32)) for value in (top, left, size)))
+def window(top: float = 0.0, left: float = 0.0, size: float = 1.0) -> Windows:
+    """Give the window of ``size`` times each side that begins at ``top`` and ``left``; by default all of a picture."""
+    return Windows(*(np.array([edge], np.float32) for edge in (top, top + size, left, left + size)))
 
 
-WHOLE = windows()
+WHOLE = window()
 
 
 class Spectra(NamedTuple):
@@ -87,9 +88,10 @@ def spectra(luma: Bytes, chroma: Bytes, fine: int, parts: Windows = WHOLE) -> Sp
     ``luma`` and ``chroma`` are thumbnails, N×32×32 and N×2×8×8. Of luma ``fine`` frequencies are taken each way, of
     chroma ``TINT``. The means of both are left out of ``unit``: they do not tell one picture from another.
     """
-    down, across = (_basis(SIDE, fine, start, parts.size) for start in (parts.top, parts.left))
+    spans = ((parts.top, parts.bottom), (parts.left, parts.right))
+    down, across = (_basis(SIDE, fine, *span) for span in spans)
     light = np.matmul(np.matmul(down, luma.astype(np.float32)), across.swapaxes(1, 2))
-    down, across = (_basis(COLOUR, TINT, start, parts.size)[:, None] for start in (parts.top, parts.left))
+    down, across = (_basis(COLOUR, TINT, *span)[:, None] for span in spans)
     colour = np.matmul(np.matmul(down, chroma.astype(np.float32)), across.swapaxes(2, 3))
     # Orthonormal bases: the mean of a picture of n×n pixels comes out n-fold.
     parts_of = (light.reshape(len(light), -1) / np.float32(SIDE), colour.reshape(len(colour), -1) / np.float32(COLOUR))
@@ -162,12 +164,14 @@ def invariants(spectrum: Floats, fine: int) -> Floats:
     return np.where(alone, size, halves)
 
 
-def _basis(side: int, fine: int, start: Floats, size: Floats) -> Floats:
+def _basis(side: int, fine: int, start: Floats, end: Floats) -> Floats:
     """Give ``fine`` cosines over windows of ``side`` pixels, M×``fine``×``side``: DCT-II of the window, orthonormal.
 
     A pixel's share of a cosine is the cosine's mean over the part of the pixel that lies inside.
     """
-    edges = np.clip((np.arange(side + 1, dtype=np.float32) / side - start[:, None]) / size[:, None], 0, 1)[:, None]
+    edges = np.clip((np.arange(side + 1, dtype=np.float32) / side - start[:, None]) / (end - start)[:, None], 0, 1)[
+        :, None
+    ]
     waves = np.arange(1, fine, dtype=np.float32)[:, None]
     rising = np.sin(np.float32(np.pi) * waves * edges) * np.float32(2**0.5 / np.pi) / waves
     return np.diff(np.concatenate([edges, rising], 1), axis=2) * np.float32(side**0.5)
