@@ -14,7 +14,7 @@ from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, group_notes, s
 from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
-from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.readable import Look, check_readable
 from mobilenets.datasets.seen import SeenPictures, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
@@ -87,12 +87,14 @@ def prepare(
     seen: SeenPictures | None = None,
     fix: Fixing | None = None,
     group: Grouping | None = None,
+    look: Look | None = None,
 ) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
     stays held out, and new pictures only are drawn. ``fix`` drops, moves and relabels pictures before anything else is
-    done with them, and the members of what ``group`` calls one stay on one side of the split.
+    done with them, and the members of what ``group`` calls one stay on one side of the split. ``look`` gets every
+    picture while it is tried, see ``check_readable``.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
@@ -104,7 +106,7 @@ def prepare(
         parts, notes = fixed.parts, [*notes, *fixed.notes]
     for note in notes:
         log.info("%s: %s", data, note)
-    problems += _keep_readable(parts, problems, max_unreadable, workers)
+    problems += _keep_readable(parts, problems, max_unreadable, workers, look)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
@@ -177,7 +179,11 @@ def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]
 
 
 def _keep_readable(
-    parts: dict[str, tuple[Sample, ...]], problems: Sequence[Problem], limit: float, workers: int | None
+    parts: dict[str, tuple[Sample, ...]],
+    problems: Sequence[Problem],
+    limit: float,
+    workers: int | None,
+    look: Look | None,
 ) -> list[Problem]:
     """Leave in ``parts`` what decodes; returns the problems of the others, and refuses when they are too many."""
     readable = sum(map(len, parts.values()))
@@ -185,7 +191,7 @@ def _keep_readable(
     found: list[Problem] = []
     with progress("checking pictures", readable, "pictures") as shown:
         for half, samples in parts.items():
-            parts[half], unreadable = check_readable(samples, workers, shown.advance)
+            parts[half], unreadable = check_readable(samples, workers, shown.advance, look)
             found += unreadable
     _accept([*problems, *found], total, limit)
     return found

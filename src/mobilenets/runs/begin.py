@@ -14,9 +14,11 @@ from mobilenets.base.shell import quote
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.fixes import fixing, read_fixes, to_json
 from mobilenets.doctor.groups import grouping, settled
+from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
@@ -24,6 +26,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.copies import COPIES, THUMBNAILS, look_for_copies
 from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
@@ -146,15 +149,7 @@ def begin(
     _refuse_early(recipe, architecture, preprocessing, saved)
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
-    dataset = prepare(
-        request.data,
-        share=recipe.validation_share,
-        seed=recipe.seed,
-        max_unreadable=recipe.max_unreadable,
-        workers=recipe.workers,
-        seen=earlier,
-        **_arranged(recipe),
-    ).annotated(task.annotated)
+    dataset = _pictures(request, recipe, task, earlier)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -191,9 +186,21 @@ def begin(
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
 
 
-def _arranged(recipe: Recipe) -> dict[str, Any]:
-    """Give what fixes and groups do to the pictures, as arguments of ``prepare``."""
-    return {"fix": fixing(recipe.fixes), "group": grouping(recipe.groups, recipe.workers)}
+def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> Dataset:
+    """Read and split the pictures, with the user's fixes and groups, and look for copies between the halves."""
+    looking = Looking()
+    dataset = prepare(
+        request.data,
+        share=recipe.validation_share,
+        seed=recipe.seed,
+        max_unreadable=recipe.max_unreadable,
+        workers=recipe.workers,
+        seen=earlier,
+        fix=fixing(recipe.fixes),
+        group=grouping(recipe.groups, recipe.workers),
+        look=looking,
+    ).annotated(task.annotated)
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
 
 
 def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
@@ -274,7 +281,7 @@ def _taken_in(recipe: Recipe) -> Recipe:
 def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     """Refuse to write over something, or among the pictures, where the run's own would become a class."""
     # What stands there before a run counts as begun: see where recipe.json is written.
-    unbegun = {SPLIT, SEEN, DESCRIPTION} if resume else set()
+    unbegun = {SPLIT, SEEN, THUMBNAILS, COPIES, DESCRIPTION} if resume else set()
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: give a folder with --out")
     if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):

@@ -21,6 +21,7 @@ from mobilenets.measure.metric import Metric
 from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
 from mobilenets.runs.class_report import Finished, write_class_report
+from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.tasks.base import Evaluation
@@ -62,6 +63,7 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
+        metrics["copies"] = copies_of_run(folder, evaluation)
         finished = Finished(run, train_loader, state, kept, on, predictor, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
