@@ -14,7 +14,9 @@ from PIL import Image
 import mobilenets
 from mobilenets.cli.evaluate import evaluated
 from mobilenets.cli.train import trained as said_by_train
-from mobilenets.runs.copies import THUMBNAILS
+from mobilenets.datasets.prepare import prepare
+from mobilenets.doctor.quick import Looking
+from mobilenets.runs.copies import THUMBNAILS, look_for_copies
 
 SETTINGS: dict[str, Any] = {
     "model": "mobilenet_v1_cifar",
@@ -80,9 +82,13 @@ def test_evaluate_says_so_first_though_the_training_pictures_are_gone(
     leaked: tuple[Path, Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     data, run, trained = leaked
-    shutil.copytree(data / "validation", tmp_path / "elsewhere")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(data / "validation", elsewhere / "validation")
+    for label, name in enumerate(("cat", "dog")):
+        (elsewhere / "train" / name).mkdir(parents=True)
+        picture(label, 300).save(elsewhere / "train" / name / "new.png")
     shutil.copytree(run, tmp_path / "run")
-    result = mobilenets.evaluate(tmp_path / "run", tmp_path / "elsewhere")
+    result = mobilenets.evaluate(tmp_path / "run", elsewhere)
     copies = result["copies"]
     assert {key: copies[key] for key in ("images", "exact", "near", "how")} == {
         "images": 4,
@@ -94,7 +100,7 @@ def test_evaluate_says_so_first_though_the_training_pictures_are_gone(
     assert evaluated(result).startswith("Leak: 4 of 12 pictures")
     # Without the thumbnails the same files are still known.
     (tmp_path / "run" / THUMBNAILS).write_bytes(b"damaged")
-    result = mobilenets.evaluate(tmp_path / "run", tmp_path / "elsewhere")
+    result = mobilenets.evaluate(tmp_path / "run", elsewhere)
     assert (result["copies"]["images"], result["copies"]["near"]) == (2, 0)
     assert result["copies"]["limited"].startswith("only for the same files")
 
@@ -102,9 +108,12 @@ def test_evaluate_says_so_first_though_the_training_pictures_are_gone(
 def test_the_accuracy_without_copies_is_that_of_the_others(
     leaked: tuple[Path, Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    data, run, _ = leaked
+    data, run, trained = leaked
     shutil.copytree(data / "validation", tmp_path / "all")
-    without = mobilenets.evaluate(run, tmp_path / "all")["copies"]["without"]
+    # Of a folder that is not split the files that it learned from are left out in any case.
+    result = mobilenets.evaluate(run, tmp_path / "all")
+    without = result["copies"]["without"]
+    assert (result["images"], result["copies"]["images"], without) == (10, 2, trained["copies"]["without"])
     for name in ("same.png", "mirrored.jpg"):
         for label in ("cat", "dog"):
             (tmp_path / "all" / label / name).unlink()
@@ -117,8 +126,10 @@ def test_the_accuracy_without_copies_is_that_of_the_others(
 def test_two_labels_for_one_picture_are_said(tmp_path: Path) -> None:
     leak(tmp_path / "data")
     picture(0, 7).rotate(90).save(tmp_path / "data/train/dog/7-turned.png")
-    result = mobilenets.train(tmp_path / "data", tmp_path / "run", **SETTINGS)
-    said = [note for note in result["notes"] if "another class" in note]
+    looking = Looking()
+    settings: dict[str, Any] = {"share": 0.2, "seed": 0, "max_unreadable": 0, "workers": 1}
+    dataset = prepare(tmp_path / "data", **settings, look=looking)
+    said = [note for note in look_for_copies(dataset, looking, tmp_path / "run") if "another class" in note]
     assert len(said) == 1 and "train/dog/7-turned.png" in said[0] and "train/cat/7.png" in said[0]
 
 
