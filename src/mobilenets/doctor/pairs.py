@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mobilenets.doctor.fixes import Fix
-from mobilenets.doctor.problems import Finding
+from mobilenets.doctor.problems import Finding, is_fault
 
 # The copy in the earlier half is the one to drop. A measured half keeps its pictures: figures on it can still be
 # compared with earlier ones, and it is the smaller; training has others to learn from.
@@ -127,7 +127,7 @@ def suggested(findings: Sequence[Finding], places: Places) -> list[Fix]:
         elif one.kind == "label_conflict":
             for path, other in ((one.path, partner), (partner, one.path)):
                 rows.append(Fix("", path, one.kind, other, score, places.classes[other]))
-        elif one.path in halves or one.suggestion == "drop":
+        elif one.suggestion == "drop" or (one.path in halves and is_fault(one.kind)):
             action = "drop" if one.suggestion == "drop" else ""
             rows.append(Fix(action, one.path, one.kind, partner, score))
     seen: set[tuple[str, str]] = set()

@@ -115,7 +115,12 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
 
 def faults(findings: Iterable[Finding]) -> int:
     """Count the findings that are faults, and not hints."""
-    return sum(one.kind not in KINDS or KINDS[one.kind].fault for one in findings)
+    return sum(is_fault(one.kind) for one in findings)
+
+
+def is_fault(kind: str) -> bool:
+    """Say whether a kind is a fault, and not a hint."""
+    return kind not in KINDS or KINDS[kind].fault
 
 
 def counted(findings: Iterable[Finding]) -> dict[str, int]:

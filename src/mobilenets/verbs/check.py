@@ -44,7 +44,7 @@ def check(
     out:
         The folder for ``check.html`` (pictures and copies side by side), ``check.json`` and ``fixes.csv``, which
         ``train(fixes=…)`` obeys; by default the next free ``checks/<data>-N``. Nothing is written where nothing was
-        found.
+        found, and no ``fixes.csv`` where it would have no row.
     crops:
         Whether copies are found that were cropped too, down to 80 % of the sides: it takes longer.
     workers:
@@ -57,8 +57,8 @@ def check(
     ``out`` that cannot be written to or has a ``fixes.csv`` already.
 
     >>> result = mobilenets.check("photos", "checked")
-    >>> result["images"], result["problems"]
-    (60, [])
+    >>> result["images"], result["counts"]
+    (60, {})
 
     """
     if workers is not None and not 1 <= workers <= 256:
@@ -104,8 +104,10 @@ def check(
     with _place(Path(data), out, bool(findings)) as place:
         written = dict.fromkeys(("out", "report", "fixes"))
         if place is not None and findings:
-            written |= {"out": str(place), "fixes": str(place / FIXES)}
-            write_fixes(place / FIXES, suggested(findings, places))
+            written["out"] = str(place)
+            if rows := suggested(findings, places):
+                write_fixes(place / FIXES, rows)
+                written["fixes"] = str(place / FIXES)
             if importlib.util.find_spec("jinja2") is None:
                 result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
             else:
