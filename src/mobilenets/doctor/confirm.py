@@ -37,9 +37,11 @@ CLEARER, NEIGHBOUR = 0.25, 5
 # somewhere. In levels of 255, on fields of an eighth of the sides, for luma and for chroma.
 # A crop is laid on it to half a hundredth of its sides, which shows at hard edges.
 LIGHT_CHANGE, LIGHT_CHANGE_CROPPED, COLOUR_CHANGE = 14.0, 18.0, 16.0
+# Black on white, where luma deviates by more than this, the edges of copies differ by more, in proportion.
+USUAL_CONTRAST = 64.0
 
 _LEAST, _MOST = 0.9, 32
-_LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 4
+_LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 6
 _BATCH = 2048
 # Where a crop may lie, at first in steps as coarse as the frequencies allow; then it is shifted to where it fits best.
 _SIZES = ((0.85, (0.0, 0.075, 0.15)), (0.94, (0.0, 0.06)))
@@ -216,7 +218,10 @@ def _ground(found: _Found, count: int) -> Floats:
 def _unchanged(one: Floats, other: Floats, turn: Places, cropped: Any = False) -> npt.NDArray[np.bool_]:
     """Say of which pairs the ``levels`` differ nowhere much, the second laid as ``turn`` says."""
     light, colour = changes(_laid_back(one, turn, FINE), other, FINE)
-    return (light <= np.where(cropped, LIGHT_CHANGE_CROPPED, LIGHT_CHANGE)) & (colour <= COLOUR_CHANGE)
+    contrast = np.sqrt(np.square(other[:, 1 : FINE * FINE]).sum(1))
+    most = np.where(cropped, LIGHT_CHANGE_CROPPED, LIGHT_CHANGE) * np.maximum(contrast / USUAL_CONTRAST, 1)
+    kept: npt.NDArray[np.bool_] = (light <= most) & (colour <= COLOUR_CHANGE)
+    return kept
 
 
 def _cropped(
