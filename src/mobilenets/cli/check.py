@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from textwrap import shorten
 from typing import Any
 
 from mobilenets.base.shell import quote
@@ -49,7 +50,9 @@ def checked(result: dict[str, Any]) -> str:
     lines += ["", total] if lines else [total]
     for kind, number in result["counts"].items():
         first = next(one for one in result["problems"] if one["kind"] == kind)
-        lines.append(f"  {said(kind, number)}: {printable(first['path'])} ({printable(first['detail'])})")
+        lines.append(
+            f"  {said(kind, number)}: {printable(first['path'])} ({shorten(printable(first['detail']), 90, placeholder=' …')})"
+        )
         if kind in KINDS:
             lines.append(f"    {KINDS[kind].what_to_do}")
     if not result["faults"]:
