@@ -50,9 +50,8 @@ def checked(result: dict[str, Any]) -> str:
     lines += ["", total] if lines else [total]
     for kind, number in result["counts"].items():
         first = next(one for one in result["problems"] if one["kind"] == kind)
-        lines.append(
-            f"  {said(kind, number)}: {printable(first['path'])} ({shorten(printable(first['detail']), 90, placeholder=' …')})"
-        )
+        why = shorten(printable(first["detail"]), 90, placeholder=" …")
+        lines.append(f"  {said(kind, number)}: {printable(first['path'])} ({why})")
         if kind in KINDS:
             lines.append(f"    {KINDS[kind].what_to_do}")
     if not result["faults"]:
