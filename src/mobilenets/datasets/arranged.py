@@ -88,6 +88,8 @@ def group_notes(parts: Mapping[str, Sequence[Sample]], groups: Mapping[Path, str
             if sample.path in groups:
                 members[groups[sample.path]].add(half)
     broken = sorted(name for name, halves in members.items() if len(halves) > 1)
+    if not members:
+        return ["no pictures were found to belong together"]
     lone = sum(sample.path not in groups for samples in parts.values() for sample in samples)
     beside = f", and {lone} pictures are in none" if lone else ""
     if not broken:
