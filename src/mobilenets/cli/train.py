@@ -29,6 +29,8 @@ _METAVARS = {
     "freeze": "auto|none|backbone|N",
     "table": "FILE",
     "minutes": "M",
+    "groups": "copies|FILE|PATTERN",
+    "fixes": "FILE",
 }
 
 

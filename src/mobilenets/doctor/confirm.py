@@ -262,11 +262,13 @@ def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found) -> Ite
         laid = _laid_back(spectra(*_pixels(small, one[found.one]), COARSE).unit, found.turn, COARSE)
         rest, place = _shifted(laid, _pixels(small, other[found.other]), found.place, step)
         found = found._replace(rest=rest, place=place).at(rest <= limit)
-    if not len(found.one):
-        return
+        if not len(found.one):
+            return
     laid = _laid_back(spectra(*_pixels(small, one[found.one]), FINE).unit, found.turn, FINE)
     rest, place = _settled(laid, _pixels(small, other[found.other]), found.place)
     found = found._replace(rest=rest, place=place).at(rest <= CROPPED)
+    if not len(found.one):
+        return
     whole = spectra(*_pixels(small, one[found.one]), FINE).levels
     part = spectra(*_pixels(small, other[found.other]), FINE, Windows(*found.place.T)).levels
     size = (found.place[:, 1] - found.place[:, 0]) * (found.place[:, 3] - found.place[:, 2])

@@ -17,6 +17,8 @@ from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
+from mobilenets.doctor.fixes import fixing, read_fixes, to_json
+from mobilenets.doctor.groups import grouping, settled
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
@@ -186,7 +188,7 @@ def begin(
 
 
 def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> Dataset:
-    """Read, try and split the pictures, and look for copies among them."""
+    """Read and split the pictures, with the user's fixes and groups, and look for copies between the halves."""
     looking = Looking()
     dataset = prepare(
         request.data,
@@ -195,6 +197,8 @@ def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPicture
         max_unreadable=recipe.max_unreadable,
         workers=recipe.workers,
         seen=earlier,
+        fix=fixing(recipe.fixes),
+        group=grouping(recipe.groups, recipe.workers),
         look=looking,
     ).annotated(task.annotated)
     return dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
@@ -263,9 +267,13 @@ def _refuse_early(
 
 
 def _taken_in(recipe: Recipe) -> Recipe:
-    """Take a table in from its file, and name weights by their whole path, so that the run can be repeated anywhere."""
+    """Take table and fixes in from their files, and name others by whole paths: the run can be repeated anywhere."""
     if isinstance(recipe.table, str):
         recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
+    if isinstance(recipe.fixes, str):
+        recipe = recipe.replace(fixes=to_json(read_fixes(Path(recipe.fixes))))
+    if recipe.groups is not None:
+        recipe = recipe.replace(groups=settled(recipe.groups))
     # A folder that happens to be called imagenet is not what --weights imagenet asks for.
     if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
         recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
@@ -304,7 +312,9 @@ def _begun(request: Request) -> Settled:
                 f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
             )
     known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies)
-    dataset = prepare_again(request.data, request.run / SPLIT, data.classes, data.fingerprint, *known)
+    dataset = prepare_again(
+        request.data, request.run / SPLIT, data.classes, data.fingerprint, *known, fix=fixing(recipe.fixes)
+    )
     return Settled(recipe, record, dataset)
 
 

@@ -91,7 +91,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         },
         evaluation=evaluation,
         history=finished.state.history,
-        recipe=run.recipe.to_json(),
+        recipe=_settings(run.recipe),
         data={
             "train": data.train,
             "validation": data.test or data.validation,
@@ -114,6 +114,12 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         reliability=(finished.settled.before, finished.settled.after),
         explain=partial(explain_picture, finished.settled.predictor) if file is not None and file.evidence else None,
     )
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Give the settings as the report shows them: of fixes only how many there are."""
+    settings = recipe.to_json()
+    return settings | ({"fixes": f"{len(recipe.fixes)} pictures"} if isinstance(recipe.fixes, list) else {})
 
 
 def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:

@@ -1,0 +1,172 @@
+"""``check``: what is wrong with a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.extras import how_to_install
+from mobilenets.base.files import write_json
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import relative
+from mobilenets.doctor.classes import Listing, list_data
+from mobilenets.doctor.copies import find_copies
+from mobilenets.doctor.files import Looks, look_at_all
+from mobilenets.doctor.fixes import write_fixes
+from mobilenets.doctor.pairs import Places, as_findings, suggested
+from mobilenets.doctor.problems import Finding, counted, faults, in_order, worst
+from mobilenets.doctor.quality import judge
+from mobilenets.doctor.shortcut import find_shortcuts
+from mobilenets.errors import InputError
+from mobilenets.runs.folder import check_folder
+
+log = logging.getLogger("mobilenets")
+
+CHECKS = Path("checks")
+REPORT, RESULT, FIXES = "check.html", "check.json", "fixes.csv"
+_EXAMPLES = 6  # pictures of a class that is at fault
+
+
+def check(
+    data: str | Path, out: str | Path | None = None, *, crops: bool = True, workers: int | None = None
+) -> dict[str, Any]:
+    """Find what is wrong with a folder of labelled pictures; no file of it is changed.
+
+    Parameters
+    ----------
+    data:
+        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder per class.
+    out:
+        The folder for ``check.html`` (pictures and copies side by side), ``check.json`` and ``fixes.csv``, which
+        ``train(fixes=…)`` obeys; by default the next free ``checks/<data>-N``. Nothing is written where nothing was
+        found, and no ``fixes.csv`` where it would have no row.
+    crops:
+        Whether copies are found that were cropped too, down to 80 % of the sides: it takes longer.
+    workers:
+        Threads that decode pictures; by default one per core, up to 16.
+
+    Returns ``images``, ``classes`` (the pictures of each), ``halves`` (of each half), ``problems`` (``kind path
+    detail``, and ``partner score suggestion`` where they apply; paths are below ``root``), ``counts`` by kind,
+    ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``notes``, and where
+    the files were written: ``out report fixes``, or None. Raises ``InputError`` for a folder that is no data set, or an
+    ``out`` that cannot be written to or has a ``fixes.csv`` already.
+
+    >>> result = mobilenets.check("photos", "checked")
+    >>> result["images"], result["counts"]
+    (60, {'shortcut': 3})
+
+    """
+    if workers is not None and not 1 <= workers <= 256:
+        raise InputError(f"workers {workers}: give a number from 1 to 256")
+    _refuse_out(Path(data), out)
+    listing = list_data(Path(data))
+    for note in listing.notes:
+        log.info("%s: %s", data, note)
+    samples = listing.samples
+    with progress("checking pictures", len(samples), "pictures") as shown:
+        seen = look_at_all(samples, listing.root, workers, shown.advance)
+    found, notes = judge(seen.looks, listing.root)
+    findings = [*seen.findings, *listing.findings, *found]
+    if importlib.util.find_spec("sklearn") is None:
+        notes.append(f"shortcuts were not looked for: scikit-learn is not installed ({how_to_install('train')})")
+    else:
+        findings += find_shortcuts(samples, seen.looks, listing.classes)
+    places = _places(listing, seen)
+    log.info("looking for copies among %d pictures", len(samples))
+    pairs = find_copies(samples, crops=crops, workers=workers, small=seen.small)
+    findings += as_findings(
+        (
+            (relative(pair.path, listing.root), relative(pair.partner, listing.root), pair.score, pair.how)
+            for pair in pairs
+            if pair.path in seen.looks and pair.partner in seen.looks
+        ),
+        places,
+    )
+    findings = in_order(findings)
+    headlines = worst(findings, places.halves)
+    result: dict[str, Any] = {
+        "data": str(data),
+        "root": str(listing.root),
+        "images": len(samples),
+        "halves": {half: len(some) for half, some in listing.parts.items()},
+        "classes": listing.counts(),
+        "problems": [one.to_json() for one in findings],
+        "counts": counted(findings),
+        "faults": faults(findings),
+        "headlines": headlines,
+        "notes": [*listing.notes, *notes],
+    }
+    with _place(Path(data), out, bool(findings)) as place:
+        written = dict.fromkeys(("out", "report", "fixes"))
+        if place is not None and findings:
+            written["out"] = str(place)
+            if rows := suggested(findings, places):
+                write_fixes(place / FIXES, rows)
+                written["fixes"] = str(place / FIXES)
+            if importlib.util.find_spec("jinja2") is None:
+                result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
+            else:
+                _write_page(place / REPORT, listing, findings, result)
+                written["report"] = str(place / REPORT)
+            write_json(place / RESULT, result | written)
+    return result | written
+
+
+def _places(listing: Listing, seen: Looks) -> Places:
+    """Say where each picture is; what does not decode has no content that another could be a copy of."""
+    names = [relative(sample.path, listing.root) for sample in listing.samples]
+    called = {name: listing.classes[sample.label] for name, sample in zip(names, listing.samples, strict=True)}
+    contents = zip(names, seen.small.contents, seen.small.shown.tolist(), strict=True)
+    return Places(listing.halves, called, {name: content if shown else name for name, content, shown in contents})
+
+
+def _write_page(path: Path, listing: Listing, findings: Sequence[Finding], result: dict[str, Any]) -> None:
+    from mobilenets.drawing.check import write_page  # with matplotlib's colours, which takes a second
+
+    examples: dict[str, list[str]] = {}
+    for sample in listing.samples:
+        some = examples.setdefault(listing.classes[sample.label], [])
+        if len(some) < _EXAMPLES:
+            some.append(relative(sample.path, listing.root))
+    told = (result["headlines"], result["notes"], result["classes"])
+    write_page(path, listing.root, findings, *told, examples)
+
+
+def _refuse_out(data: Path, out: str | Path | None) -> None:
+    """Refuse, before pictures are looked at, a place that cannot be written to or holds an edited ``fixes.csv``."""
+    if out is None:
+        return
+    place = Path(out)
+    if data.is_dir() and place.resolve().is_relative_to(data.resolve()):
+        raise InputError(f"{place} is inside the picture folder {data}: choose an --out outside it")
+    check_folder(place)
+    if (place / FIXES).exists():
+        raise InputError(f"{place / FIXES} exists already, and may have been edited: choose another --out")
+
+
+@contextlib.contextmanager
+def _place(data: Path, out: str | Path | None, needed: bool) -> Iterator[Path | None]:
+    """Give the folder to write into: ``out``, or the next free ``checks/<data>-N``; None where it cannot be made."""
+    if out is not None or not needed:
+        yield None if out is None else Path(out)
+        return
+    for number in count(1):
+        place = CHECKS / f"{data.resolve().name or 'data'}-{number}"
+        try:
+            place.mkdir(parents=True)
+            break
+        except FileExistsError:
+            if not place.is_dir():
+                raise InputError(f"{CHECKS} is a file: choose another place with --out") from None
+        except OSError as error:
+            log.warning(
+                "%s: cannot be created (%s): give --out FOLDER for the page and fixes.csv", place, error.strerror
+            )
+            yield None
+            return
+    yield place
