@@ -13,6 +13,7 @@ from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
+from mobilenets.datasets.parts import half_of
 from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.seen import SeenPictures, seen_of
 from mobilenets.datasets.split import read_split, split
@@ -26,6 +27,8 @@ LEFT_OUT_KINDS = ("unreadable", "too_large")
 @dataclass(frozen=True)
 class Dataset:
     """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder.
+
+    ``validation`` is empty where nothing is held out, because folds are: then all of ``train`` is measured.
 
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
     Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
@@ -72,7 +75,7 @@ class Dataset:
     @property
     def measured(self) -> tuple[Sample, ...]:
         """The pictures that the final figures are for."""
-        return self.validation if self.test is None else self.test
+        return (self.validation or self.train) if self.test is None else self.test
 
 
 def prepare(
@@ -83,16 +86,18 @@ def prepare(
     max_unreadable: float,
     workers: int | None = None,
     seen: SeenPictures | None = None,
+    pooled: bool = False,
 ) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
     stays held out, and new pictures only are drawn.
+    ``pooled``: nothing is held out but a test folder; the pictures of a validation folder are training pictures too.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
-    layout = find_data(data)
+    layout = _layout(data, pooled)
     classes, parts, problems, notes = _read(layout)
     for note in notes:
         log.info("%s: %s", data, note)
@@ -101,7 +106,9 @@ def prepare(
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
     mark = fingerprint(used, layout.root, contents=contents)
-    if layout.validation is None:
+    if pooled:
+        parts |= {"train": _in_order([*parts["train"], *parts.get("validation", ())]), "validation": ()}
+    elif layout.validation is None:
         taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
         halves = split(parts["train"], classes, share, seed, layout.root, taught, held)
         parts |= {"train": halves.train, "validation": halves.validation}
@@ -114,20 +121,20 @@ def prepare(
                 f"training, {len(held)} that it held out stay held out; {drawn} of {len(new)} new ones are held out"
             )
             log.info("%s", notes[-1])
-    _refuse_empty(parts, classes)
+    _refuse_empty({half: found for half, found in parts.items() if half != "validation" or not pooled}, classes)
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
-    measured = parts.get("test", parts["validation"])
+    held_out = parts.get("test", parts["validation"])
     learned = {contents[sample.path] for sample in parts["train"]}
-    copies = sum(contents[sample.path] in learned for sample in measured)
+    copies = sum(contents[sample.path] in learned for sample in held_out)
     if copies:
         notes.append(
-            f"{copies} of the {len(measured)} pictures measured on are copies of training pictures: the figures are "
+            f"{copies} of the {len(held_out)} pictures measured on are copies of training pictures: the figures are "
             "too high; keep each picture in only one of train/ and validation/"
         )
         log.warning("%s: %s", data, notes[-1], extra={"detail": True})
     left_out = tuple(_inside(problem, layout.root) for problem in problems)
-    known = None if seen is None else len(seen.sides(measured, contents)[0])
+    known = None if seen is None else len(seen.sides(held_out or parts["train"], contents)[0])
     found = (parts["train"], parts["validation"], parts.get("test"))
     return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents)
 
@@ -170,13 +177,14 @@ def prepare_again(
     notes: Sequence[str] = (),
     seen_by_source: int | None = None,
     copies: int = 0,
+    pooled: bool = False,
 ) -> Dataset:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
-    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then.
+    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then; ``pooled`` as then.
     Raises ``InputError`` when the pictures are no longer those that the run began with.
     """
-    layout = find_data(data)
+    layout = _layout(data, pooled)
     halves = read_split(split_file, layout.root, classes)
     test = None
     if layout.test is not None:
@@ -184,10 +192,7 @@ def prepare_again(
         found = read_folder(layout.test, classes).samples
         test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
     # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.
-    train, validation = (
-        tuple(sorted(half, key=lambda sample: (sample.label, sample.path)))
-        for half in (halves.train, halves.validation)
-    )
+    train, validation = (_in_order(half) for half in (halves.train, halves.validation))
     used = [*train, *validation, *(test or ())]
     if fingerprint(used, layout.root, workers) != mark:
         raise InputError(
@@ -196,6 +201,23 @@ def prepare_again(
     return Dataset(
         layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
     )
+
+
+def _layout(data: Path, pooled: bool) -> Layout:
+    """Find DATA's halves; where they are ``pooled``, a test folder that stands in for a validation folder is a test."""
+    layout = find_data(data)
+    if not pooled:
+        return layout
+    notes = tuple(note for note in layout.notes if "for validation" not in note)
+    given = layout.validation
+    named = "" if given is None else given.relative_to(layout.root).parts[0]
+    if layout.test is not None or half_of(named)[0] != "test":
+        return replace(layout, notes=notes)
+    return replace(layout, validation=None, test=given, notes=(*notes, f"{named}/ is the test set"))
+
+
+def _in_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    return tuple(sorted(samples, key=lambda sample: (sample.label, sample.path)))
 
 
 def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

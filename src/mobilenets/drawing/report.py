@@ -33,6 +33,7 @@ from mobilenets.runtime.labels import Labels
 
 DASH = "\N{EN DASH}"
 MISTAKES = 24
+SUSPECTS = 48
 BATCH = 32
 LEFT_OUT = 200
 CONFUSED = 6
@@ -71,6 +72,9 @@ class Report:
     ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
     gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
     people, and add a section by group where all of them have one.
+    ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed`` where ``evaluation`` is what the models
+    of the folds answered. ``suspects`` are pictures whose labels look wrong, with ``path``, ``given``, ``suggested`` and
+    ``score``.
     """
 
     title: str
@@ -91,6 +95,10 @@ class Report:
     labels: Labels | None = None
     root: Path = field(default_factory=Path)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
+    cross_validation: Mapping[str, Any] | None = None
+    crossed: bool = False
+    seeds: Mapping[str, Any] | None = None
+    suspects: Sequence[Mapping[str, Any]] = ()
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -112,6 +120,7 @@ def write_report(path: Path, report: Report) -> None:
         by_group=None if by_group is None else _groups(by_group, labels, classes),
         figures=_figures(report, labels, by_group),
         mistakes=_mistakes(report),
+        suspects=_suspects(report),
         confused=_confused(report.evaluation),
         batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
         time=duration(report.seconds if report.total_seconds is None else report.total_seconds),
@@ -209,6 +218,17 @@ def _mistakes(report: Report) -> list[dict[str, Any]]:
                 "probability": one.probability,
             }
         )
+    return shown
+
+
+def _suspects(report: Report) -> list[dict[str, Any]]:
+    """The pictures whose labels look wrong, in the form of a mistake."""
+    shown = []
+    for one in report.suspects[:SUSPECTS]:
+        image = _opened(report.root / one["path"])
+        picture = None if image is None else _picture(image)
+        about = {"path": one["path"], "true": one["given"], "predicted": one["suggested"], "score": one["score"]}
+        shown.append({"picture": picture, **about})
     return shown
 
 

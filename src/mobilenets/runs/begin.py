@@ -11,6 +11,7 @@ from typing import Any
 
 from mobilenets.base.files import ASIDE, read_json
 from mobilenets.base.shell import quote
+from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
@@ -27,7 +28,7 @@ from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
 from mobilenets.runs.seen import SEEN, write_seen
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
-from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import Labels, doubts, read_labels
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
@@ -110,7 +111,7 @@ def settle(request: Request) -> Settled:
     if request.resume and (run / RECIPE).is_file():
         settled = _begun(request)
     else:
-        _refuse_place(run, find_data(request.data), request.resume)
+        refuse_place(run, find_data(request.data), request.resume)
         if request.resume:
             log.warning(
                 "there is nothing to continue in %s: starting from the beginning, with the settings of this command",
@@ -136,6 +137,8 @@ def begin(
     With an ``allowance`` of time, what was not asked for is chosen to fit it.
     """
     task, asked = find_task(recipe.task), recipe.weights
+    if recipe.folds is not None and recipe.task != CLASSIFICATION:
+        raise InputError(f"folds: cross-validates classifications only, not {recipe.task}; leave --folds out")
     opened = _open_weights(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:
@@ -147,11 +150,14 @@ def begin(
     dataset = prepare(
         request.data,
         share=recipe.validation_share,
-        seed=recipe.seed,
+        seed=recipe.seed_of_split,
         max_unreadable=recipe.max_unreadable,
         workers=recipe.workers,
         seen=earlier,
+        pooled=recipe.folds is not None,
     ).annotated(task.annotated)
+    if recipe.folds is not None:  # what cannot be folded is refused before anything is written
+        folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, dataset.layout.root)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -166,7 +172,7 @@ def begin(
         recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
     if opened.why_not is not None:
         origin = origin | {"why_not": opened.why_not}
-    refuse_lone_pictures(recipe, network, count)
+    refuse_lone_pictures(recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds))
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)
@@ -259,7 +265,7 @@ def _taken_in(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
+def refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     """Refuse to write over something, or among the pictures, where the run's own would become a class."""
     # What stands there before a run counts as begun: see where recipe.json is written.
     unbegun = {SPLIT, SEEN, DESCRIPTION} if resume else set()
@@ -290,7 +296,7 @@ def _begun(request: Request) -> Settled:
             raise InputError(
                 f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
             )
-    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies)
+    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies, recipe.folds is not None)
     dataset = prepare_again(request.data, request.run / SPLIT, data.classes, data.fingerprint, *known)
     return Settled(recipe, record, dataset)
 

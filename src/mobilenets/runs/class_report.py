@@ -22,6 +22,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.advice import Outcome, next_steps
 from mobilenets.runs.begin import Run
+from mobilenets.runs.folds import CROSSED
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.update import compare_with_source
 from mobilenets.training.checkpoint import State
@@ -49,7 +50,7 @@ class Finished:
 
 def write_class_report(finished: Finished, evaluation: Evaluation, device: torch.device) -> dict[str, Any]:
     """Write confusions and report into the run; returns the entries of ``metrics.json`` that only classifiers have."""
-    run, bundle = finished.run, finished.predictor.bundle
+    run, bundle, figures = finished.run, finished.predictor.bundle, finished.figures
     data, labels = run.record.data, bundle.labels
     steps = next_steps(
         Outcome(
@@ -63,6 +64,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation, device: torch
             side=typical_side(run.dataset.train),
             data=data.folder,
             run=str(run.folder),
+            suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
         )
     )
     draw_confusions(evaluation, labels, run.folder)
@@ -79,6 +81,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
     data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
     file, labels = finished.predictor.file, finished.predictor.bundle.labels
     names = dataset.classes if labels is None else labels.shown(dataset.classes)
+    explained = file is not None and file.evidence and finished.on != CROSSED
     return Report(
         title=Path(data.folder).name,
         model={
@@ -94,7 +97,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         recipe=run.recipe.to_json(),
         data={
             "train": data.train,
-            "validation": data.test or data.validation,
+            "validation": data.train if finished.on == CROSSED else data.test or data.validation,
             "source": data.folder,
             "fingerprint": data.fingerprint,
             "left_out": dataset.problems,
@@ -110,7 +113,12 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         next_steps=steps,
         labels=labels,
         root=dataset.layout.root,
-        explain=partial(explain_picture, finished.predictor) if file is not None and file.evidence else None,
+        cross_validation=figures["cross_validation"],
+        crossed=finished.on == CROSSED,
+        seeds=figures["seeds"],
+        suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
+        # Of an answer of another model, that of a fold, this one has nothing to show.
+        explain=partial(explain_picture, finished.predictor) if explained else None,
     )
 
 

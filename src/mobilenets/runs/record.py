@@ -19,6 +19,8 @@ from mobilenets.training.recipe import Recipe
 RECIPE = "recipe.json"
 SPLIT = "split.csv"
 METRICS = "metrics.json"
+# Marks the folder of several trainings, as recipe.json does that of one.
+SEEDS = "seeds.json"
 
 _FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
