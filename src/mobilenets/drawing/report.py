@@ -72,9 +72,9 @@ class Report:
     ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
     gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
     people, and add a section by group where all of them have one.
-    ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed`` where ``evaluation`` is what the models
-    of the folds answered. ``suspects`` are pictures whose labels look wrong, with ``path``, ``given``, ``suggested`` and
-    ``score``.
+    ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed`` where ``evaluation`` is what the
+    models of the folds answered. ``suspects`` are pictures whose labels look wrong, with ``path``, ``given``,
+    ``suggested`` and ``score``.
     """
 
     title: str

@@ -211,8 +211,8 @@ def few_held_out(outcome: Outcome) -> str | None:
         flags.append(f"--steps none --epochs {len(outcome.history)}")
     return (
         f"Cross-validate: only {len(outcome.evaluation.images)} pictures were held out, so the true top-1 may be "
-        f"anything from {100 * low:.0f} to {100 * high:.0f} %. With folds every picture measures, and every picture teaches the "
-        f"model that is kept: {outcome.again(*flags)}"
+        f"anything from {100 * low:.0f} to {100 * high:.0f} %. With folds every picture measures, and every picture "
+        f"teaches the model that is kept: {outcome.again(*flags)}"
     )
 
 

@@ -91,7 +91,8 @@ class Seeds:
         return (
             f"{len(self.runs)} seeds: {metric.words} {metric.shown(about['mean'])} on average, standard deviation "
             f"{metric.shown(about['deviation'])} ({metric.shown(about['lowest'])} to "
-            f"{metric.shown(about['highest'])}); kept is seed {kept['seed']}, which does best on the validation pictures; {worth}."
+            f"{metric.shown(about['highest'])}); kept is seed {kept['seed']}, which does best on the validation "
+            f"pictures; {worth}."
         )
 
 
