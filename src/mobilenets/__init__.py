@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mobilenets.training.recipe import Recipe as Recipe
     from mobilenets.verbs.audit import audit as audit
     from mobilenets.verbs.benchmark import benchmark as benchmark
+    from mobilenets.verbs.check import check as check
     from mobilenets.verbs.compare import compare as compare
     from mobilenets.verbs.demo import demo as demo
     from mobilenets.verbs.evaluate import evaluate as evaluate
@@ -48,6 +49,7 @@ _HOMES = {
     "Recipe": "mobilenets.training.recipe",
     "audit": "mobilenets.verbs.audit",
     "benchmark": "mobilenets.verbs.benchmark",
+    "check": "mobilenets.verbs.check",
     "compare": "mobilenets.verbs.compare",
     "create_model": "mobilenets.verbs.models",
     "demo": "mobilenets.verbs.demo",

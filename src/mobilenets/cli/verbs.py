@@ -9,6 +9,7 @@ from mobilenets import __version__
 from mobilenets.cli import (
     audit,
     benchmark,
+    check,
     compare,
     demo,
     evaluate,
@@ -25,7 +26,7 @@ from mobilenets.cli.parser import Parser, Verb
 
 # In the order of the help. A new verb is one line here, its module in this folder, and its function in ``verbs``.
 GROUPS: Mapping[str, Sequence[Verb]] = {
-    "Main commands": (train.VERB, predict.VERB, export.VERB),
+    "Main commands": (check.VERB, train.VERB, predict.VERB, export.VERB),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),

@@ -1,0 +1,69 @@
+"""``mobilenets check``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from mobilenets.base.shell import quote
+from mobilenets.cli.options import DATA
+from mobilenets.cli.output import print_result
+from mobilenets.cli.parser import Parser, Verb
+from mobilenets.cli.text import printable, sentence
+
+
+def _arguments(parser: Parser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA", help=DATA)
+    add(
+        "--out",
+        metavar="FOLDER",
+        help="folder for check.html, check.json and fixes.csv (default: the next free checks/DATA-N)",
+    )
+    add("--workers", type=int, metavar="N", help="threads that decode pictures (default: one per core, up to 16)")
+
+
+def _run(options: Namespace) -> int:
+    """Exit status 1 when faults were found."""
+    from mobilenets.verbs.check import check
+
+    result = check(options.data, options.out, workers=options.workers)
+    print_result(options, result, checked)
+    return int(bool(result["faults"]))
+
+
+def checked(result: dict[str, Any]) -> str:
+    """The worst first, then what was found by kind, then where it is to be seen and what to type next."""
+    from mobilenets.doctor.problems import KINDS, said
+
+    total = f"{result['images']} pictures of {len(result['classes'])} classes"
+    if len(result["halves"]) > 1:
+        total += f" ({', '.join(f'{number} {half}' for half, number in result['halves'].items())})"
+    lines = [*map(sentence, map(printable, result["headlines"]))]
+    lines += ["", total] if lines else [total]
+    for kind, number in result["counts"].items():
+        first = next(one for one in result["problems"] if one["kind"] == kind)
+        lines.append(f"  {said(kind, number)}: {printable(first['path'])} ({printable(first['detail'])})")
+        if kind in KINDS:
+            lines.append(f"    {KINDS[kind].what_to_do}")
+    if not result["faults"]:
+        lines.append("Nothing wrong was found.")
+    lines += [sentence(printable(note)) for note in result["notes"]]
+    if result["report"] is not None:
+        lines += ["", f"The page:    {result['report']}"]
+    if result["fixes"] is not None:
+        lines += [
+            f"The fixes:   {result['fixes']}",
+            "Look at the page, edit the fixes, then:",
+            f"  mobilenets train {quote(result['data'])} --fixes {quote(result['fixes'])}",
+        ]
+    return "\n".join(lines)
+
+
+VERB = Verb(
+    "check",
+    "find what is wrong with the pictures, before training",
+    "mobilenets check photos",
+    _arguments,
+    _run,
+)

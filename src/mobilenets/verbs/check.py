@@ -1,0 +1,153 @@
+"""``check``: what is wrong with a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.extras import how_to_install
+from mobilenets.base.files import write_json
+from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import relative
+from mobilenets.doctor.classes import Listing, list_data
+from mobilenets.doctor.files import look_at_all
+from mobilenets.doctor.fixes import write_fixes
+from mobilenets.doctor.pairs import Copy, as_findings, suggested
+from mobilenets.doctor.problems import Finding, counted, faults, in_order, worst
+from mobilenets.doctor.quality import judge
+from mobilenets.doctor.shortcut import find_shortcuts
+from mobilenets.errors import InputError
+from mobilenets.runs.folder import check_folder
+
+log = logging.getLogger("mobilenets")
+
+CHECKS = Path("checks")
+REPORT, RESULT, FIXES = "check.html", "check.json", "fixes.csv"
+_EXAMPLES = 6  # pictures of a class that is at fault
+
+
+def check(data: str | Path, out: str | Path | None = None, *, workers: int | None = None) -> dict[str, Any]:
+    """Find what is wrong with a folder of labelled pictures; no file of it is changed.
+
+    Parameters
+    ----------
+    data:
+        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder per class.
+    out:
+        The folder for ``check.html`` (pictures and copies side by side), ``check.json`` and ``fixes.csv``, which
+        ``train(fixes=…)`` obeys; by default the next free ``checks/<data>-N``. Nothing is written where nothing was
+        found.
+    workers:
+        Threads that decode pictures; by default one per core, up to 16.
+
+    Returns ``images``, ``classes`` (the pictures of each), ``halves`` (of each half), ``problems`` (``kind path
+    detail``, and ``partner score suggestion`` where they apply; paths are below ``root``), ``counts`` by kind,
+    ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``notes``, and where
+    the files were written: ``out report fixes``, or None. Raises ``InputError`` for a folder that is no data set, or an
+    ``out`` that cannot be written to or has a ``fixes.csv`` already.
+
+    >>> result = mobilenets.check("photos", "checked")
+    >>> result["images"], result["problems"]
+    (60, [])
+
+    """
+    _refuse_out(Path(data), out)
+    listing = list_data(Path(data))
+    halves = listing.halves
+    for note in listing.notes:
+        log.info("%s: %s", data, note)
+    samples = listing.samples
+    with progress("checking pictures", len(samples), "pictures") as shown:
+        looks, findings = look_at_all(samples, listing.root, workers, shown.advance)
+    findings += listing.findings
+    found, notes = judge(looks, listing.root)
+    findings += found
+    readable = [sample for sample in samples if sample.path in looks]
+    if importlib.util.find_spec("sklearn") is None:
+        notes.append(f"shortcuts were not looked for: scikit-learn is not installed ({how_to_install('train')})")
+    else:
+        findings += find_shortcuts(readable, looks, listing.classes)
+    called = {relative(sample.path, listing.root): listing.classes[sample.label] for sample in samples}
+    findings += as_findings(_copies(readable, listing, workers), halves, called)
+    findings = in_order(findings)
+    headlines = worst(findings, halves)
+    result: dict[str, Any] = {
+        "data": str(data),
+        "root": str(listing.root),
+        "images": len(samples),
+        "halves": {half: len(some) for half, some in listing.parts.items()},
+        "classes": listing.counts(),
+        "problems": [one.to_json() for one in findings],
+        "counts": counted(findings),
+        "faults": faults(findings),
+        "headlines": headlines,
+        "notes": [*listing.notes, *notes],
+    }
+    with _place(Path(data), out, bool(findings)) as place:
+        written = dict.fromkeys(("out", "report", "fixes"))
+        if place is not None and findings:
+            written |= {"out": str(place), "fixes": str(place / FIXES)}
+            write_fixes(place / FIXES, suggested(findings, halves, called))
+            if importlib.util.find_spec("jinja2") is None:
+                result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
+            else:
+                _write_page(place / REPORT, listing, findings, result)
+                written["report"] = str(place / REPORT)
+            write_json(place / RESULT, result | written)
+    return result | written
+
+
+def _copies(samples: Sequence[Any], listing: Listing, workers: int | None) -> Iterator[Copy]:
+    return iter(())
+
+
+def _write_page(path: Path, listing: Listing, findings: Sequence[Finding], result: dict[str, Any]) -> None:
+    from mobilenets.doctor.page import write_page  # with matplotlib's colours, which takes a second
+
+    examples: dict[str, list[str]] = {}
+    for sample in listing.samples:
+        some = examples.setdefault(listing.classes[sample.label], [])
+        if len(some) < _EXAMPLES:
+            some.append(relative(sample.path, listing.root))
+    told = (result["headlines"], result["notes"], result["classes"])
+    write_page(path, listing.root, findings, *told, examples)
+
+
+def _refuse_out(data: Path, out: str | Path | None) -> None:
+    """Refuse, before pictures are looked at, a place that cannot be written to or holds an edited ``fixes.csv``."""
+    if out is None:
+        return
+    place = Path(out)
+    if data.is_dir() and place.resolve().is_relative_to(data.resolve()):
+        raise InputError(f"{place} is inside the picture folder {data}: choose an --out outside it")
+    check_folder(place)
+    if (place / FIXES).exists():
+        raise InputError(f"{place / FIXES} exists already, and may have been edited: choose another --out")
+
+
+@contextlib.contextmanager
+def _place(data: Path, out: str | Path | None, needed: bool) -> Iterator[Path | None]:
+    """Give the folder to write into: ``out``, or the next free ``checks/<data>-N``; None where it cannot be made."""
+    if out is not None or not needed:
+        yield None if out is None else Path(out)
+        return
+    for number in count(1):
+        place = CHECKS / f"{data.resolve().name or 'data'}-{number}"
+        try:
+            place.mkdir(parents=True)
+            break
+        except FileExistsError:
+            if not place.is_dir():
+                raise InputError(f"{CHECKS} is a file: choose another place with --out") from None
+        except OSError as error:
+            log.warning(
+                "%s: cannot be created (%s): give --out FOLDER for the page and fixes.csv", place, error.strerror
+            )
+            yield None
+            return
+    yield place
