@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mobilenets.base.files import write_bytes
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset
+from mobilenets.doctor.fixes import Fix, write_fixes
 from mobilenets.errors import InputError
 from mobilenets.measure.wrong_labels import Floats, wrong_labels
 from mobilenets.models.network import Network
@@ -116,7 +113,8 @@ def _suspects(run: Run, samples: Sequence[Sample], labels: Any, probabilities: F
     )
     suspects = Suspects(len(samples), float((probabilities.argmax(axis=1) == labels).mean()), found)
     if found:
-        _write_fixes(run.folder / FIXES, found)
+        fixes = (Fix("relabel", one.path, "wrong_label", "", one.score, one.suggested) for one in found)
+        write_fixes(run.folder / FIXES, fixes)
         log.info(
             "%d labels look wrong, such as %s (labelled %s, rather %s); all are in %s and in the report",
             *(len(found), found[0].path, found[0].given, found[0].suggested, run.folder / FIXES),
@@ -124,11 +122,3 @@ def _suspects(run: Run, samples: Sequence[Sample], labels: Any, probabilities: F
     else:
         (run.folder / FIXES).unlink(missing_ok=True)
     return suspects
-
-
-def _write_fixes(path: Path, found: Sequence[Suspect]) -> None:
-    text = io.StringIO(newline="")
-    rows = [["relabel", one.path, "wrong_label", "", f"{one.score:.6f}", one.suggested] for one in found]
-    head = ["action", "path", "problem", "partner", "score", "suggestion"]
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
