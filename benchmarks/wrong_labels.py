@@ -58,7 +58,7 @@ def measured(run: Path, planted: dict[str, str]) -> dict[str, Any]:
     found = [row for row in rows if row["path"] in planted]
     right = sum(row["suggestion"] == planted[row["path"]] for row in found)
     steps = {}
-    for least in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+    for least in (6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 10.0):
         some = [row for row in rows if float(row["score"]) >= least]
         hits = sum(row["path"] in planted for row in some)
         steps[f"{least:g}"] = {"suspects": len(some), "planted": hits}

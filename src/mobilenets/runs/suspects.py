@@ -18,7 +18,7 @@ from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.doctor.fixes import Fix, write_fixes
 from mobilenets.errors import InputError
-from mobilenets.measure.wrong_labels import Floats, wrong_labels
+from mobilenets.measure.wrong_labels import Floats, sharpened, wrong_labels
 from mobilenets.models.network import Network
 from mobilenets.runs.begin import Run
 from mobilenets.runs.folds import CrossValidation
@@ -34,8 +34,6 @@ FEWEST, FEWEST_OF_CLASS = 50, 5
 # The most features, and products of features and classes, that a linear classifier is fitted to at the end of a run:
 # about a minute on one core.
 MOST_FEATURES, MOST_WORK = 1e8, 1e9
-# Below this score most suspects are pictures that are hard to tell, and labelled right; see docs/measured.
-LEAST = 0.5
 LISTED = 100
 
 
@@ -84,7 +82,7 @@ def find_suspects(
     samples = looked_at(run.dataset)
     labels = np.array([sample.label for sample in samples], np.int64)
     if crossed is not None:
-        return _suspects(run, samples, labels, crossed.evaluation.probabilities)
+        return _suspects(run, samples, labels, sharpened(labels, crossed.evaluation.log_probabilities))
     classes, width = run.dataset.classes, network.plan.kept(len(network.body)).shape[0]
     counts = Counter(labels.tolist())
     if len(samples) < FEWEST or min(counts[label] for label in range(len(classes))) < FEWEST_OF_CLASS:
@@ -109,7 +107,7 @@ def _suspects(run: Run, samples: Sequence[Sample], labels: Any, probabilities: F
     classes, root = run.dataset.classes, run.dataset.layout.root
     found = tuple(
         Suspect(relative(samples[one.index].path, root), classes[one.given], classes[one.suggested], one.score)
-        for one in wrong_labels(labels, probabilities, LEAST)
+        for one in wrong_labels(labels, probabilities)
     )
     suspects = Suspects(len(samples), float((probabilities.argmax(axis=1) == labels).mean()), found)
     if found:
