@@ -88,9 +88,10 @@ class Seeds:
             if self.on == "validation"
             else f"its {metric.shown(kept['value'])} on the {self.on} pictures had no part in the choice"
         )
+        spread = f"{100 * about['deviation']:.1f} points" if metric.fraction else metric.shown(about["deviation"])
         return (
             f"{len(self.runs)} seeds: {metric.words} {metric.shown(about['mean'])} on average, standard deviation "
-            f"{metric.shown(about['deviation'])} ({metric.shown(about['lowest'])} to "
+            f"{spread} ({metric.shown(about['lowest'])} to "
             f"{metric.shown(about['highest'])}); kept is seed {kept['seed']}, which does best on the validation "
             f"pictures; {worth}."
         )
@@ -128,6 +129,8 @@ def train_seeds(
     run = request.run
     if not (request.resume and (run / SEEDS).is_file()):
         refuse_place(run, find_data(request.data), request.resume)
+    if request.resume and (seed_folder(run, plan.first) / RECIPE).is_file():
+        settle(_one(request, plan, plan.first))  # other settings are refused, also where that run is done
     write_json(run / SEEDS, dataclasses.asdict(plan))
     for number, seed in enumerate(plan.seeds, 1):
         one = _one(request, plan, seed)
