@@ -71,7 +71,8 @@ def fitted(
 ) -> Choice:
     """Choose the settings that are not ``given`` so that the run ends in time; ``weights`` is no longer auto."""
     task, count = find_task(recipe.task), len(dataset.train)
-    ending = Ending(len(dataset.measured), len(dataset.classes), _plot())
+    looked_at = len(dataset.train) + len(dataset.validation)
+    ending = Ending(len(dataset.measured), len(dataset.classes), _plot(), looked_at)
 
     def measure(changes: Mapping[str, Any]) -> Option:
         asked = recipe.replace(**changes)

@@ -136,7 +136,8 @@ def _train(request: Request, began: float) -> dict[str, Any]:
         if run.choice is not None:
             forecast = run.choice.forecast
         else:
-            ending = Ending(len(run.dataset.measured), len(run.dataset.classes), plot)
+            looked_at = 0 if run.recipe.folds is not None else len(run.dataset.train) + len(run.dataset.validation)
+            ending = Ending(len(run.dataset.measured), len(run.dataset.classes), plot, looked_at)
             forecast = estimate(
                 run.network, plan, before.epoch, run.task, *_timed_on(run, loaders), ending, device, open_trunk
             )
