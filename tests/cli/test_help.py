@@ -19,7 +19,7 @@ from mobilenets.models.catalog import CATALOG
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
 
-VERBS = ["demo", "fetch", "train", "evaluate", "predict", "export", "summary", "benchmark", "compare", "audit"]
+VERBS = ["demo", "fetch", "train", "evaluate", "predict", "export", "summary", "benchmark", "compare", "audit", "check"]
 
 
 def test_help_names_the_verbs(command: Any) -> None:

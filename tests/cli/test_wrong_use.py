@@ -252,6 +252,20 @@ WRONG = {
     "audit run --data nowhere": "nowhere",
     "audit run --data strangers": "the model does not know: ox",
     "audit run --out file": "file: no folder can be written there",
+    # check
+    "check": "give DATA, as in: mobilenets check photos",
+    "check nowhere": "there is no folder nowhere",
+    "check file": "file is a file: give the folder that holds the class folders",
+    "check data --out file": "file: no folder can be written there",
+    "check data --out data/found": "data/found is inside the picture folder data: choose an --out outside it",
+    "check data --workers x": "--workers 'x': give a whole number",
+    "check data --workers 0": "workers 0: give a number from 1 to 256",
+    # fixes and groups
+    "train data --fixes nowhere": "nowhere cannot be read: No such file or directory",
+    "train data --fixes file": "file: row 1 lacks the column action",
+    "train data --groups nowhere.csv": "there is no file nowhere.csv",
+    "train data --groups x": "put round brackets around the one part of the path",
+    "train data --groups (": "no regular expression",
     # a model that is no good, whatever is to be done with it
     **{f"{verb} {name} data": name for verb in ("evaluate", "predict") for name in DAMAGE if name not in ANSWERING},
     "export weightless --out new": "weightless/model.safetensors: is missing",

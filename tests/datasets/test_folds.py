@@ -57,7 +57,7 @@ def test_copies_stay_together(tmp_path: Path) -> None:
 
 def test_groups_stay_together(tmp_path: Path) -> None:
     samples = listing(tmp_path, {"a": 8, "b": 8})
-    groups = [samples[start : start + 4] for start in range(0, 16, 4)]
+    groups = {sample.path: f"burst {place // 4}" for place, sample in enumerate(samples)}
     folds = folds_of(samples, ("a", "b"), 2, 0, tmp_path, groups)
     assert [len(set(folds[start : start + 4])) for start in range(0, 16, 4)] == [1, 1, 1, 1]
     assert Counter(folds) == {1: 8, 2: 8}

@@ -80,7 +80,7 @@ def test_all_pictures_teach_and_each_is_answered_once(photos: Path, tmp_path: Pa
     assert sum(row["predicted"] == row["class"] for row in rows) == round(30 * result["top1"])
     split = list(csv.DictReader((run / "split.csv").read_text().splitlines()))
     assert [row["split"] for row in split] == 30 * ["train"]
-    assert sorted(path.name for path in (run / "folds").iterdir()) == ["answers.npy", "result.json"]
+    assert sorted(path.name for path in (run / "folds").iterdir()) == ["answers.npy", "numbers.json", "result.json"]
     # What validation says in the history is what the folds said; train is the model's that was kept.
     told = json.loads((run / "folds" / "result.json").read_text())["history"]
     kept = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
@@ -144,6 +144,6 @@ def test_what_does_not_go_with_folds_is_refused(
 
 def test_damaged_results_of_folds_are_said(photos: Path, tmp_path: Path) -> None:
     train(photos, tmp_path / "run", **SMALL)
-    (tmp_path / "run" / folds.FOLDER / folds.ANSWERS).write_bytes(b"")
+    (tmp_path / "run" / folds.FOLDS / folds.ANSWERS).write_bytes(b"")
     with pytest.raises(InputError, match="folds: damaged; train again with another --out"):
         train(photos, tmp_path / "run", resume=True)

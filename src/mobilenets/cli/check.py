@@ -20,6 +20,12 @@ def _arguments(parser: Parser) -> None:
         metavar="FOLDER",
         help="folder for check.html, check.json and fixes.csv (default: the next free checks/DATA-N)",
     )
+    add(
+        "--no-crops",
+        dest="crops",
+        action="store_false",
+        help="find no copies that were cropped: faster on tens of thousands of pictures",
+    )
     add("--workers", type=int, metavar="N", help="threads that decode pictures (default: one per core, up to 16)")
 
 
@@ -27,7 +33,7 @@ def _run(options: Namespace) -> int:
     """Exit status 1 when faults were found."""
     from mobilenets.verbs.check import check
 
-    result = check(options.data, options.out, workers=options.workers)
+    result = check(options.data, options.out, crops=options.crops, workers=options.workers)
     print_result(options, result, checked)
     return int(bool(result["faults"]))
 

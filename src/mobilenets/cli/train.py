@@ -31,6 +31,8 @@ _METAVARS = {
     "freeze": "auto|none|backbone|N",
     "table": "FILE",
     "minutes": "M",
+    "groups": "copies|FILE|PATTERN",
+    "fixes": "FILE",
 }
 
 

@@ -26,7 +26,8 @@ from mobilenets.cli.parser import Parser, Verb
 
 # In the order of the help. A new verb is one line here, its module in this folder, and its function in ``verbs``.
 GROUPS: Mapping[str, Sequence[Verb]] = {
-    "Main commands": (check.VERB, train.VERB, predict.VERB, export.VERB),
+    "Main commands": (train.VERB, predict.VERB, export.VERB),
+    "Before training": (check.VERB,),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),

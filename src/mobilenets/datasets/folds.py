@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobilenets.base.files import nfc
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.datasets.split import identical
+from mobilenets.datasets.split import identical, joined
 from mobilenets.errors import InputError
 
 
@@ -19,19 +19,20 @@ def folds_of(
     count: int,
     seed: int,
     root: Path,
-    groups: Sequence[Sequence[Sample]] | None = None,
+    together: Mapping[Path, str] | None = None,
 ) -> tuple[int, ...]:
     """Give each sample its fold, from 1 to ``count``, in the order of ``samples``.
 
-    Each class is spread evenly, and so are all pictures. Samples of one of ``groups``, which hold each sample once,
-    stay in one fold; by default these are byte-identical files. As in ``split`` the order in which they are dealt out
-    is drawn by a hash of ``seed`` and relative path, and nothing else.
+    Each class is spread evenly, and so are all pictures. Byte-identical files stay in one fold, and so do pictures for
+    which ``together`` names the same group. As in ``split`` the order in which they are dealt out is drawn by a hash of
+    ``seed`` and relative path, and nothing else.
 
     Raises ``InputError`` for a class that has only one group, which no model could both learn and be measured on, and
     where there are fewer groups than folds.
     """
-    together = identical(samples, root) if groups is None else groups
-    counts = [Counter(sample.label for sample in group) for group in together]
+    alike = identical(samples, root)
+    groups = joined(alike, together) if together else alike
+    counts = [Counter(sample.label for sample in group) for group in groups]
     having = Counter(label for one in counts for label in one)
     for label in sorted({sample.label for sample in samples}):
         if having[label] < 2:
@@ -39,19 +40,19 @@ def folds_of(
                 f"class {classes[label]} has only one picture, or copies and pictures of one group: folds need at "
                 "least two of each class; add some, or leave --folds out"
             )
-    if len(together) < count:
+    if len(groups) < count:
         raise InputError(
-            f"folds {count}: there are only {len(together)} pictures, or groups of pictures, to hold out; give at most "
+            f"folds {count}: there are only {len(groups)} pictures, or groups of pictures, to hold out; give at most "
             "that many"
         )
     sizes, done = [0] * count, [Counter[int]() for _ in range(count)]
     places: dict[Sample, int] = {}
     # The large groups first: what is small evens out what they leave uneven.
-    for place in sorted(range(len(together)), key=lambda place: _turn(together[place], seed, root)):
+    for place in sorted(range(len(groups)), key=lambda place: _turn(groups[place], seed, root)):
         fold = min(range(count), key=lambda fold: (_crowded(done[fold], counts[place]), sizes[fold], fold))
-        sizes[fold] += len(together[place])
+        sizes[fold] += len(groups[place])
         done[fold].update(counts[place])
-        places |= dict.fromkeys(together[place], fold + 1)
+        places |= dict.fromkeys(groups[place], fold + 1)
     return tuple(places[sample] for sample in samples)
 
 

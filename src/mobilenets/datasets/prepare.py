@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mobilenets.base.progress import progress
+from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, group_notes, sides
 from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
@@ -32,7 +33,8 @@ class Dataset:
 
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
     Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
-    from, None where that is not known, and ``copies`` those that are training pictures too.
+    from, None where that is not known, and ``copies`` those that are training pictures too. ``groups`` names the group
+    of each picture that has one, of a run that begins.
     """
 
     layout: Layout
@@ -46,11 +48,13 @@ class Dataset:
     seen_by_source: int | None = None
     copies: int = 0
     contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+    dropped: tuple[Path, ...] = field(default=(), compare=False, repr=False)
+    groups: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def seen(self) -> SeenPictures:
         """What a model will have seen that is trained on these pictures."""
-        unreadable = set()
+        unreadable = {content_hash(path).hex() for path in self.dropped if path.is_file()}
         for problem in self.problems:
             if problem.kind in LEFT_OUT_KINDS:
                 with contextlib.suppress(InputError):  # a link that leads nowhere
@@ -87,18 +91,24 @@ def prepare(
     workers: int | None = None,
     seen: SeenPictures | None = None,
     pooled: bool = False,
+    fix: Fixing | None = None,
+    group: Grouping | None = None,
 ) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
-    stays held out, and new pictures only are drawn.
-    ``pooled``: nothing is held out but a test folder; the pictures of a validation folder are training pictures too.
+    stays held out, and new pictures only are drawn. ``pooled``: nothing is held out but a test folder; the pictures of
+    a validation folder are training pictures too. ``fix`` drops, moves and relabels pictures before anything else is
+    done with them, and the members of what ``group`` calls one stay on one side of the split.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
     layout = _layout(data, pooled)
     classes, parts, problems, notes = _read(layout)
+    fixed = None if fix is None else fixed_by(fix, parts, classes, layout, problems)
+    if fixed is not None:
+        parts, notes = fixed.parts, [*notes, *fixed.notes]
     for note in notes:
         log.info("%s: %s", data, note)
     problems += _keep_readable(parts, problems, max_unreadable, workers)
@@ -106,11 +116,14 @@ def prepare(
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
     mark = fingerprint(used, layout.root, contents=contents)
+    groups = {} if group is None else group(used, layout.root)
     if pooled:
         parts |= {"train": _in_order([*parts["train"], *parts.get("validation", ())]), "validation": ()}
     elif layout.validation is None:
         taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
-        halves = split(parts["train"], classes, share, seed, layout.root, taught, held)
+        kept = sides(parts["train"], contents, taught, held, fixed, groups)
+        notes += kept[2]
+        halves = split(parts["train"], classes, share, seed, layout.root, *kept[:2], groups)
         parts |= {"train": halves.train, "validation": halves.validation}
         problems += halves.problems
         say(halves.problems)
@@ -121,6 +134,8 @@ def prepare(
                 f"training, {len(held)} that it held out stay held out; {drawn} of {len(new)} new ones are held out"
             )
             log.info("%s", notes[-1])
+    if group is not None:
+        notes += _said(group_notes(parts, groups, drawn=pooled or layout.validation is None), data)
     _refuse_empty({half: found for half, found in parts.items() if half != "validation" or not pooled}, classes)
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
@@ -136,7 +151,25 @@ def prepare(
     left_out = tuple(_inside(problem, layout.root) for problem in problems)
     known = None if seen is None else len(seen.sides(held_out or parts["train"], contents)[0])
     found = (parts["train"], parts["validation"], parts.get("test"))
-    return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents)
+    dropped = () if fixed is None else fixed.dropped
+    return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped, groups)
+
+
+def fixed_by(
+    fix: Fixing,
+    parts: Mapping[str, tuple[Sample, ...]],
+    classes: Sequence[str],
+    layout: Layout,
+    problems: Sequence[Problem],
+) -> Fixed:
+    """Make fixes to the pictures of DATA as they were listed."""
+    return fix(parts, classes, layout.root, [_inside(problem, layout.root).path for problem in problems])
+
+
+def _said(notes: list[str], data: Path) -> list[str]:
+    for note in notes:
+        log.info("%s: %s", data, note)
+    return notes
 
 
 def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]], list[Problem], list[str]]:
@@ -178,10 +211,12 @@ def prepare_again(
     seen_by_source: int | None = None,
     copies: int = 0,
     pooled: bool = False,
+    fix: Fixing | None = None,
 ) -> Dataset:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
-    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then; ``pooled`` as then.
+    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then; ``pooled`` and ``fix`` as
+    then.
     Raises ``InputError`` when the pictures are no longer those that the run began with.
     """
     layout = _layout(data, pooled)
@@ -189,7 +224,11 @@ def prepare_again(
     test = None
     if layout.test is not None:
         left_out = {problem.path for problem in problems if problem.kind in LEFT_OUT_KINDS}
-        found = read_folder(layout.test, classes).samples
+        if fix is None:
+            found: Sequence[Sample] = read_folder(layout.test, classes).samples
+        else:
+            _, parts, listed, _ = _read(layout)
+            found = fixed_by(fix, parts, classes, layout, listed).parts["test"]
         test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
     # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.
     train, validation = (_in_order(half) for half in (halves.train, halves.validation))

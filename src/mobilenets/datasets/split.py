@@ -56,6 +56,7 @@ def split(
     root: Path,
     taught: Collection[Sample] = (),
     held: Collection[Sample] = (),
+    together: Mapping[Path, str] | None = None,
 ) -> Split:
     """Hold out ``share`` of each class (rounded; at least one picture is held out, and one is left).
 
@@ -66,6 +67,9 @@ def split(
 
     ``taught`` stay in training and ``held`` are held out whatever the share; they are samples too, with all their
     copies, and only the others are drawn, in the same share.
+
+    ``together`` names the groups of pictures; the members of a group stay on one side, as copies do. Then shares are
+    met as nearly as whole groups allow.
 
     Raises InputError for a share that is not between 0 and 1, or a file that cannot be read.
     """
@@ -79,15 +83,22 @@ def split(
     most = {label: size - (label not in learned) for label, size in sizes.items()}
     least = {label: int(label not in measured) for label in sizes}
     target = {label: min(max(least[label], round(share * size)), most[label]) for label, size in sizes.items()}
-    groups = sorted(identical(new, root), key=lambda group: _draw(seed, nfc(relative(group[0].path, root))))
+    alike = identical(new, root)
+    groups = sorted(
+        joined(alike, together) if together else alike,
+        key=lambda group: _draw(seed, nfc(relative(group[0].path, root))),
+    )
     counts = [Counter(sample.label for sample in group) for group in groups]
     taken, lacking = _choose(counts, target, least, most)
+    if together:
+        _come_nearer(taken, counts, target, most)
     problems = []
     for label in lacking:
-        pictures = "one picture" if sizes[label] == 1 else f"{sizes[label]} pictures, but too many are copies"
+        one_side = "copies" if not together else "of one group"
+        pictures = "one picture" if sizes[label] == 1 else f"{sizes[label]} pictures, but too many are {one_side}"
         problems.append(Problem("tiny_class", classes[label], f"{pictures}: none could be held out for validation"))
     validation = {*held, *(sample for place in taken for sample in groups[place])}
-    copies = sum(len(group) for group in groups if len(group) > 1)
+    copies = sum(len(group) for group in alike if len(group) > 1)
     if copies:
         _log.info("%d pictures are byte-identical copies; all copies of a picture were kept in the same split", copies)
     return Split(
@@ -129,6 +140,47 @@ def _choose(
         else:
             lacking.append(label)
     return taken, lacking
+
+
+def joined(alike: Sequence[tuple[Sample, ...]], together: Mapping[Path, str]) -> list[tuple[Sample, ...]]:
+    """Join sets of copies that share a group, also by way of others; members stay in order of path."""
+    first: dict[str, int] = {}
+    above = list(range(len(alike)))
+
+    def top(place: int) -> int:
+        while above[place] != place:
+            above[place] = above[above[place]]
+            place = above[place]
+        return place
+
+    for place, samples in enumerate(alike):
+        for sample in samples:
+            if sample.path in together:
+                one, other = sorted((top(place), top(first.setdefault(together[sample.path], place))))
+                above[other] = one
+    groups: dict[int, list[Sample]] = defaultdict(list)
+    for place, samples in enumerate(alike):
+        groups[top(place)] += samples
+    return [tuple(samples) for samples in groups.values()]
+
+
+def _come_nearer(
+    taken: set[int], counts: Sequence[Counter[int]], target: Mapping[int, int], most: Mapping[int, int]
+) -> None:
+    """Take more groups, in order, while that brings the classes nearer to their targets altogether."""
+    done: Counter[int] = Counter()
+    for place in taken:
+        done.update(counts[place])
+    for place, count in enumerate(counts):
+        if place in taken or any(done[label] + number > most[label] for label, number in count.items()):
+            continue
+        gain = sum(
+            abs(target[label] - done[label]) - abs(target[label] - done[label] - number)
+            for label, number in count.items()
+        )
+        if gain > 0:
+            taken.add(place)
+            done.update(count)
 
 
 def write_split(

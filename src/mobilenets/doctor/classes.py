@@ -19,6 +19,7 @@ from mobilenets.doctor.problems import Finding
 from mobilenets.errors import InputError
 
 TINY = 10  # pictures to learn from
+MANY = 50  # other files of one suffix: so many are meant to be there
 UNEVEN = 10  # times as many in the largest class as in this
 
 
@@ -80,7 +81,9 @@ def list_data(data: Path) -> Listing:
         )
         for half, some in found.items()
     }
-    findings += [Finding(one.kind, _below(one.path, layout.root), one.detail) for one in problems]
+    told, beside = _beside(problems)
+    notes += beside
+    findings += [Finding(one.kind, _below(one.path, layout.root), one.detail) for one in told]
     findings += _twins_within(found, layout)
     findings += _missing(parts, classes, layout)
     findings += _sizes(parts["train"], classes)
@@ -110,6 +113,14 @@ def _class_folders(root: Path, problems: list[Problem], notes: list[str]) -> dic
     if lying:
         notes.append(f"{lying} pictures beside the class folders in {root} are not used")
     return found
+
+
+def _beside(problems: Sequence[Problem]) -> tuple[list[Problem], list[str]]:
+    """Take out files that lie beside pictures in great number, such as a text for each: they are counted in notes."""
+    counts = Counter(one.detail for one in problems if one.kind == "not_an_image" and "convert" not in one.detail)
+    many = {detail: number for detail, number in counts.items() if number > MANY}
+    notes = [f"{number} files beside the pictures are not used: {detail}" for detail, number in many.items()]
+    return [one for one in problems if one.kind != "not_an_image" or one.detail not in many], notes
 
 
 def _own_names(found: Mapping[str, Mapping[str, Sequence[Path]]]) -> dict[str, str]:

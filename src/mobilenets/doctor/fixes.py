@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import nfc, read_text, write_bytes
+from mobilenets.datasets.arranged import Fixed, Fixing
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.listing import names as shortened
 from mobilenets.errors import InputError
@@ -43,19 +44,6 @@ class Fix:
     score: float | None = None
     suggestion: str = ""
     row: int = 0
-
-
-@dataclass(frozen=True)
-class Applied:
-    """Pictures by half after the fixes; ``pinned`` were moved, and stay where they were put.
-
-    ``dropped`` are the files that were left out, ``notes`` are sentences on what was done.
-    """
-
-    parts: dict[str, tuple[Sample, ...]]
-    pinned: Mapping[str, tuple[Sample, ...]]
-    dropped: tuple[Path, ...]
-    notes: tuple[str, ...]
 
 
 def write_fixes(path: Path, fixes: Iterable[Fix]) -> None:
@@ -182,8 +170,18 @@ def from_json(value: object) -> tuple[Fix, ...]:
             raise InputError(f"fixes, entry {number}: give an object with action, path and suggestion")
         row = entry.get("row", number)
         values = {name: entry.get(name, "") for name in COLUMNS if name != "score"}
-        fixes.append(_fix(values, f"fixes, row {row}", row if isinstance(row, int) else number))
+        fixes.append(_fix(values, f"fixes.csv, row {row}", row if isinstance(row, int) else number))
     return tuple(fixes)
+
+
+def fixing(value: object) -> Fixing | None:
+    """Return what makes the fixes of a recipe, as ``to_json`` wrote them; None where there are none."""
+    fixes = () if value is None else from_json(value)
+
+    def fix(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str], root: Path, others: Sequence[str]) -> Fixed:
+        return apply(fixes, parts, classes, root, others)
+
+    return fix if fixes else None
 
 
 def apply(
@@ -192,8 +190,8 @@ def apply(
     classes: Sequence[str],
     root: Path,
     others: Iterable[str] = (),
-    source: str = "fixes",
-) -> Applied:
+    source: str = "fixes.csv",
+) -> Fixed:
     """Drop, move and relabel pictures in a listing.
 
     Parameters
@@ -246,7 +244,7 @@ def apply(
             new["train" if flat and target == "validation" else target].append(sample)
     ordered = {half: tuple(sorted(some, key=lambda one: (one.label, one.path))) for half, some in new.items()}
     pinned = {half: tuple(samples) for half, samples in moved.items()} if flat else {}
-    return Applied(ordered, pinned, tuple(dropped), _told(plan, source))
+    return Fixed(ordered, pinned, tuple(dropped), _told(plan, source))
 
 
 def _check_target(
@@ -285,4 +283,4 @@ def _told(plan: Mapping[str, Mapping[str, Fix]], source: str) -> tuple[str, ...]
     count = Counter(action for doing in plan.values() for action in doing)
     words = {"drop": "dropped", "move": "moved", "relabel": "relabelled"}
     done = [f"{count[action]} {word}" for action, word in words.items() if count[action]]
-    return (f"fixes from {source}: {', '.join(done)}; no file was changed",) if done else ()
+    return (f"by {source}, {', '.join(done)} of the pictures; no file was changed",) if done else ()

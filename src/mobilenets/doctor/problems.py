@@ -137,16 +137,23 @@ def worst(findings: Sequence[Finding], halves: Mapping[str, str]) -> list[str]:
     """
     lines = []
     sizes = Counter(halves.values())
-    for half in ("test", "validation"):
-        leaks = [one for one in findings if one.kind == "leak" and halves.get(one.path) == half]
-        hit = {one.path for one in leaks}
+    for half, other in (("test", "train"), ("validation", "train"), ("test", "validation")):
+        leaks = [
+            one
+            for one in findings
+            if one.kind == "leak" and halves.get(one.path) == half and halves.get(one.partner or "") == other
+        ]
+        hit = len({one.path for one in leaks})
         if hit:
             first = max(leaks, key=lambda one: (one.score or 0, one.path))
+            effect = "the accuracy measured on them is too high"
+            if other == "validation":
+                effect = "the epoch is chosen on pictures that the last figure is for"
             lines.append(
-                f"{len(hit)} of {sizes[half]} {half} pictures are in training too: the accuracy measured on them is "
-                f"too high ({first.path} is {first.partner})"
+                f"{hit} of {sizes[half]} {half} pictures {'is' if hit == 1 else 'are'} in "
+                f"{'training' if other == 'train' else other} too: {effect} ({first.path} is {first.partner})"
             )
     if conflicts := {one.path for one in findings if one.kind == "label_conflict"}:
         lines.append(f"{said('label_conflict', len(conflicts))}: for one of the two the label is wrong")
-    lines += [f"{one.path}: {one.detail}" for one in findings if one.kind == "shortcut"][:3]
+    lines += [f"class {one.path} can be {one.detail}" for one in findings if one.kind == "shortcut"][:3]
     return lines

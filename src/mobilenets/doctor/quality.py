@@ -17,7 +17,7 @@ from mobilenets.doctor.problems import KINDS, Finding
 BLANK = 8  # of 255: less span than this in every channel is one colour
 DARK = 40  # of 255: nothing is brighter
 WHITE = 215  # of 255: nothing is darker, in any channel
-BLURRED = 0.36  # of the sharpest edges, see ``files.sharpness``: a Gaussian blur of about 2.5 pixels of 256
+BLURRED = 0.48  # of the sharpest edges, see ``files.sharpness``: a Gaussian blur of some 2 pixels of 256
 ODD = 4.0  # times as long as high
 USUAL = 0.2  # of a set: what so many have in common is no fault
 

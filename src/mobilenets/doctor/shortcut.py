@@ -58,9 +58,9 @@ def find_shortcuts(samples: Sequence[Sample], looks: Mapping[Path, Look], classe
     findings = []
     for label, (balanced, _, what) in sorted(best.items()):
         detail = (
-            f"{_WORDS[what]} alone tells this class from the others in {balanced:.0%} of cases (by chance: 50%); over "
-            f"all {len(set(labels.tolist()))} classes it is right for {accuracy[what]:.0%} of the pictures, where the "
-            f"largest class has {majority:.0%}"
+            f"told from the others by {_WORDS[what]} alone, in {balanced:.0%} of cases (chance: 50%); it is right for "
+            f"{accuracy[what]:.0%} of the pictures of all {len(set(labels.tolist()))} classes, where always answering "
+            f"the largest has {majority:.0%}"
         )
         findings.append(Finding("shortcut", classes[label], detail, score=round(balanced, 4)))
     return findings

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.files import ASIDE, read_json
+from mobilenets.base.files import ASIDE, read_json, write_json
 from mobilenets.base.shell import quote
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
 from mobilenets.datasets.split import write_split
+from mobilenets.doctor.fixes import fixing, read_fixes, to_json
+from mobilenets.doctor.groups import grouping, settled
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
@@ -25,7 +27,7 @@ from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
-from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
+from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, DataRecord, Record
 from mobilenets.runs.seen import SEEN, write_seen
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, read_bundle, write_bundle
@@ -155,9 +157,12 @@ def begin(
         workers=recipe.workers,
         seen=earlier,
         pooled=recipe.folds is not None,
+        **_arranged(recipe),
     ).annotated(task.annotated)
-    if recipe.folds is not None:  # what cannot be folded is refused before anything is written
-        folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, dataset.layout.root)
+    folds = None
+    if recipe.folds is not None:
+        places = (dataset.layout.root, dataset.groups)
+        folds = folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, *places)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -188,10 +193,17 @@ def begin(
     )
     write_seen(request.run, dataset.seen.with_earlier(earlier))
     write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
+    if folds is not None:
+        write_json(request.run / FOLDS / NUMBERS, folds)
     write_bundle(request.run, bundle)
     # Last, because it is what marks a run as begun.
     record.write(request.run)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+
+
+def _arranged(recipe: Recipe) -> dict[str, Any]:
+    """Give what fixes and groups do to the pictures, as arguments of ``prepare``."""
+    return {"fix": fixing(recipe.fixes), "group": grouping(recipe.groups, recipe.workers)}
 
 
 def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
@@ -256,9 +268,13 @@ def _refuse_early(
 
 
 def _taken_in(recipe: Recipe) -> Recipe:
-    """Take a table in from its file, and name weights by their whole path, so that the run can be repeated anywhere."""
+    """Take table and fixes in from their files, and name others by whole paths: the run can be repeated anywhere."""
     if isinstance(recipe.table, str):
         recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
+    if isinstance(recipe.fixes, str):
+        recipe = recipe.replace(fixes=to_json(read_fixes(Path(recipe.fixes))))
+    if recipe.groups is not None:
+        recipe = recipe.replace(groups=settled(recipe.groups))
     # A folder that happens to be called imagenet is not what --weights imagenet asks for.
     if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
         recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
@@ -268,7 +284,7 @@ def _taken_in(recipe: Recipe) -> Recipe:
 def refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     """Refuse to write over something, or among the pictures, where the run's own would become a class."""
     # What stands there before a run counts as begun: see where recipe.json is written.
-    unbegun = {SPLIT, SEEN, DESCRIPTION} if resume else set()
+    unbegun = {SPLIT, SEEN, DESCRIPTION, FOLDS} if resume else set()
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: give a folder with --out")
     if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):
@@ -297,7 +313,9 @@ def _begun(request: Request) -> Settled:
                 f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
             )
     known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies, recipe.folds is not None)
-    dataset = prepare_again(request.data, request.run / SPLIT, data.classes, data.fingerprint, *known)
+    dataset = prepare_again(
+        request.data, request.run / SPLIT, data.classes, data.fingerprint, *known, fix=fixing(recipe.fixes)
+    )
     return Settled(recipe, record, dataset)
 
 

@@ -20,12 +20,12 @@ import torch
 
 from mobilenets.base.files import read_json, write_bytes, write_json, writing
 from mobilenets.datasets.folder import relative
-from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.measure.metric import Metric
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs.begin import Run
+from mobilenets.runs.record import FOLDS, NUMBERS
 from mobilenets.tasks.base import Evaluation as AnyEvaluation
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
@@ -40,8 +40,9 @@ log = logging.getLogger("mobilenets")
 # What metrics.json and people are told that the figures are of.
 CROSSED = "cross-validation"
 TABLE = "folds.csv"
-# While the folds are trained, each has a folder in this one; afterwards it holds what they came to.
-FOLDER, RESULT, ANSWERS = "folds", "result.json", "answers.npy"
+# While the folds are trained, each has a folder beside these; afterwards they hold what the folds came to.
+RESULT, ANSWERS = "result.json", "answers.npy"
+_HINT = "train again with another --out"
 
 Floats = npt.NDArray[np.float32]
 
@@ -98,10 +99,12 @@ class _Told:
 
 
 def fold_numbers(run: Run) -> tuple[int, ...]:
-    """Give the fold of each training picture, from 1."""
-    dataset, recipe = run.dataset, run.recipe
-    assert recipe.folds is not None
-    return folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, dataset.layout.root)
+    """Give the fold of each training picture, from 1, as it was drawn when the run began."""
+    numbers = read_json(run.folder / FOLDS / NUMBERS, _HINT)
+    whole = isinstance(numbers, list) and len(numbers) == len(run.dataset.train)
+    if not whole or {*numbers} != {*range(1, (run.recipe.folds or 0) + 1)}:
+        raise InputError(f"{run.folder / FOLDS / NUMBERS}: damaged; {_HINT}")
+    return tuple(numbers)
 
 
 def train_folds(
@@ -130,10 +133,10 @@ def train_folds(
 
 def seconds_of_folds(run: Run, plan: Sequence[Stage], forecast: Forecast) -> float:
     """Forecast the folds that are still to be trained, where ``forecast`` is that of one training on all pictures."""
-    if run.recipe.folds is None or (run.folder / FOLDER / RESULT).exists():
+    if run.recipe.folds is None or (run.folder / FOLDS / RESULT).exists():
         return 0.0
     once = forecast.finish + sum(part.prepare for part in forecast.parts)
-    left = sum(not _finished(run.folder / FOLDER / str(fold + 1)) for fold in range(run.recipe.folds))
+    left = sum(not _finished(run.folder / FOLDS / str(fold + 1)) for fold in range(run.recipe.folds))
     return left * (1 - 1 / run.recipe.folds) * (forecast.seconds(plan) - once)
 
 
@@ -156,7 +159,7 @@ def _cross_validated(
     run: Run, loaders: tuple[Loader, Loader], device: torch.device, began: float, opener: TrunkOpener | None
 ) -> tuple[CrossValidation, float]:
     """Give what the folds came to, from the run folder once they are done; and the moment up to which that counts."""
-    folder, numbers = run.folder / FOLDER, np.array(fold_numbers(run))
+    folder, numbers = run.folder / FOLDS, np.array(fold_numbers(run))
     places = [np.flatnonzero(numbers == fold + 1) for fold in range(numbers.max())]
     if not (folder / RESULT).exists():
         states = []
@@ -179,7 +182,7 @@ def _trained(
     opener: TrunkOpener | None,
 ) -> tuple[State, float]:
     """Train one fold, and keep the answers of each epoch to the pictures at the places ``held``."""
-    folder, pictures = run.folder / FOLDER / str(fold), run.dataset.train
+    folder, pictures = run.folder / FOLDS / str(fold), run.dataset.train
     if _finished(folder):
         return checkpoint.peek(folder), began
     chosen = set(held.tolist())
@@ -237,7 +240,7 @@ def _conclude(
     run: Run, numbers: npt.NDArray[np.int64], places: Sequence[npt.NDArray[np.int64]], states: Sequence[State]
 ) -> None:
     """Write what the folds came to, of all their epochs only the chosen ones; ``result.json`` last, as the mark."""
-    folder, dataset = run.folder / FOLDER, run.dataset
+    folder, dataset = run.folder / FOLDS, run.dataset
     counts = [len(held) for held in places]
     epoch, epochs, history = chosen_epochs(
         [state.history for state in states], counts, run.task.metric, run.recipe.keep
@@ -264,14 +267,14 @@ def _conclude(
 
 def read_folds(run: Run) -> CrossValidation:
     """Read what the folds of a run came to; raises ``InputError`` where that is damaged."""
-    path = run.folder / FOLDER / RESULT
+    path = run.folder / FOLDS / RESULT
     try:
-        found = read_json(path, "train again with another --out")
+        found = read_json(path, _HINT)
         evaluation = _evaluation(run, _read_array(path.with_name(ANSWERS)))
         more = (found["epoch"], found["history"], found["seconds"], found["total_seconds"])
         return CrossValidation(evaluation, tuple(found["folds"]), *more)
     except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path.parent}: damaged; train again with another --out") from error
+        raise InputError(f"{path.parent}: damaged; {_HINT}") from error
 
 
 def _evaluation(run: Run, answers: Floats) -> Evaluation:

@@ -21,6 +21,8 @@ SPLIT = "split.csv"
 METRICS = "metrics.json"
 # Marks the folder of several trainings, as recipe.json does that of one.
 SEEDS = "seeds.json"
+# Of a cross-validation: which fold each training picture is in, beside what the folds came to.
+FOLDS, NUMBERS = "folds", "numbers.json"
 
 _FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)
 

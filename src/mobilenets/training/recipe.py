@@ -106,6 +106,15 @@ class Recipe:
         open_low=True,
         open_high=True,
     )
+    groups: str | None = _setting(
+        None,
+        "pictures that stay on one side of the split: copies (near copies), a CSV file with the columns image "
+        "and group, or a pattern (regular expression) with one (…) for the group in a picture's path",
+    )
+    fixes: str | list[Any] | None = _setting(
+        None,
+        "fixes.csv of mobilenets check, edited: pictures to drop, move or relabel for this run; no file is changed",
+    )
     balance: str = _setting(
         "none", "for classes of uneven size: sample them evenly, or weight the loss", choices=BALANCES
     )

@@ -37,6 +37,8 @@ class Settings(TypedDict, total=False):
     crop_fraction: float
     interpolation: str
     validation_share: float
+    groups: str | None
+    fixes: str | list[Any] | None
     balance: str
     max_unreadable: float
     epochs: int

@@ -15,9 +15,10 @@ from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import relative
 from mobilenets.doctor.classes import Listing, list_data
-from mobilenets.doctor.files import look_at_all
+from mobilenets.doctor.copies import find_copies
+from mobilenets.doctor.files import Looks, look_at_all
 from mobilenets.doctor.fixes import write_fixes
-from mobilenets.doctor.pairs import Copy, as_findings, suggested
+from mobilenets.doctor.pairs import Places, as_findings, suggested
 from mobilenets.doctor.problems import Finding, counted, faults, in_order, worst
 from mobilenets.doctor.quality import judge
 from mobilenets.doctor.shortcut import find_shortcuts
@@ -31,7 +32,9 @@ REPORT, RESULT, FIXES = "check.html", "check.json", "fixes.csv"
 _EXAMPLES = 6  # pictures of a class that is at fault
 
 
-def check(data: str | Path, out: str | Path | None = None, *, workers: int | None = None) -> dict[str, Any]:
+def check(
+    data: str | Path, out: str | Path | None = None, *, crops: bool = True, workers: int | None = None
+) -> dict[str, Any]:
     """Find what is wrong with a folder of labelled pictures; no file of it is changed.
 
     Parameters
@@ -42,6 +45,8 @@ def check(data: str | Path, out: str | Path | None = None, *, workers: int | Non
         The folder for ``check.html`` (pictures and copies side by side), ``check.json`` and ``fixes.csv``, which
         ``train(fixes=…)`` obeys; by default the next free ``checks/<data>-N``. Nothing is written where nothing was
         found.
+    crops:
+        Whether copies are found that were cropped too, down to 80 % of the sides: it takes longer.
     workers:
         Threads that decode pictures; by default one per core, up to 16.
 
@@ -56,26 +61,34 @@ def check(data: str | Path, out: str | Path | None = None, *, workers: int | Non
     (60, [])
 
     """
+    if workers is not None and not 1 <= workers <= 256:
+        raise InputError(f"workers {workers}: give a number from 1 to 256")
     _refuse_out(Path(data), out)
     listing = list_data(Path(data))
-    halves = listing.halves
     for note in listing.notes:
         log.info("%s: %s", data, note)
     samples = listing.samples
     with progress("checking pictures", len(samples), "pictures") as shown:
-        looks, findings = look_at_all(samples, listing.root, workers, shown.advance)
-    findings += listing.findings
-    found, notes = judge(looks, listing.root)
-    findings += found
-    readable = [sample for sample in samples if sample.path in looks]
+        seen = look_at_all(samples, listing.root, workers, shown.advance)
+    found, notes = judge(seen.looks, listing.root)
+    findings = [*seen.findings, *listing.findings, *found]
     if importlib.util.find_spec("sklearn") is None:
         notes.append(f"shortcuts were not looked for: scikit-learn is not installed ({how_to_install('train')})")
     else:
-        findings += find_shortcuts(readable, looks, listing.classes)
-    called = {relative(sample.path, listing.root): listing.classes[sample.label] for sample in samples}
-    findings += as_findings(_copies(readable, listing, workers), halves, called)
+        findings += find_shortcuts(samples, seen.looks, listing.classes)
+    places = _places(listing, seen)
+    log.info("looking for copies among %d pictures", len(samples))
+    pairs = find_copies(samples, crops=crops, workers=workers, small=seen.small)
+    findings += as_findings(
+        (
+            (relative(pair.path, listing.root), relative(pair.partner, listing.root), pair.score, pair.how)
+            for pair in pairs
+            if pair.path in seen.looks and pair.partner in seen.looks
+        ),
+        places,
+    )
     findings = in_order(findings)
-    headlines = worst(findings, halves)
+    headlines = worst(findings, places.halves)
     result: dict[str, Any] = {
         "data": str(data),
         "root": str(listing.root),
@@ -92,7 +105,7 @@ def check(data: str | Path, out: str | Path | None = None, *, workers: int | Non
         written = dict.fromkeys(("out", "report", "fixes"))
         if place is not None and findings:
             written |= {"out": str(place), "fixes": str(place / FIXES)}
-            write_fixes(place / FIXES, suggested(findings, halves, called))
+            write_fixes(place / FIXES, suggested(findings, places))
             if importlib.util.find_spec("jinja2") is None:
                 result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
             else:
@@ -102,12 +115,16 @@ def check(data: str | Path, out: str | Path | None = None, *, workers: int | Non
     return result | written
 
 
-def _copies(samples: Sequence[Any], listing: Listing, workers: int | None) -> Iterator[Copy]:
-    return iter(())
+def _places(listing: Listing, seen: Looks) -> Places:
+    """Say where each picture is; what does not decode has no content that another could be a copy of."""
+    names = [relative(sample.path, listing.root) for sample in listing.samples]
+    called = {name: listing.classes[sample.label] for name, sample in zip(names, listing.samples, strict=True)}
+    contents = zip(names, seen.small.contents, seen.small.shown.tolist(), strict=True)
+    return Places(listing.halves, called, {name: content if shown else name for name, content, shown in contents})
 
 
 def _write_page(path: Path, listing: Listing, findings: Sequence[Finding], result: dict[str, Any]) -> None:
-    from mobilenets.doctor.page import write_page  # with matplotlib's colours, which takes a second
+    from mobilenets.drawing.check import write_page  # with matplotlib's colours, which takes a second
 
     examples: dict[str, list[str]] = {}
     for sample in listing.samples:

@@ -53,7 +53,7 @@ def write_page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(Path(__file__).with_name("page.html").read_text("utf-8"))
+    template = environment.from_string(Path(__file__).with_name("check.html").read_text("utf-8"))
     counts = counted(findings)
     sections = []
     for kind in counts:

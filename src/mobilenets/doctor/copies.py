@@ -1,0 +1,91 @@
+"""Copies among pictures: the same file, or the same picture resized, re-encoded, mirrored, rotated or cropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mobilenets.datasets.folder import Sample
+from mobilenets.doctor.confirm import Match, matches
+from mobilenets.doctor.hashes import Thumbnails, thumbnails
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that are copies.
+
+    ``kind`` is ``exact`` (the same bytes) or ``near``; ``score`` says how alike they are, 1 for no difference; ``how``
+    is in words what was done: ``same file``, ``same picture`` (resized, re-encoded), ``mirrored``, ``rotated 90°``,
+    ``cropped``, ``cropped, mirrored``, …
+    """
+
+    path: Path
+    partner: Path
+    kind: Literal["exact", "near"]
+    score: float
+    how: str
+
+
+def find_copies(
+    samples: Sequence[Sample],
+    against: Sequence[Sample] | None = None,
+    *,
+    crops: bool = True,
+    workers: int | None = None,
+    small: Thumbnails | None = None,
+) -> list[Pair]:
+    """Find the copies among pictures, or with ``against`` those that have a copy there.
+
+    Parameters
+    ----------
+    samples:
+        The pictures. One that does not decode can have exact copies only.
+    against:
+        Other pictures: then every pair is of one of ``samples`` and one of these.
+    crops:
+        Whether crops are looked for too, down to 80 % of the sides: ten times the work.
+    workers:
+        Threads that decode.
+    small:
+        The thumbnails of ``samples``, then of ``against``, where they were made.
+
+    Returns pairs in the order of ``samples``. Of several files with the same bytes each is paired with the first, and
+    only the first takes part in the search for near copies; ``clusters`` brings them together. With ``against`` every
+    picture that has a copy there is named. Raises ``InputError`` for a file that cannot be opened.
+
+    """
+    others = () if against is None else against
+    paths = [sample.path for sample in (*samples, *others)]
+    if small is None:
+        small = thumbnails(paths, workers)
+    first = None if against is None else len(samples)
+    return [_named(match, paths) for match in matches(small, first, crops=crops)]
+
+
+def clusters(pairs: Iterable[Pair]) -> list[tuple[Path, ...]]:
+    """Bring pairs together: all pictures that are copies of one another, by one or more pairs.
+
+    Members are in order of path, and clusters in that of their first member.
+    """
+    above: dict[Path, Path] = {}
+
+    def top(path: Path) -> Path:
+        while above.setdefault(path, path) != path:
+            above[path] = above[above[path]]
+            path = above[path]
+        return path
+
+    for pair in pairs:
+        one, other = sorted((top(pair.path), top(pair.partner)))
+        above[other] = one
+    found: dict[Path, list[Path]] = {}
+    for path in sorted(above):
+        found.setdefault(top(path), []).append(path)
+    return [tuple(members) for members in found.values()]
+
+
+def _named(match: Match, paths: Sequence[Path]) -> Pair:
+    kind: Literal["exact", "near"] = "exact" if match.exact else "near"
+    return Pair(paths[match.one], paths[match.other], kind, match.score, match.how)
