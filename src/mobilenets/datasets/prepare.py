@@ -109,8 +109,7 @@ def prepare(
     fixed = None if fix is None else fixed_by(fix, parts, classes, layout, problems)
     if fixed is not None:
         parts, notes = fixed.parts, [*notes, *fixed.notes]
-    for note in notes:
-        log.info("%s: %s", data, note)
+    _said(notes, data)
     problems += _keep_readable(parts, problems, max_unreadable, workers)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
     used = [sample for samples in parts.values() for sample in samples]
@@ -140,8 +139,7 @@ def prepare(
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
     held_out = parts.get("test", parts["validation"])
-    learned = {contents[sample.path] for sample in parts["train"]}
-    copies = sum(contents[sample.path] in learned for sample in held_out)
+    copies = _copies(parts["train"], held_out, contents)
     if copies:
         notes.append(
             f"{copies} of the {len(held_out)} pictures measured on are copies of training pictures: the figures are "
@@ -164,6 +162,11 @@ def fixed_by(
 ) -> Fixed:
     """Make fixes to the pictures of DATA as they were listed."""
     return fix(parts, classes, layout.root, [_inside(problem, layout.root).path for problem in problems])
+
+
+def _copies(train: Sequence[Sample], held_out: Sequence[Sample], contents: Mapping[Path, str]) -> int:
+    learned = {contents[sample.path] for sample in train}
+    return sum(contents[sample.path] in learned for sample in held_out)
 
 
 def _said(notes: list[str], data: Path) -> list[str]:

@@ -15,6 +15,7 @@ from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.fixes import fixing, read_fixes, to_json
 from mobilenets.doctor.groups import grouping, settled
@@ -149,20 +150,8 @@ def begin(
     _refuse_early(recipe, architecture, preprocessing, saved)
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
-    dataset = prepare(
-        request.data,
-        share=recipe.validation_share,
-        seed=recipe.seed_of_split,
-        max_unreadable=recipe.max_unreadable,
-        workers=recipe.workers,
-        seen=earlier,
-        pooled=recipe.folds is not None,
-        **_arranged(recipe),
-    ).annotated(task.annotated)
-    folds = None
-    if recipe.folds is not None:
-        places = (dataset.layout.root, dataset.groups)
-        folds = folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, *places)
+    dataset = _prepared(request, recipe, earlier).annotated(task.annotated)
+    folds = _folds(recipe, dataset)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -201,9 +190,26 @@ def begin(
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
 
 
-def _arranged(recipe: Recipe) -> dict[str, Any]:
-    """Give what fixes and groups do to the pictures, as arguments of ``prepare``."""
-    return {"fix": fixing(recipe.fixes), "group": grouping(recipe.groups, recipe.workers)}
+def _prepared(request: Request, recipe: Recipe, earlier: SeenPictures | None) -> Dataset:
+    return prepare(
+        request.data,
+        share=recipe.validation_share,
+        seed=recipe.seed_of_split,
+        max_unreadable=recipe.max_unreadable,
+        workers=recipe.workers,
+        seen=earlier,
+        pooled=recipe.folds is not None,
+        fix=fixing(recipe.fixes),
+        group=grouping(recipe.groups, recipe.workers),
+    )
+
+
+def _folds(recipe: Recipe, dataset: Dataset) -> tuple[int, ...] | None:
+    """Part the pictures into folds, if any were asked for: refused where that cannot be, before anything is written."""
+    if recipe.folds is None:
+        return None
+    places = (dataset.layout.root, dataset.groups)
+    return folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, *places)
 
 
 def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
