@@ -230,7 +230,7 @@ def run_many(asked: argparse.Namespace) -> dict[str, object]:
                 picture.resize((48, 48)).save(folder / str(number // 1000) / f"{number}-copy.jpg", quality=70)
     samples = samples_of(folder)
     began, cpu = time.monotonic(), time.process_time()
-    found = find_copies(samples)
+    found = find_copies(samples, crops=asked.crops)
     right = sum(p.path.stem.removesuffix("-copy") == p.partner.stem.removesuffix("-copy") for p in found)
     return {
         "pictures": len(samples),
@@ -244,7 +244,7 @@ def run_many(asked: argparse.Namespace) -> dict[str, object]:
 def run_folder(asked: argparse.Namespace) -> dict[str, object]:
     samples = samples_of(asked.work)
     began, cpu = time.monotonic(), time.process_time()
-    found = find_copies(samples)
+    found = find_copies(samples, crops=asked.crops)
     spent = cost(began, cpu)
     if asked.out is not None:
         sheet(found, asked.out)
@@ -258,6 +258,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, metavar="WORK|DATA")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--no-crops", dest="crops", action="store_false", help="do not look for crops")
     parser.add_argument("--tones", action="store_true", help="with emoji in all skin tones, which are alike by nature")
     parser.add_argument("--out", type=Path, help="of folder: a PNG with the pairs side by side")
     asked = parser.parse_args()

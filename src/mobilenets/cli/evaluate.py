@@ -9,7 +9,7 @@ from typing import Any
 from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import headline, interval, percent, scores, sentence
+from mobilenets.cli.text import headline, interval, leak, percent, scores, sentence
 
 
 def _arguments(parser: Parser) -> None:
@@ -45,8 +45,24 @@ def _run(options: Namespace) -> int:
 
 def evaluated(result: dict[str, Any]) -> str:
     """The figures with their intervals, then one line per class."""
-    parts = [headline(result), *_by_group(result), scores("class", result["classes"], result["names"])]
+    parts = [
+        *leak(result),
+        headline(result),
+        *_no_copies(result),
+        *_by_group(result),
+        scores("class", result["classes"], result["names"]),
+    ]
     return "\n\n".join([*parts, "\n".join(map(sentence, result["notes"]))]).rstrip()
+
+
+def _no_copies(result: dict[str, Any]) -> list[str]:
+    copies = result.get("copies")
+    if copies is None:
+        return ["whether these pictures have copies in training is not known"]
+    if copies["images"]:
+        return []
+    looked = "" if copies["limited"] is None else f" (looked for {copies['limited']})"
+    return [f"no picture has a copy in training{looked}"]
 
 
 def _by_group(result: dict[str, Any]) -> list[str]:

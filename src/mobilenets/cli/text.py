@@ -86,6 +86,21 @@ def headline(result: dict[str, Any]) -> str:
     return f"{result['images']} pictures ({result['evaluated_on']})\n" + "\n".join(lines)
 
 
+def leak(result: dict[str, Any]) -> list[str]:
+    """Say first, where it is so, that measured pictures have copies in training."""
+    copies = result.get("copies")
+    if not copies or not copies["images"]:
+        return []
+    of, without = result["images"], copies["without"]
+    line = f"Leak: {copies['images']} of {of} pictures ({percent(copies['share'])}) have a copy in training"
+    if without["top1"] is None:
+        return [f"{line}: there is nothing left to measure on"]
+    return [
+        f"{line} ({copies['how']}); without them top-1 is {percent(without['top1'])}   "
+        f"{interval(without['top1_interval'])}, {without['images']} pictures"
+    ]
+
+
 def sentence(note: str) -> str:
     """Write a note as a sentence."""
     if note.endswith((".", "!", "?")):

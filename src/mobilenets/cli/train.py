@@ -17,7 +17,7 @@ from mobilenets.base.shell import quote
 from mobilenets.cli.options import DATA
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import headline, percent, sentence
+from mobilenets.cli.text import headline, leak, percent, sentence
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
@@ -107,6 +107,7 @@ def trained(result: dict[str, Any]) -> str:
     kept = f"model of epoch {result['epoch']}" if result["epoch"] else "the weights it started from were kept"
     return "\n".join(
         [
+            *leak(result),
             headline(result),
             f"{epochs}, {kept}; {total} in all, {duration(result['seconds'])} of it training",
             *_before(result),

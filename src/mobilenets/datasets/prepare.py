@@ -15,7 +15,7 @@ from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fin
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
 from mobilenets.datasets.parts import half_of
-from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.readable import Look, check_readable
 from mobilenets.datasets.seen import SeenPictures, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
@@ -93,13 +93,15 @@ def prepare(
     pooled: bool = False,
     fix: Fixing | None = None,
     group: Grouping | None = None,
+    look: Look | None = None,
 ) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
     stays held out, and new pictures only are drawn. ``pooled``: nothing is held out but a test folder; the pictures of
     a validation folder are training pictures too. ``fix`` drops, moves and relabels pictures before anything else is
-    done with them, and the members of what ``group`` calls one stay on one side of the split.
+    done with them, and the members of what ``group`` calls one stay on one side of the split. ``look`` gets every
+    picture while it is tried, see ``check_readable``.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
@@ -110,7 +112,7 @@ def prepare(
     if fixed is not None:
         parts, notes = fixed.parts, [*notes, *fixed.notes]
     _said(notes, data)
-    problems += _keep_readable(parts, problems, max_unreadable, workers)
+    problems += _keep_readable(parts, problems, max_unreadable, workers, look)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
@@ -148,9 +150,18 @@ def prepare(
         log.warning("%s: %s", data, notes[-1], extra={"detail": True})
     left_out = tuple(_inside(problem, layout.root) for problem in problems)
     known = None if seen is None else len(seen.sides(held_out or parts["train"], contents)[0])
-    found = (parts["train"], parts["validation"], parts.get("test"))
-    dropped = () if fixed is None else fixed.dropped
-    return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped, groups)
+    found = (
+        parts["train"],
+        parts["validation"],
+        parts.get("test"),
+        left_out,
+        mark,
+        tuple(notes),
+        known,
+        copies,
+        contents,
+    )
+    return Dataset(layout, classes, *found, () if fixed is None else fixed.dropped, groups)
 
 
 def fixed_by(
@@ -189,7 +200,11 @@ def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]
 
 
 def _keep_readable(
-    parts: dict[str, tuple[Sample, ...]], problems: Sequence[Problem], limit: float, workers: int | None
+    parts: dict[str, tuple[Sample, ...]],
+    problems: Sequence[Problem],
+    limit: float,
+    workers: int | None,
+    look: Look | None,
 ) -> list[Problem]:
     """Leave in ``parts`` what decodes; returns the problems of the others, and refuses when they are too many."""
     readable = sum(map(len, parts.values()))
@@ -197,7 +212,7 @@ def _keep_readable(
     found: list[Problem] = []
     with progress("checking pictures", readable, "pictures") as shown:
         for half, samples in parts.items():
-            parts[half], unreadable = check_readable(samples, workers, shown.advance)
+            parts[half], unreadable = check_readable(samples, workers, shown.advance, look)
             found += unreadable
     _accept([*problems, *found], total, limit)
     return found

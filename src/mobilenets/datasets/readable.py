@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from PIL import Image
 
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import Problem
@@ -11,18 +14,31 @@ from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import PictureTooLarge, decode
 from mobilenets.pictures.stream import stream
 
+Look: TypeAlias = Callable[[Sample, Image.Image], None]
+SEEN = 64
+
 
 def check_readable(
-    samples: Sequence[Sample], workers: int | None = None, advance: Callable[[int], None] | None = None
+    samples: Sequence[Sample],
+    workers: int | None = None,
+    advance: Callable[[int], None] | None = None,
+    look: Look | None = None,
 ) -> tuple[tuple[Sample, ...], tuple[Problem, ...]]:
     """Decode every picture once, in ``workers`` threads.
 
     Returns the samples that decode, in their order, and a Problem (``unreadable`` or ``too_large``) for each
-    that does not. ``advance`` is called from this thread with 1 for every picture done.
+    that does not. ``advance`` is called from this thread with 1 for every picture done, ``look`` from any thread with
+    every sample that decodes and its picture, no smaller than 64 pixels each way unless it is.
     """
     good: list[Sample] = []
     problems: list[Problem] = []
-    for sample, error in stream(_decode, samples, workers=workers):
+
+    def make(sample: Sample) -> None:
+        image = decode(sample.path, _as_small_as_can_be if look is None else _small)
+        if look is not None:
+            look(sample, image)
+
+    for sample, error in stream(make, samples, workers=workers):
         if isinstance(error, UnreadablePicture):
             kind = "too_large" if isinstance(error, PictureTooLarge) else "unreadable"
             problems.append(Problem(kind, str(sample.path), str(error)))
@@ -33,9 +49,9 @@ def check_readable(
     return tuple(good), tuple(problems)
 
 
-def _decode(sample: Sample) -> None:
-    decode(sample.path, _as_small_as_can_be)
-
-
 def _as_small_as_can_be(width: int, height: int) -> float:
     return math.inf  # all of the file is read all the same, and refused alike
+
+
+def _small(width: int, height: int) -> float:
+    return min(width, height) / SEEN

@@ -50,7 +50,7 @@ def _best(near: Floats, least: float, most: int, own: int | None, left: int) -> 
     if own is not None:
         inside = np.arange(max(0, -own), min(len(near), near.shape[1] - own))
         near[inside, inside + own] = -1
-    who, where = np.nonzero(near >= least)
+    who, where = np.divmod(np.flatnonzero(near.ravel() >= least), near.shape[1])
     if len(who) > most * len(near) and near.shape[1] > most:
         # Pictures that are all alike: only the best of each are looked at, wherever the limit is.
         columns = np.argpartition(near, near.shape[1] - most, axis=1)[:, -most:]

@@ -61,7 +61,7 @@ def find_copies(
     if small is None:
         small = thumbnails(paths, workers)
     first = None if against is None else len(samples)
-    return [_named(match, paths) for match in matches(small, first, crops=crops)]
+    return [named(match, paths) for match in matches(small, first, crops=crops)]
 
 
 def clusters(pairs: Iterable[Pair]) -> list[tuple[Path, ...]]:
@@ -86,6 +86,7 @@ def clusters(pairs: Iterable[Pair]) -> list[tuple[Path, ...]]:
     return [tuple(members) for members in found.values()]
 
 
-def _named(match: Match, paths: Sequence[Path]) -> Pair:
+def named(match: Match, paths: Sequence[Path]) -> Pair:
+    """Give a match its files."""
     kind: Literal["exact", "near"] = "exact" if match.exact else "near"
     return Pair(paths[match.one], paths[match.other], kind, match.score, match.how)

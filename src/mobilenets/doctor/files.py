@@ -158,8 +158,8 @@ def sharpness(pixels: npt.NDArray[np.uint8]) -> float | None:
     """Say how sharp the sharpest edges are, whatever the picture's contrast: 1 is a step from one pixel to the next.
 
     Of each 9×9 pixels the widest span of brightness within 3×3 is put beside the span of all; the figure is their ratio
-    (its 90th percentile) where the wide span is among the largest. A Gaussian blur of deviation 2 leaves about 0.4 to 0.5. A
-    sharp subject before a blurred background counts as sharp, and so does noise. None where nothing has contrast.
+    (its 90th percentile) where the wide span is among the largest. A Gaussian blur of deviation 2 leaves 0.4 to 0.5. A
+    sharp subject before a blurred background counts as sharp, and so does noise. None where there is no contrast.
     """
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     if min(grey.shape) < 9:

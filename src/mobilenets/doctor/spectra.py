@@ -94,7 +94,10 @@ def spectra(luma: Bytes, chroma: Bytes, fine: int, parts: Windows = WHOLE) -> Sp
     down, across = (_basis(COLOUR, TINT, *span)[:, None] for span in spans)
     colour = np.matmul(np.matmul(down, chroma.astype(np.float32)), across.swapaxes(2, 3))
     # Orthonormal bases: the mean of a picture of n×n pixels comes out n-fold.
-    parts_of = (light.reshape(len(light), -1) / np.float32(SIDE), colour.reshape(len(colour), -1) / np.float32(COLOUR))
+    parts_of = (
+        light.reshape(-1, fine * fine) / np.float32(SIDE),
+        colour.reshape(-1, 2 * TINT * TINT) / np.float32(COLOUR),
+    )
     levels = np.concatenate(parts_of, 1)
     unit = levels * weights(fine)
     return Spectra(unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-6), levels)
@@ -111,8 +114,8 @@ def changes(one: Floats, other: Floats, fine: int) -> tuple[Floats, Floats]:
     light[:, 0, 0] = 0
     colour = apart[:, fine * fine :].reshape(-1, 2, TINT, TINT)
     fields = (_fields(COLOUR).T @ light @ _fields(COLOUR), _fields(TINT).T @ colour @ _fields(TINT))
-    greatest = [np.abs(field).reshape(len(apart), -1).max(1, initial=0) for field in fields]
-    return greatest[0], greatest[1]
+    light, colour = (np.abs(field).max((-2, -1), initial=0) for field in fields)
+    return light, colour.max(1, initial=0)
 
 
 @cache

@@ -14,11 +14,12 @@ from mobilenets.base.shell import quote
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
-from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.prepare import Dataset, prepare, prepare_again
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.fixes import fixing, read_fixes, to_json
 from mobilenets.doctor.groups import grouping, settled
+from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
@@ -26,9 +27,10 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.copies import COPIES, THUMBNAILS, look_for_copies
 from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
-from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, DataRecord, Record
+from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, Record, data_record
 from mobilenets.runs.seen import SEEN, write_seen
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, read_bundle, write_bundle
@@ -150,7 +152,7 @@ def begin(
     _refuse_early(recipe, architecture, preprocessing, saved)
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
-    dataset = _prepared(request, recipe, earlier).annotated(task.annotated)
+    dataset = _pictures(request, recipe, task, earlier)
     folds = _folds(recipe, dataset)
     renamed = renamed_classes(source, dataset)
     choice = None
@@ -178,7 +180,7 @@ def begin(
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(
-        recipe, command, _data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
+        recipe, command, data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
     )
     write_seen(request.run, dataset.seen.with_earlier(earlier))
     write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
@@ -190,8 +192,10 @@ def begin(
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
 
 
-def _prepared(request: Request, recipe: Recipe, earlier: SeenPictures | None) -> Dataset:
-    return prepare(
+def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> Dataset:
+    """Read and split the pictures, with the user's fixes and groups, and look for copies between the halves."""
+    looking = Looking()
+    dataset = prepare(
         request.data,
         share=recipe.validation_share,
         seed=recipe.seed_of_split,
@@ -201,7 +205,9 @@ def _prepared(request: Request, recipe: Recipe, earlier: SeenPictures | None) ->
         pooled=recipe.folds is not None,
         fix=fixing(recipe.fixes),
         group=grouping(recipe.groups, recipe.workers),
-    )
+        look=looking,
+    ).annotated(task.annotated)
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
 
 
 def _folds(recipe: Recipe, dataset: Dataset) -> tuple[int, ...] | None:
@@ -291,7 +297,7 @@ def _taken_in(recipe: Recipe) -> Recipe:
 def refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     """Refuse to write over something, or among the pictures, where the run's own would become a class."""
     # What stands there before a run counts as begun: see where recipe.json is written.
-    unbegun = {SPLIT, SEEN, DESCRIPTION, FOLDS} if resume else set()
+    unbegun = {SPLIT, SEEN, THUMBNAILS, COPIES, DESCRIPTION, FOLDS} if resume else set()
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: give a folder with --out")
     if run.exists() and (any(entry.name not in unbegun for entry in run.iterdir())):
@@ -332,19 +338,3 @@ def _chosen(choice: Choice | None, request: Request) -> dict[str, Any]:
         return {}
     names = {"model", "width", "size", "freeze", "views", "epochs", "head_epochs"} - request.stated
     return {"chosen": {name: getattr(choice.recipe, name) for name in sorted(names)}, "most_epochs": choice.most}
-
-
-def _data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:
-    return DataRecord(
-        folder=str(dataset.layout.root.resolve()),
-        classes=dataset.classes,
-        fingerprint=dataset.fingerprint,
-        train=counts(dataset.train, dataset.classes),
-        validation=counts(dataset.validation, dataset.classes),
-        test=None if dataset.test is None else counts(dataset.test, dataset.classes),
-        problems=dataset.problems,
-        notes=dataset.notes,
-        seen_by_source=dataset.seen_by_source,
-        copies=dataset.copies,
-        renamed=renamed,
-    )

@@ -94,7 +94,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         },
         evaluation=evaluation,
         history=finished.state.history,
-        recipe=run.recipe.to_json(),
+        recipe=_settings(run.recipe),
         data={
             "train": data.train,
             "validation": data.train if finished.on == CROSSED else data.test or data.validation,
@@ -120,6 +120,12 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         # Of an answer of another model, that of a fold, this one has nothing to show.
         explain=partial(explain_picture, finished.predictor) if explained else None,
     )
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Give the settings as the report shows them: of fixes only how many there are."""
+    settings = recipe.to_json()
+    return settings | ({"fixes": f"{len(recipe.fixes)} pictures"} if isinstance(recipe.fixes, list) else {})
 
 
 def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:

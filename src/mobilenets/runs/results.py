@@ -24,6 +24,7 @@ from mobilenets.measure.metric import Metric
 from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
 from mobilenets.runs.class_report import Finished, write_class_report
+from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.folds import CROSSED, CrossValidation
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
@@ -87,6 +88,7 @@ def finish(
     if isinstance(evaluation, classified.Evaluation):
         suspects = find_suspects(run, saved.network, train_loader, device, open_trunk, crossed)
         metrics["wrong_labels"] = None if suspects is None else suspects.to_json()
+        metrics["copies"] = copies_of_run(folder, evaluation)
         finished = Finished(run, train_loader, state, kept, on, predictor, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}

@@ -10,9 +10,11 @@ from typing import Any
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
+from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
 from mobilenets.measure.metrics import Evaluation
+from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_measure
 from mobilenets.runs.predictor import Predictor
@@ -39,6 +41,10 @@ def evaluate(
     pictures that the model learned from are left out, known by content; ``seen_in_training`` counts those that are
     measured on all the same, None where the model does not say what it learned from. Labels are matched by class name.
     ``notes`` say what was assumed of DATA.
+
+    ``copies`` says how many of the measured pictures have a copy among those that the model learned from (the same
+    file, or resized, re-encoded, mirrored, rotated, cropped), and the accuracy without them; None where the model does
+    not say what it learned from.
 
     Where the model's classes have groups, ``groups`` says how often the group was right. ``accuracy``, a fraction,
     asks for the lowest confidence at which the answers given are right that often: it goes into ``model.json``, and
@@ -68,7 +74,8 @@ def evaluate(
     folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
         log.warning("%s", doubt)
-    samples, unreadable = check_readable(folder.samples)
+    looking = Looking()
+    samples, unreadable = check_readable(folder.samples, look=looking)
     problems = [*folder.problems, *unreadable]
     say(problems)
     if not samples:
@@ -79,6 +86,7 @@ def evaluate(
     if isinstance(evaluation, Evaluation):
         predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
         result |= _of_classes(evaluation, predictor.bundle)
+        result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation)
     elif accuracy is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     result |= {
