@@ -109,8 +109,7 @@ def prepare(
     layout = _layout(data, pooled)
     classes, parts, problems, notes = _read(layout)
     fixed = None if fix is None else fixed_by(fix, parts, classes, layout, problems)
-    if fixed is not None:
-        parts, notes = fixed.parts, [*notes, *fixed.notes]
+    parts, notes = (parts, notes) if fixed is None else (fixed.parts, [*notes, *fixed.notes])
     _said(notes, data)
     problems += _keep_readable(parts, problems, max_unreadable, workers, look)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
@@ -150,18 +149,9 @@ def prepare(
         log.warning("%s: %s", data, notes[-1], extra={"detail": True})
     left_out = tuple(_inside(problem, layout.root) for problem in problems)
     known = None if seen is None else len(seen.sides(held_out or parts["train"], contents)[0])
-    found = (
-        parts["train"],
-        parts["validation"],
-        parts.get("test"),
-        left_out,
-        mark,
-        tuple(notes),
-        known,
-        copies,
-        contents,
-    )
-    return Dataset(layout, classes, *found, () if fixed is None else fixed.dropped, groups)
+    found = (parts["train"], parts["validation"], parts.get("test"))
+    dropped = () if fixed is None else fixed.dropped
+    return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped, groups)
 
 
 def fixed_by(
