@@ -120,6 +120,25 @@ def a_report(root: Path, **changes: Any) -> Report:
     return dataclasses.replace(report, **changes)
 
 
+def test_folds_seeds_and_labels_that_look_wrong_are_shown(tmp_path: Path) -> None:
+    fold = {"images": 20, "epoch": 7, "top1": 0.75}
+    crossed = {"top1": 0.7, "top1_interval": [0.6, 0.8], "images": 40, "epoch": 9, "folds": [fold, fold]}
+    run = {"seed": 4, "value": 0.91, "validation": 0.93, "epoch": 2}
+    report = a_report(
+        tmp_path,
+        cross_validation=crossed,
+        crossed=True,
+        seeds={"mean": 0.9, "deviation": 0.01, "kept": 4, "runs": [run]},
+        suspects=[{"path": "val/3.png", "given": "daisy", "suggested": EVIL, "score": 8.0}],
+    )
+    write_report(tmp_path / "report.html", report)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "by a model that did not learn from them: cross-validated in 2 folds" in page
+    assert "never trained on" not in page and "all for training" in page
+    assert all(f'<section id="{name}">' in page for name in ("folds", "seeds", "suspects"))
+    assert "val/3.png" in page and EVIL not in page
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")

@@ -49,6 +49,7 @@ def seen(**changes: Any) -> Outcome:
     return dataclasses.replace(plain, **changes)
 
 
+LOOKS_WRONG = {"path": "a/b.jpg", "given": "birds", "suggested": "fruit", "score": 9.0}
 FALLING = tuple(np.linspace(2.0, 0.4, 20))
 UNEVEN = {"birds": 100, "flowers": 90, "fruit": 12}
 SAID: list[tuple[str, dict[str, Any], str]] = [
@@ -60,6 +61,9 @@ SAID: list[tuple[str, dict[str, Any], str]] = [
     ("more_epochs", {"history": history(0.9, FALLING), "kept": 20}, "--epochs 40"),
     ("overfitting", {"history": history(0.99), "evaluation": answers((70, 70, 70))}, "--augment strong"),
     ("larger_size", {"recipe": Recipe(size=96), "side": 480}, "--size 192"),
+    ("few_held_out", {"evaluation": answers((27, 27, 27), of=30)}, "only 90 pictures were held out"),
+    ("few_held_out", {"evaluation": answers((27, 27, 27), of=30), "recipe": Recipe(minutes=2)}, "--minutes none"),
+    ("doubtful_labels", {"suspects": [LOOKS_WRONG] * 5}, "a/b.jpg (labelled birds, rather fruit) and 2 more"),
     ("more_to_measure", {"evaluation": answers((5, 5, 5), of=6)}, "with 18, the true top-1"),
 ]
 UNSAID: list[tuple[str, dict[str, Any]]] = [
@@ -67,6 +71,7 @@ UNSAID: list[tuple[str, dict[str, Any]]] = [
     ("trained_weights", {"scratch": True, "recipe": Recipe(model="mobilenet_v1_cifar", size=32)}),
     ("not_learned", {"history": history(0.5), "evaluation": answers((55, 55, 55)), "recipe": Recipe(mixup=0.2)}),
     ("not_learned", {"history": history(0.5), "kept": 0}),
+    ("few_held_out", {"evaluation": answers((27, 27, 27), of=30), "evaluated_on": "cross-validation"}),
     ("doubtful_labels", {"evaluation": answers((40, 40, 40), sure=0.95)}),
     ("weakest_class", {"evaluation": answers((90, 90, 85))}),
     ("smallest_class", {"train": UNEVEN, "evaluation": answers((85, 85, 95))}),

@@ -22,7 +22,9 @@ from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
 # The settings of ``train --help``; ``--help-all`` has the others too.
-MAIN_SETTINGS = ("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr")
+MAIN_SETTINGS = (
+    *("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr", "folds", "seeds"),
+)
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}
 _METAVARS = {
     "weights": "auto|none|imagenet|MODEL|FILE",
@@ -69,29 +71,29 @@ def _add_setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None
 def _run(options: Namespace) -> int:
     began = time.monotonic()  # before PyTorch is loaded, which takes seconds
     from mobilenets.runs.folder import run_folder
-    from mobilenets.runs.record import RECIPE
+    from mobilenets.runs.record import RECIPE, SEEDS
     from mobilenets.verbs.train import train_since
 
     names = [field.name for field in dataclasses.fields(Recipe)]
     settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
     with run_folder(options.data, options.out, options.resume) as out:
         again = f"mobilenets train {quote(options.data)} --out {quote(str(out))} --resume"
-        with resumable(again, out / RECIPE):
+        with resumable(again, out / RECIPE, out / SEEDS):
             result = train_since(began, options.data, out, recipe=options.recipe, resume=options.resume, **settings)
     print_result(options, result | {"data": options.data}, trained)
     return 0
 
 
 @contextmanager
-def resumable(command: str, mark: Path) -> Iterator[None]:
-    """Say at Ctrl-C, or a full disk, how to continue; ``mark`` exists when there is something to continue."""
+def resumable(command: str, *marks: Path) -> Iterator[None]:
+    """Say at Ctrl-C, or a full disk, how to continue; one of ``marks`` exists when there is something to continue."""
     try:
         yield
     except DiskFull as full:
-        way = command if mark.exists() else "run the same command again with --resume"
+        way = command if any(mark.exists() for mark in marks) else "run the same command again with --resume"
         raise DiskFull(full.path, full.reason, f"free some space, then: {way}") from full
     except KeyboardInterrupt:
-        if not mark.exists():
+        if not any(mark.exists() for mark in marks):
             raise KeyboardInterrupt("stopped before anything was done: run the same command again") from None
         raise KeyboardInterrupt(f"stopped; what was done is kept; to continue: {command}") from None
 

@@ -14,6 +14,7 @@ from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, group_notes, s
 from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
+from mobilenets.datasets.parts import half_of
 from mobilenets.datasets.readable import Look, check_readable
 from mobilenets.datasets.seen import SeenPictures, copies_between, seen_of
 from mobilenets.datasets.split import read_split, split
@@ -28,9 +29,12 @@ LEFT_OUT_KINDS = ("unreadable", "too_large")
 class Dataset:
     """The pictures of one run. ``test`` is None where DATA has no test folder besides a validation folder.
 
+    ``validation`` is empty where nothing is held out, because folds are: then all of ``train`` is measured.
+
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
     Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
-    from, None where that is not known, and ``copies`` those that are training pictures too.
+    from, None where that is not known, and ``copies`` those that are training pictures too. ``groups`` names the group
+    of each picture that has one, of a run that begins.
     """
 
     layout: Layout
@@ -45,6 +49,7 @@ class Dataset:
     copies: int = 0
     contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
     dropped: tuple[Path, ...] = field(default=(), compare=False, repr=False)
+    groups: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def seen(self) -> SeenPictures:
@@ -74,7 +79,7 @@ class Dataset:
     @property
     def measured(self) -> tuple[Sample, ...]:
         """The pictures that the final figures are for."""
-        return self.validation if self.test is None else self.test
+        return (self.validation or self.train) if self.test is None else self.test
 
     @property
     def answered(self) -> int:
@@ -90,6 +95,7 @@ def prepare(
     max_unreadable: float,
     workers: int | None = None,
     seen: SeenPictures | None = None,
+    pooled: bool = False,
     fix: Fixing | None = None,
     group: Grouping | None = None,
     look: Look | None = None,
@@ -97,27 +103,28 @@ def prepare(
     """Read DATA, try every picture, and split it where it comes unsplit.
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
-    stays held out, and new pictures only are drawn. ``fix`` drops, moves and relabels pictures before anything else is
+    stays held out, and new pictures only are drawn. ``pooled``: nothing is held out but a test folder; the pictures of
+    a validation folder are training pictures too. ``fix`` drops, moves and relabels pictures before anything else is
     done with them, and the members of what ``group`` calls one stay on one side of the split. ``look`` gets every
     picture while it is tried, see ``check_readable``.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
-    layout = find_data(data)
+    layout = _layout(data, pooled)
     classes, parts, problems, notes = _read(layout)
     fixed = None if fix is None else fixed_by(fix, parts, classes, layout, problems)
-    if fixed is not None:
-        parts, notes = fixed.parts, [*notes, *fixed.notes]
-    for note in notes:
-        log.info("%s: %s", data, note)
+    parts, notes = (parts, notes) if fixed is None else (fixed.parts, [*notes, *fixed.notes])
+    _said(notes, data)
     problems += _keep_readable(parts, problems, max_unreadable, workers, look)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
     mark = fingerprint(used, layout.root, contents=contents)
     groups = {} if group is None else group(used, layout.root)
-    if layout.validation is None:
+    if pooled:
+        parts |= {"train": _in_order([*parts["train"], *parts.get("validation", ())]), "validation": ()}
+    elif layout.validation is None:
         taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
         kept = sides(parts["train"], contents, taught, held, fixed, groups)
         notes += kept[2]
@@ -133,21 +140,21 @@ def prepare(
             )
             log.info("%s", notes[-1])
     if group is not None:
-        notes += _said(group_notes(parts, groups, drawn=layout.validation is None), data)
-    _refuse_empty(parts, classes)
+        notes += _said(group_notes(parts, groups, drawn=pooled or layout.validation is None), data)
+    _refuse_empty({half: found for half, found in parts.items() if half != "validation" or not pooled}, classes)
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
-    measured = parts.get("test", parts["validation"])
+    held_out = parts.get("test", parts["validation"])
     shared = copies_between(parts, contents)
     copies = len(shared.get(("train", "test" if "test" in parts else "validation"), ()))
     for note in _copy_notes(parts, shared, layout.root):
         notes.append(note)
         log.warning("%s: %s", data, note, extra={"detail": True})
     left_out = tuple(_inside(problem, layout.root) for problem in problems)
-    known = None if seen is None else len(seen.sides(measured, contents)[0])
+    known = None if seen is None else len(seen.sides(held_out or parts["train"], contents)[0])
     found = (parts["train"], parts["validation"], parts.get("test"))
     dropped = () if fixed is None else fixed.dropped
-    return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped)
+    return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped, groups)
 
 
 def fixed_by(
@@ -159,6 +166,11 @@ def fixed_by(
 ) -> Fixed:
     """Make fixes to the pictures of DATA as they were listed."""
     return fix(parts, classes, layout.root, [_inside(problem, layout.root).path for problem in problems])
+
+
+def _copies(train: Sequence[Sample], held_out: Sequence[Sample], contents: Mapping[Path, str]) -> int:
+    learned = {contents[sample.path] for sample in train}
+    return sum(contents[sample.path] in learned for sample in held_out)
 
 
 def _said(notes: list[str], data: Path) -> list[str]:
@@ -228,14 +240,16 @@ def prepare_again(
     notes: Sequence[str] = (),
     seen_by_source: int | None = None,
     copies: int = 0,
+    pooled: bool = False,
     fix: Fixing | None = None,
 ) -> Dataset:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
-    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then; ``fix`` as then.
+    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then; ``pooled`` and ``fix`` as
+    then.
     Raises ``InputError`` when the pictures are no longer those that the run began with.
     """
-    layout = find_data(data)
+    layout = _layout(data, pooled)
     halves = read_split(split_file, layout.root, classes)
     test = None
     if layout.test is not None:
@@ -247,10 +261,7 @@ def prepare_again(
             found = fixed_by(fix, parts, classes, layout, listed).parts["test"]
         test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
     # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.
-    train, validation = (
-        tuple(sorted(half, key=lambda sample: (sample.label, sample.path)))
-        for half in (halves.train, halves.validation)
-    )
+    train, validation = (_in_order(half) for half in (halves.train, halves.validation))
     used = [*train, *validation, *(test or ())]
     if fingerprint(used, layout.root, workers) != mark:
         raise InputError(
@@ -259,6 +270,23 @@ def prepare_again(
     return Dataset(
         layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
     )
+
+
+def _layout(data: Path, pooled: bool) -> Layout:
+    """Find DATA's halves; where they are ``pooled``, a test folder that stands in for a validation folder is a test."""
+    layout = find_data(data)
+    if not pooled:
+        return layout
+    notes = tuple(note for note in layout.notes if "for validation" not in note)
+    given = layout.validation
+    named = "" if given is None else given.relative_to(layout.root).parts[0]
+    if layout.test is not None or half_of(named)[0] != "test":
+        return replace(layout, notes=notes)
+    return replace(layout, validation=None, test=given, notes=(*notes, f"{named}/ is the test set"))
+
+
+def _in_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    return tuple(sorted(samples, key=lambda sample: (sample.label, sample.path)))
 
 
 def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

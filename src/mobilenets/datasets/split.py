@@ -85,7 +85,7 @@ def split(
     target = {label: min(max(least[label], round(share * size)), most[label]) for label, size in sizes.items()}
     alike = identical(new, root)
     groups = sorted(
-        _joined(alike, together) if together else alike,
+        joined(alike, together) if together else alike,
         key=lambda group: _draw(seed, nfc(relative(group[0].path, root))),
     )
     counts = [Counter(sample.label for sample in group) for group in groups]
@@ -142,7 +142,7 @@ def _choose(
     return taken, lacking
 
 
-def _joined(alike: Sequence[tuple[Sample, ...]], together: Mapping[Path, str]) -> list[tuple[Sample, ...]]:
+def joined(alike: Sequence[tuple[Sample, ...]], together: Mapping[Path, str]) -> list[tuple[Sample, ...]]:
     """Join sets of copies that share a group, also by way of others; members stay in order of path."""
     first: dict[str, int] = {}
     above = list(range(len(alike)))

@@ -33,6 +33,7 @@ from mobilenets.runtime.labels import Labels
 
 DASH = "\N{EN DASH}"
 MISTAKES = 24
+SUSPECTS = 48
 BATCH = 32
 LEFT_OUT = 200
 CONFUSED = 6
@@ -72,6 +73,9 @@ class Report:
     gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
     people, and add a section by group where all of them have one. ``calibration`` is what ``model.json`` says of the
     temperature, and ``reliability`` has the evaluations to draw without and with it, if there are any.
+    ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed`` where ``evaluation`` is what the
+    models of the folds answered. ``suspects`` are pictures whose labels look wrong, with ``path``, ``given``,
+    ``suggested`` and ``score``.
     """
 
     title: str
@@ -94,6 +98,10 @@ class Report:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     reliability: tuple[Evaluation | None, Evaluation | None] = (None, None)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
+    cross_validation: Mapping[str, Any] | None = None
+    crossed: bool = False
+    seeds: Mapping[str, Any] | None = None
+    suspects: Sequence[Mapping[str, Any]] = ()
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -116,6 +124,7 @@ def write_report(path: Path, report: Report) -> None:
         by_group=None if by_group is None else _groups(by_group, labels, classes),
         figures=_figures(report, labels, by_group),
         mistakes=_mistakes(report),
+        suspects=_suspects(report),
         confused=_confused(report.evaluation),
         batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
         time=duration(report.seconds if report.total_seconds is None else report.total_seconds),
@@ -215,6 +224,17 @@ def _mistakes(report: Report) -> list[dict[str, Any]]:
                 "probability": one.probability,
             }
         )
+    return shown
+
+
+def _suspects(report: Report) -> list[dict[str, Any]]:
+    """The pictures whose labels look wrong, in the form of a mistake."""
+    shown = []
+    for one in report.suspects[:SUSPECTS]:
+        image = _opened(report.root / one["path"])
+        picture = None if image is None else _picture(image)
+        about = {"path": one["path"], "true": one["given"], "predicted": one["suggested"], "score": one["score"]}
+        shown.append({"picture": picture, **about})
     return shown
 
 

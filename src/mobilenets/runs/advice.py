@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Any
 
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.training.recipe import Recipe
@@ -15,6 +16,7 @@ MOST = 3
 GOOD = 0.97  # top-1 above which nothing about the model is advised
 SURE = 0.8  # probability of a mistake that makes its label doubtful
 NAMED = 3  # files
+WIDE = 0.05  # half an interval of top-1 above which its figure says little
 RECENT = 5  # epochs
 
 
@@ -25,7 +27,8 @@ class Outcome:
     ``history`` holds the rows of history.csv, ``kept`` the number of the kept epoch (0: the model before training),
     ``train`` the training pictures of each class, ``evaluation`` what the kept model answered on ``evaluated_on``.
     ``scratch``: training began with random weights. ``side`` is the shorter side of a typical picture in pixels, None
-    where that is not known. ``data`` and ``run`` are the folders, for the commands.
+    where that is not known. ``data`` and ``run`` are the folders, for the commands. ``suspects`` are the pictures whose
+    labels look wrong, the surest first, with ``path``, ``given`` and ``suggested``.
     """
 
     recipe: Recipe
@@ -38,6 +41,7 @@ class Outcome:
     side: int | None
     data: str
     run: str
+    suspects: Sequence[Mapping[str, Any]] = ()
 
     @property
     def top1(self) -> float:
@@ -98,7 +102,16 @@ def not_learned(outcome: Outcome) -> str | None:
 
 
 def doubtful_labels(outcome: Outcome) -> str | None:
-    """Look at the mistakes that it is sure of: their labels may be wrong."""
+    """Look at the pictures that look wrongly labelled, or at the mistakes that it is sure of."""
+    if outcome.suspects:
+        named = [f"{one['path']} (labelled {one['given']}, rather {one['suggested']})" for one in outcome.suspects]
+        more = f" and {len(named) - NAMED} more, in the report" if len(named) > NAMED else ""
+        fixes = shlex.quote(f"{outcome.run}/fixes.csv")
+        return (
+            f"Look at the labels of {'this picture' if len(named) == 1 else 'these pictures'}: "
+            f"{'; '.join(named[:NAMED])}{more}. Take the lines of those that are right out of {fixes}, then "
+            + outcome.again(f"--fixes {fixes}")
+        )
     sure = [one for one in outcome.evaluation.mistakes(len(outcome.evaluation.images)) if one.probability >= SURE]
     # A poor model is often sure and wrong.
     if not sure or outcome.top1 < 0.6 or not_learned(outcome) is not None:
@@ -186,6 +199,23 @@ def larger_size(outcome: Outcome) -> str | None:
     )
 
 
+def few_held_out(outcome: Outcome) -> str | None:
+    """Cross-validate, where so few pictures were held out that their figure says little."""
+    low, high = outcome.evaluation.top1_interval
+    if outcome.evaluated_on != "validation" or high - low < 2 * WIDE:
+        return None
+    recipe, flags = outcome.recipe, ["--folds 5"]
+    if recipe.minutes is not None:
+        flags.append("--minutes none")
+    if recipe.steps is not None:
+        flags.append(f"--steps none --epochs {len(outcome.history)}")
+    return (
+        f"Cross-validate: only {len(outcome.evaluation.images)} pictures were held out, so the true top-1 may be "
+        f"anything from {100 * low:.0f} to {100 * high:.0f} %. With folds every picture measures, and every picture "
+        f"teaches the model that is kept: {outcome.again(*flags)}"
+    )
+
+
 def more_to_measure(outcome: Outcome) -> str | None:
     """Hold out more pictures, where the interval is wide."""
     low, high = outcome.evaluation.top1_interval
@@ -202,6 +232,7 @@ RULES: tuple[Callable[[Outcome], str | None], ...] = (
     trained_weights,
     not_learned,
     doubtful_labels,
+    few_held_out,
     weakest_class,
     smallest_class,
     more_epochs,

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.files import read_json
+from mobilenets.base.files import read_json, write_json
 from mobilenets.base.leftovers import clear_leftovers, filling, occupants
 from mobilenets.base.shell import quote
+from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
-from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.prepare import Dataset, prepare, prepare_again
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.fixes import fixing, read_fixes, to_json
@@ -30,10 +31,10 @@ from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.copies import COPIES, THUMBNAILS, look_for_copies
 from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
-from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record
+from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, Record, data_record
 from mobilenets.runs.seen import SEEN, write_seen
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
-from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle, write_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import Labels, doubts, read_labels
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
@@ -116,7 +117,7 @@ def settle(request: Request) -> Settled:
     if request.resume and (run / RECIPE).is_file():
         settled = _begun(request)
     else:
-        _refuse_place(run, find_data(request.data), request.resume)
+        refuse_place(run, find_data(request.data), request.resume)
         if request.resume:
             log.warning(
                 "there is nothing to continue in %s: starting from the beginning, with the settings of this command",
@@ -141,6 +142,8 @@ def begin(
     With an ``allowance`` of time, what was not asked for is chosen to fit it.
     """
     task, asked = find_task(recipe.task), recipe.weights
+    if recipe.folds is not None and recipe.task != CLASSIFICATION:
+        raise InputError(f"folds: cross-validates classifications only, not {recipe.task}; leave --folds out")
     opened = _open_weights(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:
@@ -150,6 +153,7 @@ def begin(
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
     dataset = _pictures(request, recipe, task, earlier)
+    folds = _folds(recipe, dataset)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -164,7 +168,7 @@ def begin(
         recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
     if opened.why_not is not None:
         origin = origin | {"why_not": opened.why_not}
-    refuse_lone_pictures(recipe, network, count)
+    refuse_lone_pictures(recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds))
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)
@@ -176,11 +180,13 @@ def begin(
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(
-        recipe, command, _data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
+        recipe, command, data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
     )
     with filling(request.run):
         write_seen(request.run, dataset.seen.with_earlier(earlier))
         write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
+        if folds is not None:
+            write_json(request.run / FOLDS / NUMBERS, folds)
         write_bundle(request.run, bundle)
         # Last, because it is what marks a run as begun.
         record.write(request.run)
@@ -193,15 +199,24 @@ def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPicture
     dataset = prepare(
         request.data,
         share=recipe.validation_share,
-        seed=recipe.seed,
+        seed=recipe.seed_of_split,
         max_unreadable=recipe.max_unreadable,
         workers=recipe.workers,
         seen=earlier,
+        pooled=recipe.folds is not None,
         fix=fixing(recipe.fixes),
         group=grouping(recipe.groups, recipe.workers),
         look=looking,
     ).annotated(task.annotated)
     return dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
+
+
+def _folds(recipe: Recipe, dataset: Dataset) -> tuple[int, ...] | None:
+    """Part the pictures into folds, if any were asked for: refused where that cannot be, before anything is written."""
+    if recipe.folds is None:
+        return None
+    places = (dataset.layout.root, dataset.groups)
+    return folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, *places)
 
 
 def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel | None:
@@ -280,10 +295,10 @@ def _taken_in(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _refuse_place(run: Path, layout: Layout, resume: bool) -> None:
+def refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     """Refuse to write over something, or among the pictures, where the run's own would become a class."""
     # What stands there before a run counts as begun: see where recipe.json is written.
-    unbegun = {SPLIT, SEEN, THUMBNAILS, COPIES, DESCRIPTION} if resume else set()
+    unbegun = {SPLIT, SEEN, THUMBNAILS, COPIES, DESCRIPTION, FOLDS} if resume else set()
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: give a folder with --out")
     if run.exists() and not unbegun.issuperset(occupants(run)):
@@ -311,7 +326,7 @@ def _begun(request: Request) -> Settled:
             raise InputError(
                 f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
             )
-    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies)
+    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies, recipe.folds is not None)
     dataset = prepare_again(
         request.data, request.run / SPLIT, data.classes, data.fingerprint, *known, fix=fixing(recipe.fixes)
     )
@@ -324,19 +339,3 @@ def _chosen(choice: Choice | None, request: Request) -> dict[str, Any]:
         return {}
     names = {"model", "width", "size", "freeze", "views", "epochs", "head_epochs"} - request.stated
     return {"chosen": {name: getattr(choice.recipe, name) for name in sorted(names)}, "most_epochs": choice.most}
-
-
-def _data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:
-    return DataRecord(
-        folder=str(dataset.layout.root.resolve()),
-        classes=dataset.classes,
-        fingerprint=dataset.fingerprint,
-        train=counts(dataset.train, dataset.classes),
-        validation=counts(dataset.validation, dataset.classes),
-        test=None if dataset.test is None else counts(dataset.test, dataset.classes),
-        problems=dataset.problems,
-        notes=dataset.notes,
-        seen_by_source=dataset.seen_by_source,
-        copies=dataset.copies,
-        renamed=renamed,
-    )

@@ -75,7 +75,7 @@ def settle(
     """Measure the model in a folder, with a temperature in its weights: fitted now where it has none, or ``again``.
 
     ``answered`` are the answers of models as it to pictures that they did not learn from; the temperature is then
-    fitted on these, and not on pictures of ``held``. Writes ``model.safetensors``, where a temperature is fitted, then
+    fitted on these, and where no half was held out to ``fit`` it, they are the evaluation too. Writes ``model.safetensors``, where a temperature is fitted, then
     ``model.onnx`` and ``model.json``.
     """
     saved = load_model(folder)
@@ -86,7 +86,11 @@ def settle(
     predictor = Predictor(folder, device)
     if has_temperature(saved.bundle) and (again or not fitted):
         return _fitted(folder, saved, predictor, held, device, answered)
-    [evaluation] = evaluate_predictors([predictor], held.measured, held.root, workers=held.workers)
+    evaluation: Evaluation
+    if answered is not None and held.fit is None:
+        evaluation = tempered(answered, temperature_of(saved))
+    else:
+        [evaluation] = evaluate_predictors([predictor], held.measured, held.root, workers=held.workers)
     if not fitted or not isinstance(evaluation, Classified):
         return Settled(saved, predictor, evaluation)
     raw = tempered(evaluation, 1 / temperature_of(saved))
@@ -104,9 +108,12 @@ def _fitted(
         assert isinstance(answer, Classified)
         return tempered(answer, 1 / temperature_of(saved))
 
-    raw = ask(held.measured)
-    if answered is None and held.fit is not None:
-        answered = ask(held.fit, "calibrating")
+    if held.fit is None and answered is not None:
+        raw, answered = answered, None
+    else:
+        raw = ask(held.measured)
+        if answered is None and held.fit is not None:
+            answered = ask(held.fit, "calibrating")
     found = calibrate(raw) if answered is None else calibrate(answered, raw)
     new = calibrated(saved, found.to_json())
     if saved.bundle.threshold is not None and new.bundle.threshold is None:

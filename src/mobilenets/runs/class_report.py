@@ -23,6 +23,7 @@ from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.advice import Outcome, next_steps
 from mobilenets.runs.begin import Run
 from mobilenets.runs.calibrating import Settled
+from mobilenets.runs.folds import CROSSED
 from mobilenets.runs.update import compare_with_source
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
@@ -49,7 +50,7 @@ class Finished:
 
 def write_class_report(finished: Finished, evaluation: Evaluation, device: torch.device) -> dict[str, Any]:
     """Write confusions and report into the run; returns the entries of ``metrics.json`` that only classifiers have."""
-    run, bundle = finished.run, finished.settled.predictor.bundle
+    run, bundle, figures = finished.run, finished.settled.predictor.bundle, finished.figures
     data, labels = run.record.data, bundle.labels
     steps = next_steps(
         Outcome(
@@ -63,6 +64,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation, device: torch
             side=typical_side(run.dataset.train),
             data=data.folder,
             run=str(run.folder),
+            suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
         )
     )
     draw_confusions(evaluation, labels, run.folder)
@@ -79,6 +81,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
     data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
     file, labels = finished.settled.predictor.file, finished.settled.predictor.bundle.labels
     names = dataset.classes if labels is None else labels.shown(dataset.classes)
+    explained = file is not None and file.evidence and finished.on != CROSSED
     return Report(
         title=Path(data.folder).name,
         model={
@@ -94,7 +97,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         recipe=_settings(run.recipe),
         data={
             "train": data.train,
-            "validation": data.test or data.validation,
+            "validation": data.train if finished.on == CROSSED else data.test or data.validation,
             "source": data.folder,
             "fingerprint": data.fingerprint,
             "left_out": dataset.problems,
@@ -112,7 +115,12 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         root=dataset.layout.root,
         calibration=figures.get("calibration", {}),
         reliability=(finished.settled.before, finished.settled.after),
-        explain=partial(explain_picture, finished.settled.predictor) if file is not None and file.evidence else None,
+        cross_validation=figures["cross_validation"],
+        crossed=finished.on == CROSSED,
+        seeds=figures["seeds"],
+        suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
+        # Of an answer of another model, that of a fold, this one has nothing to show.
+        explain=partial(explain_picture, finished.settled.predictor) if explained else None,
     )
 
 

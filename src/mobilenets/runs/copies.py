@@ -41,8 +41,10 @@ def look_for_copies(dataset: Dataset, looking: Looking, run: Path) -> tuple[str,
     root = dataset.layout.root
     training = looking.of(dataset.train, dataset.contents)
     names = [Path(relative(sample.path, root)) for sample in dataset.train]
-    measured = [Path(relative(sample.path, root)) for sample in dataset.measured]
-    found = leaks(looking.of(dataset.measured, dataset.contents), measured, training, names)
+    held_out = dataset.validation if dataset.test is None else dataset.test
+    measured = [Path(relative(sample.path, root)) for sample in held_out]
+    # With folds nothing may be held out; then no answer is by a model that learned from all that is training here.
+    found = leaks(looking.of(held_out, dataset.contents), measured, training, names) if held_out else Leaks((), None)
     notes = []
     if found.near:
         first = found.near[0]
@@ -64,7 +66,8 @@ def look_for_copies(dataset: Dataset, looking: Looking, run: Path) -> tuple[str,
         log.warning("%s: %s", root, note, extra={"detail": True})
     if found.limited is not None:
         notes.append(f"near copies were looked for {found.limited}")
-    write_json(run / COPIES, {"limited": found.limited, "pairs": [_pair(pair) for pair in found.pairs]})
+    if held_out:
+        write_json(run / COPIES, {"limited": found.limited, "pairs": [_pair(pair) for pair in found.pairs]})
     if len(training) <= MOST_KEPT:
         _keep(run / THUMBNAILS, training, names)
     return tuple(notes)

@@ -80,7 +80,9 @@ def fitted(
 ) -> Choice:
     """Choose the settings that are not ``given`` so that the run ends in time; ``weights`` is no longer auto."""
     task, count = find_task(recipe.task), len(dataset.train)
-    ending = Ending(dataset.answered + pictures_looked_at(dataset), len(dataset.classes), _plot())
+    looked_at = len(dataset.train) + len(dataset.validation)
+    answers = dataset.answered + pictures_looked_at(dataset)
+    ending = Ending(answers, len(dataset.classes), _plot(), looked_at)
 
     def measure(changes: Mapping[str, Any]) -> Option:
         asked = recipe.replace(**changes)

@@ -96,10 +96,14 @@ def owning(run: Path) -> Iterator[None]:
 def unfinished(data: Path) -> Path:
     """Return the newest run of ``data`` in ``runs`` that has no ``metrics.json``; raises ``InputError`` for none."""
     found = []
-    for path in RUNS.glob(f"*/{RECIPE}"):
-        known = known_data(path.parent)
-        if known is not None and known.folder == str(data) and not path.with_name(METRICS).exists():
-            found.append((path.stat().st_mtime, path.parent))
+    of_seeds = (path.parent.parent for path in RUNS.glob(f"*/seed-*/{RECIPE}"))
+    for run in {*(path.parent for path in RUNS.glob(f"*/{RECIPE}")), *of_seeds}:
+        if (run / METRICS).exists():
+            continue
+        for path in [run / RECIPE, *run.glob(f"seed-*/{RECIPE}")]:
+            known = known_data(path.parent)
+            if known is not None and known.folder == str(data):
+                found.append((path.stat().st_mtime, run))
     if not found:
         raise InputError(f"there is no unfinished run on {data} in {RUNS}: name the run to continue with --out RUN")
     return max(found)[1]

@@ -12,6 +12,7 @@ from typing import Any
 
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import Problem
+from mobilenets.datasets.prepare import Dataset, counts
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
 from mobilenets.training.recipe import Recipe
@@ -19,6 +20,10 @@ from mobilenets.training.recipe import Recipe
 RECIPE = "recipe.json"
 SPLIT = "split.csv"
 METRICS = "metrics.json"
+# Marks the folder of several trainings, as recipe.json does that of one.
+SEEDS = "seeds.json"
+# Of a cross-validation: which fold each training picture is in, beside what the folds came to.
+FOLDS, NUMBERS = "folds", "numbers.json"
 
 _FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
@@ -83,6 +88,23 @@ class Record:
             return cls(recipe, value["command"], data, value["hardware"], value["versions"], *more)
         except (*_FAULTS, InputError) as error:
             raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error
+
+
+def data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:
+    """Say what a run that begins learns from."""
+    return DataRecord(
+        folder=str(dataset.layout.root.resolve()),
+        classes=dataset.classes,
+        fingerprint=dataset.fingerprint,
+        train=counts(dataset.train, dataset.classes),
+        validation=counts(dataset.validation, dataset.classes),
+        test=None if dataset.test is None else counts(dataset.test, dataset.classes),
+        problems=dataset.problems,
+        notes=dataset.notes,
+        seen_by_source=dataset.seen_by_source,
+        copies=dataset.copies,
+        renamed=renamed,
+    )
 
 
 def known_data(model: Path) -> DataRecord | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,22 @@ from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
 from mobilenets.datasets.folder import content_hashes
 from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.prepare import Dataset
 from mobilenets.drawing.curves import draw_curves
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
 from mobilenets.measure.metric import Metric
 from mobilenets.runs.begin import Run
-from mobilenets.runs.calibrating import Held, settle
+from mobilenets.runs.calibrating import Held, Settled, settle
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.copies import copies_of_run
+from mobilenets.runs.folds import CROSSED, CrossValidation
 from mobilenets.runs.known import learn_known
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
+from mobilenets.runs.seeds import Seeds
+from mobilenets.runs.suspects import find_suspects
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.tasks.base import Evaluation
 from mobilenets.training.checkpoint import State
@@ -36,25 +42,30 @@ from mobilenets.training.stages import move_end, stages
 log = logging.getLogger("mobilenets")
 
 
-def finish(run: Run, train_loader: Loader, state: State, device: torch.device, since: float) -> dict[str, Any]:
+def finish(
+    run: Run,
+    train_loader: Loader,
+    state: State,
+    device: torch.device,
+    since: float,
+    crossed: CrossValidation | None = None,
+    seeds: Seeds | None = None,
+) -> dict[str, Any]:
     """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down.
 
-    ``since`` is the moment, by ``time.monotonic``, up to which the state counts the time. Returns the content of
-    ``metrics.json``, with the places of the run and of its report.
+    ``since`` is the moment, by ``time.monotonic``, up to which the state counts the time. ``crossed`` has what folds
+    came to: where there is no test half, these are the figures. ``seeds`` has what several trainings came to, of which
+    this is the kept one. Returns the content of ``metrics.json``, with the places of the run and of its report.
     """
     folder, dataset = run.folder, run.dataset
-    on = "test" if dataset.test is not None else "validation"
-    fit = None if dataset.test is None else dataset.validation
-    settled = settle(folder, Held(fit, dataset.measured, dataset.layout.root, run.recipe.workers), str(device))
-    saved = learn_known(folder, settled.saved, dataset, device, run.recipe.workers)
-    if saved is not settled.saved:
-        settled = replace(settled, saved=saved, predictor=Predictor(folder, str(device)))
-    evaluation = settled.evaluation
+    on = "test" if dataset.test is not None else "validation" if crossed is None else CROSSED
+    settled = _settled(run, device, crossed)
+    saved, evaluation = settled.saved, settled.evaluation
     opened = None
     if on == "test":
         contents = dataset.contents or content_hashes([sample.path for sample in dataset.measured])
         opened = open_test_set(folder, "train", [contents[sample.path] for sample in dataset.measured])
-    kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
+    kept = state.best_epoch if run.recipe.keep == "best" and crossed is None else state.epoch
     costs = cost(saved.network.architecture, saved.bundle.network_outputs)
     metrics = evaluation.to_json() | {
         **settled.figures,
@@ -63,7 +74,9 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
         "epochs": state.epoch,
         "seconds": state.seconds,
         "total_seconds": _total_seconds(folder, state, since),
-        **_said(run, state, evaluation, on, kept, saved.bundle.origin.get("why_not")),
+        **_said(run, state, evaluation, on, kept, saved.bundle.origin.get("why_not"), (crossed, seeds)),
+        "cross_validation": None if crossed is None else crossed.to_json(),
+        "seeds": None if seeds is None else seeds.to_json(),
         "weights": run.recipe.weights,
         "parameters": costs.parameters,
         "macs": costs.macs,
@@ -74,7 +87,9 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
     if isinstance(evaluation, classified.Evaluation):
-        metrics["copies"] = copies_of_run(folder, evaluation)
+        suspects = find_suspects(run, saved.network, train_loader, device, open_trunk, crossed)
+        metrics["wrong_labels"] = None if suspects is None else suspects.to_json()
+        metrics["copies"] = None if on == CROSSED else copies_of_run(folder, evaluation)
         finished = Finished(run, train_loader, state, kept, on, settled, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
@@ -82,17 +97,41 @@ def finish(run: Run, train_loader: Loader, state: State, device: torch.device, s
     # Last, because it is what marks a run as measured.
     write_json(folder / METRICS, metrics)
     log.info(
-        "%s on %d %s pictures%s, %s in all",
+        "%s on %d %s%s, %s in all",
         evaluation.summary(),
         len(evaluation.images),
-        on,
-        "" if dataset.seen_by_source or dataset.copies else " never trained on",
+        *_words(on, dataset),
         duration(metrics["total_seconds"]),
     )
     return {"run": str(folder), **written, **metrics}
 
 
-def _said(run: Run, state: State, evaluation: Evaluation, on: str, kept: int, why_not: str | None) -> dict[str, Any]:
+def _words(on: str, dataset: Dataset) -> tuple[str, str]:
+    if on == CROSSED:
+        return "pictures", ", each answered by a model that did not learn from it"
+    return f"{on} pictures", "" if dataset.seen_by_source or dataset.copies else " never trained on"
+
+
+def _settled(run: Run, device: torch.device, crossed: CrossValidation | None) -> Settled:
+    """Calibrate the model that was kept, and teach it what is none of its classes."""
+    folder, dataset, workers = run.folder, run.dataset, run.recipe.workers
+    held = Held(None if dataset.test is None else dataset.validation, dataset.measured, dataset.layout.root, workers)
+    settled = settle(folder, held, str(device), answered=None if crossed is None else crossed.evaluation)
+    saved = learn_known(folder, settled.saved, dataset, device, workers)
+    if saved is settled.saved:
+        return settled
+    return replace(settled, saved=saved, predictor=Predictor(folder, str(device)))
+
+
+def _said(
+    run: Run,
+    state: State,
+    evaluation: Evaluation,
+    on: str,
+    kept: int,
+    why_not: str | None,
+    more: Sequence[CrossValidation | Seeds | None],
+) -> dict[str, Any]:
     """Say what the figures are worth: the mean around the kept epoch, and all notes and caveats."""
     recipe, metric = run.recipe, run.task.metric
     near = around(state.history, metric, kept) if on == "validation" and recipe.keep == "best" else None
@@ -102,6 +141,7 @@ def _said(run: Run, state: State, evaluation: Evaluation, on: str, kept: int, wh
     # A caveat may be a note of these with the folder before it.
     notes += [caveat for caveat in caveats() if not any(note in caveat for note in notes)]
     said = (
+        *(None if one is None else one.note for one in more),
         _chosen(evaluation, metric, on, state, kept, recipe, near),
         _no_better(metric, state, kept, recipe),
         _moved(recipe, state, len(run.dataset.train)),

@@ -23,7 +23,7 @@ import torch
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hashes
-from mobilenets.datasets.loader import Batch, Loader, Targets
+from mobilenets.datasets.loader import Batch, Loader, Targets, in_order
 from mobilenets.models.architecture import table_to_json
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
@@ -268,3 +268,27 @@ def _pixels(loader: Loader, marks: Sequence[str], group: Sequence[tuple[int, int
         for view in loader.views(loader.samples[place], rngs):
             next(rows)[:] = np.asarray(view)
     return pixels
+
+
+def plain_features(network: Network, loader: Loader, device: torch.device, opener: TrunkOpener | None = None) -> Floats:
+    """Give what the whole body of ``network`` makes of each picture as it is, N×features; no cache is asked or filled.
+
+    ``loader`` has no augmentation, and ``opener`` is that of ``cached_features``.
+    """
+    trunk, in_torch = open_trunk(network, len(network.body), device, opener)
+    unused = np.random.default_rng(0)
+
+    def made(group: Sequence[int]) -> Floats:
+        samples = [loader.samples[place] for place in group]
+        pixels = np.stack([np.asarray(loader.view(loader.decoded(sample), unused)) for sample in samples])
+        return loader.preprocessing.normalise(pixels) if in_torch else trunk(loader.preprocessing.planes(pixels))
+
+    groups, parts = in_order(len(loader.samples), COMPUTED_TOGETHER), []
+    with (
+        closing(stream(made, groups, workers=loader.workers)) as results,
+        progress("features", len(loader.samples), "pictures") as shown,
+    ):
+        for group, found in zip(groups, checked(results), strict=True):
+            parts.append(trunk(found) if in_torch else found)
+            shown.advance(len(group))
+    return np.concatenate(parts).reshape(len(loader.samples), -1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import torch
 
@@ -19,6 +20,7 @@ from mobilenets.errors import FaultFound
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS
+from mobilenets.tasks.base import Evaluation
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.epochs import EpochTable
@@ -36,6 +38,22 @@ log = logging.getLogger("mobilenets")
 CHECKPOINT_SECONDS = 600.0
 
 
+class Scores(Protocol):
+    """What an epoch is judged by."""
+
+    @property
+    def images(self) -> Sequence[str]:
+        """The pictures that were asked about."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures of an epoch in ``history.csv``."""
+
+
+# Takes the number of an epoch, from 1, and what measures the network on the validation pictures.
+Judge: TypeAlias = Callable[[int, Callable[[], Evaluation]], Scores]
+
+
 @dataclass
 class Training:
     """One stage of a run, writing into the folder ``run``.
@@ -44,6 +62,7 @@ class Training:
     ``measure_before``: the network knows its task already, so it is measured before the first epoch.
     ``began`` is when the run was started, by ``time.monotonic``: before its pictures were read.
     ``pace`` moves the end of the stage where the run has to end by some time.
+    ``judge`` gives the scores of an epoch where these are not just measured.
     """
 
     stepper: Stepper
@@ -54,6 +73,7 @@ class Training:
     measure_before: bool = False
     began: float = field(default_factory=time.monotonic)
     pace: Pace | None = None
+    judge: Judge | None = None
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
@@ -183,7 +203,7 @@ class Training:
         began = time.monotonic()
         measured = self._ready_to_measure()
         try:
-            scores = self.validation.measure(measured)
+            scores = self._scores(state.epoch + 1, measured)
         except FaultFound as fault:
             where = f"after epoch {state.epoch + 1}, step {state.step}"
             raise self._diverged(f"the network's output is not finite {where}", rate) from fault
@@ -219,6 +239,12 @@ class Training:
             self.pace.closed(time.monotonic() - began)
         if stale >= patience:
             log.info("no improvement for %d epochs: stopped early; epoch %d was best", stale, best_trained)
+
+    def _scores(self, epoch: int, network: Network) -> Scores:
+        def measure() -> Evaluation:
+            return self.validation.measure(network)
+
+        return measure() if self.judge is None else self.judge(epoch, measure)
 
     def _ready_to_measure(self) -> Network:
         """Return the model to measure and keep: BatchNorm's statistics measured anew, where they lag behind."""

@@ -160,6 +160,20 @@ class Recipe:
     patience: int | None = _setting(
         None, "stop early after this many epochs without a better one", low=1, high=1_000_000
     )
+    folds: int | None = _setting(
+        None,
+        "cross-validate in so many folds, then train one model on all pictures for as many epochs as did best; none: "
+        "hold pictures out once",
+        low=2,
+        high=100,
+    )
+    seeds: int | None = _setting(
+        None,
+        "train so many times, from --seed on, on the same split: mean and deviation of the accuracy; the model that "
+        "does best on the validation pictures is kept",
+        low=2,
+        high=100,
+    )
     keep: str = _setting(
         "best",
         "model to keep: that of the best epoch on the validation pictures, or the last (so nothing is chosen on them)",
@@ -200,6 +214,9 @@ class Recipe:
 
     # The machine.
     seed: int = _setting(0, "random seed", low=0, high=2**31 - 1)
+    split_seed: int | None = _setting(
+        None, "random seed of which pictures are held out; none: that of --seed", low=0, high=2**31 - 1
+    )
     precision: str = _setting("auto", "precision; auto: mixed on a GPU, float32 on a CPU", choices=PRECISIONS)
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
     threads: int | None = _setting(None, "CPU threads of PyTorch; none: PyTorch's default", low=1, high=4096)
@@ -215,6 +232,24 @@ class Recipe:
             raise InputError(f"freeze {self.freeze!r}: choose auto, none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
+        self._refuse_together()
+
+    def _refuse_together(self) -> None:
+        if self.folds is None:
+            return
+        if self.seeds is not None:
+            raise InputError("folds: already several trainings; choose --folds or --seeds")
+        if self.minutes is not None:
+            raise InputError("folds: all folds train equally long, so --minutes cannot end them; give --epochs instead")
+        if self.steps is not None:
+            raise InputError(
+                "folds: each fold has fewer steps in an epoch than all pictures; give --epochs, not --steps"
+            )
+
+    @property
+    def seed_of_split(self) -> int:
+        """The seed of which pictures are held out."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a recipe with some settings changed."""

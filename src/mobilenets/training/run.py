@@ -14,7 +14,7 @@ from mobilenets.tasks.base import Task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.features import FeatureLoader, TrunkOpener, cached_features, pooled_features
-from mobilenets.training.loop import Training
+from mobilenets.training.loop import Judge, Training
 from mobilenets.training.pace import Pace
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
@@ -43,6 +43,7 @@ def fit(
     began: float,
     opener: TrunkOpener | None = None,
     pace: Pace | None = None,
+    judge: Judge | None = None,
 ) -> tuple[State, float]:
     """Train the stages of ``plan`` one after the other, from the run's checkpoint if it has one.
 
@@ -74,6 +75,8 @@ def fit(
     pace:
         Moves the ends of the stages where the run has to end by some time; it has the same plan, with the moves
         that the checkpoint knows.
+    judge:
+        That of ``Training``.
 
     Returns how it went, and the moment up to which its ``total_seconds`` count. Raises as ``Training.fit``.
 
@@ -92,7 +95,7 @@ def fit(
         (taught, held), start = _batches(network, stage, (train, validation), shared, lower, device, opener)
         stepper = build_stepper(network, stage, task, taught, device, start)
         measuring = Validation(held, taught, task, classes, root, stage.recipe.seed, device, start)
-        training = Training(stepper, stage, taught, measuring, run, measure_before, began, pace)
+        training = Training(stepper, stage, taught, measuring, run, measure_before, began, pace, judge)
         state = training.fit()
         began = training.began
         if pace is not None and state.finished:

@@ -48,6 +48,8 @@ class Settings(TypedDict, total=False):
     batch: int
     accumulate: int
     patience: int | None
+    folds: int | None
+    seeds: int | None
     keep: str
     optimizer: str
     lr: float
@@ -65,6 +67,7 @@ class Settings(TypedDict, total=False):
     clip: float | None
     ema: float | None
     seed: int
+    split_seed: int | None
     precision: str
     device: str
     threads: int | None

@@ -114,6 +114,16 @@ def move_end(plan: Sequence[Stage], done: int, end: int) -> tuple[Stage, ...]:
     return tuple(replace(one, steps=steps) for one in (*plan[:index], *moved))
 
 
+def cut(plan: Sequence[Stage], epochs: int) -> tuple[Stage, ...]:
+    """End a run after so many of its epochs: until then each step is the one that the whole run makes."""
+    steps = min(plan[-1].steps, epochs * plan[-1].steps_per_epoch)
+    return tuple(
+        replace(stage, last=min(stage.last, epochs), steps=steps, ends=stage.ends or ((stage.begin, stage.end),))
+        for stage in plan
+        if stage.first < epochs
+    )
+
+
 def rates(plan: Sequence[Stage]) -> tuple[list[float], list[float]]:
     """Give up to 1,000 points of the whole run's learning rate: the epochs, and the rate at each."""
     steps, width = plan[-1].steps, plan[-1].steps_per_epoch

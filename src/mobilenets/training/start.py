@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.tasks.registry import find_task
+from mobilenets.training import checkpoint
 from mobilenets.training.norms import measure_norms
 from mobilenets.training.recipe import AUTO, Recipe
 
@@ -196,3 +198,17 @@ def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> Non
                 f"batch {recipe.batch}: a step would see a single picture, and BatchNorm cannot learn from a last "
                 "map of one pixel; use a larger --batch or --size"
             ) from error
+
+
+def place_network(network: Network, run: Path, recipe: Recipe, train: Loader, device: torch.device) -> None:
+    """Bring the network of a run, or of one of its folds, to its device, with the statistics that frozen blocks need.
+
+    ``recipe`` is that of the first stage. A begun run has these statistics in its checkpoint.
+    """
+    begun = checkpoint.exists(run)
+    frozen = frozen_parts(network, recipe.freeze)
+    if frozen and begun:
+        checkpoint.restore_network(run, network)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if frozen and recipe.weights == "none" and not begun:
+        settle_norms(frozen, train, device)

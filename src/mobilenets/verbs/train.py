@@ -28,8 +28,10 @@ from mobilenets.runs.begin import Request, Run, Settled, begin, settle, take_up
 from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
 from mobilenets.runs.fitting import Allowance
 from mobilenets.runs.folder import RUNS, owning, run_folder
+from mobilenets.runs.folds import seconds_of_folds, train_folds
 from mobilenets.runs.known import pictures_looked_at
 from mobilenets.runs.results import finish
+from mobilenets.runs.seeds import SeedPlan, seeds_asked, train_seeds
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.estimate import PLOT, Ending, estimate
@@ -40,7 +42,7 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import fit, long_run
 from mobilenets.training.settings import Settings, spelled_out
 from mobilenets.training.stages import Stage, rates, stages
-from mobilenets.training.start import frozen_parts, settle_norms
+from mobilenets.training.start import place_network
 
 log = logging.getLogger("mobilenets")
 
@@ -105,19 +107,34 @@ def train_since(
     if out is None:
         with run_folder(data, out, resume) as chosen_out:
             return train_since(began, data, chosen_out, recipe=recipe, resume=resume, **settings)
-    request = Request(Path(data), Path(out), recipe, dict(settings), resume)
+    return _train(Request(Path(data), Path(out), recipe, dict(settings), resume), began)
+
+
+@keeping_caveats
+def _train(request: Request, began: float) -> dict[str, Any]:
+    """Train in a folder that nobody else trains in meanwhile: once, or with several seeds."""
     with contextlib.ExitStack() as held:
         # Before anything is read; a folder that is missing is made only when all is known to be right.
         there = request.run.is_dir()
         if there:
             held.enter_context(owning(request.run))
+        several = seeds_asked(request)
+        if several is not None:
+            return _train_several(request, several, began)
         settled = settle(request)
         if not there:
             held.enter_context(owning(request.run))
-        return _train(request, settled, began)
+        return _train_one(request, settled, began)
 
 
-def _train(request: Request, settled: Settled, began: float) -> dict[str, Any]:
+def _train_several(request: Request, several: SeedPlan, began: float) -> dict[str, Any]:
+    run, state, seeds = train_seeds(request, several, began, _train)
+    device, now = pick_device(run.recipe.device), time.monotonic()
+    with _threads(run.recipe.threads), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
+        return finish(run, run.loaders()[0], state, device, now, seeds=seeds)
+
+
+def _train_one(request: Request, settled: Settled, began: float) -> dict[str, Any]:
     """Train what was settled, on the machine as the recipe wants it or, of a run that goes on, as it was."""
     chosen, record = settled.recipe, settled.record
     device, threads = pick_device(chosen.device), chosen.threads or threads_of(record)
@@ -148,25 +165,39 @@ def _train(request: Request, settled: Settled, began: float) -> dict[str, Any]:
             forecast = run.choice.forecast
         else:
             answers = run.dataset.answered + pictures_looked_at(run.dataset)
-            ending = Ending(answers, len(run.dataset.classes), plot)
-            forecast = estimate(run.network, plan, before.epoch, run.task, *loaders, ending, device, open_trunk)
+            looked_at = 0 if run.recipe.folds is not None else len(run.dataset.train) + len(run.dataset.validation)
+            ending = Ending(answers, len(run.dataset.classes), plot, looked_at)
+            forecast = estimate(
+                run.network, plan, before.epoch, run.task, *_timed_on(run, loaders), ending, device, open_trunk
+            )
         pace = _pace(run, plan, forecast, before, began)
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)
-        state, since = fit(
-            run.network,
-            plan,
-            run.task,
-            *loaders,
-            run.dataset.classes,
-            run.dataset.layout.root,
-            run.folder,
-            device,
-            measure_before=run.head_kept,
-            began=began,
-            opener=open_trunk,
-            pace=pace,
-        )
-        return finish(run, loaders[0], state, device, since) | {"forecast_seconds": told}
+        crossed = None
+        if run.recipe.folds is not None:
+            state, since, crossed = train_folds(run, loaders, device, began, open_trunk)
+        else:
+            state, since = fit(
+                run.network,
+                plan,
+                run.task,
+                *loaders,
+                run.dataset.classes,
+                run.dataset.layout.root,
+                run.folder,
+                device,
+                measure_before=run.head_kept,
+                began=began,
+                opener=open_trunk,
+                pace=pace,
+            )
+        return finish(run, loaders[0], state, device, since, crossed) | {"forecast_seconds": told}
+
+
+def _timed_on(run: Run, loaders: tuple[Loader, Loader]) -> tuple[Loader, Loader]:
+    """Give what a training is timed on: with folds about as many pictures are measured on as each holds out."""
+    if run.recipe.folds is None:
+        return loaders
+    return loaders[0], dataclasses.replace(loaders[1], samples=run.dataset.train[:: run.recipe.folds])
 
 
 def _allowance(recipe: Recipe, began: float, device: torch.device) -> Allowance | None:
@@ -190,13 +221,7 @@ def _make_ready(run: Run, plan: Sequence[Stage], train_loader: Loader, device: t
 
     Returns the seconds that a small plot takes here.
     """
-    begun = checkpoint.exists(run.folder)
-    frozen = frozen_parts(run.network, plan[0].recipe.freeze)
-    if frozen and begun:
-        checkpoint.restore_network(run.folder, run.network)
-    run.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if frozen and run.recipe.weights == "none" and not begun:
-        settle_norms(frozen, train_loader, device)
+    place_network(run.network, run.folder, plan[0].recipe, train_loader, device)
     if (run.folder / SCHEDULE).exists():
         return PLOT
     drawn = time.monotonic()
@@ -211,11 +236,17 @@ def _announce(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State
         log.info("run folder: %s", run.folder)
     network, dataset, stage = run.network, run.dataset, plan[-1]
     spent = time.monotonic() - began
-    seconds = spent + forecast.seconds(plan, before.epoch)
+    seconds = spent + forecast.seconds(plan, before.epoch) + seconds_of_folds(run, plan, forecast)
     if run.choice is not None and run.recipe.minutes is not None:
         say(run.choice, len(network.body), spent, 60 * run.recipe.minutes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     architecture, machine = network.architecture, run.record.hardware
+    folds, count = run.recipe.folds, len(dataset.train)
+    pictures = (
+        f"{count} training and {len(dataset.validation)} validation pictures"
+        if folds is None
+        else f"{count} pictures in {folds} folds, and so {folds + 1} trainings"
+    )
     turn = ""
     if len(plan) > 1:
         turn = (
@@ -225,8 +256,8 @@ def _announce(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State
     log.info(
         "%s; %s on this machine",
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
-        f"pixels, {parameters / 1e6:.2f} M parameters; {len(dataset.classes)} classes, {len(dataset.train)} "
-        f"training and {len(dataset.validation)} validation pictures; {stage.steps} steps in {stage.epochs} "
+        f"pixels, {parameters / 1e6:.2f} M parameters; {len(dataset.classes)} classes, {pictures}; "
+        f"{stage.steps} steps in {stage.epochs} "
         f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']}){turn}",
         about(seconds),
     )

@@ -1,0 +1,125 @@
+"""Wrong labels planted in a folder of pictures: how many of them does ``train`` suspect, and how many others?
+
+    python benchmarks/wrong_labels.py DATA --out DIR --pictures 2000 --wrong 20 [--set KEY=VALUE …] [--json FILE]
+
+DATA has one folder a class (or ``train/`` with such folders). Pictures are drawn evenly from its classes and copied;
+each wrong label is drawn from the other classes. A suspect that was not planted counts as false, also where the label
+was wrong before: the sheet ``DIR/others.png`` shows these, to be looked at by eye.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+import mobilenets
+from mobilenets.training.recipe import parse_setting
+
+CELL = 96
+
+
+def plant(data: Path, out: Path, pictures: int, wrong: int, seed: int) -> dict[str, str]:
+    """Copy pictures into ``out``, ``wrong`` of them into the folder of another class; gives their true classes."""
+    source = data / "train" if (data / "train").is_dir() else data
+    classes = sorted(folder.name for folder in source.iterdir() if folder.is_dir())
+    rng = random.Random(seed)
+    drawn: list[tuple[str, Path]] = []
+    queues = {name: sorted(path for path in (source / name).rglob("*") if path.is_file()) for name in classes}
+    for queue in queues.values():
+        rng.shuffle(queue)
+    while len(drawn) < pictures and any(queues.values()):
+        drawn += [(name, queues[name].pop()) for name in classes if queues[name]]
+    drawn = drawn[:pictures]
+    moved = set(rng.sample(range(len(drawn)), wrong))
+    planted = {}
+    for place, (name, path) in enumerate(drawn):
+        folder = rng.choice([other for other in classes if other != name]) if place in moved else name
+        target = out / folder / f"{place:05}{path.suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        if place in moved:
+            planted[target.relative_to(out).as_posix()] = name
+    return planted
+
+
+def measured(run: Path, planted: dict[str, str]) -> dict[str, Any]:
+    """Compare the suspects in ``fixes.csv`` with what was planted."""
+    path = run / "fixes.csv"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    rows = [row for row in csv.DictReader(text.splitlines()) if row["problem"] == "wrong_label"]
+    found = [row for row in rows if row["path"] in planted]
+    right = sum(row["suggestion"] == planted[row["path"]] for row in found)
+    steps = {}
+    for least in (6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 10.0):
+        some = [row for row in rows if float(row["score"]) >= least]
+        hits = sum(row["path"] in planted for row in some)
+        steps[f"{least:g}"] = {"suspects": len(some), "planted": hits}
+    return {
+        "planted": len(planted),
+        "suspects": len(rows),
+        "found": len(found),
+        "right_class": right,
+        "recall": len(found) / len(planted),
+        "precision": len(found) / len(rows) if rows else None,
+        "by_score": steps,
+        "others": [row for row in rows if row["path"] not in planted],
+    }
+
+
+def sheet(data: Path, others: list[dict[str, str]], path: Path) -> None:
+    """Draw the suspects that were not planted, with the label and the class suggested."""
+    columns = 8
+    image = Image.new("RGB", (columns * (CELL + 8), -(-len(others) // columns) * (CELL + 32) or 1), "white")
+    draw = ImageDraw.Draw(image)
+    for place, row in enumerate(others):
+        x, y = place % columns * (CELL + 8), place // columns * (CELL + 32)
+        with Image.open(data / row["path"]) as one:
+            image.paste(one.convert("RGB").resize((CELL, CELL)), (x, y))
+        draw.text((x, y + CELL), f"{row['path'].split('/')[0][:16]}\n> {row['suggestion'][:14]}", "black")
+    image.save(path)
+
+
+def main() -> None:
+    """Plant, train, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--wrong", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of train")
+    parser.add_argument("--recipe")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    planted = plant(options.data, options.out / "data", options.pictures, options.wrong, options.seed)
+    pairs = (word.split("=", 1) for word in options.set)
+    settings = {key: parse_setting(key)(value) for key, value in pairs}
+    began = time.monotonic()
+    run = options.out / "run"
+    result = mobilenets.train(options.out / "data", run, recipe=options.recipe, **settings)
+    figures = measured(run, planted)
+    sheet(options.out / "data", figures["others"], options.out / "others.png")
+    suspected = result["wrong_labels"] or {}
+    figures |= {
+        "data": options.data.name,
+        "top1": result["top1"],
+        "out_of_fold_top1": suspected.get("top1"),
+        "seconds": time.monotonic() - began,
+        "set": options.set,
+        "seed": options.seed,
+    }
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    print(json.dumps({key: value for key, value in figures.items() if key != "others"}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

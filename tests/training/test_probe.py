@@ -1,0 +1,43 @@
+"""Out-of-fold probabilities: no picture's label has a say in its own answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mobilenets.training.probe import out_of_fold
+
+
+def clouds(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(90) % 3
+    features = rng.normal(0, 1, (90, 5)).astype(np.float32)
+    features[np.arange(90), labels] += 4
+    return features, labels, np.arange(90) // 3 % 5
+
+
+def test_clouds_are_told_apart() -> None:
+    features, labels, folds = clouds()
+    found = out_of_fold(features, labels, 3, folds)
+    assert found.shape == (90, 3)
+    assert np.allclose(found.sum(axis=1), 1)
+    assert (found.argmax(axis=1) == labels).mean() > 0.95
+
+
+def test_a_label_has_no_say_in_its_own_answer() -> None:
+    features, labels, folds = clouds()
+    before = out_of_fold(features, labels, 3, folds)
+    changed = labels.copy()
+    changed[folds == 2] = (labels[folds == 2] + 1) % 3
+    # The penalty is chosen on all answers, so only what is sure is compared.
+    after = out_of_fold(features, changed, 3, folds)
+    assert (before[folds == 2].argmax(axis=1) == after[folds == 2].argmax(axis=1)).all()
+    assert (after[folds == 2].argmax(axis=1) != changed[folds == 2]).mean() > 0.9
+
+
+def test_scale_and_a_constant_feature_change_nothing_and_no_random_number_is_drawn() -> None:
+    features, labels, folds = clouds()
+    before, state = out_of_fold(features, labels, 3, folds), torch.get_rng_state()
+    wide = np.concatenate([features * 1000 + 7, np.full((90, 1), 3, np.float32)], axis=1)
+    assert np.allclose(out_of_fold(wide, labels, 3, folds), before, atol=1e-3)
+    assert torch.equal(torch.get_rng_state(), state)
