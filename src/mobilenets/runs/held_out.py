@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -138,6 +139,10 @@ class Halves:
     which: str
     learned: int | None = None
     notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Say what is measured on, as in ``export --json``."""
+        return {"evaluated_on": self.which, "seen_in_training": self.learned, "notes": list(self.notes)}
 
 
 def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], training: bool) -> Halves:
