@@ -38,7 +38,7 @@ CLEARER, NEIGHBOUR = 0.25, 5
 # A crop is laid on it to half a hundredth of its sides, which shows at hard edges.
 LIGHT_CHANGE, LIGHT_CHANGE_CROPPED, COLOUR_CHANGE = 14.0, 18.0, 16.0
 # Black on white, where luma deviates by more than this, the edges of copies differ by more, in proportion.
-USUAL_CONTRAST = 64.0
+USUAL_CONTRAST = 80.0
 
 _LEAST, _MOST = 0.9, 32
 _LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 6
