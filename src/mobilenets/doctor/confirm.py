@@ -38,7 +38,7 @@ CLEARER, NEIGHBOUR = 0.25, 5
 # A crop is laid on it to half a hundredth of its sides, which shows at hard edges.
 LIGHT_CHANGE, LIGHT_CHANGE_CROPPED, COLOUR_CHANGE = 14.0, 18.0, 16.0
 # Black on white, where luma deviates by more than this, the edges of copies differ by more, in proportion.
-USUAL_CONTRAST = 64.0
+USUAL_CONTRAST = 80.0
 
 _LEAST, _MOST = 0.9, 32
 _LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 6
@@ -138,12 +138,17 @@ def _near(small: Thumbnails, one: Places, other: Places, alone: bool, crops: boo
         return []
     mine = _coarse(small, one)
     theirs = mine if alone else _coarse(small, other)
+    pairs = nearest(invariants(mine, COARSE), invariants(theirs, COARSE), _LEAST, _MOST, alone)
+    found = _paired(pairs, mine, theirs)
+    ground = _ground(found.one, found.rest, len(one))
+    others = ground if alone else _ground(found.other, found.rest, len(other))
     best: dict[tuple[int, int], Match] = {}
-    for match in _whole(small, one, other, mine, theirs, alone):
-        best[match.one, match.other] = match
+    for match in _whole(small, one, other, found, np.minimum(ground[found.one], others[found.other])):
+        if not alone or match.one < match.other:
+            best[match.one, match.other] = match
     if crops:
-        ways = [(one, other, mine, theirs)] if alone else [(one, other, mine, theirs), (other, one, theirs, mine)]
-        for number, way in enumerate(ways):
+        ways = [(one, other, mine, theirs, ground, others), (other, one, theirs, mine, others, ground)]
+        for number, way in enumerate(ways[:1] if alone else ways):
             for match in _cropped(small, *way, alone):
                 pair = (match.one, match.other)
                 pair = (min(pair), max(pair)) if alone or number else pair
@@ -185,28 +190,27 @@ def _paired(pairs: Near, mine: Floats, theirs: Floats, part: Windows = WHOLE) ->
     return _Found(pairs.queries, pairs.rows, turn, rest, place)
 
 
-def _whole(small: Thumbnails, one: Places, other: Places, mine: Floats, theirs: Floats, alone: bool) -> Iterator[Match]:
-    """Find copies that show all of the picture."""
-    pairs = nearest(invariants(mine, COARSE), invariants(theirs, COARSE), _LEAST, _MOST, alone)
-    found = _paired(pairs, mine, theirs)
-    ground = _ground(found, len(one))
-    for part in found.at(found.rest <= 2 * ALIKE).batches():
+def _whole(small: Thumbnails, one: Places, other: Places, found: _Found, ground: Floats) -> Iterator[Match]:
+    """Find copies that show all of the picture; ``ground`` is the smaller one of each pair's."""
+    likely = found.rest <= 2 * ALIKE
+    clear = (found.rest <= CLEARER * ground)[likely]
+    for number, part in enumerate(found.at(likely).batches()):
         a, b = (spectra(*_pixels(small, places), FINE) for places in (one[part.one], other[part.other]))
         turn, rest = _turned(a.unit, b.unit, FINE)
-        clear = part.rest <= CLEARER * ground[part.one]
-        if alone:
-            clear &= part.rest <= CLEARER * ground[part.other]
-        good = ((rest <= ALIKE) & clear | (rest <= THE_SAME)) & _unchanged(a.levels, b.levels, turn)
+        sure = clear[number * _BATCH : (number + 1) * _BATCH] & (rest <= ALIKE)
+        good = (sure | (rest <= THE_SAME)) & _unchanged(a.levels, b.levels, turn)
         for k in np.flatnonzero(good):
             i, j = int(one[part.one[k]]), int(other[part.other[k]])
-            if not alone or i < j:
-                yield Match(i, j, False, float(1 - rest[k]), ORIENTATIONS[turn[k]].said)
+            yield Match(i, j, False, float(1 - rest[k]), ORIENTATIONS[turn[k]].said)
 
 
-def _ground(found: _Found, count: int) -> Floats:
-    """Give for each of ``count`` pictures how far its fifth nearest neighbour is: what is alike there by nature."""
-    order = np.lexsort((found.rest, found.one))
-    who, rest = found.one[order], found.rest[order]
+def _ground(who: Places, rest: Floats, count: int) -> Floats:
+    """Give for each of ``count`` pictures how far its fifth nearest neighbour is: what is alike there by nature.
+
+    ``who`` and ``rest``, M each, are pictures and how far a neighbour of theirs is.
+    """
+    order = np.lexsort((rest, who))
+    who, rest = who[order], rest[order]
     place = np.searchsorted(who, np.arange(count)) + NEIGHBOUR - 1
     ground = np.ones(count, np.float32)
     known = place < len(who)
@@ -225,7 +229,14 @@ def _unchanged(one: Floats, other: Floats, turn: Places, cropped: Any = False) -
 
 
 def _cropped(
-    small: Thumbnails, one: Places, other: Places, mine: Floats, theirs: Floats, alone: bool
+    small: Thumbnails,
+    one: Places,
+    other: Places,
+    mine: Floats,
+    theirs: Floats,
+    ground: Floats,
+    others: Floats,
+    alone: bool,
 ) -> Iterator[Match]:
     """Find pictures of ``one`` that show a part of one of ``other``."""
     still = invariants(mine, COARSE)
@@ -241,7 +252,7 @@ def _cropped(
         tried += [laid, turned._replace(turn=np.zeros_like(turned.turn), rest=upright).at(upright <= _LIKELY)]
     found = _Found(*(np.concatenate([getattr(one, name) for one in tried]) for name in _Found._fields))
     for few in found.at(_likeliest(found)).batches():
-        yield from _fitted(small, one, other, few)
+        yield from _fitted(small, one, other, few, ground, others)
 
 
 def _likeliest(found: _Found) -> Places:
@@ -256,7 +267,9 @@ def _likeliest(found: _Found) -> Places:
     return order[np.arange(len(order)) - np.searchsorted(who, who) < _TRIED]
 
 
-def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found) -> Iterator[Match]:
+def _fitted(
+    small: Thumbnails, one: Places, other: Places, found: _Found, ground: Floats, others: Floats
+) -> Iterator[Match]:
     """Shift the windows to where they fit best, and leave out on the way what does not."""
     for step, limit in _STEPS:
         laid = _laid_back(spectra(*_pixels(small, one[found.one]), COARSE).unit, found.turn, COARSE)
@@ -266,7 +279,8 @@ def _fitted(small: Thumbnails, one: Places, other: Places, found: _Found) -> Ite
             return
     laid = _laid_back(spectra(*_pixels(small, one[found.one]), FINE).unit, found.turn, FINE)
     rest, place = _settled(laid, _pixels(small, other[found.other]), found.place)
-    found = found._replace(rest=rest, place=place).at(rest <= CROPPED)
+    clear = CLEARER * np.minimum(ground[found.one], others[found.other])
+    found = found._replace(rest=rest, place=place).at(rest <= np.clip(clear, THE_SAME, CROPPED))
     if not len(found.one):
         return
     whole = spectra(*_pixels(small, one[found.one]), FINE).levels
