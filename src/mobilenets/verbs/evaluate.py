@@ -18,8 +18,8 @@ from mobilenets.measure.metrics import Evaluation, wilson_interval
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import EvaluationSet, pictures_to_measure
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runtime.bar import check_false_alarms
 from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
-from mobilenets.runtime.distance import check_false_alarms
 from mobilenets.runtime.labels import doubts
 from mobilenets.tasks.evaluate import evaluate_predictors
 

@@ -110,7 +110,7 @@ def export(
     measured = halves.measured
     with drafting(folder) as draft:
         exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space))
-        saved = _as_told(saved, exported)
+        _say_what_is_left_out(saved, exported)
         _describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
@@ -217,14 +217,12 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
     return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
 
 
-def _as_told(saved: SavedModel, exported: Exported) -> SavedModel:
-    """Leave out what only a file with a distance can say, and say so, where this one gives none."""
-    if saved.bundle.none_of_these is None or exported.distance:
-        return saved
-    log.warning('a file in %s gives no distance: it does not say "none of these"', exported.format)
-    return replace(saved, bundle=replace(saved.bundle, none_of_these=None), space=None)
+def _say_what_is_left_out(saved: SavedModel, exported: Exported) -> None:
+    if saved.bundle.none_of_these is not None and not exported.distance:
+        log.warning('a file in %s gives no distance: it does not say "none of these"', exported.format)
 
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
+    known = saved.bundle.none_of_these if exported.distance else None
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
-    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None))
+    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None, none_of_these=known))

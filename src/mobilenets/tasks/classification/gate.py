@@ -14,7 +14,7 @@ from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 from mobilenets.tasks.base import Comparison
-from mobilenets.tasks.classification.distance import distance_difference, distance_fault
+from mobilenets.tasks.classification.strayed import distance_difference, distance_fault
 
 # Points of top-1 that may be lost. None is visible to one decimal in a float file.
 TOLERANCE = {"float32": 0.05, "float16": 0.05, "int8": 0.5}
