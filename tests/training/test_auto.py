@@ -93,3 +93,16 @@ def test_stages_cover_the_run() -> None:
     assert (one.first, one.last, one.steps) == (0, 6, 60)
     cut = stages(filled(100, True, steps=35, batch=10), 100)
     assert [stage.end - stage.begin for stage in cut] == [20, 15]
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained", "expected"),
+    [
+        ({"freeze": "backbone"}, True, "light"),
+        ({"freeze": "backbone"}, False, "photo"),
+        ({}, True, "photo"),
+        ({"freeze": "backbone", "augment": "strong"}, True, "strong"),
+    ],
+)
+def test_a_classifier_alone_sees_mild_crops(settings: dict[str, Any], trained: bool, expected: str) -> None:
+    assert filled(800, trained, **settings).augment == expected

@@ -18,6 +18,7 @@ from mobilenets.kernels.compile import kernel
 _NAMES = {np.dtype(np.float32): "sgemm", np.dtype(np.float64): "dgemm"}
 
 
+@cache
 def gemm_address(dtype: np.dtype[Any]) -> int:
     """Give the address of SciPy's ``sgemm`` or ``dgemm``, which kernels take as an argument so that they can be cached.
 

@@ -245,7 +245,8 @@ def _refuse_early(
     recipe: Recipe, architecture: Architecture, preprocessing: Preprocessing, saved: SavedModel | None
 ) -> None:
     """Refuse what cannot be built or frozen before the pictures are read, which may take minutes."""
-    build(recipe.augment, preprocessing)
+    if recipe.augment != AUTO:
+        build(recipe.augment, preprocessing)
     frozen_parts(fresh_network(recipe, architecture, ("one", "two"), saved)[0], recipe.freeze)
 
 

@@ -80,9 +80,10 @@ class Recipe:
 
     # The pictures.
     augment: str | list[Any] = _setting(
-        "photo",
+        AUTO,
         "augmentation: none, light, photo, imagenet, strong, digits, keras-cifar100, garbage-mindspore or "
-        "cifar10-light; or, in a recipe file, a list of transforms",
+        "cifar10-light; or, in a recipe file, a list of transforms; auto: light where --freeze backbone leaves only "
+        "the classifier to train, else photo",
     )
     views: int = _setting(
         None,
@@ -280,7 +281,7 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
 
 def left_to_auto(name: str, value: Any) -> bool:
     """Say whether a setting of that value is still to be filled in by ``mobilenets.training.auto.resolve``."""
-    if name in ("weights", "freeze"):
+    if name in ("weights", "freeze", "augment"):
         return bool(value == AUTO)
     return value is None and any(entry.name == name and entry.metadata["auto"] for entry in dataclasses.fields(Recipe))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,18 +40,18 @@ class Unit:
     module: ConvNorm
     activation: int
 
-    @property
+    @cached_property
     def conv(self) -> nn.Conv2d:
         """The convolution."""
         return self.module.conv
 
-    @property
+    @cached_property
     def norm(self) -> nn.BatchNorm2d:
         """The norm."""
         norm: nn.BatchNorm2d = self.module.norm  # type: ignore[assignment]
         return norm
 
-    @property
+    @cached_property
     def filters(self) -> bool:
         """Whether it is depthwise; 1×1 otherwise."""
         return self.conv.groups > 1
@@ -119,14 +120,15 @@ class Chain(torch.autograd.Function):
         """
         ctx.threads = torch.get_num_threads()
         with one_thread(), np.errstate(all="ignore"):  # what is not finite, the loss shows
-            maps, gram = _forward(_values(x), units, ctx.threads)
+            matrices = [_weights(unit) for unit in units]
+            maps, gram = _forward(_values(x), units, matrices, ctx.threads)
             last = maps[-1]
             out = np.empty(last.shape, last.values.dtype)
             beside = maps[0].rows if residual else None
             norms.apply(last.rows, last.lines, last.activation, beside, out.reshape(last.rows.shape), ctx.threads)
         # As saved tensors they are let go as soon as their gradient is known.
         ctx.save_for_backward(x, *(torch.from_numpy(map.values) for map in maps[1:] if map.values is not None))
-        ctx.units, ctx.residual, ctx.gram = units, residual, gram
+        ctx.units, ctx.matrices, ctx.residual, ctx.gram = units, matrices, residual, gram
         ctx.maps = [map if map.values is None else map._replace(values=()) for map in maps[1:]]
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
@@ -139,7 +141,7 @@ class Chain(torch.autograd.Function):
         maps = [m if m.values is None else m._replace(values=next(values).numpy()) for m in ctx.maps]
         maps = [_input(_values(x)), *maps]
         with one_thread(), np.errstate(all="ignore"):  # what is not finite, the loss shows
-            found = _backward(_values(dout), ctx.units, maps, ctx.gram, ctx.residual, ctx.threads)
+            found = _backward(_values(dout), ctx.units, ctx.matrices, maps, ctx.gram, ctx.residual, ctx.threads)
         return found[0], None, None, *found[1:]
 
 
@@ -165,13 +167,11 @@ def _weights(unit: Unit) -> Map:
 def _normalised(values: Map, shape: tuple[int, ...], unit: Unit, parts: Map, counts: Map) -> _Map:
     """Make a map of a convolution's output from the moments of its parts, and move the running statistics."""
     norm = unit.norm
-    dtype = np.dtype(str(unit.conv.weight.dtype).removeprefix("torch."))
-    lines, inverse = np.empty((3, shape[-1]), dtype), np.empty(shape[-1])
+    scale = rows_of(norm.weight)
+    lines, inverse = np.empty((3, shape[-1]), scale.dtype), np.empty(shape[-1])
     mean, variance = rows_of(norm.running_mean), rows_of(norm.running_var)  # type: ignore[arg-type]
     momentum: float = norm.momentum  # type: ignore[assignment]
-    norms.finish_moments(
-        parts, counts, rows_of(norm.weight), rows_of(norm.bias), norm.eps, mean, variance, momentum, lines, inverse
-    )
+    norms.finish_moments(parts, counts, scale, rows_of(norm.bias), norm.eps, mean, variance, momentum, lines, inverse)
     norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
     return _Map(values, shape, lines, inverse, unit.activation)
 
@@ -183,7 +183,7 @@ def _recomputes(units: Sequence[Unit], index: int) -> bool:
     return index == 0 and len(units) > 1 and not unit.filters and units[1].filters and narrow
 
 
-def _forward(x: Map, units: Sequence[Unit], threads: int) -> tuple[list[_Map], Any]:
+def _forward(x: Map, units: Sequence[Unit], matrices: Sequence[Map], threads: int) -> tuple[list[_Map], Any]:
     """Give the input and what each unit makes of it, and Σx, Σx·xᵀ where the first map is not stored."""
     address, one = gemm_address(x.dtype), x.dtype.type(1)
     maps, gram = [_input(x)], None
@@ -193,14 +193,14 @@ def _forward(x: Map, units: Sequence[Unit], threads: int) -> tuple[list[_Map], A
         shape = (pictures, unit.given(rows), unit.given(columns), unit.conv.out_channels)
         if _recomputes(units, index):
             gram = _gram(before.rows, threads)
-            maps.append(_unstored(shape, unit, *gram))
+            maps.append(_unstored(shape, unit, matrices[index], *gram))
             continue
-        weights, out = _weights(unit), np.empty(shape, x.dtype)
+        weights, out = matrices[index], np.empty(shape, x.dtype)
         if unit.filters:
             ranges = split(pictures, threads)
             expand = before.values is None
             source = maps[-2] if expand else before
-            expansion = _weights(units[index - 1]) if expand else weights
+            expansion = matrices[index - 1] if expand else weights
             top, left = unit.pads(rows)[0], unit.pads(columns)[0]
             function = depthwise.convolve(unit.conv.kernel_size[0], unit.conv.stride[0], before.activation, expand)
             given: tuple[Any, ...] = (source.values, expansion, before.lines, weights, top, left, out)
@@ -226,10 +226,10 @@ def _gram(rows: Map, threads: int) -> tuple[Map, Map]:
     return sums.sum(0), products.sum(0)
 
 
-def _unstored(shape: tuple[int, ...], unit: Unit, sums: Map, products: Map) -> _Map:
+def _unstored(shape: tuple[int, ...], unit: Unit, matrix: Map, sums: Map, products: Map) -> _Map:
     """Make the map of an expansion whose moments follow from those of its input."""
     count = shape[0] * shape[1] * shape[2]
-    weights, mean = _weights(unit).astype(np.float64), sums / count
+    weights, mean = matrix.astype(np.float64), sums / count
     covariance = products - np.outer(sums, mean)
     squares = np.maximum(((weights @ covariance) * weights).sum(1), 0)
     return _normalised(None, shape, unit, np.stack((weights @ mean, squares))[None], np.array([count]))
@@ -247,8 +247,9 @@ def _behind(unit: Unit, map: _Map, sums: Map, dtype: Any) -> tuple[Map, Map, Map
 
 
 def _backward(
-    dout: Map, units: Sequence[Unit], maps: Sequence[_Map], gram: Any, residual: bool, threads: int
-) -> list[Tensor | None]:
+    dout: Map, units: Sequence[Unit], matrices: Sequence[Map], maps: Sequence[_Map], gram: Any, residual: bool,
+    threads: int,
+) -> list[Tensor | None]:  # fmt: skip
     """Give the gradients of the input and of each unit's convolution, gamma and beta."""
     dtype = dout.dtype
     last = maps[-1]
@@ -257,18 +258,18 @@ def _backward(
     raw = None
     found: list[Tensor | None] = []
     for index in reversed(range(len(units))):
-        unit, before, after = units[index], maps[index], maps[index + 1]
+        unit, before, after, matrix = units[index], maps[index], maps[index + 1], matrices[index]
         behind, dgamma, dbeta = _behind(unit, after, sums, dtype if after.values is not None else np.float64)
         if after.values is None:
-            dweights = _unexpand(unit, before, gradient, raw, gram, behind, threads)
+            dweights = _unexpand(matrix, before, gradient, raw, gram, behind, threads)
         elif unit.filters:
             expand = before.values is None
             gradient, dweights, sums, raw = _unfilter(
-                units[index - 1] if expand else None, unit, maps[index - 1] if expand else before, before, after,
-                gradient, behind, closing, threads,
+                matrices[index - 1] if expand else None, matrix, unit, maps[index - 1] if expand else before, before,
+                after, gradient, behind, closing, threads,
             )  # fmt: skip
         else:
-            gradient, dweights, sums = _unmultiply(unit, before, after, gradient, behind, closing, threads)
+            gradient, dweights, sums = _unmultiply(matrix, before, after, gradient, behind, closing, threads)
         closing = NONE
         weight = unit.conv.weight
         dweights = dweights.T if unit.filters else dweights
@@ -280,11 +281,11 @@ def _backward(
 
 
 def _unmultiply(
-    unit: Unit, before: _Map, after: _Map, gradient: Map, behind: Map, closing: int, threads: int
+    weights: Map, before: _Map, after: _Map, gradient: Map, behind: Map, closing: int, threads: int
 ) -> tuple[Map, Map, Map]:
     """Give the gradients before the activation of a 1×1 convolution's input, with their sums, and of its weights."""
     address, one = gemm_address(gradient.dtype), gradient.dtype.type(1)
-    weights, dx = _weights(unit), np.empty(before.shape, gradient.dtype)
+    dx = np.empty(before.shape, gradient.dtype)
     ranges = split(before.rows.shape[0], threads)
     dweights = np.zeros((len(ranges), *weights.shape), gradient.dtype)
     sums = np.empty((len(ranges), 2, before.shape[-1]))
@@ -299,17 +300,17 @@ def _unmultiply(
 
 
 def _unfilter(
-    expansion: Unit | None, unit: Unit, source: _Map, before: _Map, after: _Map, gradient: Map, behind: Map,
-    closing: int, threads: int,
+    expansion: Map | None, weights: Map, unit: Unit, source: _Map, before: _Map, after: _Map, gradient: Map,
+    behind: Map, closing: int, threads: int,
 ) -> tuple[Map, Map, Map, Map]:  # fmt: skip
     """Give the same for a filter; with ``expansion`` what it adds to the input's, and g1ᵀ·x."""
     address, one = gemm_address(gradient.dtype), gradient.dtype.type(1)
-    weights, dx = _weights(unit), np.empty(source.shape, gradient.dtype)
-    expanding = weights if expansion is None else _weights(expansion)
+    dx = np.empty(source.shape, gradient.dtype)
+    expanding = weights if expansion is None else expansion
     scaled = expanding if expansion is None else expanding * before.lines[1][:, None]
     ranges = split(source.shape[0], threads)
     dweights = np.zeros((len(ranges), *weights.shape))
-    raw = np.zeros((len(ranges), *(expanding.shape if expansion else (1, 1))), gradient.dtype)
+    raw = np.zeros((len(ranges), *(expanding.shape if expansion is not None else (1, 1))), gradient.dtype)
     sums = np.empty((len(ranges), 2, after.shape[-1]))
     top, left = unit.pads(source.shape[1])[0], unit.pads(source.shape[2])[0]
     given = (gradient, after.values, behind, source.values, expanding, before.lines, scaled, weights, top, left, dx)
@@ -324,13 +325,13 @@ def _unfilter(
     return dx, dweights.sum(0), total, raw.sum(0, dtype=np.float64)
 
 
-def _unexpand(unit: Unit, before: _Map, gradient: Map, raw: Map, gram: Any, behind: Map, threads: int) -> Map:
+def _unexpand(matrix: Map, before: _Map, gradient: Map, raw: Map, gram: Any, behind: Map, threads: int) -> Map:
     """Complete the input's gradient in place, and give that of the expansion's weights.
 
     The output y = W·x has the gradient k1·g + k2·y + k3; ``gradient`` holds the part of g, ``raw`` is gᵀ·x.
     """
     _, _, k1, k2, k3 = behind
-    weights = _weights(unit).astype(np.float64)
+    weights = matrix.astype(np.float64)
     sums, products = gram
     mix = (weights.T @ (weights * k2[:, None])).astype(gradient.dtype)
     shift = (k3 @ weights).astype(gradient.dtype)
