@@ -19,8 +19,8 @@ from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.distance import Space, load_space
 from mobilenets.models.network import Network
+from mobilenets.runtime.bar import SPACE
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, check_weights, find_bundle, is_model, read_bundle
-from mobilenets.runtime.distance import SPACE
 from mobilenets.runtime.exported import file_hash
 from mobilenets.runtime.tie import CONTRACT, contract_hash
 

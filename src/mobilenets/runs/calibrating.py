@@ -20,8 +20,8 @@ from mobilenets.measure.metrics import Evaluation as Classified
 from mobilenets.models.distance import save_space
 from mobilenets.models.saved import SavedModel, calibrated, is_calibrated, load_model, save_weights, temperature_of
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runtime.bar import SPACE
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, write_bundle
-from mobilenets.runtime.distance import SPACE
 from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.base import Evaluation
 from mobilenets.tasks.evaluate import evaluate_predictors
@@ -75,8 +75,8 @@ def settle(
     """Measure the model in a folder, with a temperature in its weights: fitted now where it has none, or ``again``.
 
     ``answered`` are the answers of models as it to pictures that they did not learn from; the temperature is then
-    fitted on these, and where no half was held out to ``fit`` it, they are the evaluation too. Writes ``model.safetensors``, where a temperature is fitted, then
-    ``model.onnx`` and ``model.json``.
+    fitted on these, and where no half was held out to ``fit`` it, they are the evaluation too. Writes
+    ``model.safetensors``, where a temperature is fitted, then ``model.onnx`` and ``model.json``.
     """
     saved = load_model(folder)
     fitted = is_calibrated(saved)

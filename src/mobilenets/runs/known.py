@@ -27,8 +27,8 @@ from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import checked, grouped, stream
+from mobilenets.runtime.bar import SPACE, Bar
 from mobilenets.runtime.bundle import CLASSIFICATION
-from mobilenets.runtime.distance import SPACE, Bar
 from mobilenets.runtime.exported import file_hash
 
 log = logging.getLogger("mobilenets")

@@ -15,7 +15,7 @@ from typing import Any
 from mobilenets.base.files import nfc, write_json
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.distance import Bar
+from mobilenets.runtime.bar import Bar
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.tie import CONTRACT, contract_hash, contract_of_weights

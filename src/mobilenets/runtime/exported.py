@@ -67,7 +67,7 @@ class Exported:
     the number of pictures a run, None for any. ``about`` says how it was made and checked. ``evidence`` is there where
     the file's second output, float32 N×h×h, is what speaks for a class at each place: the pixels, along one side of
     the S×S input, in the middle of what each place sees. ``distance``: an output of that name, float32 N, says how far
-    each picture is from what the model learned (``mobilenets.runtime.distance``).
+    each picture is from what the model learned (``mobilenets.runtime.bar``).
     """
 
     file: str

@@ -23,8 +23,8 @@ from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import EvaluationSet, pictures_to_calibrate, pictures_to_measure
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import TestSet, open_test_set
+from mobilenets.runtime.bar import check_false_alarms
 from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
-from mobilenets.runtime.distance import check_false_alarms
 from mobilenets.runtime.labels import doubts
 from mobilenets.tasks.evaluate import evaluate_predictors
 

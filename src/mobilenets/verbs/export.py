@@ -111,8 +111,7 @@ def export(
     halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
     measured = halves.measured
     with drafting(folder) as draft:
-        exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space))
-        saved = _as_told(saved, exported)
+        exported = _written(saved, options, draft, calibration, task)
         _describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
@@ -216,14 +215,18 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
     return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
 
 
-def _as_told(saved: SavedModel, exported: Exported) -> SavedModel:
-    """Leave out what only a file with a distance can say, and say so, where this one gives none."""
-    if saved.bundle.none_of_these is None or exported.distance:
-        return saved
-    log.warning('a file in %s gives no distance: it does not say "none of these"', exported.format)
-    return replace(saved, bundle=replace(saved.bundle, none_of_these=None), space=None)
+def _written(
+    saved: SavedModel, options: Options, draft: Path, calibration: npt.NDArray[np.uint8] | None, task: Task
+) -> Exported:
+    """Write a file, and say so where it cannot say all that the model can."""
+    exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space))
+    if saved.bundle.none_of_these is not None and not exported.distance:
+        log.warning('a file in %s gives no distance: it does not say "none of these"', exported.format)
+    return exported
 
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
+    known = saved.bundle.none_of_these if exported.distance else None
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
-    write_bundle(draft, replace(saved.bundle, origin=origin, export=exported, graph=None, weights=None))
+    about = replace(saved.bundle, origin=origin, export=exported, graph=None, weights=None, none_of_these=known)
+    write_bundle(draft, about)

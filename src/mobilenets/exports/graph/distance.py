@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from mobilenets.exports.graph.nodes import NumberedGraph
 from mobilenets.models.distance import LEAST, OUT, Space
-from mobilenets.runtime.distance import DISTANCE
+from mobilenets.runtime.bar import DISTANCE
 
 
 def with_distance(model: onnx.ModelProto, space: Space) -> bool:

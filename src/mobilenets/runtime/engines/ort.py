@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from mobilenets.base.cores import cores
-from mobilenets.runtime.distance import DISTANCE
+from mobilenets.runtime.bar import DISTANCE
 from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.exported import CLASS, EVIDENCE, Exported
 

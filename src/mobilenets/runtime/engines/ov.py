@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.runtime.distance import DISTANCE
+from mobilenets.runtime.bar import DISTANCE
 from mobilenets.runtime.engines import Array, laid_out
 from mobilenets.runtime.exported import Exported
 
