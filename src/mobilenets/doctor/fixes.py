@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.cells import bare, write_cells
 from mobilenets.base.files import nfc, read_text, write_bytes
 from mobilenets.datasets.arranged import Fixed, Fixing
 from mobilenets.datasets.folder import Sample, relative
@@ -24,8 +25,6 @@ COLUMNS = ("action", "path", "problem", "partner", "score", "suggestion")
 ACTIONS = ("drop", "move", "relabel")
 HALVES = {"train": "train", "training": "train"} | dict.fromkeys(("validation", "val", "valid"), "validation")
 HALVES |= {"test": "test"}
-# A cell that begins so is run as a formula by spreadsheets: it is kept behind an apostrophe, as they do themselves.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,12 @@ class Fix:
 
 def write_fixes(path: Path, fixes: Iterable[Fix]) -> None:
     """Write rows under a header, in their order; cells that spreadsheets would run as formulas get an apostrophe."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[str]] = [COLUMNS]
     for fix in fixes:
         score = "" if fix.score is None else f"{fix.score:.4g}"
-        cells = (fix.action, fix.path, fix.problem, fix.partner, score, fix.suggestion)
-        writer.writerow([cell if place == 4 else _kept(cell) for place, cell in enumerate(cells)])
+        rows.append((fix.action, fix.path, fix.problem, fix.partner, score, fix.suggestion))
     # File names need not be valid Unicode; the odd bytes are written as they are.
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(path, write_cells(rows).encode("utf-8", "surrogateescape"))
 
 
 def read_fixes(path: Path) -> tuple[Fix, ...]:
@@ -81,7 +77,7 @@ def read_fixes(path: Path) -> tuple[Fix, ...]:
             raise InputError(
                 f"{where}: {len(cells)} cells where row 1 has {len(first)}: put a path with a comma in double quotes"
             )
-        values = {name: _bare(cells[place]) if place < len(cells) else "" for name, place in places.items()}
+        values = {name: bare(cells[place]) if place < len(cells) else "" for name, place in places.items()}
         fixes.append(_fix(values, where, number))
     return tuple(fixes)
 
@@ -140,14 +136,6 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise InputError(f"{path} is not a CSV file: {error}") from error
     return [(number, row) for number, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
-
-
-def _kept(cell: str) -> str:
-    return f"'{cell}" if cell.startswith((*_FORMULA, "'")) else cell
-
-
-def _bare(cell: str) -> str:
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith((*_FORMULA, "'")) else cell
 
 
 def to_json(fixes: Iterable[Fix]) -> list[dict[str, Any]]:
