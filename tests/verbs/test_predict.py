@@ -36,7 +36,7 @@ def test_one_picture_needs_no_list(trained: Any) -> None:
         [answer] = mobilenets.predict(predictor, picture)
         assert answer["predictions"][0]["label"] == "cat"
     [answer] = mobilenets.predict(predictor, Image.new("RGB", (5, 5)))
-    assert set(answer) == {"image", "predictions"}
+    assert set(answer) == {"image", "predictions", "known", "distance"}
 
 
 def test_unreadable_among_good(trained: Any, tmp_path: Path) -> None:
