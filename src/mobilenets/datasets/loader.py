@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,7 +66,7 @@ class Loader:
 
     With ``augment`` each picture is changed by a generator seeded from ``seed``, the epoch and the picture's place
     in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone. ``cache`` may
-    keep what was decoded, which changes no pixel.
+    keep what was decoded, which changes no pixel. ``contents`` are the hashes of the pictures' files, where known.
     """
 
     samples: Sequence[Sample]
@@ -78,6 +79,7 @@ class Loader:
     seed: int = 0
     workers: int | None = None
     cache: PictureCache | None = field(default=None, compare=False, repr=False)
+    contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     def decoded(self, sample: Sample) -> Decoded:
         """Decode one picture and do what is the same in every epoch; every ``view`` of it is made from this."""

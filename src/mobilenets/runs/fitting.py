@@ -49,7 +49,15 @@ class Allowance:
 def loaders(recipe: Recipe, dataset: Dataset, preprocessing: Preprocessing, outputs: int) -> tuple[Loader, Loader]:
     """Give the loaders of the training and of the validation pictures."""
     task = find_task(recipe.task)
-    validation = Loader(dataset.validation, outputs, preprocessing, task, workers=recipe.workers, cache=PictureCache())
+    validation = Loader(
+        dataset.validation,
+        outputs,
+        preprocessing,
+        task,
+        workers=recipe.workers,
+        cache=PictureCache(),
+        contents=dataset.contents,
+    )
     train = dataclasses.replace(
         validation,
         samples=dataset.train,

@@ -139,9 +139,9 @@ def still_to_compute(
 
 
 def _marks(loader: Loader) -> list[str]:
-    """Hash the pictures' contents, by which their entries are found."""
+    """Give the hash of each picture's content, by which its entries are found."""
     paths = [sample.path for sample in loader.samples]
-    found = content_hashes(paths, loader.workers)
+    found = loader.contents or content_hashes(paths, loader.workers)
     return [found[path] for path in paths]
 
 
