@@ -136,7 +136,10 @@ def _watch(place: Path, fault: Fault) -> None:
     sync = os.fsync
 
     def synced(descriptor: int) -> None:
-        meet("")
+        known = Path(f"/proc/self/fd/{descriptor}")
+        name = str(known.readlink()) if known.exists() else root
+        if name.startswith(root):
+            meet(name)
         sync(descriptor)
 
     os.fsync = synced

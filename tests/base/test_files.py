@@ -99,6 +99,15 @@ def test_where_writing_is_not_allowed(tmp_path: Path, monkeypatch: pytest.Monkey
         write_bytes(tmp_path / "taken/file", b"")
 
 
+def test_a_disk_that_refuses_to_sync_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")  # the system does not say of what
+
+    monkeypatch.setattr(files.os, "fsync", refuse)
+    with pytest.raises(InputError, match="run/file: cannot be written there: Read-only file system; choose another"):
+        write_bytes(tmp_path / "run/file", b"")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="limits as POSIX has them")
 def test_a_limit_of_the_system(tmp_path: Path) -> None:
     program = f"""
