@@ -105,7 +105,11 @@ def test_how_many_are_left_out_is_said(ran: Ran) -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_odd_but_whole_is_used(ran: Ran, name: str) -> None:
     assert name in (ran.run / "split.csv").read_text("utf-8")
-    assert not any(name in line for line in ran.err.splitlines())
+    # Two of them are the same picture in two classes, which is said.
+    lines = [
+        line for line in ran.err.splitlines() if name in line and "copy in the folder of another class" not in line
+    ]
+    assert lines == []
 
 
 def predicted(ran: Ran, capsys: pytest.CaptureFixture[str], *pictures: Path) -> list[dict[str, float]]:

@@ -210,7 +210,8 @@ def model(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setitem(rows.HEADS, DeepHead.kind, DeepHead)
     folder, network = tmp_path / "toy", toy()
     folder.mkdir()
-    write_bundle(folder, replace(read_bundle(trained.run), architecture=network.architecture.to_json()))
+    about = replace(read_bundle(trained.run), weights=None, none_of_these=None, calibration={})
+    write_bundle(folder, replace(about, architecture=network.architecture.to_json()))
     save_weights(folder / "model.safetensors", network.state_dict())
     assert load_model(folder).network.architecture == network.architecture
     yield folder

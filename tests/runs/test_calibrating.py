@@ -20,7 +20,7 @@ from mobilenets.models.saved import load_model, save_weights
 from mobilenets.runs import calibrating
 from mobilenets.runs.calibrating import Held, settle
 from mobilenets.runtime.answers import softmax
-from mobilenets.runtime.bundle import read_bundle
+from mobilenets.runtime.bundle import read_bundle, write_bundle
 from mobilenets.tasks.evaluate import evaluate_predictors
 
 CLASSES = ("cat", "dog", "owl")
@@ -128,6 +128,7 @@ def test_a_record_of_other_weights_counts_for_nothing(run: Path, new: Path) -> N
     raw = load_model(run).network.state_dict()
     settle(run, held(new), "cpu")
     done = contents(run)
+    write_bundle(run, replace(read_bundle(run), weights=None))
     save_weights(run / "model.safetensors", raw)
     assert settle(run, held(new), "cpu").saved.bundle.calibration["temperature"] != 1
     assert contents(run) == done
@@ -137,6 +138,15 @@ def test_answers_of_other_models_may_give_it(run: Path, new: Path) -> None:
     samples = read_folder(new, CLASSES).samples
     [answered] = evaluate_predictors([mobilenets.Predictor(run)], samples, new)
     found = settle(run, Held(None, samples[:9], new), "cpu", answered=answered)  # type: ignore[arg-type]
+    record = found.saved.bundle.calibration
+    assert record["pictures"] == 36 and record["cross_fitted"]
+    assert found.evaluation.images == answered.images  # type: ignore[attr-defined]
+
+
+def test_answers_of_other_models_serve_beside_a_test_half(run: Path, new: Path) -> None:
+    samples = read_folder(new, CLASSES).samples
+    [answered] = evaluate_predictors([mobilenets.Predictor(run)], samples, new)
+    found = settle(run, Held((), samples[:9], new), "cpu", answered=answered)  # type: ignore[arg-type]
     record = found.saved.bundle.calibration
     assert record["pictures"] == 36 and not record["cross_fitted"]
     assert len(found.evaluation.images) == 9

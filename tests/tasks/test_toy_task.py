@@ -300,7 +300,7 @@ def test_weights_of_another_task_lose_their_head(run: Path, data: Path, tmp_path
 def test_it_is_served(run: Path, data: Path) -> None:
     content = (data / "light/20.png").read_bytes()
     predictor = mobilenets.Predictor(run)
-    with TestClient(create_app(predictor)) as client:
+    with TestClient(create_app(predictor), base_url="http://localhost") as client:
         found = client.post("/predict", files=[("file", ("a.png", content)), ("file", ("b.png", b"no picture"))])
         assert found.status_code == 200
         assert found.json()[0]["brightness"] == pytest.approx(predictor(content), abs=1e-5)

@@ -126,7 +126,7 @@ def test_a_run_says_what_to_expect(
         top1 = {int(row["epoch"]): float(row["validation_top1"]) for row in csv.DictReader(file)}
     near = [top1[epoch] for epoch in range(first, last + 1) if epoch != result["epoch"]]
     assert result["top1_around"] == pytest.approx(np.mean(near), abs=1e-5)
-    (note,) = result["notes"]
+    note = next(note for note in result["notes"] if note.startswith("A fairer figure"))
     assert note.startswith(f"A fairer figure is {100 * result['top1_around']:.1f} %, the mean of epochs")
     assert (
         f"The {100 * result['top1']:.1f} % is that of epoch {result['epoch']}, which was chosen on these same" in note
@@ -134,7 +134,7 @@ def test_a_run_says_what_to_expect(
     assert result["total_seconds"] > result["seconds"] > 0
     monkeypatch.setattr(results, "MANY_PICTURES", 1)
     again = train(photos, tmp_path / "run", resume=True)
-    assert again["top1_around"] is None and "slightly optimistic" in again["notes"][0]
+    assert again["top1_around"] is None and any("slightly optimistic" in note for note in again["notes"])
 
 
 def test_nothing_to_correct_where_nothing_was_chosen(
@@ -145,7 +145,8 @@ def test_nothing_to_correct_where_nothing_was_chosen(
     tested = train(tmp_path / "data", tmp_path / "tested", **small)
     last = train(photos, tmp_path / "last", **small | {"keep": "last"})
     for result in (tested, last):
-        assert (result["top1_around"], result["epochs_around"], result["notes"]) == (None, None, [])
+        assert (result["top1_around"], result["epochs_around"]) == (None, None)
+        assert [note for note in result["notes"] if "are too few" not in note] == []
 
 
 @pytest.mark.parametrize("pictures", [FEW, MANY_PICTURES])

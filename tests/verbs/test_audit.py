@@ -5,6 +5,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from mobilenets.models.saved import load_model, save_weights
 from mobilenets.models.tables import Table
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.held_out import fitted_pictures
-from mobilenets.runtime.bundle import Bundle, write_bundle
+from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -102,6 +103,7 @@ def test_a_layer_that_int8_breaks_is_seen(trained: Any, tmp_path: Path, whole: d
         for part in (layer.norm.weight, layer.norm.bias):
             part[1:] /= 1000
         after.conv.weight[1:] *= 1000
+    write_bundle(run, replace(read_bundle(run), weights=None))
     save_weights(run / "model.safetensors", network.state_dict())
     found = {row["name"]: row["int8_output_db"] for row in mobilenets.audit(run, data=trained.data)["layers"]}
     before = {row["name"]: row["int8_output_db"] for row in whole["layers"]}
@@ -233,6 +235,7 @@ def test_a_channel_that_a_relu_holds_at_zero_is_found_by_pictures_only(tmp_path:
     layer: Any = network.get_submodule("body.separable2.depthwise")
     with torch.no_grad():
         layer.norm.bias[:4] = -100.0
+    write_bundle(run, replace(read_bundle(run), weights=None))
     save_weights(run / "model.safetensors", network.state_dict())
     [before, after] = [
         next(row for row in found["layers"] if row["name"] == "body.separable2.depthwise")

@@ -37,7 +37,7 @@ def spoilt(run: Path, place: Path, classes: tuple[str, ...] = CLASSES) -> Path:
         state[f"classifier.{part}"][order] for part in ("weight", "bias")
     )
     state["classifier.bias"] = state["classifier.bias"] + torch.tensor([float(name == "owl") for name in classes]) * 20
-    bundle = replace(saved.bundle, classes=classes, graph=None, weights=None)
+    bundle = replace(saved.bundle, classes=classes, graph=None, weights=None, none_of_these=None)
     write_bundle(place, bundle)
     save_weights(place / "model.safetensors", state)
     for name in ("seen.csv", "recipe.json", "split.csv"):

@@ -16,6 +16,7 @@ from mobilenets.training.recipes import RECIPES
 RUN_FILES = {
     *("model.safetensors", "model.json", "model.onnx", "recipe.json", "split.csv", "history.csv", "metrics.json"),
     *("seen.csv", "lr.png", "curves.png", "confusion.png", "report.html", "checkpoint"),
+    *("distance.safetensors", "thumbnails.npz", "copies.json"),
 }
 
 
@@ -31,7 +32,7 @@ def test_whole_way(
     out = tmp_path / "my demo"
     assert main(["demo", "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert {path.name for path in (out / "run").iterdir()} == RUN_FILES
+    assert {path.name for path in (out / "run").iterdir()} == RUN_FILES | {"fixes.csv"}
     assert len(list((out / "digits/train").rglob("*.png"))) == 1438
     assert printed.err.splitlines()[0].startswith("1/2  pictures: ")
     lines = printed.out.splitlines()

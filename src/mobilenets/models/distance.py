@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from mobilenets.base.files import writing
 from mobilenets.errors import InputError
@@ -34,7 +32,8 @@ class Space:
     ``centre`` D is the mean of the roots, ``axes`` D×r (float16) the directions kept, ``whiten`` r×r what makes the
     distance there a plain one, ``means`` K×r the whitened class means. ``rest`` is the variance across the axes,
     ``near`` and ``doubt`` are mean and deviation, over held-out pictures, of the logarithm of the distance and of the
-    log-odds. ``scale`` multiplies the logits: 1 unless the last layer was divided since.
+    log-odds. ``scale`` multiplies the logits: 1 unless the last layer was divided since; the file
+    has there the temperature at which it was learned.
     """
 
     centre: Floats
@@ -75,12 +74,17 @@ class Space:
 
 def save_space(path: Path, space: Space) -> None:
     """Write the arrays, whole or not at all."""
+    from safetensors.numpy import save_file  # which a bare install lacks
+
     with writing(path) as aside:
         save_file({entry.name: np.ascontiguousarray(getattr(space, entry.name)) for entry in fields(Space)}, aside)
 
 
 def load_space(path: Path, features: int) -> Space:
     """Read what ``save_space`` wrote for a network with so many features; raises ``InputError`` for anything else."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     wrong = f"{path}: damaged, or not of this model; train again, or remove it to go on without"
     try:
         found = load_file(path)

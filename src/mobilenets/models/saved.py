@@ -124,7 +124,13 @@ def load_model(model: Path) -> SavedModel:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")
     check_weights(folder, bundle)
     network.load_state_dict(state, assign=True)
-    return SavedModel(network.eval(), bundle, _space(folder, bundle, network.features))
+    saved = SavedModel(network.eval(), bundle)
+    space = _space(folder, bundle, network.features)
+    if space is None:
+        return saved
+    # The file has the temperature at which it was learned; the last layer may have been divided by another since.
+    scale = np.asarray(temperature_of(saved) / space.scale, np.float32)
+    return replace(saved, space=replace(space, scale=scale))
 
 
 def _space(folder: Path, bundle: Bundle, features: int) -> Space | None:

@@ -28,7 +28,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.copies import COPIES, THUMBNAILS, look_for_copies
+from mobilenets.runs.copies import COPIES, THUMBNAILS, Keep, look_for_copies
 from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, Record, data_record
@@ -152,7 +152,7 @@ def begin(
     _refuse_early(recipe, architecture, preprocessing, saved)
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
-    dataset = _pictures(request, recipe, task, earlier)
+    dataset, keep = _pictures(request, recipe, task, earlier)
     folds = _folds(recipe, dataset)
     renamed = renamed_classes(source, dataset)
     choice = None
@@ -183,6 +183,7 @@ def begin(
         recipe, command, data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
     )
     with filling(request.run):
+        keep(request.run)
         write_seen(request.run, dataset.seen.with_earlier(earlier))
         write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
         if folds is not None:
@@ -193,8 +194,11 @@ def begin(
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
 
 
-def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> Dataset:
-    """Read and split the pictures, with the user's fixes and groups, and look for copies between the halves."""
+def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> tuple[Dataset, Keep]:
+    """Read and split the pictures, with the user's fixes and groups, and look for copies between the halves.
+
+    Also gives what writes down in the run what was found.
+    """
     looking = Looking()
     dataset = prepare(
         request.data,
@@ -208,7 +212,8 @@ def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPicture
         group=grouping(recipe.groups, recipe.workers),
         look=looking,
     ).annotated(task.annotated)
-    return dataclasses.replace(dataset, notes=(*dataset.notes, *look_for_copies(dataset, looking, request.run)))
+    notes, keep = look_for_copies(dataset, looking)
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *notes)), keep
 
 
 def _folds(recipe: Recipe, dataset: Dataset) -> tuple[int, ...] | None:

@@ -17,12 +17,9 @@ from mobilenets.datasets.folder import Sample
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure.calibration import calibrate, cross_fitted, tempered
 from mobilenets.measure.metrics import Evaluation as Classified
-from mobilenets.models.distance import save_space
 from mobilenets.models.saved import SavedModel, calibrated, is_calibrated, load_model, save_weights, temperature_of
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runtime.bar import SPACE
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, write_bundle
-from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.base import Evaluation
 from mobilenets.tasks.evaluate import evaluate_predictors
 
@@ -122,10 +119,6 @@ def _fitted(
     write_bundle(folder, replace(new.bundle, graph=None, weights=None))
     if found.temperature != temperature_of(saved):
         save_weights(folder / WEIGHTS, new.network.state_dict())
-    if new.space is not None and new.bundle.none_of_these is not None:  # it reads the logits
-        save_space(folder / SPACE, new.space)
-        known = replace(new.bundle.none_of_these, sha256=file_hash(folder / SPACE))
-        new = replace(new, bundle=replace(new.bundle, none_of_these=known))
     write_graph(folder, new)
     evaluation = tempered(raw, found.temperature)
     return Settled(new, Predictor(folder, device), evaluation, found.before, found.after)

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ _FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError, zipfile.
 
 log = logging.getLogger("mobilenets")
 
+Keep = Callable[[Path], None]
 
-def look_for_copies(dataset: Dataset, looking: Looking, run: Path) -> tuple[str, ...]:
-    """Find the copies in what a run begins with, say so, and keep in the run what ``evaluate`` will need.
 
-    Returns notes.
+def look_for_copies(dataset: Dataset, looking: Looking) -> tuple[tuple[str, ...], Keep]:
+    """Find the copies in what a run begins with, and say so.
+
+    Returns notes, and what keeps in the run's folder what ``evaluate`` will need.
     """
     root = dataset.layout.root
     training = looking.of(dataset.train, dataset.contents)
@@ -59,18 +61,21 @@ def look_for_copies(dataset: Dataset, looking: Looking, run: Path) -> tuple[str,
         first = twice[0]
         one, other = (relative(path, root) for path in (first.path, first.partner))
         notes.append(
-            f"{len(twice)} pictures have a copy in the folder of another class, such as {one} and {other} "
+            f"{len(twice)} picture{'s' * (len(twice) > 1)} with a copy in the folder of another class, such as {one} and {other} "
             f"({first.how}): one of the two labels is wrong; mobilenets check shows them"
         )
     for note in notes:
         log.warning("%s: %s", root, note, extra={"detail": True})
     if found.limited is not None:
         notes.append(f"near copies were looked for {found.limited}")
-    if held_out:
-        write_json(run / COPIES, {"limited": found.limited, "pairs": [_pair(pair) for pair in found.pairs]})
-    if len(training) <= MOST_KEPT:
-        _keep(run / THUMBNAILS, training, names)
-    return tuple(notes)
+
+    def keep(run: Path) -> None:
+        if held_out:
+            write_json(run / COPIES, {"limited": found.limited, "pairs": [_pair(pair) for pair in found.pairs]})
+        if len(training) <= MOST_KEPT:
+            _keep(run / THUMBNAILS, training, names)
+
+    return tuple(notes), keep
 
 
 def copies_of_run(run: Path, evaluation: Evaluation) -> dict[str, Any] | None:
@@ -163,7 +168,7 @@ def _kept(path: Path) -> tuple[Thumbnails, list[Path]] | None:
         with zipfile.ZipFile(path) as archive:  # a small file may claim to unpack to anything
             if sum(entry.file_size for entry in archive.infolist()) > MOST_KEPT * 8192:
                 raise ValueError("too large")
-        with np.load(path, allow_pickle=False) as held:
+        with np.load(path) as held:
             contents = tuple(row.tobytes().hex() for row in held["contents"])
             small = Thumbnails(contents, held["luma"], held["chroma"], held["shown"])
             names = [Path(name) for name in json.loads(held["names"].tobytes())]

@@ -301,9 +301,9 @@ def _write_table(run: Run, numbers: npt.NDArray[np.int64], evaluation: Evaluatio
 
 def _write_array(path: Path, values: Floats) -> None:
     with writing(path) as aside:
-        np.save(aside, np.asarray(values, np.float32), allow_pickle=False)
+        np.save(aside, np.asarray(values, np.float32))
 
 
 def _read_array(path: Path) -> Floats:
-    values: Floats = np.load(path, allow_pickle=False)
+    values: Floats = np.load(path)
     return values

@@ -23,7 +23,7 @@ from mobilenets.measure.known import Answered, above, called_crosswise, find_bar
 from mobilenets.measure.metrics import wilson_interval
 from mobilenets.models.distance import Floats, save_space
 from mobilenets.models.engine import NetworkEngine
-from mobilenets.models.saved import SavedModel
+from mobilenets.models.saved import SavedModel, temperature_of
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import checked, grouped, stream
@@ -71,7 +71,7 @@ def learn_known(
         return saved
     labels = np.array([sample.label for sample in halves[0]], np.int64)
     space = fit_space(trained, labels, held)
-    save_space(folder / SPACE, space)
+    save_space(folder / SPACE, replace(space, scale=np.full(1, temperature_of(saved), np.float32)))
     distances = space.distances(*held)
     bar = find_bar(distances, FALSE_ALARMS)
     count = len(distances) if test is None else len(test.logits)

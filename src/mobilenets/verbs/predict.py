@@ -98,21 +98,23 @@ def _answers(
     with closing(stream(prepared, _files(pictures, drawings), ahead=size + default_workers())) as made:
         for group in grouped(made, size):
             good = [one for _, one in group if not isinstance(one, UnreadablePicture)]
-            rows = iter(predictor.probabilities(good))
+            rows = iter(zip(*predictor.asked(good), strict=True))
             for (name, picture), one in group:
                 said = {"error": str(one)}
                 if not isinstance(one, UnreadablePicture):
-                    said = _answer(predictor, next(rows), top, language)
+                    said = _answer(predictor, *next(rows), top, language)
                 answer = {"image": name, **said}
                 yield answer if drawings is None else drawings.add(answer, picture)
     if drawings is not None:
         drawings.close()
 
 
-def _answer(predictor: EnginePredictor, row: npt.NDArray[np.float64], top: int, language: str | None) -> dict[str, Any]:
+def _answer(
+    predictor: EnginePredictor, row: npt.NDArray[np.float64], far: float | None, top: int, language: str | None
+) -> dict[str, Any]:
     """Answer for one picture; where the network gives no number for it, say so in the answer's place."""
     try:
-        return predictor.answer(row, top, language)
+        return predictor.answer(row, top, language, far)
     except FaultFound as fault:
         return {"error": str(fault), "code": "fault"}
 

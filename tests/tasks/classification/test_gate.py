@@ -151,4 +151,5 @@ def test_what_the_report_of_an_export_has() -> None:
         "max_difference": both.max_difference,
         "probe_difference": 0.25,
         "tolerance": 0.5,
+        "distance_difference": None,
     }
