@@ -61,8 +61,8 @@ def look_for_copies(dataset: Dataset, looking: Looking) -> tuple[tuple[str, ...]
         first = twice[0]
         one, other = (relative(path, root) for path in (first.path, first.partner))
         notes.append(
-            f"{len(twice)} picture{'s' * (len(twice) > 1)} with a copy in the folder of another class, such as {one} and {other} "
-            f"({first.how}): one of the two labels is wrong; mobilenets check shows them"
+            f"{len(twice)} picture{'s' * (len(twice) > 1)} with a copy in the folder of another class, such as {one} "
+            f"and {other} ({first.how}): one of the two labels is wrong; mobilenets check shows them"
         )
     for note in notes:
         log.warning("%s: %s", root, note, extra={"detail": True})
