@@ -78,7 +78,7 @@ def test_predict_json(trained: Any, named: list[str], command: Any) -> None:
     assert [answer["image"] for answer in answers] == named
     assert set(answers[-1]) == {"image", "error"}
     for answer in answers[:-1]:
-        assert set(answer) == {"image", "predictions"}
+        assert set(answer) == {"image", "predictions", "known", "distance"}
         assert all(set(entry) == {"label", "probability"} for entry in answer["predictions"])
         probabilities = [entry["probability"] for entry in answer["predictions"]]
         assert {entry["label"] for entry in answer["predictions"]} == {"cat", "dog", "owl"}
@@ -143,9 +143,10 @@ def test_predict_of_a_model_whose_outputs_overflow(
     trained: Any, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def overflowing(self: Any, prepared: Any) -> Any:
-        return np.where(np.arange(len(prepared))[:, None] == 1, np.nan, np.full(3, 1 / 3))
+        rows = np.where(np.arange(len(prepared))[:, None] == 1, np.nan, np.full(3, 1 / 3))
+        return rows, [None] * len(rows)
 
-    monkeypatch.setattr(EnginePredictor, "probabilities", overflowing)
+    monkeypatch.setattr(EnginePredictor, "asked", overflowing)
     pictures = sorted((trained.data / "cat").iterdir())[:3]
     status, out, err = command("predict", trained.run, *pictures, "--json")
     good, bad, other = map(json.loads, out.splitlines())

@@ -46,8 +46,8 @@ class Verdict:
     seen: tuple[str, ...] = ()
 
     @cached_property
-    def distance_difference(self) -> tuple[float, float] | None:
-        """The largest difference of a distance and the root of their mean square; None for a file without one."""
+    def distance_difference(self) -> tuple[float, float, float] | None:
+        """How far the distances are from the model's, see ``strayed``; None for a file without one."""
         return distance_difference(self.pair.reference, self.pair.candidate)
 
     @cached_property
