@@ -197,3 +197,11 @@ def test_an_update_starts_from_it_and_gets_its_own(run: Path, new: Path, tmp_pat
     assert not read_bundle(imported).calibration
     ours, theirs = load_model(run).network.classifier, load_model(imported).network.classifier
     np.testing.assert_array_equal(ours.weight.detach().numpy(), theirs.weight.detach().numpy())
+
+
+def test_where_a_test_half_is_measured_validation_gives_it(run: Path, draw: Any, tmp_path: Path) -> None:
+    for half, count, size in (("train", 2, 25), ("validation", 9, 26), ("test", 3, 27)):
+        draw(tmp_path / "data" / half, dict.fromkeys(CLASSES, count), size=size)
+    result = mobilenets.evaluate(run, tmp_path / "data", calibrate=True)
+    assert result["evaluated_on"] == "test" and result["images"] == 9
+    assert result["calibration"]["pictures"] == 27 and not result["calibration"]["cross_fitted"]

@@ -114,6 +114,8 @@ def _number(text: str, where: str) -> float | None:
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """Read the cells of every row that has any, with its number as a spreadsheet shows it."""
+    if path.exists() and not path.is_file():  # a device would be read without end
+        raise InputError(f"{path} is no file: give the fixes.csv that check wrote")
     try:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:

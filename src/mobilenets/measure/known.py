@@ -49,6 +49,8 @@ def why_not(trained: int, held: int, classes: int) -> str | None:
         return "a model with one class has no other to doubt it by"
     if trained < max(FEW_TRAINED, 2 * classes):
         return f"{trained} training pictures are too few; {max(FEW_TRAINED, 2 * classes)} are enough"
+    if held == 0:
+        return "no picture is held out to say how often it would be wrong, as with --folds"
     if held < FEW_HELD:
         return f"{held} held-out pictures are too few to say how often it would be wrong: {FEW_HELD} are enough"
     return None

@@ -31,13 +31,14 @@ class Held:
     """Pictures that a model did not learn from: those to ``fit`` a temperature on, and those that are ``measured``.
 
     ``fit`` is None where there is but one such half, which then serves for both. Pictures are named relative to
-    ``root``.
+    ``root``, those to fit relative to ``fit_root``, by default the same.
     """
 
     fit: Sequence[Sample] | None
     measured: Sequence[Sample]
     root: Path
     workers: int | None = None
+    fit_root: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +101,17 @@ def _fitted(
 ) -> Settled:
     """Fit a temperature and divide the last layer by it."""
 
-    def ask(samples: Sequence[Sample], doing: str = "evaluating") -> Classified:
-        [answer] = evaluate_predictors([predictor], samples, held.root, doing, held.workers)
+    def ask(samples: Sequence[Sample], root: Path, doing: str = "evaluating") -> Classified:
+        [answer] = evaluate_predictors([predictor], samples, root, doing, held.workers)
         assert isinstance(answer, Classified)
         return tempered(answer, 1 / temperature_of(saved))
 
     if held.fit is None and answered is not None:
         raw, answered = answered, None
     else:
-        raw = ask(held.measured)
+        raw = ask(held.measured, held.root)
         if answered is None and held.fit is not None:
-            answered = ask(held.fit, "calibrating")
+            answered = ask(held.fit, held.fit_root or held.root, "calibrating")
     found = calibrate(raw) if answered is None else calibrate(answered, raw)
     new = calibrated(saved, found.to_json())
     if saved.bundle.threshold is not None and new.bundle.threshold is None:

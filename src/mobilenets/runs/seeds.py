@@ -18,8 +18,10 @@ from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.measure.metric import Metric
 from mobilenets.runs.begin import Request, Run, refuse_place, settle, take_up
+from mobilenets.runs.copies import COPIES, THUMBNAILS
 from mobilenets.runs.record import METRICS, RECIPE, SEEDS, SPLIT, Record
 from mobilenets.runs.seen import SEEN
+from mobilenets.runtime.bar import SPACE
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
@@ -30,7 +32,7 @@ from mobilenets.training.recipes import load_recipe
 log = logging.getLogger("mobilenets")
 
 # Of the run that is kept; all else is written anew, with what the others say.
-_COPIED = (WEIGHTS, DESCRIPTION, SPLIT, SEEN, HISTORY, "lr.png")
+_COPIED = (WEIGHTS, SPACE, THUMBNAILS, COPIES, DESCRIPTION, SPLIT, SEEN, HISTORY, "lr.png")
 _HINT = "train again with another --out"
 
 

@@ -100,8 +100,6 @@ def evaluate(
     else:
         [evaluation] = evaluate_predictors([predictor], samples, folder.root)
         result = evaluation.to_json()
-    opened = _opened(Path(model), measured.which, samples)
-    notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
     if isinstance(evaluation, Evaluation):
         predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
         if false_alarms is not None:
@@ -110,6 +108,9 @@ def evaluate(
         result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation)
     elif accuracy is not None or false_alarms is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
+    # A refused command shows no figure, and has opened nothing.
+    opened = _opened(Path(model), measured.which, samples)
+    notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
     result |= {
         "evaluated_on": measured.which,
         "seen_in_training": measured.learned,
@@ -181,7 +182,7 @@ def _calibrated(
         say(unreadable)
     if fit == ():
         raise InputError(f"{data}: no readable picture in validation/ to calibrate on")
-    return settle(find_bundle(model), Held(fit, samples, measured.folder.root), device, again=True)
+    return settle(find_bundle(model), Held(fit, samples, measured.folder.root, fit_root=data), device, again=True)
 
 
 def _with_threshold(
