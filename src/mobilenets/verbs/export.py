@@ -130,6 +130,7 @@ def export(
         }
         if verdict.faults:
             return result | {"file": None, "layer": _breaking_layer(saved, draft, exported, measured)}
+        exported = _unless_strayed(verdict, exported, result)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
         golden = golden_pictures(candidate, measured, halves.root)
         _describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
@@ -223,6 +224,17 @@ def _written(
     if saved.bundle.none_of_these is not None and not exported.distance:
         log.warning('a file in %s gives no distance: it does not say "none of these"', exported.format)
     return exported
+
+
+def _unless_strayed(verdict: Any, exported: Exported, result: dict[str, Any]) -> Exported:
+    """Take "none of these" from a file whose distances are not the model's, and say so."""
+    strayed = getattr(verdict, "strayed", None)
+    if strayed is None:
+        return exported
+    note = f'{strayed}: so this file does not say "none of these"'
+    log.warning("%s", note)
+    result["notes"].append(note)
+    return replace(exported, distance=False)
 
 
 def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
