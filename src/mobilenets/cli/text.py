@@ -99,6 +99,8 @@ def leak(result: dict[str, Any]) -> list[str]:
     if not copies or not copies["images"]:
         return []
     of, without = result["images"], copies["without"]
+    if result.get("seen_in_training") == of:  # the training pictures themselves, which a note says
+        return []
     line = f"Leak: {copies['images']} of {of} pictures ({percent(copies['share'])}) have a copy in training"
     if without["top1"] is None:
         return [f"{line}: there is nothing left to measure on"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,8 +52,8 @@ def find_copies(
         The thumbnails of ``samples``, then of ``against``, where they were made.
 
     Returns pairs in the order of ``samples``. Of several files with the same bytes each is paired with the first, and
-    only the first takes part in the search for near copies; ``clusters`` brings them together. With ``against`` every
-    picture that has a copy there is named. Raises ``InputError`` for a file that cannot be opened.
+    only the first takes part in the search for near copies; ``pairs.clusters`` brings them together. With ``against``
+    every picture that has a copy there is named. Raises ``InputError`` for a file that cannot be opened.
 
     """
     others = () if against is None else against
@@ -62,28 +62,6 @@ def find_copies(
         small = thumbnails(paths, workers)
     first = None if against is None else len(samples)
     return [named(match, paths) for match in matches(small, first, crops=crops)]
-
-
-def clusters(pairs: Iterable[Pair]) -> list[tuple[Path, ...]]:
-    """Bring pairs together: all pictures that are copies of one another, by one or more pairs.
-
-    Members are in order of path, and clusters in that of their first member.
-    """
-    above: dict[Path, Path] = {}
-
-    def top(path: Path) -> Path:
-        while above.setdefault(path, path) != path:
-            above[path] = above[above[path]]
-            path = above[path]
-        return path
-
-    for pair in pairs:
-        one, other = sorted((top(pair.path), top(pair.partner)))
-        above[other] = one
-    found: dict[Path, list[Path]] = {}
-    for path in sorted(above):
-        found.setdefault(top(path), []).append(path)
-    return [tuple(members) for members in found.values()]
 
 
 def named(match: Match, paths: Sequence[Path]) -> Pair:

@@ -11,7 +11,8 @@ from pathlib import Path
 from mobilenets.base.files import nfc, read_text
 from mobilenets.datasets.arranged import Grouping
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.doctor.copies import clusters, find_copies
+from mobilenets.doctor.copies import find_copies
+from mobilenets.doctor.pairs import clusters
 from mobilenets.errors import InputError
 
 COPIES = "copies"
@@ -123,5 +124,5 @@ def _by_table(groups: str, samples: Sequence[Sample], root: Path) -> dict[Path, 
 
 
 def _by_copies(samples: Sequence[Sample], root: Path, workers: int | None) -> dict[Path, str]:
-    found = clusters(find_copies(samples, workers=workers))
-    return {path: relative(members[0], root) for members in found for path in members}
+    found = clusters((pair.path, pair.partner) for pair in find_copies(samples, workers=workers))
+    return {path: relative(first, root) for path, first in found.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from mobilenets.doctor.fixes import Fix
 from mobilenets.doctor.problems import Finding, is_fault
@@ -12,6 +14,8 @@ from mobilenets.doctor.problems import Finding, is_fault
 # compared with earlier ones, and it is the smaller; training has others to learn from.
 _ORDER = {"train": 0, "validation": 1, "test": 2}
 DROP_PARTNER = "drop partner"
+
+Name = TypeVar("Name", str, Path)
 
 
 @dataclass(frozen=True)
@@ -81,16 +85,16 @@ def _add(findings: dict[Finding, None], one: str, other: str, told: tuple[float,
         findings[Finding("near_duplicate", one, how, other, score)] = None
 
 
-def clusters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+def clusters(pairs: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
     """Join pairs into clusters; returns the first member, by its path, of each member's cluster.
 
     >>> clusters([("b", "c"), ("a", "c"), ("x", "y")])
     {'b': 'a', 'c': 'a', 'a': 'a', 'x': 'x', 'y': 'x'}
 
     """
-    above: dict[str, str] = {}
+    above: dict[Name, Name] = {}
 
-    def top(name: str) -> str:
+    def top(name: Name) -> Name:
         while above.setdefault(name, name) != name:
             above[name] = above[above[name]]
             name = above[name]
