@@ -30,6 +30,7 @@ format: $(DEV)
 # Small faults put into the core one by one (pyproject.toml says where), in a copy: mutants/. What no test finds is listed;
 # `mutmut show NAME` prints one. About 2,300 of them, for the night. MUTANTS="mobilenets.measure.paired*" takes some.
 mutants: $(DEV)
+	$(PIP) 'mutmut>=3.8'
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(MUTANTS)
 	$(BIN)/mutmut results
 

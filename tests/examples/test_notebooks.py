@@ -86,7 +86,8 @@ def test_from_photos_to_an_updated_model(folder: Path) -> None:
     assert measured["images"] == 359 and measured["top1"] > 0.8
     assert done.values["wrong"] == round(359 * (1 - measured["top1"]))
     assert done.values["passed"] == [True, True]
-    assert done.values["bytes"][1] < done.values["bytes"][0] / 2
+    # What says "none of these" stays in float, and is a third of so small a file.
+    assert done.values["bytes"][1] < done.values["bytes"][0] * 0.65
     assert done.values["same"]
     assert (updated["images"], updated["before"]["images"]) == (160, 160)
     assert updated["before"]["top1_now"] == updated["top1"] >= updated["before"]["top1"] - 0.05
