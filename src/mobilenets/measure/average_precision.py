@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilenets.measure.matching import MOST, OVERLAPS, SIZES, Flags, Floats, Integers, Matches
+from mobilenets.measure.matching import MOST, OVERLAPS, SIZES, Flags, Floats, Matches
 
 RECALLS = np.linspace(0, 1, 101)
 """The recalls at which precision is read off; AP is the mean over them."""
@@ -18,38 +18,34 @@ _AT_ONCE = 4_000_000
 
 
 def average_precision(
-    matches: Matches, classes: int, size: str = "all", most: int = MOST, overlaps: int = len(OVERLAPS)
+    matches: Matches, classes: int, size: str = "all", most: int = MOST
 ) -> tuple[Floats, Floats]:
-    """Return AP and the highest recall of each class at the first of the ``OVERLAPS``, two arrays K×T.
+    """Return AP and the highest recall of each class at each of the ``OVERLAPS``, two arrays K×10.
 
     NaN where a class has no box of that size. ``most`` is how many detections of a class count in a picture. This is
     pycocotools' ``COCOeval.accumulate``, where −1 stands for NaN.
     """
     weights = np.ones((1, matches.images))
     place = list(SIZES).index(size)
-    found = [_of_class(matches, label, weights, place, most, overlaps) for label in range(classes)]
+    found = [_of_class(matches, label, weights, place, most) for label in range(classes)]
     return np.stack([one[0][0] for one in found]), np.stack([one[1][0] for one in found])
 
 
-def draws(images: int, resamples: int = RESAMPLES, seed: int = 0) -> Integers:
-    """Draw pictures with replacement: how often each comes up in each resample, B×N (Efron 1979)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.int64)
+def resampled(matches: Matches, classes: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Return AP by class and overlap in resamples of the pictures, B×K×10.
 
-
-def resampled(matches: Matches, classes: int, overlaps: int, drawn: Integers) -> Floats:
-    """Return the AP of each class, the mean over the first ``overlaps``, in each of the resamples, B×K.
-
-    A picture that is drawn twice counts as two. NaN where no box of the class was drawn.
+    Each resample has as many pictures, drawn with replacement (Efron 1979); one that is drawn twice counts as two. The
+    same seed draws the same pictures. NaN where no box of the class was drawn.
     """
-    weights = drawn.astype(np.float64)
-    result = np.empty((len(drawn), classes))
-    for label in range(classes):
-        width = 1 + int((matches.label == label).sum()) + int((matches.truth_label == label).sum())
-        step = max(1, _AT_ONCE // width)
-        for begin in range(0, len(drawn), step):
-            rows = slice(begin, begin + step)
-            result[rows, label] = _of_class(matches, label, weights[rows], 0, MOST, overlaps)[0].mean(axis=1)
+    rng, images = np.random.default_rng(seed), matches.images
+    result = np.empty((resamples, classes, len(OVERLAPS)))
+    widest = max(images, *np.bincount(matches.label, minlength=1), *np.bincount(matches.truth_label, minlength=1))
+    step = max(1, _AT_ONCE // int(widest))
+    for begin in range(0, resamples, step):
+        rows = slice(begin, min(begin + step, resamples))
+        weights = rng.multinomial(images, np.full(images, 1 / images), size=rows.stop - begin).astype(np.float64)
+        for label in range(classes):
+            result[rows, label] = _of_class(matches, label, weights, 0, MOST)[0]
     return result
 
 
@@ -71,18 +67,18 @@ def middle_95(values: Floats) -> tuple[float, float] | None:
 
 
 def _of_class(
-    matches: Matches, label: int, weights: Floats, size: int, most: int, overlaps: int
+    matches: Matches, label: int, weights: Floats, size: int, most: int
 ) -> tuple[Floats, Floats]:
-    """AP and highest recall of one class by resample and overlap, both B×T; ``weights`` are those of the pictures."""
+    """AP and highest recall of one class by resample and overlap, both B×10; ``weights`` are those of the pictures."""
     rows = np.flatnonzero((matches.label == label) & (matches.rank < most))
     rows = rows[np.argsort(-matches.score[rows], kind="stable")]
     truths = (matches.truth_label == label) & matches.counts[:, size]
     wanted = weights[:, matches.truth_image[truths]].sum(axis=1)
     weight = weights[:, matches.image[rows]]
-    right, ignored = matches.right[rows, size, :overlaps], matches.ignored[rows, size, :overlaps]
+    right, ignored = matches.right[rows, size], matches.ignored[rows, size]
     answered = np.cumsum(weight, axis=1) if not ignored.any() else None
-    precisions, recalls = np.zeros((2, len(weights), overlaps))
-    for overlap in range(overlaps):
+    precisions, recalls = np.zeros((2, len(weights), len(OVERLAPS)))
+    for overlap in range(len(OVERLAPS)):
         all_so_far = np.cumsum(weight * ~ignored[:, overlap], axis=1) if answered is None else answered
         precisions[:, overlap], recalls[:, overlap] = _area(weight, right[:, overlap], all_so_far, wanted)
     empty = wanted == 0
