@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from copy import copy
+from dataclasses import replace
+from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.errors import UnreadablePicture
+from mobilenets.errors import FaultFound, InputError, UnreadablePicture
 from mobilenets.pictures.decode import decode_scaled
 from mobilenets.pictures.inputs import Picture, source_of
 from mobilenets.runtime.answers import find_answers
@@ -67,6 +69,16 @@ class EnginePredictor:
             prepared = self.prepare(picture)
         return self.batch([prepared], top)[0]
 
+    def with_threshold(self, threshold: float) -> Self:
+        """Return this predictor with another threshold: the score from which a detector's boxes are shown, or the
+        probability below which a classifier is not sure. Raises ``InputError`` for one that is not from 0 to 1.
+        """
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold {threshold}: give a number from 0 to 1")
+        other = copy(self)
+        other.bundle = replace(self.bundle, threshold=float(threshold))
+        return other
+
     def prepare(self, picture: Picture) -> Pixels:
         """Decode and preprocess one picture to S×S×3: float32, or uint8 where the file makes the numbers itself."""
         decoded = decode_scaled(source_of(picture), self.surplus)
@@ -100,12 +112,16 @@ class EnginePredictor:
 
     def batch(self, prepared: Sequence[Pixels], top: int | None = None) -> list[Any]:
         """Predict pictures that ``prepare`` gave, in one run of the engine."""
-        return [self.reading.brief(row, self.bundle, top) for row in self._read(prepared, self.probabilities(prepared))]
+        rows = self._read(prepared, self.probabilities(prepared))
+        return [self.reading.brief(_sound(row), self.bundle, top) for row in rows]
 
     def detections(self, prepared: Sequence[Pixels]) -> list[Detections]:
-        """Give all boxes that a detector finds in pictures that ``prepare`` gave, however low their score."""
+        """Give all boxes that a detector finds in pictures that ``prepare`` gave, however low their score.
+
+        Raises ``FaultFound`` where an output is not finite.
+        """
         assert self.places
-        return list(self._read(prepared, self.probabilities(prepared)))
+        return [_sound(row) for row in self._read(prepared, self.probabilities(prepared))]
 
     def answers(
         self, prepared: Sequence[Pixels], top: int | None = None, language: str | None = None
@@ -121,7 +137,7 @@ class EnginePredictor:
         distance: float | None = None,
     ) -> dict[str, Any]:
         """Give the object of ``predict --json`` without ``image``, from what ``asked`` gave for one picture."""
-        answer = self.reading.answer(probabilities, self.bundle, top, language)
+        answer = self.reading.answer(_sound(probabilities), self.bundle, top, language)
         bar = self.bundle.none_of_these
         if bar is not None and distance is not None:
             answer |= {"known": bar.knows(distance), "distance": distance}
@@ -131,7 +147,7 @@ class EnginePredictor:
         """Give the probabilities of pictures that ``prepare`` gave, N×classes, and the distance of each.
 
         One run of the engine gives both. The distances are None where the model or its file gives none. A detector
-        gives ``Detections`` in place of probabilities.
+        gives ``Detections`` in place of probabilities, or the ``FaultFound`` of a picture.
         """
         if not self.tells_unknown or len(prepared) == 0:
             return self._read(prepared, self.probabilities(prepared)), [None] * len(prepared)
@@ -165,11 +181,13 @@ class EnginePredictor:
         """Turn rows of scores into what the task makes of them, where it needs the size of each picture for that."""
         if not self.places:
             return cast("Sequence[Any]", rows)
-        read = cast(Any, self.reading).read
-        return [
-            read(row, self.bundle, cast(Placed, one).upright, self._finished)
-            for one, row in zip(prepared, rows, strict=True)
-        ]
+        read, found = cast(Any, self.reading).read, list[Any]()
+        for one, row in zip(prepared, rows, strict=True):
+            try:
+                found.append(read(row, self.bundle, cast(Placed, one).upright, self._finished))
+            except FaultFound as fault:  # it is for whoever asked about this picture, not for those beside it
+                found.append(fault)
+        return found
 
     def _given(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if self._whole:  # each of a size of its own
@@ -191,6 +209,12 @@ class EnginePredictor:
         if not self._planes:
             return np.stack(prepared)
         return np.stack([one.transpose(2, 0, 1) for one in prepared]).transpose(0, 2, 3, 1)
+
+
+def _sound(row: Any) -> Any:
+    if isinstance(row, FaultFound):
+        raise row
+    return row
 
 
 @contextmanager
