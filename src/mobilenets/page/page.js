@@ -12,7 +12,7 @@ let language = localStorage.getItem(LANGUAGE) || (navigator.language.startsWith(
 let model = null;
 let shown = null;
 let problem = null; // {code, error}
-// An entry: {image, small, answer | problem}, and while the page is open its file.
+// An entry: {image, small, size, answer | problem}, and while the page is open its file.
 let history = JSON.parse(sessionStorage.getItem(HISTORY) || "[]").filter((entry) => entry.answer || entry.problem);
 
 const word = (key) => WORDS[language][key];
@@ -76,7 +76,7 @@ function outline(tag, attributes, text) {
 function draw(detections, [width, height]) {
   const high = Math.max(width, height) / 30, parts = [];
   at("boxes").setAttribute("viewBox", `0 0 ${width} ${height}`);
-  for (const { label, score, box: [x, y, right, lower] } of detections.toReversed()) {
+  for (const { label, score, box: [x, y, right, lower] } of [...detections].reverse()) {
     const place = { x, y, width: right - x, height: lower - y };
     parts.push(outline("rect", { ...place, class: "edge" }), outline("rect", { ...place, class: "box", stroke: colorOf(label), "data-label": label }));
     const above = y > 1.2 * high ? y - 0.25 * high : y + high;

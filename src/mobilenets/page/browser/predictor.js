@@ -16,7 +16,7 @@ export class Predictor {
   async answer(file, top) {
     const { none_of_these: unknown, export: exported, detection } = this.description;
     if (detection) return this.shown(await this.found(file), top);
-    const fed = await this.prepared(file), answer = this.described(await this.asked(...fed), top);
+    const fed = await this.prepared(file), answer = this.described(await this.asked(...fed), top ?? TOP);
     if (!unknown || !exported.distance) return answer;
     const [distance] = await this.run(...fed, "distance");
     return { ...answer, known: distance <= unknown.bar, distance };
@@ -105,6 +105,8 @@ export class Predictor {
   }
 }
 
+// Classes that are named where nobody says how many.
+const TOP = 5;
 // Boxes are shown from this score on where the model says nothing else.
 const SHOWN = 0.5;
 const rows = ({ maps, shapes }) => maps.reduce((sum, side, map) => sum + side * side * shapes[map].length, 0);
