@@ -173,7 +173,7 @@ def _try(engine: Engine, bundle: Bundle, file: Exported, path: Path) -> None:
     except Exception as error:  # each runtime raises classes of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: does not take the input that model.json describes: {reason}") from error
-    fault = find_answers(bundle.task).fault(scores, bundle, file.output == "probabilities")
+    fault = find_answers(bundle.task).fault(scores, bundle, file.output != "logits")
     if fault is not None:
         raise InputError(f"{path}: {fault}")
 
