@@ -102,6 +102,8 @@ class Predictor(EnginePredictor):
     def check_explainable(self) -> None:
         """Raise ``InputError`` where ``explain`` has nothing to show, such as a last map of one cell."""
         file = self.bundle.export
+        if self.places:
+            raise InputError("what a detector looked at is not drawn: its boxes say where things are")
         if file is not None and file.format not in ("onnx", "web"):
             raise InputError(f"a file in {file.format} cannot be explained; give the run folder or an export in onnx")
         found = self._explaining.file

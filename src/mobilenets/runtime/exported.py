@@ -31,7 +31,8 @@ class Golden:
     """A picture with what the exported file answered, for a port to test itself against.
 
     ``sha256`` is that of the picture's file, ``pixels_sha256`` that of the uint8 S×S×3 that decoding, resizing and
-    cropping must give, or of the upright H×W×3 where the file resizes itself; ``outputs`` are the file's own.
+    cropping must give, or of the upright H×W×3 where the file resizes itself; ``outputs`` are the file's own. Of a
+    detector they are its surest boxes, six numbers each: x0, y0, x1, y1 in pixels of the upright picture, score, class.
     ``pixels_grid`` has 16 of those pixels: at rows and columns 1/8, 3/8, 5/8 and 7/8 of the side, rounded down, row
     after row.
     """

@@ -25,6 +25,7 @@ from mobilenets.exports.formats import write
 from mobilenets.exports.job import Job, Options
 from mobilenets.exports.use.code import write_device_code
 from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.runs.detection.held_out import boxes_to_export
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
 from mobilenets.runs.predictor import Predictor
@@ -39,6 +40,8 @@ log = logging.getLogger("mobilenets")
 REPORT = "export.json"
 PICTURE = "export.png"
 CALIBRATION_PICTURES = 512
+# Of a detector, whose outputs for a picture are thousands of numbers: they are all held.
+CALIBRATION_SCENES = 128
 FEW_PICTURES = 64
 
 
@@ -55,6 +58,7 @@ def export(
     tolerance: float | None = None,
     web_runtime: str | Path | None = None,
     camera: bool = False,
+    nms: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a file for another runtime, if its answers are the model's as far as its precision allows.
 
@@ -80,13 +84,17 @@ def export(
     batch:
         Pictures a run; by default any number.
     tolerance:
-        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8.
+        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8. Of a detector points of AP, by default
+        0.1 for float32, 0.3 for float16, 1.5 for int8.
     web_runtime:
         For ``web``: the folder of the unpacked npm package onnxruntime-web. By default it is looked for in
         ``node_modules``, and else fetched by npm.
     camera:
         Resize and crop inside as well: the file takes one upright picture a run, uint8 1×H×W×3 for any H and W.
         ``onnx`` and ``openvino`` only.
+    nms:
+        End a detector's file in finished boxes, non-maximum suppression inside: float32 N×100×6, rows of x0, y0, x1, y1
+        as shares of the picture, score and class (−1 in rows that only fill up). ``onnx`` and ``openvino`` only.
 
     Returns the object of ``export --json``; ``seen_in_training`` and ``notes`` are as in ``evaluate``. Where ``passed``
     is false nothing was written, ``faults`` says why and ``layer`` which layer differs first. Raises ``InputError`` for
@@ -98,10 +106,10 @@ def export(
 
     """
     runtime = None if web_runtime is None else Path(web_runtime)
-    options = Options(format, precision, pixels, probabilities, batch, runtime, camera)
-    find_format(format, precision, camera)
+    options = Options(format, precision, pixels, probabilities, batch, runtime, camera, nms)
+    find_format(format, precision, camera, nms)
     source = Path(model)
-    task = _task(source, probabilities)
+    task = _task(source, options)
     points = task.tolerance(tolerance, precision)
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     check_place(folder, format)
@@ -165,10 +173,17 @@ def exported_runtime(predictor: Predictor) -> str:
     return f"{engine.runtime} {engine.version}"
 
 
-def _task(model: Path, probabilities: bool) -> Task:
-    task = find_task(read_bundle(find_bundle(model)).task)
-    if probabilities and not task.answers.softmax:
+def _task(model: Path, options: Options) -> Task:
+    bundle = read_bundle(find_bundle(model))
+    task = find_task(bundle.task)
+    if options.probabilities and not task.answers.softmax:
         raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
+    if options.nms:
+        if bundle.detection is None:
+            raise InputError(f"nms: a model for {task.name} finds no boxes; leave --nms out")
+        from mobilenets.exports.graph.boxes import check_suppression  # onnx, which not every export needs
+
+        check_suppression(bundle.preprocessing)
     return task
 
 
@@ -191,7 +206,10 @@ def _pictures(
     model: Path, data: str | Path, bundle: Bundle, precision: str
 ) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
     """Give the readable pictures to check a file on and, for int8, those to calibrate it on."""
-    halves = pictures_to_export(model, Path(data), bundle.classes, training=precision == "int8")
+    if bundle.detection is None:
+        halves = pictures_to_export(model, Path(data), bundle.classes, training=precision == "int8")
+    else:
+        halves = boxes_to_export(model, Path(data), bundle.classes)
     halves = replace(halves, measured=_readable(halves.measured))
     if not halves.measured:
         raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
@@ -213,7 +231,8 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
         log.warning(
             "int8 is calibrated on only %d training pictures: %d or more are better", len(samples), FEW_PICTURES
         )
-    return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
+    most = CALIBRATION_PICTURES if bundle.detection is None else CALIBRATION_SCENES
+    return fitted_pictures(samples, bundle.preprocessing, most, "calibration pictures")
 
 
 def _written(

@@ -8,6 +8,8 @@ from onnx import TensorProto, helper
 
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.nodes import NumberedGraph
+from mobilenets.exports.job import Job
+from mobilenets.models.detection.detector import Detector
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.detection import Detection, anchors
 
@@ -22,6 +24,14 @@ def check_suppression(preprocessing: Preprocessing) -> None:
             f"nms: the model's pictures are brought to size by {preprocessing.resize}, and boxes inside the file need "
             "stretch; leave --nms out"
         )
+
+
+def end_in_boxes(model: onnx.ModelProto, job: Job) -> None:
+    """Do what ``with_boxes`` does, where the job asks for it."""
+    if job.options.nms:
+        assert isinstance(job.network, Detector)
+        check_suppression(job.preprocessing)
+        with_boxes(model, job.network.detection)
 
 
 def with_boxes(model: onnx.ModelProto, detection: Detection) -> None:
