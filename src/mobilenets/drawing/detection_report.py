@@ -14,7 +14,7 @@ from mobilenets.drawing.confusion import confusion_matrix, draw_confusion
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.precision_recall import draw_precision_recall, precision_recall
 from mobilenets.drawing.report import RunReport, address_of, on_both, opened, write_page
-from mobilenets.drawing.style import LIGHT, printable
+from mobilenets.drawing.style import LIGHT
 from mobilenets.measure.detection import AP, DetectionEvaluation
 from mobilenets.measure.detection_faults import KINDS, FalseAlarm, Faults, Miss
 from mobilenets.measure.matching import SIZES
@@ -49,7 +49,7 @@ def write_detection_report(path: Path, report: DetectionReport) -> None:
     names = {name: (report.names or {}).get(name, name) for name in evaluation.classes}
     figures = {"precision_recall": on_both(lambda theme: precision_recall(evaluation, theme))}
     if len(names) <= MOST_CONFUSED:
-        shown = [*(printable(name if drawable(name) else own) for own, name in names.items()), "background"]
+        shown = [*_drawable(list(names), list(names.values())), "background"]
         figures["confusion"] = on_both(lambda theme: confusion_matrix(faults.confusion, shown, theme))
     counted = evaluation.matches.counts.sum(axis=0).tolist()
     write_page(
@@ -67,6 +67,11 @@ def write_detection_report(path: Path, report: DetectionReport) -> None:
         misses=[_miss(report, one, tuple(names.values())) for one in _one_a_picture(faults.misses)],
         alarms=[_alarm(report, one, tuple(names.values())) for one in _one_a_picture(faults.false_alarms)],
     )
+
+
+def _drawable(classes: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names as people call them, as far as a font can draw them."""
+    return [name if drawable(name) else own for own, name in zip(classes, names, strict=True)]
 
 
 def _one_a_picture(faults: Iterable[Fault]) -> list[Fault]:
@@ -145,8 +150,8 @@ def _near(picture: Image.Image, around: list[float], boxes: Sequence[Drawn]) -> 
     return cut, kept
 
 
-def draw_detection(evaluation: DetectionEvaluation, folder: Path) -> None:
+def draw_detection(evaluation: DetectionEvaluation, folder: Path, names: Sequence[str]) -> None:
     """Write ``precision_recall.png`` and, where classes are not too many, ``confusion.png``."""
     draw_precision_recall(evaluation, folder / "precision_recall.png")
     if len(evaluation.classes) <= MOST_CONFUSED:
-        draw_confusion(Faults(evaluation).confusion, [*evaluation.classes, "background"], folder / "confusion.png")
+        draw_confusion(Faults(evaluation).confusion, [*_drawable(evaluation.classes, names), "background"], folder / "confusion.png")
