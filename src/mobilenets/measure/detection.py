@@ -302,7 +302,8 @@ class DetectionPair:
 
     def __post_init__(self) -> None:
         one, other = self.reference, self.candidate
-        if one.classes != other.classes or one.images != other.images:
+        same = one.classes == other.classes and one.images == other.images
+        if not same or not np.array_equal(one.matches.truth_corners, other.matches.truth_corners):
             raise InputError("the two were not measured on the same pictures and classes")
 
     @property

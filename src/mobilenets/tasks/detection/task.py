@@ -10,7 +10,9 @@ from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError
 from mobilenets.measure.detection import AP, DetectionEvaluation
 from mobilenets.runtime.found import Found
-from mobilenets.tasks.base import Comparison, Floats, LossSettings, Verdict
+from mobilenets.tasks.base import Comparison, Floats, LossSettings
+from mobilenets.tasks.detection.divergence import compared
+from mobilenets.tasks.detection.gate import BoxVerdict, check_tolerance, judge
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,12 +63,12 @@ class BoxTask:
 
     def tolerance(self, asked: float | None, precision: str) -> float:
         """Return the points of AP that may be lost."""
-        raise InputError("a detector is not exported yet")
+        return check_tolerance(asked, precision)
 
-    def compare(self, comparison: Comparison) -> Verdict:
-        """Compare boxes."""
-        raise InputError("a detector is not exported yet")
+    def compare(self, comparison: Comparison) -> BoxVerdict:
+        """Compare AP, and box with box."""
+        return judge(comparison)
 
     def divergence(self, wanted: Floats, given: Floats, scores: bool) -> tuple[float, float]:
-        """Compare outputs."""
-        raise InputError("a detector is not exported yet")
+        """Compare outputs; see ``divergence.compared``."""
+        return compared(wanted, given)
