@@ -15,6 +15,7 @@ from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
+from mobilenets.runs.detection.report import FOUND, REPORT, draw_found, write_box_report
 from mobilenets.runs.record import METRICS
 from mobilenets.runs.results import said, seconds_in_all
 from mobilenets.training.checkpoint import State
@@ -23,7 +24,7 @@ from mobilenets.training.detection.validation import BoxValidation
 log = logging.getLogger("mobilenets")
 
 
-def finish_boxes(run: Run, measuring: BoxValidation, state: State, since: float) -> dict[str, Any]:
+def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: State, since: float) -> dict[str, Any]:
     """Measure the detector that was kept, and write it all down; as ``mobilenets.runs.results.finish``."""
     folder, dataset = run.folder, run.dataset
     on = "validation" if dataset.test is None else "test"
@@ -45,7 +46,10 @@ def finish_boxes(run: Run, measuring: BoxValidation, state: State, since: float)
         "macs": sum(part.macs for part in operations),
     }
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
+    draw_found(folder / FOUND, evaluation, dataset.layout.root)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)
+    write_box_report(run, train, state, kept, evaluation, metrics)
+    metrics["total_seconds"] = seconds_in_all(folder, state, since)  # the report among it
     # Last, because it is what marks a run as measured.
     write_json(folder / METRICS, metrics)
     log.info(
@@ -55,7 +59,7 @@ def finish_boxes(run: Run, measuring: BoxValidation, state: State, since: float)
         on,
         duration(metrics["total_seconds"]),
     )
-    return {"run": str(folder), **metrics}
+    return {"run": str(folder), "report": str(folder / REPORT), **metrics}
 
 
 def _of(loader: BoxLoader, samples: Any) -> BoxLoader:

@@ -74,7 +74,7 @@ def train_boxes(request: Request, settled: Settled, device: torch.device, began:
     state, since = fit_boxes(
         network, stage, run.task, train, measuring, run.folder, measure_before=run.head_kept, began=began
     )
-    return finish_boxes(run, measuring, state, since) | {"forecast_seconds": told}
+    return finish_boxes(run, train, measuring, state, since) | {"forecast_seconds": told}
 
 
 def _announce(run: Run, stage: Stage, seconds: float) -> None:
