@@ -13,7 +13,7 @@ from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.detection_faults import Faults
-from mobilenets.runs.boxes_held_out import BoxesToMeasure, boxes_to_measure
+from mobilenets.runs.detection.measured import BoxesToMeasure, boxes_to_measure
 from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import opened_by_evaluate

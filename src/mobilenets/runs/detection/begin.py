@@ -13,12 +13,14 @@ from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.groups import grouping
+from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.detection.detector import Detector
 from mobilenets.pictures.augment.boxes import build_boxes
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.runs.begin import Run, box_settings, open_begun
+from mobilenets.runs.copies import look_for_copies
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record, data_record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import write_seen
@@ -52,7 +54,10 @@ def begin_boxes(
         build_boxes(recipe.augment, preprocessing)
     frozen_parts(fresh_detector(recipe, architecture, detection, ("one",), None)[0], recipe.freeze)
     grouped = grouping(recipe.groups, recipe.workers)
-    dataset = prepare_boxes(request.data, **box_settings(recipe), group=grouped)
+    looking = Looking()
+    dataset = prepare_boxes(request.data, **box_settings(recipe), group=grouped, look=looking)
+    copied, keep = look_for_copies(dataset, looking)
+    dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *copied))
     network, origin = fresh_detector(recipe, architecture, detection, dataset.classes, saved)
     kept = origin.get("head") == "kept"
     recipe = resolve_boxes(recipe, len(dataset.train), saved is not None)
@@ -73,6 +78,7 @@ def begin_boxes(
         with filling(request.run):
             write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
             write_seen(request.run, dataset.seen)
+            keep(request.run)
             write_bundle(request.run, bundle)
             # Last, because it is what marks a run as begun.
             record.write(request.run)

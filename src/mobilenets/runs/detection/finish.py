@@ -13,8 +13,10 @@ from mobilenets.base.progress import duration
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
+from mobilenets.measure.detection_faults import Faults
 from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
+from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.detection.report import FOUND, REPORT, draw_found, write_box_report
 from mobilenets.runs.record import METRICS
 from mobilenets.runs.results import said, seconds_in_all
@@ -29,13 +31,17 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
     folder, dataset = run.folder, run.dataset
     on = "validation" if dataset.test is None else "test"
     saved = load_model(folder)
+    evaluation = measuring.measure(saved.network)
+    # People are shown boxes from the score on that does best on the validation pictures.
+    saved = replace(saved, bundle=replace(saved.bundle, threshold=evaluation.shown_from))
     if dataset.test is not None:
         measuring = replace(measuring, pictures=_of(measuring.pictures, dataset.test))
-    evaluation = measuring.measure(saved.network)
+        evaluation = replace(measuring.measure(saved.network), threshold=saved.bundle.threshold)
     kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
     operations = saved.network.plan.operations
     bundle = write_graph(folder, replace(saved, network=saved.network.to(torch.device("cpu"))))
-    metrics = evaluation.to_json() | {
+    metrics = evaluation.to_json() | Faults(evaluation).to_json()
+    metrics |= {
         "evaluated_on": on,
         "epoch": kept,
         "epochs": state.epoch,
@@ -44,6 +50,7 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
         "weights": run.recipe.weights,
         "parameters": sum(parameter.numel() for parameter in saved.network.parameters()),
         "macs": sum(part.macs for part in operations),
+        "copies": copies_of_run(folder, evaluation),
     }
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     draw_found(folder / FOUND, evaluation, dataset.layout.root)
