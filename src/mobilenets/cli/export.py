@@ -16,7 +16,7 @@ from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import percent, printable, size
 from mobilenets.exports.catalog import FORMATS
 
-_SETTINGS = ("precision", "data", "pixels", "camera", "probabilities", "batch", "tolerance", "web_runtime")
+_SETTINGS = ("precision", "data", "pixels", "camera", "probabilities", "nms", "batch", "tolerance", "web_runtime")
 
 
 def _arguments(parser: Parser) -> None:
@@ -55,12 +55,14 @@ def _arguments(parser: Parser) -> None:
         "(onnx, openvino)",
     )
     add("--probabilities", action="store_true", help="the file outputs probabilities instead of logits")
+    add("--nms", action="store_true", help="a detector's file outputs finished boxes (onnx, openvino)")
     add("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
     add(
         "--tolerance",
         type=float,
         metavar="POINTS",
-        help="largest loss of top-1 accuracy allowed, in percentage points (default: 0.05 for float, 0.5 for int8)",
+        help="largest loss of top-1 accuracy allowed, in percentage points (default: 0.05 for float, 0.5 for int8); "
+        "of a detector of AP (0.1 for float32, 0.3 for float16, 1.5 for int8)",
     )
     add(
         "--web-runtime",
@@ -85,12 +87,27 @@ def _run(options: Namespace) -> int:
 
 def exported(result: dict[str, Any]) -> str:
     """The figures of the gate, then the file and what to type next, or why there is none."""
+    first = (
+        f"{result['format']} {result['precision']} in {result['runtime']}, {result['images']} pictures "
+        f"({result['evaluated_on']})"
+    )
+    return "\n".join([first, *(_boxes(result) if "ap_exported" in result else _classes(result)), *_outcome(result)])
+
+
+def _boxes(result: dict[str, Any]) -> list[str]:
+    figures = ["none" if result[key] is None else percent(result[key]) for key in ("ap_exported", "ap_reference")]
+    return [
+        f"AP  {figures[0]}, the model's {figures[1]}",
+        f"{result['boxes']} boxes beside the model's: they overlap by at least {result['least_overlap']:.3f}, scores "
+        f"differ by at most {result['max_difference']:.2g}; {result['boxes_without_partner']} found by only one of both",
+    ]
+
+
+def _classes(result: dict[str, Any]) -> list[str]:
     from mobilenets.measure.paired import most_different, said_of_pair  # NumPy, which --help does without
 
     images = result["images"]
     lines = [
-        f"{result['format']} {result['precision']} in {result['runtime']}, {result['images']} pictures "
-        f"({result['evaluated_on']})",
         f"top-1  {percent(result['top1_exported'])}, the model's {percent(result['top1_reference'])}: "
         f"{said_of_pair(result)}",
         f"largest difference in a probability  {max(result['max_difference'], result['probe_difference']):.2g}",
@@ -105,17 +122,20 @@ def exported(result: dict[str, Any]) -> str:
             f"class that lost most  {printable(worst['class'])}: {percent(worst['reference'])} to "
             f"{percent(worst['exported'])} of {worst['images']}"
         )
+    return lines
+
+
+def _outcome(result: dict[str, Any]) -> list[str]:
     if result["passed"]:
         folder = quote(str(Path(result["file"]).parent))
         following = f"mobilenets predict {folder} photo.jpg"
         if result["format"] == "web":
             following = f"python -m http.server --bind 127.0.0.1 --directory {folder} 8000"
-        lines += [f"passed: {result['file']}, {size(result['bytes'])}", f"Next:  {following}"]
-    else:
-        lines += [f"failed, nothing was written: {fault}" for fault in result["faults"]]
-        if result["layer"] is not None:
-            lines.append(f"the difference starts at {result['layer']['layer']} ({result['layer']['decibels']:.0f} dB)")
-    return "\n".join(lines)
+        return [f"passed: {result['file']}, {size(result['bytes'])}", f"Next:  {following}"]
+    lines = [f"failed, nothing was written: {fault}" for fault in result["faults"]]
+    if result["layer"] is not None:
+        lines.append(f"the difference starts at {result['layer']['layer']} ({result['layer']['decibels']:.0f} dB)")
+    return lines
 
 
 VERB = Verb(

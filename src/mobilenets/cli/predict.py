@@ -8,6 +8,7 @@ from typing import Any
 
 from mobilenets.base.cells import write_cells
 from mobilenets.base.text import printable
+from mobilenets.cli.boxes import found, writer
 from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import to_json
 from mobilenets.cli.parser import Parser, Verb
@@ -20,12 +21,26 @@ def _arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL)
     add("pictures", metavar="IMAGE|FOLDER|-", nargs="+", help="files, folders, or - for one picture on standard input")
-    add("--top", type=int, default=5, metavar="K", help="number of classes to list per picture (default: 5)")
+    add("--top", type=int, metavar="K", help="number of classes to list per picture (default: 5), or of boxes (all)")
     add("--language", metavar="CODE", help="show the classes' names in this language, such as zh")
+    add(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="a detector's boxes from this score on; the probability below which a classifier is not sure "
+        "(default: the model's own, 0.5 for boxes)",
+    )
     add("--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR")
     add("--sheet", metavar="FILE.png", help="draw one sheet of all pictures with their answers")
+    add("--out", metavar="DIR", help="draw a detector's boxes into copies of the pictures, in DIR")
     add_engine(parser)
-    add("--format", choices=("text", "json", "csv"), default="text", help="text, json (as --json) or csv")
+    add(
+        "--format",
+        choices=("text", "json", "csv", "coco"),
+        default="text",
+        help="text, json (as --json), csv, or coco: boxes as COCO's results, with every score unless --threshold is given",
+    )
+    add("--ids", metavar="FILE.json", help="with --format coco: COCO's instances_*.json, for the ids of pictures, classes")
 
 
 def _run(options: Namespace) -> int:
@@ -36,12 +51,17 @@ def _run(options: Namespace) -> int:
     check_order(options.model, options.pictures[-1], "predict")
     predictor = Predictor(options.model, **engine(options))
     pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
+    settings = given(options, "top", "language", "threshold", "explain", "sheet", "out")
     form = "json" if options.json else options.format
+    write = writer(predictor, form, options.ids)
+    if form == "coco" and options.threshold is None:
+        settings["threshold"] = 0.0
     failed = begun = False
-    settings = given(options, "top", "language", "explain", "sheet")
     for answer in predict(predictor, pictures, **settings):
         failed |= "error" in answer
-        if form == "json":
+        if write is not None:
+            write(answer)
+        elif form == "json":
             print(to_json(answer))
         elif form == "csv":
             # Only now, so that a wrong command writes nothing.
@@ -50,6 +70,8 @@ def _run(options: Namespace) -> int:
             print(predicted(answer))
         begun = True
         sys.stdout.flush()
+    if write is not None:
+        write(None)
     return int(failed)
 
 
@@ -65,6 +87,8 @@ def predicted(answer: dict[str, Any]) -> str:
     if "error" in answer:
         how = "no answer" if answer.get("code") == "fault" else "not read"
         return f"{name}: {how}: {printable(answer['error'])}"
+    if "detections" in answer:
+        return f"{name}: {found(answer['detections'])}"
     words = [_entry(entry, answer.get("groups", [])) for entry in answer["predictions"]]
     unsure = "not sure: " if answer.get("sure") is False else ""
     if answer.get("known") is False:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -124,13 +124,24 @@ class Loader:
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
-        starts = np.cumsum([0, *(len(indices) for indices in plan)])
+        return planned(self.batch, plan, epoch, skip, self.workers)
 
-        def batch(number: int) -> Batch:
-            return self.batch(plan[number], epoch, int(starts[number]))
 
-        with closing(stream(batch, range(skip, len(plan)), workers=self.workers)) as made:
-            yield from checked(made)
+def planned(
+    make: Callable[[Sequence[int], int, int], Batch],
+    plan: Sequence[Sequence[int]],
+    epoch: int,
+    skip: int,
+    workers: int | None,
+) -> Generator[Batch]:
+    """Yield the batches of ``plan`` but the first ``skip``: what ``make`` makes of indices, epoch and place in it."""
+    starts = np.cumsum([0, *(len(indices) for indices in plan)])
+
+    def batch(number: int) -> Batch:
+        return make(plan[number], epoch, int(starts[number]))
+
+    with closing(stream(batch, range(skip, len(plan)), workers=workers)) as made:
+        yield from checked(made)
 
 
 def in_order(count: int, batch: int) -> list[list[int]]:

@@ -14,7 +14,8 @@ class Format:
     """A format.
 
     ``module`` below ``mobilenets.exports`` has its ``write(job) -> Exported``; it imports ``packages``, which the
-    optional dependency ``extra`` brings. ``camera``: the geometry of the preprocessing can go inside.
+    optional dependency ``extra`` brings. ``camera``: the geometry of the preprocessing can go inside, and ``nms``: what
+    makes finished boxes of a detector's outputs.
     """
 
     module: str
@@ -22,21 +23,22 @@ class Format:
     packages: tuple[str, ...]
     extra: str
     camera: bool = False
+    nms: bool = False
 
 
 _ONNX = ("onnx", "onnxruntime")
 _LITERT = (*_ONNX, "litert_torch", "ai_edge_litert", "ai_edge_quantizer")
 _ALL = ("float32", "float16", "int8")
 FORMATS = {
-    "onnx": Format("onnx", _ALL, _ONNX, "export", camera=True),
-    "openvino": Format("openvino", _ALL, (*_ONNX, "openvino"), "openvino", camera=True),
+    "onnx": Format("onnx", _ALL, _ONNX, "export", camera=True, nms=True),
+    "openvino": Format("openvino", _ALL, (*_ONNX, "openvino"), "openvino", camera=True, nms=True),
     "litert": Format("litert", _ALL, _LITERT, "litert"),
     "executorch": Format("executorch", ("float32", "int8"), (*_ONNX, "executorch", "torchao"), "executorch"),
     "web": Format("web", _ALL, _ONNX, "export"),
 }
 
 
-def find_format(name: str, precision: str, camera: bool = False) -> Format:
+def find_format(name: str, precision: str, camera: bool = False, nms: bool = False) -> Format:
     """Look a format up; raises ``InputError`` where there is none, or what it needs is not installed."""
     found = FORMATS.get(name)
     if found is None:
@@ -46,6 +48,9 @@ def find_format(name: str, precision: str, camera: bool = False) -> Format:
     if camera and not found.camera:
         able = " or ".join(name for name, one in FORMATS.items() if one.camera)
         raise InputError(f"{name} cannot be exported with --camera: choose {able}, or use --pixels")
+    if nms and not found.nms:
+        able = " or ".join(name for name, one in FORMATS.items() if one.nms)
+        raise InputError(f"{name} cannot be exported with --nms: choose {able}; mobilenets makes boxes of the others")
     missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"{name} needs {missing[0]}: {how_to_install(found.extra)}")

@@ -27,7 +27,8 @@ class Options:
 
     ``pixels`` puts the numbers of the preprocessing into the graph: the file then takes uint8 N×S×S×3 as decoding,
     resizing and cropping give it. ``camera`` puts the geometry there too: the file takes one upright picture a run,
-    uint8 1×H×W×3 for any H and W. ``probabilities`` ends it in a softmax. ``batch`` fixes the number of pictures a run,
+    uint8 1×H×W×3 for any H and W. ``probabilities`` ends it in a softmax, ``nms`` a detector's in finished boxes
+    (``mobilenets.exports.graph.boxes``). ``batch`` fixes the number of pictures a run,
     None leaves it open. ``web_runtime`` is the folder of onnxruntime-web, for the format ``web``.
     """
 
@@ -38,6 +39,7 @@ class Options:
     batch: int | None = None
     web_runtime: Path | None = None
     camera: bool = False
+    nms: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -80,7 +82,7 @@ class Job:
             {name: file_hash(self.folder / name) for name in files},
             "uint8" if options.pixels else "float32",
             layout,
-            "probabilities" if options.probabilities else "logits",
+            "boxes" if options.nms else "probabilities" if options.probabilities else "logits",
             batch,
             about=about,
             geometry="inside" if options.camera else "outside",

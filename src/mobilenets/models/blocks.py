@@ -16,6 +16,7 @@ from mobilenets.models.operations import (
     Add,
     Conv,
     Flatten,
+    Join,
     Linear,
     MaxPool,
     MeanPool,
@@ -108,28 +109,33 @@ class Block(nn.Module):
             later = {taken for other in operations[index + 1 :] for taken in other.inputs}
             done = tuple(set(operation.inputs) - later)
             path = operation.name.removeprefix(name).removeprefix(".")
-            function = _function(operation)
+            function = function_of(operation)
             if function is None:
                 _add(self, path, _module(operation))
             self.steps.append(Step(operation.name, operation.inputs, done, path, function))
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the operations, and keep only what is needed further on."""
+        return self.both(x, self.steps[-1].output)[0]
+
+    def both(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Run the operations, and give beside the last one's output what is called ``name`` on the way."""
         values = {self.entry: x}
         for step in self.steps:
-            given = [values[name] for name in step.inputs]
-            for name in step.done:
-                del values[name]
+            given = [values[taken] for taken in step.inputs]
+            for taken in step.done:
+                if taken != name:
+                    del values[taken]
             run = step.function or self.get_submodule(step.path)
             values[step.output] = run(*given)
-        return values[self.steps[-1].output]
+        return values[self.steps[-1].output], values[name]
 
 
 def build(name: str, operations: Sequence[Operation]) -> nn.Module:
     """Return the module of a block: the layer itself where it is the only operation, and nothing for nothing."""
     if not operations:
         return nn.Identity()
-    if len(operations) == 1 and operations[0].name == name and _function(operations[0]) is None:
+    if len(operations) == 1 and operations[0].name == name and function_of(operations[0]) is None:
         return _module(operations[0])
     return Block(name, operations)
 
@@ -142,13 +148,24 @@ def _module(operation: Operation) -> nn.Module:
     raise TypeError(f"{operation.name}: PyTorch has no module for a {type(operation).__name__}")
 
 
-def _function(operation: Operation) -> Callable[..., Tensor] | None:
+def joined(*maps: Tensor, columns: Sequence[int]) -> Tensor:
+    """Put maps N×(anchors · columns)×H×W together as ``operations.Join`` says: N × rows × all columns."""
+    groups = []
+    for start in range(0, len(maps), len(columns)):
+        group = zip(maps[start : start + len(columns)], columns, strict=True)
+        groups.append(torch.cat([map_.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width)) for map_, width in group], 2))
+    return torch.cat(groups, 1)
+
+
+def function_of(operation: Operation) -> Callable[..., Tensor] | None:
     """Return what an operation without weights does, or None for one with weights."""
     if isinstance(operation, MaxPool):
         kernel, stride, [pad, _] = operation.kernel, operation.stride, operation.pads
         return partial(
             functional.max_pool2d, kernel_size=kernel, stride=stride, padding=pad, ceil_mode=operation.ceil_mode
         )
+    if isinstance(operation, Join):
+        return partial(joined, columns=operation.columns)
     if isinstance(operation, Activation):
         return FUNCTIONS[operation.activation]
     return PLAIN.get(type(operation))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.blocks import build
+from mobilenets.models.plan import Plan
 
 INIT_STD = 0.09
 HEAD_INIT_STD = 0.01
@@ -23,18 +24,20 @@ class Network(nn.Module):
     operation by operation.
     """
 
-    def __init__(self, architecture: Architecture, classes: int) -> None:
+    plan: Plan
+
+    def __init__(self, architecture: Architecture, classes: int, plan: Plan | None = None) -> None:
         super().__init__()
         self.architecture = architecture
         self.classes = classes
-        self.plan = architecture.plan(classes)
+        self.plan = architecture.plan(classes) if plan is None else plan
         blocks = ((part.name.removeprefix("body."), build(part.name, part.operations)) for part in self.plan.blocks)
         self.body = nn.Sequential(OrderedDict(blocks))
         self.pool = build("pool", self.plan.pool)
         self.head = build("head", self.plan.head)
         self.features = self.plan.features.channels
         self.dropout = nn.Dropout(architecture.table.head.dropout)
-        self.classifier = nn.Linear(self.features, classes) if classes else nn.Identity()
+        self.classifier = nn.Linear(self.features, classes) if self.plan.classifier else nn.Identity()
         initialise(self, architecture.table.initial)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:

@@ -182,6 +182,17 @@ class Flatten(Operation):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Join(Operation):
+    """Maps as rows of numbers: of each group of maps a row for each anchor of each place, place by place.
+
+    A group has a map for each of ``columns``, which says how many of its channels belong to one anchor; a row has
+    those of all of them side by side, and the rows of the groups stand below one another.
+    """
+
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Linear(Operation):
     """A linear layer with bias; its weights (outputs, inputs) are under ``{name}``."""
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from mobilenets.base.files import writing
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.detection.detector import Detector
 from mobilenets.models.distance import Space, load_space
 from mobilenets.models.network import Network
 from mobilenets.runtime.bar import SPACE
@@ -118,7 +119,11 @@ def load_model(model: Path) -> SavedModel:
         raise InputError(f"{path}: {reason}; copy or train the model again") from error
     # Built on the meta device: a wrong description takes no memory, and no random number is drawn.
     with torch.device("meta"):
-        network = Network(architecture, bundle.network_outputs)
+        network = (
+            Network(architecture, bundle.network_outputs)
+            if bundle.detection is None
+            else Detector(architecture, len(bundle.classes), bundle.detection)
+        )
     problem = mismatch(network.state_dict(), state)
     if problem:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")

@@ -12,7 +12,7 @@ let language = localStorage.getItem(LANGUAGE) || (navigator.language.startsWith(
 let model = null;
 let shown = null;
 let problem = null; // {code, error}
-// An entry: {image, small, answer | problem}, and while the page is open its file.
+// An entry: {image, small, size, answer | problem}, and while the page is open its file.
 let history = JSON.parse(sessionStorage.getItem(HISTORY) || "[]").filter((entry) => entry.answer || entry.problem);
 
 const word = (key) => WORDS[language][key];
@@ -50,7 +50,42 @@ function inkOn(color) {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
-// A small copy for the history; what the browser cannot show has none.
+// A colour for each class of a detector: Okabe and Ito's, then hues far apart.
+const COLORS = ["#d55e00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#cc79a7", "#e69f00"];
+function colorOf(label) {
+  const place = model?.classes.indexOf(label) ?? 0;
+  return COLORS[place] ?? `hsl(${Math.round(place * 222.5) % 360} 75% 55%)`;
+}
+
+// How many of each class, the surest first: "2 × dog, cat".
+function counted(detections) {
+  const counts = new Map();
+  for (const { label } of detections) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const words = [...counts].map(([label, count]) => (count > 1 ? `${count} × ${className(label)}` : className(label)));
+  return words.join(language === "zh" ? "、" : ", ") || word("nothing");
+}
+
+function outline(tag, attributes, text) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text) element.textContent = text;
+  return element;
+}
+
+// The boxes over the picture, in its own pixels; the surest on top.
+function draw(detections, [width, height]) {
+  const high = Math.max(width, height) / 30, parts = [];
+  at("boxes").setAttribute("viewBox", `0 0 ${width} ${height}`);
+  for (const { label, score, box: [x, y, right, lower] } of [...detections].reverse()) {
+    const place = { x, y, width: right - x, height: lower - y };
+    parts.push(outline("rect", { ...place, class: "edge" }), outline("rect", { ...place, class: "box", stroke: colorOf(label), "data-label": label }));
+    const above = y > 1.2 * high ? y - 0.25 * high : y + high;
+    parts.push(outline("text", { x: x + 0.15 * high, y: above, "font-size": high, "stroke-width": 0.18 * high }, `${className(label)} ${percent(score)}`));
+  }
+  at("boxes").replaceChildren(...parts);
+}
+
+// A small copy for the history, and the picture's size; what the browser cannot show has none.
 async function shrink(file) {
   try {
     const bitmap = await createImageBitmap(file);
@@ -62,10 +97,11 @@ async function shrink(file) {
     pen.fillStyle = "#fff"; // as the network sees what is transparent
     pen.fillRect(0, 0, canvas.width, canvas.height);
     pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    const size = [bitmap.width, bitmap.height];
     bitmap.close();
-    return canvas.toDataURL("image/jpeg", 0.8);
+    return { small: canvas.toDataURL("image/jpeg", 0.8), size };
   } catch {
-    return null;
+    return { small: null };
   }
 }
 
@@ -92,9 +128,9 @@ async function takeOne(file) {
     problem = { code: "unreadable" };
     return;
   }
-  const entry = { image: file.name || "picture", small: await shrink(file), file };
+  const entry = { image: file.name || "picture", ...(await shrink(file)), file };
   try {
-    entry.answer = await answerer.predict(file, 5);
+    entry.answer = await answerer.predict(file);
   } catch (error) {
     problem = entry.problem = told(error);
     if (UNHEARD.includes(problem.code)) return;
@@ -148,17 +184,22 @@ function show(entry) {
   const { answer } = entry;
   at("result").hidden = !answer;
   if (answer) {
-    const best = answer.predictions[0];
+    const boxes = answer.detections, best = answer.predictions?.[0];
     // The bin is the group with the most of the probability, which need not be that of the best class.
-    const bin = answer.groups?.[0]?.label ?? best.group;
+    const bin = answer.groups?.[0]?.label ?? best?.group;
     if (entry.file) entry.url ??= URL.createObjectURL(entry.file);
     at("picture").src = (entry.explained && entry.drawn) || entry.url || entry.small || "";
     at("picture").alt = entry.image;
     at("unsure").hidden = answer.sure !== false && answer.known !== false;
     at("unsure").textContent = word(answer.known === false ? "unknown" : "unsure");
-    at("best").textContent = className(best.label);
+    at("best").textContent = boxes ? counted(boxes) : className(best.label);
+    at("result").classList.toggle("found", Boolean(boxes));
+    at("boxes").toggleAttribute("hidden", !boxes?.length || !entry.size || !(entry.url || entry.small));
+    if (boxes && entry.size) draw(boxes, entry.size);
     at("bin").replaceChildren(...(bin ? [chip(bin)] : []));
-    at("bars").replaceChildren(...answer.predictions.map((one) => bar(className(one.label), one.probability, one.group && groupColor(one.group))));
+    at("bars").replaceChildren(...(boxes
+      ? boxes.map((one) => bar(className(one.label), one.score, colorOf(one.label)))
+      : answer.predictions.map((one) => bar(className(one.label), one.probability, one.group && groupColor(one.group)))));
     at("bins").hidden = !answer.groups;
     at("binbars").replaceChildren(...(answer.groups ?? []).map((one) => bar(groupName(one.label), one.probability, groupColor(one.label))));
     at("explain").hidden = !model?.explains || !entry.file;
@@ -181,7 +222,9 @@ function showHistory() {
       picture.alt = entry.image;
       button.append(picture);
     }
-    if (entry.answer) {
+    if (entry.answer?.detections) {
+      button.append(counted(entry.answer.detections));
+    } else if (entry.answer) {
       const best = entry.answer.predictions[0];
       const group = entry.answer.groups?.[0]?.label ?? best.group;
       if (group && groupColor(group)) {

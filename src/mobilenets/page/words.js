@@ -6,14 +6,14 @@ export const WORDS = {
     hint: "Drop a picture here, paste one, or", unsure: "Not sure; it could be", unknown: "None of these; nearest is", bins: "By group",
     history: "Earlier", forget: "Forget", docs: "For programs: the HTTP API", explain: "What did it look at?",
     original: "Show the picture", token: "This server needs a token", enter: "Continue", other: "中文",
-    working: "Looking …", loading: "Loading the model …", about: "{name} · {classes} classes · {size} × {size} pixels", explaining: "Drawing …",
+    nothing: "Nothing found", working: "Looking …", loading: "Loading the model …", about: "{name} · {classes} classes · {size} × {size} pixels", explaining: "Drawing …",
   },
   zh: {
     title: "图片里是什么？", choose: "选择图片", photograph: "拍照",
     hint: "把图片拖到这里、粘贴，或者", unsure: "不确定，可能是", unknown: "都不是，最接近的是", bins: "按分组合计",
     history: "历史记录", forget: "清除", docs: "供程序使用：HTTP 接口", explain: "它看了哪里？",
     original: "显示原图", token: "此服务器需要令牌", enter: "继续", other: "English",
-    working: "正在识别…", loading: "正在加载模型…", about: "{name} · {classes} 个类别 · {size} × {size} 像素", explaining: "正在绘制…",
+    nothing: "没有找到任何物体", working: "正在识别…", loading: "正在加载模型…", about: "{name} · {classes} 个类别 · {size} × {size} 像素", explaining: "正在绘制…",
   },
 };
 

@@ -115,6 +115,23 @@ class Preprocessing:
         canvas.paste(fitted, ((self.size - width) // 2, (self.size - height) // 2))
         return canvas
 
+    def seen(self, width: int, height: int) -> Box:
+        """Say which part of a picture of width × height the square shows: left, upper, right and lower, in its pixels.
+
+        Where it is padded these lie beyond the picture.
+        """
+        if self.resize == "crop":
+            return self._crop_box(width, height)
+        if self.resize == "stretch":
+            return 0.0, 0.0, float(width), float(height)
+        ends = []
+        for side in (width, height):
+            fitted = max(1, round(self.size * side / max(width, height)))
+            before = (self.size - fitted) // 2
+            ends.append((-before * side / fitted, (self.size - before) * side / fitted))
+        (left, right), (upper, lower) = ends
+        return left, upper, right, lower
+
     def surplus(self, width: int, height: int) -> float:
         """Say how many times smaller per side ``decode`` may make a JPEG of width × height.
 

@@ -102,6 +102,8 @@ class Predictor(EnginePredictor):
     def check_explainable(self) -> None:
         """Raise ``InputError`` where ``explain`` has nothing to show, such as a last map of one cell."""
         file = self.bundle.export
+        if self.places:
+            raise InputError("what a detector looked at is not drawn: its boxes say where things are")
         if file is not None and file.format not in ("onnx", "web"):
             raise InputError(f"a file in {file.format} cannot be explained; give the run folder or an export in onnx")
         found = self._explaining.file
@@ -173,7 +175,7 @@ def _try(engine: Engine, bundle: Bundle, file: Exported, path: Path) -> None:
     except Exception as error:  # each runtime raises classes of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: does not take the input that model.json describes: {reason}") from error
-    fault = find_answers(bundle.task).fault(scores, bundle, file.output == "probabilities")
+    fault = find_answers(bundle.task).fault(scores, bundle, file.output != "logits")
     if fault is not None:
         raise InputError(f"{path}: {fault}")
 

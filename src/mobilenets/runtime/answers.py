@@ -9,21 +9,28 @@ import numpy.typing as npt
 
 from mobilenets.errors import FaultFound, InputError
 from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.found import Found
 from mobilenets.runtime.labels import Labels
 
 Outputs = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
+# Classes that are named where nobody says how many.
+TOP = 5
 
 
 class Answers(Protocol):
-    """How the outputs of a task's networks are read. ``scores`` are what its answers are made of."""
+    """How the outputs of a task's networks are read. ``scores`` are what its answers are made of.
+
+    Where these depend on the picture's own size there is ``read`` too, as ``Found`` has it: what it gives for a picture
+    then stands for the scores of that one.
+    """
 
     @property
     def softmax(self) -> bool:
         """Whether the scores are the softmax of the outputs, in which a file can end."""
 
-    def scores(self, outputs: Outputs) -> Scores:
-        """Turn outputs, N×…, into scores, N×…: logits into probabilities, say."""
+    def scores(self, outputs: Outputs) -> Any:
+        """Turn outputs, N×…, into an array of scores, N×…: logits into probabilities, say."""
 
     def outputs(self, scores: Outputs) -> Outputs:
         """Turn the scores of a file that gives those back into outputs."""
@@ -34,10 +41,10 @@ class Answers(Protocol):
     def about(self, bundle: Bundle) -> dict[str, Any]:
         """Say what its answers may name, for ``/model`` of the server; ``languages`` has those to choose from."""
 
-    def brief(self, scores: Scores, bundle: Bundle, top: int) -> Any:
+    def brief(self, scores: Any, bundle: Bundle, top: int | None) -> Any:
         """Give what ``Predictor(MODEL)(picture)`` returns, from the scores of one picture."""
 
-    def answer(self, scores: Scores, bundle: Bundle, top: int, language: str | None) -> dict[str, Any]:
+    def answer(self, scores: Any, bundle: Bundle, top: int | None, language: str | None) -> dict[str, Any]:
         """Give the object of ``predict --json`` without ``image``, from the scores of one picture.
 
         Raises ``FaultFound`` where they are no answer; so does ``brief``.
@@ -85,8 +92,9 @@ class Classes:
             "threshold": bundle.threshold,
         }
 
-    def brief(self, scores: Scores, bundle: Bundle, top: int) -> list[Prediction]:
+    def brief(self, scores: Scores, bundle: Bundle, top: int | None) -> list[Prediction]:
         """Give the most probable classes; raises ``FaultFound`` where a probability is not a number."""
+        top = TOP if top is None else top
         check_top(top)
         if np.isnan(scores).any():
             raise FaultFound(
@@ -95,7 +103,7 @@ class Classes:
             )
         return [Prediction(bundle.classes[index], float(scores[index])) for index in largest(scores, top)]
 
-    def answer(self, scores: Scores, bundle: Bundle, top: int, language: str | None) -> dict[str, Any]:
+    def answer(self, scores: Scores, bundle: Bundle, top: int | None, language: str | None) -> dict[str, Any]:
         """Give the most probable classes as ``predictions``.
 
         Where the model has labels, each has its ``name`` in ``language`` (by default the folder's) and its ``group``,
@@ -137,7 +145,7 @@ def _groups(
     ]
 
 
-_ANSWERS: dict[str, Answers] = {"classification": Classes()}
+_ANSWERS: dict[str, Answers] = {"classification": Classes(), "detection": Found()}
 
 
 def register_answers(task: str, answers: Answers) -> None:

@@ -16,6 +16,7 @@ from mobilenets.base.files import nfc, write_json
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bar import Bar
+from mobilenets.runtime.detection import Detection
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.tie import CONTRACT, contract_hash, contract_of_weights
@@ -25,6 +26,7 @@ log = logging.getLogger("mobilenets")
 FORMAT = "mobilenets model"
 VERSION = 1
 CLASSIFICATION = "classification"
+DETECTION = "detection"
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 MAX_DESCRIPTION_BYTES = 64 << 20
@@ -43,7 +45,8 @@ class Bundle:
     ``task`` is what was learned of each picture, and ``outputs`` how many numbers the network gives, None for one a
     class. ``weights`` is the SHA-256 of ``model.safetensors``, once a model is finished. ``calibration`` records the
     temperature by which its last layer was divided, and what that did; empty where none was fitted. Nobody divides
-    again: weights and files hold it.
+    again: weights and files hold it. ``detection`` says how a detector's outputs become boxes; then the network's
+    columns are the background and ``classes``.
     """
 
     architecture: Mapping[str, Any]
@@ -59,6 +62,7 @@ class Bundle:
     weights: str | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
     none_of_these: Bar | None = None
+    detection: Detection | None = None
 
     @property
     def network_outputs(self) -> int:
@@ -83,6 +87,8 @@ class Bundle:
             optional["calibration"] = dict(self.calibration)
         if self.none_of_these is not None:
             optional["none_of_these"] = self.none_of_these.to_json()
+        if self.detection is not None:
+            optional["detection"] = self.detection.to_json()
         said = {
             "format": FORMAT,
             "version": VERSION,
@@ -192,6 +198,7 @@ def _understood(value: dict[str, Any]) -> Bundle:
         weights,
         calibration,
         None if value.get("none_of_these") is None else Bar.from_json(value["none_of_these"]),
+        None if value.get("detection") is None else Detection.from_json(value["detection"]),
     )
     _check_contract(value)
     return bundle

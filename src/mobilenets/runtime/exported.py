@@ -15,7 +15,7 @@ from mobilenets.errors import InputError
 PRECISIONS = ("float32", "float16", "int8")
 INPUTS = ("float32", "uint8")
 LAYOUTS = ("NCHW", "NHWC")
-OUTPUTS = ("logits", "probabilities")
+OUTPUTS = ("logits", "probabilities", "boxes")
 GEOMETRIES = ("outside", "inside")
 MAX_BATCH = 4096
 # The second output of a file that can say where it looked, and the optional input that asks for a class.
@@ -31,7 +31,8 @@ class Golden:
     """A picture with what the exported file answered, for a port to test itself against.
 
     ``sha256`` is that of the picture's file, ``pixels_sha256`` that of the uint8 S×S×3 that decoding, resizing and
-    cropping must give, or of the upright H×W×3 where the file resizes itself; ``outputs`` are the file's own.
+    cropping must give, or of the upright H×W×3 where the file resizes itself; ``outputs`` are the file's own. Of a
+    detector they are its surest boxes, six numbers each: x0, y0, x1, y1 in pixels of the upright picture, score, class.
     ``pixels_grid`` has 16 of those pixels: at rows and columns 1/8, 3/8, 5/8 and 7/8 of the side, rounded down, row
     after row.
     """
@@ -63,7 +64,8 @@ class Exported:
 
     ``sha256`` has the hash of every file that belongs to it, ``file`` being the one to open. The input is a batch in
     ``layout`` of ``input``: float32 after the whole preprocessing, or uint8 pixels after its geometry alone, with the
-    numbers made inside. With ``geometry`` "inside" it is one upright picture of any size, uint8 1×H×W×3. ``batch`` is
+    numbers made inside. With ``geometry`` "inside" it is one upright picture of any size, uint8 1×H×W×3. ``output`` is
+    logits (of a detector with the box codes before them), probabilities, or a detector's finished boxes. ``batch`` is
     the number of pictures a run, None for any. ``about`` says how it was made and checked. ``evidence`` is there where
     the file's second output, float32 N×h×h, is what speaks for a class at each place: the pixels, along one side of
     the S×S input, in the middle of what each place sees. ``distance``: an output of that name, float32 N, says how far

@@ -11,7 +11,7 @@ from typing import Any
 from mobilenets.base.files import nfc
 
 # Labels, thresholds and the like may be changed afterwards; these may not.
-DECIDING = ("task", "architecture", "classes", "preprocessing", "outputs")
+DECIDING = ("task", "architecture", "classes", "preprocessing", "outputs", "detection")
 # The key of the hash in the metadata of the weights' file. One key: safetensors writes several in no fixed order.
 CONTRACT = "contract_sha256"
 _MAX_HEADER = 16 << 20

@@ -122,7 +122,8 @@ def _route(app: FastAPI, endpoints: _Endpoints, explains: bool) -> None:
         summary="Say what is in pictures",
         description="Send files in a form, or one picture as the body. Returns a list with one object per picture, "
         "as `mobilenets predict --json`: `image` and `predictions` (with `groups`, `sure`, `known` and `distance` "
-        "if the model has them), or `image`, `error` and its `code`.",
+        "if the model has them); from a detector `image` and `detections`, each with `label`, `score` and `box`: "
+        "x0, y0, x1, y1 in pixels of the upright picture; or `image`, `error` and its `code`.",
         openapi_extra={"requestBody": _BODY},
         responses=_REFUSALS,
     )(endpoints.predict)
@@ -160,7 +161,9 @@ class _Endpoints:
     async def predict(
         self,
         request: Request,
-        top: Annotated[int, Query(ge=1, le=10_000, description="number of classes to list per picture")] = 5,
+        top: Annotated[
+            int | None, Query(ge=1, le=10_000, description="number of classes to list per picture (5), or of boxes (all)")
+        ] = None,
         language: Annotated[
             str | None, Query(max_length=35, description="language of the class names, such as zh")
         ] = None,

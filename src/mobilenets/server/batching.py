@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.errors import FaultFound, UnreadablePicture
@@ -29,7 +27,7 @@ Answer = dict[str, Any]
 @dataclass(frozen=True)
 class _Job:
     pixels: Pixels
-    top: int
+    top: int | None
     language: str | None
     answer: asyncio.Future[Answer]
 
@@ -83,7 +81,7 @@ class Batcher:
         return self._held >= self._limits.queue
 
     async def answers(
-        self, pictures: Sequence[bytes], top: int, language: str | None
+        self, pictures: Sequence[bytes], top: int | None, language: str | None
     ) -> list[Answer | UnreadablePicture]:
         """Answer pictures in order, as ``EnginePredictor.answers`` does; for an unreadable one, why it is.
 
@@ -121,7 +119,7 @@ class Batcher:
         self._held += pictures
         self._metrics.waiting.set(self._held)
 
-    async def _answer(self, picture: bytes, top: int, language: str | None) -> Answer | UnreadablePicture:
+    async def _answer(self, picture: bytes, top: int | None, language: str | None) -> Answer | UnreadablePicture:
         loop = asyncio.get_running_loop()
         async with self._kept:
             self._decoding += 1
@@ -137,7 +135,7 @@ class Batcher:
         check_size(picture, self._limits.pixels)
         return self.predictor.prepare(picture)
 
-    async def _ask(self, pixels: Pixels, top: int, language: str | None) -> Answer:
+    async def _ask(self, pixels: Pixels, top: int | None, language: str | None) -> Answer:
         job = _Job(pixels, top, language, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._came.set()
@@ -179,7 +177,7 @@ class Batcher:
         asked = zip(*self.predictor.asked([job.pixels for job in jobs]), jobs, strict=True)
         return [self._one(row, far, job) for row, far, job in asked]
 
-    def _one(self, row: npt.NDArray[np.float64], far: float | None, job: _Job) -> Answer | FaultFound:
+    def _one(self, row: Any, far: float | None, job: _Job) -> Answer | FaultFound:
         """Answer one picture; a fault is for whoever asked about it, not for those beside it."""
         try:
             return self.predictor.answer(row, job.top, job.language, far)

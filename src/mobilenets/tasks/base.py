@@ -58,18 +58,19 @@ class Comparison:
     """What the gate knows of a model, the reference, and of the file that was made from it, the candidate.
 
     Both evaluations are on the same pictures. ``probes`` are what both gave for generated pictures, N×…, as
-    ``EnginePredictor.probabilities`` gives it, and ``exchanged`` what the model gave for these with red and blue
+    ``EnginePredictor.probabilities`` gives it (of a detector whose file gives finished boxes, both as
+    ``EnginePredictor.detections`` does), and ``exchanged`` what the model gave for these with red and blue
     exchanged. ``precision`` is ``float32``, ``float16`` or ``int8``. ``resized``: the file resizes pictures itself, and
     not to the bit. ``tolerance`` is what the task's ``tolerance`` gave.
     """
 
     reference: Evaluation
     candidate: Evaluation
-    probes: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+    probes: tuple[Any, Any]
     precision: str
     resized: bool
     tolerance: float
-    exchanged: npt.NDArray[np.float64] | None = None
+    exchanged: Any = None
 
 
 class LossSettings(Protocol):
@@ -122,9 +123,9 @@ class Task(Protocol):
         """Sum up over a batch what is shown while training beside the loss, by name."""
 
     def evaluation(
-        self, classes: Sequence[str], images: Sequence[str], samples: Sequence[Sample], outputs: Floats
+        self, classes: Sequence[str], images: Sequence[str], samples: Sequence[Sample], outputs: Any
     ) -> Evaluation:
-        """Measure the outputs for ``samples``, N×…, whose pictures are called ``images``.
+        """Measure the outputs for ``samples``, N×…, whose pictures are called ``images``; of a detector its boxes.
 
         Raises ``FaultFound`` where an output is not finite.
         """

@@ -15,7 +15,7 @@ from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.loader import Batches, in_order
 from mobilenets.measure.metrics import Evaluation as Classified
-from mobilenets.pictures.decode import decode
+from mobilenets.pictures.decode import decode_scaled
 from mobilenets.pictures.stream import checked, default_workers, grouped, stream
 from mobilenets.runtime.predictor import EnginePredictor, Pixels
 from mobilenets.tasks.base import Evaluation, Task
@@ -27,10 +27,13 @@ VALIDATION_BATCH = 64
 
 
 class Asked(NamedTuple):
-    """Something to measure: its class names in order, and what turns its share of a batch into outputs N×…."""
+    """Something to measure: its class names in order, and what turns its share of a batch into outputs N×….
+
+    A detector's are a list of N ``Detections``: its numbers for all pictures would not fit into memory.
+    """
 
     classes: tuple[str, ...]
-    outputs: Callable[[Any], npt.NDArray[np.float32]]
+    outputs: Callable[[Any], Any]
 
 
 def evaluate(
@@ -46,7 +49,7 @@ def evaluate(
     ``batches`` has for each batch what each of them takes, in the order of ``samples``; pictures are named relative to
     ``root``. Raises as ``Task.evaluation`` does, and what ``batches`` raises.
     """
-    parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in asked]
+    parts: list[list[Any]] = [[] for _ in asked]
     with progress(doing, len(samples), "pictures") as shown:
         for batch in batches:
             for found, one, given in zip(parts, asked, batch, strict=True):
@@ -54,9 +57,12 @@ def evaluate(
             shown.advance(len(batch[0]))
     images = [relative(sample.path, root) for sample in samples]
     return [
-        task.evaluation(one.classes, images, samples, np.concatenate(found))
-        for one, found in zip(asked, parts, strict=True)
+        task.evaluation(one.classes, images, samples, _joined(found)) for one, found in zip(asked, parts, strict=True)
     ]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [one for part in parts for one in part]
 
 
 def evaluate_loader(
@@ -99,10 +105,12 @@ def evaluate_predictors(
 
 def _collecting(
     predictor: EnginePredictor, found: list[npt.NDArray[np.float32]]
-) -> Callable[[Any], npt.NDArray[np.float32]]:
+) -> Callable[[Any], Any]:
     """Have a predictor put the distances aside, where it gives some."""
 
-    def outputs(prepared: Any) -> npt.NDArray[np.float32]:
+    def outputs(prepared: Any) -> Any:
+        if predictor.places:
+            return predictor.detections(prepared)
         given, distances = predictor.outputs(prepared)
         if distances is not None:
             found.append(distances)
@@ -120,8 +128,8 @@ def _prepared(
         return min(predictor.surplus(width, height) for predictor in predictors)
 
     def prepare(sample: Sample) -> list[Pixels]:
-        image = decode(sample.path, surplus)
-        return [predictor.prepare_image(image) for predictor in predictors]
+        decoded = decode_scaled(sample.path, surplus)
+        return [predictor.prepare_image(decoded.image, decoded.whole) for predictor in predictors]
 
     size = min(predictor.at_once(BATCH) for predictor in predictors)
     with closing(stream(prepare, samples, workers=workers, ahead=size + (workers or default_workers()))) as pictures:

@@ -6,8 +6,9 @@ from mobilenets.errors import InputError
 from mobilenets.runtime.answers import register_answers
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.classification.task import Classification
+from mobilenets.tasks.detection.task import BoxTask
 
-_TASKS: dict[str, Task] = {"classification": Classification()}
+_TASKS: dict[str, Task] = {"classification": Classification(), "detection": BoxTask()}
 
 
 def find_task(name: str) -> Task:

@@ -55,6 +55,7 @@ def export(
     tolerance: float | None = None,
     web_runtime: str | Path | None = None,
     camera: bool = False,
+    nms: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a file for another runtime, if its answers are the model's as far as its precision allows.
 
@@ -80,13 +81,17 @@ def export(
     batch:
         Pictures a run; by default any number.
     tolerance:
-        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8.
+        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8. Of a detector points of AP, by default
+        0.1 for float32, 0.3 for float16, 1.5 for int8.
     web_runtime:
         For ``web``: the folder of the unpacked npm package onnxruntime-web. By default it is looked for in
         ``node_modules``, and else fetched by npm.
     camera:
         Resize and crop inside as well: the file takes one upright picture a run, uint8 1×H×W×3 for any H and W.
         ``onnx`` and ``openvino`` only.
+    nms:
+        End a detector's file in finished boxes, non-maximum suppression inside: float32 N×100×6, rows of x0, y0, x1, y1
+        as shares of the picture, score and class (−1 in rows that only fill up). ``onnx`` and ``openvino`` only.
 
     Returns the object of ``export --json``; ``seen_in_training`` and ``notes`` are as in ``evaluate``. Where ``passed``
     is false nothing was written, ``faults`` says why and ``layer`` which layer differs first. Raises ``InputError`` for
@@ -98,10 +103,10 @@ def export(
 
     """
     runtime = None if web_runtime is None else Path(web_runtime)
-    options = Options(format, precision, pixels, probabilities, batch, runtime, camera)
-    find_format(format, precision, camera)
+    options = Options(format, precision, pixels, probabilities, batch, runtime, camera, nms)
+    find_format(format, precision, camera, nms)
     source = Path(model)
-    task = _task(source, probabilities)
+    task = _task(source, options)
     points = task.tolerance(tolerance, precision)
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     check_place(folder, format)
@@ -165,10 +170,17 @@ def exported_runtime(predictor: Predictor) -> str:
     return f"{engine.runtime} {engine.version}"
 
 
-def _task(model: Path, probabilities: bool) -> Task:
-    task = find_task(read_bundle(find_bundle(model)).task)
-    if probabilities and not task.answers.softmax:
+def _task(model: Path, options: Options) -> Task:
+    bundle = read_bundle(find_bundle(model))
+    task = find_task(bundle.task)
+    if options.probabilities and not task.answers.softmax:
         raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
+    if options.nms:
+        if bundle.detection is None:
+            raise InputError(f"nms: a model for {task.name} finds no boxes; leave --nms out")
+        from mobilenets.exports.graph.boxes import check_suppression  # onnx, which not every export needs
+
+        check_suppression(bundle.preprocessing)
     return task
 
 

@@ -9,9 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from mobilenets.datasets.folder import pictures_below
 from mobilenets.datasets.listing import has_pictures
 from mobilenets.errors import FaultFound, InputError, UnreadablePicture
@@ -23,7 +20,7 @@ from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.runtime.predictor import EnginePredictor, Pixels
 
 if TYPE_CHECKING:
-    from mobilenets.runs.drawings import Drawings
+    from mobilenets.runs.drawings import BoxedCopies, Drawings
 
 BATCH = 32
 
@@ -32,10 +29,12 @@ def predict(
     model: str | Path | EnginePredictor,
     pictures: Iterable[Picture | tuple[str, Picture]] | Mapping[str, Picture] | Picture,
     *,
-    top: int = 5,
+    top: int | None = None,
     language: str | None = None,
+    threshold: float | None = None,
     explain: str | Path | None = None,
     sheet: str | Path | None = None,
+    out: str | Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Predict pictures one after another.
 
@@ -44,10 +43,16 @@ def predict(
     as N×H×W×3), each perhaps as a pair with the name to call it by, or in a dictionary by that name. Gives the objects
     of ``predict --json``, in order: ``image`` and ``predictions``, or ``image`` and ``error`` for one that cannot be
     read, or that the network gives no number for (its ``code`` is ``fault``); ``language`` chooses among the names that
-    a model's labels give its classes.
+    a model's labels give its classes, and ``top`` is how many classes to name, by default 5.
+
+    Of a detector the answers have ``detections`` in place of ``predictions``, the surest first: ``label``, ``score`` and
+    ``box``, x0, y0, x1, y1 in pixels of the upright picture. They are those whose score is at least ``threshold``, by
+    default the model's own or 0.5, and at most ``top``. For a classifier ``threshold`` is the probability below which
+    it is not sure.
 
     ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
-    ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. Neither
+    ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. ``out``
+    is a folder for copies of the pictures with a detector's boxes in them, JPEG; ``drawing`` names the file. None of them
     may lie below a folder of ``pictures``, and no file is replaced but by a newer one of the same making.
 
     Raises ``InputError`` for a model that cannot be used, for a folder without pictures if nothing else was given, or
@@ -57,8 +62,11 @@ def predict(
     >>> answer["image"], answer["predictions"][0]["label"]
     ('photo.jpg', 'dog')
     """
-    check_top(top)
+    if top is not None:
+        check_top(top)
     predictor = model if isinstance(model, EnginePredictor) else Predictor(model)
+    if threshold is not None:
+        predictor = predictor.with_threshold(threshold)
     _check_language(predictor, language)
     if is_one(pictures):
         pictures = [cast(Picture, pictures)]
@@ -71,7 +79,7 @@ def predict(
         only = Path(several[0])
         if several[0] != "" and only.is_dir() and not has_pictures(only, deep=True):
             pictures_below(only)  # raises, because there is nothing else to answer for
-    return _answers(predictor, several, top, language, _drawings(predictor, explain, sheet, language))
+    return _answers(predictor, several, top, language, _drawings(predictor, explain, sheet, out, language))
 
 
 def _check_language(predictor: EnginePredictor, language: str | None) -> None:
@@ -84,9 +92,9 @@ def _check_language(predictor: EnginePredictor, language: str | None) -> None:
 def _answers(
     predictor: EnginePredictor,
     pictures: Iterable[Picture | tuple[str, Picture]],
-    top: int,
+    top: int | None,
     language: str | None,
-    drawings: Drawings | None,
+    drawings: Drawings | BoxedCopies | None,
 ) -> Iterator[dict[str, Any]]:
     def prepared(file: tuple[str, Source | UnreadablePicture]) -> Pixels:
         _, picture = file
@@ -110,7 +118,7 @@ def _answers(
 
 
 def _answer(
-    predictor: EnginePredictor, row: npt.NDArray[np.float64], far: float | None, top: int, language: str | None
+    predictor: EnginePredictor, row: Any, far: float | None, top: int | None, language: str | None
 ) -> dict[str, Any]:
     """Answer for one picture; where the network gives no number for it, say so in the answer's place."""
     try:
@@ -120,24 +128,33 @@ def _answer(
 
 
 def _drawings(
-    predictor: EnginePredictor, explain: str | Path | None, sheet: str | Path | None, language: str | None
-) -> Drawings | None:
+    predictor: EnginePredictor,
+    explain: str | Path | None,
+    sheet: str | Path | None,
+    out: str | Path | None,
+    language: str | None,
+) -> Drawings | BoxedCopies | None:
     """Prepare what is to be drawn; imported here, because it needs matplotlib."""
-    if explain is None and sheet is None:
+    if explain is None and sheet is None and out is None:
         return None
-    from mobilenets.runs.drawings import Drawings
+    if out is not None and not predictor.places:
+        raise InputError("out is for the boxes of a detector: use explain or sheet for a model that tells classes apart")
+    from mobilenets.runs.drawings import BoxedCopies, Drawings
 
+    if out is not None and explain is None and sheet is None:
+        return BoxedCopies(predictor, Path(out))
     if not isinstance(predictor, Predictor):
         raise InputError("explain and sheet need a model that is given by its folder, or a mobilenets.Predictor")
     if predictor.bundle.task != CLASSIFICATION:
-        raise InputError("only the answers of a model that tells classes apart can be explained or drawn")
+        draw = "; use out to draw its boxes" if predictor.places else ""
+        raise InputError(f"only the answers of a model that tells classes apart can be explained or drawn{draw}")
     return Drawings(
         predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language
     )
 
 
 def _files(
-    pictures: Iterable[Picture | tuple[str, Picture]], drawings: Drawings | None
+    pictures: Iterable[Picture | tuple[str, Picture]], drawings: Drawings | BoxedCopies | None
 ) -> Iterator[tuple[str, Source | UnreadablePicture]]:
     """Name every picture, going into folders; one that is none is named with the reason."""
     for number, picture in enumerate(pictures, start=1):
@@ -149,12 +166,12 @@ def _files(
             yield f"picture {number}", _source(cast(Picture, picture))
 
 
-def _below(name: str, drawings: Drawings | None) -> Iterator[tuple[str, Source | UnreadablePicture]]:
+def _below(name: str, drawings: Drawings | BoxedCopies | None) -> Iterator[tuple[str, Source | UnreadablePicture]]:
     """Give the file of that name, those in the folder of that name, or those that fit the pattern."""
     source = _source(name)
     if isinstance(source, Path) and source.is_dir():
         if drawings is not None:
-            drawings.keep_out_of(source)
+            drawings.files.keep_out_of(source)
         try:
             found = pictures_below(source)
         except InputError as error:  # one bad folder is no reason to leave the others unanswered
@@ -170,7 +187,7 @@ def _below(name: str, drawings: Drawings | None) -> Iterator[tuple[str, Source |
             yield name, UnreadablePicture("no file fits this pattern")
         return
     if isinstance(source, Path) and drawings is not None:
-        drawings.keep_apart(source)
+        drawings.files.keep_apart(source)
     yield name, source
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.datasets.folder import Sample
+from mobilenets.runtime.detections import Detections
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.tasks.base import Comparison, Task, Verdict
 from mobilenets.tasks.evaluate import evaluate_predictors
@@ -31,9 +32,10 @@ def judge(
     ours, theirs = evaluate_predictors([reference, candidate], samples, root, "checking the export")
     resized = exported.geometry == "inside" and exported.format == "openvino"
     pictures = generated(candidate)
-    probed = answers(reference, pictures), answers(candidate, pictures)
+    ask = found if exported.output == "boxes" else answers
+    probed = ask(reference, pictures), ask(candidate, pictures)
     # By the model alone: a file that answers as it does here has the wrong channels.
-    exchanged = answers(reference, [Image.merge("RGB", picture.split()[::-1]) for picture in pictures])
+    exchanged = ask(reference, [Image.merge("RGB", picture.split()[::-1]) for picture in pictures])
     return task.compare(Comparison(ours, theirs, probed, exported.precision, resized, tolerance, exchanged))
 
 
@@ -64,3 +66,8 @@ def generated(candidate: EnginePredictor) -> list[Image.Image]:
 def answers(predictor: EnginePredictor, pictures: Sequence[Image.Image]) -> npt.NDArray[np.float64]:
     """Give what a predictor answers, N×…, as ``EnginePredictor.probabilities`` does."""
     return predictor.probabilities([predictor.prepare_image(picture) for picture in pictures])
+
+
+def found(predictor: EnginePredictor, pictures: Sequence[Image.Image]) -> list[Detections]:
+    """Give the boxes that a detector finds."""
+    return predictor.detections([predictor.prepare_image(picture) for picture in pictures])

@@ -16,7 +16,7 @@ import torch
 from mobilenets.exports.check.gate import probes
 from mobilenets.exports.graph.geometry import NAME, pixels_inside
 from mobilenets.exports.graph.session import tensors
-from mobilenets.models.blocks import Block
+from mobilenets.models.blocks import function_of
 from mobilenets.models.network import Network
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
@@ -107,15 +107,13 @@ def ratio(signal: float, noise: float) -> float:
 
 def outputs_of_network(network: Network, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
     """Give what every operation gives, by its name, in forward order; ``network`` is on the CPU."""
-    blocks = [part for part in network.modules() if isinstance(part, Block)]
-    steps = {one.output: one.function or block.get_submodule(one.path) for block in blocks for one in block.steps}
     values = {network.plan.images.name: torch.from_numpy(laid_out(images, "NCHW"))}
     with torch.inference_mode():
         for part in network.plan.operations:
-            run = steps.get(part.name) or network.get_submodule(part.name)
+            run = function_of(part) or network.get_submodule(part.name)
             values[part.name] = run(*[values[name] for name in part.inputs])
     del values[network.plan.images.name]
-    names = {network.plan.operations[-1].name: "logits"}
+    names = {"classifier": "logits"}
     return {names.get(name, name): value.numpy() for name, value in values.items()}
 
 

@@ -51,7 +51,8 @@ class Deployed(nn.Module):
         self.network = fold(job.network)
         if scheme is not None:
             settle(self.network, scheme)
-        if not isinstance(self.network.plan.pool[0], MeanPool):
+        pool = self.network.plan.pool
+        if pool and not isinstance(pool[0], MeanPool):
             self.network.pool = _Flat()
             _reorder(self.network)
         self.pixels, self.probabilities = job.options.pixels, job.options.probabilities
@@ -101,7 +102,7 @@ def settle(network: Network, scheme: Scheme) -> None:
             if not isinstance(layer, nn.Conv2d | nn.Linear):
                 continue
             name = name.removesuffix(".conv")
-            if ".".join(name.split(".")[:2]) in scheme.left:
+            if not scheme.left.isdisjoint({name.split(".")[0], ".".join(name.split(".")[:2])}):
                 continue
             steps = torch.from_numpy(scheme.steps[f"{name}.weight"]).reshape(-1, *[1] * (layer.weight.dim() - 1))
             whole = (layer.weight / steps.clamp_min(1e-30)).round().clamp(-127, 127)

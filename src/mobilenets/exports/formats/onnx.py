@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mobilenets.base.files import write_bytes
+from mobilenets.exports.graph.boxes import end_in_boxes
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.distance import with_distance
 from mobilenets.exports.graph.evidence import with_evidence
@@ -32,6 +33,7 @@ def write(job: Job) -> Exported:
     if job.options.camera:
         model = with_geometry(model, job.preprocessing)
     # Last, because quantizers and geometry know one output.
+    end_in_boxes(model, job)
     first, step = job.network.plan.cells()
     centres = [first + step * cell for cell in range(job.network.plan.maps.side)] if with_evidence(model) else []
     distance = job.space is not None and with_distance(model, job.space)

@@ -10,6 +10,7 @@ import io
 from dataclasses import replace
 from typing import Any
 
+from mobilenets.exports.graph.boxes import end_in_boxes
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.distance import with_distance
 from mobilenets.exports.graph.geometry import geometry_model
@@ -32,6 +33,7 @@ def write(job: Job) -> Exported:
     about: dict[str, Any] = {"openvino": openvino.__version__}
     if options.precision == "int8":
         graph, about["quantization"] = quantize(graph, job)
+    end_in_boxes(graph, job)
     distance = job.space is not None and with_distance(graph, job.space)
     model = openvino.convert_model(io.BytesIO(graph.SerializeToString()))
     if options.camera:

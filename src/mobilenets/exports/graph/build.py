@@ -18,7 +18,7 @@ from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.graph.nodes import Graph
 from mobilenets.exports.job import Options
 from mobilenets.models.network import Network
-from mobilenets.models.operations import Activation, Add, Conv, Flatten, Linear, MaxPool, MeanPool, Operation, Scale
+from mobilenets.models.operations import Activation, Add, Conv, Flatten, Join, Linear, MaxPool, MeanPool, Operation, Scale
 from mobilenets.pictures.preprocess import Preprocessing
 
 IMAGES = "images"
@@ -46,7 +46,7 @@ def onnx_model(network: Network, preprocessing: Preprocessing, options: Options)
         x = values[operation.name] = writer.operation(operation, [values[name] for name in operation.inputs])
     if options.probabilities:
         x = writer.node("Softmax", [x], "probabilities", axis=1)
-    leave = helper.make_tensor_value_info(x, TensorProto.FLOAT, [batch, network.classes or network.features])
+    leave = helper.make_tensor_value_info(x, TensorProto.FLOAT, [batch, *network.plan.operations[-1].output_shape])
     model = writer.model("mobilenet", [entry], [leave])
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -79,6 +79,8 @@ class _Writer(Graph):
             case MaxPool():
                 sides, steps = [part.kernel] * 2, [part.stride] * 2
                 return self.node("MaxPool", inputs, part.name, kernel_shape=sides, strides=steps, ceil_mode=1)
+            case Join():
+                return self._join(part, inputs)
             case Linear():
                 layer: Any = self._network.get_submodule(part.name)
                 output = "logits" if part is self._network.plan.classifier else part.name
@@ -104,6 +106,18 @@ class _Writer(Graph):
         if part.activation == "hard_sigmoid":  # all but the clip is folded
             return self._clip(part.name, x, 1)
         return x if part.activation == "none" else self._activation(part.name, part.activation, x)
+
+    def _join(self, part: Join, inputs: list[str]) -> str:
+        """Put maps together: N×(anchors · columns)×H×W as N × rows × columns, side by side and below one another."""
+        width, groups = len(part.columns), []
+        for start in range(0, len(inputs), width):
+            rows = []
+            for name, columns in zip(inputs[start : start + width], part.columns, strict=True):
+                x = self.node("Transpose", [name], f"{name}.last", perm=[0, 2, 3, 1])
+                shape = self.tensor(f"{name}.shape", np.array([0, -1, columns], np.int64))
+                rows.append(self.node("Reshape", [x, shape], f"{name}.rows"))
+            groups.append(self.node("Concat", rows, f"{part.name}.{start // width}", axis=2))
+        return self.node("Concat", groups, part.name, axis=1)
 
     def _activation(self, name: str, activation: str, x: str) -> str:
         match activation:

@@ -22,6 +22,7 @@ from mobilenets.exports.int8.observe import RANGE_RULES, observe
 from mobilenets.exports.int8.qdq import Scheme, block_of, in_int8, weight_steps
 from mobilenets.exports.int8.selection import ENOUGH, HELD_BACK
 from mobilenets.exports.job import Job
+from mobilenets.models.detection.detector import Detector
 from mobilenets.runtime.engines import Array, laid_out
 
 # Pixels that the bias correction runs at once, which bounds its memory: 16 pictures at 224. More changed nothing.
@@ -37,6 +38,8 @@ OTHER_BLOCKS = 2
 RUN_BY_ONNX_RUNTIME = ("onnx", "web")
 # Below this divergence, in nats, none is tried: it is rounding of all layers, and no one of them.
 SMALL = 1e-3
+# The block of a detector's heads, which stays in float: 8 bits do not hold a box's codes and a thousand logits at once.
+HEADS = "heads"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,7 @@ class _Search:
         self._fitted = [place for place in places if not self.split or place % HELD_BACK]
         self._float = observe(model, images)
         self._wanted = self._float.outputs[self.judged]
+        self._always = frozenset({HEADS}) if isinstance(job.network, Detector) else frozenset[str]()
         self.tried: list[Candidate] = []
 
     def best(self) -> Candidate:
@@ -118,7 +122,8 @@ class _Search:
             largest, least = (weight_steps(self._model, rule) for rule in ("largest", "least squares"))
             split = self._job.options.format in RUN_BY_ONNX_RUNTIME
             for rule in RANGE_RULES:
-                plain = Candidate(rule, "largest", Scheme(self._float.ranges(rule, self._fitted), largest, split=split))
+                ranges = self._float.ranges(rule, self._fitted)
+                plain = Candidate(rule, "largest", Scheme(ranges, largest, left=self._always, split=split))
                 self._try(plain, shown)
                 self._try(self._corrected(plain), shown)
             best = min(self.tried, key=_divergence)
@@ -131,10 +136,12 @@ class _Search:
         if best.divergence < SMALL:
             return best
         weights = _weights_of_blocks(self._model)
+        for block in self._always:
+            del weights[block]
         allowed = FLOAT_WEIGHTS * sum(weights.values())
 
         def small(blocks: Iterable[str]) -> bool:
-            return sum(weights[block] for block in blocks) <= allowed
+            return sum(weights[block] for block in blocks if block not in self._always) <= allowed
 
         first = list(weights)[:FIRST_BLOCKS]
         leading = [first[: count + 1] for count in range(len(first)) if small(first[: count + 1])]

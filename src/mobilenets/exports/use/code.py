@@ -18,7 +18,7 @@ GUIDE = "USE.md"
 FOLDER = "use"
 
 _CODE = Path(__file__).with_name("device")
-_BROWSER = ("decode.js", "explain.js", "metadata.js", "predictor.js", "preprocess.js", "resample.js")
+_BROWSER = ("decode.js", "detections.js", "explain.js", "metadata.js", "predictor.js", "preprocess.js", "resample.js")
 # Relative to FOLDER, for the formats that have one; "*" for all.
 _FILES = {
     "predict.py": {"*": "predict.py"},

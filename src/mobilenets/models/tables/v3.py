@@ -79,6 +79,20 @@ def minimalistic(table: Table) -> Table:
     return replace(table, body=tuple(body), activation=RE)
 
 
+def reduced_tail(table: Table) -> Table:
+    """Give the table with half the channels behind the last stride, as the paper has it for detection (section 6.3).
+
+    Each block there expands its own input, so that the channels inside are halved with it; those of the last stride
+    itself, C4, stay.
+    """
+    last = max(place for place, row in enumerate(table.body) if getattr(row, "stride", 1) > 1)
+    body = [*table.body[:last]]
+    for row in table.body[last:]:
+        assert isinstance(row, (Inverted, Conv))
+        body.append(replace(row, channels=row.channels // 2))
+    return replace(table, body=tuple(body))
+
+
 V3_LARGE = v3_table(LARGE_SETTINGS, 960, 1280)
 V3_SMALL = v3_table(SMALL_SETTINGS, 576, 1024)
 V3_LARGE_MINIMALISTIC = minimalistic(V3_LARGE)

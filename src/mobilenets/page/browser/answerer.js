@@ -1,6 +1,7 @@
 // What the page asks: here the model in the browser itself. (server/page/answerer.js asks a server instead.)
 
 import { MAX_PIXELS } from "./decode.js";
+import { overlap } from "./detections.js";
 import { Predictor, softmax } from "./predictor.js";
 import { Problem } from "./problem.js";
 
@@ -24,6 +25,8 @@ export const PROBLEMS = {
 
 // How far a probability may be off: what comes from rounding in this precision.
 const DIFFERENCE = { float32: 1e-3, float16: 1e-3, int8: 0.05 };
+// Boxes of this score are compared, and must overlap so much.
+const SURE = 0.1, ALIKE = 0.9;
 const ROOT = new URL("../", import.meta.url);
 const opening = open();
 opening.catch(() => {}); // told when asked
@@ -38,7 +41,7 @@ export async function model() {
   };
 }
 
-/** Answer a picture as `predict --json` does. Throws a Problem where it cannot be read. */
+/** Answer a picture as `predict --json` does, with `top` classes or all boxes. Throws a Problem where it cannot be read. */
 export async function predict(file, top) {
   return (await opening).answer(file, top);
 }
@@ -56,10 +59,21 @@ export async function probabilities(file) {
 /** Ask about a picture that both sides can draw. Throws a Problem where the answer is not what the export said. */
 export async function check() {
   const predictor = await opening, { precision, output, drawn: about } = predictor.description.export;
+  if (predictor.description.detection) return checkBoxes(predictor, about, DIFFERENCE[precision]);
   const { width, height, outputs } = about, expected = output === "probabilities" ? outputs : softmax(outputs);
   const found = await predictor.probabilities(await drawn(width, height));
   const difference = Math.max(...expected.map((value, place) => Math.abs(value - found[place])));
   if (!(difference <= DIFFERENCE[precision])) throw new Problem("differs", `differs by ${difference}`);
+}
+
+// Every sure box that the export named must be found, and be as sure.
+async function checkBoxes(predictor, { width, height, outputs }, allowed) {
+  const found = await predictor.found(await drawn(width, height));
+  for (let at = 0; at < outputs.length; at += 6) {
+    const corners = outputs.slice(at, at + 4), [score, label] = outputs.slice(at + 4, at + 6);
+    const alike = (one) => one.label === label && Math.abs(one.score - score) <= allowed && overlap(one.box, corners) >= ALIKE;
+    if (score >= SURE && !found.some(alike)) throw new Problem("differs", `no box ${corners} of score ${score}`);
+  }
 }
 
 // Waves from wide to narrow, as model.json says it (Drawn in runtime/exported.py).

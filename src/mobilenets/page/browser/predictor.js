@@ -1,6 +1,7 @@
 // From pictures to named probabilities, by the model's own model.json; what runtime/predictor.py does in Python.
 
 import { decode } from "./decode.js";
+import { decode as boxes } from "./detections.js";
 import { overlay } from "./explain.js";
 import { fit, numbers } from "./preprocess.js";
 
@@ -13,11 +14,36 @@ export class Predictor {
 
   /** Answer a picture's file with the object of `predict --json` without `image`. */
   async answer(file, top) {
-    const { none_of_these: unknown, export: exported } = this.description;
-    const fed = await this.prepared(file), answer = this.described(await this.asked(...fed), top);
+    const { none_of_these: unknown, export: exported, detection } = this.description;
+    if (detection) return this.shown(await this.found(file), top);
+    const fed = await this.prepared(file), answer = this.described(await this.asked(...fed), top ?? TOP);
     if (!unknown || !exported.distance) return answer;
     const [distance] = await this.run(...fed, "distance");
     return { ...answer, known: distance <= unknown.bar, distance };
+  }
+
+  /** All boxes that a detector finds in a picture's file, the best first, in pixels of the upright picture. */
+  async found(file) {
+    const start = performance.now(), decoded = await decode(file), fed = this.fed(decoded);
+    performance.measure("mobilenets: decode and preprocess", { start, end: performance.now() });
+    const asked = performance.now(), outputs = await this.run(...fed);
+    const { detection, classes } = this.description, one = outputs.subarray(0, rows(detection) * (5 + classes.length));
+    if (!one.every(Number.isFinite)) throw new Error("the network's output is not finite: export the model again");
+    const found = boxes(one, this.description, decoded.width, decoded.height);
+    performance.measure("mobilenets: network", { start: asked, end: performance.now() });
+    return found;
+  }
+
+  // The boxes whose score is high enough, as `detections` of `predict --json`.
+  shown(found, top) {
+    const { classes, labels, threshold = SHOWN } = this.description;
+    const near = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits;
+    return {
+      detections: found.filter(({ score }) => score >= Math.fround(threshold)).slice(0, top).map(({ label, score, box }) => {
+        const name = classes[label], group = labels?.classes[name]?.group;
+        return { label: name, score: near(score, 6), box: box.map((side) => near(side, 3)), ...(group && { group }) };
+      }),
+    };
   }
 
   /** The probability of each class, in the model's order. How long each half took is in the browser's performance log. */
@@ -78,6 +104,12 @@ export class Predictor {
     return answer;
   }
 }
+
+// Classes that are named where nobody says how many.
+const TOP = 5;
+// Boxes are shown from this score on where the model says nothing else.
+const SHOWN = 0.5;
+const rows = ({ maps, shapes }) => maps.reduce((sum, side, map) => sum + side * side * shapes[map].length, 0);
 
 // The places from the greatest value to the least; equal ones stay in order.
 const descending = (values) => values.map((_, place) => place).sort((one, other) => values[other] - values[one]);

@@ -28,6 +28,17 @@ export function fit(picture, { size, resize: rule, crop_fraction, interpolation,
   return rows(canvas, size, size, 3);
 }
 
+/** Which part of a picture the square shows: left, upper, right, lower in its pixels; padding lies beyond it. */
+export function seen(width, height, { size, resize: rule, crop_fraction }) {
+  if (rule === "crop") return cropBox(width, height, size, crop_fraction);
+  if (rule === "stretch") return [0, 0, width, height];
+  const ends = [width, height].map((side) => {
+    const fitted = Math.max(1, round((size * side) / Math.max(width, height))), before = Math.floor((size - fitted) / 2);
+    return [(-before * side) / fitted, ((size - before) * side) / fitted];
+  });
+  return [ends[0][0], ends[1][0], ends[0][1], ends[1][1]];
+}
+
 // What "crop" keeps, in the picture's own pixels.
 function cropBox(width, height, size, fraction) {
   const shorter = Math.min(width, height), resized = round(size / fraction);

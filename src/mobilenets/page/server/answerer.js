@@ -13,7 +13,7 @@ export const model = async () => (await ask("model")).json().catch(lost);
 
 /** Answer a picture as `predict --json` does. Throws a Problem where it does not. */
 export async function predict(file, top) {
-  const [answer] = await (await ask(`predict?top=${top}`, form(file))).json().catch(lost);
+  const [answer] = await (await ask(top ? `predict?top=${top}` : "predict", form(file))).json().catch(lost);
   return answer;
 }
 

@@ -1,0 +1,134 @@
+"""The boxes of a detector as text, CSV, and COCO's results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from mobilenets.base.cells import write_cells
+from mobilenets.base.text import printable
+from mobilenets.cli.output import to_json
+from mobilenets.errors import InputError
+
+if TYPE_CHECKING:
+    from mobilenets.runtime.predictor import EnginePredictor
+
+log = logging.getLogger("mobilenets")
+
+COLUMNS = ["image", "rank", "label", "score", "x0", "y0", "x1", "y1", "error"]
+
+Write = Callable[[dict[str, Any] | None], None]
+
+
+def found(detections: list[dict[str, Any]]) -> str:
+    """Say what was found and where: left, upper, right and lower edge in pixels."""
+    if not detections:
+        return "nothing found"
+    return printable(", ".join(map(_one, detections)))
+
+
+def _one(entry: dict[str, Any]) -> str:
+    x0, y0, x1, y1 = (round(side) for side in entry["box"])
+    return f"{entry.get('name', entry['label'])} {100 * entry['score']:.1f} % ({x0},{y0} to {x1},{y1})"
+
+
+def writer(predictor: EnginePredictor, form: str, ids: str | None) -> Write | None:
+    """Give what writes a detector's answers as CSV or COCO, and at last None; None where the form needs no other way.
+
+    Raises ``InputError`` for a form that the model has not, or a file of ids that is none.
+    """
+    if ids is not None and form != "coco":
+        raise InputError("--ids only works with --format coco")
+    if form == "coco":
+        if not predictor.places:
+            raise InputError("--format coco is for boxes, and this model tells classes apart: use --format json or csv")
+        return Coco(predictor.classes, None if ids is None else Path(ids))
+    return _Csv() if form == "csv" and predictor.places else None
+
+
+class _Csv:
+    def __init__(self) -> None:
+        self._begun = False
+
+    def __call__(self, answer: dict[str, Any] | None) -> None:
+        if answer is not None:
+            # The head only now, so that a wrong command writes nothing.
+            sys.stdout.write(write_cells([*([] if self._begun else [COLUMNS]), *rows(answer)]))
+            sys.stdout.flush()
+            self._begun = True
+
+
+def rows(answer: dict[str, Any]) -> list[list[str]]:
+    """Rows of CSV: one a box, or one with the error, or one of the picture alone where nothing was found."""
+    if "error" in answer:
+        return [[answer["image"], *[""] * 7, answer["error"]]]
+    if not answer["detections"]:
+        return [[answer["image"], *[""] * 8]]
+    return [
+        [answer["image"], str(rank), one["label"], f"{one['score']:.6f}", *(f"{side:.2f}" for side in one["box"]), ""]
+        for rank, one in enumerate(answer["detections"], start=1)
+    ]
+
+
+class Coco:
+    """Writes COCO's results: a list of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``.
+
+    ``file_name`` and ``category`` stand there too, for people. The ids are those of ``annotations``, an
+    ``instances_*.json``, by the names of files and classes; without it pictures count from 1 in their order, classes in
+    the model's. Pictures that cannot be read are logged, as the form has no place for them.
+    """
+
+    def __init__(self, classes: tuple[str, ...], annotations: Path | None) -> None:
+        self._images: dict[str, int] | None = None
+        self._classes = {name: place for place, name in enumerate(classes, start=1)}
+        self._count, self._begun = 0, False
+        if annotations is not None:
+            self._images, known = _ids(annotations)
+            lacking = [name for name in classes if name not in known]
+            if lacking:
+                raise InputError(f"{annotations}: it does not name the model's class {lacking[0]!r}")
+            self._classes = {name: known[name] for name in classes}
+
+    def __call__(self, answer: dict[str, Any] | None) -> None:
+        """Write the boxes of a picture; None ends the list."""
+        if answer is None:
+            print("\n]" if self._begun else "[]")
+            return
+        self._count += 1
+        if "error" in answer:
+            log.warning("%s: not read: %s", answer["image"], answer["error"])
+            return
+        name = answer["image"]
+        number = self._count
+        if self._images is not None:
+            known = name if name in self._images else PurePath(name).name
+            if known not in self._images:
+                raise InputError(f"{name}: the file given by --ids does not name it")
+            number = self._images[known]
+        for one in answer["detections"]:
+            x0, y0, x1, y1 = one["box"]
+            entry = {
+                "image_id": number,
+                "category_id": self._classes[one["label"]],
+                "bbox": [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)],
+                "score": one["score"],
+                "file_name": name,
+                "category": one["label"],
+            }
+            sys.stdout.write((",\n" if self._begun else "[\n") + to_json(entry))
+            self._begun = True
+
+
+def _ids(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+    try:
+        value = json.loads(path.read_bytes())
+        images = {str(one["file_name"]): int(one["id"]) for one in value["images"]}
+        return images, {str(one["name"]): int(one["id"]) for one in value["categories"]}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: not COCO's instances_*.json, which has images and categories") from error

@@ -1,0 +1,82 @@
+"""The picture of a detector's export: what the file finds beside what the model finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from mobilenets.drawing.lettering import drawable
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
+from mobilenets.measure.detection import DetectionPair
+from mobilenets.runtime.labels import Labels
+
+MOST_CLASSES = 12
+LETTERS = 11
+
+Scores = npt.NDArray[np.float32]
+
+
+def draw_export(
+    pair: DetectionPair, ours: Scores, theirs: Scores, tolerance: float, labels: Labels | None, path: Path
+) -> None:
+    """Write the picture as PNG or SVG, by readable names; see ``export_figure``."""
+    classes = pair.reference.classes
+    shown = classes if labels is None else labels.shown(classes, drawable)
+    save(export_figure(pair, ours, theirs, tolerance, shown), path)
+
+
+def export_figure(
+    pair: DetectionPair,
+    ours: Scores,
+    theirs: Scores,
+    tolerance: float,
+    classes: Sequence[str],
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Draw what an export changed.
+
+    Left a dot for each box that both found, by the score that the model (``ours``) and the file (``theirs``) give it;
+    right the change of AP of the classes that changed most, at most 12. ``classes`` are the names to show, in order.
+    """
+    figure = new_figure(8.6, 4.4, theme, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    dress(left, theme)
+    left.grid(axis="x", color=theme.grid, linewidth=0.8)
+    left.plot((0, 1), (0, 1), color=theme.muted, linewidth=1, linestyle=(0, (4, 2)))
+    left.scatter(ours, theirs, 16, theme.blue, clip_on=False, zorder=3, edgecolor="none")
+    left.set_xlim(0, 1)
+    left.set_ylim(0, 1)
+    heading(left, f"Score of {len(ours)} boxes", theme)
+    label(left, theme, "the model", "the exported file", LETTERS)
+    changes = _changes(pair, classes)
+    dress(right, theme, grid=False)
+    right.grid(axis="x", color=theme.grid, linewidth=0.8)
+    heading(right, f"AP {100 * pair.candidate.ap:.1f} % ({_signed(100 * pair.ap_change)} points)", theme)
+    right.axvline(0, color=theme.muted, linewidth=1)
+    right.axvline(-tolerance, color=theme.orange, linewidth=1.5, linestyle=(0, (4, 2)), label="allowed on average")
+    shown = sorted(changes, key=lambda one: -abs(one[0]))[:MOST_CLASSES]
+    shown.sort(key=lambda one: one[0])
+    colors = [theme.orange if value < 0 else theme.green for value, _ in shown]
+    right.barh(range(len(shown)), [value for value, _ in shown], 0.62, color=colors)
+    right.set_yticks(range(len(shown)), [name for _, name in shown])
+    right.set_ylim(max(len(shown), 6) - 0.4, -0.6)
+    label(right, theme, "points of AP by class" if shown else "no class changed", size=LETTERS)
+    legend(right, theme, fontsize=9, loc="lower right")
+    return figure
+
+
+def _changes(pair: DetectionPair, classes: Sequence[str]) -> list[tuple[float, str]]:
+    found = []
+    for name, key in zip(classes, pair.reference.classes, strict=True):
+        was, now = pair.reference.per_class[key].ap, pair.candidate.per_class[key].ap
+        if was is not None and now is not None and was != now:
+            found.append((100 * (now - was), printable(name, 18)))
+    return found
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")

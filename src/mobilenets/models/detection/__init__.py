@@ -1,0 +1,1 @@
+"""SSDLite: boxes, by the same bodies."""

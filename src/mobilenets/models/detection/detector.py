@@ -1,0 +1,123 @@
+"""SSDLite as a PyTorch module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.blocks import Block, build, joined
+from mobilenets.models.catalog import TableLike
+from mobilenets.models.detection.plan import (
+    COCO_CLASSES,
+    SIZE,
+    DetectorPlan,
+    describe_detector,
+    plan_detector,
+    resized,
+    usual_detection,
+)
+from mobilenets.models.network import Network
+from mobilenets.runtime.detection import Detection
+
+INIT_STD = 0.03
+
+
+class Detector(Network):
+    """An SSDLite: a ``body`` as a ``Network`` of ``architecture`` has it, ``extras`` behind it, and ``heads``.
+
+    Takes float N×3×S×S and gives N × anchors × (4 + 1 + classes): the codes x, y, w, h of each anchor's box, then the
+    logits of the background and of the classes. ``mobilenets.runtime.detection`` says how they are read. Parameters
+    of the body are named as in a ``Network``, so that a classifier's weights load by name; the others are
+    ``extras.0.reduce.conv.weight``, ``heads.0.boxes.predict.conv.bias``.
+    """
+
+    plan: DetectorPlan
+
+    def __init__(self, architecture: Architecture, classes: int, detection: Detection) -> None:
+        plan = plan_detector(architecture, classes, detection)
+        super().__init__(architecture, classes, plan)
+        self.detection = detection
+        self.extras = nn.Sequential(*(build(block.name, block.operations) for block in plan.extras))
+        self.heads = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    name: build(f"heads.{place}.{name}", operations)
+                    for name, operations in (("boxes", head.boxes), ("scores", head.scores))
+                }
+            )
+            for place, head in enumerate(plan.heads)
+        )
+        initialise_detection(self)
+        self._tapped = next(
+            place for place, block in enumerate(plan.blocks) if any(plan.tap.name in o.inputs for o in block.operations)
+        )
+
+    def forward(self, x: Tensor, start: int = 0, blocks: Sequence[Callable[[Tensor], Tensor]] = ()) -> Tensor:
+        """Give the outputs for a batch.
+
+        ``blocks`` are functions that compute what the blocks of the body do, in their place. The one that gives two
+        maps runs as it is.
+        """
+        if start:
+            raise ValueError("a detector runs from its pictures on")
+        maps = []
+        for place, block in enumerate(blocks or self.body):
+            if place == self._tapped:
+                part = self.body[place]
+                x, tap = part.both(x, self.plan.tap.name) if isinstance(part, Block) else (part(x), x)
+                maps.append(tap)
+            else:
+                x = block(x)
+        maps.append(x)
+        for extra in self.extras:
+            maps.append(extra(maps[-1]))
+        pairs = zip(self.heads, maps, strict=True)
+        found = (head[name](map_) for head, map_ in pairs for name in ("boxes", "scores"))
+        return joined(*found, columns=self.plan.join.columns)
+
+
+def initialise_detection(detector: Detector) -> None:
+    """Set fresh weights behind the body: a truncated normal of deviation 0.03, as in TensorFlow's configurations.
+
+    Biases are 0, the background's too: hard negative mining keeps the negatives from drowning the boxes, which is
+    what a bias for the background would be for (arXiv 1512.02325, section 2.2; ``class_prediction_bias_init`` is 0).
+    """
+    for part in (*detector.extras.modules(), *detector.heads.modules()):
+        if isinstance(part, nn.Conv2d):
+            nn.init.trunc_normal_(part.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def detector_from(network: Network, classes: int, size: int | None = None) -> Detector:
+    """Build a detector that starts from a trained network: a classifier's body, or a detector's weights.
+
+    Of a classifier the body is taken, with its table, width and padding; of a detector all but what gives the scores,
+    where the number of classes is another. The rest is fresh. ``size`` is by default 320, and a detector's own.
+    """
+    if isinstance(network, Detector):
+        described = resized(network.architecture, network.detection, size or network.detection.size)
+        detector = Detector(described[0], classes, described[1])
+        given = network.state_dict()
+        if network.classes != classes:
+            given = {name: value for name, value in given.items() if ".scores.predict." not in name}
+        detector.load_state_dict(given, strict=False)
+        return detector
+    architecture = replace(network.architecture, size=size or SIZE)
+    detector = Detector(architecture, classes, usual_detection(architecture))
+    detector.body.load_state_dict(network.body.state_dict())
+    return detector
+
+
+def create_detector(
+    name: str, width: float = 1.0, size: int | None = None, classes: int = COCO_CLASSES, *, table: TableLike | None = None
+) -> Detector:
+    """Build an SSDLite with fresh weights: a network of the catalogue by name, by default for 320 pixels.
+
+    Raises ``InputError`` for what cannot be built.
+    """
+    architecture, detection = describe_detector(name, width, size, table=table)
+    return Detector(architecture, classes, detection)

@@ -1,0 +1,1 @@
+"""Training of detectors: what differs from that of classifiers."""
