@@ -18,7 +18,13 @@ def _arguments(parser: Parser) -> None:
     add("name", metavar="NAME", help=listed(CATALOG))
     add("--width", type=float, default=1.0, metavar="W", help="width multiplier (default: 1)")
     add("--size", **SIZE, help="input size in pixels per side (default: the network's)")
-    add("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
+    add("--classes", type=int, metavar="K", help="classes (default: 1000; 80 of a detector)")
+    add(
+        "--task",
+        default="classification",
+        choices=("classification", "detection"),
+        help="detection: SSDLite on the network, at 320 pixels",
+    )
     add(
         "--variant",
         default="auto",
@@ -36,8 +42,8 @@ def _arguments(parser: Parser) -> None:
 def _run(options: Namespace) -> int:
     from mobilenets.verbs.summary import summary
 
-    settings = given(options, "variant", "table", "diagram")
-    result = summary(options.name, options.width, options.size, options.classes, **settings)
+    settings = given(options, "size", "classes", "task", "variant", "table", "diagram")
+    result = summary(options.name, options.width, **settings)
     print_result(options, result, summarised)
     return 0
 
@@ -49,11 +55,13 @@ def summarised(result: dict[str, Any]) -> str:
         shape = " × ".join(map(str, layer["output"]))
         rows.append([layer["name"], layer["kind"], shape, f"{layer['parameters']:,}", f"{layer['macs']:,}"])
     rows.append(["total", "", "", f"{result['parameters']:,}", f"{result['macs']:,}"])
+    ssd = "SSDLite on " if "anchors" in result else ""
     head = (
-        f"{result['name']} ({result['variant']}), width {result['width']:g}, {result['size']} × {result['size']} "
+        f"{ssd}{result['name']} ({result['variant']}), width {result['width']:g}, {result['size']} × {result['size']} "
         f"pixels, {result['classes']} classes"
     )
     totals = f"{result['parameters'] / 1e6:.2f} M parameters, {result['macs'] / 1e6:.1f} M multiply-accumulates"
+    totals += f", {result['anchors']:,} anchors" if ssd else ""
     return f"{head}\n\n{table(rows, {3, 4})}\n\n{totals}"
 
 

@@ -87,7 +87,11 @@ def cost(architecture: Architecture, classes: int) -> Cost:
 
     Raises ``InputError`` for pictures that are too small for it.
     """
-    plan = architecture.plan(classes)
+    return cost_of(architecture, classes, architecture.plan(classes))
+
+
+def cost_of(architecture: Architecture, classes: int, plan: Plan) -> Cost:
+    """Count the operations of a plan."""
     return Cost(
         name=architecture.name,
         width=architecture.width,

@@ -12,8 +12,9 @@ def summary(
     name: str,
     width: float = 1.0,
     size: int | None = None,
-    classes: int = 1000,
+    classes: int | None = None,
     *,
+    task: str = "classification",
     variant: str = "auto",
     table: str | Path | list[Any] | None = None,
     diagram: str | Path | None = None,
@@ -23,7 +24,9 @@ def summary(
     Parameters
     ----------
     name, width, size, classes:
-        The network; without ``size`` the network's usual one.
+        The network; by default with 1000 classes at the network's usual size, and a detector with 80 at 320 pixels.
+    task:
+        ``classification``, or ``detection`` for SSDLite on the network; its background is not among ``classes``.
     variant:
         ``auto`` takes the variant for small pictures up to 64 pixels; ``standard`` and ``small`` insist.
     table:
@@ -33,18 +36,32 @@ def summary(
         A PNG or SVG file to draw the network into.
 
     Returns the object of ``summary --json``: ``layers`` has a row for each, with ``output`` as channels × height ×
-    width, ``parameters`` and ``macs``. Raises ``InputError`` for a network that cannot be built.
+    width, ``parameters`` and ``macs``, and a detector has ``anchors``. Raises ``InputError`` for a network that cannot be built.
 
     >>> result = mobilenets.summary("mobilenet_v2", width=0.5, size=160)
     >>> result["parameters"], result["macs"], result["layers"][0]["output"]
     (1968680, 50184000, [16, 80, 80])
+    >>> result = mobilenets.summary("mobilenet_v2", task="detection")
+    >>> result["parameters"], result["macs"], result["anchors"]
+    (4337013, 788836704, 2034)
 
     """
     from mobilenets.drawing.diagram import draw_network
-    from mobilenets.measure.cost import cost
-    from mobilenets.models.catalog import describe
+    from mobilenets.measure.cost import cost, cost_of
+    from mobilenets.models.catalog import IMAGENET_CLASSES, describe
+    from mobilenets.models.detection.plan import COCO_CLASSES, describe_detector, plan_detector
 
-    counted = cost(describe(name, width, size, variant=variant, table=table), classes)
+    if task not in ("classification", "detection"):
+        raise InputError(f"task {task!r}: choose classification or detection")
+    if task == "detection":
+        if diagram is not None:
+            raise InputError("--diagram draws classification networks; leave out --task detection for the body")
+        architecture, detection = describe_detector(name, width, size, table=table)
+        outputs = COCO_CLASSES if classes is None else classes
+        counted = cost_of(architecture, outputs, plan_detector(architecture, outputs, detection))
+        return counted.to_json() | {"task": task, "anchors": detection.count}
+    architecture = describe(name, width, size, variant=variant, table=table)
+    counted = cost(architecture, IMAGENET_CLASSES if classes is None else classes)
     if diagram is not None:
         target = Path(diagram)
         if target.suffix.lower() not in (".png", ".svg"):

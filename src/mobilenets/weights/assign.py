@@ -45,7 +45,7 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
     for kind, parts in ours.items():
         faults.missing += [f"{part.name} ({kind})" for part in parts[len(queues[kind]) :]]
     faults.surplus += [layer.name for layer in queues["depthwise"][len(ours["depthwise"]) :]]
-    if network.classes and head is None:
+    if plan.classifier and head is None:
         faults.missing.append("classifier (linear)")
     state: dict[str, Floats] = {}
     placed: dict[str, tuple[str, ...]] = {}
@@ -64,7 +64,7 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
         placed[part.name] = (conv.name,) if norm is None else (conv.name, norm.name)
     # A BatchNorm without a place would have changed what the network computes.
     faults.surplus += [layer.name for layer in taken["norm"]]
-    if network.classes and head is not None:
+    if plan.classifier and head is not None:
         weight = head.arrays["weight"]
         bias = head.arrays.get("bias", np.zeros(weight.shape[0], np.float32))
         state |= {"classifier.weight": weight.reshape(weight.shape[:2]), "classifier.bias": bias}

@@ -13,14 +13,17 @@ import torch
 from mobilenets.base.files import nfc, read_json
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.detection.detector import Detector
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, DETECTION, Bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.assign import Assigned, assign
 from mobilenets.weights.class_names import checked
 from mobilenets.weights.classifier import find_head
+from mobilenets.weights.coco import COCO_OUTPUTS, coco_classes
+from mobilenets.weights.detector import classes_of
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, of_kind, two_classes
 from mobilenets.weights.read import path_in, read
@@ -32,6 +35,7 @@ INPUTS = {"tensorflow": TENSORFLOW_INPUT, "torch": TORCH_INPUT}
 SHOWN = 5
 # With slim's class 0, the background, or without.
 IMAGENET_OUTPUTS = (1000, 1001)
+NAME_THEM = "if they are others, name them with import --classes FILE"
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,9 @@ def convert(
             architecture.to_json(),
             names,
             Preprocessing(**settings, size=architecture.size),
-            {"weights": "imported", "format": foreign.format}
+            task=CLASSIFICATION if foreign.detection is None else DETECTION,
+            detection=network.detection if isinstance(network, Detector) else None,
+            origin={"weights": "imported", "format": foreign.format}
             | {
                 "files": [path.name for path in paths],
                 "sha256": [file_hash(path) if path.is_file() else "" for path in paths],
@@ -120,6 +126,10 @@ def convert(
 def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assigned, list[str]]:
     # On the meta device: no memory is taken and no random number drawn for weights that are replaced.
     with torch.device("meta"):
+        if foreign.detection is not None:
+            detection = foreign.detection(architecture)
+            detector = Detector(architecture, classes_of(foreign.behind, detection), detection)
+            return detector, assign(detector, replace(foreign, layers=(*foreign.layers, *foreign.behind))), []
         body = Network(architecture, 0)
         head = None if foreign.headless else find_head(foreign, body.plan)[1]
         outputs = 0 if head is None else head.arrays["weight"].shape[0]
@@ -171,12 +181,11 @@ def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tup
         return checked(given), []
     if foreign.classes is not None and len(foreign.classes) == outputs == len(set(map(nfc, foreign.classes))):
         return tuple(map(nfc, foreign.classes)), []
-    if outputs in IMAGENET_OUTPUTS:
+    if foreign.detection is not None and outputs == COCO_OUTPUTS:
+        return coco_classes(), [f"{outputs} classes: assumed to be COCO's by their numbers; {NAME_THEM}"]
+    if outputs in IMAGENET_OUTPUTS and foreign.detection is None:
         imagenet = imagenet_classes()
-        note = (
-            f"{outputs} outputs: assumed to be ImageNet's classes; if they are others, name them with import "
-            "--classes FILE"
-        )
+        note = f"{outputs} outputs: assumed to be ImageNet's classes; {NAME_THEM}"
         return imagenet if outputs == len(imagenet) else (BACKGROUND, *imagenet), [note]
     note = f"no class names in it: the {outputs} classes are numbered; name them with import --classes FILE"
     return tuple(f"class_{index}" for index in range(outputs)), [note] if outputs else []

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture
 from mobilenets.models.plan import Plan
+from mobilenets.runtime.detection import Detection
 
 Floats = npt.NDArray[np.float32]
 
@@ -89,6 +91,10 @@ class Foreign:
         raises ``InputError`` for another body, and returns why the head is another.
     kind:
         What the file's network is by its operations, for messages.
+    behind:
+        Of a detector, the layers behind its body, each kind in the forward order of our plan.
+    detection:
+        Of a detector, says how its outputs are read, by the body that ``layers`` are; raises ``InputError``.
 
     """
 
@@ -109,6 +115,8 @@ class Foreign:
     activation: str = ""
     check: Callable[[Plan], str] | None = None
     kind: str = ""
+    behind: tuple[Layer, ...] = ()
+    detection: Callable[[Architecture], Detection] | None = None
 
 
 # What the frameworks' own MobileNets were trained with: keras.applications.mobilenet.preprocess_input and slim's

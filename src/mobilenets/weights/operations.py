@@ -208,10 +208,10 @@ def needed_places(operations: Sequence[Operation], outputs: Sequence[int]) -> li
     return sorted(wanted)
 
 
-def needed(operations: Sequence[Operation], output: int) -> tuple[list[Operation], int]:
-    """Keep what one operation needs, in order; gives the list and the new place of that operation."""
-    places = {old: new for new, old in enumerate(needed_places(operations, [output]))}
-    return [renumbered(operations[old], places) for old in places], places[output]
+def needed(operations: Sequence[Operation], outputs: Sequence[int]) -> tuple[list[Operation], list[int]]:
+    """Keep what some operations need, in order; gives the list and the new places of these."""
+    places = {old: new for new, old in enumerate(needed_places(operations, outputs))}
+    return [renumbered(operations[old], places) for old in places], [places[output] for output in outputs]
 
 
 def renumbered(operation: Operation, places: Mapping[int, int]) -> Operation:

@@ -12,7 +12,7 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import CATALOG
 from mobilenets.models.operations import Conv, MeanPool
 from mobilenets.models.plan import Plan
-from mobilenets.models.tables import Table
+from mobilenets.models.tables import Table, reduced_tail
 from mobilenets.weights.classifier import find_head
 from mobilenets.weights.layers import Foreign, Layer, of_kind, strides_of
 
@@ -66,6 +66,12 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
                 continue
             if not _activates(found.plan(), foreign):
                 continue
+            return replace(found, table=_with_habits(_with_head(found, foreign), foreign))
+    for name in ("mobilenet_v3_large", "mobilenet_v3_small"):
+        table = reduced_tail(CATALOG[name].table)
+        side = _size(size, foreign, CATALOG[name].size)
+        found = _at_width(Architecture(name, 1.0, side, "custom", table), convs, depthwise)
+        if found is not None and (strides is None or strides_of(found.plan()) == strides):
             return replace(found, table=_with_habits(_with_head(found, foreign), foreign))
     read = _read_rows(convs, depthwise)
     _check_activations(foreign)

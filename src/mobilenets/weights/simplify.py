@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.models.padding import padded
 from mobilenets.weights.head import (
     MAX_WORK,
     Choose,
@@ -26,7 +25,6 @@ from mobilenets.weights.head import (
     pooled,
 )
 from mobilenets.weights.operations import (
-    NO_PADDING,
     Activation,
     Affine,
     AveragePool,
@@ -34,21 +32,19 @@ from mobilenets.weights.operations import (
     Conv,
     Flatten,
     Linear,
-    MaxPool,
     MeanPool,
     Multiply,
     Norm,
     Operation,
     Pad,
-    Padding,
     Pair,
-    Picture,
     Unit,
     Unknown,
     needed,
     needed_places,
     renumbered,
 )
+from mobilenets.weights.sides import sides_of
 
 # Halves of hard-swish where it is written out.
 _GATE, _SWISH = "relu6(x + 3)", "x * relu6(x + 3)"
@@ -72,11 +68,32 @@ class Simplified:
 
 def simplify(operations: Sequence[Operation], outputs: Sequence[int], choose: Choose | None = None) -> Simplified:
     """Make units of what the outputs need, with one linear layer at their end: see ``head.fold``."""
+    whole, places = _whole(operations, outputs)
+    sides = sides_of(whole)
+
+    def chosen(values: Mapping[int, Value]) -> Scores | None:
+        assert choose is not None
+        return choose({place: values[made] for place, made in places.items() if made in values})
+
+    folded = fold(whole, sides, [places[output] for output in outputs], chosen if choose else None)
+    joined = _Join(folded.operations, [folded.output])
+    made = _pointwise(needed(joined.made, joined.outputs)[0])
+    return Simplified(tuple(made), tuple(sides_of(made)), folded)
+
+
+def units(operations: Sequence[Operation], outputs: Sequence[int]) -> tuple[list[Operation], list[int]]:
+    """Make units of what several outputs need, which keep what they end in; gives these and the outputs' places."""
+    whole, places = _whole(operations, outputs)
+    joined = _Join(whole, [places[output] for output in outputs])
+    return joined.made, joined.outputs
+
+
+def _whole(operations: Sequence[Operation], outputs: Sequence[int]) -> tuple[list[Operation], dict[int, int]]:
+    """Keep what the outputs need, with whole activations; gives the operations and their places by the former ones."""
     kept = needed_places(operations, outputs)
     uses = Counter([*outputs, *(source for place in kept for source in operations[place].inputs)])
     whole: list[Operation] = []
     places: dict[int, int] = {}
-    sides: list[Pair | None] = []
     for place in kept:
         operation = operations[place]
         alone = len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1
@@ -85,19 +102,7 @@ def simplify(operations: Sequence[Operation], outputs: Sequence[int], choose: Ch
         places[place] = places[operation.inputs[0]] if again else len(whole)
         if not again:
             whole.append(_activation(renumbered(operation, places), whole, alone))
-            sides.append(side_after(whole[-1], sides))
-
-    def chosen(values: Mapping[int, Value]) -> Scores | None:
-        assert choose is not None
-        return choose({place: values[made] for place, made in places.items() if made in values})
-
-    folded = fold(whole, sides, [places[output] for output in outputs], chosen if choose else None)
-    joined = _Join(*needed(folded.operations, folded.output))
-    made = _pointwise(needed(joined.made, joined.output)[0])
-    sides = []
-    for operation in made:
-        sides.append(side_after(operation, sides))
-    return Simplified(tuple(made), tuple(sides), folded)
+    return whole, places
 
 
 def _is_rectified(clip: Clip, made: Sequence[Operation], place: int) -> bool:
@@ -181,15 +186,16 @@ def _function(operation: Operation) -> str:
 class _Join:
     """Goes along the operations once and joins each to the convolution or linear layer that it belongs to."""
 
-    def __init__(self, operations: Sequence[Operation], output: int) -> None:
+    def __init__(self, operations: Sequence[Operation], outputs: Sequence[int]) -> None:
         self.work = MAX_WORK
-        uses = Counter([output, *(place for operation in operations for place in operation.inputs)])
+        operations, outputs = needed(operations, outputs)
+        uses = Counter([*outputs, *(place for operation in operations for place in operation.inputs)])
         self.made: list[Operation] = []
         places: dict[int, int] = {}
         for place, operation in enumerate(operations):
             alone = len(operation.inputs) == 1 and uses[operation.inputs[0]] == 1
             places[place] = self._take(renumbered(operation, places), alone)
-        self.output = places[output]
+        self.outputs = [places[output] for output in outputs]
 
     def _take(self, operation: Operation, alone: bool) -> int:
         before = self.made[operation.inputs[0]] if operation.inputs else None
@@ -281,7 +287,7 @@ def _pointwise(operations: Sequence[Operation]) -> list[Operation]:
         made.append(unit)
     if last < len(operations) - 1 and not isinstance(made[-1], Linear):
         made.append(renumbered(operations[-1], places))
-    return needed(made, len(made) - 1)[0]
+    return needed(made, [len(made) - 1])[0]
 
 
 def _linear(unit: Conv) -> Unit:
@@ -290,46 +296,3 @@ def _linear(unit: Conv) -> Unit:
         return unit
     scores = Linear(unit.name, unit.inputs, unit.weight[:, :, 0, 0], unit.bias)
     return scores if unit.norm is None else _absorb(scores, Norm(unit.norm.name, (), unit.norm)) or unit
-
-
-def zeros(unit: Conv | MaxPool, side: Pair | None) -> Padding | None:
-    """Give the zeros before and after rows and columns; None where SAME meets a map of unknown size."""
-    if unit.padding is not None:
-        return unit.padding
-    if side is None or not isinstance(unit, Conv):
-        return None
-    windows = zip(side, unit.weight.shape[2:], unit.stride, strict=True)
-    rows, columns = (padded(pixels, kernel, stride, "same") for pixels, kernel, stride in windows)
-    return rows, columns
-
-
-def side_after(operation: Operation, sides: Sequence[Pair | None]) -> Pair | None:
-    """Give rows and columns of what an operation gives, by those of what came before; None where it is no map."""
-    if isinstance(operation, Picture):
-        return operation.side
-    taken = [sides[place] for place in operation.inputs]
-    side = taken[0] if taken else None
-    if isinstance(operation, Multiply):
-        return next((given for given in taken if given != (1, 1)), side)
-    if isinstance(operation, MeanPool):
-        return (1, 1)
-    if isinstance(operation, Flatten | Linear | Unknown) or side is None:
-        return None
-    if isinstance(operation, Pad):
-        return _shrunk(side, operation.padding, (1, 1), (1, 1))
-    if isinstance(operation, AveragePool):
-        return _shrunk(side, NO_PADDING, (operation.window,) * 2, (operation.stride,) * 2) if operation.window else None
-    if isinstance(operation, Conv):
-        rows, columns = operation.weight.shape[2:]
-        return _shrunk(side, zeros(operation, side) or NO_PADDING, (rows, columns), operation.stride)
-    if isinstance(operation, MaxPool):
-        return _shrunk(side, operation.padding, operation.kernel, operation.stride, operation.ceil)
-    return side
-
-
-def _shrunk(side: Pair, padding: Padding, kernel: Pair, stride: Pair, ceil: bool = False) -> Pair:
-    rows, columns = (
-        ((pixels + sum(added) - width + (step - 1) * ceil) // step + 1)
-        for pixels, added, width, step in zip(side, padding, kernel, stride, strict=True)
-    )
-    return rows, columns

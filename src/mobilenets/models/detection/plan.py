@@ -16,13 +16,14 @@ from mobilenets.errors import InputError
 from mobilenets.models.architecture import MAX_CLASSES, Architecture
 from mobilenets.models.builder import Builder
 from mobilenets.models.catalog import TableLike, describe
-from mobilenets.models.detection.anchors import tensorflow_shapes
+from mobilenets.models.detection.anchors import Shapes, tensorflow_shapes
 from mobilenets.models.operations import Join, Operation, Value, Window
 from mobilenets.models.plan import Block, Plan, plan_block, plan_network
 from mobilenets.models.rows import BIASED, PooledHead, Row
 from mobilenets.runtime.detection import Detection
 
 SIZE = 320
+COCO_CLASSES = 80
 EXTRAS = (512, 256, 256, 128)
 """Channels of the layers behind the body at width 1; each halves its map."""
 OUTPUTS = "outputs"
@@ -84,7 +85,7 @@ def describe_detector(
     size: int | None = None,
     *,
     table: TableLike | None = None,
-    shapes: tuple[tuple[tuple[float, float], ...], ...] | None = None,
+    shapes: Shapes | None = None,
 ) -> tuple[Architecture, Detection]:
     """Describe an SSDLite without building it, by default at 320 pixels with TensorFlow's anchors.
 
@@ -92,15 +93,22 @@ def describe_detector(
     Raises ``InputError`` for what cannot be built.
     """
     architecture = describe(name, width, size or SIZE, variant="standard" if table is None else "auto", table=table)
+    return architecture, usual_detection(architecture, shapes)
+
+
+def usual_detection(architecture: Architecture, shapes: Shapes | None = None) -> Detection:
+    """Describe the extras and anchors that an SSDLite on this body has, the extras at its width."""
     style = architecture.style
-    extras = tuple((style.channels(channels // 2), style.channels(channels)) for channels in EXTRAS)
-    return architecture, detection_of(architecture, extras, shapes or tensorflow_shapes(2 + len(extras)))
+    # Rounded as the table's channels are; TensorFlow's code cuts to whole numbers here, which are the same from the
+    # width of 0.5 on in quarters.
+    extras = tuple((style.rounded(channels // 2 * style.width), style.rounded(channels * style.width)) for channels in EXTRAS)
+    return detection_of(architecture, extras, shapes or tensorflow_shapes(2 + len(extras)))
 
 
 def detection_of(
     architecture: Architecture,
     extras: Sequence[tuple[int, int]],
-    shapes: tuple[tuple[tuple[float, float], ...], ...],
+    shapes: Shapes,
 ) -> Detection:
     """Describe how the outputs of a body with these layers behind it are read."""
     body, tap, behind = _body(architecture, extras)

@@ -16,7 +16,7 @@ from mobilenets.errors import InputError
 from mobilenets.weights.onnx.constants import Constants, Measured, measure
 from mobilenets.weights.onnx.file import Array, Fed, Graph, Node
 from mobilenets.weights.operations import Conv, Flatten, Linear, Operation, Pair, Picture, Unknown
-from mobilenets.weights.simplify import side_after
+from mobilenets.weights.sides import side_after
 
 _MAX_NODES = 10_000
 HALF_AVERAGED = "R"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, read_bundle
 from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm, of_kind, strides_of
+from mobilenets.weights.pytorch import ssdlite
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State
 from mobilenets.weights.pytorch.choice import TRAINING, head_norms_of, one_head, one_network, without_measures
 from mobilenets.weights.pytorch.order import by_names, is_sorted, piece
@@ -97,6 +98,8 @@ def read_state(
     notes = list(notes)
     try:
         arrays, output, choices = one_network(joined(arrays), output)
+        if ssdlite.is_ssdlite(arrays):
+            return replace(ssdlite.foreign(file_format, arrays, _modules, _layer), classes=classes, notes=tuple(notes))
         arrays, input_fields, extras = without_measures(arrays)
         modules, ignored = _modules(arrays)
         head_norms = head_norms_of(modules)

@@ -15,7 +15,8 @@ from mobilenets.weights.head import NotLinear, Scores, Value, channels, classifi
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, check_room
 from mobilenets.weights.operations import Conv, Unknown
 from mobilenets.weights.simplify import simplify
-from mobilenets.weights.tensorflow.graphdef import GraphError, Node, read_graph
+from mobilenets.weights.tensorflow import detection
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, read_nodes
 from mobilenets.weights.tensorflow.operations import Translation
 from mobilenets.weights.tensorflow.sstable import TableError
 from mobilenets.weights.traced import trace
@@ -36,7 +37,10 @@ def read(path: Path, output: str | None = None) -> Foreign:
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{path}: not a file; give a frozen graph (.pb)")
         check_room(path, 0, found.st_size)
-        return foreign(path, read_graph(path.read_bytes()), "TensorFlow frozen graph", output)
+        nodes = read_nodes(path.read_bytes())
+        if detection.is_detector(nodes):
+            return detection.foreign(path, nodes)
+        return foreign(path, in_order(nodes), "TensorFlow frozen graph", output)
 
 
 @contextmanager

@@ -98,8 +98,8 @@ class Node:
         return found
 
 
-def read_graph(data: bytes | memoryview) -> dict[str, Node]:
-    """Read the nodes by name, each behind all of its inputs. Raises WireError and GraphError."""
+def read_nodes(data: bytes | memoryview) -> dict[str, Node]:
+    """Read the nodes by name, in the order of the file. Raises WireError and GraphError."""
     budget = Budget()
     nodes: dict[str, Node] = {}
     for number_, wire_type, value in fields(data, budget):
@@ -115,7 +115,7 @@ def read_graph(data: bytes | memoryview) -> dict[str, Node]:
             raise GraphError(f"it has more than {MAX_ARRAYS} nodes, but a MobileNet has hundreds")
     if not nodes:
         raise GraphError("it has no nodes")
-    return in_order(nodes)
+    return nodes
 
 
 def read_node(data: memoryview, budget: Budget) -> Node:
