@@ -52,7 +52,8 @@ KINDS = {
     "fish": "animals/fish/*fish.png animals/fish/*groper.png animals/fish/coraltrout.png animals/fish/moonwrasse.png",
     "flower": "plants/flowers/*.png",
     "guitar": "hobbies/music/string/*.png",
-    "hat": "clothes/hats/*.png clothes/t_baseballcap.png seasonal/newyears/party-hat.png seasonal/christmas/santahat.png",
+    "hat": "clothes/hats/*.png clothes/t_baseballcap.png seasonal/newyears/party-hat.png "
+    "seasonal/christmas/santahat.png",
     "horse": "animals/mammals/equines/*.png",
     "house": "town/houses/cartoon/*.png",
     "insect": "animals/insects/*.png -animals/insects/Brown_slug.png",
@@ -194,7 +195,9 @@ def contact(folder: Path, pictures: Sequence[tuple[str, tuple[int, int], Boxes]]
         pen = ImageDraw.Draw(picture)
         for corners, label in zip(boxes.corners.tolist(), boxes.labels.tolist(), strict=True):
             pen.rectangle(corners, outline="#ff7f0e", width=2)
-            pen.text((corners[0] + 4, corners[1] + 2), CLASSES[label], fill="white", stroke_width=2, stroke_fill="black")
+            pen.text(
+                (corners[0] + 4, corners[1] + 2), CLASSES[label], fill="white", stroke_width=2, stroke_fill="black"
+            )
         sheet.paste(picture, (place % 4 * SIDES[0], place // 4 * SIDES[0]))
     return sheet
 

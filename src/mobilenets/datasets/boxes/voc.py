@@ -144,7 +144,9 @@ def _count_from_one(found: Annotations) -> None:
 def _lists(root: Path, found: Annotations) -> dict[Path, dict[str, str]]:
     """The halves that the lists in ``ImageSets/Main`` name, by the folder that holds them and by stem."""
     listed: dict[Path, dict[str, str]] = {}
-    for place in sorted((*root.glob("ImageSets/Main"), *root.glob("*/ImageSets/Main"), *root.glob("*/*/ImageSets/Main"))):
+    for place in sorted(
+        (*root.glob("ImageSets/Main"), *root.glob("*/ImageSets/Main"), *root.glob("*/*/ImageSets/Main"))
+    ):
         files = {entry.name: Path(entry.path) for entry in entries(place)}
         some = {half: files[f"{name}.txt"] for name, half in _LISTS.items() if f"{name}.txt" in files}
         if "train" not in some and "trainval.txt" in files:
@@ -165,7 +167,9 @@ def _take_list(path: Path, lines: Sequence[str], half: str, into: dict[str, str]
         stem = Path(line.split()[0]).name if line.strip() else ""
         if not stem:
             continue
-        if half != "test" and not any((around / "Annotations" / f"{name}.xml").exists() for name in (stem, Path(stem).stem)):
+        if half != "test" and not any(
+            (around / "Annotations" / f"{name}.xml").exists() for name in (stem, Path(stem).stem)
+        ):
             found.wrong(path, f"line {place}", f"there is no annotation file for {stem!r}")
         elif into.setdefault(stem, half) != half:
             found.wrong(path, f"line {place}", f"{stem!r} is in {into[stem]} already: it stays there", used=True)
