@@ -67,7 +67,8 @@ def _is_yaml(path: Path) -> bool:
         text = text_of(path, LARGEST_YAML)
     except Faulty:
         return False
-    return all(re.search(rf"^({key})\s*:", text, re.MULTILINE) for key in ("names", "train|val"))
+    keys = ("names",) if path.stem in ("data", "dataset") else ("names", "train|val")
+    return all(re.search(rf"^({key})\s*:", text, re.MULTILINE) for key in keys)
 
 
 def _looks_so(path: Path) -> bool:
