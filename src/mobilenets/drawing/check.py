@@ -76,6 +76,7 @@ def write_page(
     counts = counted(findings)
     sections = []
     for kind in counts:
+        tiles: list[_Tile]
         if boxed is not None and kind == BAD:
             tiles = _fault_tiles(boxed, root)
         else:
@@ -122,7 +123,7 @@ def _fault_tiles(boxed: Boxed, root: Path) -> list[_Tile]:
     together: dict[str, list[Fault]] = defaultdict(list)
     for fault in boxed.faults:
         together[fault.picture or f"{fault.path}\0{fault.detail}"].append(fault)
-    tiles = []
+    tiles: list[_Tile] = []
     # Those left out before those mended; many of one picture first.
     for some in sorted(together.values(), key=lambda some: (all(one.used for one in some), -len(some))):
         name = some[0].picture

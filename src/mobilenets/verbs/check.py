@@ -67,8 +67,8 @@ def check(
     detail``, and ``partner score suggestion`` where they apply; paths are below ``root``), ``counts`` by kind,
     ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``notes``, and where
     the files were written: ``out report fixes``, or None. Of a set of boxes also ``boxes`` (how many can be used),
-    ``format`` and ``box_sizes``, and ``classes`` are the boxes of each. Raises ``InputError`` for a folder that is no data set, or an
-    ``out`` that cannot be written to or has a ``fixes.csv`` already.
+    ``format`` and ``box_sizes``, and ``classes`` are the boxes of each. Raises ``InputError`` for a folder that
+    is no data set, or an ``out`` that cannot be written to or has a ``fixes.csv`` already.
 
     >>> result = mobilenets.check("photos", "checked")
     >>> result["images"], result["counts"]
@@ -100,7 +100,7 @@ def check(
     places = _places(listing, seen)
     findings = in_order([*findings, *_copies(listing, seen, places, crops, workers)])
     result = _result(data, listing, findings, places, notes)
-    if boxes is not None:
+    if boxes is not None and reading is not None:
         result["headlines"] = [*boxes.headlines, *result["headlines"]]
         about = {"boxes": sum(boxes.counts.values()), "format": reading.format, "box_sizes": boxes.sizes}
         result |= {"classes": boxes.counts} | about

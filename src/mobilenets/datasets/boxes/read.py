@@ -150,9 +150,7 @@ class Reading:
         parts, more = self._halves(pooled)
         problems = [one for one in pictures.problems if one.kind == "unreadable" or "convert" in one.detail]
         train = self.root
-        layout = Layout(
-            self.root, train, train if "validation" in parts else None, train if "test" in parts else None
-        )
+        layout = Layout(self.root, train, train if "validation" in parts else None, train if "test" in parts else None)
         return Listed(layout, self.classes, parts, problems, [*notes, *more], self.refine)
 
     def looking(self, look: Look | None) -> Look:
@@ -170,16 +168,18 @@ class Reading:
 
     def _merge(self, read: Annotations) -> None:
         """Have one entry a picture: a picture of two halves stays in the one that is measured on."""
-        ranks = {None: 0, **{half: rank for rank, half in enumerate(_HALVES)}}
+        ranks = {half: rank for rank, half in enumerate(_HALVES)}
         for entry in read.entries:
             first = self.entries.setdefault(entry.picture, entry)
             if first is entry:
                 continue
             if first.half == entry.half and first.shares == entry.shares and first.source == entry.source:
-                read.wrong(entry.source, "", "a picture is listed twice: the boxes of both are used", entry.picture, True)
+                read.wrong(
+                    entry.source, "", "a picture is listed twice: the boxes of both are used", entry.picture, True
+                )
                 first.boxes += entry.boxes
                 continue
-            keep, drop = (entry, first) if ranks[entry.half] > ranks[first.half] else (first, entry)
+            drop, keep = sorted((entry, first), key=lambda one: ranks[one.half or "train"])
             self.entries[entry.picture] = keep
             what = f"a picture that {keep.source.name} lists too: what stands there is used"
             if keep.half != drop.half:
@@ -205,7 +205,9 @@ class Reading:
                 for path in bare
             ]
             return []
-        return [f"{len(bare)} pictures that no annotation names are not used, such as {bare[0].relative_to(pictures.root)}"]
+        return [
+            f"{len(bare)} pictures that no annotation names are not used, such as {bare[0].relative_to(pictures.root)}"
+        ]
 
     def _halves(self, pooled: bool) -> tuple[dict[str, tuple[Sample, ...]], list[str]]:
         """The pictures of each half, in order of path, and notes on what was assumed."""
@@ -302,9 +304,7 @@ class Reading:
 
     def finished(self, made: Dataset) -> BoxDataset:
         """Add to a data set what is known of its boxes."""
-        sizes = {
-            sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half
-        }
+        sizes = {sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half}
         known = {one.name: getattr(made, one.name) for one in fields(Dataset)}
         return BoxDataset(
             **known, format=self.format, sizes=sizes, faults=tuple(self.faults), boxes=self.boxes, bad=self.bad
@@ -317,8 +317,8 @@ def _notes(counts: Mapping[str, int], bare: int) -> list[str]:
         "rounded": "boxes reach up to a pixel beyond their picture: cut at the edge",
         "turned": "pictures are upright by EXIF only: their boxes were taken as drawn on the upright picture, as "
         "labelImg, CVAT and Ultralytics have them",
-        "stored": "pictures are turned by EXIF, and the size beside their boxes is that of the stored pixels: the boxes "
-        "were turned with them",
+        "stored": "pictures are turned by EXIF, and the size beside their boxes is that of the stored pixels: the "
+        "boxes were turned with them",
         "emptied": "pictures are left out, because none of their boxes can be used",
     }
     notes = [f"{counts[kind]} {words}" for kind, words in said.items() if counts.get(kind)]
