@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mobilenets.datasets.folder import Sample
-from mobilenets.datasets.listing import names
+from mobilenets.datasets.layout import Layout
+from mobilenets.datasets.listing import Problem, names
 
 log = logging.getLogger("mobilenets")
 
@@ -27,6 +28,25 @@ class Fixed:
     dropped: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
+
+@dataclass
+class Listed:
+    """What was read of DATA: the pictures of each half, what is wrong with them, and notes on what was assumed.
+
+    ``refine``, where there is one, gives the pictures that decode their targets, takes those out that have none, and
+    adds to problems and notes why; ``classes`` are then not those of pictures, but of what is in them.
+    """
+
+    layout: Layout
+    classes: tuple[str, ...]
+    parts: dict[str, tuple[Sample, ...]]
+    problems: list[Problem]
+    notes: list[str]
+    refine: Callable[[dict[str, tuple[Sample, ...]], list[Problem], list[str]], None] | None = None
+
+
+Reading: TypeAlias = Callable[[Path, bool], Listed]
+"""Reads DATA; the flag says that nothing is to be held out of the training pictures, see ``prepare``'s ``pooled``."""
 
 Fixing: TypeAlias = Callable[[Mapping[str, Sequence[Sample]], Sequence[str], Path, Sequence[str]], Fixed]
 """Makes fixes to pictures by half, given the classes, the folder of DATA, and paths that are known and no samples."""

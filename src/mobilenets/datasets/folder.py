@@ -22,6 +22,7 @@ from mobilenets.datasets.listing import (
     say,
 )
 from mobilenets.errors import InputError
+from mobilenets.pictures.boxes import Boxes
 from mobilenets.pictures.stream import checked, stream
 from mobilenets.runtime.labels import Labels, is_showable
 
@@ -192,18 +193,21 @@ def content_hashes(paths: Sequence[Path], workers: int | None = None) -> dict[Pa
 def fingerprint(
     samples: Iterable[Sample], root: Path, workers: int | None = None, contents: Mapping[Path, str] | None = None
 ) -> str:
-    """Hexadecimal hash of what was learned from: every picture's relative path, label and content.
+    """Hexadecimal hash of what was learned from: every picture's relative path, label and content, and its boxes.
 
     It does not depend on the order of samples, on where ``root`` lies, on dates, or on the Unicode form of names.
     ``contents`` are the ``content_hashes`` where they are known; else every file is read once.
     """
-    ordered = sorted((nfc(relative(sample.path, root)), sample.label, sample.path) for sample in samples)
+    named = [(nfc(relative(sample.path, root)), sample) for sample in samples]
+    ordered = sorted(named, key=lambda one: (one[0], one[1].label, one[1].path))
     if contents is None:
-        contents = content_hashes([path for _, _, path in ordered], workers)
+        contents = content_hashes([sample.path for _, sample in ordered], workers)
     total = hashlib.blake2b(digest_size=16)
-    for name, label, path in ordered:
+    for name, sample in ordered:
         encoded = name.encode("utf-8", "surrogateescape")
-        total.update(b"%d %d " % (len(encoded), label) + encoded + bytes.fromhex(contents[path]))
+        total.update(b"%d %d " % (len(encoded), sample.label) + encoded + bytes.fromhex(contents[sample.path]))
+        if isinstance(sample.target, Boxes):
+            total.update(sample.target.to_bytes())
     return total.hexdigest()
 
 

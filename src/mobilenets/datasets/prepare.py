@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mobilenets.base.progress import progress
-from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, group_notes, sides
+from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, Listed, Reading, group_notes, sides
 from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
@@ -99,6 +99,7 @@ def prepare(
     fix: Fixing | None = None,
     group: Grouping | None = None,
     look: Look | None = None,
+    read: Reading | None = None,
 ) -> Dataset:
     """Read DATA, try every picture, and split it where it comes unsplit.
 
@@ -106,17 +107,20 @@ def prepare(
     stays held out, and new pictures only are drawn. ``pooled``: nothing is held out but a test folder; the pictures of
     a validation folder are training pictures too. ``fix`` drops, moves and relabels pictures before anything else is
     done with them, and the members of what ``group`` calls one stay on one side of the split. ``look`` gets every
-    picture while it is tried, see ``check_readable``.
+    picture while it is tried, see ``check_readable``. ``read`` reads DATA where its labels are not the folders.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
-    layout = _layout(data, pooled)
-    classes, parts, problems, notes = _read(layout)
+    listed = (read or _listed)(data, pooled)
+    layout, classes, parts = listed.layout, listed.classes, listed.parts
+    problems, notes = listed.problems, listed.notes
     fixed = None if fix is None else fixed_by(fix, parts, classes, layout, problems)
     parts, notes = (parts, notes) if fixed is None else (fixed.parts, [*notes, *fixed.notes])
     _said(notes, data)
     problems += _keep_readable(parts, problems, max_unreadable, workers, look)
+    if listed.refine is not None:
+        listed.refine(parts, problems, notes)
     # What is written down is the data as it will be used: the mark of it must not depend on the left out.
     used = [sample for samples in parts.values() for sample in samples]
     contents = content_hashes([sample.path for sample in used], workers)
@@ -141,7 +145,8 @@ def prepare(
             log.info("%s", notes[-1])
     if group is not None:
         notes += _said(group_notes(parts, groups, drawn=pooled or layout.validation is None), data)
-    _refuse_empty({half: found for half, found in parts.items() if half != "validation" or not pooled}, classes)
+    needed = {half: found for half, found in parts.items() if half != "validation" or not pooled}
+    _refuse_empty(needed, classes if listed.refine is None else ())
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")
     held_out = parts.get("test", parts["validation"])
@@ -198,8 +203,9 @@ def _copy_notes(
     return notes
 
 
-def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]], list[Problem], list[str]]:
+def _listed(data: Path, pooled: bool) -> Listed:
     """Read the folders of DATA: its classes, the pictures of each half, problems, and notes on what was assumed."""
+    layout = _layout(data, pooled)
     folder = read_folder(layout.train)
     parts, problems, notes = {"train": folder.samples}, [*folder.problems], [*layout.notes, *folder.notes]
     for half, place in (("validation", layout.validation), ("test", layout.test)):
@@ -208,7 +214,7 @@ def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]
             parts[half] = other.samples
             problems += other.problems
             notes += other.notes
-    return folder.classes, parts, problems, notes
+    return Listed(layout, folder.classes, parts, problems, notes)
 
 
 def _keep_readable(
@@ -257,8 +263,8 @@ def prepare_again(
         if fix is None:
             found: Sequence[Sample] = read_folder(layout.test, classes).samples
         else:
-            _, parts, listed, _ = _read(layout)
-            found = fixed_by(fix, parts, classes, layout, listed).parts["test"]
+            listed = _listed(data, pooled)
+            found = fixed_by(fix, listed.parts, classes, layout, listed.problems).parts["test"]
         test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
     # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.
     train, validation = (_in_order(half) for half in (halves.train, halves.validation))

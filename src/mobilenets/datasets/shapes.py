@@ -72,17 +72,19 @@ def draw(shape: str, seed: int) -> npt.NDArray[np.uint8]:
     mask = mask.resize((SIDE, SIDE), Image.Resampling.LANCZOS).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5)))
     hue = list(SHAPES).index(shape) / len(SHAPES) + rng.normal(0, 0.02)
     colour = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(0.6, 1.0), rng.uniform(0.6, 1.0))
-    front = _cloud(rng, 255 * np.array(colour))
-    ground = _cloud(rng, rng.uniform(30, 225) + rng.normal(0, 12, 3))
+    front = cloud(rng, 255 * np.array(colour))
+    ground = cloud(rng, rng.uniform(30, 225) + rng.normal(0, 12, 3))
     shadow = ImageChops.offset(mask, 3, 3).point(lambda value: value * 0.5).filter(ImageFilter.GaussianBlur(3))
     picture = Image.composite(Image.new("RGB", (SIDE, SIDE)), ground, shadow)
     pixels = np.asarray(Image.composite(front, picture, mask), float)
     return np.clip(pixels + rng.normal(0, rng.uniform(2, 12), pixels.shape), 0, 255).astype(np.uint8)
 
 
-def _cloud(rng: np.random.Generator, colour: npt.NDArray[np.float64]) -> Image.Image:
+def cloud(
+    rng: np.random.Generator, colour: npt.NDArray[np.float64], size: tuple[int, int] = (SIDE, SIDE)
+) -> Image.Image:
     """A colour with patches of its neighbours, brighter and darker."""
     light = rng.normal(0, 18, (int(rng.integers(2, 9)), int(rng.integers(2, 9)), 1))
     patches = colour + light + rng.normal(0, 6, (*light.shape[:2], 3))
     small = Image.fromarray(np.clip(patches, 0, 255).astype(np.uint8))
-    return small.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return small.resize(size, Image.Resampling.BICUBIC)

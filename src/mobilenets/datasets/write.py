@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -62,30 +64,42 @@ def write_folders(
         raise InputError(f"{archive}: no such file or folder; give the archive that you have, or leave it out")
     known, out = KNOWN[name], out.resolve()
     report = progress or (lambda what, done, total: None)
+    with new_folder(out, "fetching") as whole:
+        content = SOURCES[name](known.files, archive, cache_folder() / name, report)
+        side = size or known.side
+        classes = _write(content, content.classes or known.classes, whole, side, report)
+    held_out = 0 if content.validation is None else len(content.validation.labels)
+    return Written(out, side, len(content.train.labels), held_out, classes)
+
+
+@contextmanager
+def new_folder(out: Path, doing: str) -> Iterator[Path]:
+    """Yield a folder to be filled beside ``out``; when the block ends well it is synced and becomes ``out``.
+
+    What an interrupted one left is removed. Raises InputError where ``out`` is not empty, or cannot be written.
+    """
     try:
         _check_free(out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{out.name}.fetching-"
+        prefix = f".{out.name}.{doing}-"
         for left in [path for path in out.parent.iterdir() if path.name.startswith(prefix)]:
             shutil.rmtree(left)
         work = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
         try:
-            content = SOURCES[name](known.files, archive, cache_folder() / name, report)
-            side = size or known.side
-            classes = _write(content, content.classes or known.classes, work / "whole", side, report)
+            whole = work / "whole"
+            whole.mkdir()
+            yield whole
             if hasattr(os, "sync"):
                 os.sync()  # once for all the pictures, before they are seen under the final name
             if out.exists():
                 out.rmdir()  # which the system refuses if something came into it meanwhile
-            (work / "whole").rename(out)
+            whole.rename(out)
             if os.name == "posix":
                 sync(out.parent)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise InputError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
-    held_out = 0 if content.validation is None else len(content.validation.labels)
-    return Written(out, side, len(content.train.labels), held_out, classes)
 
 
 def _check_free(out: Path) -> None:

@@ -16,13 +16,13 @@ from mobilenets.datasets.folder import Sample, content_hash, relative
 from mobilenets.doctor.hashes import Thumbnail, Thumbnails, thumbnail
 from mobilenets.doctor.problems import Finding
 from mobilenets.errors import UnreadablePicture
-from mobilenets.pictures.decode import PictureTooLarge, UnknownKind, decode, open_picture
+from mobilenets.pictures.decode import PictureTooLarge, UnknownKind, decode
+from mobilenets.pictures.header import header
 from mobilenets.pictures.stream import checked, default_workers, stream
 
 SIDE = 256  # pixels of the shorter side that figures are taken at: about what a network sees
 AHEAD = 32  # pictures under way: a small one takes less time than a hand-over between threads
 SMALL = 96  # pixels; of smaller pictures nobody can say whether they are blurred
-_ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4 A
 _EDGE = 24  # of 255: less is no edge to judge by
 
 
@@ -104,41 +104,28 @@ def _kind(error: UnreadablePicture) -> str:
 
 def look(path: Path, picture: Image.Image) -> Look:
     """Look at one file and the picture that it decodes to."""
-    format, mode, orientation, size = _header(path)
-    if orientation >= 5:
-        size = size[::-1]
+    head = header(path)
     pixels = _figured(picture)
-    alpha = "A" in mode or "a" in mode or mode == "P"
+    alpha = "A" in head.mode or "a" in head.mode or head.mode == "P"
     channels = [pixels[..., channel] for channel in range(3)]
     span = max(_percentile(one, 0.999) - _percentile(one, 0.001) for one in channels)
     return Look(
         bytes=path.stat().st_size,
-        format=f"{format} {mode}",
-        width=size[0],
-        height=size[1],
-        orientation=orientation,
+        format=f"{head.format} {head.mode}",
+        width=head.upright[0],
+        height=head.upright[1],
+        orientation=head.orientation,
         transparent=alpha,
         brightest=_percentile(np.maximum.reduce(channels), 0.995),
         darkest=_percentile(np.minimum.reduce(channels), 0.005),
         range=span,
-        sharpness=sharpness(pixels) if min(size) >= SMALL else None,
+        sharpness=sharpness(pixels) if min(head.size) >= SMALL else None,
         border=_border(pixels),
     )
 
 
 def _surplus(width: int, height: int) -> float:
     return min(width, height) / SIDE
-
-
-def _header(path: Path) -> tuple[str, str, int, tuple[int, int]]:
-    """Format, mode, EXIF orientation and size as the file has them."""
-    with path.open("rb") as stream_, open_picture(stream_) as picture:
-        try:
-            orientation = picture.getexif().get(_ORIENTATION)
-        except Exception:  # broken EXIF does not make a bad picture
-            orientation = None
-        turned = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-        return picture.format or "", picture.mode, turned, picture.size
 
 
 def _figured(picture: Image.Image) -> npt.NDArray[np.uint8]:

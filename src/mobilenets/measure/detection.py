@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -81,6 +81,16 @@ class DetectionEvaluation:
                 f"{len(self.images)} pictures, {len(self.truths)} with boxes that are there, {len(self.found)} with "
                 "boxes that were found: one entry for each picture is wanted"
             )
+
+    def taken(self, places: Sequence[int]) -> DetectionEvaluation:
+        """Give the figures of some of the pictures alone."""
+        return replace(
+            self,
+            images=tuple(self.images[place] for place in places),
+            truths=[self.truths[place] for place in places],
+            found=[self.found[place] for place in places],
+            sizes=None if self.sizes is None else [self.sizes[place] for place in places],
+        )
 
     @cached_property
     def matches(self) -> Matches:
@@ -302,7 +312,8 @@ class DetectionPair:
 
     def __post_init__(self) -> None:
         one, other = self.reference, self.candidate
-        if one.classes != other.classes or one.images != other.images:
+        same = one.classes == other.classes and one.images == other.images
+        if not same or not np.array_equal(one.matches.truth_corners, other.matches.truth_corners):
             raise InputError("the two were not measured on the same pictures and classes")
 
     @property

@@ -64,6 +64,11 @@ class Boxes:
         """Give the same boxes at other corners, float32 N×4."""
         return Boxes(np.asarray(corners, np.float32), self.labels, self.ignored, self.crowd)
 
+    def to_bytes(self) -> bytes:
+        """Give all of it as bytes, the same on every machine."""
+        kinds = np.stack([self.labels, self.ignored, self.crowd], axis=1)
+        return self.corners.astype("<f4").tobytes() + kinds.astype("<i8").tobytes()
+
     def scaled(self, across: float, down: float | None = None) -> Boxes:
         """Multiply by how many times wider, and higher, the picture becomes."""
         down = across if down is None else down

@@ -1,0 +1,195 @@
+"""Every box held against its picture: what cannot be learned from is named and left out, what sticks out is cut."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from mobilenets.datasets.boxes.entries import BAD, Box, Entry, Fault, Four
+from mobilenets.datasets.listing import names
+from mobilenets.pictures.boxes import Boxes, overlaps
+from mobilenets.pictures.header import Header
+
+ROUNDING = 1.0  # pixels beyond the edge that tools leave by rounding
+SMALLEST = 1.0  # pixels: a side that can be learned
+SAME = 0.95  # overlap of two boxes of one class that were surely meant for one thing
+
+
+class Wrong(Protocol):
+    """Writes down what is wrong with a box."""
+
+    def __call__(self, where: str, what: str, corners: Four | None = None, used: bool = False) -> None: ...
+
+
+class Judged(NamedTuple):
+    """The boxes of a picture that can be used, None where the picture cannot; and what is wrong with them."""
+
+    boxes: Boxes | None
+    faults: list[Fault]
+
+
+@dataclass
+class Judge:
+    """Judges the entries of a set; counts what is worth one note and no line of its own."""
+
+    labels: Mapping[str, int]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def judge(self, entry: Entry, head: Header) -> Judged:
+        """Hold an entry against the header of its picture."""
+        faults: list[Fault] = []
+        width, height = head.upright
+
+        def wrong(where: str, what: str, corners: Four | None = None, used: bool = False) -> None:
+            self.counts["bad"] += bool(where) and not used
+            detail = f"{where}: {what}" if where else what
+            faults.append(Fault(BAD, str(entry.source), detail, str(entry.picture), corners, used))
+
+        self.counts["boxes"] += len(entry.boxes)
+        turn = self._turn(entry, head)
+        if turn is None and entry.size is not None:
+            told = f"{entry.size[0]:g}×{entry.size[1]:g}"
+            has = f"{width}×{height}"
+            many = f" and its {len(entry.boxes)} boxes are" if entry.boxes else " is"
+            wrong("", f"its size is written as {told}, and the picture has {has}: the picture{many} left out")
+            self.counts["bad"] += len(entry.boxes)
+            return Judged(None, faults)
+        good: list[tuple[Box, Four]] = []
+        for box in entry.boxes:
+            corners = _scaled(box.corners, width, height) if entry.shares else box.corners
+            if turn:
+                corners = turned(corners, turn, head.size)
+            what = _fault(corners, width, height)
+            if what is None and box.name not in self.labels:
+                what = f"unknown class {box.name[:60]!r}: the classes are {names(list(self.labels))}"
+            if what is not None:
+                wrong(box.where, what, corners if all(map(math.isfinite, corners)) else None)
+                continue
+            cut = self._cut(corners, width, height)
+            if isinstance(cut, str):
+                wrong(box.where, cut, corners, used=True)
+            good.append((box, _clipped(corners, width, height)))
+        good = _without_copies(good, wrong)
+        if entry.boxes and not good:
+            self.counts["emptied"] += 1
+            return Judged(None, faults)  # with none of its boxes it would teach that nothing is there
+        return Judged(_boxes(good, self.labels), faults)
+
+    def _turn(self, entry: Entry, head: Header) -> int | None:
+        """Say by which EXIF orientation boxes must be turned, 0 for not; None where the written size fits neither."""
+        if entry.size is None or not all(map(math.isfinite, entry.size)) or entry.shares or min(entry.size) <= 0:
+            self.counts["turned"] += head.orientation != 1
+            return 0
+        size = (round(entry.size[0]), round(entry.size[1]))
+        if size == head.upright:
+            self.counts["turned"] += head.orientation != 1
+            return 0
+        if size == head.size:
+            self.counts["stored"] += 1
+            return head.orientation
+        return None
+
+    def _cut(self, corners: Four, width: int, height: int) -> str | None:
+        """Say by how much a box sticks out; a pixel or so is only counted."""
+        beyond = max(-corners[0], -corners[1], corners[2] - width, corners[3] - height)
+        if beyond <= 0:
+            return None
+        if beyond <= ROUNDING:
+            self.counts["rounded"] += beyond > 0.01
+            return None
+        sides = {"left": -corners[0], "top": -corners[1], "right": corners[2] - width, "bottom": corners[3] - height}
+        told = [f"{over:.4g} pixels beyond the {side}" for side, over in sides.items() if over > ROUNDING]
+        return f"it reaches {' and '.join(told)} of the picture: cut there"
+
+
+def _fault(corners: Four, width: int, height: int) -> str | None:
+    """Say why a box cannot be used."""
+    left, top, right, bottom = corners
+    said = f"{left:g}, {top:g} to {right:g}, {bottom:g}"
+    if any(map(math.isnan, corners)):
+        return f"not a number (NaN): {said}"
+    if any(map(math.isinf, corners)):
+        return f"infinite: {said}"
+    if right < left or bottom < top:
+        return f"swapped corners, or a negative side: {said}"
+    if right == left or bottom == top:
+        return f"empty: {right - left:g}×{bottom - top:g} pixels at {left:g}, {top:g}"
+    if left >= width or top >= height or right <= 0 or bottom <= 0:
+        return f"outside: {said}, and the picture has {width}×{height} pixels"
+    cut = _clipped(corners, width, height)
+    if min(cut[2] - cut[0], cut[3] - cut[1]) < SMALLEST - 1e-3:
+        return f"less than a pixel: {cut[2] - cut[0]:.2g}×{cut[3] - cut[1]:.2g} of it inside the picture"
+    return None
+
+
+def _without_copies(good: Sequence[tuple[Box, Four]], wrong: Wrong) -> list[tuple[Box, Four]]:
+    """Leave out boxes that stand there twice, and name those that nearly do."""
+    kept: list[tuple[Box, Four]] = []
+    seen: dict[tuple[tuple[float, ...], str], Box] = {}
+    places: dict[tuple[float, ...], Box] = {}
+    for box, corners in good:
+        rounded = tuple(round(side, 1) for side in corners)
+        first = seen.get((rounded, box.name))
+        if first is not None:
+            wrong(box.where, f"duplicate: the same {box.name} as in {first.where}", corners)
+            continue
+        seen[rounded, box.name] = box
+        other = places.setdefault(rounded, box)
+        if other is not box:
+            what = f"the same box is {other.name} in {other.where}, and {box.name} here: one is perhaps wrong"
+            wrong(box.where, what, corners, used=True)
+        kept.append((box, corners))
+    plain = [place for place, (box, _) in enumerate(kept) if not box.crowd]
+    for one, other in _near([kept[place] for place in plain]):
+        first, second = kept[plain[one]], kept[plain[other]]
+        what = f"nearly the same {second[0].name} as in {first[0].where}: perhaps drawn twice"
+        wrong(second[0].where, what, second[1], used=True)
+    return kept
+
+
+def _near(kept: Sequence[tuple[Box, Four]]) -> list[tuple[int, int]]:
+    if len(kept) < 2:
+        return []
+    corners = np.array([corners for _, corners in kept])
+    called = np.array([box.name for box, _ in kept])
+    close = np.triu((overlaps(corners, corners) >= SAME) & (called[:, None] == called), 1)
+    return [(int(one), int(other)) for one, other in zip(*np.nonzero(close), strict=True)]
+
+
+def _boxes(good: Sequence[tuple[Box, Four]], labels: Mapping[str, int]) -> Boxes:
+    return Boxes.of(
+        [corners for _, corners in good],
+        [labels[box.name] for box, _ in good],
+        [box.ignored for box, _ in good],
+        [box.crowd for box, _ in good],
+    )
+
+
+def _scaled(corners: Four, width: int, height: int) -> Four:
+    return corners[0] * width, corners[1] * height, corners[2] * width, corners[3] * height
+
+
+def _clipped(corners: Four, width: int, height: int) -> Four:
+    left, top, right, bottom = corners
+    return max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
+
+
+def turned(corners: Four, orientation: int, size: tuple[int, int]) -> Four:
+    """Turn a box in the pixels of a stored picture, width and height, upright as EXIF's orientation says.
+
+    >>> turned((1, 0, 3, 2), 6, (10, 4))
+    (2, 1, 4, 3)
+
+    """
+    left, top, right, bottom = corners
+    width, height = size
+    if orientation in (2, 3, 7, 8):  # mirrored across first, where the picture is as it is stored
+        left, right = width - right, width - left
+    if orientation in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    return (top, left, bottom, right) if orientation >= 5 else (left, top, right, bottom)

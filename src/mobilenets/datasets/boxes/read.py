@@ -1,0 +1,336 @@
+"""A set of pictures with boxes, as training takes it: read, checked box by box, and split by picture."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from PIL import Image
+
+from mobilenets.base.files import nfc
+from mobilenets.datasets.arranged import Fixing, Grouping, Listed
+from mobilenets.datasets.boxes.entries import BAD, Annotations, Entry, Fault, common_folder
+from mobilenets.datasets.boxes.judge import Judge
+from mobilenets.datasets.boxes.pictures import Pictures
+from mobilenets.datasets.boxes.recognise import AUTO, find_format, is_detection
+from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.layout import Layout
+from mobilenets.datasets.listing import Problem, instead, names, say
+from mobilenets.datasets.prepare import Dataset, prepare
+from mobilenets.datasets.readable import Look
+from mobilenets.datasets.refuse import refuse_file
+from mobilenets.datasets.seen import SeenPictures
+from mobilenets.datasets.split import read_split
+from mobilenets.errors import InputError
+from mobilenets.pictures.boxes import Boxes
+from mobilenets.pictures.decode import decode
+from mobilenets.pictures.header import Header, header
+
+log = logging.getLogger("mobilenets")
+
+MANY = 50  # pictures without annotation: so many are counted, not listed
+_HALVES = ("train", "validation", "test")
+__all__ = ["BoxDataset", "Reading", "box_counts", "is_detection", "read_boxes"]
+
+
+@dataclass(frozen=True)
+class BoxDataset(Dataset):
+    """A ``Dataset`` whose samples have ``Boxes`` as targets and 0 as label; ``classes`` are those of the boxes.
+
+    ``format`` is the one it was read in. ``sizes`` are width and height in pixels of every upright picture. ``faults``
+    are what is wrong with boxes, each with its file, line and picture; they are among ``problems`` too. ``boxes``
+    counts those that were written, ``bad`` those left out.
+    """
+
+    format: str = ""
+    sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
+    faults: tuple[Fault, ...] = field(default=(), compare=False, repr=False)
+    boxes: int = 0
+    bad: int = 0
+
+
+def read_boxes(
+    data: Path,
+    *,
+    format: str = AUTO,
+    share: float = 0.2,
+    seed: int = 0,
+    max_bad: float = 0.05,
+    max_unreadable: float = 0.1,
+    workers: int | None = None,
+    classes: Sequence[str] | None = None,
+    seen: SeenPictures | None = None,
+    pooled: bool = False,
+    fix: Fixing | None = None,
+    group: Grouping | None = None,
+    look: Look | None = None,
+    split_file: Path | None = None,
+) -> BoxDataset:
+    """Read DATA with its boxes, try every picture, check every box, and split by picture where DATA comes unsplit.
+
+    ``format`` is ``coco``, ``voc``, ``yolo`` or ``csv``; ``auto`` looks which is there. A box that cannot be used is a
+    problem of the kind ``bad_box``, with file and line, and is left out; one that sticks out is cut. ``classes`` are
+    those of a model, where there is one: a box of any other is left out. ``split_file`` is the ``split.csv`` of a run
+    that is continued: pictures are in the halves that it says. The rest is as in ``prepare``.
+
+    Raises InputError for a folder without boxes, where more than ``max_bad`` of the boxes, or of the pictures for their
+    annotations, had to be left out, and for all that ``prepare`` refuses.
+    """
+    if not 0 <= max_bad <= 1:
+        raise InputError(f"max_bad {max_bad}: give a share from 0 to 1")
+    reading = Reading(format, max_bad, classes, split_file)
+    made = prepare(
+        data,
+        share=share,
+        seed=seed,
+        max_unreadable=max_unreadable,
+        workers=workers,
+        seen=seen,
+        pooled=pooled,
+        fix=fix,
+        group=group,
+        look=reading.looking(look),
+        read=reading,
+    )
+    return reading.finished(made)
+
+
+class Reading:
+    """Reads the annotations of one DATA, and judges them when the pictures' ``headers`` are known.
+
+    ``quiet``: nothing is logged, because whoever asks says it.
+    """
+
+    def __init__(
+        self,
+        format: str,
+        max_bad: float,
+        classes: Sequence[str] | None = None,
+        split_file: Path | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.format, self.max_bad, self.classes, self.split_file = format, max_bad, classes, split_file
+        self.quiet = quiet
+        self.headers: dict[Path, Header] = {}
+        self.entries: dict[Path, Entry] = {}
+        self.faults: list[Fault] = []
+        self.left_out = 0  # pictures, for their annotations
+        self.boxes = self.bad = 0
+
+    def __call__(self, data: Path, pooled: bool = False) -> Listed:
+        """List the pictures of DATA by half, as ``prepare`` wants them."""
+        refuse_file(data)
+        pictures = Pictures(data)
+        found = find_format(data, self.format)
+        self.format = found.format
+        read = found.read(data, pictures)
+        if not read.entries:
+            why = f": {read.faults[0].path}: {read.faults[0].detail}" if read.faults else instead(pictures.problems)
+            raise InputError(f"{data}: no annotation leads to a picture{why}")
+        self.root = common_folder(pictures.outside, data)
+        self._merge(read)
+        names_ = self.classes or read.classes or self._names()
+        self.classes = tuple(names_)
+        notes = [f"boxes were read from {found.format.upper()} annotations"]
+        notes += [f"annotations in {names([one.upper() for one in found.others])} are there too, and not used"] * bool(
+            found.others
+        )
+        notes += read.notes
+        if pictures.outside:
+            notes.append(
+                f"{len(pictures.outside)} pictures outside {data} are used, such as {pictures.outside[0]}: the "
+                "annotations name them by their whole paths"
+            )
+        self.faults += read.faults
+        notes += self._without(read, pictures)
+        self.left_out = len(read.lost)
+        parts, more = self._halves(pooled)
+        problems = [one for one in pictures.problems if one.kind == "unreadable" or "convert" in one.detail]
+        train = self.root
+        layout = Layout(
+            self.root, train, train if "validation" in parts else None, train if "test" in parts else None
+        )
+        return Listed(layout, self.classes, parts, problems, [*notes, *more], self.refine)
+
+    def looking(self, look: Look | None) -> Look:
+        """Give what is shown every picture while it is tried: it keeps the header, and passes it on."""
+
+        def both(sample: Sample, image: Image.Image) -> None:
+            try:
+                self.headers[sample.path] = header(sample.path)
+            except Exception:  # mended in decoding: its size is that of its pixels
+                self.headers[sample.path] = Header("", image.mode, 1, decode(sample.path).size)
+            if look is not None:
+                look(sample, image)
+
+        return both
+
+    def _merge(self, read: Annotations) -> None:
+        """Have one entry a picture: a picture of two halves stays in the one that is measured on."""
+        ranks = {None: 0, **{half: rank for rank, half in enumerate(_HALVES)}}
+        for entry in read.entries:
+            first = self.entries.setdefault(entry.picture, entry)
+            if first is entry:
+                continue
+            if first.half == entry.half and first.shares == entry.shares and first.source == entry.source:
+                read.wrong(entry.source, "", "a picture is listed twice: the boxes of both are used", entry.picture, True)
+                first.boxes += entry.boxes
+                continue
+            keep, drop = (entry, first) if ranks[entry.half] > ranks[first.half] else (first, entry)
+            self.entries[entry.picture] = keep
+            what = f"a picture that {keep.source.name} lists too: what stands there is used"
+            if keep.half != drop.half:
+                what = f"a picture of {drop.half or 'train'} that is in {keep.half} too, and stays there"
+            read.wrong(drop.source, "", what, entry.picture, used=True)
+
+    def _names(self) -> list[str]:
+        """The names at the boxes of the training half, or of all where no half is told, sorted."""
+        taught = [entry for entry in self.entries.values() if entry.half in (None, "train")]
+        found = {box.name for entry in taught or self.entries.values() for box in entry.boxes}
+        if not found:
+            raise InputError("the annotations name no box that can be used: there is nothing to learn")
+        return sorted(found)
+
+    def _without(self, read: Annotations, pictures: Pictures) -> list[str]:
+        """Say which pictures of DATA have no annotation."""
+        bare = [path for path in pictures if path not in self.entries and path not in read.lost]
+        if not bare:
+            return []
+        if self.format == "voc" and len(bare) <= MANY and not read.unused:
+            self.faults += [
+                Fault(BAD, str(path), "there is no annotation file for this picture: not used", str(path), used=True)
+                for path in bare
+            ]
+            return []
+        return [f"{len(bare)} pictures that no annotation names are not used, such as {bare[0].relative_to(pictures.root)}"]
+
+    def _halves(self, pooled: bool) -> tuple[dict[str, tuple[Sample, ...]], list[str]]:
+        """The pictures of each half, in order of path, and notes on what was assumed."""
+        notes: list[str] = []
+        if self.split_file is not None:
+            return self._halves_again(self.split_file), notes
+        parts: dict[str, list[Sample]] = {}
+        for path in sorted(self.entries):
+            parts.setdefault(self.entries[path].half or "train", []).append(Sample(path, 0))
+        empty = [half for half, some in parts.items() if not any(self.entries[one.path].boxes for one in some)]
+        for half in empty:
+            if half != "train":
+                notes.append(f"{half} has no box in {len(parts.pop(half))} pictures: not used")
+        if "train" not in parts:
+            half = next(iter(parts))
+            notes.append(f"there are only annotations for {half}: they are taken as all there is")
+            parts = {"train": parts[half], **{other: some for other, some in parts.items() if other != half}}
+        if "validation" not in parts and "test" in parts and not pooled:
+            parts["validation"] = parts.pop("test")
+            notes.append("there is no validation half, so test is used for validation")
+        return {half: tuple(parts[half]) for half in _HALVES if half in parts}, notes
+
+    def _halves_again(self, split_file: Path) -> dict[str, tuple[Sample, ...]]:
+        assert self.classes is not None
+        again = read_split(split_file, self.root, self.classes)
+        parts = {"train": again.train, "validation": again.validation}
+        test = sorted(path for path, entry in self.entries.items() if entry.half == "test")
+        used = {sample.path for some in parts.values() for sample in some}
+        if test and not used.intersection(test):
+            parts["test"] = tuple(Sample(path, 0) for path in test)
+        return parts
+
+    def refine(self, parts: dict[str, tuple[Sample, ...]], problems: list[Problem], notes: list[str]) -> None:
+        """Judge every box now that the sizes are known, and give every picture its boxes."""
+        assert self.classes is not None
+        judge = Judge({nfc(name): label for label, name in enumerate(self.classes)})
+        counts: dict[str, Counter[int]] = {}
+        bare, refused = 0, sum(not fault.used for fault in self.faults)
+        for half, samples in parts.items():
+            kept = []
+            counts[half] = Counter()
+            for sample in samples:
+                judged = judge.judge(self.entries[sample.path], self.headers[sample.path])
+                self.faults += judged.faults
+                if judged.boxes is None:
+                    self.left_out += 1
+                    continue
+                counts[half].update(judged.boxes.labels[~judged.boxes.ignored].tolist())
+                bare += not len(judged.boxes)
+                kept.append(Sample(sample.path, 0, judged.boxes))
+            parts[half] = tuple(kept)
+        self.faults = [self._told(fault) for fault in self.faults]
+        self.boxes, self.bad = judge.counts["boxes"] + refused, judge.counts["bad"] + refused
+        told = [Problem(fault.kind, fault.path, fault.detail) for fault in self.faults]
+        problems += told
+        more = [*_notes(judge.counts, bare), *self._missing(counts)]
+        notes += more
+        if not self.quiet:
+            say(told)
+            for note in more:
+                log.info("%s: %s", self.root, note)
+        self._accept(sum(map(len, parts.values())))
+
+    def _told(self, fault: Fault) -> Fault:
+        """Name files below DATA, and the picture where the annotation file's name does not tell it."""
+        path, picture = Path(fault.path), Path(fault.picture)
+        below = relative(path, self.root) if path.is_relative_to(self.root) else fault.path
+        shown = relative(picture, self.root) if fault.picture and picture.is_relative_to(self.root) else fault.picture
+        named = f" (in {shown})" if shown and picture.stem != path.stem else ""
+        return Fault(fault.kind, below, fault.detail + named, shown, fault.corners, fault.used)
+
+    def _missing(self, counts: Mapping[str, Counter[int]]) -> list[str]:
+        assert self.classes is not None
+        notes = []
+        for half, found in counts.items():
+            lacking = [name for label, name in enumerate(self.classes) if not found[label]]
+            if lacking:
+                effect = "it cannot be learned" if half == "train" else "no figure says how well it is found"
+                notes.append(f"{half} has no box of {names(lacking)}: {effect}")
+        return notes
+
+    def _accept(self, pictures: int) -> None:
+        """Refuse where too much had to be left out."""
+        first = next((f"; the first is {one.path}, {one.detail}" for one in self.faults if not one.used), "")
+        for number, total, what in (
+            (self.bad, self.boxes, "boxes are wrong"),
+            (self.left_out, pictures + self.left_out, "pictures cannot be used for their annotations"),
+        ):
+            if number > self.max_bad * total:
+                raise InputError(
+                    f"{number} of {total} {what}, more than --max-bad {self.max_bad:g} allows: mend them, or give a "
+                    f"larger share{first}"
+                )
+
+    def finished(self, made: Dataset) -> BoxDataset:
+        """Add to a data set what is known of its boxes."""
+        sizes = {
+            sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half
+        }
+        known = {one.name: getattr(made, one.name) for one in fields(Dataset)}
+        return BoxDataset(
+            **known, format=self.format, sizes=sizes, faults=tuple(self.faults), boxes=self.boxes, bad=self.bad
+        )
+
+
+def _notes(counts: Mapping[str, int], bare: int) -> list[str]:
+    """Say in a line each what happened to many boxes or pictures."""
+    said = {
+        "rounded": "boxes reach up to a pixel beyond their picture: cut at the edge",
+        "turned": "pictures are upright by EXIF only: their boxes were taken as drawn on the upright picture, as "
+        "labelImg, CVAT and Ultralytics have them",
+        "stored": "pictures are turned by EXIF, and the size beside their boxes is that of the stored pixels: the boxes "
+        "were turned with them",
+        "emptied": "pictures are left out, because none of their boxes can be used",
+    }
+    notes = [f"{counts[kind]} {words}" for kind, words in said.items() if counts.get(kind)]
+    if bare:
+        notes.append(f"{bare} pictures have no box: they teach what is not looked for")
+    return notes
+
+
+def box_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
+    """Count the boxes of each class that are learned or measured: none that are ignored."""
+    found: Counter[int] = Counter()
+    for sample in samples:
+        if isinstance(sample.target, Boxes):
+            found.update(sample.target.labels[~sample.target.ignored].tolist())
+    return {name: found[label] for label, name in enumerate(classes)}
