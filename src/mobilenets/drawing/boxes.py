@@ -104,9 +104,7 @@ def _outline(draw: ImageDraw.ImageDraw, corners: Area, color: Color, line: int, 
                 draw.rectangle((left, upper, max(left, right), max(upper, lower)), fill=color)
 
 
-def _label(
-    words: str, corners: Area, size: tuple[int, int], line: int, used: list[Area]
-) -> tuple[Area, str, int]:
+def _label(words: str, corners: Area, size: tuple[int, int], line: int, used: list[Area]) -> tuple[Area, str, int]:
     """Find a place for words: above the box, below it, or inside; gives the area, the text that fits, its size."""
     letters = max(13, round(max(size) / 40))
     text = fitting(words, letters, size[0] - letters)
@@ -114,7 +112,14 @@ def _label(
     x0, y0, x1, y1 = corners
     left = max(0.0, min(x0, size[0] - wide))
     right = max(0.0, min(x1 - wide, size[0] - wide))
-    places = [(left, y0 - high), (left, y1), (right, y0 - high), (right, y1), (left, y0 + line), (left, y1 - high - line)]
+    places = [
+        (left, y0 - high),
+        (left, y1),
+        (right, y0 - high),
+        (right, y1),
+        (left, y0 + line),
+        (left, y1 - high - line),
+    ]
     areas = [(x, y, x + wide, y + high) for x, y in places if y >= 0 and y + high <= size[1]]
     inside = max(0.0, min(y0, size[1] - high))
     free = [area for area in areas if not any(_meet(area, other) for other in used)]

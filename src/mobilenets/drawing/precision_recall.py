@@ -42,5 +42,7 @@ def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> F
     dress(axes, theme)
     heading(axes, "Precision against recall", theme)
     side_note(axes, f"threshold {evaluation.shown_from:.2f}", theme.orange)
-    label(axes, theme, x="recall: the share of objects that are found", y="precision: the share of boxes that are right")
+    label(
+        axes, theme, x="recall: the share of objects that are found", y="precision: the share of boxes that are right"
+    )
     return figure

@@ -123,7 +123,9 @@ class DetectionEvaluation:
     def by_size(self) -> dict[str, tuple[float, float]]:
         """AP and AR of small, medium and large boxes."""
         sizes = {size: self._figures(size) for size in ("small", "medium", "large")}
-        return {size: (float(mean_of_known(p.ravel())), float(mean_of_known(r.ravel()))) for size, (p, r) in sizes.items()}
+        return {
+            size: (float(mean_of_known(p.ravel())), float(mean_of_known(r.ravel()))) for size, (p, r) in sizes.items()
+        }
 
     @cached_property
     def ar(self) -> dict[int, float]:
