@@ -1,4 +1,4 @@
-"""``evaluate`` of a detector, on a set so simple that its network is three lines: a thing is a quarter that is bright."""
+"""``evaluate`` of a detector, whose network is three lines: a thing is a quarter that is bright."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def _by_kind(outcome: BoxOutcome, faults: Faults) -> list[str | None]:
         return steps
     if 3 * counts[BACKGROUND] >= total:
         steps.append(
-            f"Look at the most certain false alarms in {report}: {counts[BACKGROUND]} of {total} lie on nothing that is "
-            "labelled. Label what was forgotten, and add pictures without any object where they lie on nothing."
+            f"Look at the most certain false alarms in {report}: {counts[BACKGROUND]} of {total} lie on nothing that "
+            "is labelled. Label what was forgotten, and add pictures without any object where they lie on nothing."
         )
     if 3 * counts[OTHER_CLASS] >= total:
         classes = outcome.evaluation.classes
@@ -110,8 +110,8 @@ def _by_kind(outcome: BoxOutcome, faults: Faults) -> list[str | None]:
         )
     if 3 * counts[LOOSE] >= total:
         steps.append(
-            f"{counts[LOOSE]} of {total} wrong boxes overlap their object by less than half: see whether boxes are drawn "
-            "tightly and alike (all of an object, or what is seen of it), and train longer."
+            f"{counts[LOOSE]} of {total} wrong boxes overlap their object by less than half: see whether boxes are "
+            "drawn tightly and alike (all of an object, or what is seen of it), and train longer."
         )
     return steps
 
