@@ -122,7 +122,7 @@ def _shown(report: DetectionReport, image: int, around: list[float], boxes: Sequ
     picture = opened(report.root / path)
     if picture is None:
         return {"path": path, "picture": None}
-    drawn = draw_boxes(*_near(picture, around, boxes), SIDE)
+    drawn = draw_boxes(*_near(picture, around, boxes), SIDE, emphasis=1.7)
     return {"path": path, "picture": address_of(drawn, SIDE)}
 
 
@@ -132,14 +132,11 @@ def _near(picture: Image.Image, around: list[float], boxes: Sequence[Drawn]) -> 
     wide, high = (min(side, max(4 * max(x1 - x0, y1 - y0), SIDE / 2)) for side in (picture.width, picture.height))
     left = min(max((x0 + x1 - wide) / 2, 0), picture.width - wide)
     upper = min(max((y0 + y1 - high) / 2, 0), picture.height - high)
-    window = tuple(round(value) for value in (left, upper, left + wide, upper + high))
+    window = (round(left), round(upper), round(left + wide), round(upper + high))
     cut = picture.crop(window)
     # Lines and letters are of a size for what is shown.
-    scale = min(1, SIDE / max(cut.size))
-    if scale < 1:
-        cut = cut.resize(
-            (max(1, round(cut.width * scale)), max(1, round(cut.height * scale))), Image.Resampling.LANCZOS
-        )
+    scale = SIDE / max(cut.size)
+    cut = cut.resize((max(1, round(cut.width * scale)), max(1, round(cut.height * scale))), Image.Resampling.LANCZOS)
     kept = []
     for box in boxes:
         ends = [(float(value) - window[place % 2]) * scale for place, value in enumerate(box.corners)]

@@ -198,7 +198,7 @@ class DetectionEvaluation:
         order = np.argsort(-self.matches.score[kept], kind="stable")
         scores, right = self.matches.score[kept][order], self.right[kept][order]
         last = np.flatnonzero(np.append(scores[1:] < scores[:-1] - _SAME, np.ones(min(1, len(scores)), np.bool_)))
-        return scores[last], np.cumsum(right)[last], last + 1
+        return scores[last], np.cumsum(right, dtype=np.int64)[last], last.astype(np.int64) + 1
 
     def _below(self, place: int) -> float:
         scores = self._sweep[0]
