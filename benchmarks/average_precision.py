@@ -65,9 +65,9 @@ def case(seed: int) -> tuple[int, list[Boxes], list[Detections]]:
             for _ in range(below(4)):
                 boxes.append(box(one))
                 names.append(label if below(6) else below(classes))
-        for _ in range(below(260) if many else below(5)):
+        for _ in range(below(300) if many else below(5)):
             boxes.append(box(corners[below(number)] if number and below(3) else None))
-            names.append(below(classes))
+            names.append(0 if many else below(classes))
         scores = [(1 + below(16 if below(2) else 4096)) / 4096 for _ in boxes]
         order = sorted(range(len(boxes)), key=lambda place: -scores[place])
         found.append(
@@ -130,9 +130,7 @@ def theirs(classes: int, truths: list[Boxes], found: list[Detections]) -> dict[s
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"][:, :, :, 0, 2]
-    by_class = [
-        float(part[part > -1].mean()) if (part > -1).any() else -1.0 for part in np.moveaxis(precision, 2, 0)
-    ]
+    by_class = [float(part[part > -1].mean()) if (part > -1).any() else -1.0 for part in np.moveaxis(precision, 2, 0)]
     return {"figures": [float(one) for one in evaluation.stats], "classes": by_class}
 
 

@@ -152,7 +152,10 @@ def test_json() -> None:
     assert said["classes"]["a"]["boxes"] == 2 and said["classes"]["a"]["images"] == 1
     assert said["classes"]["c"] == {
         **dict.fromkeys(("ap", "ap50", "ap50_interval", "recall")),
-        **{"precision": 0.0, "f1": 0.0, "images": 0, "boxes": 0},
+        "precision": 0.0,
+        "f1": 0.0,
+        "images": 0,
+        "boxes": 0,
     }
 
 

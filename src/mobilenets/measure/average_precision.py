@@ -17,9 +17,7 @@ LEAST_PICTURES = 10
 _AT_ONCE = 4_000_000
 
 
-def average_precision(
-    matches: Matches, classes: int, size: str = "all", most: int = MOST
-) -> tuple[Floats, Floats]:
+def average_precision(matches: Matches, classes: int, size: str = "all", most: int = MOST) -> tuple[Floats, Floats]:
     """Return AP and the highest recall of each class at each of the ``OVERLAPS``, two arrays K×10.
 
     NaN where a class has no box of that size. ``most`` is how many detections of a class count in a picture. This is
@@ -66,9 +64,7 @@ def middle_95(values: Floats) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _of_class(
-    matches: Matches, label: int, weights: Floats, size: int, most: int
-) -> tuple[Floats, Floats]:
+def _of_class(matches: Matches, label: int, weights: Floats, size: int, most: int) -> tuple[Floats, Floats]:
     """AP and highest recall of one class by resample and overlap, both B×10; ``weights`` are those of the pictures."""
     rows = np.flatnonzero((matches.label == label) & (matches.rank < most))
     rows = rows[np.argsort(-matches.score[rows], kind="stable")]

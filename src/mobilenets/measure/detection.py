@@ -123,7 +123,9 @@ class DetectionEvaluation:
     def by_size(self) -> dict[str, tuple[float, float]]:
         """AP and AR of small, medium and large boxes."""
         sizes = {size: self._figures(size) for size in ("small", "medium", "large")}
-        return {size: (float(mean_of_known(p.ravel())), float(mean_of_known(r.ravel()))) for size, (p, r) in sizes.items()}
+        return {
+            size: (float(mean_of_known(p.ravel())), float(mean_of_known(r.ravel()))) for size, (p, r) in sizes.items()
+        }
 
     @cached_property
     def ar(self) -> dict[int, float]:
@@ -196,7 +198,7 @@ class DetectionEvaluation:
         order = np.argsort(-self.matches.score[kept], kind="stable")
         scores, right = self.matches.score[kept][order], self.right[kept][order]
         last = np.flatnonzero(np.append(scores[1:] < scores[:-1] - _SAME, np.ones(min(1, len(scores)), np.bool_)))
-        return scores[last], np.cumsum(right)[last], last + 1
+        return scores[last], np.cumsum(right, dtype=np.int64)[last], last.astype(np.int64) + 1
 
     def _below(self, place: int) -> float:
         scores = self._sweep[0]
