@@ -95,9 +95,7 @@ def draw_found(path: Path, evaluation: DetectionEvaluation, root: Path) -> None:
         found = evaluation.found[place].above(evaluation.shown_from)
         boxes = [
             Drawn(corners, words_of(evaluation.classes[label], score), color_of(label))
-            for corners, label, score in zip(
-                found.corners, found.labels.tolist(), found.scores.tolist(), strict=True
-            )
+            for corners, label, score in zip(found.corners, found.labels.tolist(), found.scores.tolist(), strict=True)
         ]
         drawn = draw_boxes(decode(root / evaluation.images[place]), boxes)
         tiles.append(drawn.resize((TILE, max(1, round(drawn.height * TILE / drawn.width)))))
