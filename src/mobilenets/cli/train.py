@@ -17,7 +17,7 @@ from mobilenets.base.shell import quote
 from mobilenets.cli.options import DATA
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import headline, leak, percent, sentence
+from mobilenets.cli.text import headline, leak, notes, percent
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
@@ -111,7 +111,7 @@ def trained(result: dict[str, Any]) -> str:
             headline(result),
             f"{epochs}, {kept}; {total} in all, {duration(result['seconds'])} of it training",
             *_before(result),
-            *map(sentence, result["notes"]),
+            *notes(result),
             *(["", "What would help next:"] if result["next_steps"] else []),
             *(f"  {number}. {step}" for number, step in enumerate(result["next_steps"], 1)),
             "",

@@ -81,11 +81,6 @@ class Dataset:
         """The pictures that the final figures are for."""
         return (self.validation or self.train) if self.test is None else self.test
 
-    @property
-    def answered(self) -> int:
-        """How many pictures the finished model answers: those measured, and beside them those to calibrate it on."""
-        return len(self.validation) + len(self.test or ())
-
 
 def prepare(
     data: Path,
@@ -112,7 +107,7 @@ def prepare(
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
     layout = _layout(data, pooled)
-    classes, parts, problems, notes = _read(layout)
+    classes, parts, problems, notes = read_halves(layout)
     fixed = None if fix is None else fixed_by(fix, parts, classes, layout, problems)
     parts, notes = (parts, notes) if fixed is None else (fixed.parts, [*notes, *fixed.notes])
     _said(notes, data)
@@ -198,8 +193,11 @@ def _copy_notes(
     return notes
 
 
-def _read(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]], list[Problem], list[str]]:
-    """Read the folders of DATA: its classes, the pictures of each half, problems, and notes on what was assumed."""
+def read_halves(layout: Layout) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]], list[Problem], list[str]]:
+    """Read the folders of DATA: its classes, the pictures of each half, problems, and notes on what was assumed.
+
+    Raises ``InputError`` as ``read_folder`` does.
+    """
     folder = read_folder(layout.train)
     parts, problems, notes = {"train": folder.samples}, [*folder.problems], [*layout.notes, *folder.notes]
     for half, place in (("validation", layout.validation), ("test", layout.test)):
@@ -257,7 +255,7 @@ def prepare_again(
         if fix is None:
             found: Sequence[Sample] = read_folder(layout.test, classes).samples
         else:
-            _, parts, listed, _ = _read(layout)
+            _, parts, listed, _ = read_halves(layout)
             found = fixed_by(fix, parts, classes, layout, listed).parts["test"]
         test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
     # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.

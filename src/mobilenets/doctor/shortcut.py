@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
 from mobilenets.doctor.files import Look
 from mobilenets.doctor.problems import Finding
@@ -58,9 +59,9 @@ def find_shortcuts(samples: Sequence[Sample], looks: Mapping[Path, Look], classe
     findings = []
     for label, (balanced, _, what) in sorted(best.items()):
         detail = (
-            f"told from the others by {_WORDS[what]} alone, in {balanced:.0%} of cases (chance: 50%); it is right for "
-            f"{accuracy[what]:.0%} of the pictures of all {len(set(labels.tolist()))} classes, where always answering "
-            f"the largest has {majority:.0%}"
+            f"told from the others by {_WORDS[what]} alone, in {percent(balanced, 0)} of cases (chance: 50 %); it is right for "
+            f"{percent(accuracy[what], 0)} of the pictures of all {len(set(labels.tolist()))} classes, where always answering "
+            f"the largest has {percent(majority, 0)}"
         )
         findings.append(Finding("shortcut", classes[label], detail, score=round(balanced, 4)))
     return findings

@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
 from PIL import Image
 
-from mobilenets.base.files import write_text
 from mobilenets.doctor.pairs import clusters
 from mobilenets.doctor.problems import KINDS, Finding, counted, said
-from mobilenets.drawing.style import DARK, LIGHT
+from mobilenets.drawing.page import write_page as fill
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import decode
 
@@ -50,10 +48,6 @@ def write_page(
     numbers of pictures; ``examples`` some pictures of each class, shown where the class itself is at fault. At most
     ``SHOWN`` of each kind are shown, and the rest is counted, so that the file stays small whatever was found.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(Path(__file__).with_name("check.html").read_text("utf-8"))
     counts = counted(findings)
     sections = []
     for kind in counts:
@@ -62,19 +56,17 @@ def write_page(
             tile.pictures = [(name, _picture(root / name)) for name in tile.paths]
         about = KINDS[kind].what_to_do if kind in KINDS else ""
         sections.append((kind, said(kind, counts[kind]), about, tiles[:SHOWN], len(tiles) - SHOWN))
-    page = template.render(
-        title=root.resolve().name,
+    fill(
+        path,
+        "check.html",
+        title=f"Check of {root.resolve().name}",
         headlines=headlines,
         notes=notes,
         counts={kind: said(kind, number) for kind, number in counts.items()},
         sections=sections,
         classes=classes,
         images=sum(classes.values()),
-        light=LIGHT,
-        dark=DARK,
     )
-    # The bytes of a path that are no text arrive as lone surrogates, which UTF-8 does not have.
-    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _tiles(findings: Sequence[Finding], examples: Mapping[str, Sequence[str]]) -> list[_Tile]:

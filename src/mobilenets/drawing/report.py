@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mobilenets.base.files import write_text
 from mobilenets.base.progress import duration
 from mobilenets.datasets.listing import Problem
 from mobilenets.drawing.confusion import confusion_matrix
@@ -106,17 +104,17 @@ class Report:
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report to ``path``: whole or not at all, with everything it shows inside the file."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": count, "percent": percent, "span": span, "shown": shown}
-    template = environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
     labels = report.labels or Labels({})
     classes = report.evaluation.classes
     by_group = grouped(report.evaluation, labels)
-    page = template.render(
+    write_page(
+        path,
+        "report.html",
+        {"count": count, "percent": percent, "span": span, "shown": shown},
         report=report,
         evaluation=report.evaluation,
+        # With the temperatures of folds, where the same pictures gave the temperature.
+        fair=report.reliability[1] or report.evaluation,
         ece=report.calibration.get("ece_after", report.evaluation.ece),
         names=dict(zip(classes, labels.shown(classes), strict=True)),
         colors={label: _color(labels, labels.group(label)) for label in classes},
@@ -131,11 +129,7 @@ def write_report(path: Path, report: Report) -> None:
         training_time=duration(report.seconds),
         kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
         left_out=report.data["left_out"][:LEFT_OUT],
-        light=LIGHT,
-        dark=DARK,
     )
-    # The bytes of a path that are no text arrive as lone surrogates, which UTF-8 does not have.
-    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

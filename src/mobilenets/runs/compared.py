@@ -58,7 +58,7 @@ def pictures_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, 
     notes = [*layout.notes, *folder.notes, *_notes([*map(str, models)], taught)]
     notes += _chosen(models, seen, left, contents)
     for note in notes:
-        log.info("%s", note)
+        log.info("%s", note, extra={"noted": True})
     learned = tuple(None if some is None else len(some) for some in taught)
     return ComparisonSet(
         replace(folder, root=layout.root if which == "all" else folder.root, samples=left, notes=tuple(notes)),

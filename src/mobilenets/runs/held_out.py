@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base.progress import progress
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.seen import SeenPictures
@@ -112,7 +113,7 @@ def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> Evaluati
         return EvaluationSet(replace(folder, notes=(*folder.notes, note)), which, None)
     learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
     note = (
-        f"the model was trained on {learned} of these {total} pictures ({learned / total:.0%}): the figures are too "
+        f"the model was trained on {learned} of these {total} pictures ({percent(learned / total)}): the figures are too "
         "high"
     )
     return EvaluationSet(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
@@ -122,7 +123,7 @@ def _said(measured: EvaluationSet, notes: tuple[str, ...]) -> EvaluationSet:
     """Log what users should know about the pictures, with the ``notes`` on their layout, which are added."""
     folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
     for note in folder.notes:
-        log.info("%s", note)
+        log.info("%s", note, extra={"noted": True})
     return replace(measured, folder=folder)
 
 

@@ -14,6 +14,8 @@ from mobilenets.base.extras import how_to_install
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import relative
+from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.prepare import read_halves
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
 from mobilenets.doctor.files import Looks, look_at_all
@@ -52,9 +54,10 @@ def check(
 
     Returns ``images``, ``classes`` (the pictures of each), ``halves`` (of each half), ``problems`` (``kind path
     detail``, and ``partner score suggestion`` where they apply; paths are below ``root``), ``counts`` by kind,
-    ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``notes``, and where
-    the files were written: ``out report fixes``, or None. Raises ``InputError`` for a folder that is no data set, or an
-    ``out`` that cannot be written to or has a ``fixes.csv`` already.
+    ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``refused`` (why
+    training refuses the class folders as they are, or None), ``notes``, and where the files were written: ``out report
+    fixes``, or None. Raises ``InputError`` for a folder that is no data set, or an ``out`` that cannot be written to or
+    has a ``fixes.csv`` already.
 
     >>> result = mobilenets.check("photos", "checked")
     >>> result["images"], result["counts"]
@@ -88,7 +91,9 @@ def check(
         places,
     )
     findings = in_order(findings)
-    headlines = worst(findings, places.halves)
+    refused = _refused(Path(data))
+    mend = [] if refused is None else [f"training is refused until this is mended: {refused}"]
+    headlines = [*mend, *worst(findings, places.halves)]
     result: dict[str, Any] = {
         "data": str(data),
         "root": str(listing.root),
@@ -99,6 +104,7 @@ def check(
         "counts": counted(findings),
         "faults": faults(findings),
         "headlines": headlines,
+        "refused": refused,
         "notes": [*listing.notes, *notes],
     }
     with _place(Path(data), out, bool(findings)) as place:
@@ -115,6 +121,15 @@ def check(
                 written["report"] = str(place / REPORT)
             write_json(place / RESULT, result | written)
     return result | written
+
+
+def _refused(data: Path) -> str | None:
+    """Say why training would refuse the class folders as they are, whatever is done about pictures; or None."""
+    try:
+        read_halves(find_data(data))
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _places(listing: Listing, seen: Looks) -> Places:
