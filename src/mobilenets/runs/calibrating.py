@@ -39,10 +39,10 @@ class Settled:
     def figures(self) -> dict[str, Any]:
         """The figures of ``metrics.json`` that the temperature decides, on pictures that it was not fitted on."""
         record = {name: value for name, value in self.saved.bundle.calibration.items() if name != "layer"}
-        if "ece_after" not in record:
+        if self.after is None or "ece_after" not in record:
             return {}
-        loss = {"loss": record["loss_after"], "loss_interval": self.after and self.after.loss_interval}
-        return {**loss, "ece": record["ece_after"], "calibration": record}
+        fair = self.after.to_json()
+        return {**{name: fair[name] for name in ("loss", "loss_interval")}, "ece": record["ece_after"], "calibration": record}
 
 
 def has_temperature(bundle: Bundle) -> bool:
