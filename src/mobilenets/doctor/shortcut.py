@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.loader import evenly
 from mobilenets.doctor.files import Look
 from mobilenets.doctor.problems import Finding
 
@@ -76,8 +77,7 @@ def _chosen(samples: Sequence[Sample], looks: Mapping[Path, Look]) -> list[Sampl
     chosen = []
     for some in by_class.values():
         if len(some) >= LEAST:
-            places = np.unique(np.linspace(0, len(some) - 1, min(MOST, len(some))).round().astype(int))
-            chosen += [some[place] for place in places]
+            chosen += [some[place] for place in evenly(len(some), MOST)]
     return chosen
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from mobilenets.base.progress import progress
-from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.loader import Loader, evenly
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.measure.known import Answered, why_not
 from mobilenets.models.distance import Floats
@@ -70,7 +70,7 @@ def known_places(dataset: Dataset) -> dict[str, Places]:
     most = max(MOST_PICTURES, MOST_A_CLASS * len(dataset.classes))
     if why_not(len(dataset.train), len(dataset.validation), len(dataset.classes)) is not None:
         most = 0
-    return {half: _spread(len(samples), most) for half, samples in dataset.halves.items()}
+    return {half: np.array(evenly(len(samples), most), np.int64) for half, samples in dataset.halves.items()}
 
 
 def to_ask(dataset: Dataset, labels: bool) -> dict[str, tuple[Places, Places]]:
@@ -122,9 +122,3 @@ def ask(
     stops = np.cumsum([len(kept) for _, kept in wanted.values()])[:-1]
     parts = np.split(np.concatenate(logits), ends), np.split(np.concatenate(values or [np.empty((0, 0))]), stops)
     return {half: Asked(*wanted[half], *found) for half, *found in zip(wanted, *parts, strict=True)}
-
-
-def _spread(count: int, most: int) -> Places:
-    """Take up to ``most`` places, evenly over their order, which is by class."""
-    places = np.linspace(0, count - 1, min(most, count)).round()
-    return np.unique(places.astype(np.int64))

@@ -15,6 +15,7 @@ from mobilenets.base.progress import progress
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
 from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.loader import evenly
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import split
 from mobilenets.errors import UnreadablePicture
@@ -52,7 +53,7 @@ def pictures_to_measure(
     model learned from, known by content. Class folders may also bear the names that the model's labels give the
     classes. What was assumed is logged, and in the folder's notes.
     """
-    find = _finder(model, classes)
+    find = finder(model, classes)
     layout = find_data(data, find)
     seen = read_seen(find_bundle(model), layout.root)
     for which in halves:
@@ -93,7 +94,7 @@ def pictures_to_calibrate(model: Path, data: Path, classes: tuple[str, ...]) -> 
 
     None where there is no test half beside it: those that are measured then serve for both.
     """
-    find = _finder(model, classes)
+    find = finder(model, classes)
     layout = find_data(data, find)
     if layout.test is None or layout.validation is None:
         return None
@@ -153,7 +154,7 @@ def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], traini
     and that the model did not learn from, is split by content for it. Class folders may also bear the names that the
     model's labels give the classes.
     """
-    find = _finder(model, classes)
+    find = finder(model, classes)
     layout = find_data(data, find)
     measured = pictures_to_measure(model, data, classes, ("validation", "test"))
     about = measured.learned, measured.folder.notes
@@ -180,7 +181,7 @@ def fitted_pictures(
     Returns uint8 N×S×S×3. One that does not decode is left out with a note to the user.
     """
     size = preprocessing.size
-    places = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int))
+    places = evenly(len(samples), most)
     made = [np.empty((0, size, size, 3), np.uint8)]
 
     def fitted(path: Path) -> npt.NDArray[np.uint8]:
@@ -196,5 +197,6 @@ def fitted_pictures(
     return np.concatenate(made)
 
 
-def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
+def finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
+    """Give what finds the class of a folder's name, also by the names that a model's labels give the classes."""
     return (read_bundle(find_bundle(model)).labels or Labels({})).finder(classes)
