@@ -141,6 +141,27 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(run, data)
 
 
+@pytest.fixture(scope="session")
+def settings() -> dict[str, Any]:
+    """Give settings of a run that takes well under a second."""
+    network = {"model": "mobilenet_v1_cifar", "weights": "none", "width": 0.25, "size": 16, "augment": "light"}
+    return network | {"epochs": 2, "batch": 6, "lr": 0.01, "device": "cpu", "threads": 1, "workers": 1}
+
+
+@pytest.fixture
+def small(settings: dict[str, Any]) -> dict[str, Any]:
+    """Give the same for a test to change."""
+    return dict(settings)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out plots and report, which take most of the time of a small run."""
+    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
+    monkeypatch.setattr("mobilenets.verbs.train.draw_schedule", lambda *_: None)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests out of the user's caches, and weights out of tests that ask for none."""

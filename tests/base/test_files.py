@@ -137,6 +137,14 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, umask: int) -> No
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
 
 
+def test_what_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fixes.csv").write_text("action,path\n")
+    assert files.read_given(tmp_path / "fixes.csv") == b"action,path\n"
+    monkeypatch.setattr(files, "MOST_GIVEN", 11)
+    with pytest.raises(InputError, match=r"fixes\.csv: over 0 MiB, too large to be read"):
+        files.read_text(tmp_path / "fixes.csv")
+
+
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     write_json(path, {"b": [1, 2.5], "a": "猫"})

@@ -251,13 +251,6 @@ def test_fetch(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out plots and report, which take most of the time of a small run."""
-    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
-        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
-
-
 def test_train_says_where_and_what_next(trained: Any, command: Any, tmp_path: Path, undrawn: None) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)  # a finished run, which --resume only reports on again

@@ -99,6 +99,9 @@ def test_groups_stay_on_one_side(photos: Path) -> None:
     assert not sides[0] & sides[1]
     assert Counter(sample.label for sample in dataset.validation) == {0: 2, 1: 2, 2: 2}
     assert "10 groups were kept on one side of the split each" in dataset.notes
+    sample = dataset.train[0]
+    notes = group_notes({"train": dataset.train, "validation": ()}, {sample.path: "only"}, drawn=True)
+    assert notes == [f"1 group was kept on one side of the split, and {len(dataset.train) - 1} pictures are in none"]
 
 
 def test_groups_follow_what_an_earlier_model_knows(photos: Path) -> None:

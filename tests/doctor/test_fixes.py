@@ -166,7 +166,7 @@ def test_rows_without_an_action_and_rows_that_agree_do_no_harm() -> None:
     [
         (["drop train/cat/7.png"], "row 2: there is no picture 'train/cat/7.png' in root"),
         (["relabel train/cat/1.png to cow"], "row 2: there is no class 'cow': write one of cat, dog"),
-        (["move train/cat/1.png to test"], "row 2: root has no test/: write one of train, validation"),
+        (["move train/cat/1.png to test"], "row 2: root has no test/: write train or validation under suggestion"),
         (
             ["drop train/cat/1.png", "relabel train/cat/1.png to dog"],
             "row 3: 'train/cat/1.png' has another fix in row 2",

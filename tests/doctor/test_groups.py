@@ -35,6 +35,13 @@ def test_a_table(tmp_path: Path) -> None:
     assert grouped(f"{table}:source") == {"cat/a_1.png": "s", "cat/a_2.png": "t", "cat/b_1.png": "s"}
 
 
+def test_rows_of_a_table_that_name_no_picture_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = tmp_path / "bursts.csv"
+    table.write_text("image,group\ncat/a_1.png,x\nb_9.png,y\ncat/z.png,y\n")
+    grouped(str(table))
+    assert caplog.messages == [f"{table}: 2 rows name no picture of root that is used, such as b_9.png"]
+
+
 def test_copies(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("a", "b", "c"):

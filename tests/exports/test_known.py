@@ -52,12 +52,16 @@ def test_an_export_gives_the_distance(trained: Any, exported: Callable[..., Path
     assert far(file, foreign(3)) == pytest.approx(far(Predictor(trained.run), foreign(3)), abs=0.01)
 
 
-def test_without_its_arrays_a_run_answers_as_before(trained: Any, tmp_path: Path) -> None:
+def test_without_its_arrays_a_run_answers_as_before(
+    trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("model.json", "model.safetensors"):
         shutil.copy(trained.run / name, tmp_path)
     predictor = Predictor(tmp_path, "cpu", runtime="torch")
     [answer] = predictor.answers([predictor.prepare(foreign(1)[0])])
     assert "known" not in answer and answer["predictions"]
+    mobilenets.export(tmp_path, tmp_path / "out", data=trained.data)
+    assert "distance.safetensors: not there" in caplog.text and "gives no distance" not in caplog.text
 
 
 def test_evaluate_counts_false_alarms_and_moves_the_bar(trained: Any, tmp_path: Path) -> None:

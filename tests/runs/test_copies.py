@@ -72,6 +72,8 @@ def test_train_says_so_first(leaked: tuple[Path, Path, dict[str, Any]], caplog: 
     assert first.startswith(
         "Leak: 4 of 12 pictures (33.33 %) have a copy in training (2 same file, 2 mirrored); without"
     )
+    told = said_by_train(result | {"data": str(data)})
+    assert told.count("a copy in training") == 1 and "copies of training pictures" not in told
     notes = [note for note in result["notes"] if "copies of training pictures" in note]
     assert len(notes) == 2 and "2 of the 12 pictures measured on are near copies" in notes[1]
     assert all(note in (run / "report.html").read_text("utf-8") for note in notes)

@@ -21,28 +21,14 @@ from mobilenets.training import loop
 from mobilenets.verbs.evaluate import evaluate
 from mobilenets.verbs.train import train
 
-SMALL: dict[str, Any] = {
-    "model": "mobilenet_v1_cifar",
-    "weights": "none",
-    "width": 0.25,
-    "size": 16,
-    "augment": "light",
-    "epochs": 2,
-    "batch": 6,
-    "lr": 0.01,
-    "device": "cpu",
-    "threads": 1,
-    "workers": 1,
-    "folds": 2,
-}
-
-
 @pytest.fixture(autouse=True)
-def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def _undrawn(undrawn: None) -> None:
     torch.set_num_threads(1)
-    for name in ("runs.results.draw_curves", "runs.class_report.draw_confusions", "runs.class_report.write_report"):
-        monkeypatch.setattr(f"mobilenets.{name}", lambda *_: None)
-    monkeypatch.setattr("mobilenets.verbs.train.draw_schedule", lambda *_: None)
+
+
+@pytest.fixture
+def small(small: dict[str, Any]) -> dict[str, Any]:
+    return small | {"folds": 2}
 
 
 def history(*losses: float, top1: float = 0.5) -> list[dict[str, float]]:
@@ -66,9 +52,9 @@ def test_with_keep_last_nothing_is_chosen_and_the_shortest_history_counts() -> N
     assert (epoch, epochs, len(pooled)) == (2, [2, 2], 2)
 
 
-def test_all_pictures_teach_and_each_is_answered_once(photos: Path, tmp_path: Path) -> None:
+def test_all_pictures_teach_and_each_is_answered_once(photos: Path, small: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    result = train(photos, run, **SMALL)
+    result = train(photos, run, **small)
     crossed = result["cross_validation"]
     assert (result["evaluated_on"], result["images"]) == ("cross-validation", 30)
     assert result["top1"] == crossed["top1"] == sum(15 * fold["top1"] for fold in crossed["folds"]) / 30
@@ -90,9 +76,9 @@ def test_all_pictures_teach_and_each_is_answered_once(photos: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("stopped_in", ["fold 2", "last"])
 def test_a_stopped_run_ends_in_the_same_bytes(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str
+    photos: Path, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str
 ) -> None:
-    train(photos, tmp_path / "whole", **SMALL)
+    train(photos, tmp_path / "whole", **small)
     place = {"fold 2": tmp_path / "run" / "folds" / "2", "last": tmp_path / "run"}[stopped_in]
     step: Callable[..., Any] = loop.Training._step
 
@@ -104,7 +90,7 @@ def test_a_stopped_run_ends_in_the_same_bytes(
     with monkeypatch.context() as context:
         context.setattr(loop.Training, "_step", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(photos, tmp_path / "run", **SMALL)
+            train(photos, tmp_path / "run", **small)
     assert not (tmp_path / "run" / "metrics.json").exists()
     train(photos, tmp_path / "run", resume=True)
     for name in ("model.safetensors", "folds.csv", "folds/answers.npy"):
@@ -135,15 +121,15 @@ def test_a_validation_folder_is_pooled_and_a_test_folder_is_not(photos: Path, tm
     ],
 )
 def test_what_does_not_go_with_folds_is_refused(
-    photos: Path, tmp_path: Path, settings: dict[str, Any], words: str
+    photos: Path, small: dict[str, Any], tmp_path: Path, settings: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        train(photos, tmp_path / "run", **SMALL | settings)
+        train(photos, tmp_path / "run", **small | settings)
     assert not (tmp_path / "run" / "recipe.json").exists()
 
 
-def test_damaged_results_of_folds_are_said(photos: Path, tmp_path: Path) -> None:
-    train(photos, tmp_path / "run", **SMALL)
+def test_damaged_results_of_folds_are_said(photos: Path, small: dict[str, Any], tmp_path: Path) -> None:
+    train(photos, tmp_path / "run", **small)
     (tmp_path / "run" / folds.FOLDS / folds.ANSWERS).write_bytes(b"")
     with pytest.raises(InputError, match="folds: damaged; train again with another --out"):
         train(photos, tmp_path / "run", resume=True)

@@ -16,28 +16,14 @@ from mobilenets.runs.seeds import Seeds
 from mobilenets.training import loop
 from mobilenets.verbs.train import train
 
-SMALL: dict[str, Any] = {
-    "model": "mobilenet_v1_cifar",
-    "weights": "none",
-    "width": 0.25,
-    "size": 16,
-    "augment": "light",
-    "epochs": 1,
-    "batch": 6,
-    "lr": 0.01,
-    "device": "cpu",
-    "threads": 1,
-    "workers": 1,
-    "seeds": 2,
-}
-
-
 @pytest.fixture(autouse=True)
-def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def _undrawn(undrawn: None) -> None:
     torch.set_num_threads(1)
-    for name in ("runs.results.draw_curves", "runs.class_report.draw_confusions", "runs.class_report.write_report"):
-        monkeypatch.setattr(f"mobilenets.{name}", lambda *_: None)
-    monkeypatch.setattr("mobilenets.verbs.train.draw_schedule", lambda *_: None)
+
+
+@pytest.fixture
+def small(small: dict[str, Any]) -> dict[str, Any]:
+    return small | {"epochs": 1, "seeds": 2}
 
 
 def row(seed: int, value: float, validation: float, loss: float = 1.0) -> dict[str, Any]:
@@ -57,11 +43,11 @@ def test_mean_and_deviation_are_of_all_seeds_and_the_kept_one_is_the_best_on_val
 
 
 def test_stopped_and_continued_seeds_come_to_the_same(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    whole = train(photos, tmp_path / "whole", **SMALL | {"seed": 3})
+    whole = train(photos, tmp_path / "whole", **small | {"seed": 3})
     close = loop.Training._close_epoch
 
     def stopping(self: loop.Training, state: Any, rate: float) -> None:
@@ -72,7 +58,7 @@ def test_stopped_and_continued_seeds_come_to_the_same(
     with monkeypatch.context() as context:
         context.setattr(loop.Training, "_close_epoch", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(photos, Path("runs/one"), **SMALL | {"seed": 3})
+            train(photos, Path("runs/one"), **small | {"seed": 3})
     assert unfinished(photos.resolve()) == Path("runs/one")
     again = train(photos, Path("runs/one"), resume=True)
     for name in ("model.safetensors", "seed-3/model.safetensors", "seed-4/model.safetensors", "split.csv"):
@@ -92,8 +78,8 @@ def test_stopped_and_continued_seeds_come_to_the_same(
         train(photos, Path("runs/one"), resume=True, epochs=2)
 
 
-def test_a_folder_in_use_is_refused_before_anything_is_written(photos: Path, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_before_anything_is_written(photos: Path, small: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty"):
-        train(photos, tmp_path, **SMALL)
+        train(photos, tmp_path, **small)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -18,21 +18,7 @@ from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import stages
 from mobilenets.training.start import architecture_of, fresh_network, preprocessing_of
 from mobilenets.training.validation import Validation
-from mobilenets.verbs import train as api
-
-SMALL = {
-    "model": "mobilenet_v1_cifar",
-    "weights": "none",
-    "width": 0.25,
-    "size": 16,
-    "augment": "light",
-    "epochs": 2,
-    "batch": 6,
-    "lr": 0.01,
-    "device": "cpu",
-    "threads": 1,
-    "workers": 1,
-}
+from mobilenets.verbs.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -40,35 +26,21 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
-def small() -> dict[str, Any]:
-    """Give settings of a run that takes well under a second."""
-    return dict(SMALL)
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out plots and report, which take most of the time of a small run."""
-    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
-        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
-    monkeypatch.setattr(api, "draw_schedule", lambda *_: None)
-
-
 @pytest.fixture(scope="session")
-def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(photos: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a finished run, with all its files, to be read only."""
     torch.set_num_threads(1)
     run = tmp_path_factory.mktemp("finished") / "run"
-    api.train(photos, run, **(SMALL | {"epochs": 2, "weight_decay": 0.05}))
+    train(photos, run, **(settings | {"weight_decay": 0.05}))
     return run
 
 
 @pytest.fixture
-def begin(photos: Path, tmp_path: Path) -> Callable[..., Training]:
+def begin(photos: Path, settings: dict[str, Any], tmp_path: Path) -> Callable[..., Training]:
     """Give ``begin(run_name, data=photos, frozen="none", **settings)``: a training that is ready to fit."""
 
-    def make(run: str = "run", data: Path = photos, frozen: str = "none", **settings: Any) -> Training:
-        recipe = Recipe(**(SMALL | settings))
+    def make(run: str = "run", data: Path = photos, frozen: str = "none", **changes: Any) -> Training:
+        recipe = Recipe(**(settings | changes))
         folder = read_folder(data)
         halves = split(folder.samples, folder.classes, 0.3, 0, data)
         preprocessing = preprocessing_of(recipe, None)

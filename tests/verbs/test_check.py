@@ -1,17 +1,21 @@
-"""``check`` from end to end, on little data."""
+"""``check`` from end to end, on little data, and what the command says of it."""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import mobilenets
+from mobilenets.cli import main
 from mobilenets.errors import InputError
 
 
@@ -32,10 +36,70 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def say(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Give what runs the command beside the pictures: exit status and output."""
+    monkeypatch.chdir(data.parent)
+    return lambda *words: (main(["check", *words]), capsys.readouterr().out)
+
+
 def leak(data: Path) -> None:
     """Do as the tutorial's script did: copy training pictures into the validation folder."""
     for number in range(3):
         shutil.copy(data / f"train/cat/0{number}.png", data / f"validation/cat/1{number}.png")
+
+
+def test_nothing_is_found_and_nothing_is_written(data: Path, say: Any) -> None:
+    assert say("photos") == (
+        0,
+        "30 pictures of 2 classes (20 train, 10 validation)\nNothing wrong was found.\n",
+    )
+    assert [path.name for path in data.parent.iterdir()] == ["photos"]
+
+
+def test_a_leak_is_the_first_line(data: Path, say: Any) -> None:
+    leak(data)
+    status, out = say("photos")
+    assert status == 1
+    assert out.startswith(
+        "3 of 13 validation pictures are in training too: the accuracy measured on them is too high ("
+    )
+    assert "train photos --fixes checks/photos-1/fixes.csv" in out
+    assert {path.name for path in Path("checks/photos-1").iterdir()} == {"check.html", "check.json", "fixes.csv"}
+    say("photos")
+    assert Path("checks/photos-2/check.html").is_file()
+
+
+def test_what_training_refuses_is_said_before_the_fixes(data: Path, say: Any) -> None:
+    leak(data)
+    shutil.copytree(data / "validation/dog", data / "validation/Dog")
+    status, out = say("photos", "--no-crops")
+    assert status == 1
+    assert out.startswith("Training is refused until this is mended: photos/validation has two folders for the class")
+    assert "Mend the class folders, which no fix does; look at the page, edit the fixes, then:\n" in out
+    shutil.rmtree(data / "validation/Dog")
+    assert mobilenets.check(data, "found", crops=False)["refused"] is None
+
+
+def test_json_has_what_is_promised(data: Path, say: Any) -> None:
+    leak(data)
+    (data / "train/cat/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    status, out = say("photos", "--json", "--out", "found")
+    result = json.loads(out)
+    assert status == 1
+    assert (result["images"], result["classes"]) == (34, {"cat": 19, "dog": 15})
+    leaks = [one for one in result["problems"] if one["kind"] == "leak"]
+    assert leaks[0] == {
+        "kind": "leak",
+        "path": "validation/cat/10.png",
+        "detail": "same file",
+        "partner": "train/cat/00.png",
+        "score": 1.0,
+        "suggestion": "drop partner",
+    }
+    assert [one["path"] for one in result["problems"] if one["kind"] == "unreadable"] == ["train/cat/broken.jpg"]
+    assert {"kind", "path", "detail"} <= result["problems"][-1].keys()
+    assert json.loads(Path("found/check.json").read_text("utf-8")) == result
 
 
 def test_the_page_shows_pictures_side_by_side_and_needs_no_network(data: Path, tmp_path: Path) -> None:

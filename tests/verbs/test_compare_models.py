@@ -124,17 +124,23 @@ def test_a_model_that_does_not_say_what_it_learned_from(trained: Any, worse: Pat
     ]
 
 
-def test_a_test_set_is_opened_for_both(trained: Any, worse: Path, fresh: Path, tmp_path: Path) -> None:
+def test_a_test_set_is_opened_for_both_and_that_is_said_once(
+    trained: Any, worse: Path, fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
     for half in ("train", "validation"):
         shutil.copytree(trained.data, tmp_path / "set" / half)
     fresh.rename(tmp_path / "set" / "test")
     mobilenets.evaluate(run, tmp_path / "set")
-    result = mobilenets.compare_models(run, worse, tmp_path / "set")
-    assert result["evaluated_on"] == "test" and len(result["notes"]) == 1
-    assert result["notes"][0].startswith(f"{run}: measured on this test set once before")
-    assert [len(json.loads((one / "test.json").read_bytes())["openings"]) for one in (run, worse)] == [2, 1]
+    capsys.readouterr()
+    assert main(["compare", str(run), str(worse), str(tmp_path / "set")]) == 0
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("measured on this test set once before") == 1
+    result = mobilenets.compare_models(worse, run, tmp_path / "set")
+    assert result["evaluated_on"] == "test" and len(result["notes"]) == 2
+    assert result["notes"][0].startswith(f"{worse}: measured on this test set once before")
+    assert [len(json.loads((one / "test.json").read_bytes())["openings"]) for one in (run, worse)] == [3, 2]
 
 
 def test_models_that_cannot_be_compared(trained: Any, fresh: Path, tmp_path: Path) -> None:
@@ -157,7 +163,9 @@ def test_the_command(
     monkeypatch.chdir(worse.parent)
     status, out, err = command("compare", "worse", trained.run, fresh)
     assert (status, err) == (0, "")
-    lines = out.splitlines()
+    leak, *lines = out.splitlines()
+    # The fresh pictures are those of the training with a byte more, which one of the two models can tell.
+    assert leak.startswith(f"{trained.run}: Leak: ") and "have a copy in training" in leak
     assert lines[0] == "24 pictures (all)" and lines[1].startswith("worse")
     assert lines[3].startswith("second minus first  +") and "95 % interval" in lines[3]
     assert "exact McNemar test  p = " in lines[4] and lines[6] == f"{trained.run} is better than worse."
@@ -174,7 +182,7 @@ def test_the_command(
 def test_what_is_said_where_nothing_can_be_told() -> None:
     row = {"learned": 0, "top1": 0.9, "top1_interval": [0.8, 0.95]}
     result = {
-        "models": [{"model": "runs/a-1"} | row, {"model": "runs/a-2"} | row],
+        "models": [{"model": "runs"} | row, {"model": "runs/a-2"} | row],
         "images": 200,
         "evaluated_on": "test",
         "both_right": 170,
@@ -188,11 +196,11 @@ def test_what_is_said_where_nothing_can_be_told() -> None:
         "better": None,
         "pictures_needed": 1759,
         "smallest_difference": 0.0575,
-        "notes": ["so"],
+        "notes": ["so", "runs: so"],
     }
     assert paired(result).endswith(
         "No difference can be told: one of 2.00 points takes about 1,759 pictures (80 % power). These 200 tell 5.8 "
-        "points or more.\nSo."
+        "points or more.\nSo.\nruns: so."
     )
     figure = pair_figure(result)
     figure.draw_without_rendering()

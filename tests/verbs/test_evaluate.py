@@ -128,7 +128,7 @@ def test_a_half_that_was_learned_from_is_said(trained: Any, tmp_path: Path) -> N
         shutil.copytree(trained.data, tmp_path / half)
     result = mobilenets.evaluate(trained.run, tmp_path)
     assert (result["images"], result["seen_in_training"]) == (60, 48)
-    assert result["notes"] == ["the model was trained on 48 of these 60 pictures (80%): the figures are too high"]
+    assert result["notes"] == ["the model was trained on 48 of these 60 pictures (80.00 %): the figures are too high"]
 
 
 def test_other_contents_at_the_same_path(trained: Any, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_other_contents_at_the_same_path(trained: Any, tmp_path: Path) -> None:
         name.unlink()
     none = mobilenets.evaluate(run, data)
     assert (none["images"], none["evaluated_on"], none["seen_in_training"]) == (60, "all", 60)
-    assert none["notes"] == ["the model was trained on 60 of these 60 pictures (100%): the figures are too high"]
+    assert none["notes"] == ["the model was trained on 60 of these 60 pictures (100.00 %): the figures are too high"]
 
 
 def test_a_test_set_is_opened_once(trained: Any, draw: Callable[..., Path], tmp_path: Path) -> None:

@@ -274,13 +274,6 @@ def test_nothing_that_fits_asks_nobody(monkeypatch: pytest.MonkeyPatch, architec
     assert "with --weights MODEL" in found.why_not
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
-        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
-    monkeypatch.setattr(api, "draw_schedule", lambda *_: None)
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_says_what_it_began_with_and_repeats_it(server: Server, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -25,6 +25,8 @@ NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 # Rust, SQLite and C++ write too, and raise classes of their own that say it in words.
 _WORDS = ("no space left", "disk is full", "disk quota exceeded", "file too large")
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL)
+# More than the table of a million pictures.
+MOST_GIVEN = 256 << 20
 
 
 class DiskFull(InputError):
@@ -199,15 +201,25 @@ def decode_text(content: bytes) -> tuple[str, str]:
         return content.decode("gb18030"), "gb18030"
 
 
+def read_given(path: Path) -> bytes:
+    """Read a file that the user gave; raises ``InputError`` in one line where it cannot be, or is far too large."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_GIVEN + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > MOST_GIVEN:
+        raise InputError(f"{path}: over {MOST_GIVEN >> 20} MiB, too large to be read: is it the right file?")
+    return content
+
+
 def read_text(path: Path, what: str = "text") -> str:
     """Read a file of text that the user gave, in whatever encoding ``decode_text`` knows; one that was guessed is said.
 
-    Raises ``InputError`` in one line where it cannot be read, or its encoding not be told.
+    Raises ``InputError`` as ``read_given`` does, and where its encoding cannot be told.
     """
     try:
-        text, encoding = decode_text(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        text, encoding = decode_text(read_given(path))
     except ValueError as error:
         raise InputError(f"{path}: not {what} in UTF-8 or another known encoding: save it as UTF-8") from error
     if encoding == "gb18030":

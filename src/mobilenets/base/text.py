@@ -23,3 +23,8 @@ def printable_lines(text: str) -> str:
 def printable_json(text: str) -> str:
     """Write what commands a terminal as JSON's own escape: it means the same."""
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """Write a fraction as a percentage."""
+    return f"{100 * fraction:.{digits}f} %"

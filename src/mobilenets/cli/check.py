@@ -44,7 +44,7 @@ def _run(options: Namespace) -> int:
     chosen = given(options, "crops", "workers", "task", "format")
     result = check(options.data, options.out, **chosen)
     print_result(options, result, checked)
-    return int(bool(result["faults"]))
+    return int(bool(result["faults"] or result["refused"]))
 
 
 def checked(result: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def checked(result: dict[str, Any]) -> str:
         lines.append(f"  {said(kind, number)}: {printable(first['path'])} ({why})")
         if kind in KINDS:
             lines.append(f"    {KINDS[kind].what_to_do}")
-    if not result["faults"]:
+    if not result["faults"] and result["refused"] is None:
         lines.append("Nothing wrong was found.")
     if sizes := result.get("box_sizes"):
         lines.append(
@@ -75,9 +75,10 @@ def checked(result: dict[str, Any]) -> str:
     if result["report"] is not None:
         lines += ["", f"The page:    {result['report']}"]
     if result["fixes"] is not None:
+        mend = "L" if result["refused"] is None else "Mend the class folders, which no fix does; l"
         lines += [
             f"The fixes:   {result['fixes']}",
-            "Look at the page, edit the fixes, then:",
+            f"{mend}ook at the page, edit the fixes, then:",
             f"  mobilenets train {quote(result['data'])} --fixes {quote(result['fixes'])}",
         ]
     return "\n".join(lines)

@@ -6,10 +6,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.cli.notes import without_repeated
 from mobilenets.cli.options import SEVERAL, SIZE, add_measuring, check_order, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import interval, machine, milliseconds, percent, printable, sentence, size, table
+from mobilenets.cli.text import interval, leak, machine, milliseconds, percent, printable, sentence, size, table
 from mobilenets.errors import InputError
 
 
@@ -21,7 +22,7 @@ def _arguments(parser: Parser) -> None:
         "names",
         metavar="NAME",
         nargs="*",
-        help=f"{', '.join(NAMES)} (default: {' '.join(USUAL)}, or none if --runs is set); or two models and a "
+        help=f"{', '.join(NAMES)} (default: {' '.join(USUAL)}, or none if --run is given); or two models and a "
         "folder of pictures, RUN RUN DATA: is the second better?",
     )
     add("--size", default=224, **SIZE, help="input size in pixels per side (default: 224)")
@@ -69,7 +70,8 @@ def _run_models(options: Namespace, first: str, second: str, data: str) -> int:
 
     if (options.size, options.classes, options.widths, options.runs) != (224, 1000, None, []):
         raise InputError("--size, --width, --classes and --run are for networks by name: leave them out")
-    result = compare_models(first, second, data, **given(options, "out", "threads"))
+    with without_repeated(options.json):
+        result = compare_models(first, second, data, **given(options, "out", "threads"))
     print_result(options, result, paired)
     return 0
 
@@ -77,7 +79,12 @@ def _run_models(options: Namespace, first: str, second: str, data: str) -> int:
 def paired(result: dict[str, Any]) -> str:
     """The top-1 of both, their difference, and what that says."""
     images, names = result["images"], [printable(one["model"]) for one in result["models"]]
-    lines = [f"{images} pictures ({result['evaluated_on']})"]
+    lines = [
+        f"{name}: {line}"
+        for name, one in zip(names, result["models"], strict=True)
+        for line in leak({**one, "images": images})
+    ]
+    lines.append(f"{images} pictures ({result['evaluated_on']})")
     rows = [
         [name, "top-1", percent(one["top1"]), interval(one["top1_interval"])]
         for name, one in zip(names, result["models"], strict=True)
@@ -93,7 +100,7 @@ def paired(result: dict[str, Any]) -> str:
         f"{result['only_second_right']}, neither {result['neither_right']}   "
         f"exact McNemar test  p = {result['p_value']:.2g}"
     )
-    return "\n".join([*lines, "", *_verdict(result, names), *map(sentence, result["notes"])])
+    return "\n".join([*lines, "", *_verdict(result, names), *(sentence(note, names) for note in result["notes"])])
 
 
 def _verdict(result: dict[str, Any], names: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mobilenets.base.text import printable
 from mobilenets.cli.boxes_text import box_scores, headline_of_boxes
+from mobilenets.cli.notes import without_repeated
 from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -53,7 +54,8 @@ def _run(options: Namespace) -> int:
 
     check_order(options.model, options.data, "evaluate")
     settings = given(options, "out", "accuracy", "calibrate", "false_alarms")
-    result = evaluate(options.model, options.data, **settings, **engine(options))
+    with without_repeated(options.json):
+        result = evaluate(options.model, options.data, **settings, **engine(options))
     print_result(options, result, evaluated)
     for fault in result["faults"]:
         print(f"mobilenets: {printable(fault)}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from contextlib import nullcontext
 from typing import Any
 
 from mobilenets.base.shell import quote
@@ -60,7 +59,7 @@ def _run(options: Namespace) -> int:
 
     settings = given(options, *_SETTINGS)
     # The text ends with the notes: they are not to be shown before it too.
-    with nullcontext() if options.json else without_repeated():
+    with without_repeated(options.json):
         result = import_weights(options.files, options.out, **settings)
     print_result(options, result, imported)
     return 0

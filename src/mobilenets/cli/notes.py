@@ -35,11 +35,11 @@ def show_notes() -> None:
 
 
 @contextmanager
-def without_repeated() -> Iterator[None]:
-    """Leave out the notes that are in the result of the block too, and are shown with it."""
+def without_repeated(json: bool) -> Iterator[None]:
+    """Leave out the notes that are in the result of the block too, and are shown with it, unless that is ``json``."""
 
     def wanted(record: logging.LogRecord) -> bool:
-        return not getattr(record, "noted", False)
+        return json or not getattr(record, "noted", False)
 
     log.addFilter(wanted)
     try:

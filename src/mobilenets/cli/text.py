@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mobilenets.base.text import percent as percent
 from mobilenets.base.text import printable as printable
-
-
-def percent(fraction: float) -> str:
-    """Write a fraction as a percentage."""
-    return f"{100 * fraction:.2f} %"
 
 
 def interval(ends: Sequence[float] | None) -> str:
@@ -113,9 +109,15 @@ def leak(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def sentence(note: str) -> str:
-    """Write a note as a sentence."""
+def notes(result: dict[str, Any]) -> list[str]:
+    """The notes of a training as sentences, without those that ``leak`` says in other words."""
+    leaks, said = bool(leak(result)), ("copies of training pictures", "the figures are too high")
+    return [sentence(note) for note in result["notes"] if not (leaks and all(some in note for some in said))]
+
+
+def sentence(note: str, names: Sequence[str] = ()) -> str:
+    """Write a note as a sentence; where it begins with a folder, or another of ``names``, that keeps its case."""
     if note.endswith((".", "!", "?")):
         return note
-    name = "/" in note.partition(" ")[0]  # of a folder, whose case is its own
+    name = "/" in note.partition(" ")[0] or note.startswith(tuple(names))
     return f"{note}." if name else f"{note[:1].upper()}{note[1:]}."

@@ -18,7 +18,7 @@ from mobilenets.cli.boxes_text import headline_of_boxes
 from mobilenets.cli.options import DATA
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import headline, leak, percent, sentence
+from mobilenets.cli.text import headline, leak, notes, percent
 from mobilenets.training.recipe import Recipe, parse_setting
 from mobilenets.training.recipes import RECIPES
 
@@ -113,7 +113,7 @@ def trained(result: dict[str, Any]) -> str:
             headline_of_boxes(result) if "ap" in result else headline(result),
             f"{epochs}, {kept}; {total} in all, {duration(result['seconds'])} of it training",
             *_before(result),
-            *map(sentence, result["notes"]),
+            *notes(result),
             *(["", "What would help next:"] if steps else []),
             *(f"  {number}. {step}" for number, step in enumerate(steps, 1)),
             "",

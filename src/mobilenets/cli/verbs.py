@@ -23,6 +23,7 @@ from mobilenets.cli import (
     weights,
 )
 from mobilenets.cli.parser import Parser, Verb
+from mobilenets.cli.text import sentence
 
 # In the order of the help. A new verb is one line here, its module in this folder, and its function in ``verbs``.
 GROUPS: Mapping[str, Sequence[Verb]] = {
@@ -52,7 +53,7 @@ def build_parser(everything: bool = False) -> Parser:
             verb.name,
             verb=verb,
             everything=everything,
-            description=f"{verb.about[0].upper()}{verb.about[1:]}.",
+            description=sentence(verb.about),
             epilog=f"example: {verb.example}",
         )
     return parser

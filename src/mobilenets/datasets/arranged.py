@@ -113,10 +113,13 @@ def group_notes(parts: Mapping[str, Sequence[Sample]], groups: Mapping[Path, str
     lone = sum(sample.path not in groups for samples in parts.values() for sample in samples)
     beside = f", and {lone} pictures are in none" if lone else ""
     if not broken:
+        if len(members) == 1:
+            return [f"1 group was kept on one side of the split{beside}"]
         return [f"{len(members)} groups were kept on one side of the split each{beside}"]
     why = (
         ""
         if drawn
         else "; DATA comes split: for a split that keeps them together, put its pictures in one folder a class"
     )
-    return [f"{len(broken)} of {len(members)} groups stand on both sides of the split, such as {broken[0]}{why}"]
+    of = f"{len(broken)} of {len(members)} groups stand" if len(members) > 1 else "the only group stands"
+    return [f"{of} on both sides of the split, such as {broken[0]}{why}"]

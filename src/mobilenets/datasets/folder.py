@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,32 +78,20 @@ def read_folder(
     notes: list[str] = []
     found: dict[str, list[Path]] = {}
     called: dict[str, str] = {}
-    for entry in folders(root):
-        place = Path(entry.path)
-        if is_run(place):
-            notes.append(f"{entry.name}/ holds a run or a virtual environment: not a class")
-            continue
-        if root.resolve().is_relative_to(place.resolve()):
-            notes.append(f"{entry.name}/ is a link to a folder above: not a class")
-            continue
-        name = find(entry.name) or nfc(entry.name)
-        _refuse_closed(place)
-        inside = sorted(pictures(place, problems))
+    for folder, inside in class_folders(root, problems, notes):
+        name = find(folder) or nfc(folder)
+        _refuse_closed(root / folder)
         if inside:
             if not is_showable(name):
-                raise InputError(f"{root} has a class folder with an unprintable name, {entry.name!r}: rename it")
+                raise InputError(f"{root} has a class folder with an unprintable name, {folder!r}: rename it")
             if name in found:
-                raise InputError(_twice(root, name, called[name], entry.name))
-            if name != nfc(entry.name):
-                notes.append(f"the class folder {root.name}/{entry.name} was used as class {name}")
+                raise InputError(_twice(root, name, called[name], folder))
+            if name != nfc(folder):
+                notes.append(f"the class folder {root.name}/{folder} was used as class {name}")
             found[name] = inside
-            called[name] = entry.name
+            called[name] = folder
         else:
-            called.setdefault(name, entry.name)
-            problems.append(Problem("empty_class", entry.path, "the class folder has no pictures"))
-    lying = sum(is_picture(entry) for entry in entries(root))
-    if lying and found:
-        notes.append(f"{lying} pictures beside the class folders in {root} are not used")
+            called.setdefault(name, folder)
     if not found:
         raise InputError(f"{root} has no pictures in class folders{instead(problems)}")
     unknown = sorted(found.keys() - set(classes)) if classes is not None else []
@@ -124,6 +112,28 @@ def read_folder(
             problems.append(Problem("class_missing", str(root / name), "there is no folder for this class"))
     samples = tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, ()))
     return Folder(root, classes, samples, tuple(problems), tuple(notes))
+
+
+def class_folders(root: Path, problems: list[Problem], notes: list[str]) -> Iterator[tuple[str, list[Path]]]:
+    """Yield the name of each class folder, as it is written, with its pictures at any depth, in order of both.
+
+    What else lies there goes to ``problems`` and ``notes``. Raises InputError where ``root`` cannot be listed.
+    """
+    for entry in folders(root):
+        place = Path(entry.path)
+        if is_run(place):
+            notes.append(f"{entry.name}/ holds a run or a virtual environment: not a class")
+            continue
+        if root.resolve().is_relative_to(place.resolve()):
+            notes.append(f"{entry.name}/ is a link to a folder above: not a class")
+            continue
+        inside = sorted(pictures(place, problems))
+        if not inside and not any(problem.path == str(place) for problem in problems):
+            problems.append(Problem("empty_class", entry.path, "the class folder has no pictures"))
+        yield entry.name, inside
+    lying = sum(is_picture(entry) for entry in entries(root))
+    if lying:
+        notes.append(f"{lying} pictures beside the class folders in {root} are not used")
 
 
 def _refuse_closed(place: Path) -> None:

@@ -149,6 +149,12 @@ def in_order(count: int, batch: int) -> list[list[int]]:
     return [list(range(start, min(start + batch, count))) for start in range(0, count, batch)]
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """Take up to ``most`` of ``count`` places, evenly over their order, which is by class."""
+    places: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+    return places
+
+
 def shuffled(folders: Sequence[int], batch: int, seed: int, epoch: int, *, balanced: bool = False) -> list[list[int]]:
     """Plan one epoch of training.
 

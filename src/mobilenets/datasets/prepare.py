@@ -81,11 +81,6 @@ class Dataset:
         """The pictures that the final figures are for."""
         return (self.validation or self.train) if self.test is None else self.test
 
-    @property
-    def answered(self) -> int:
-        """How many pictures the finished model answers: those measured, and beside them those to calibrate it on."""
-        return len(self.validation) + len(self.test or ())
-
 
 def prepare(
     data: Path,
@@ -112,7 +107,7 @@ def prepare(
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
     """
-    listed = (read or _listed)(data, pooled)
+    listed = listed_of(_layout(data, pooled)) if read is None else read(data, pooled)
     layout, classes, parts = listed.layout, listed.classes, listed.parts
     problems, notes = listed.problems, listed.notes
     fixed = None if fix is None else fixed_by(fix, parts, classes, layout, problems)
@@ -203,9 +198,11 @@ def _copy_notes(
     return notes
 
 
-def _listed(data: Path, pooled: bool) -> Listed:
-    """Read the folders of DATA: its classes, the pictures of each half, problems, and notes on what was assumed."""
-    layout = _layout(data, pooled)
+def listed_of(layout: Layout) -> Listed:
+    """Read the folders of DATA: its classes, the pictures of each half, problems, and notes on what was assumed.
+
+    Raises ``InputError`` as ``read_folder`` does.
+    """
     folder = read_folder(layout.train)
     parts, problems, notes = {"train": folder.samples}, [*folder.problems], [*layout.notes, *folder.notes]
     for half, place in (("validation", layout.validation), ("test", layout.test)):
@@ -263,7 +260,7 @@ def prepare_again(
         if fix is None:
             found: Sequence[Sample] = read_folder(layout.test, classes).samples
         else:
-            listed = _listed(data, pooled)
+            listed = listed_of(layout)
             found = fixed_by(fix, listed.parts, classes, layout, listed.problems).parts["test"]
         test = tuple(sample for sample in found if relative(sample.path, layout.root) not in left_out)
     # split.csv is sorted by path as text, which puts "cat b/" before "cat/"; the batches follow the order here.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.base.files import nfc
-from mobilenets.datasets.folder import Sample, relative
-from mobilenets.datasets.layout import Layout, find_data
-from mobilenets.datasets.listing import Problem, entries, folders, instead, is_picture, is_run, names, pictures
+from mobilenets.datasets.folder import Sample, class_folders, relative
+from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.listing import Problem, instead, names
 from mobilenets.doctor.problems import Finding
 from mobilenets.errors import InputError
 
@@ -60,14 +60,12 @@ def list_data(data: Path) -> Listing:
     layout = find_data(data)
     problems: list[Problem] = []
     notes = [*layout.notes]
-    found = {
-        half: _class_folders(place, problems, notes)
-        for half, place in (("train", layout.train), ("validation", layout.validation), ("test", layout.test))
-        if place is not None
-    }
+    halves = (("train", layout.train), ("validation", layout.validation), ("test", layout.test))
+    places = {half: place for half, place in halves if place is not None}
+    found = {half: dict(class_folders(place, problems, notes)) for half, place in places.items()}
     findings = _twins_across(found)
     own = _own_names(found)
-    held = {own[name] for some in found.values() for name, inside in some.items() if inside}
+    held = {own[nfc(name)] for some in found.values() for name, inside in some.items() if inside}
     if not held:
         raise InputError(f"{layout.root} has no pictures in class folders{instead(problems)}")
     classes = tuple(sorted(held))
@@ -75,7 +73,7 @@ def list_data(data: Path) -> Listing:
     parts = {
         half: tuple(
             sorted(
-                (Sample(path, labels[own[name]]) for name, inside in some.items() for path in inside),
+                (Sample(path, labels[own[nfc(name)]]) for name, inside in some.items() for path in inside),
                 key=lambda sample: (sample.label, sample.path),
             )
         )
@@ -84,36 +82,11 @@ def list_data(data: Path) -> Listing:
     told, beside = _beside(problems)
     notes += beside
     findings += [Finding(one.kind, _below(one.path, layout.root), one.detail) for one in told]
-    findings += _twins_within(found, layout)
-    findings += _missing(parts, classes, layout)
+    findings += _twins_within(found, places, layout.root)
+    findings += _missing(parts, classes)
     learned = Counter(sample.label for sample in parts["train"])
     findings += class_sizes({name: learned[label] for label, name in enumerate(classes)})
     return Listing(layout.root, classes, parts, tuple(findings), tuple(notes))
-
-
-def _class_folders(root: Path, problems: list[Problem], notes: list[str]) -> dict[str, list[Path]]:
-    """The pictures of each class folder, at any depth; folders of one name but for its Unicode form are put together.
-
-    Folders that are empty, or cannot be listed, are among ``problems``.
-    """
-    found: dict[str, list[Path]] = {}
-    for entry in folders(root):
-        place = Path(entry.path)
-        if is_run(place):
-            notes.append(f"{entry.name}/ holds a run or a virtual environment: not a class")
-            continue
-        if root.resolve().is_relative_to(place.resolve()):
-            notes.append(f"{entry.name}/ is a link to a folder above: not a class")
-            continue
-        inside = sorted(pictures(place, problems))
-        closed = any(problem.path == str(place) for problem in problems)
-        if not inside and not closed:
-            problems.append(Problem("empty_class", entry.path, "the class folder has no pictures"))
-        found.setdefault(nfc(entry.name), []).extend(inside)
-    lying = sum(is_picture(entry) for entry in entries(root))
-    if lying:
-        notes.append(f"{lying} pictures beside the class folders in {root} are not used")
-    return found
 
 
 def _beside(problems: Sequence[Problem]) -> tuple[list[Problem], list[str]]:
@@ -125,11 +98,11 @@ def _beside(problems: Sequence[Problem]) -> tuple[list[Problem], list[str]]:
 
 
 def _own_names(found: Mapping[str, Mapping[str, Sequence[Path]]]) -> dict[str, str]:
-    """The class of each folder's name: that of the training folder, however other halves write it."""
-    own = {name: name for name in found["train"]}
+    """The class of each folder's name in NFC: that of the training folder, however other halves write it."""
+    own = {nfc(name): nfc(name) for name in found["train"]}
     plain: dict[str, str] = {}
     for some in found.values():
-        for name in some:
+        for name in map(nfc, some):
             own.setdefault(name, plain.get(_plain(name), name))
             plain.setdefault(_plain(name), own[name])
     return own
@@ -140,23 +113,22 @@ def _plain(name: str) -> str:
     return " ".join(nfc(name).casefold().replace("_", " ").replace("-", " ").split())
 
 
-def _twins_within(found: Mapping[str, Mapping[str, Sequence[Path]]], layout: Layout) -> list[Finding]:
+def _twins_within(
+    found: Mapping[str, Mapping[str, Sequence[Path]]], places: Mapping[str, Path], root: Path
+) -> list[Finding]:
     """Class folders side by side whose names differ in case, Unicode form, ``_`` or ``-`` only."""
     findings = []
-    for half, place in (("train", layout.train), ("validation", layout.validation), ("test", layout.test)):
-        if place is None:
-            continue
+    for half, some in found.items():
         same: dict[str, list[str]] = {}
-        for entry in folders(place):
-            if nfc(entry.name) in found[half]:
-                same.setdefault(_plain(entry.name), []).append(entry.name)
+        for name in some:
+            same.setdefault(_plain(name), []).append(name)
         for twins in same.values():
             if len(twins) > 1:
                 first, *rest = (f"{name!a}" if not name.isascii() else name for name in twins)
                 detail = f"differs from {names(rest)} beside it only in how it is written: put both in one folder"
-                path = _below(str(place / twins[0]), layout.root)
+                path = _below(str(places[half] / twins[0]), root)
                 findings.append(
-                    Finding("class_twins", path, f"{first} {detail}", _below(str(place / twins[1]), layout.root))
+                    Finding("class_twins", path, f"{first} {detail}", _below(str(places[half] / twins[1]), root))
                 )
     return findings
 
@@ -164,16 +136,17 @@ def _twins_within(found: Mapping[str, Mapping[str, Sequence[Path]]], layout: Lay
 def _twins_across(found: Mapping[str, Mapping[str, Sequence[Path]]]) -> list[Finding]:
     """Classes that another half calls a little otherwise."""
     findings = []
+    taught = [*map(nfc, found["train"])]
     for half, some in found.items():
-        for name in some if half != "train" else ():
-            like = [one for one in found["train"] if _plain(one) == _plain(name)]
+        for name in map(nfc, some) if half != "train" else ():
+            like = [one for one in taught if _plain(one) == _plain(name)]
             if like and name not in like:
                 detail = f"{half}/ calls {like[0]!r} so: most tools take it for a class of its own"
                 findings.append(Finding("class_twins", name, detail, like[0]))
     return findings
 
 
-def _missing(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str], layout: Layout) -> list[Finding]:
+def _missing(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> list[Finding]:
     """Classes that stand in one half and not in another, and a data set of one class."""
     findings = []
     if len(classes) == 1:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.cells import bare, write_cells
-from mobilenets.base.files import nfc, read_text, write_bytes
+from mobilenets.base.files import nfc, read_given, read_text, write_bytes
 from mobilenets.datasets.arranged import Fixed, Fixing
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.listing import names as shortened
@@ -114,12 +114,9 @@ def _number(text: str, where: str) -> float | None:
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """Read the cells of every row that has any, with its number as a spreadsheet shows it."""
-    if path.exists() and not path.is_file():  # a device would be read without end
+    if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file: give the fixes.csv that check wrote")
-    try:
-        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    content = read_given(path).removeprefix(b"\xef\xbb\xbf")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -245,7 +242,8 @@ def _check_target(
         raise InputError(f"{where}: there is no class {fix.suggestion!r}: write one of {shortened([*labels])}")
     drawn = fix.suggestion == "validation" and "validation" not in parts
     if fix.action == "move" and fix.suggestion not in parts and not drawn:
-        raise InputError(f"{where}: {root} has no {fix.suggestion}/: write one of {', '.join(parts)}")
+        there = " or ".join(dict.fromkeys([*parts, "validation"]))
+        raise InputError(f"{where}: {root} has no {fix.suggestion}/: write {there} under suggestion")
 
 
 def _add(doing: dict[str, Fix], fix: Fix, where: str) -> None:

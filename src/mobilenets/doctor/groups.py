@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from mobilenets.datasets.folder import Sample, relative
 from mobilenets.doctor.copies import find_copies
 from mobilenets.doctor.pairs import clusters
 from mobilenets.errors import InputError
+
+log = logging.getLogger("mobilenets")
 
 COPIES = "copies"
 _TABLES = (".csv", ".tsv")
@@ -108,6 +111,7 @@ def _by_table(groups: str, samples: Sequence[Sample], root: Path) -> dict[Path, 
     for sample in samples:
         short.setdefault(nfc(sample.path.name), []).append(sample.path)
     found: dict[Path, str] = {}
+    unknown = []
     for number, row in enumerate(rows[1:], 2):
         if len(row) <= max(pictures, place) or not row[place].strip():
             continue
@@ -117,9 +121,13 @@ def _by_table(groups: str, samples: Sequence[Sample], root: Path) -> dict[Path, 
             raise InputError(
                 f"{path}, row {number}: {len(fitting)} pictures are called {name}: write the path in {root}"
             )
+        unknown += [] if fitting else [name]
         for one in fitting:
             if found.setdefault(one, row[place].strip()) != row[place].strip():
                 raise InputError(f"{path}, row {number}: {name} stands in another row with another group: leave one")
+    if unknown:
+        count = "1 row names" if len(unknown) == 1 else f"{len(unknown)} rows name"
+        log.warning("%s: %s no picture of %s that is used, such as %s", path, count, root, unknown[0])
     return found
 
 

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import relative
 from mobilenets.doctor.files import Look
 from mobilenets.doctor.problems import KINDS, Finding
@@ -49,9 +50,9 @@ def _said(look: Look, typical: float) -> list[tuple[str, str]]:
         through = ": what it shows is perhaps in its transparency" if look.transparent else ""
         said.append(("blank", f"one colour all over{through}"))
     elif look.brightest < DARK:
-        said.append(("dark", f"nothing in it is brighter than {look.brightest / 255:.0%} of white"))
+        said.append(("dark", f"nothing in it is brighter than {percent(look.brightest / 255, 0)} of white"))
     elif look.darkest > WHITE:
-        said.append(("overexposed", f"nothing in it is darker than {look.darkest / 255:.0%} of white"))
+        said.append(("overexposed", f"nothing in it is darker than {percent(look.darkest / 255, 0)} of white"))
     elif look.sharpness is not None and look.sharpness < BLURRED:
         said.append(
             ("blurred", f"its sharpest edges are {1 / max(look.sharpness, 0.01):.0f} times as wide as sharp ones")

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.loader import evenly
 from mobilenets.doctor.files import Look
 from mobilenets.doctor.problems import Finding
 
@@ -58,9 +60,9 @@ def find_shortcuts(samples: Sequence[Sample], looks: Mapping[Path, Look], classe
     findings = []
     for label, (balanced, _, what) in sorted(best.items()):
         detail = (
-            f"told from the others by {_WORDS[what]} alone, in {balanced:.0%} of cases (chance: 50%); it is right for "
-            f"{accuracy[what]:.0%} of the pictures of all {len(set(labels.tolist()))} classes, where always answering "
-            f"the largest has {majority:.0%}"
+            f"told from the others by {_WORDS[what]} alone, in {percent(balanced, 0)} of cases (chance: 50 %); it is right for "
+            f"{percent(accuracy[what], 0)} of the pictures of all {len(set(labels.tolist()))} classes, where always answering "
+            f"the largest has {percent(majority, 0)}"
         )
         findings.append(Finding("shortcut", classes[label], detail, score=round(balanced, 4)))
     return findings
@@ -75,8 +77,7 @@ def _chosen(samples: Sequence[Sample], looks: Mapping[Path, Look]) -> list[Sampl
     chosen = []
     for some in by_class.values():
         if len(some) >= LEAST:
-            places = np.unique(np.linspace(0, len(some) - 1, min(MOST, len(some))).round().astype(int))
-            chosen += [some[place] for place in places]
+            chosen += [some[place] for place in evenly(len(some), MOST)]
     return chosen
 
 

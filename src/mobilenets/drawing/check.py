@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilenets.base.files import write_text
 from mobilenets.datasets.boxes.entries import BAD, Fault
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.doctor.pairs import clusters
 from mobilenets.doctor.problems import KINDS, Finding, counted, said
 from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
-from mobilenets.drawing.style import DARK, LIGHT
+from mobilenets.drawing.page import write_page as fill
+from mobilenets.drawing.style import LIGHT
 from mobilenets.errors import InputError
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.pictures.decode import decode
@@ -69,10 +68,6 @@ def write_page(
     itself is at fault; ``boxed`` what is drawn on pictures. At most ``SHOWN`` of each kind are shown, and the rest is
     counted, so that the file stays small whatever was found.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(Path(__file__).with_name("check.html").read_text("utf-8"))
     counts = counted(findings)
     sections = []
     for kind in counts:
@@ -88,8 +83,10 @@ def write_page(
     if boxed is not None:
         tiles = _sample_tiles(boxed, root)
         sections.append(("sample", "Pictures with their boxes", "Some of all, as they will be learned.", tiles, 0))
-    page = template.render(
-        title=root.resolve().name,
+    fill(
+        path,
+        "check.html",
+        title=f"Check of {root.resolve().name}",
         headlines=result["headlines"],
         notes=result["notes"],
         counts={kind: said(kind, number) for kind, number in counts.items()},
@@ -97,11 +94,7 @@ def write_page(
         classes=result["classes"],
         counted="Pictures" if boxed is None else "Boxes",
         images=result["images"],
-        light=LIGHT,
-        dark=DARK,
     )
-    # The bytes of a path that are no text arrive as lone surrogates, which UTF-8 does not have.
-    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _sample_tiles(boxed: Boxed, root: Path) -> list[_Tile]:

@@ -13,7 +13,7 @@ from mobilenets.drawing.boxes import Drawn, draw_boxes, words_of
 from mobilenets.drawing.confusion import confusion_matrix, draw_confusion
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.precision_recall import draw_precision_recall, precision_recall
-from mobilenets.drawing.report import RunReport, address_of, on_both, opened, write_page
+from mobilenets.drawing.report import RunReport, address_of, on_both, opened, write_run_page
 from mobilenets.drawing.style import LIGHT
 from mobilenets.measure.detection import AP, DetectionEvaluation
 from mobilenets.measure.detection_faults import KINDS, FalseAlarm, Faults, Miss
@@ -52,7 +52,7 @@ def write_detection_report(path: Path, report: DetectionReport) -> None:
         shown = [*_drawable(list(names), list(names.values())), "background"]
         figures["confusion"] = on_both(lambda theme: confusion_matrix(faults.confusion, shown, theme))
     counted = evaluation.matches.counts.sum(axis=0).tolist()
-    write_page(
+    write_run_page(
         path,
         "detection_report.html",
         report,

@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mobilenets.base.files import write_text
 from mobilenets.base.progress import duration
 from mobilenets.datasets.listing import Problem
 from mobilenets.drawing.confusion import confusion_matrix
 from mobilenets.drawing.curves import curves
 from mobilenets.drawing.lettering import drawable
+from mobilenets.drawing.page import write_page
 from mobilenets.drawing.reliability import reliability_diagram
 from mobilenets.drawing.style import DARK, DPI, LIGHT, Theme, count, png
 from mobilenets.errors import InputError
@@ -117,13 +116,15 @@ def write_report(path: Path, report: Report) -> None:
     labels = report.labels or Labels({})
     classes = report.evaluation.classes
     by_group = grouped(report.evaluation, labels)
-    write_page(
+    write_run_page(
         path,
         "report.html",
         report,
         TOP1,
         _figures(report, labels, by_group),
         evaluation=report.evaluation,
+        # With the temperatures of folds, where the same pictures gave the temperature.
+        fair=report.reliability[1] or report.evaluation,
         ece=report.calibration.get("ece_after", report.evaluation.ece),
         names=dict(zip(classes, labels.shown(classes), strict=True)),
         colors={label: _color(labels, labels.group(label)) for label in classes},
@@ -135,22 +136,17 @@ def write_report(path: Path, report: Report) -> None:
     )
 
 
-def write_page(
+def write_run_page(
     path: Path, template: str, report: RunReport, metric: Metric, figures: dict[str, Drawing], **values: Any
 ) -> None:
     """Write a report by the ``template`` of this folder, which extends ``report.html``, with the values it names."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    )
-    environment.filters |= {"count": count, "percent": percent, "span": span, "shown": shown}
     if report.history:
         drawn = on_both(lambda theme: curves(report.history, metric, report.best_epoch, theme))
         figures = figures | {"curves": drawn}
-    page = environment.get_template(template).render(
+    write_page(
+        path,
+        template,
+        {"count": count, "percent": percent, "span": span, "shown": shown},
         report=report,
         metric=metric.title,
         figures=figures,
@@ -159,12 +155,8 @@ def write_page(
         training_time=duration(report.seconds),
         kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
         left_out=report.data["left_out"][:LEFT_OUT],
-        light=LIGHT,
-        dark=DARK,
         **values,
     )
-    # The bytes of a path that are no text arrive as lone surrogates, which UTF-8 does not have.
-    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

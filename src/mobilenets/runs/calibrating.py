@@ -8,49 +8,29 @@ stopped here, or is measured again, is not divided twice; checkpoints keep the l
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.datasets.folder import Sample
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure.calibration import calibrate, cross_fitted, tempered
 from mobilenets.measure.metrics import Evaluation as Classified
-from mobilenets.models.saved import SavedModel, calibrated, is_calibrated, load_model, save_weights, temperature_of
-from mobilenets.runs.predictor import Predictor
+from mobilenets.models.saved import SavedModel, calibrated, is_calibrated, save_weights, temperature_of
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, write_bundle
 from mobilenets.tasks.base import Evaluation
-from mobilenets.tasks.evaluate import evaluate_predictors
 
 log = logging.getLogger("mobilenets")
 
 
-@dataclass(frozen=True)
-class Held:
-    """Pictures that a model did not learn from: those to ``fit`` a temperature on, and those that are ``measured``.
-
-    ``fit`` is None where there is but one such half, which then serves for both. Pictures are named relative to
-    ``root``, those to fit relative to ``fit_root``, by default the same.
-    """
-
-    fit: Sequence[Sample] | None
-    measured: Sequence[Sample]
-    root: Path
-    workers: int | None = None
-    fit_root: Path | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """A model as it lies in its folder, with what it answers for the measured pictures, the ``evaluation``.
+    """A model as it is to be written, with what it answers for the measured pictures, the ``evaluation``.
 
     ``before`` is that without its temperature, and ``after`` with it, where the same pictures gave the temperature
     cross-fitted; both are None for a task that has no temperature.
     """
 
     saved: SavedModel
-    predictor: Predictor
     evaluation: Evaluation
     before: Classified | None = None
     after: Classified | None = None
@@ -59,7 +39,10 @@ class Settled:
     def figures(self) -> dict[str, Any]:
         """The figures of ``metrics.json`` that the temperature decides, on pictures that it was not fitted on."""
         record = {name: value for name, value in self.saved.bundle.calibration.items() if name != "layer"}
-        return {"ece": record["ece_after"], "calibration": record} if "ece_after" in record else {}
+        if self.after is None or "ece_after" not in record:
+            return {}
+        fair = self.after.to_json()
+        return {**{name: fair[name] for name in ("loss", "loss_interval")}, "ece": record["ece_after"], "calibration": record}
 
 
 def has_temperature(bundle: Bundle) -> bool:
@@ -67,59 +50,41 @@ def has_temperature(bundle: Bundle) -> bool:
     return bundle.task == CLASSIFICATION and bundle.outputs is None and len(bundle.classes) > 1
 
 
-def settle(
-    folder: Path, held: Held, device: str, *, again: bool = False, answered: Classified | None = None
-) -> Settled:
-    """Measure the model in a folder, with a temperature in its weights: fitted now where it has none, or ``again``.
+def settle(saved: SavedModel, raw: Classified, fit: Classified | None = None, *, again: bool = False) -> Settled:
+    """Give a model with a temperature in its last layer: fitted now where it has none, or ``again``.
 
-    ``answered`` are the answers of models as it to pictures that they did not learn from; the temperature is then
-    fitted on these, and where no half was held out to ``fit`` it, they are the evaluation too. Writes
-    ``model.safetensors``, where a temperature is fitted, then ``model.onnx`` and ``model.json``.
+    ``raw`` are the answers to the measured pictures, without a temperature, and ``fit`` those to others that it is
+    fitted on; without these it is fitted on the same, cross-fitted. Neither may have been learned from. Nothing is
+    written.
     """
-    saved = load_model(folder)
     fitted = is_calibrated(saved)
     if not fitted:
         saved = replace(saved, bundle=replace(saved.bundle, calibration={}))
-    write_graph(folder, saved)
-    predictor = Predictor(folder, device)
-    if has_temperature(saved.bundle) and (again or not fitted):
-        return _fitted(folder, saved, predictor, held, device, answered)
-    evaluation: Evaluation
-    if answered is not None and held.fit is None:
-        evaluation = tempered(answered, temperature_of(saved))
-    else:
-        [evaluation] = evaluate_predictors([predictor], held.measured, held.root, workers=held.workers)
-    if not fitted or not isinstance(evaluation, Classified):
-        return Settled(saved, predictor, evaluation)
-    raw = tempered(evaluation, 1 / temperature_of(saved))
-    crossed = saved.bundle.calibration.get("cross_fitted") and temperature_of(saved) != 1
-    return Settled(saved, predictor, evaluation, raw, cross_fitted(raw) if crossed else evaluation)
-
-
-def _fitted(
-    folder: Path, saved: SavedModel, predictor: Predictor, held: Held, device: str, answered: Classified | None
-) -> Settled:
-    """Fit a temperature and divide the last layer by it."""
-
-    def ask(samples: Sequence[Sample], root: Path, doing: str = "evaluating") -> Classified:
-        [answer] = evaluate_predictors([predictor], samples, root, doing, held.workers)
-        assert isinstance(answer, Classified)
-        return tempered(answer, 1 / temperature_of(saved))
-
-    if held.fit is None and answered is not None:
-        raw, answered = answered, None
-    else:
-        raw = ask(held.measured, held.root)
-        if answered is None and held.fit is not None:
-            answered = ask(held.fit, held.fit_root or held.root, "calibrating")
-    found = calibrate(raw) if answered is None else calibrate(answered, raw)
+    if not has_temperature(saved.bundle):
+        return Settled(saved, raw)
+    if fitted and not again:
+        evaluation = tempered(raw, temperature_of(saved))
+        crossed = saved.bundle.calibration.get("cross_fitted") and temperature_of(saved) != 1
+        return Settled(saved, evaluation, raw, cross_fitted(raw) if crossed else evaluation)
+    found = calibrate(raw) if fit is None else calibrate(fit, raw)
     new = calibrated(saved, found.to_json())
     if saved.bundle.threshold is not None and new.bundle.threshold is None:
         log.warning("the confidence to answer from was found on other probabilities, and is gone: see --accuracy")
-    # The record comes first: until the layer is as it says, it counts for nothing, and all is done again.
-    write_bundle(folder, replace(new.bundle, graph=None, weights=None))
-    if found.temperature != temperature_of(saved):
+    return Settled(new, tempered(raw, found.temperature), found.before, found.after)
+
+
+def untempered(answers: Classified, saved: SavedModel) -> Classified:
+    """Give the answers of a model as they would be without its temperature."""
+    return tempered(answers, 1 / temperature_of(saved))
+
+
+def write_settled(folder: Path, old: SavedModel, new: SavedModel) -> SavedModel:
+    """Write ``model.safetensors``, where its last layer changed from ``old``, then ``model.onnx`` and ``model.json``.
+
+    Returns the model as its description now is.
+    """
+    if temperature_of(new) != temperature_of(old):
+        # The record comes first: until the layer is as it says, it counts for nothing, and all is done again.
+        write_bundle(folder, replace(new.bundle, graph=None, weights=None))
         save_weights(folder / WEIGHTS, new.network.state_dict())
-    write_graph(folder, new)
-    evaluation = tempered(raw, found.temperature)
-    return Settled(new, Predictor(folder, device), evaluation, found.before, found.after)
+    return replace(new, bundle=write_graph(folder, new))

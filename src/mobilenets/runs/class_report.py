@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mobilenets.base.text import percent
 from mobilenets.datasets.loader import Loader, shuffled
 from mobilenets.datasets.sides import typical_side
 from mobilenets.drawing.confusion import draw_confusions
@@ -24,6 +25,7 @@ from mobilenets.runs.advice import Outcome, next_steps
 from mobilenets.runs.begin import Run
 from mobilenets.runs.calibrating import Settled
 from mobilenets.runs.folds import CROSSED
+from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.update import compare_with_source
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
@@ -36,7 +38,7 @@ class Finished:
     """A run that has been trained.
 
     ``kept`` is the epoch of its model, ``on`` the half that it is measured on, ``settled`` the model with its
-    temperature, ``figures`` what ``metrics.json`` says of any task.
+    temperature, which answers as ``predictor``, ``figures`` what ``metrics.json`` says of any task.
     """
 
     run: Run
@@ -45,12 +47,13 @@ class Finished:
     kept: int
     on: str
     settled: Settled
+    predictor: Predictor
     figures: Mapping[str, Any]
 
 
 def write_class_report(finished: Finished, evaluation: Evaluation, device: torch.device) -> dict[str, Any]:
     """Write confusions and report into the run; returns the entries of ``metrics.json`` that only classifiers have."""
-    run, bundle, figures = finished.run, finished.settled.predictor.bundle, finished.figures
+    run, bundle, figures = finished.run, finished.predictor.bundle, finished.figures
     data, labels = run.record.data, bundle.labels
     steps = next_steps(
         Outcome(
@@ -79,7 +82,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation, device: torch
 def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Report:
     run, figures = finished.run, finished.figures
     data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
-    file, labels = finished.settled.predictor.file, finished.settled.predictor.bundle.labels
+    file, labels = finished.predictor.file, finished.predictor.bundle.labels
     names = dataset.classes if labels is None else labels.shown(dataset.classes)
     explained = file is not None and file.evidence and finished.on != CROSSED
     return Report(
@@ -120,7 +123,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         seeds=figures["seeds"],
         suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
         # Of an answer of another model, that of a fold, this one has nothing to show.
-        explain=partial(explain_picture, finished.settled.predictor) if explained else None,
+        explain=partial(explain_picture, finished.predictor) if explained else None,
     )
 
 
@@ -140,7 +143,7 @@ def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> l
     shown = []
     for pixels, target in zip(pixels_of_all, batch.targets[:SHOWN_PICTURES], strict=True):
         told = [(share, classes[index]) for index, share in enumerate(target) if share > 0.005]
-        words = [name if share > 0.995 else f"{name} {share:.0%}" for share, name in sorted(told, reverse=True)]
+        words = [name if share > 0.995 else f"{name} {percent(share, 0)}" for share, name in sorted(told, reverse=True)]
         shown.append((Image.fromarray(pixels), " + ".join(words)))
     return shown
 

@@ -11,9 +11,9 @@ from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_fold
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
+from mobilenets.runs.held_out import finder
 from mobilenets.runs.seen import read_seen
-from mobilenets.runtime.bundle import find_bundle, read_bundle
-from mobilenets.runtime.labels import Labels
+from mobilenets.runtime.bundle import find_bundle
 
 log = logging.getLogger("mobilenets")
 
@@ -38,7 +38,7 @@ def pictures_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, 
     What was learned from is known by content. What was assumed or left out is logged, and in the folder's notes. Raises
     ``InputError`` where no picture is left.
     """
-    find = (read_bundle(find_bundle(models[0])).labels or Labels({})).finder(classes)
+    find = finder(models[0], classes)
     layout = find_data(data, find)
     which, place = "all", layout.train
     for name, half in (("test", layout.test), ("validation", layout.validation)):
@@ -58,7 +58,7 @@ def pictures_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, 
     notes = [*layout.notes, *folder.notes, *_notes([*map(str, models)], taught)]
     notes += _chosen(models, seen, left, contents)
     for note in notes:
-        log.info("%s", note)
+        log.info("%s", note, extra={"noted": True})
     learned = tuple(None if some is None else len(some) for some in taught)
     return ComparisonSet(
         replace(folder, root=layout.root if which == "all" else folder.root, samples=left, notes=tuple(notes)),

@@ -20,10 +20,10 @@ from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.known import pictures_looked_at
+from mobilenets.runs.asked import ending
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.auto import resolve
-from mobilenets.training.estimate import Ending, estimate
+from mobilenets.training.estimate import estimate
 from mobilenets.training.features import TrunkOpener
 from mobilenets.training.minutes import Choice, Option, candidates, choose, work
 from mobilenets.training.pace import usable
@@ -80,9 +80,7 @@ def fitted(
 ) -> Choice:
     """Choose the settings that are not ``given`` so that the run ends in time; ``weights`` is no longer auto."""
     task, count = find_task(recipe.task), len(dataset.train)
-    looked_at = len(dataset.train) + len(dataset.validation)
-    answers = dataset.answered + pictures_looked_at(dataset)
-    ending = Ending(answers, len(dataset.classes), _plot(), looked_at)
+    plot = _plot()
 
     def measure(changes: Mapping[str, Any]) -> Option:
         asked = recipe.replace(**changes)
@@ -93,7 +91,8 @@ def fitted(
         plan = stages(whole, count)
         network.to(allowance.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         pictures = loaders(whole, dataset, preprocessing_of(asked, saved), network.classes)
-        forecast = estimate(network, plan, 0, task, *pictures, ending, allowance.device, allowance.opener)
+        after = ending(dataset, network, whole, plot)
+        forecast = estimate(network, plan, 0, task, *pictures, after, allowance.device, allowance.opener)
         return Option(whole, plan, forecast)
 
     trained = saved is not None

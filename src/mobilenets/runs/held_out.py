@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base.progress import progress
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
 from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.loader import evenly
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import split
 from mobilenets.errors import UnreadablePicture
@@ -51,7 +53,7 @@ def pictures_to_measure(
     model learned from, known by content. Class folders may also bear the names that the model's labels give the
     classes. What was assumed is logged, and in the folder's notes.
     """
-    find = _finder(model, classes)
+    find = finder(model, classes)
     layout = find_data(data, find)
     seen = read_seen(find_bundle(model), layout.root)
     for which in halves:
@@ -92,7 +94,7 @@ def pictures_to_calibrate(model: Path, data: Path, classes: tuple[str, ...]) -> 
 
     None where there is no test half beside it: those that are measured then serve for both.
     """
-    find = _finder(model, classes)
+    find = finder(model, classes)
     layout = find_data(data, find)
     if layout.test is None or layout.validation is None:
         return None
@@ -112,7 +114,7 @@ def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> Evaluati
         return EvaluationSet(replace(folder, notes=(*folder.notes, note)), which, None)
     learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
     note = (
-        f"the model was trained on {learned} of these {total} pictures ({learned / total:.0%}): the figures are too "
+        f"the model was trained on {learned} of these {total} pictures ({percent(learned / total)}): the figures are too "
         "high"
     )
     return EvaluationSet(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
@@ -122,7 +124,7 @@ def _said(measured: EvaluationSet, notes: tuple[str, ...]) -> EvaluationSet:
     """Log what users should know about the pictures, with the ``notes`` on their layout, which are added."""
     folder = replace(measured.folder, notes=(*notes, *measured.folder.notes))
     for note in folder.notes:
-        log.info("%s", note)
+        log.info("%s", note, extra={"noted": True})
     return replace(measured, folder=folder)
 
 
@@ -152,7 +154,7 @@ def pictures_to_export(model: Path, data: Path, classes: tuple[str, ...], traini
     and that the model did not learn from, is split by content for it. Class folders may also bear the names that the
     model's labels give the classes.
     """
-    find = _finder(model, classes)
+    find = finder(model, classes)
     layout = find_data(data, find)
     measured = pictures_to_measure(model, data, classes, ("validation", "test"))
     about = measured.learned, measured.folder.notes
@@ -179,7 +181,7 @@ def fitted_pictures(
     Returns uint8 N×S×S×3. One that does not decode is left out with a note to the user.
     """
     size = preprocessing.size
-    places = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int))
+    places = evenly(len(samples), most)
     made = [np.empty((0, size, size, 3), np.uint8)]
 
     def fitted(path: Path) -> npt.NDArray[np.uint8]:
@@ -195,5 +197,6 @@ def fitted_pictures(
     return np.concatenate(made)
 
 
-def _finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
+def finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
+    """Give what finds the class of a folder's name, also by the names that a model's labels give the classes."""
     return (read_bundle(find_bundle(model)).labels or Labels({})).finder(classes)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from mobilenets.base.files import write_json
 from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
-from mobilenets.datasets.folder import content_hashes
+from mobilenets.datasets.folder import content_hashes, relative
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.graph.trunk import open_trunk
-from mobilenets.measure import metrics as classified
 from mobilenets.measure.cost import cost
 from mobilenets.measure.metric import Metric
+from mobilenets.measure.metrics import Evaluation as Classified
+from mobilenets.models.saved import SavedModel, load_model
+from mobilenets.runs.asked import Asked, ask
 from mobilenets.runs.begin import Run
-from mobilenets.runs.calibrating import Held, Settled, settle
+from mobilenets.runs.calibrating import Settled, settle, untempered, write_settled
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.folds import CROSSED, CrossValidation
@@ -31,9 +35,12 @@ from mobilenets.runs.known import learn_known
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.runs.seeds import Seeds
-from mobilenets.runs.suspects import find_suspects
+from mobilenets.runs.suspects import can_look, find_suspects
 from mobilenets.runs.test_set import open_test_set
+from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.tasks.base import Evaluation
+from mobilenets.tasks.classification.task import classified
+from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.checkpoint import State
 from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
@@ -51,7 +58,7 @@ def finish(
     crossed: CrossValidation | None = None,
     seeds: Seeds | None = None,
 ) -> dict[str, Any]:
-    """Measure the model that was kept, as anyone would who loads it from the disk, and write it all down.
+    """Measure the model that was kept, loaded from the disk, and write it all down.
 
     ``since`` is the moment, by ``time.monotonic``, up to which the state counts the time. ``crossed`` has what folds
     came to: where there is no test half, these are the figures. ``seeds`` has what several trainings came to, of which
@@ -59,7 +66,7 @@ def finish(
     """
     folder, dataset = run.folder, run.dataset
     on = "test" if dataset.test is not None else "validation" if crossed is None else CROSSED
-    settled = _settled(run, device, crossed)
+    settled, predictor, values = _settled(run, train_loader, device, crossed)
     saved, evaluation = settled.saved, settled.evaluation
     opened = None
     if on == "test":
@@ -86,11 +93,11 @@ def finish(
     }
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
-    if isinstance(evaluation, classified.Evaluation):
-        suspects = find_suspects(run, saved.network, train_loader, device, open_trunk, crossed)
+    if isinstance(evaluation, Classified):
+        suspects = find_suspects(run, values, crossed)
         metrics["wrong_labels"] = None if suspects is None else suspects.to_json()
         metrics["copies"] = None if on == CROSSED else copies_of_run(folder, evaluation)
-        finished = Finished(run, train_loader, state, kept, on, settled, metrics)
+        finished = Finished(run, train_loader, state, kept, on, settled, predictor, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
     metrics["total_seconds"] = seconds_in_all(folder, state, since)  # the report among it
@@ -112,15 +119,47 @@ def _words(on: str, dataset: Dataset) -> tuple[str, str]:
     return f"{on} pictures", "" if dataset.seen_by_source or dataset.copies else " never trained on"
 
 
-def _settled(run: Run, device: torch.device, crossed: CrossValidation | None) -> Settled:
-    """Calibrate the model that was kept, and teach it what is none of its classes."""
-    folder, dataset, workers = run.folder, run.dataset, run.recipe.workers
-    held = Held(None if dataset.test is None else dataset.validation, dataset.measured, dataset.layout.root, workers)
-    settled = settle(folder, held, str(device), answered=None if crossed is None else crossed.evaluation)
-    saved = learn_known(folder, settled.saved, dataset, device, workers)
-    if saved is settled.saved:
-        return settled
-    return replace(settled, saved=saved, predictor=Predictor(folder, str(device)))
+def _settled(
+    run: Run, loader: Loader, device: torch.device, crossed: CrossValidation | None
+) -> tuple[Settled, Predictor, npt.NDArray[np.float32] | None]:
+    """Ask the model that was kept about its pictures; calibrate it, and teach it what is none of its classes.
+
+    All is made of one pass over the pictures, and then written. Also gives the model as others open it, and the
+    features of the pictures whose labels are looked at, where there is need of them.
+    """
+    folder, dataset, kept = run.folder, run.dataset, load_model(run.folder)
+    if kept.bundle.task != CLASSIFICATION or kept.bundle.outputs is not None:
+        saved = write_settled(folder, kept, kept)
+        predictor = Predictor(folder, str(device))
+        [evaluation] = evaluate_predictors([predictor], dataset.measured, dataset.layout.root, workers=loader.workers)
+        return Settled(saved, evaluation), predictor, None
+    labels = crossed is None and can_look(dataset, kept.network.plan.pooled.shape[0])
+    asked = ask(kept.network, dataset, loader, labels, device, open_trunk)
+    settled = settle(kept, *_answers(run, kept, asked, crossed))
+    saved = learn_known(folder, settled.saved, dataset, asked, device)
+    saved = write_settled(folder, kept, saved)
+    values = np.concatenate([asked["train"].values, asked["validation"].values]) if labels else None
+    return replace(settled, saved=saved), Predictor(folder, str(device)), values
+
+
+def _answers(
+    run: Run, kept: SavedModel, asked: Mapping[str, Asked], crossed: CrossValidation | None
+) -> tuple[Classified, Classified | None]:
+    """Give the answers without temperature to the pictures that are measured, and those that a temperature is fitted on.
+
+    The latter is None where they are the same.
+    """
+
+    def of(half: str) -> Classified:
+        samples = run.dataset.halves[half]
+        images = [relative(sample.path, run.dataset.layout.root) for sample in samples]
+        found = run.task.evaluation(run.dataset.classes, images, samples, asked[half].logits)
+        return untempered(classified(found), kept)
+
+    held = None if crossed is None else crossed.evaluation
+    if run.dataset.test is None:
+        return held or of("validation"), None
+    return of("test"), held or of("validation")
 
 
 def said(

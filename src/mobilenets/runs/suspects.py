@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.folds import folds_of
-from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.doctor.fixes import Fix, write_fixes
 from mobilenets.errors import InputError
 from mobilenets.measure.wrong_labels import Floats, sharpened, wrong_labels
-from mobilenets.models.network import Network
+from mobilenets.runs.asked import enough_labels, too_many_labels
 from mobilenets.runs.begin import Run
 from mobilenets.runs.folds import CrossValidation
-from mobilenets.training.features import TrunkOpener, plain_features
 from mobilenets.training.probe import out_of_fold
 
 log = logging.getLogger("mobilenets")
 
 FIXES = "fixes.csv"
 FOLDS = 5
-# With fewer pictures, in all or of a class, a classifier of features says little about a single label.
-FEWEST, FEWEST_OF_CLASS = 50, 5
-# The most features, and products of features and classes, that a linear classifier is fitted to at the end of a run:
-# about a minute on one core.
-MOST_FEATURES, MOST_WORK = 1e8, 1e9
 LISTED = 100
 
 
@@ -66,41 +58,37 @@ def looked_at(dataset: Dataset) -> tuple[Sample, ...]:
     return (*dataset.train, *dataset.validation)
 
 
-def find_suspects(
-    run: Run,
-    network: Network,
-    loader: Loader,
-    device: torch.device,
-    opener: TrunkOpener | None,
-    crossed: CrossValidation | None = None,
-) -> Suspects | None:
+def can_look(dataset: Dataset, width: int) -> bool:
+    """Say whether wrong labels can be looked for by ``width`` features a picture; where these are too many, it is said."""
+    if not enough_labels(dataset):
+        return False
+    if not too_many_labels(dataset, width):
+        return True
+    log.info(
+        "wrong labels were not looked for: %d pictures in %d classes would take minutes; with --folds %d they are "
+        "found on the way",
+        *(len(looked_at(dataset)), len(dataset.classes), FOLDS),
+    )
+    return False
+
+
+def find_suspects(run: Run, found: npt.NDArray[np.float32] | None, crossed: CrossValidation | None = None) -> Suspects | None:
     """Look for wrong labels by out-of-fold answers: those of ``crossed``, or of linear classifiers of features.
 
-    The features are those of the trained ``network``, and ``loader`` gives the pictures. None where there are too few
-    pictures or too many: the latter is said.
+    ``found`` has the features of the pictures that are looked at, N×D; without both there is nothing to be said.
     """
     samples = looked_at(run.dataset)
     labels = np.array([sample.label for sample in samples], np.int64)
     if crossed is not None:
         return _suspects(run, samples, labels, sharpened(labels, crossed.evaluation.log_probabilities))
-    classes, width = run.dataset.classes, network.plan.kept(len(network.body)).shape[0]
-    counts = Counter(labels.tolist())
-    if len(samples) < FEWEST or min(counts[label] for label in range(len(classes))) < FEWEST_OF_CLASS:
+    if found is None:
         return None
-    if len(samples) * width > MOST_FEATURES or len(samples) * width * len(classes) > MOST_WORK:
-        log.info(
-            "wrong labels were not looked for: %d pictures in %d classes would take minutes; with --folds %d they are "
-            "found on the way",
-            *(len(samples), len(classes), FOLDS),
-        )
-        return None
+    classes = run.dataset.classes
     try:
         folds = np.array(folds_of(samples, classes, FOLDS, run.recipe.seed_of_split, run.dataset.layout.root))
     except InputError:  # a class that has nothing but copies of one picture
         return None
-    plain = dataclasses.replace(loader, samples=samples, augment=None, mixup=0.0, cutmix=0.0)
-    features = plain_features(network, plain, device, opener)
-    return _suspects(run, samples, labels, out_of_fold(features, labels, len(classes), folds))
+    return _suspects(run, samples, labels, out_of_fold(found, labels, len(classes), folds))
 
 
 def _suspects(run: Run, samples: Sequence[Sample], labels: Any, probabilities: Floats) -> Suspects:

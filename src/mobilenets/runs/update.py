@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.datasets.seen import SeenPictures
@@ -89,7 +90,7 @@ def source_notes(source: Source | None, dataset: Dataset, renamed: Mapping[str, 
     if dataset.seen_by_source:
         notes.append(
             f"{dataset.seen_by_source} of the {len(dataset.measured)} pictures measured on were already training "
-            f"pictures of the model it started from ({dataset.seen_by_source / len(dataset.measured):.0%}): the "
+            f"pictures of the model it started from ({percent(dataset.seen_by_source / len(dataset.measured))}): the "
             "figures are too high"
         )
     return notes

@@ -50,12 +50,12 @@ PROBING = 8e-5  # seconds a picture and class, for the linear classifiers of 1,2
 
 @dataclass(frozen=True)
 class Ending:
-    """What follows the last epoch: figures on ``measured`` pictures, and plots, of which a small one took ``plot``.
+    """What follows the last epoch: ``asked`` pictures go through the network once more; plots, a small one in ``plot``.
 
     The labels of ``looked_at`` pictures are looked at, by their features.
     """
 
-    measured: int
+    asked: int
     classes: int
     plot: float = PLOT
     looked_at: int = 0
@@ -64,8 +64,8 @@ class Ending:
         """Give the time of it all, where a picture takes so long to measure."""
         cells = min(MOST_CELLS, self.classes**2)
         plots = PLOTS + PLOTS_PER_100_CELLS * cells / 100
-        asked = self.measured + 2 * min(MISTAKES, self.measured) + self.looked_at
-        return GRAPH + plots * self.plot + asked * picture + PROBING * self.looked_at * self.classes
+        pictures = self.asked + 2 * min(MISTAKES, self.asked)
+        return GRAPH + plots * self.plot + pictures * picture + PROBING * self.looked_at * self.classes
 
 
 def estimate(

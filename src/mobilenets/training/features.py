@@ -270,10 +270,12 @@ def _pixels(loader: Loader, marks: Sequence[str], group: Sequence[tuple[int, int
     return pixels
 
 
-def plain_features(network: Network, loader: Loader, device: torch.device, opener: TrunkOpener | None = None) -> Floats:
-    """Give what the whole body of ``network`` makes of each picture as it is, N×features; no cache is asked or filled.
+def pooled(
+    network: Network, loader: Loader, device: torch.device, opener: TrunkOpener | None = None
+) -> Generator[Floats]:
+    """Yield what the whole body of ``network`` makes of each picture as it is, in order, N×1×1×features at a time.
 
-    ``loader`` has no augmentation, and ``opener`` is that of ``cached_features``.
+    No cache is asked or filled. ``loader`` has no augmentation, and ``opener`` is that of ``cached_features``.
     """
     trunk, in_torch = open_trunk(network, len(network.body), device, opener)
     unused = np.random.default_rng(0)
@@ -283,12 +285,7 @@ def plain_features(network: Network, loader: Loader, device: torch.device, opene
         pixels = np.stack([np.asarray(loader.view(loader.decoded(sample), unused)) for sample in samples])
         return loader.preprocessing.normalise(pixels) if in_torch else trunk(loader.preprocessing.planes(pixels))
 
-    groups, parts = in_order(len(loader.samples), COMPUTED_TOGETHER), []
-    with (
-        closing(stream(made, groups, workers=loader.workers)) as results,
-        progress("features", len(loader.samples), "pictures") as shown,
-    ):
-        for group, found in zip(groups, checked(results), strict=True):
-            parts.append(trunk(found) if in_torch else found)
-            shown.advance(len(group))
-    return np.concatenate(parts).reshape(len(loader.samples), -1)
+    groups = in_order(len(loader.samples), COMPUTED_TOGETHER)
+    with closing(stream(made, groups, workers=loader.workers)) as results:
+        for found in checked(results):
+            yield trunk(found) if in_torch else found

@@ -15,6 +15,8 @@ from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
+from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.prepare import listed_of
 from mobilenets.doctor.boxes import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
@@ -65,10 +67,11 @@ def check(
 
     Returns ``images``, ``classes`` (the pictures of each), ``halves`` (of each half), ``problems`` (``kind path
     detail``, and ``partner score suggestion`` where they apply; paths are below ``root``), ``counts`` by kind,
-    ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``notes``, and where
-    the files were written: ``out report fixes``, or None. Of a set of boxes also ``boxes`` (how many can be used),
-    ``format`` and ``box_sizes``, and ``classes`` are the boxes of each. Raises ``InputError`` for a folder that
-    is no data set, or an ``out`` that cannot be written to or has a ``fixes.csv`` already.
+    ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``refused`` (why
+    training refuses the class folders as they are, or None), ``notes``, and where the files were written: ``out report
+    fixes``, or None. Of a set of boxes also ``boxes`` (how many can be used), ``format`` and ``box_sizes``, and
+    ``classes`` are the boxes of each. Raises ``InputError`` for a folder that is no data set, or an ``out`` that
+    cannot be written to or has a ``fixes.csv`` already.
 
     >>> result = mobilenets.check("photos", "checked")
     >>> result["images"], result["counts"]
@@ -99,7 +102,7 @@ def check(
         findings += find_shortcuts(samples, seen.looks, listing.classes)
     places = _places(listing, seen)
     findings = in_order([*findings, *_copies(listing, seen, places, crops, workers)])
-    result = _result(data, listing, findings, places, notes)
+    result = _result(data, listing, findings, places, notes, None if boxes else _refused(Path(data)))
     if boxes is not None and reading is not None:
         result["headlines"] = [*boxes.headlines, *result["headlines"]]
         about = {"boxes": sum(boxes.counts.values()), "format": reading.format, "box_sizes": boxes.sizes}
@@ -135,8 +138,9 @@ def _copies(listing: Listing, seen: Looks, places: Places, crops: bool, workers:
 
 
 def _result(
-    data: str | Path, listing: Listing, findings: list[Finding], places: Places, notes: list[str]
+    data: str | Path, listing: Listing, findings: list[Finding], places: Places, notes: list[str], refused: str | None
 ) -> dict[str, Any]:
+    mend = [] if refused is None else [f"training is refused until this is mended: {refused}"]
     return {
         "data": str(data),
         "root": str(listing.root),
@@ -146,9 +150,19 @@ def _result(
         "problems": [one.to_json() for one in findings],
         "counts": counted(findings),
         "faults": faults(findings),
-        "headlines": worst(findings, places.halves),
+        "headlines": [*mend, *worst(findings, places.halves)],
+        "refused": refused,
         "notes": [*listing.notes, *notes],
     }
+
+
+def _refused(data: Path) -> str | None:
+    """Say why training would refuse the class folders as they are, whatever is done about pictures; or None."""
+    try:
+        listed_of(find_data(data))
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _places(listing: Listing, seen: Looks) -> Places:

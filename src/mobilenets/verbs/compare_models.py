@@ -11,9 +11,11 @@ import numpy as np
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
+from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair, mcnemar, pictures_needed, smallest_difference
+from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.compared import pictures_to_compare
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.predictor import Predictor
@@ -52,7 +54,8 @@ def compare_models(
 
     Returns the object of ``compare --json``. ``better`` is ``second`` or ``first`` where the exact test of McNemar has
     ``p_value`` below 0.05, else None. ``change`` is the top-1 of the second minus that of the first, with Newcombe's
-    95 % ``change_interval`` for pairs. ``pictures_needed`` is how many pictures would show the change that was
+    95 % ``change_interval`` for pairs. ``copies`` of each of ``models`` are as
+    in ``evaluate``. ``pictures_needed`` is how many pictures would show the change that was
     seen, and ``smallest_difference`` what these ones show, in 80 of 100 attempts. Raises ``InputError`` for models or
     pictures that cannot be compared.
 
@@ -66,7 +69,8 @@ def compare_models(
     one, other = predictors = [Predictor(model, device, runtime=runtime, threads=threads) for model in models]
     order = _order(one.classes, other.classes)
     chosen = pictures_to_compare(models, Path(data), one.classes)
-    samples, unreadable = check_readable(chosen.folder.samples)
+    looking = Looking()
+    samples, unreadable = check_readable(chosen.folder.samples, look=looking)
     problems = [*chosen.folder.problems, *unreadable]
     say(problems)
     if not samples:
@@ -80,10 +84,16 @@ def compare_models(
         for model in dict.fromkeys(models):
             if (note := open_test_set(model, "compare", contents).note) is not None:
                 notes.append(f"{model}: {note}")
-                log.info("%s", notes[-1])
+                log.info("%s", notes[-1], extra={"noted": True})
     result = {
         "models": [
-            {"model": str(model), "learned": learned, "top1": found.top1, "top1_interval": list(found.top1_interval)}
+            {
+                "model": str(model),
+                "learned": learned,
+                "top1": found.top1,
+                "top1_interval": list(found.top1_interval),
+                "copies": copies_in_training(model, samples, chosen.folder.root, looking, found),
+            }
             for model, learned, found in zip(models, chosen.learned, (pair.reference, pair.candidate), strict=True)
         ],
         "images": len(samples),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
@@ -25,6 +27,7 @@ from mobilenets.runs.test_set import opened_by_evaluate
 from mobilenets.runtime.bar import check_false_alarms
 from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
 from mobilenets.runtime.labels import doubts
+from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.verbs.evaluate_boxes import evaluate_boxes
 
@@ -99,8 +102,8 @@ def evaluate(
         raise InputError(f"{data}: no readable picture to measure on")
     faults: list[str] = []
     if calibrate:
-        settled = _calibrated(Path(model), Path(data), predictor, measured, samples, device)
-        predictor, evaluation = settled.predictor, settled.evaluation
+        settled = _calibrated(Path(model), Path(data), predictor, measured, samples)
+        predictor, evaluation = Predictor(model, device, runtime=runtime, threads=threads), settled.evaluation
         result = evaluation.to_json() | settled.figures
     else:
         [evaluation] = evaluate_predictors([predictor], samples, folder.root)
@@ -157,10 +160,10 @@ def _calibrated(
     predictor: Predictor,
     measured: EvaluationSet,
     samples: tuple[Sample, ...],
-    device: str,
 ) -> Settled:
     """Fit a temperature anew; raises ``InputError`` where there is no layer to divide or no picture to fit it on."""
-    from mobilenets.runs.calibrating import Held, has_temperature, settle  # PyTorch, which a bare install lacks
+    from mobilenets.models.saved import load_model  # PyTorch, which a bare install lacks
+    from mobilenets.runs.calibrating import has_temperature, settle, untempered, write_settled
 
     if predictor.bundle.export is not None:
         raise InputError(f"{model}: an exported file is finished: calibrate the run that it was made from, then export")
@@ -177,7 +180,17 @@ def _calibrated(
         say(unreadable)
     if fit == ():
         raise InputError(f"{data}: no readable picture in validation/ to calibrate on")
-    return settle(find_bundle(model), Held(fit, samples, measured.folder.root, fit_root=data), device, again=True)
+    folder = find_bundle(model)
+    saved = load_model(folder)
+
+    def raw(pictures: Sequence[Sample], root: Path, doing: str) -> Evaluation:
+        [answers] = evaluate_predictors([predictor], pictures, root, doing)
+        return untempered(classified(answers), saved)
+
+    held = None if fit is None else raw(fit, data, "calibrating")
+    settled = settle(saved, raw(samples, measured.folder.root, "evaluating"), held, again=True)
+    write_settled(folder, saved, settled.saved)
+    return settled
 
 
 def _with_threshold(
@@ -193,7 +206,7 @@ def _with_threshold(
         return bundle
     stays = "" if bundle.threshold is None else "; the model keeps its earlier threshold"
     faults.append(
-        f"even its surest answers are not right in {accuracy:.1%} of cases: ask for less, or train longer{stays}"
+        f"even its surest answers are not right in {percent(accuracy, 1)} of cases: ask for less, or train longer{stays}"
     )
     return bundle
 

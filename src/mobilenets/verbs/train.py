@@ -24,20 +24,20 @@ from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.device import pick_device
+from mobilenets.runs.asked import ending
 from mobilenets.runs.begin import Run, Settled, begin, settle, take_up
 from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
 from mobilenets.runs.detection.train import train_boxes
 from mobilenets.runs.fitting import Allowance
 from mobilenets.runs.folder import RUNS, owning, run_folder
 from mobilenets.runs.folds import seconds_of_folds, train_folds
-from mobilenets.runs.known import pictures_looked_at
 from mobilenets.runs.request import Request, looked_at
 from mobilenets.runs.results import finish
 from mobilenets.runs.seeds import SeedPlan, seeds_asked, train_seeds
 from mobilenets.runtime.bundle import DETECTION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.estimate import PLOT, Ending, estimate
+from mobilenets.training.estimate import PLOT, estimate
 from mobilenets.training.forecast import Forecast
 from mobilenets.training.minutes import say
 from mobilenets.training.pace import Pace, usable
@@ -170,11 +170,9 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         if run.choice is not None:
             forecast = run.choice.forecast
         else:
-            answers = run.dataset.answered + pictures_looked_at(run.dataset)
-            looked_at = 0 if run.recipe.folds is not None else len(run.dataset.train) + len(run.dataset.validation)
-            ending = Ending(answers, len(run.dataset.classes), plot, looked_at)
+            after = ending(run.dataset, run.network, run.recipe, plot)
             forecast = estimate(
-                run.network, plan, before.epoch, run.task, *_timed_on(run, loaders), ending, device, open_trunk
+                run.network, plan, before.epoch, run.task, *_timed_on(run, loaders), after, device, open_trunk
             )
         pace = _pace(run, plan, forecast, before, began)
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.loader import evenly
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.exported import DrawnPicture, Golden, file_hash
 from mobilenets.runtime.predictor import EnginePredictor
@@ -23,7 +24,7 @@ BOXES = 20
 
 def golden_pictures(predictor: EnginePredictor, samples: Sequence[Sample], root: Path) -> tuple[Golden, ...]:
     """Describe a few pictures of as many classes as there are, with what the file answers."""
-    places = np.unique(np.linspace(0, len(samples) - 1, PICTURES).round().astype(int))
+    places = evenly(len(samples), PICTURES)
     golden = []
     for place in places:
         path = samples[place].path
