@@ -15,7 +15,7 @@ from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
-from mobilenets.doctor.boxes import BoxesSeen, list_boxes, look_at_boxes
+from mobilenets.doctor.annotations import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
 from mobilenets.doctor.files import Looks, look_at_all

@@ -13,7 +13,7 @@ from PIL import Image
 import mobilenets
 from mobilenets.cli import main
 from mobilenets.datasets.boxes.shapes import draw_boxes_set
-from mobilenets.doctor.boxes import best_overlaps
+from mobilenets.doctor.annotations import best_overlaps
 from mobilenets.errors import InputError
 from mobilenets.models.detection.plan import describe_detector
 from mobilenets.pictures.header import header
