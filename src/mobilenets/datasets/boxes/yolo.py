@@ -67,7 +67,8 @@ def _is_yaml(path: Path) -> bool:
         text = text_of(path, LARGEST_YAML)
     except Faulty:
         return False
-    return all(re.search(rf"^({key})\s*:", text, re.MULTILINE) for key in ("names", "train|val"))
+    keys = ("names",) if path.stem in ("data", "dataset") else ("names", "train|val")
+    return all(re.search(rf"^({key})\s*:", text, re.MULTILINE) for key in keys)
 
 
 def _looks_so(path: Path) -> bool:
@@ -117,7 +118,9 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"{path}{where}: not YAML: {getattr(error, 'problem', None) or 'too deep, or damaged'}") from error
+        raise InputError(
+            f"{path}{where}: not YAML: {getattr(error, 'problem', None) or 'too deep, or damaged'}"
+        ) from error
     if not isinstance(told, dict):
         raise InputError(f"{path}: train, val and names are wanted in it")
     return told
@@ -153,8 +156,9 @@ def _classes(files: YoloFiles, told: Mapping[str, Any], found: Annotations) -> t
 
 def _points(told: Mapping[str, Any]) -> int:
     shape = told.get("kpt_shape")
-    fits = isinstance(shape, list) and len(shape) == 2 and all(isinstance(one, int) for one in shape)
-    return shape[0] * shape[1] if fits else 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(one, int) for one in shape):
+        return 0
+    return int(shape[0] * shape[1])
 
 
 def _halves(
@@ -288,7 +292,9 @@ def _box(values: Sequence[str], where: str, labels: _Labels) -> Box | str:
     if any(_OVER < share < float("inf") for share in used):
         return f"{max(used):g} is greater than 1: shares of the picture's sides are wanted, not pixels"
     labels.outlines += outline
-    return Box(_around(used) if outline else _corners(used), str(int(class_)) if known is None else known[int(class_)], where)
+    return Box(
+        _around(used) if outline else _corners(used), str(int(class_)) if known is None else known[int(class_)], where
+    )
 
 
 def _corners(shares: Sequence[float]) -> Four:
