@@ -7,7 +7,7 @@ from textwrap import shorten
 from typing import Any
 
 from mobilenets.base.shell import quote
-from mobilenets.cli.options import DATA
+from mobilenets.cli.options import DATA, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import printable, sentence
@@ -27,6 +27,13 @@ def _arguments(parser: Parser) -> None:
         action="store_false",
         help="find no copies that were cropped: faster on tens of thousands of pictures",
     )
+    add(
+        "--task",
+        default="auto",
+        metavar="NAME",
+        help="classification, or detection for a set with boxes (default: auto, which looks for annotations)",
+    )
+    add("--format", default="auto", metavar="NAME", help="of the boxes: coco, voc, yolo or csv (default: auto)")
     add("--workers", type=int, metavar="N", help="threads that decode pictures (default: one per core, up to 16)")
 
 
@@ -34,7 +41,8 @@ def _run(options: Namespace) -> int:
     """Exit status 1 when faults were found."""
     from mobilenets.verbs.check import check
 
-    result = check(options.data, options.out, crops=options.crops, workers=options.workers)
+    chosen = given(options, "crops", "workers", "task", "format")
+    result = check(options.data, options.out, **chosen)
     print_result(options, result, checked)
     return int(bool(result["faults"]))
 
@@ -44,6 +52,8 @@ def checked(result: dict[str, Any]) -> str:
     from mobilenets.doctor.problems import KINDS, said
 
     total = f"{result['images']} pictures of {len(result['classes'])} classes"
+    if "boxes" in result:
+        total = f"{result['boxes']} boxes of {len(result['classes'])} classes in {result['images']} pictures"
     if len(result["halves"]) > 1:
         total += f" ({', '.join(f'{number} {half}' for half, number in result['halves'].items())})"
     lines = [*map(sentence, map(printable, result["headlines"]))]
@@ -56,6 +66,11 @@ def checked(result: dict[str, Any]) -> str:
             lines.append(f"    {KINDS[kind].what_to_do}")
     if not result["faults"]:
         lines.append("Nothing wrong was found.")
+    if sizes := result.get("box_sizes"):
+        lines.append(
+            f"Boxes: {sizes['small']} small, {sizes['medium']} medium, {sizes['large']} large (below 32×32 and 96×96 "
+            f"pixels, and the rest); {sizes['unreached']} of {sizes['held_against_anchors']} overlap no anchor by half."
+        )
     lines += [sentence(printable(note)) for note in result["notes"]]
     if result["report"] is not None:
         lines += ["", f"The page:    {result['report']}"]

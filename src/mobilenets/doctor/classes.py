@@ -86,7 +86,8 @@ def list_data(data: Path) -> Listing:
     findings += [Finding(one.kind, _below(one.path, layout.root), one.detail) for one in told]
     findings += _twins_within(found, layout)
     findings += _missing(parts, classes, layout)
-    findings += _sizes(parts["train"], classes)
+    learned = Counter(sample.label for sample in parts["train"])
+    findings += class_sizes({name: learned[label] for label, name in enumerate(classes)})
     return Listing(layout.root, classes, parts, tuple(findings), tuple(notes))
 
 
@@ -190,17 +191,16 @@ def _missing(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str], layo
     return findings
 
 
-def _sizes(train: Sequence[Sample], classes: Sequence[str]) -> list[Finding]:
-    """Classes with few pictures to learn from, and such as others have many times as many of."""
-    counts = Counter(sample.label for sample in train)
-    sizes = {name: counts[label] for label, name in enumerate(classes) if counts[label]}
+def class_sizes(counts: Mapping[str, int], what: str = "picture") -> list[Finding]:
+    """Classes with few pictures, or boxes, to learn from, and such as others have many times as many of."""
+    sizes = {name: number for name, number in counts.items() if number}
     if not sizes:
         return []
     largest = max(sizes, key=lambda name: sizes[name])
     middle = statistics.median(sizes.values())
     findings = []
     for name, number in sizes.items():
-        few = "1 picture" if number == 1 else f"{number} pictures"
+        few = f"1 {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('x') else 's'}"
         if number < TINY:
             findings.append(Finding("tiny_class", name, f"{few} to learn from"))
         if sizes[largest] >= UNEVEN * number and number < middle:

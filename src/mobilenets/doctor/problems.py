@@ -78,7 +78,17 @@ KINDS: Mapping[str, Kind] = {
     ),
     "not_an_image": Kind("file is no picture", "files are no pictures", "convert, replace or remove them"),
     "too_large": Kind("picture has too many pixels", "pictures have too many pixels", "save them smaller"),
-    "bad_box": Kind("box is wrong", "boxes are wrong", "mend the annotations"),
+    "bad_box": Kind(
+        "fault in the annotations",
+        "faults in the annotations",
+        "mend them; training cuts what sticks out, and leaves out what cannot be used",
+    ),
+    "unreached_box": Kind(
+        "class has boxes that no anchor reaches",
+        "classes have boxes that no anchor reaches",
+        "they are found badly: cut the pictures into parts, or take them from nearer",
+        fault=False,
+    ),
     "duplicate": Kind("picture is there twice", "pictures are there twice", "fixes.csv drops all but the first"),
     "near_duplicate": Kind(
         "picture is nearly there twice",
@@ -124,8 +134,12 @@ def is_fault(kind: str) -> bool:
 
 
 def counted(findings: Iterable[Finding]) -> dict[str, int]:
-    """Count what was found of each kind, from the worst on; a picture with several partners counts once."""
-    number = Counter(kind for kind, _ in {(one.kind, one.path) for one in findings})
+    """Count what was found of each kind, from the worst on; a picture with several partners counts once.
+
+    Of annotations, of which many stand in one file, every fault counts.
+    """
+    once = {(one.kind, one.path, one.detail if one.kind == "bad_box" else "") for one in findings}
+    number = Counter(kind for kind, *_ in once)
     return {kind: number[kind] for kind in (*KINDS, *(number.keys() - KINDS.keys())) if number[kind]}
 
 

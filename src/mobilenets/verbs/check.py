@@ -13,7 +13,9 @@ from typing import Any
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
+from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
+from mobilenets.doctor.annotations import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
 from mobilenets.doctor.files import Looks, look_at_all
@@ -29,13 +31,20 @@ log = logging.getLogger("mobilenets")
 
 CHECKS = Path("checks")
 REPORT, RESULT, FIXES = "check.html", "check.json", "fixes.csv"
+TASKS = (AUTO, "classification", "detection")
 _EXAMPLES = 6  # pictures of a class that is at fault
 
 
 def check(
-    data: str | Path, out: str | Path | None = None, *, crops: bool = True, workers: int | None = None
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    crops: bool = True,
+    workers: int | None = None,
+    task: str = AUTO,
+    format: str = AUTO,
 ) -> dict[str, Any]:
-    """Find what is wrong with a folder of labelled pictures; no file of it is changed.
+    """Find what is wrong with a folder of labelled pictures, or of pictures with boxes; no file of it is changed.
 
     Parameters
     ----------
@@ -49,12 +58,17 @@ def check(
         Whether copies are found that were cropped too, down to 80 % of the sides: it takes longer.
     workers:
         Threads that decode pictures; by default one per core, up to 16.
+    task:
+        ``classification`` or ``detection``; ``auto`` looks whether there are annotations of boxes.
+    format:
+        Of the boxes: ``coco``, ``voc``, ``yolo`` or ``csv``; ``auto`` looks which is there.
 
     Returns ``images``, ``classes`` (the pictures of each), ``halves`` (of each half), ``problems`` (``kind path
     detail``, and ``partner score suggestion`` where they apply; paths are below ``root``), ``counts`` by kind,
     ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``notes``, and where
-    the files were written: ``out report fixes``, or None. Raises ``InputError`` for a folder that is no data set, or an
-    ``out`` that cannot be written to or has a ``fixes.csv`` already.
+    the files were written: ``out report fixes``, or None. Of a set of boxes also ``boxes`` (how many can be used),
+    ``format`` and ``box_sizes``, and ``classes`` are the boxes of each. Raises ``InputError`` for a folder that
+    is no data set, or an ``out`` that cannot be written to or has a ``fixes.csv`` already.
 
     >>> result = mobilenets.check("photos", "checked")
     >>> result["images"], result["counts"]
@@ -63,8 +77,11 @@ def check(
     """
     if workers is not None and not 1 <= workers <= 256:
         raise InputError(f"workers {workers}: give a number from 1 to 256")
+    if task not in TASKS:
+        raise InputError(f"task {task!r}: give one of {', '.join(TASKS)}")
     _refuse_out(Path(data), out)
-    listing = list_data(Path(data))
+    boxed = task == "detection" or (task == AUTO and (format != AUTO or is_detection(Path(data))))
+    listing, reading = list_boxes(Path(data), format) if boxed else (list_data(Path(data)), None)
     for note in listing.notes:
         log.info("%s: %s", data, note)
     samples = listing.samples
@@ -72,38 +89,24 @@ def check(
         seen = look_at_all(samples, listing.root, workers, shown.advance)
     found, notes = judge(seen.looks, listing.root)
     findings = [*seen.findings, *listing.findings, *found]
-    if importlib.util.find_spec("sklearn") is None:
+    boxes = None if reading is None else look_at_boxes(listing, reading, seen.looks)
+    if boxes is not None:
+        findings += boxes.findings
+        notes += boxes.notes
+    elif importlib.util.find_spec("sklearn") is None:
         notes.append(f"shortcuts were not looked for: scikit-learn is not installed ({how_to_install('train')})")
     else:
         findings += find_shortcuts(samples, seen.looks, listing.classes)
     places = _places(listing, seen)
-    log.info("looking for copies among %d pictures", len(samples))
-    pairs = find_copies(samples, crops=crops, workers=workers, small=seen.small)
-    findings += as_findings(
-        (
-            (relative(pair.path, listing.root), relative(pair.partner, listing.root), pair.score, pair.how)
-            for pair in pairs
-            if pair.path in seen.looks and pair.partner in seen.looks
-        ),
-        places,
-    )
-    findings = in_order(findings)
-    headlines = worst(findings, places.halves)
-    result: dict[str, Any] = {
-        "data": str(data),
-        "root": str(listing.root),
-        "images": len(samples),
-        "halves": {half: len(some) for half, some in listing.parts.items()},
-        "classes": listing.counts(),
-        "problems": [one.to_json() for one in findings],
-        "counts": counted(findings),
-        "faults": faults(findings),
-        "headlines": headlines,
-        "notes": [*listing.notes, *notes],
-    }
-    with _place(Path(data), out, bool(findings)) as place:
+    findings = in_order([*findings, *_copies(listing, seen, places, crops, workers)])
+    result = _result(data, listing, findings, places, notes)
+    if boxes is not None and reading is not None:
+        result["headlines"] = [*boxes.headlines, *result["headlines"]]
+        about = {"boxes": sum(boxes.counts.values()), "format": reading.format, "box_sizes": boxes.sizes}
+        result |= {"classes": boxes.counts} | about
+    with _place(Path(data), out, bool(findings or boxes)) as place:
         written = dict.fromkeys(("out", "report", "fixes"))
-        if place is not None and findings:
+        if place is not None and (findings or boxes):
             written["out"] = str(place)
             if rows := suggested(findings, places):
                 write_fixes(place / FIXES, rows)
@@ -111,10 +114,41 @@ def check(
             if importlib.util.find_spec("jinja2") is None:
                 result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
             else:
-                _write_page(place / REPORT, listing, findings, result)
+                _write_page(place / REPORT, listing, findings, result | written, boxes)
                 written["report"] = str(place / REPORT)
             write_json(place / RESULT, result | written)
     return result | written
+
+
+def _copies(listing: Listing, seen: Looks, places: Places, crops: bool, workers: int | None) -> list[Finding]:
+    """Find the copies among all pictures."""
+    log.info("looking for copies among %d pictures", len(listing.samples))
+    pairs = find_copies(listing.samples, crops=crops, workers=workers, small=seen.small)
+    return as_findings(
+        (
+            (relative(pair.path, listing.root), relative(pair.partner, listing.root), pair.score, pair.how)
+            for pair in pairs
+            if pair.path in seen.looks and pair.partner in seen.looks
+        ),
+        places,
+    )
+
+
+def _result(
+    data: str | Path, listing: Listing, findings: list[Finding], places: Places, notes: list[str]
+) -> dict[str, Any]:
+    return {
+        "data": str(data),
+        "root": str(listing.root),
+        "images": len(listing.samples),
+        "halves": {half: len(some) for half, some in listing.parts.items()},
+        "classes": listing.counts(),
+        "problems": [one.to_json() for one in findings],
+        "counts": counted(findings),
+        "faults": faults(findings),
+        "headlines": worst(findings, places.halves),
+        "notes": [*listing.notes, *notes],
+    }
 
 
 def _places(listing: Listing, seen: Looks) -> Places:
@@ -125,16 +159,18 @@ def _places(listing: Listing, seen: Looks) -> Places:
     return Places(listing.halves, called, {name: content if shown else name for name, content, shown in contents})
 
 
-def _write_page(path: Path, listing: Listing, findings: Sequence[Finding], result: dict[str, Any]) -> None:
-    from mobilenets.drawing.check import write_page  # with matplotlib's colours, which takes a second
+def _write_page(
+    path: Path, listing: Listing, findings: Sequence[Finding], result: dict[str, Any], boxes: BoxesSeen | None
+) -> None:
+    from mobilenets.drawing.check import Boxed, write_page  # with matplotlib's colours, which takes a second
 
-    examples: dict[str, list[str]] = {}
-    for sample in listing.samples:
+    examples: dict[str, list[str]] = {name: [] for name in listing.classes}
+    for sample in listing.samples if boxes is None else ():
         some = examples.setdefault(listing.classes[sample.label], [])
         if len(some) < _EXAMPLES:
             some.append(relative(sample.path, listing.root))
-    told = (result["headlines"], result["notes"], result["classes"])
-    write_page(path, listing.root, findings, *told, examples)
+    boxed = None if boxes is None else Boxed(listing.classes, boxes.samples, boxes.faults)
+    write_page(path, listing.root, findings, result, examples, boxed, fixes=result["fixes"] is not None)
 
 
 def _refuse_out(data: Path, out: str | Path | None) -> None:

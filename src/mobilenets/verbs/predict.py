@@ -138,7 +138,9 @@ def _drawings(
     if explain is None and sheet is None and out is None:
         return None
     if out is not None and not predictor.places:
-        raise InputError("out is for the boxes of a detector: use explain or sheet for a model that tells classes apart")
+        raise InputError(
+            "out is for the boxes of a detector: use explain or sheet for a model that tells classes apart"
+        )
     from mobilenets.runs.drawings import BoxedCopies, Drawings
 
     if out is not None and explain is None and sheet is None:

@@ -15,7 +15,7 @@ from mobilenets.datasets.arranged import Fixing, Grouping, Listed
 from mobilenets.datasets.boxes.entries import BAD, Annotations, Entry, Fault, common_folder
 from mobilenets.datasets.boxes.judge import Judge
 from mobilenets.datasets.boxes.pictures import Pictures
-from mobilenets.datasets.boxes.recognise import AUTO, find_format
+from mobilenets.datasets.boxes.recognise import AUTO, find_format, is_detection
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.layout import Layout
 from mobilenets.datasets.listing import Problem, instead, names, say
@@ -33,6 +33,7 @@ log = logging.getLogger("mobilenets")
 
 MANY = 50  # pictures without annotation: so many are counted, not listed
 _HALVES = ("train", "validation", "test")
+__all__ = ["BoxDataset", "Reading", "box_counts", "is_detection", "read_boxes"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def read_boxes(
     """
     if not 0 <= max_bad <= 1:
         raise InputError(f"max_bad {max_bad}: give a share from 0 to 1")
-    reading = _Reading(format, max_bad, classes, split_file)
+    reading = Reading(format, max_bad, classes, split_file)
     made = prepare(
         data,
         share=share,
@@ -97,20 +98,30 @@ def read_boxes(
     return reading.finished(made)
 
 
-class _Reading:
-    """Reads the annotations of one DATA, and judges them when the pictures' sizes are known."""
+class Reading:
+    """Reads the annotations of one DATA, and judges them when the pictures' ``headers`` are known.
+
+    ``quiet``: nothing is logged, because whoever asks says it.
+    """
 
     def __init__(
-        self, format: str, max_bad: float, classes: Sequence[str] | None = None, split_file: Path | None = None
+        self,
+        format: str,
+        max_bad: float,
+        classes: Sequence[str] | None = None,
+        split_file: Path | None = None,
+        quiet: bool = False,
     ) -> None:
         self.format, self.max_bad, self.classes, self.split_file = format, max_bad, classes, split_file
+        self.quiet = quiet
         self.headers: dict[Path, Header] = {}
         self.entries: dict[Path, Entry] = {}
         self.faults: list[Fault] = []
         self.left_out = 0  # pictures, for their annotations
         self.boxes = self.bad = 0
 
-    def __call__(self, data: Path, pooled: bool) -> Listed:
+    def __call__(self, data: Path, pooled: bool = False) -> Listed:
+        """List the pictures of DATA by half, as ``prepare`` wants them."""
         refuse_file(data)
         pictures = Pictures(data)
         found = find_format(data, self.format)
@@ -130,19 +141,17 @@ class _Reading:
         notes += read.notes
         if pictures.outside:
             notes.append(
-                f"{len(pictures.outside)} pictures outside {data} are used, such as {pictures.outside[0]}: the "
-                "annotations name them by their whole paths"
+                f"pictures outside {data} that the annotations name by their whole paths, used: "
+                f"{len(pictures.outside)}, such as {pictures.outside[0]}"
             )
         self.faults += read.faults
         notes += self._without(read, pictures)
         self.left_out = len(read.lost)
         parts, more = self._halves(pooled)
-        problems = [one for one in pictures.problems if one.kind == "unreadable"]
+        problems = [one for one in pictures.problems if one.kind == "unreadable" or "convert" in one.detail]
         train = self.root
-        layout = Layout(
-            self.root, train, train if "validation" in parts else None, train if "test" in parts else None
-        )
-        return Listed(layout, self.classes, parts, problems, [*notes, *more], self._refine)
+        layout = Layout(self.root, train, train if "validation" in parts else None, train if "test" in parts else None)
+        return Listed(layout, self.classes, parts, problems, [*notes, *more], self.refine)
 
     def looking(self, look: Look | None) -> Look:
         """Give what is shown every picture while it is tried: it keeps the header, and passes it on."""
@@ -159,16 +168,18 @@ class _Reading:
 
     def _merge(self, read: Annotations) -> None:
         """Have one entry a picture: a picture of two halves stays in the one that is measured on."""
-        ranks = {None: 0, **{half: rank for rank, half in enumerate(_HALVES)}}
+        ranks = {half: rank for rank, half in enumerate(_HALVES)}
         for entry in read.entries:
             first = self.entries.setdefault(entry.picture, entry)
             if first is entry:
                 continue
             if first.half == entry.half and first.shares == entry.shares and first.source == entry.source:
-                read.wrong(entry.source, "", "a picture is listed twice: the boxes of both are used", entry.picture, True)
+                read.wrong(
+                    entry.source, "", "a picture is listed twice: the boxes of both are used", entry.picture, True
+                )
                 first.boxes += entry.boxes
                 continue
-            keep, drop = (entry, first) if ranks[entry.half] > ranks[first.half] else (first, entry)
+            drop, keep = sorted((entry, first), key=lambda one: ranks[one.half or "train"])
             self.entries[entry.picture] = keep
             what = f"a picture that {keep.source.name} lists too: what stands there is used"
             if keep.half != drop.half:
@@ -190,11 +201,13 @@ class _Reading:
             return []
         if self.format == "voc" and len(bare) <= MANY and not read.unused:
             self.faults += [
-                Fault(BAD, str(path), "there is no annotation file for this picture: not used", used=True)
+                Fault(BAD, str(path), "there is no annotation file for this picture: not used", str(path), used=True)
                 for path in bare
             ]
             return []
-        return [f"{len(bare)} pictures that no annotation names are not used, such as {bare[0].relative_to(pictures.root)}"]
+        return [
+            f"pictures that no annotation names, not used: {len(bare)}, such as {bare[0].relative_to(pictures.root)}"
+        ]
 
     def _halves(self, pooled: bool) -> tuple[dict[str, tuple[Sample, ...]], list[str]]:
         """The pictures of each half, in order of path, and notes on what was assumed."""
@@ -207,7 +220,7 @@ class _Reading:
         empty = [half for half, some in parts.items() if not any(self.entries[one.path].boxes for one in some)]
         for half in empty:
             if half != "train":
-                notes.append(f"{half} has no box in {len(parts.pop(half))} pictures: not used")
+                notes.append(f"{half} has no box at all: not used ({len(parts.pop(half))} pictures)")
         if "train" not in parts:
             half = next(iter(parts))
             notes.append(f"there are only annotations for {half}: they are taken as all there is")
@@ -227,12 +240,12 @@ class _Reading:
             parts["test"] = tuple(Sample(path, 0) for path in test)
         return parts
 
-    def _refine(self, parts: dict[str, tuple[Sample, ...]], problems: list[Problem], notes: list[str]) -> None:
+    def refine(self, parts: dict[str, tuple[Sample, ...]], problems: list[Problem], notes: list[str]) -> None:
         """Judge every box now that the sizes are known, and give every picture its boxes."""
         assert self.classes is not None
         judge = Judge({nfc(name): label for label, name in enumerate(self.classes)})
         counts: dict[str, Counter[int]] = {}
-        bare, refused = 0, sum(not fault.used for fault in self.faults)
+        refused = sum(not fault.used for fault in self.faults)
         for half, samples in parts.items():
             kept = []
             counts[half] = Counter()
@@ -243,18 +256,19 @@ class _Reading:
                     self.left_out += 1
                     continue
                 counts[half].update(judged.boxes.labels[~judged.boxes.ignored].tolist())
-                bare += not len(judged.boxes)
+                judge.counts["bare"] += not len(judged.boxes)
                 kept.append(Sample(sample.path, 0, judged.boxes))
             parts[half] = tuple(kept)
         self.faults = [self._told(fault) for fault in self.faults]
         self.boxes, self.bad = judge.counts["boxes"] + refused, judge.counts["bad"] + refused
         told = [Problem(fault.kind, fault.path, fault.detail) for fault in self.faults]
-        say(told)
         problems += told
-        more = [*_notes(judge.counts, bare), *self._missing(counts)]
-        for note in more:
-            log.info("%s: %s", self.root, note)
+        more = [*_notes(judge.counts), *self._missing(counts)]
         notes += more
+        if not self.quiet:
+            say(told)
+            for note in more:
+                log.info("%s: %s", self.root, note)
         self._accept(sum(map(len, parts.values())))
 
     def _told(self, fault: Fault) -> Fault:
@@ -290,29 +304,25 @@ class _Reading:
 
     def finished(self, made: Dataset) -> BoxDataset:
         """Add to a data set what is known of its boxes."""
-        sizes = {
-            sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half
-        }
+        sizes = {sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half}
         known = {one.name: getattr(made, one.name) for one in fields(Dataset)}
         return BoxDataset(
             **known, format=self.format, sizes=sizes, faults=tuple(self.faults), boxes=self.boxes, bad=self.bad
         )
 
 
-def _notes(counts: Mapping[str, int], bare: int) -> list[str]:
+def _notes(counts: Mapping[str, int]) -> list[str]:
     """Say in a line each what happened to many boxes or pictures."""
     said = {
-        "rounded": "boxes reach up to a pixel beyond their picture: cut at the edge",
-        "turned": "pictures are upright by EXIF only: their boxes were taken as drawn on the upright picture, as "
+        "rounded": "boxes that reach up to a pixel beyond their picture, cut at the edge",
+        "turned": "pictures that are upright by EXIF only, whose boxes were taken as drawn on the upright picture, as "
         "labelImg, CVAT and Ultralytics have them",
-        "stored": "pictures are turned by EXIF, and the size beside their boxes is that of the stored pixels: the boxes "
-        "were turned with them",
-        "emptied": "pictures are left out, because none of their boxes can be used",
+        "stored": "pictures turned by EXIF whose boxes were turned with them, because the size written beside them is "
+        "that of the stored pixels",
+        "emptied": "pictures left out because none of their boxes can be used",
+        "bare": "pictures without a box, which teach what is not looked for",
     }
-    notes = [f"{counts[kind]} {words}" for kind, words in said.items() if counts.get(kind)]
-    if bare:
-        notes.append(f"{bare} pictures have no box: they teach what is not looked for")
-    return notes
+    return [f"{words}: {counts[kind]}" for kind, words in said.items() if counts.get(kind)]
 
 
 def box_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
