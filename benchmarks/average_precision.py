@@ -18,6 +18,7 @@ import io
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,20 +195,25 @@ def measure_time(pictures: int) -> None:
 
 
 def coverage(trials: int = 200, many: int = 20_000) -> None:
-    """Say how often the interval holds the AP50 of a very large set that its pictures were drawn from."""
+    """Say how often an interval holds the figure of a very large set that its pictures were drawn from."""
     truths, found = drawn(many, classes=3, seed=1)
     names = ("a", "b", "c")
-    true = DetectionEvaluation(names, tuple(map(str, range(many))), truths, found).ap50
+
+    def measured(chosen: Sequence[int]) -> DetectionEvaluation:
+        there, given = [truths[place] for place in chosen], [found[place] for place in chosen]
+        return DetectionEvaluation(names, tuple(map(str, chosen)), there, given)
+
+    whole = measured(range(many))
     rng = np.random.default_rng(2)
-    for pictures in (10, 20, 50, 200):
-        held = 0
+    for pictures in (20, 50, 200):
+        held = {"ap50": 0, "ap": 0}
         for _ in range(trials):
-            chosen = rng.choice(many, pictures, replace=False)
-            one = DetectionEvaluation(
-                names, tuple(map(str, chosen)), [truths[place] for place in chosen], [found[place] for place in chosen]
-            ).ap50_interval
-            held += one is not None and one[0] <= true <= one[1]
-        print(f"{pictures} pictures: {held} of {trials} intervals hold the AP50 of {true:.3f}")
+            one = measured(rng.choice(many, pictures, replace=False).tolist())
+            for name in held:
+                low, high = getattr(one, f"{name}_interval")
+                held[name] += low <= getattr(whole, name) <= high
+        print(f"{pictures} pictures: of {trials} intervals {held['ap50']} hold AP50 {whole.ap50:.3f}, ", end="")
+        print(f"{held['ap']} AP {whole.ap:.3f}", flush=True)
 
 
 def main() -> None:

@@ -171,7 +171,7 @@ def test_another_size() -> None:
 def test_refuses_a_malformed_description(change: dict[str, object]) -> None:
     good = Detection(64, (2, 1), (((0.5, 0.5),), ((1.0, 1.0),))).to_json()
     assert Detection.from_json(good).to_json() == good
-    with pytest.raises(InputError, match="^detection"):
+    with pytest.raises(InputError, match="detection"):
         Detection.from_json(good | change)
 
 
