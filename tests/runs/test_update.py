@@ -19,7 +19,6 @@ from mobilenets.cli.train import trained as words_of
 from mobilenets.datasets.folder import content_hash
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import read_bundle
-from mobilenets.verbs import train as api
 
 COURSE: dict[str, Any] = {
     "epochs": 1,

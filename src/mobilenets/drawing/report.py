@@ -20,6 +20,7 @@ from mobilenets.datasets.listing import Problem
 from mobilenets.drawing.confusion import confusion_matrix
 from mobilenets.drawing.curves import curves
 from mobilenets.drawing.lettering import drawable
+from mobilenets.drawing.page import write_page
 from mobilenets.drawing.reliability import reliability_diagram
 from mobilenets.drawing.style import DARK, DPI, LIGHT, Theme, count, png
 from mobilenets.errors import InputError

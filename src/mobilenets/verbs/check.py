@@ -92,8 +92,6 @@ def check(
     )
     findings = in_order(findings)
     refused = _refused(Path(data))
-    mend = [] if refused is None else [f"training is refused until this is mended: {refused}"]
-    headlines = [*mend, *worst(findings, places.halves)]
     result: dict[str, Any] = {
         "data": str(data),
         "root": str(listing.root),
@@ -103,7 +101,7 @@ def check(
         "problems": [one.to_json() for one in findings],
         "counts": counted(findings),
         "faults": faults(findings),
-        "headlines": headlines,
+        "headlines": [*_mend(refused), *worst(findings, places.halves)],
         "refused": refused,
         "notes": [*listing.notes, *notes],
     }
@@ -130,6 +128,10 @@ def _refused(data: Path) -> str | None:
     except InputError as error:
         return str(error)
     return None
+
+
+def _mend(refused: str | None) -> list[str]:
+    return [] if refused is None else [f"training is refused until this is mended: {refused}"]
 
 
 def _places(listing: Listing, seen: Looks) -> Places:
