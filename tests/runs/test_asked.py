@@ -43,7 +43,9 @@ def test_all_is_as_the_network_gives_it_alone(
 ) -> None:
     monkeypatch.setattr(asked, "MOST_PICTURES", 10)
     monkeypatch.setattr(asked, "MOST_A_CLASS", 0)
-    network: Any = create_model("mobilenet_v3_small", 3, 0.35, size=32).eval()  # with layers between pooling and classifier
+    network: Any = create_model(
+        "mobilenet_v3_small", 3, 0.35, size=32
+    ).eval()  # with layers between pooling and classifier
     found = ask(network, dataset, Loader((), 3, HOW, Classification(), workers=1), labels, CPU, opener)
     assert len(found["train"].places) == (len(dataset.train) if labels else 10)
     assert len(found["validation"].places) == len(dataset.validation) and not len(found["test"].places)

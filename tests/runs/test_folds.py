@@ -21,6 +21,7 @@ from mobilenets.training import loop
 from mobilenets.verbs.evaluate import evaluate
 from mobilenets.verbs.train import train
 
+
 @pytest.fixture(autouse=True)
 def _undrawn(undrawn: None) -> None:
     torch.set_num_threads(1)

@@ -16,6 +16,7 @@ from mobilenets.runs.seeds import Seeds
 from mobilenets.training import loop
 from mobilenets.verbs.train import train
 
+
 @pytest.fixture(autouse=True)
 def _undrawn(undrawn: None) -> None:
     torch.set_num_threads(1)
@@ -78,7 +79,9 @@ def test_stopped_and_continued_seeds_come_to_the_same(
         train(photos, Path("runs/one"), resume=True, epochs=2)
 
 
-def test_a_folder_in_use_is_refused_before_anything_is_written(photos: Path, small: dict[str, Any], tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_before_anything_is_written(
+    photos: Path, small: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty"):
         train(photos, tmp_path, **small)

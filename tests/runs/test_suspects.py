@@ -50,9 +50,7 @@ def colours(run: Any) -> np.ndarray:
     return np.stack([values.mean(axis=(0, 1)) for values in pixels])
 
 
-def test_wrong_labels_are_found_among_the_pictures_trained_on_and_written_as_fixes(
-    data: Path, tmp_path: Path
-) -> None:
+def test_wrong_labels_are_found_among_the_pictures_trained_on_and_written_as_fixes(data: Path, tmp_path: Path) -> None:
     run = ready(data, tmp_path / "run")
     found = find_suspects(run, colours(run))
     assert found is not None and found.pictures == 75
@@ -94,5 +92,3 @@ def test_few_pictures_are_not_looked_at_and_many_are_left_to_folds(
     caplog.clear()
     monkeypatch.setattr(asked, "FEWEST", 76)
     assert not can_look(dataset, 256) and not caplog.text
-
-

@@ -19,7 +19,6 @@ from mobilenets.cli.train import trained as words_of
 from mobilenets.datasets.folder import content_hash
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import read_bundle
-from mobilenets.verbs import train as api
 
 COURSE: dict[str, Any] = {
     "epochs": 1,
@@ -122,7 +121,7 @@ def test_a_half_given_by_the_user_is_measured_as_it_is_and_said(trained: Any, tm
     assert (metrics["images"], metrics["seen_by_source"]) == (60, 48)
     [note] = [note for note in metrics["notes"] if "training pictures of the model it started from" in note]
     assert note.startswith(
-        "48 of the 60 pictures measured on were already training pictures of the model it started from (80%)"
+        "48 of the 60 pictures measured on were already training pictures of the model it started from (80.00 %)"
     )
     # The comparison is on the others.
     assert metrics["before"]["images"] == 12

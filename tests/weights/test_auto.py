@@ -27,7 +27,6 @@ from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
-from mobilenets.verbs import train as api
 from mobilenets.verbs.models import create_model
 from mobilenets.weights import hub, published, reach
 from mobilenets.weights.auto import find

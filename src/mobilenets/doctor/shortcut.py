@@ -60,9 +60,9 @@ def find_shortcuts(samples: Sequence[Sample], looks: Mapping[Path, Look], classe
     findings = []
     for label, (balanced, _, what) in sorted(best.items()):
         detail = (
-            f"told from the others by {_WORDS[what]} alone, in {percent(balanced, 0)} of cases (chance: 50 %); it is right for "
-            f"{percent(accuracy[what], 0)} of the pictures of all {len(set(labels.tolist()))} classes, where always answering "
-            f"the largest has {percent(majority, 0)}"
+            f"told from the others by {_WORDS[what]} alone, in {percent(balanced, 0)} of cases (chance: 50 %); it is "
+            f"right for {percent(accuracy[what], 0)} of the pictures of all {len(set(labels.tolist()))} classes, where "
+            f"always answering the largest has {percent(majority, 0)}"
         )
         findings.append(Finding("shortcut", classes[label], detail, score=round(balanced, 4)))
     return findings

@@ -12,7 +12,9 @@ from mobilenets.base.files import write_text
 from mobilenets.drawing.style import DARK, LIGHT
 
 
-def write_page(path: Path, template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> None:
+def write_page(
+    path: Path, template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any
+) -> None:
     """Fill ``values`` into a template and write the page to ``path``, whole or not at all."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

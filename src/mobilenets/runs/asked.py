@@ -1,4 +1,4 @@
-"""What a finished model gives for the pictures of its run, in one pass: all that follows its training is made of this."""
+"""What a finished model gives for the pictures of its run, in one pass: all that follows is made of this."""
 
 from __future__ import annotations
 
@@ -108,17 +108,18 @@ def ask(
     wanted, halves = to_ask(dataset, labels), dataset.halves
     samples = [halves[half][place] for half, (places, _) in wanted.items() for place in places]
     keep = np.concatenate([np.isin(*pair) for pair in wanted.values()])
-    logits, values = [np.empty((0, network.classes), np.float32)], []
+    logits = np.empty((len(samples), network.classes), np.float32)
+    values = np.empty((keep.sum(), network.plan.pooled.shape[0]), np.float32)
     engine = NetworkEngine(network, device, len(network.body))
     plain = dataclasses.replace(loader, samples=samples, augment=None, mixup=0.0, cutmix=0.0)
     with closing(pooled(network, plain, device, opener)) as made, progress("asking", len(samples), "pictures") as shown:
-        at = 0
+        at = row = 0
         for found in made:
-            logits.append(engine(found))
-            values.append(found[keep[at : at + len(found)], 0, 0])
-            at += len(found)
+            logits[at : at + len(found)] = engine(found)
+            some = found[keep[at : at + len(found)], 0, 0]
+            values[row : row + len(some)] = some
+            at, row = at + len(found), row + len(some)
             shown.advance(len(found))
-    ends = np.cumsum([len(places) for places, _ in wanted.values()])[:-1]
-    stops = np.cumsum([len(kept) for _, kept in wanted.values()])[:-1]
-    parts = np.split(np.concatenate(logits), ends), np.split(np.concatenate(values or [np.empty((0, 0))]), stops)
-    return {half: Asked(*wanted[half], *found) for half, *found in zip(wanted, *parts, strict=True)}
+    ends = np.cumsum([[len(places) for places in pair] for pair in wanted.values()], axis=0)[:-1].T
+    parts = zip(*(np.split(array, end) for array, end in zip((logits, values), ends, strict=True)), strict=True)
+    return {half: Asked(*wanted[half], *part) for half, part in zip(wanted, parts, strict=True)}

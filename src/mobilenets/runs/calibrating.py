@@ -42,7 +42,11 @@ class Settled:
         if self.after is None or "ece_after" not in record:
             return {}
         fair = self.after.to_json()
-        return {**{name: fair[name] for name in ("loss", "loss_interval")}, "ece": record["ece_after"], "calibration": record}
+        return {
+            **{name: fair[name] for name in ("loss", "loss_interval")},
+            "ece": record["ece_after"],
+            "calibration": record,
+        }
 
 
 def has_temperature(bundle: Bundle) -> bool:

@@ -114,8 +114,8 @@ def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> Evaluati
         return EvaluationSet(replace(folder, notes=(*folder.notes, note)), which, None)
     learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
     note = (
-        f"the model was trained on {learned} of these {total} pictures ({percent(learned / total)}): the figures are too "
-        "high"
+        f"the model was trained on {learned} of these {total} pictures ({percent(learned / total)}): the figures are "
+        "too high"
     )
     return EvaluationSet(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
 

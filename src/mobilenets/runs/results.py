@@ -145,7 +145,7 @@ def _settled(
 def _answers(
     run: Run, kept: SavedModel, asked: Mapping[str, Asked], crossed: CrossValidation | None
 ) -> tuple[Classified, Classified | None]:
-    """Give the answers without temperature to the pictures that are measured, and those that a temperature is fitted on.
+    """Give the answers to the pictures that are measured, and to those that a temperature is fitted on, without one.
 
     The latter is None where they are the same.
     """

@@ -59,7 +59,7 @@ def looked_at(dataset: Dataset) -> tuple[Sample, ...]:
 
 
 def can_look(dataset: Dataset, width: int) -> bool:
-    """Say whether wrong labels can be looked for by ``width`` features a picture; where these are too many, it is said."""
+    """Say whether wrong labels can be looked for by ``width`` features a picture; that there are too many is logged."""
     if not enough_labels(dataset):
         return False
     if not too_many_labels(dataset, width):
@@ -72,7 +72,9 @@ def can_look(dataset: Dataset, width: int) -> bool:
     return False
 
 
-def find_suspects(run: Run, found: npt.NDArray[np.float32] | None, crossed: CrossValidation | None = None) -> Suspects | None:
+def find_suspects(
+    run: Run, found: npt.NDArray[np.float32] | None, crossed: CrossValidation | None = None
+) -> Suspects | None:
     """Look for wrong labels by out-of-fold answers: those of ``crossed``, or of linear classifiers of features.
 
     ``found`` has the features of the pictures that are looked at, N×D; without both there is nothing to be said.

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, log_softmax, one_hot
 
 # Shares of the squared weights in the loss; the one that does best on the pictures held out is taken.
 PENALTIES = (0.1, 0.01, 0.001)
@@ -36,19 +36,21 @@ def out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integer
 
 def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int) -> list[Tensor]:
     """Give the logits of ``asked`` for each penalty; each classifier begins where the one before ended."""
-    weight = torch.zeros((values.shape[1], classes), requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
+    weight, bias = torch.zeros((classes, values.shape[1]), requires_grad=True), torch.zeros(classes, requires_grad=True)
+    wanted = one_hot(truth, classes).float()
     found = []
     for penalty in PENALTIES:
         steps = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
-        def closure(penalty: float = penalty, steps: torch.optim.LBFGS = steps) -> Tensor:
-            steps.zero_grad()
-            loss = cross_entropy(values @ weight + bias, truth) + penalty / 2 * weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
+        @torch.no_grad()
+        def closure(penalty: float = penalty) -> Tensor:
+            # By hand: in the layout that autograd takes, the two products take five times as long.
+            logs = log_softmax(values @ weight.t() + bias, dim=1)
+            slope = (logs.exp() - wanted) / len(truth)
+            weight.grad = slope.t() @ values + penalty * weight
+            bias.grad = slope.sum(0)
+            return penalty / 2 * weight.square().sum() - (logs * wanted).sum() / len(truth)
 
         steps.step(closure)  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            found.append(asked @ weight + bias)
+        found.append((asked @ weight.t() + bias).detach())
     return found

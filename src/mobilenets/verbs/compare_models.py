@@ -15,8 +15,8 @@ from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair, mcnemar, pictures_needed, smallest_difference
-from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.compared import pictures_to_compare
+from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import open_test_set

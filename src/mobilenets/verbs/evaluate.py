@@ -206,7 +206,8 @@ def _with_threshold(
         return bundle
     stays = "" if bundle.threshold is None else "; the model keeps its earlier threshold"
     faults.append(
-        f"even its surest answers are not right in {percent(accuracy, 1)} of cases: ask for less, or train longer{stays}"
+        f"even its surest answers are not right in {percent(accuracy, 1)} of cases: ask for less, or train "
+        f"longer{stays}"
     )
     return bundle
 
