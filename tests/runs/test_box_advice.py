@@ -50,10 +50,16 @@ def test_kinds_of_false_alarms() -> None:
     truths = GOOD[0]
     steps = next_steps_with_boxes(outcome(truths, [[(BOX, 0), ([400.0, 0, 500, 99], 1)]] * 40))
     assert "40 of 40 lie on nothing that is labelled" in steps[0] and len(steps) == 1
-    steps = next_steps_with_boxes(outcome(truths, [[(BOX, 1)]] * 40))
-    assert "cat taken for dog" in steps[0]
-    steps = next_steps_with_boxes(outcome(truths, [[([100.0, 100, 300, 180], 0)]] * 40))
+    steps = next_steps_with_boxes(outcome(truths, [[(BOX, place % 2)] for place in range(40)]))
+    assert "20 of 20 wrong boxes" in steps[0] and "cat taken for dog" in steps[0]
+    loose = [100.0, 100, 300, 180]
+    steps = next_steps_with_boxes(outcome(truths, [[(loose if place % 2 else BOX, 0)] for place in range(40)]))
     assert "overlap their object by less than half" in steps[0]
+
+
+def test_what_finds_nothing_yet() -> None:
+    [step] = next_steps_with_boxes(outcome(GOOD[0], [[([400.0, 0, 500, 99], 1)]] * 40))
+    assert "hardly anything yet" in step
 
 
 def test_few_pictures() -> None:

@@ -21,6 +21,11 @@ TINY = 16
 WIDE = 0.1
 """Half of an interval of AP50 that says little."""
 
+HARDLY = 0.1
+"""AP50 of a detector that has not begun to work."""
+
+LONGER = "train longer (--epochs), from trained weights (--weights) where there are any, and with boxes drawn tightly."
+
 _MOST = 4
 
 
@@ -42,12 +47,11 @@ class BoxOutcome:
 def next_steps_with_boxes(outcome: BoxOutcome) -> list[str]:
     """Say what would help, the most useful first; at most four sentences, none where nothing stands out."""
     faults = Faults(outcome.evaluation)
-    found = (
-        _few_boxes(outcome),
-        _tiny(outcome, faults),
-        *_by_kind(outcome, faults),
-        _wide(outcome),
-    )
+    if outcome.evaluation.ap50 < HARDLY:
+        # What it does wrong tells nothing yet.
+        found = (_few_boxes(outcome), f"It finds hardly anything yet: {LONGER}", _wide(outcome))
+    else:
+        found = (_few_boxes(outcome), _tiny(outcome, faults), *_by_kind(outcome, faults), _wide(outcome))
     return [step for step in found if step is not None][:_MOST]
 
 
