@@ -47,6 +47,7 @@ class BoxOutcome:
 def next_steps_with_boxes(outcome: BoxOutcome) -> list[str]:
     """Say what would help, the most useful first; at most four sentences, none where nothing stands out."""
     faults = Faults(outcome.evaluation)
+    found: tuple[str | None, ...]
     if outcome.evaluation.ap50 < HARDLY:
         # What it does wrong tells nothing yet.
         found = (_few_boxes(outcome), f"It finds hardly anything yet: {LONGER}", _wide(outcome))
