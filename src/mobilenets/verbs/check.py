@@ -15,7 +15,7 @@ from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
-from mobilenets.doctor.boxes import BoxesSeen, list_boxes, look_at_boxes
+from mobilenets.doctor.annotations import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
 from mobilenets.doctor.files import Looks, look_at_all
@@ -114,7 +114,7 @@ def check(
             if importlib.util.find_spec("jinja2") is None:
                 result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
             else:
-                _write_page(place / REPORT, listing, findings, result, boxes)
+                _write_page(place / REPORT, listing, findings, result | written, boxes)
                 written["report"] = str(place / REPORT)
             write_json(place / RESULT, result | written)
     return result | written
@@ -164,13 +164,13 @@ def _write_page(
 ) -> None:
     from mobilenets.drawing.check import Boxed, write_page  # with matplotlib's colours, which takes a second
 
-    examples: dict[str, list[str]] = {}
+    examples: dict[str, list[str]] = {name: [] for name in listing.classes}
     for sample in listing.samples if boxes is None else ():
         some = examples.setdefault(listing.classes[sample.label], [])
         if len(some) < _EXAMPLES:
             some.append(relative(sample.path, listing.root))
     boxed = None if boxes is None else Boxed(listing.classes, boxes.samples, boxes.faults)
-    write_page(path, listing.root, findings, result, examples, boxed)
+    write_page(path, listing.root, findings, result, examples, boxed, fixes=result["fixes"] is not None)
 
 
 def _refuse_out(data: Path, out: str | Path | None) -> None:

@@ -249,7 +249,7 @@ def test_a_whole_path_may_lead_out_and_nothing_else(tmp_path: Path) -> None:
     put(data / "boxes.csv", "\n".join(["filename,xmin,ymin,xmax,ymax,class", *rows[:2], f"{outside},1,1,9,9,dog"]))
     dataset = read(data)
     assert len(dataset.train) + len(dataset.validation) == 3
-    assert any("1 pictures outside" in note and str(outside) in note for note in dataset.notes)
+    assert any("by their whole paths, used: 1, such as" in note and str(outside) in note for note in dataset.notes)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -276,7 +276,7 @@ def test_the_written_size_tells_whether_boxes_lie_on_stored_or_upright_pixels(tm
     assert only(dataset, "0.jpg").corners.tolist() == [[21, 0, 30, 4]]
     assert only(dataset, "1.jpg").corners.tolist() == [[0, 0, 4, 9]]
     told = " ".join(dataset.notes)
-    assert "1 pictures are upright by EXIF only" in told and "1 pictures are turned by EXIF" in told
+    assert "as labelImg, CVAT and Ultralytics have them: 1" in told and "of the stored pixels: 1" in told
 
 
 def many(folder: Path, count: int = 20) -> None:

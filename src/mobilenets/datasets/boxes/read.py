@@ -141,8 +141,8 @@ class Reading:
         notes += read.notes
         if pictures.outside:
             notes.append(
-                f"{len(pictures.outside)} pictures outside {data} are used, such as {pictures.outside[0]}: the "
-                "annotations name them by their whole paths"
+                f"pictures outside {data} that the annotations name by their whole paths, used: "
+                f"{len(pictures.outside)}, such as {pictures.outside[0]}"
             )
         self.faults += read.faults
         notes += self._without(read, pictures)
@@ -206,7 +206,7 @@ class Reading:
             ]
             return []
         return [
-            f"{len(bare)} pictures that no annotation names are not used, such as {bare[0].relative_to(pictures.root)}"
+            f"pictures that no annotation names, not used: {len(bare)}, such as {bare[0].relative_to(pictures.root)}"
         ]
 
     def _halves(self, pooled: bool) -> tuple[dict[str, tuple[Sample, ...]], list[str]]:
@@ -220,7 +220,7 @@ class Reading:
         empty = [half for half, some in parts.items() if not any(self.entries[one.path].boxes for one in some)]
         for half in empty:
             if half != "train":
-                notes.append(f"{half} has no box in {len(parts.pop(half))} pictures: not used")
+                notes.append(f"{half} has no box at all: not used ({len(parts.pop(half))} pictures)")
         if "train" not in parts:
             half = next(iter(parts))
             notes.append(f"there are only annotations for {half}: they are taken as all there is")
@@ -245,7 +245,7 @@ class Reading:
         assert self.classes is not None
         judge = Judge({nfc(name): label for label, name in enumerate(self.classes)})
         counts: dict[str, Counter[int]] = {}
-        bare, refused = 0, sum(not fault.used for fault in self.faults)
+        refused = sum(not fault.used for fault in self.faults)
         for half, samples in parts.items():
             kept = []
             counts[half] = Counter()
@@ -256,14 +256,14 @@ class Reading:
                     self.left_out += 1
                     continue
                 counts[half].update(judged.boxes.labels[~judged.boxes.ignored].tolist())
-                bare += not len(judged.boxes)
+                judge.counts["bare"] += not len(judged.boxes)
                 kept.append(Sample(sample.path, 0, judged.boxes))
             parts[half] = tuple(kept)
         self.faults = [self._told(fault) for fault in self.faults]
         self.boxes, self.bad = judge.counts["boxes"] + refused, judge.counts["bad"] + refused
         told = [Problem(fault.kind, fault.path, fault.detail) for fault in self.faults]
         problems += told
-        more = [*_notes(judge.counts, bare), *self._missing(counts)]
+        more = [*_notes(judge.counts), *self._missing(counts)]
         notes += more
         if not self.quiet:
             say(told)
@@ -311,20 +311,18 @@ class Reading:
         )
 
 
-def _notes(counts: Mapping[str, int], bare: int) -> list[str]:
+def _notes(counts: Mapping[str, int]) -> list[str]:
     """Say in a line each what happened to many boxes or pictures."""
     said = {
-        "rounded": "boxes reach up to a pixel beyond their picture: cut at the edge",
-        "turned": "pictures are upright by EXIF only: their boxes were taken as drawn on the upright picture, as "
+        "rounded": "boxes that reach up to a pixel beyond their picture, cut at the edge",
+        "turned": "pictures that are upright by EXIF only, whose boxes were taken as drawn on the upright picture, as "
         "labelImg, CVAT and Ultralytics have them",
-        "stored": "pictures are turned by EXIF, and the size beside their boxes is that of the stored pixels: the "
-        "boxes were turned with them",
-        "emptied": "pictures are left out, because none of their boxes can be used",
+        "stored": "pictures turned by EXIF whose boxes were turned with them, because the size written beside them is "
+        "that of the stored pixels",
+        "emptied": "pictures left out because none of their boxes can be used",
+        "bare": "pictures without a box, which teach what is not looked for",
     }
-    notes = [f"{counts[kind]} {words}" for kind, words in said.items() if counts.get(kind)]
-    if bare:
-        notes.append(f"{bare} pictures have no box: they teach what is not looked for")
-    return notes
+    return [f"{words}: {counts[kind]}" for kind, words in said.items() if counts.get(kind)]
 
 
 def box_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

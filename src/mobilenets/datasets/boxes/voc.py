@@ -62,7 +62,7 @@ def read_voc(root: Path, files: Sequence[Path], pictures: Pictures) -> Annotatio
             continue
         _read(path, top, half, pictures, found)
     if listed and found.unused:
-        found.notes.append(f"{len(found.unused)} XML files that no list in ImageSets/Main names are not used")
+        found.notes.append(f"XML files that no list in ImageSets/Main names, not used: {len(found.unused)}")
     _count_from_one(found)
     return found
 

@@ -95,7 +95,7 @@ def read_yolo(root: Path, files: YoloFiles, pictures: Pictures) -> Annotations:
         _read(picture, half, labels)
     _orphans(root, labels, pictures, files)
     if labels.outlines:
-        found.notes.append(f"{labels.outlines} lines are outlines: the boxes around them were taken")
+        found.notes.append(f"outlines, of which the boxes around them were taken: {labels.outlines}")
     found.classes = labels.classes or tuple(str(place) for place in range(labels.highest + 1))
     if labels.classes is None:
         found.notes.append("no file names the classes: they are called by their numbers")
@@ -178,7 +178,9 @@ def _halves(
             some = _listed(place, pictures, found) if place.suffix == ".txt" else _inside(place, pictures)
             both = sum(halves.get(picture) is not None for picture in some)
             if both:
-                found.notes.append(f"{both} pictures of {half} are in an earlier part of {path.name} too: measured on")
+                found.notes.append(
+                    f"pictures of {half} that are in an earlier part of {path.name} too, and measured on: {both}"
+                )
             halves |= dict.fromkeys(some, half)
     if not halves:
         found.notes.append(f"{path.name} leads to no pictures: halves go by the folders' names")
