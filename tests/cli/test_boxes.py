@@ -14,7 +14,7 @@ from mobilenets.errors import InputError
 DOG = {"label": "dog", "score": 0.9, "box": [1.0, 2.0, 11.5, 22.25]}
 BALL = {"label": "=ball", "score": 0.625, "box": [0.0, 0.0, 4.0, 4.0]}
 ANSWERS: list[dict[str, Any]] = [
-    {"image": "yard/7.jpg", "detections": [DOG, BALL]},
+    {"image": "my/yard/7.jpg", "detections": [DOG, BALL]},
     {"image": "bad.jpg", "error": "the file is empty"},
     {"image": "none.jpg", "detections": []},
 ]
@@ -40,8 +40,8 @@ def test_text() -> None:
 def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
     assert written("csv", capsys).splitlines() == [
         "image,rank,label,score,x0,y0,x1,y1,error",
-        "yard/7.jpg,1,dog,0.900000,1.00,2.00,11.50,22.25,",
-        "yard/7.jpg,2,'=ball,0.625000,0.00,0.00,4.00,4.00,",  # which a spreadsheet would run
+        "my/yard/7.jpg,1,dog,0.900000,1.00,2.00,11.50,22.25,",
+        "my/yard/7.jpg,2,'=ball,0.625000,0.00,0.00,4.00,4.00,",  # which a spreadsheet would run
         "bad.jpg,,,,,,,,the file is empty",
         "none.jpg,,,,,,,,",
     ]
@@ -52,13 +52,13 @@ def test_coco(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixtu
         first, second = json.loads(written("coco", capsys))
     assert first["bbox"] == [1.0, 2.0, 10.5, 20.25]
     assert (first["image_id"], first["category_id"], first["score"]) == (1, 2, 0.9)
-    assert (second["category_id"], second["file_name"]) == (1, "yard/7.jpg")
+    assert (second["category_id"], second["file_name"]) == (1, "my/yard/7.jpg")
     assert "bad.jpg: not read: the file is empty" in caplog.text
 
 
 def test_ids_of_the_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "instances.json"
-    images = [{"id": 0, "file_name": "7.jpg"}, {"id": 90, "file_name": "none.jpg"}]
+    images = [{"id": 0, "file_name": "yard/7.jpg"}, {"id": 90, "file_name": "none.jpg"}]
     categories = [{"id": 18, "name": "dog"}, {"id": 3, "name": "=ball"}]
     file.write_text(json.dumps({"images": images, "categories": categories}))
     assert [(one["image_id"], one["category_id"]) for one in json.loads(written("coco", capsys, file))] == [(0, 18), (0, 3)]

@@ -35,7 +35,9 @@ def overlap(one: list[float], other: list[float]) -> float:
     return common / (area - common)
 
 
-def plainly(outputs: Any, detection: Detection, width: int, height: int, seen: Any) -> list[tuple[float, int, list[float]]]:
+def plainly(
+    outputs: Any, detection: Detection, width: int, height: int, seen: Any
+) -> list[tuple[float, int, list[float]]]:
     """Decode and suppress box by box: score, class and corners, the best first."""
     left, upper, right, lower = seen
     found = []
@@ -48,9 +50,6 @@ def plainly(outputs: Any, detection: Detection, width: int, height: int, seen: A
             left + (middle[0] + half[0]) * (right - left),
             upper + (middle[1] + half[1]) * (lower - upper),
         ]
-        box = [min(max(side, 0.0), width if axis % 2 == 0 else height) for axis, side in enumerate(box)]
-        if box[2] <= box[0] or box[3] <= box[1]:
-            continue
         powers = [math.exp(logit) for logit in row[4:]]
         for label in range(len(row) - 5):
             score = powers[label + 1] / sum(powers)
@@ -63,7 +62,11 @@ def plainly(outputs: Any, detection: Detection, width: int, height: int, seen: A
         better = [other for _, of, other in kept if of == label]
         if len(kept) < detection.most and all(overlap(box, other) <= detection.iou for other in better):
             kept.append((-score, label, box))
-    return kept
+    cut = [
+        (score, label, [min(max(side, 0.0), (width, height)[axis % 2]) for axis, side in enumerate(box)])
+        for score, label, box in kept
+    ]
+    return [one for one in cut if one[2][2] > one[2][0] and one[2][3] > one[2][1]]
 
 
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid"])

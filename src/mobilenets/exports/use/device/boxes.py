@@ -64,13 +64,12 @@ class Finder(Model):
         middle, half = codes[:, :2] * around[:, 2:] + around[:, :2], np.exp(codes[:, 2:]) * around[:, 2:] / 2
         part = seen(*image.size, self.how)
         corners = np.concatenate([middle - half, middle + half], axis=1)
-        corners = np.clip(corners * np.tile(part[2:] - part[:2], 2) + np.tile(part[:2], 2), 0, sides)
+        corners = corners * np.tile(part[2:] - part[:2], 2) + np.tile(part[:2], 2)
         if how["scores"] == "sigmoid":
             scores = 1 / (1 + np.exp(-outputs[:, 5:]))
         else:
             powers = np.exp(outputs[:, 4:] - outputs[:, 4:].max(axis=1, keepdims=True))
             scores = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]  # the first is the background
-        scores[(corners[:, 2:] <= corners[:, :2]).any(axis=1)] = 0
         places, labels = np.nonzero(scores > how["least_score"])
         order = np.lexsort((places, labels, -scores[places, labels]))
         rows = np.column_stack([corners[places], scores[places, labels], labels])[order]
@@ -79,7 +78,8 @@ class Finder(Model):
             alike = kept[kept[:, 5] == row[5]]
             if len(kept) < how["most"] and not (overlap(row[:4], alike[:, :4]) > how["iou"]).any():
                 kept = np.concatenate([kept, row[None]])
-        return kept
+        kept[:, :4] = np.clip(kept[:, :4], 0, sides)
+        return np.asarray(kept[(kept[:, 2:4] > kept[:, :2]).all(axis=1)])
 
     def same(self, name: str, image: Image.Image, pixels_are_same: bool, expected: list[float]) -> bool:
         """Print and return whether pixels and the sure boxes match those of the export."""
