@@ -133,7 +133,8 @@ def _with_boxes(loader: BoxLoader, most: int) -> list[int]:
 def _varied(loader: BoxLoader, chosen: list[int]) -> list[int]:
     """Choose eight pictures, those first that bring a new class."""
     seen: set[int] = set()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for index in chosen:
         labels = set(loader.samples[index].target.labels.tolist())
         (rest if labels <= seen else first).append(index)
