@@ -24,7 +24,7 @@ def outcome(truths: list[Boxes], answers: list[Found], train: dict[str, int] = M
     ]
     names = tuple(map(str, range(len(truths))))
     evaluation = DetectionEvaluation(("cat", "dog"), names, truths, found, [(640, 640)] * len(truths), threshold=0.5)
-    return BoxOutcome(evaluation, train, 320, "validation", "photos", "run")
+    return BoxOutcome(evaluation, train, "validation", "photos", "run")
 
 
 BOX = [100.0, 100, 300, 300]
@@ -43,7 +43,7 @@ def test_few_boxes_come_first() -> None:
 def test_small_ones_are_missed() -> None:
     small = Boxes.of([BOX, [400, 400, 420, 420]], [0, 1])
     [step] = next_steps_with_boxes(outcome([small] * 40, [[(BOX, 0)]] * 40))
-    assert "40 of the 40 objects that it misses are under 16 pixels" in step and "--size 512" in step
+    assert "40 of the 40 objects that it misses take less than 7 %" in step and "parts" in step
 
 
 def test_kinds_of_false_alarms() -> None:

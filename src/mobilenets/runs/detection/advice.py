@@ -15,8 +15,8 @@ from mobilenets.measure.detection_faults import BACKGROUND, LOOSE, OTHER_CLASS, 
 FEW_BOXES = 50
 """Boxes of a class to learn from; of fewer the first thing that helps is more of them."""
 
-TINY = 16
-"""Sides in pixels at the network's size; SSDLite's finest map has a place every 16."""
+TINY = 0.07
+"""Sides as shares of the picture's, below which no square anchor of SSDLite, of a tenth and more, overlaps by half."""
 
 WIDE = 0.1
 """Half of an interval of AP50 that says little."""
@@ -31,14 +31,13 @@ _MOST = 4
 
 @dataclass(frozen=True, eq=False)
 class BoxOutcome:
-    """How a training on boxes ended: its figures, the boxes of each class to learn from, the network's size in pixels.
+    """How a training on boxes ended: its figures, and the boxes of each class to learn from.
 
     ``data`` and ``run`` are the folders, ``on`` the half that is measured.
     """
 
     evaluation: DetectionEvaluation
     train: Mapping[str, int]
-    size: int
     on: str
     data: str
     run: str
@@ -73,7 +72,7 @@ def _tiny(outcome: BoxOutcome, faults: Faults) -> str | None:
     found = evaluation.matches
     sizes = np.array(evaluation.sizes, np.float64)[found.truth_image]
     corners = found.truth_corners
-    sides = np.sqrt((corners[:, 2:] - corners[:, :2]).prod(axis=1) / sizes.prod(axis=1)) * outcome.size
+    sides = np.sqrt((corners[:, 2:] - corners[:, :2]).prod(axis=1) / sizes.prod(axis=1))
     places = {
         (int(i), int(p)): row for row, (i, p) in enumerate(zip(found.truth_image, found.truth_place, strict=True))
     }
@@ -83,13 +82,10 @@ def _tiny(outcome: BoxOutcome, faults: Faults) -> str | None:
     if 2 * (missed & small).sum() <= missed.sum() or small.sum() < 10:
         return None
     return (
-        f"{int((missed & small).sum())} of the {int(missed.sum())} objects that it misses are under {TINY} pixels wide "
-        f"at {outcome.size} × {outcome.size}: train with --size {_larger(outcome.size)}, or take pictures from nearer."
+        f"{int((missed & small).sum())} of the {int(missed.sum())} objects that it misses take less than "
+        f"{100 * TINY:g} % of the picture's sides, and no anchor fits them: cut the pictures into parts, or take them from "
+        "nearer."
     )
-
-
-def _larger(size: int) -> int:
-    return max(32 * round(size * 1.6 / 32), size + 32)
 
 
 def _by_kind(outcome: BoxOutcome, faults: Faults) -> list[str | None]:
