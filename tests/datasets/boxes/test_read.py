@@ -369,3 +369,13 @@ def test_a_class_that_no_held_out_picture_has_is_named(tmp_path: Path) -> None:
     many(tmp_path)
     assert "train has no box of dog: it cannot be learned" in read(tmp_path).notes
     assert "validation has no box of dog: no figure says how well it is found" in read(tmp_path).notes
+
+
+def test_class_folders_with_annotations_are_said_to_be_both(tmp_path: Path) -> None:
+    for n, name in enumerate(("cat", "dog") * 3):
+        picture(tmp_path / f"{name}/{n}.jpg")
+        inside = f"<object><name>{name}</name>{_BOX.format(1, 1, 9, 9)}</object>"
+        put(tmp_path / f"{name}/{n}.xml", f"<annotation>{inside}</annotation>")
+    assert any("--task classification" in note for note in read(tmp_path).notes)
+    many(tmp_path / "flat")
+    assert not any("--task classification" in note for note in read(tmp_path / "flat").notes)

@@ -18,7 +18,7 @@ from mobilenets.datasets.boxes.judge import Judge
 from mobilenets.datasets.boxes.pictures import Pictures
 from mobilenets.datasets.boxes.recognise import AUTO, find_format, is_detection
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.datasets.layout import Layout
+from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, instead, names, say
 from mobilenets.datasets.prepare import Dataset, prepare
 from mobilenets.datasets.readable import Look
@@ -141,6 +141,8 @@ class Reading:
         notes += [f"annotations in {names([one.upper() for one in found.others])} are there too, and not used"] * bool(
             found.others
         )
+        if _has_class_folders(data):
+            notes.append("the folders could be classes too: --task classification takes them so")
         notes += read.notes
         if pictures.outside:
             notes.append(
@@ -322,6 +324,14 @@ class Reading:
         return BoxDataset(
             **known, format=self.format, sizes=sizes, faults=tuple(self.faults), boxes=self.boxes, bad=self.bad
         )
+
+
+def _has_class_folders(data: Path) -> bool:
+    try:
+        find_data(data)
+    except InputError:
+        return False
+    return True
 
 
 def _notes(counts: Mapping[str, int]) -> list[str]:
