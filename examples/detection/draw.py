@@ -19,6 +19,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -52,7 +53,8 @@ KINDS = {
     "fish": "animals/fish/*fish.png animals/fish/*groper.png animals/fish/coraltrout.png animals/fish/moonwrasse.png",
     "flower": "plants/flowers/*.png",
     "guitar": "hobbies/music/string/*.png",
-    "hat": "clothes/hats/*.png clothes/t_baseballcap.png seasonal/newyears/party-hat.png seasonal/christmas/santahat.png",
+    "hat": "clothes/hats/*.png clothes/t_baseballcap.png seasonal/newyears/party-hat.png "
+    "seasonal/christmas/santahat.png",
     "horse": "animals/mammals/equines/*.png",
     "house": "town/houses/cartoon/*.png",
     "insect": "animals/insects/*.png -animals/insects/Brown_slug.png",
@@ -84,13 +86,7 @@ def shelves(stamps: Path, grounds: Sequence[Path]) -> dict[str, Shelf]:
     """Share cut-outs and backgrounds out between the halves, by a hash of their names."""
     found = {kind: _stamps(stamps, words) for kind, words in KINDS.items()}
     few = [kind for kind, files in found.items() if len(files) < 2]
-    places = sorted(
-        {path for top in grounds for ending in ("jpg", "jpeg", "png", "webp") for path in top.rglob(f"*.{ending}")},
-        key=_drawn,
-    )
-    # One wallpaper comes in many sizes, in a folder of its own.
-    by_folder = {path.parent if path.parent.name == "images" else path: path for path in places}
-    pictures = sorted(by_folder.values(), key=_drawn)
+    pictures = sorted(_grounds(grounds), key=_drawn)
     if few or len(pictures) < 4:
         lacking = f"stamps of {', '.join(few)}" if few else "photographs to put them on"
         sys.exit(f"too few {lacking} are here; on Debian and Ubuntu type: {PACKAGES}")
@@ -100,6 +96,25 @@ def shelves(stamps: Path, grounds: Sequence[Path]) -> dict[str, Shelf]:
         "train": Shelf({kind: files[held[kind] :] for kind, files in found.items()}, tuple(pictures[cut:])),
         "validation": Shelf({kind: files[: held[kind]] for kind, files in found.items()}, tuple(pictures[:cut])),
     }
+
+
+def _grounds(tops: Sequence[Path]) -> list[Path]:
+    """One file of each background, whatever sizes and lights it comes in; none that is of one colour and a logo."""
+    found: dict[str, Path] = {}
+    for top in tops:
+        for path in sorted(top.rglob("*.*")):
+            if path.suffix in (".jpg", ".jpeg", ".png", ".webp") and not {"desktop", "screenshot"} & {
+                *path.parts,
+                path.stem,
+            }:
+                plasma = "contents" in path.parts
+                name = (
+                    path.parts[path.parts.index("contents") - 1]
+                    if plasma
+                    else re.sub(r"(_\d+x\d+|-[ld])$", "", path.stem)
+                )
+                found.setdefault(name.casefold(), path)
+    return list(found.values())
 
 
 def _stamps(top: Path, words: str) -> tuple[Path, ...]:
@@ -194,7 +209,9 @@ def contact(folder: Path, pictures: Sequence[tuple[str, tuple[int, int], Boxes]]
         pen = ImageDraw.Draw(picture)
         for corners, label in zip(boxes.corners.tolist(), boxes.labels.tolist(), strict=True):
             pen.rectangle(corners, outline="#ff7f0e", width=2)
-            pen.text((corners[0] + 4, corners[1] + 2), CLASSES[label], fill="white", stroke_width=2, stroke_fill="black")
+            pen.text(
+                (corners[0] + 4, corners[1] + 2), CLASSES[label], fill="white", stroke_width=2, stroke_fill="black"
+            )
         sheet.paste(picture, (place % 4 * SIDES[0], place // 4 * SIDES[0]))
     return sheet
 

@@ -70,7 +70,10 @@ def test_colours_and_words() -> None:
     colors = [color_of(label) for label in range(90)]
     assert len(set(colors)) == 90 and all(len(rgb(color)) == 3 for color in colors)
     assert words_of("cat", 0.876) == "cat 88 %" and words_of("cat") == "cat"
-    assert words_of("\U00012345\U0001f9ff" * 3, 0.5, "class 3") in ("class 3 50 %", "\U00012345\U0001f9ff" * 3 + " 50 %")
+    assert words_of("\U00012345\U0001f9ff" * 3, 0.5, "class 3") in (
+        "class 3 50 %",
+        "\U00012345\U0001f9ff" * 3 + " 50 %",
+    )
 
 
 def test_modes() -> None:

@@ -11,14 +11,26 @@ import numpy as np
 from PIL import Image
 
 from mobilenets.datasets.listing import Problem
-from mobilenets.drawing.detection_report import DetectionReport, _near, draw_detection, write_detection_report
 from mobilenets.drawing.boxes import Drawn
+from mobilenets.drawing.detection_report import DetectionReport, _near, draw_detection, write_detection_report
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 
 EVIL = "<script>alert(1)</script>"
-SECTIONS = ["result", "curves", "classes", "threshold", "sizes", "misses", "alarms", "confusion", "batch", "data", "recipe"]
+SECTIONS = [
+    "result",
+    "curves",
+    "classes",
+    "threshold",
+    "sizes",
+    "misses",
+    "alarms",
+    "confusion",
+    "batch",
+    "data",
+    "recipe",
+]
 
 
 class Sections(HTMLParser):
@@ -47,23 +59,21 @@ class Sections(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def an_evaluation(root: Path, pictures: int = 12) -> DetectionEvaluation:
+def an_evaluation(root: Path, pictures: int = 24) -> DetectionEvaluation:
     rng = np.random.default_rng(1)
     truths, found, names, sizes = [], [], [], []
     for place in range(pictures):
-        size = (300 + 20 * place, 200)
+        size = (300 + 10 * place, 200)
         names.append(f"{place}.png")
         sizes.append(size)
         if place:  # the first cannot be opened
-            Image.new("RGB", size, (20 * place, 90, 60)).save(root / names[-1])
+            Image.new("RGB", size, (10 * place, 90, 60)).save(root / names[-1])
         corners = np.array([[10, 10, 60, 70], [100, 40, 190, 150]], np.float32)
         truths.append(Boxes.of(corners, [0, place % 2]))
         moved = corners + rng.normal(0, 4, corners.shape).astype(np.float32)
         extra = np.array([[200, 20, 230, 50]], np.float32)
         boxes = np.concatenate([moved[: 1 + place % 2], extra])
-        found.append(
-            Detections(boxes, np.linspace(0.95, 0.6, len(boxes), dtype=np.float32), np.arange(len(boxes)) % 2)
-        )
+        found.append(Detections(boxes, np.linspace(0.95, 0.6, len(boxes), dtype=np.float32), np.arange(len(boxes)) % 2))
     return DetectionEvaluation(("cat", EVIL, "never seen"), tuple(names), truths, found, sizes)
 
 
@@ -80,7 +90,7 @@ def a_report(root: Path, **changes: Any) -> DetectionReport:
             "weights_from": "none",
         },
         evaluation=an_evaluation(root),
-        pictures=(100, 12),
+        pictures=(100, 24),
         history=[row | {"epoch": 1.0}, row | {"epoch": 2.0}],
         recipe={"lr": 0.1, EVIL: EVIL},
         data={
@@ -112,9 +122,9 @@ def test_whole_and_safe(tmp_path: Path) -> None:
     assert f"{100 * evaluation.ap50:.1f}" in page.text and "95 % interval by picture" in page.text
     low, high = evaluation.ap50_interval or (0, 0)
     assert f"{100 * low:.1f}–{100 * high:.1f}" in page.text
-    assert "100 pictures with 100 boxes for training, 12 with 24 for validation" in page.text
+    assert "100 pictures with 100 boxes for training, 24 with 24 for validation" in page.text
     assert "cannot be opened" in page.text and "line 7: empty" in page.text
-    assert page.pictures > 10
+    assert page.pictures > 7
 
 
 def test_nothing_wrong_and_nothing_found(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mobilenets.measure.box_agreement import agreement, regions
 from mobilenets.pictures.boxes import Boxes
 
 
-def drawn(seed: int, count: int = 60, side: int = 20, classes: int = 3) -> tuple[list[Any], list[Boxes]]:
+def drawn(seed: int, count: int = 100, side: int = 20, classes: int = 3) -> tuple[list[Any], list[Boxes]]:
     """Give maps with noise in which boxes stand out, each class in a channel of its own."""
     rng = np.random.default_rng(seed)
     maps, boxes = [], []
@@ -35,14 +35,14 @@ def test_right_boxes_pass(seed: int) -> None:
     found = agreement(*drawn(seed), seed)
     assert found.faults == ()
     assert found.auc is not None and found.auc > 0.9
-    assert found.accuracy is not None and found.accuracy > 0.8 and found.probability == pytest.approx(1 / 501)
+    assert found.accuracy is not None and found.accuracy > 0.8 and found.probability == pytest.approx(1 / 201)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_boxes_of_other_pictures_are_named(seed: int) -> None:
     maps, boxes = drawn(seed)
     found = agreement(maps, boxes[9:] + boxes[:9], seed)
-    assert found.auc is not None and abs(found.auc - 0.5) < 0.12
+    assert found.auc is not None and abs(found.auc - 0.5) < 0.15
     assert any("little to do with the pictures" in fault for fault in found.faults)
 
 

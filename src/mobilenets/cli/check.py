@@ -68,8 +68,8 @@ def checked(result: dict[str, Any]) -> str:
         lines.append("Nothing wrong was found.")
     if sizes := result.get("box_sizes"):
         lines.append(
-            f"Boxes: {sizes['small']} small, {sizes['medium']} medium, {sizes['large']} large (below 32×32, below 96×96 "
-            f"pixels, the rest); {sizes['unreached']} of {sizes['held_against_anchors']} overlap no anchor by half."
+            f"Boxes: {sizes['small']} small, {sizes['medium']} medium, {sizes['large']} large (below 32×32 and 96×96 "
+            f"pixels, and the rest); {sizes['unreached']} of {sizes['held_against_anchors']} overlap no anchor by half."
         )
     lines += [sentence(printable(note)) for note in result["notes"]]
     if result["report"] is not None:

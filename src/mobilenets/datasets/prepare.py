@@ -131,18 +131,11 @@ def prepare(
     elif layout.validation is None:
         taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
         kept = sides(parts["train"], contents, taught, held, fixed, groups)
-        notes += kept[2]
         halves = split(parts["train"], classes, share, seed, layout.root, *kept[:2], groups)
         parts |= {"train": halves.train, "validation": halves.validation}
         problems += halves.problems
         say(halves.problems)
-        if (taught or held) and new:
-            drawn = len(halves.validation) - len(held)
-            notes.append(
-                f"the split of the model it starts from was kept: {len(taught)} pictures it was trained on stay in "
-                f"training, {len(held)} that it held out stay held out; {drawn} of {len(new)} new ones are held out"
-            )
-            log.info("%s", notes[-1])
+        notes += [*kept[2], *_kept_notes(len(taught), len(held), len(new), len(halves.validation))]
     if group is not None:
         notes += _said(group_notes(parts, groups, drawn=pooled or layout.validation is None), data)
     needed = {half: found for half, found in parts.items() if half != "validation" or not pooled}
@@ -160,6 +153,18 @@ def prepare(
     found = (parts["train"], parts["validation"], parts.get("test"))
     dropped = () if fixed is None else fixed.dropped
     return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped, groups)
+
+
+def _kept_notes(taught: int, held: int, new: int, held_out: int) -> list[str]:
+    """Say what was kept of the split of the model that a run begins with; its sides, and new pictures, are counted."""
+    if not new or not (taught or held):
+        return []
+    note = (
+        f"the split of the model it starts from was kept: {taught} pictures it was trained on stay in training, {held} "
+        f"that it held out stay held out; {held_out - held} of {new} new ones are held out"
+    )
+    log.info("%s", note)
+    return [note]
 
 
 def fixed_by(

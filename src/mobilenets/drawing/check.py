@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,13 +62,14 @@ def write_page(
     result: Mapping[str, Any],
     examples: Mapping[str, Sequence[str]],
     boxed: Boxed | None = None,
+    fixes: bool = True,
 ) -> None:
     """Write the page to ``path``, whole or not at all.
 
     ``findings`` are in the order to be shown; ``result`` is that of ``check``: its ``headlines``, ``notes``,
     ``classes`` with their numbers, and ``images``; ``examples`` some pictures of each class, shown where the class
-    itself is at fault; ``boxed`` what is drawn on pictures. At most ``SHOWN`` of each kind are shown, and the rest is
-    counted, so that the file stays small whatever was found.
+    itself is at fault; ``boxed`` what is drawn on pictures; ``fixes`` whether there is a fixes.csv. At most ``SHOWN``
+    of each kind are shown, and the rest is counted, so that the file stays small whatever was found.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -76,6 +78,7 @@ def write_page(
     counts = counted(findings)
     sections = []
     for kind in counts:
+        tiles: list[_Tile]
         if boxed is not None and kind == BAD:
             tiles = _fault_tiles(boxed, root)
         else:
@@ -96,6 +99,7 @@ def write_page(
         classes=result["classes"],
         counted="Pictures" if boxed is None else "Boxes",
         images=result["images"],
+        fixes=fixes,
         light=LIGHT,
         dark=DARK,
     )
@@ -122,11 +126,11 @@ def _fault_tiles(boxed: Boxed, root: Path) -> list[_Tile]:
     together: dict[str, list[Fault]] = defaultdict(list)
     for fault in boxed.faults:
         together[fault.picture or f"{fault.path}\0{fault.detail}"].append(fault)
-    tiles = []
+    tiles: list[_Tile] = []
     # Those left out before those mended; many of one picture first.
     for some in sorted(together.values(), key=lambda some: (all(one.used for one in some), -len(some))):
         name = some[0].picture
-        details = [f"{one.path}, {one.detail}" for one in some]
+        details = [f"{one.path}, {one.detail.removesuffix(f' (in {name})')}" for one in some]
         tile = _Tile([name] if name else [], details[:6], None, max(0, len(details) - 6))
         if name and len(tiles) < SHOWN:
             tile.pictures = [(name, _boxed_picture(root / name, boxed, targets.get(root / name), some))]
@@ -144,7 +148,9 @@ def _boxed_picture(path: Path, boxed: Boxed, boxes: Boxes | None, faults: Sequen
     small.thumbnail((BOXED, BOXED), Image.Resampling.LANCZOS, reducing_gap=None)
     share = (small.width / whole[0], small.height / whole[1])
     drawn = [
-        Drawn(_at(one.corners, share), words_of(one.detail.split(":")[1].strip()[:24]), LIGHT.orange, dashed=True)
+        Drawn(
+            _at(one.corners, share), words_of(re.split("[:,]", one.detail)[1].strip()[:24]), LIGHT.orange, dashed=True
+        )
         for one in faults
         if one.corners is not None and ":" in one.detail
     ]
@@ -158,8 +164,9 @@ def _boxed_picture(path: Path, boxed: Boxed, boxes: Boxes | None, faults: Sequen
 
 
 def _at(corners: Sequence[float] | npt.NDArray[np.float32], share: tuple[float, float]) -> list[float]:
-    # Corners far outside are drawn at the edge.
-    return [min(max(float(side), -1e6), 1e6) * share[place % 2] for place, side in enumerate(corners)]
+    # Swapped ones the right way round; those far outside are drawn at the edge.
+    left, top, right, bottom = (min(max(float(side), -1e6), 1e6) * share[n % 2] for n, side in enumerate(corners))
+    return [min(left, right), min(top, bottom), max(left, right), max(top, bottom)]
 
 
 def _tiles(findings: Sequence[Finding], examples: Mapping[str, Sequence[str]]) -> list[_Tile]:

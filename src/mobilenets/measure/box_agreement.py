@@ -23,11 +23,11 @@ Floats = npt.NDArray[np.float64]
 
 FOLDS = 5
 RIDGE = 0.1  # of the features' mean square, so that a share of each direction is kept
-PERMUTATIONS = 500
+PERMUTATIONS = 200
 # How much other boxes may overlap a picture's own ones, and how many are laid on it for each of these.
-APART, OTHERS = 0.3, 2
-# An AUC that right boxes reach: 0.5 is chance. Below it with its 95 % interval, they are called wrong.
-TOLD, MOST_CHANCE = 0.6, 0.01
+APART, OTHERS = 0.3, 4
+# An AUC that right boxes reach: 0.5 is chance. Below it by two deviations, they are called wrong.
+TOLD, MOST_CHANCE = 0.62, 0.01
 # Fewer boxes than these, in all and a class, say nothing of the classes.
 LEAST_BOXES, LEAST_OF_CLASS = 60, 3
 
@@ -36,8 +36,8 @@ LEAST_BOXES, LEAST_OF_CLASS = 60, 3
 class Agreement:
     """What the tests found; None where there was too little to say.
 
-    ``auc`` is how often a box looks more like a box than one of another picture in the same picture does, with its
-    standard error over ``pictures``. ``accuracy`` is how often the class of one of ``boxes`` was told from other
+    ``auc`` is how often a box looks more like a box than one of another picture in the same picture does, with
+    ``error`` the deviation of that over ``pictures`` by chance. ``accuracy`` is how often the class of one of ``boxes`` was told from other
     pictures, ``chance`` how often with shuffled classes, and ``probability`` that shuffled ones do as well.
     """
 
@@ -94,7 +94,7 @@ def agreement(maps: Sequence[npt.NDArray[Any]], boxes: Sequence[Boxes], seed: in
         return Agreement(0, 0)
     features, of_picture = np.concatenate(rows), np.array(of)
     mine_too, classes = np.array(own), np.array(labels)
-    auc, error, pictures = _told_apart(features, of_picture, mine_too)
+    auc, error, pictures = _told_apart(features, of_picture, mine_too, rng)
     accuracy, chance, probability = _classes_told(features[mine_too], of_picture[mine_too], classes[mine_too], rng)
     return Agreement(pictures, int(mine_too.sum()), auc, error, accuracy, chance, probability)
 
@@ -151,7 +151,7 @@ def _projected(features: Floats, of: npt.NDArray[Any]) -> Floats:
     kept = deviation > 1e-12
     scaled = (features[:, kept] - features[:, kept].mean(axis=0)) / deviation[kept]
     gram = scaled @ scaled.T + 1.0  # with a constant
-    hat = np.zeros_like(gram)
+    hat: Floats = np.zeros_like(gram)
     fold = np.unique(of, return_inverse=True)[1] % FOLDS
     for number in range(FOLDS):
         test, train = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
@@ -163,18 +163,26 @@ def _projected(features: Floats, of: npt.NDArray[Any]) -> Floats:
 
 
 def _told_apart(
-    features: Floats, of: npt.NDArray[Any], own: npt.NDArray[np.bool_]
+    features: Floats, of: npt.NDArray[Any], own: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[float | None, float | None, int]:
-    """Give the AUC within pictures, its standard error, and the number of pictures that say something."""
-    scores = _projected(features, of) @ np.where(own, 1.0 / own.sum(), -1.0 / max(1, (~own).sum()))
-    found = []
-    for place in np.unique(of):
-        good, bad = scores[(of == place) & own], scores[(of == place) & ~own]
-        if len(good) and len(bad):
-            found.append(((good[:, None] > bad) + 0.5 * (good[:, None] == bad)).mean())
-    if len(found) < 2 * FOLDS:
-        return None, None, len(found)
-    return float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(len(found))), len(found)
+    """Give the AUC within pictures, its deviation where own and other boxes are shuffled, and the pictures it is of."""
+    places = [np.flatnonzero(of == place) for place in np.unique(of)]
+    places = [rows for rows in places if 0 < own[rows].sum() < len(rows)]
+    if len(places) < 2 * FOLDS:
+        return None, None, len(places)
+    dealt = np.repeat(own[:, None], 1 + PERMUTATIONS, axis=1)
+    for rows in places:
+        dealt[rows, 1:] = rng.permuted(dealt[rows, 1:], axis=0)
+    shares = dealt.mean(axis=0)
+    scores = _projected(features, of) @ np.where(dealt, 1 / shares, -1 / (1 - shares))
+    total = np.zeros(1 + PERMUTATIONS)
+    for rows in places:
+        mine, there = scores[rows], dealt[rows]
+        above = (mine[:, None] > mine[None]) + 0.5 * (mine[:, None] == mine[None])
+        pairs = there[:, None] & ~there[None]
+        total += (above * pairs).sum(axis=(0, 1)) / pairs.sum(axis=(0, 1))
+    aucs = total / len(places)
+    return float(aucs[0]), float(aucs[1:].std()), len(places)
 
 
 def _classes_told(

@@ -117,7 +117,9 @@ def areas(corners: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(sides[:, 0] * sides[:, 1])
 
 
-def overlaps(first: npt.ArrayLike, second: npt.ArrayLike, crowd: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
+def overlaps(
+    first: npt.ArrayLike, second: npt.ArrayLike, crowd: npt.ArrayLike | None = None
+) -> npt.NDArray[np.float64]:
     """Give how far boxes overlap: the shared area over that of both together, float64 N×M for N×4 and M×4 corners.
 
     Where ``crowd``, bool M, says that the second is a group, the shared area is put over that of the first alone, as

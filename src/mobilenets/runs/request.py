@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.datasets.boxes.read import is_detection
+from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.runs.record import RECIPE
 from mobilenets.runtime.bundle import DETECTION
 from mobilenets.training.recipe import Recipe

@@ -50,7 +50,9 @@ class Recipe:
     ``freeze`` may be ``auto``: ``mobilenets.training.auto.resolve`` fills them in, and only then can a run use them.
     """
 
-    task: str = _setting("classification", "what to learn of each picture: classification, detection (boxes), or a task of your own")
+    task: str = _setting(
+        "classification", "what to learn of each picture: classification, detection (boxes), or a task of your own"
+    )
 
     # The network.
     model: str = _setting("mobilenet_v2", f"network: {NAMES}")
@@ -127,7 +129,10 @@ class Recipe:
         high=1,
     )
     max_bad: float = _setting(
-        0.05, "boxes: largest share of wrong ones that may be left out; with more, training does not start", low=0, high=1
+        0.05,
+        "boxes: largest share of wrong ones that may be left out; with more, training does not start",
+        low=0,
+        high=1,
     )
 
     # Length.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
@@ -152,7 +153,7 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
     )
 
 
-def settle_norms(parts: Sequence[nn.Module], pictures: Loader, device: torch.device) -> None:
+def settle_norms(parts: Sequence[nn.Module], pictures: Loader | BoxLoader, device: torch.device) -> None:
     """Let the BatchNorm of frozen parts that nobody trained see up to 512 of the pictures, unaugmented.
 
     Fresh BatchNorm takes its input for one of mean 0 and deviation 1, which it is not: the features of MobileNetV2 at
@@ -201,7 +202,7 @@ def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> Non
             ) from error
 
 
-def place_network(network: Network, run: Path, recipe: Recipe, train: Loader, device: torch.device) -> None:
+def place_network(network: Network, run: Path, recipe: Recipe, train: Loader | BoxLoader, device: torch.device) -> None:
     """Bring the network of a run, or of one of its folds, to its device, with the statistics that frozen blocks need.
 
     ``recipe`` is that of the first stage. A begun run has these statistics in its checkpoint.

@@ -15,7 +15,7 @@ from mobilenets.base.files import write_json
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
-from mobilenets.doctor.boxes import BoxesSeen, list_boxes, look_at_boxes
+from mobilenets.doctor.annotations import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
 from mobilenets.doctor.files import Looks, look_at_all
@@ -67,8 +67,8 @@ def check(
     detail``, and ``partner score suggestion`` where they apply; paths are below ``root``), ``counts`` by kind,
     ``faults`` (how many problems are more than hints), ``headlines`` (the worst, in sentences), ``notes``, and where
     the files were written: ``out report fixes``, or None. Of a set of boxes also ``boxes`` (how many can be used),
-    ``format`` and ``box_sizes``, and ``classes`` are the boxes of each. Raises ``InputError`` for a folder that is no data set, or an
-    ``out`` that cannot be written to or has a ``fixes.csv`` already.
+    ``format`` and ``box_sizes``, and ``classes`` are the boxes of each. Raises ``InputError`` for a folder that
+    is no data set, or an ``out`` that cannot be written to or has a ``fixes.csv`` already.
 
     >>> result = mobilenets.check("photos", "checked")
     >>> result["images"], result["counts"]
@@ -100,7 +100,7 @@ def check(
     places = _places(listing, seen)
     findings = in_order([*findings, *_copies(listing, seen, places, crops, workers)])
     result = _result(data, listing, findings, places, notes)
-    if boxes is not None:
+    if boxes is not None and reading is not None:
         result["headlines"] = [*boxes.headlines, *result["headlines"]]
         about = {"boxes": sum(boxes.counts.values()), "format": reading.format, "box_sizes": boxes.sizes}
         result |= {"classes": boxes.counts} | about
@@ -114,7 +114,7 @@ def check(
             if importlib.util.find_spec("jinja2") is None:
                 result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
             else:
-                _write_page(place / REPORT, listing, findings, result, boxes)
+                _write_page(place / REPORT, listing, findings, result | written, boxes)
                 written["report"] = str(place / REPORT)
             write_json(place / RESULT, result | written)
     return result | written
@@ -164,13 +164,13 @@ def _write_page(
 ) -> None:
     from mobilenets.drawing.check import Boxed, write_page  # with matplotlib's colours, which takes a second
 
-    examples: dict[str, list[str]] = {}
+    examples: dict[str, list[str]] = {name: [] for name in listing.classes}
     for sample in listing.samples if boxes is None else ():
         some = examples.setdefault(listing.classes[sample.label], [])
         if len(some) < _EXAMPLES:
             some.append(relative(sample.path, listing.root))
     boxed = None if boxes is None else Boxed(listing.classes, boxes.samples, boxes.faults)
-    write_page(path, listing.root, findings, result, examples, boxed)
+    write_page(path, listing.root, findings, result, examples, boxed, fixes=result["fixes"] is not None)
 
 
 def _refuse_out(data: Path, out: str | Path | None) -> None:

@@ -130,7 +130,9 @@ def test_a_detector_starts_another(run: Path, drawn: Path, tmp_path: Path) -> No
     assert bundle.origin["head"] == "kept" and bundle.architecture["width"] == 0.1
 
 
-def test_a_fault_is_said_before_anything_is_written(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_said_before_anything_is_written(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any) -> None:
         raise FaultFound("self-test: broken")
 

@@ -84,17 +84,17 @@ def test_the_loss_of_hard_negatives_by_loops() -> None:
     total, matches = 0.0, 0
     for number, boxes in enumerate(pictures):
         labels, places, out = by_loops(detection, boxes)
-        entropy = torch.nn.functional.cross_entropy(outputs[number, :, 4:], torch.tensor(labels), reduction="none")
+        entropy = torch.nn.functional.cross_entropy(outputs[number, :, 4:].detach(), torch.tensor(labels), reduction="none")
         positive = [anchor for anchor, label in enumerate(labels) if label]
         negative = [anchor for anchor, label in enumerate(labels) if not label and not out[anchor]]
         hardest = sorted(negative, key=lambda anchor: -float(entropy[anchor]))[: max(3, 3 * len(positive))]
         total += float(entropy[positive + hardest].sum())
         for anchor in positive:
             box = torch.from_numpy(boxes.corners[places[anchor]])
-            apart = (outputs[number, anchor, :4] - encode(box, around[anchor], scales)).abs()
+            apart = (outputs[number, anchor, :4].detach() - encode(box, around[anchor], scales)).abs()
             total += float(torch.where(apart < 1, apart**2 / 2, apart - 0.5).sum())
         matches += len(positive)
-    assert float(loss) == pytest.approx(total / matches, rel=1e-5)
+    assert loss.item() == pytest.approx(total / matches, rel=1e-5)
     loss.backward()
     assert outputs.grad is not None and torch.isfinite(outputs.grad).all()
     # Codes of the background are not taught.

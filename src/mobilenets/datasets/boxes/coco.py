@@ -110,7 +110,12 @@ def _categories(path: Path, listed: Sequence[Any], found: Annotations) -> dict[A
 
 
 def _read(
-    path: Path, data: Mapping[str, Any], categories: Mapping[Any, str], root: Path, pictures: Pictures, found: Annotations
+    path: Path,
+    data: Mapping[str, Any],
+    categories: Mapping[Any, str],
+    root: Path,
+    pictures: Pictures,
+    found: Annotations,
 ) -> None:
     half = half_of_file(path, root)
     images, lost = _images(path, data["images"], half, pictures, found)

@@ -23,7 +23,8 @@ SAME = 0.95  # overlap of two boxes of one class that were surely meant for one 
 class Wrong(Protocol):
     """Writes down what is wrong with a box."""
 
-    def __call__(self, where: str, what: str, corners: Four | None = None, used: bool = False) -> None: ...
+    def __call__(self, where: str, what: str, corners: Four | None = None, used: bool = False) -> None:
+        """Take the line, and what is wrong."""
 
 
 class Judged(NamedTuple):
@@ -139,16 +140,15 @@ def _without_copies(good: Sequence[tuple[Box, Four]], wrong: Wrong) -> list[tupl
             wrong(box.where, f"duplicate: the same {box.name} as in {first.where}", corners)
             continue
         seen[rounded, box.name] = box
-        other = places.setdefault(rounded, box)
-        if other is not box:
-            what = f"the same box is {other.name} in {other.where}, and {box.name} here: one is perhaps wrong"
+        beside = places.setdefault(rounded, box)
+        if beside is not box:
+            what = f"the same box is {beside.name} in {beside.where}, and {box.name} here: one is perhaps wrong"
             wrong(box.where, what, corners, used=True)
         kept.append((box, corners))
     plain = [place for place, (box, _) in enumerate(kept) if not box.crowd]
-    for one, other in _near([kept[place] for place in plain]):
-        first, second = kept[plain[one]], kept[plain[other]]
-        what = f"nearly the same {second[0].name} as in {first[0].where}: perhaps drawn twice"
-        wrong(second[0].where, what, second[1], used=True)
+    for one, later in _near([kept[place] for place in plain]):
+        before, (box, corners) = kept[plain[one]][0], kept[plain[later]]
+        wrong(box.where, f"nearly the same {box.name} as in {before.where}: perhaps drawn twice", corners, used=True)
     return kept
 
 

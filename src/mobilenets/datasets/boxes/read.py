@@ -141,8 +141,8 @@ class Reading:
         notes += read.notes
         if pictures.outside:
             notes.append(
-                f"{len(pictures.outside)} pictures outside {data} are used, such as {pictures.outside[0]}: the "
-                "annotations name them by their whole paths"
+                f"pictures outside {data} that the annotations name by their whole paths, used: "
+                f"{len(pictures.outside)}, such as {pictures.outside[0]}"
             )
         self.faults += read.faults
         notes += self._without(read, pictures)
@@ -150,9 +150,7 @@ class Reading:
         parts, more = self._halves(pooled)
         problems = [one for one in pictures.problems if one.kind == "unreadable" or "convert" in one.detail]
         train = self.root
-        layout = Layout(
-            self.root, train, train if "validation" in parts else None, train if "test" in parts else None
-        )
+        layout = Layout(self.root, train, train if "validation" in parts else None, train if "test" in parts else None)
         return Listed(layout, self.classes, parts, problems, [*notes, *more], self.refine)
 
     def looking(self, look: Look | None) -> Look:
@@ -170,16 +168,18 @@ class Reading:
 
     def _merge(self, read: Annotations) -> None:
         """Have one entry a picture: a picture of two halves stays in the one that is measured on."""
-        ranks = {None: 0, **{half: rank for rank, half in enumerate(_HALVES)}}
+        ranks = {half: rank for rank, half in enumerate(_HALVES)}
         for entry in read.entries:
             first = self.entries.setdefault(entry.picture, entry)
             if first is entry:
                 continue
             if first.half == entry.half and first.shares == entry.shares and first.source == entry.source:
-                read.wrong(entry.source, "", "a picture is listed twice: the boxes of both are used", entry.picture, True)
+                read.wrong(
+                    entry.source, "", "a picture is listed twice: the boxes of both are used", entry.picture, True
+                )
                 first.boxes += entry.boxes
                 continue
-            keep, drop = (entry, first) if ranks[entry.half] > ranks[first.half] else (first, entry)
+            drop, keep = sorted((entry, first), key=lambda one: ranks[one.half or "train"])
             self.entries[entry.picture] = keep
             what = f"a picture that {keep.source.name} lists too: what stands there is used"
             if keep.half != drop.half:
@@ -205,7 +205,9 @@ class Reading:
                 for path in bare
             ]
             return []
-        return [f"{len(bare)} pictures that no annotation names are not used, such as {bare[0].relative_to(pictures.root)}"]
+        return [
+            f"pictures that no annotation names, not used: {len(bare)}, such as {bare[0].relative_to(pictures.root)}"
+        ]
 
     def _halves(self, pooled: bool) -> tuple[dict[str, tuple[Sample, ...]], list[str]]:
         """The pictures of each half, in order of path, and notes on what was assumed."""
@@ -218,7 +220,7 @@ class Reading:
         empty = [half for half, some in parts.items() if not any(self.entries[one.path].boxes for one in some)]
         for half in empty:
             if half != "train":
-                notes.append(f"{half} has no box in {len(parts.pop(half))} pictures: not used")
+                notes.append(f"{half} has no box at all: not used ({len(parts.pop(half))} pictures)")
         if "train" not in parts:
             half = next(iter(parts))
             notes.append(f"there are only annotations for {half}: they are taken as all there is")
@@ -243,7 +245,7 @@ class Reading:
         assert self.classes is not None
         judge = Judge({nfc(name): label for label, name in enumerate(self.classes)})
         counts: dict[str, Counter[int]] = {}
-        bare, refused = 0, sum(not fault.used for fault in self.faults)
+        refused = sum(not fault.used for fault in self.faults)
         for half, samples in parts.items():
             kept = []
             counts[half] = Counter()
@@ -254,14 +256,14 @@ class Reading:
                     self.left_out += 1
                     continue
                 counts[half].update(judged.boxes.labels[~judged.boxes.ignored].tolist())
-                bare += not len(judged.boxes)
+                judge.counts["bare"] += not len(judged.boxes)
                 kept.append(Sample(sample.path, 0, judged.boxes))
             parts[half] = tuple(kept)
         self.faults = [self._told(fault) for fault in self.faults]
         self.boxes, self.bad = judge.counts["boxes"] + refused, judge.counts["bad"] + refused
         told = [Problem(fault.kind, fault.path, fault.detail) for fault in self.faults]
         problems += told
-        more = [*_notes(judge.counts, bare), *self._missing(counts)]
+        more = [*_notes(judge.counts), *self._missing(counts)]
         notes += more
         if not self.quiet:
             say(told)
@@ -302,29 +304,25 @@ class Reading:
 
     def finished(self, made: Dataset) -> BoxDataset:
         """Add to a data set what is known of its boxes."""
-        sizes = {
-            sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half
-        }
+        sizes = {sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half}
         known = {one.name: getattr(made, one.name) for one in fields(Dataset)}
         return BoxDataset(
             **known, format=self.format, sizes=sizes, faults=tuple(self.faults), boxes=self.boxes, bad=self.bad
         )
 
 
-def _notes(counts: Mapping[str, int], bare: int) -> list[str]:
+def _notes(counts: Mapping[str, int]) -> list[str]:
     """Say in a line each what happened to many boxes or pictures."""
     said = {
-        "rounded": "boxes reach up to a pixel beyond their picture: cut at the edge",
-        "turned": "pictures are upright by EXIF only: their boxes were taken as drawn on the upright picture, as "
+        "rounded": "boxes that reach up to a pixel beyond their picture, cut at the edge",
+        "turned": "pictures that are upright by EXIF only, whose boxes were taken as drawn on the upright picture, as "
         "labelImg, CVAT and Ultralytics have them",
-        "stored": "pictures are turned by EXIF, and the size beside their boxes is that of the stored pixels: the boxes "
-        "were turned with them",
-        "emptied": "pictures are left out, because none of their boxes can be used",
+        "stored": "pictures turned by EXIF whose boxes were turned with them, because the size written beside them is "
+        "that of the stored pixels",
+        "emptied": "pictures left out because none of their boxes can be used",
+        "bare": "pictures without a box, which teach what is not looked for",
     }
-    notes = [f"{counts[kind]} {words}" for kind, words in said.items() if counts.get(kind)]
-    if bare:
-        notes.append(f"{bare} pictures have no box: they teach what is not looked for")
-    return notes
+    return [f"{words}: {counts[kind]}" for kind, words in said.items() if counts.get(kind)]
 
 
 def box_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

@@ -64,7 +64,9 @@ def find_format(data: Path, format: str = AUTO) -> Found:
             found[name] = files
     if not found:
         wanted = "; ".join(words for name, words in LOOK_FOR.items() if format in (AUTO, name))
-        raise InputError(f"{data} has no boxes{'' if format == AUTO else f' in the format {format}'}: wanted is {wanted}")
+        raise InputError(
+            f"{data} has no boxes{'' if format == AUTO else f' in the format {format}'}: wanted is {wanted}"
+        )
     first, *others = found
     return Found(first, found[first], tuple(others))
 
@@ -76,7 +78,7 @@ def _texts(root: Path) -> list[Path]:
         place = Path(folder)
         deep = len(place.relative_to(root).parts) >= DEEPEST
         below[:] = [] if deep else sorted(one for one in below if one[0] != "." and one != "__MACOSX")
-        if place != root and (place / "model.json").is_file() or (place / "pyvenv.cfg").is_file():
+        if (place != root and (place / "model.json").is_file()) or (place / "pyvenv.cfg").is_file():
             below[:] = []
             continue
         found += [place / one for one in files if one[0] != "." and one.lower().endswith(_SUFFIXES)]

@@ -1,4 +1,4 @@
-"""A small set to try finding things with: drawn shapes, several in a picture, with exact boxes. No photos are needed."""
+"""A small set to try finding things with: drawn shapes, several in a picture, with exact boxes."""
 
 from __future__ import annotations
 

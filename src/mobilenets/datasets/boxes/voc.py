@@ -7,6 +7,7 @@ counted. ``ImageSets/Main/train.txt`` and its like say which picture is in which
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.parsers import expat
@@ -19,6 +20,7 @@ from mobilenets.datasets.listing import entries
 
 LARGEST = 1 << 24  # bytes of one file
 _LISTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_SLIPS = 0.002  # of the boxes that may be 0 by mistake
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -40,7 +42,7 @@ def _is_annotation(path: Path) -> bool:
 def read_voc(root: Path, files: Sequence[Path], pictures: Pictures) -> Annotations:
     """Read all files of DATA. The classes are the names found.
 
-    Corners are taken to count from 1, unless one of the set is 0 or has a fraction: then a tool wrote edges, from 0.
+    Corners are taken to count from 1, unless some of the set are 0 or have a fraction: then a tool wrote edges, from 0.
     """
     found = Annotations()
     listed = _lists(root, found)
@@ -60,7 +62,7 @@ def read_voc(root: Path, files: Sequence[Path], pictures: Pictures) -> Annotatio
             continue
         _read(path, top, half, pictures, found)
     if listed and found.unused:
-        found.notes.append(f"{len(found.unused)} XML files that no list in ImageSets/Main names are not used")
+        found.notes.append(f"XML files that no list in ImageSets/Main names, not used: {len(found.unused)}")
     _count_from_one(found)
     return found
 
@@ -127,9 +129,9 @@ def _box(node: Node) -> Box | str:
 
 def _count_from_one(found: Annotations) -> None:
     """Turn pixels that belong to the box, counted from 1, into edges counted from 0."""
-    boxes = [box for entry in found.entries for box in entry.boxes]
-    edges = any(0 in box.corners[:2] or any(side % 1 for side in box.corners) for box in boxes)
-    if edges:
+    boxes = [box.corners for entry in found.entries for box in entry.boxes if all(map(math.isfinite, box.corners))]
+    edges = sum(0 in corners[:2] or any(side % 1 for side in corners) for corners in boxes)
+    if edges > _SLIPS * len(boxes):
         found.notes.append(
             "the corners in the XML files count from 0, not from 1 as VOC's do (some are 0, or have a fraction): "
             "they were taken as edges"
@@ -144,7 +146,9 @@ def _count_from_one(found: Annotations) -> None:
 def _lists(root: Path, found: Annotations) -> dict[Path, dict[str, str]]:
     """The halves that the lists in ``ImageSets/Main`` name, by the folder that holds them and by stem."""
     listed: dict[Path, dict[str, str]] = {}
-    for place in sorted((*root.glob("ImageSets/Main"), *root.glob("*/ImageSets/Main"), *root.glob("*/*/ImageSets/Main"))):
+    for place in sorted(
+        (*root.glob("ImageSets/Main"), *root.glob("*/ImageSets/Main"), *root.glob("*/*/ImageSets/Main"))
+    ):
         files = {entry.name: Path(entry.path) for entry in entries(place)}
         some = {half: files[f"{name}.txt"] for name, half in _LISTS.items() if f"{name}.txt" in files}
         if "train" not in some and "trainval.txt" in files:
@@ -165,7 +169,9 @@ def _take_list(path: Path, lines: Sequence[str], half: str, into: dict[str, str]
         stem = Path(line.split()[0]).name if line.strip() else ""
         if not stem:
             continue
-        if half != "test" and not any((around / "Annotations" / f"{name}.xml").exists() for name in (stem, Path(stem).stem)):
+        if half != "test" and not any(
+            (around / "Annotations" / f"{name}.xml").exists() for name in (stem, Path(stem).stem)
+        ):
             found.wrong(path, f"line {place}", f"there is no annotation file for {stem!r}")
         elif into.setdefault(stem, half) != half:
             found.wrong(path, f"line {place}", f"{stem!r} is in {into[stem]} already: it stays there", used=True)

@@ -67,7 +67,8 @@ def _is_yaml(path: Path) -> bool:
         text = text_of(path, LARGEST_YAML)
     except Faulty:
         return False
-    return all(re.search(rf"^({key})\s*:", text, re.MULTILINE) for key in ("names", "train|val"))
+    keys = ("names",) if path.stem in ("data", "dataset") else ("names", "train|val")
+    return all(re.search(rf"^({key})\s*:", text, re.MULTILINE) for key in keys)
 
 
 def _looks_so(path: Path) -> bool:
@@ -94,7 +95,7 @@ def read_yolo(root: Path, files: YoloFiles, pictures: Pictures) -> Annotations:
         _read(picture, half, labels)
     _orphans(root, labels, pictures, files)
     if labels.outlines:
-        found.notes.append(f"{labels.outlines} lines are outlines: the boxes around them were taken")
+        found.notes.append(f"outlines, of which the boxes around them were taken: {labels.outlines}")
     found.classes = labels.classes or tuple(str(place) for place in range(labels.highest + 1))
     if labels.classes is None:
         found.notes.append("no file names the classes: they are called by their numbers")
@@ -117,7 +118,9 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"{path}{where}: not YAML: {getattr(error, 'problem', None) or 'too deep, or damaged'}") from error
+        raise InputError(
+            f"{path}{where}: not YAML: {getattr(error, 'problem', None) or 'too deep, or damaged'}"
+        ) from error
     if not isinstance(told, dict):
         raise InputError(f"{path}: train, val and names are wanted in it")
     return told
@@ -153,8 +156,9 @@ def _classes(files: YoloFiles, told: Mapping[str, Any], found: Annotations) -> t
 
 def _points(told: Mapping[str, Any]) -> int:
     shape = told.get("kpt_shape")
-    fits = isinstance(shape, list) and len(shape) == 2 and all(isinstance(one, int) for one in shape)
-    return shape[0] * shape[1] if fits else 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(one, int) for one in shape):
+        return 0
+    return int(shape[0] * shape[1])
 
 
 def _halves(
@@ -174,7 +178,9 @@ def _halves(
             some = _listed(place, pictures, found) if place.suffix == ".txt" else _inside(place, pictures)
             both = sum(halves.get(picture) is not None for picture in some)
             if both:
-                found.notes.append(f"{both} pictures of {half} are in an earlier part of {path.name} too: measured on")
+                found.notes.append(
+                    f"pictures of {half} that are in an earlier part of {path.name} too, and measured on: {both}"
+                )
             halves |= dict.fromkeys(some, half)
     if not halves:
         found.notes.append(f"{path.name} leads to no pictures: halves go by the folders' names")
@@ -288,7 +294,9 @@ def _box(values: Sequence[str], where: str, labels: _Labels) -> Box | str:
     if any(_OVER < share < float("inf") for share in used):
         return f"{max(used):g} is greater than 1: shares of the picture's sides are wanted, not pixels"
     labels.outlines += outline
-    return Box(_around(used) if outline else _corners(used), str(int(class_)) if known is None else known[int(class_)], where)
+    return Box(
+        _around(used) if outline else _corners(used), str(int(class_)) if known is None else known[int(class_)], where
+    )
 
 
 def _corners(shares: Sequence[float]) -> Four:

@@ -67,6 +67,7 @@ def write_box_report(
             versions=run.record.versions,
             command=run.record.command,
             notes=figures["notes"],
+            next_steps=figures["next_steps"],
             root=dataset.layout.root,
             evaluation=evaluation,
             pictures=(len(dataset.train), len(measured)),
@@ -95,9 +96,7 @@ def draw_found(path: Path, evaluation: DetectionEvaluation, root: Path) -> None:
         found = evaluation.found[place].above(evaluation.shown_from)
         boxes = [
             Drawn(corners, words_of(evaluation.classes[label], score), color_of(label))
-            for corners, label, score in zip(
-                found.corners, found.labels.tolist(), found.scores.tolist(), strict=True
-            )
+            for corners, label, score in zip(found.corners, found.labels.tolist(), found.scores.tolist(), strict=True)
         ]
         drawn = draw_boxes(decode(root / evaluation.images[place]), boxes)
         tiles.append(drawn.resize((TILE, max(1, round(drawn.height * TILE / drawn.width)))))

@@ -33,7 +33,9 @@ Machine: TypeAlias = tuple[Mapping[str, str | int], Mapping[str, str]]
 SCHEDULE, SELF_TEST = "lr.png", "self_test.json"
 
 
-def train_boxes(request: Request, settled: Settled, device: torch.device, began: float, machine: Machine) -> dict[str, Any]:
+def train_boxes(
+    request: Request, settled: Settled, device: torch.device, began: float, machine: Machine
+) -> dict[str, Any]:
     """Train what was settled, on ``machine``, hardware and versions; returns as ``mobilenets.train`` does."""
     chosen, record = settled.recipe, settled.record
     if record is None or settled.dataset is None:

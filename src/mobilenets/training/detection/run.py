@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.kernels.compile import available, wished
@@ -45,14 +44,7 @@ def build_box_stepper(network: Detector, stage: Stage, task: Task, device: torch
     fused = device.type == "cpu" and precision_of(stage.recipe.precision, device) is None
     if fused and takes_kernels(network, stage):
         # Only here, for it needs Numba.
-        from mobilenets.training.steppers.fused import FusedStepper
-
-        class FusedBoxStepper(FusedStepper):
-            """The body by our kernels, what stands behind it by PyTorch."""
-
-            def _outputs(self, images: Tensor, start: int) -> Tensor:
-                outputs: Tensor = self.network(images, start, self._body)
-                return outputs
+        from mobilenets.training.steppers.boxes import FusedBoxStepper
 
         return FusedBoxStepper(network, stage, task, loss, device, frozen)
     return PlainStepper(network, stage, task, loss, device, frozen)

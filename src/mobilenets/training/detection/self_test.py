@@ -23,10 +23,10 @@ from mobilenets.errors import FaultFound
 from mobilenets.measure.box_agreement import Agreement, agreement
 from mobilenets.models.detection.detector import Detector
 from mobilenets.models.engine import to_tensor
+from mobilenets.pictures.boxes import Boxes, overlaps
 from mobilenets.runtime.detection import anchors
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.detection.matching import corners_of
-from mobilenets.pictures.boxes import Boxes, overlaps
 from mobilenets.training.detection.run import build_box_stepper
 from mobilenets.training.stages import Stage
 
@@ -97,9 +97,7 @@ def self_test(
         losses = _by_heart(network, stage, task, still, eight, device)
     beginning, end = np.mean(losses[:2]), np.mean(losses[-3:])
     unreached = _unreached(network, boxes)
-    found = SelfTest(
-        len(eight), float(beginning), float(end), len(losses), unreached, agreed, time.monotonic() - began
-    )
+    found = SelfTest(len(eight), float(beginning), float(end), len(losses), unreached, agreed, time.monotonic() - began)
     _say(found)
     if found.faults:
         raise FaultFound(f"self-test: {' '.join(found.faults)} {WAY}")
@@ -135,7 +133,8 @@ def _with_boxes(loader: BoxLoader, most: int) -> list[int]:
 def _varied(loader: BoxLoader, chosen: list[int]) -> list[int]:
     """Choose eight pictures, those first that bring a new class."""
     seen: set[int] = set()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for index in chosen:
         labels = set(loader.samples[index].target.labels.tolist())
         (rest if labels <= seen else first).append(index)
