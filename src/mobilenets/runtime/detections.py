@@ -68,8 +68,8 @@ def decode(
     """Decode what a detector gave for one picture of ``width`` × ``height`` pixels.
 
     ``outputs`` is float32 A×(4 + 1 + classes): box codes x, y, w, h, then logits, that of the background first. Boxes
-    that stay after the suppression are cut off at the picture's edges, as in TensorFlow's code (torchvision's cuts them
-    first); what then has no area is left out. Scores above ``detection.least_score`` count.
+    that lie wholly outside of the picture are left out, and those that stay after the suppression are cut off at its
+    edges, as in TensorFlow's code (torchvision's cuts them first). Scores above ``detection.least_score`` count.
     Of equal scores the lower class comes first, then the earlier anchor.
 
     Raises ``FaultFound`` where an output is not finite.
@@ -86,11 +86,11 @@ def decode(
     (left, upper, right, lower), sides = preprocessing.seen(width, height), np.array([width, height] * 2)
     begin, extent = np.array([left, upper] * 2), np.array([right - left, lower - upper] * 2)
     shares = (corners * (extent / sides) + begin / sides).astype(np.float32)
+    seen = np.clip(shares, 0, 1)
     order = np.lexsort((places, labels, -scores))
+    order = order[(seen[order, 2:] > seen[order, :2]).all(axis=1)]
     kept = order[nms(shares[order], labels[order], detection.iou, detection.most)]
-    shares = np.clip(shares[kept], 0, 1)
-    found = Detections((shares * sides).astype(np.float32), scores[kept], labels[kept])
-    return found.taken((shares[:, 2:] > shares[:, :2]).all(axis=1))
+    return Detections((seen[kept] * sides).astype(np.float32), scores[kept], labels[kept])
 
 
 def finished(rows: npt.NDArray[np.floating[Any]], width: int, height: int) -> Detections:
