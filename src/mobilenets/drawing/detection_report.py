@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
+from mobilenets.drawing.boxes import Drawn, draw_boxes, words_of
 from mobilenets.drawing.confusion import confusion_matrix, draw_confusion
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.precision_recall import draw_precision_recall, precision_recall
@@ -63,7 +63,9 @@ def write_detection_report(path: Path, report: DetectionReport) -> None:
         by_group=None,
         names=names,
         sizes=list(zip(SIZES, counted, strict=True))[1:],
-        kinds_of_alarms=[(kind, KINDS[kind], number) for kind, number in faults.to_json()["false_alarms_by_kind"].items()],
+        kinds_of_alarms=[
+            (kind, KINDS[kind], number) for kind, number in faults.to_json()["false_alarms_by_kind"].items()
+        ],
         misses=[_miss(report, one, tuple(names.values())) for one in _one_a_picture(faults.misses)],
         alarms=[_alarm(report, one, tuple(names.values())) for one in _one_a_picture(faults.false_alarms)],
     )
@@ -110,9 +112,7 @@ def _found(report: DetectionReport, image: int, names: Sequence[str]) -> list[Dr
     found = report.evaluation.found[image].above(report.evaluation.shown_from)
     return [
         Drawn(box, words_of(names[label], score), FOUND)
-        for box, label, score in zip(
-            found.corners.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True
-        )
+        for box, label, score in zip(found.corners.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)
     ]
 
 
@@ -122,29 +122,24 @@ def _shown(report: DetectionReport, image: int, around: list[float], boxes: Sequ
     picture = opened(report.root / path)
     if picture is None:
         return {"path": path, "picture": None}
-    drawn = draw_boxes(*_near(picture, around, boxes), SIDE)
+    drawn = draw_boxes(*_near(picture, around, boxes), SIDE, emphasis=1.7)
     return {"path": path, "picture": address_of(drawn, SIDE)}
 
 
 def _near(picture: Image.Image, around: list[float], boxes: Sequence[Drawn]) -> tuple[Image.Image, list[Drawn]]:
     """Cut a picture to the surroundings of a box that would be too small to see; boxes outside are gone."""
     x0, y0, x1, y1 = around
-    wide, high = (
-        min(side, max(4 * max(x1 - x0, y1 - y0), SIDE / 2)) for side in (picture.width, picture.height)
-    )
+    wide, high = (min(side, max(4 * max(x1 - x0, y1 - y0), SIDE / 2)) for side in (picture.width, picture.height))
     left = min(max((x0 + x1 - wide) / 2, 0), picture.width - wide)
     upper = min(max((y0 + y1 - high) / 2, 0), picture.height - high)
-    window = tuple(round(value) for value in (left, upper, left + wide, upper + high))
+    window = (round(left), round(upper), round(left + wide), round(upper + high))
     cut = picture.crop(window)
     # Lines and letters are of a size for what is shown.
-    scale = min(1, SIDE / max(cut.size))
-    if scale < 1:
-        cut = cut.resize((max(1, round(cut.width * scale)), max(1, round(cut.height * scale))), Image.Resampling.LANCZOS)
+    scale = SIDE / max(cut.size)
+    cut = cut.resize((max(1, round(cut.width * scale)), max(1, round(cut.height * scale))), Image.Resampling.LANCZOS)
     kept = []
     for box in boxes:
-        ends = [
-            (float(value) - window[place % 2]) * scale for place, value in enumerate(box.corners)
-        ]
+        ends = [(float(value) - window[place % 2]) * scale for place, value in enumerate(box.corners)]
         if ends[2] > 0 and ends[3] > 0 and ends[0] < cut.width and ends[1] < cut.height:
             kept.append(Drawn(ends, box.words, box.color, box.dashed))
     return cut, kept
@@ -154,4 +149,8 @@ def draw_detection(evaluation: DetectionEvaluation, folder: Path, names: Sequenc
     """Write ``precision_recall.png`` and, where classes are not too many, ``confusion.png``."""
     draw_precision_recall(evaluation, folder / "precision_recall.png")
     if len(evaluation.classes) <= MOST_CONFUSED:
-        draw_confusion(Faults(evaluation).confusion, [*_drawable(evaluation.classes, names), "background"], folder / "confusion.png")
+        draw_confusion(
+            Faults(evaluation).confusion,
+            [*_drawable(evaluation.classes, names), "background"],
+            folder / "confusion.png",
+        )

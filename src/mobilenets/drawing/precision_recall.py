@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,14 +27,14 @@ def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> F
     figure = new_figure(6, 4.6, theme, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(recall, precision, color=theme.blue, linewidth=1.9, marker="o" if len(scores) < 2 else "")
-    for score in MARKS:
-        place = int(np.searchsorted(-scores, -score, side="right")) - 1
+    places = {int(np.searchsorted(-scores, -score, side="right")) - 1: score for score in reversed(MARKS)}
+    for place, score in places.items():
         if place >= 0:
             at = (recall[place], precision[place])
             axes.plot(*at, color=theme.muted, marker="o", markersize=4)
             axes.annotate(f"{score:g}", at, (4, 5), textcoords="offset points", fontsize=8, color=theme.muted)
     if evaluation.precision is not None and evaluation.recall is not None:
-        dot = {"markersize": 9, "markeredgecolor": theme.paper, "markeredgewidth": 2}
+        dot: dict[str, Any] = {"markersize": 9, "markeredgecolor": theme.paper, "markeredgewidth": 2}
         axes.plot(evaluation.recall, evaluation.precision, color=theme.orange, marker="o", linestyle="none", **dot)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.04)
@@ -42,5 +43,7 @@ def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> F
     dress(axes, theme)
     heading(axes, "Precision against recall", theme)
     side_note(axes, f"threshold {evaluation.shown_from:.2f}", theme.orange)
-    label(axes, theme, x="recall: the share of objects that are found", y="precision: the share of boxes that are right")
+    label(
+        axes, theme, x="recall: the share of objects that are found", y="precision: the share of boxes that are right"
+    )
     return figure

@@ -54,9 +54,7 @@ class Detections:
         """Give them as ``detections`` of ``predict --json``, to a thousandth of a pixel."""
         return [
             {"label": classes[label], "score": round(score, 6), "box": [round(side, 3) for side in box]}
-            for label, score, box in zip(
-                self.labels.tolist(), self.scores.tolist(), self.corners.tolist(), strict=True
-            )
+            for label, score, box in zip(self.labels.tolist(), self.scores.tolist(), self.corners.tolist(), strict=True)
         ]
 
 
@@ -70,7 +68,8 @@ def decode(
     """Decode what a detector gave for one picture of ``width`` × ``height`` pixels.
 
     ``outputs`` is float32 A×(4 + 1 + classes): box codes x, y, w, h, then logits, that of the background first. Boxes
-    are cut off at the picture's edges; what then has no area is left out. Scores above ``detection.least_score`` count.
+    that stay after the suppression are cut off at the picture's edges, as in TensorFlow's code (torchvision's cuts them
+    first); what then has no area is left out. Scores above ``detection.least_score`` count.
     Of equal scores the lower class comes first, then the earlier anchor.
 
     Raises ``FaultFound`` where an output is not finite.
@@ -86,11 +85,12 @@ def decode(
     # In shares of the picture, in which overlaps are as in pixels.
     (left, upper, right, lower), sides = preprocessing.seen(width, height), np.array([width, height] * 2)
     begin, extent = np.array([left, upper] * 2), np.array([right - left, lower - upper] * 2)
-    shares = np.clip(corners * (extent / sides) + begin / sides, 0, 1).astype(np.float32)
+    shares = (corners * (extent / sides) + begin / sides).astype(np.float32)
     order = np.lexsort((places, labels, -scores))
-    order = order[(shares[order, 2:] > shares[order, :2]).all(axis=1)]
     kept = order[nms(shares[order], labels[order], detection.iou, detection.most)]
-    return Detections((shares[kept] * sides).astype(np.float32), scores[kept], labels[kept])
+    shares = np.clip(shares[kept], 0, 1)
+    found = Detections((shares * sides).astype(np.float32), scores[kept], labels[kept])
+    return found.taken((shares[:, 2:] > shares[:, :2]).all(axis=1))
 
 
 def finished(rows: npt.NDArray[np.floating[Any]], width: int, height: int) -> Detections:

@@ -13,8 +13,8 @@ from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.detection_faults import Faults
-from mobilenets.runs.detection.measured import BoxesToMeasure, boxes_to_measure
 from mobilenets.runs.copies import copies_in_training
+from mobilenets.runs.detection.measured import BoxesToMeasure, boxes_to_measure
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import opened_by_evaluate
 from mobilenets.runtime.bundle import find_bundle, write_bundle

@@ -21,16 +21,16 @@ export function decode(outputs, { detection, preprocessing, classes }, width, he
       const middle = (row[axis] / scales[axis]) * side + around[4 * place + axis];
       const half = (Math.exp(row[2 + axis] / scales[2 + axis]) * side) / 2;
       for (const [at, value] of [[axis, middle - half], [2 + axis, middle + half]]) {
-        corners[at] = Math.min(1, Math.max(0, value * extent[axis] + begin[axis]));
+        corners[at] = value * extent[axis] + begin[axis];
       }
     }
-    if (!(corners[2] > corners[0] && corners[3] > corners[1])) continue;
     for (const [label, score] of scores) found.push({ label, score, place, corners });
   }
   found.sort((one, other) => other.score - one.score || one.label - other.label || one.place - other.place);
+  // Cut off at the edges, and what then has no area left out.
   return suppressed(found, detection).map(({ label, score, corners }) => ({
-    label, score, box: [...corners].map((share, side) => Math.fround(share * (side % 2 ? height : width))),
-  }));
+    label, score, box: [...corners].map((share, side) => Math.fround(Math.min(1, Math.max(0, share)) * (side % 2 ? height : width))),
+  })).filter(({ box }) => box[2] > box[0] && box[3] > box[1]);
 }
 
 // Leave out what overlaps a better box of its class; each of `found` comes before those that are worse.

@@ -11,12 +11,14 @@ import torch
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import duration
 from mobilenets.datasets.box_loader import BoxLoader
+from mobilenets.datasets.boxes.read import box_counts
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure.detection_faults import Faults
 from mobilenets.models.saved import load_model
 from mobilenets.runs.begin import Run
 from mobilenets.runs.copies import copies_of_run
+from mobilenets.runs.detection.advice import BoxOutcome, next_steps_with_boxes
 from mobilenets.runs.detection.report import FOUND, REPORT, draw_found, write_box_report
 from mobilenets.runs.record import METRICS
 from mobilenets.runs.results import said, seconds_in_all
@@ -52,6 +54,9 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
         "macs": sum(part.macs for part in operations),
         "copies": copies_of_run(folder, evaluation),
     }
+    boxes = box_counts(dataset.train, dataset.classes)
+    data = run.record.data.folder
+    metrics["next_steps"] = next_steps_with_boxes(BoxOutcome(evaluation, boxes, on, data, str(folder)))
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     draw_found(folder / FOUND, evaluation, dataset.layout.root)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)

@@ -10,6 +10,7 @@ from mobilenets.base.cells import read_cells
 from mobilenets.base.files import nfc, read_text
 from mobilenets.datasets.boxes.read import read_boxes
 from mobilenets.datasets.folder import Sample, relative
+from mobilenets.errors import InputError
 from mobilenets.runs.held_out import Halves
 from mobilenets.runs.record import SPLIT, known_data
 from mobilenets.runtime.bundle import find_bundle
@@ -50,5 +51,5 @@ def _split(path: Path) -> dict[str, str]:
         header, *rows = read_cells(read_text(path))
         image, half = header.index("image"), header.index("split")
         return {nfc(row[image]): row[half] for row in rows}
-    except (OSError, ValueError, IndexError, csv.Error):
+    except (InputError, ValueError, IndexError, csv.Error):
         return {}

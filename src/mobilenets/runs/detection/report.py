@@ -67,6 +67,7 @@ def write_box_report(
             versions=run.record.versions,
             command=run.record.command,
             notes=figures["notes"],
+            next_steps=figures["next_steps"],
             root=dataset.layout.root,
             evaluation=evaluation,
             pictures=(len(dataset.train), len(measured)),

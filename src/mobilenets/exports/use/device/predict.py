@@ -97,7 +97,8 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "model.json").read_text("utf-8"))
-        self.classes, self.how, self.export = about["classes"], about["preprocessing"], about["export"]
+        self.about, self.classes = about, about["classes"]
+        self.how, self.export = about["preprocessing"], about["export"]
         self._run = open_file(folder / self.export["file"], self.export["format"])
 
     def pixels(self, image: Image.Image) -> Array:
