@@ -23,7 +23,7 @@ from mobilenets.models.network import Network
 from mobilenets.runs.begin import Run
 from mobilenets.runs.folds import CrossValidation
 from mobilenets.training.features import TrunkOpener, plain_features
-from mobilenets.training.probe import out_of_fold
+from mobilenets.training.probe import WIDEST, out_of_fold
 
 log = logging.getLogger("mobilenets")
 
@@ -31,8 +31,8 @@ FIXES = "fixes.csv"
 FOLDS = 5
 # With fewer pictures, in all or of a class, a classifier of features says little about a single label.
 FEWEST, FEWEST_OF_CLASS = 50, 5
-# The most features, and products of features and classes, that a linear classifier is fitted to at the end of a run:
-# about a minute on one core.
+# The most features, and products of their widest directions and classes, that linear classifiers are fitted to at the
+# end of a run: some minutes on one core.
 MOST_FEATURES, MOST_WORK = 1e8, 1e9
 LISTED = 100
 
@@ -87,7 +87,7 @@ def find_suspects(
     counts = Counter(labels.tolist())
     if len(samples) < FEWEST or min(counts[label] for label in range(len(classes))) < FEWEST_OF_CLASS:
         return None
-    if len(samples) * width > MOST_FEATURES or len(samples) * width * len(classes) > MOST_WORK:
+    if len(samples) * width > MOST_FEATURES or len(samples) * min(width, WIDEST) * len(classes) > MOST_WORK:
         log.info(
             "wrong labels were not looked for: %d pictures in %d classes would take minutes; with --folds %d they are "
             "found on the way",
