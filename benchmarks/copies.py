@@ -4,6 +4,7 @@
     python benchmarks/copies.py planted WORK          # 2,000 stamps and emoji, 40 copies of each kind
     python benchmarks/copies.py many WORK --pictures 100000
     python benchmarks/copies.py folder DATA           # what is found in pictures of your own
+    python benchmarks/copies.py classes WORK          # the stamps and emoji in folders by what they show, no copies
 
 The pictures are taken as they come, and some are copies already: stamps that come mirrored too, b and d, hands that
 point left and right. benchmarks/copies-alike.txt has these pairs, judged by eye. What is found besides is laid side by
@@ -246,6 +247,25 @@ def run_many(asked: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def run_classes(asked: argparse.Namespace) -> dict[str, object]:
+    """Save stamps by their folder and emoji by their group, those with at least 20 pictures."""
+    groups, group = {}, ""
+    for line in EMOJI.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# group:"):
+            group = line.partition(":")[2].strip().replace(" & ", "-").lower()
+        elif "; " in line:
+            groups["emoji-" + "-".join(line.partition(";")[0].split())] = f"emoji-{group}"
+    stamps = [(path.relative_to(STAMPS).parts[0], path) for path in sorted(STAMPS.rglob("*.png"))]
+    chosen = np.random.default_rng(asked.seed).permutation(len(more := emoji(False)))[: PICTURES - len(stamps)]
+    drawn = [*((name, stamp(path)) for name, path in stamps), *((groups[more[k][0]], more[k][1]) for k in chosen)]
+    counts = Counter(name for name, _ in drawn)
+    for number, (name, picture) in enumerate(drawn):
+        if counts[name] >= 20:
+            (asked.work / name).mkdir(parents=True, exist_ok=True)
+            picture.save(asked.work / name / f"{number:04d}.png")
+    return {name: count for name, count in counts.items() if count >= 20}
+
+
 def run_folder(asked: argparse.Namespace) -> dict[str, object]:
     samples = samples_of(asked.work)
     began, cpu = time.monotonic(), time.process_time()
@@ -259,7 +279,7 @@ def run_folder(asked: argparse.Namespace) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("planted", "many", "folder"))
+    parser.add_argument("what", choices=("planted", "many", "folder", "classes"))
     parser.add_argument("work", type=Path, metavar="WORK|DATA")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=100_000)
@@ -267,7 +287,7 @@ def main() -> None:
     parser.add_argument("--tones", action="store_true", help="with emoji in all skin tones, which are alike by nature")
     parser.add_argument("--out", type=Path, help="of folder: a PNG with the pairs side by side")
     asked = parser.parse_args()
-    run = {"planted": run_planted, "many": run_many, "folder": run_folder}[asked.what]
+    run = {"planted": run_planted, "many": run_many, "folder": run_folder, "classes": run_classes}[asked.what]
     print(json.dumps(run(asked), indent=1))
 
 

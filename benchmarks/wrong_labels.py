@@ -1,10 +1,15 @@
 """Wrong labels planted in a folder of pictures: how many of them does ``train`` suspect, and how many others?
 
     python benchmarks/wrong_labels.py DATA --out DIR --pictures 2000 --wrong 20 [--set KEY=VALUE …] [--json FILE]
+    python benchmarks/wrong_labels.py DATA --frozen MODEL --size 96 --draws 10 --pictures 2000 --wrong 20
 
 DATA has one folder a class (or ``train/`` with such folders). Pictures are drawn evenly from its classes and copied;
 each wrong label is drawn from the other classes. A suspect that was not planted counts as false, also where the label
 was wrong before: the sheet ``DIR/others.png`` shows these, to be looked at by eye.
+
+With ``--frozen`` nothing is trained: the features of a frozen network do not depend on labels, so they are computed
+once, of up to three times so many pictures, for many draws of pictures and of wrong labels (seeds 1, 2, …). What
+follows is what ``train --freeze backbone`` does at its end.
 """
 
 from __future__ import annotations
@@ -15,12 +20,22 @@ import json
 import random
 import shutil
 import time
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 import mobilenets
+from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.folds import folds_of
+from mobilenets.measure.wrong_labels import wrong_labels
+from mobilenets.models.saved import load_classifier
+from mobilenets.pictures.decode import decode
+from mobilenets.training.probe import out_of_fold
 from mobilenets.training.recipe import parse_setting
 
 CELL = 96
@@ -87,11 +102,54 @@ def sheet(data: Path, others: list[dict[str, str]], path: Path) -> None:
     image.save(path)
 
 
+def frozen(options: argparse.Namespace) -> None:
+    """Draw pictures and wrong labels again and again, with the features of one network."""
+    torch.set_num_threads(1)
+    source = options.data / "train" if (options.data / "train").is_dir() else options.data
+    classes = sorted(folder.name for folder in source.iterdir() if folder.is_dir())
+    rng, pool = np.random.default_rng(0), []
+    for label, name in enumerate(classes):
+        paths = sorted(path for path in (source / name).rglob("*") if path.is_file())
+        some = rng.permutation(len(paths))[: 3 * options.pictures // len(classes) + 1]
+        pool += [Sample(paths[place], label) for place in some]
+    features, truth = pooled(options.frozen, pool, options.size), np.array([sample.label for sample in pool])
+    for seed in range(1, options.draws + 1):
+        rng = np.random.default_rng(seed)
+        each = [rng.permutation(np.flatnonzero(truth == label)) for label in range(len(classes))]
+        order = [place for row in zip_longest(*each) for place in row if place is not None][: options.pictures]
+        labels = truth[order].copy()
+        for place in rng.permutation(len(order))[: options.wrong]:
+            labels[place] = rng.choice([label for label in range(len(classes)) if label != labels[place]])
+        samples = [replace(pool[place], label=int(label)) for place, label in zip(order, labels, strict=True)]
+        folds = np.array(folds_of(samples, classes, 5, seed, source))
+        answers = out_of_fold(features[order], labels, len(classes), folds)
+        planted = labels != truth[order]
+        found = [planted[one.index] for one in wrong_labels(labels, answers)]
+        top1 = float((answers.argmax(1) == truth[order]).mean())
+        line = {"seed": seed, "pictures": len(order), "top1": round(top1, 4), "planted": int(planted.sum())}
+        print(json.dumps(line | {"found": int(sum(found)), "suspects": len(found)}), flush=True)
+
+
+def pooled(model: Path, samples: list[Sample], size: int) -> np.ndarray[Any, Any]:
+    """Give what a network's blocks make of each picture, N×features."""
+    saved = load_classifier(model)
+    network, how, found = saved.network.eval(), replace(saved.bundle.preprocessing, size=size, crop_fraction=1.0), []
+    for start in range(0, len(samples), 32):
+        batch = np.stack([how(decode(sample.path)) for sample in samples[start : start + 32]])
+        with torch.inference_mode():
+            given = network.trunk(torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(), len(network.body))
+        found.append(given.flatten(1).numpy())
+    return np.concatenate(found)
+
+
 def main() -> None:
     """Plant, train, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--frozen", type=Path, metavar="MODEL", help="a bundle or run whose features are taken")
+    parser.add_argument("--draws", type=int, default=10, help="of --frozen")
+    parser.add_argument("--size", type=int, default=96, help="of --frozen: pixels per side")
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--wrong", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -99,6 +157,11 @@ def main() -> None:
     parser.add_argument("--recipe")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.frozen is not None:
+        frozen(options)
+        return
+    if options.out is None:
+        parser.error("give --out DIR, or --frozen MODEL")
     planted = plant(options.data, options.out / "data", options.pictures, options.wrong, options.seed)
     pairs = (word.split("=", 1) for word in options.set)
     settings = {key: parse_setting(key)(value) for key, value in pairs}

@@ -209,6 +209,15 @@ def safetensors_file() -> bytes:
     return save(state | {"classifier.1.bias": np.zeros(2, np.float32)})
 
 
+def distance_file() -> bytes:
+    """Return the arrays of a distance: 6 features, 2 axes, 3 classes."""
+    from safetensors.numpy import save
+
+    shapes = {"centre": (6,), "axes": (6, 2), "whiten": (2, 2), "means": (3, 2), "rest": (1,), "near": (2,)}
+    shapes |= {"doubt": (2,), "scale": (1,)}
+    return save({name: np.ones(shape, np.float16 if name == "axes" else np.float32) for name, shape in shapes.items()})
+
+
 def keras_config() -> bytes:
     """Return the ``config.json`` of a small Keras model."""
 

@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzzing import seeds
+from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.idx import read_idx
 from mobilenets.datasets.split import read_split
+from mobilenets.doctor.fixes import apply, from_json, read_fixes, to_json
+from mobilenets.doctor.groups import grouping
 from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.models.distance import load_space
 from mobilenets.pictures import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.record import Record, known_data
@@ -130,6 +134,28 @@ def _split(path: Path) -> object:
     return read_split(path, path.parent, ["cat", "dog"])
 
 
+def _samples(root: Path) -> tuple[Sample, ...]:
+    """Give pictures as a listing has them; what reads a table opens none."""
+    return tuple(
+        Sample(root / name, label) for label, name in enumerate(("cat/a.png", "dog/\u00e9 b.png", "dog/c,d.png"))
+    )
+
+
+def _fixes(path: Path) -> object:
+    fixes = read_fixes(path)
+    assert len(from_json(to_json(fixes))) == sum(bool(fix.action) for fix in fixes)
+    root = path.parent
+    kept = apply(fixes, {"train": _samples(root), "test": ()}, ("cat", "dog", "fox"), root, ("dog/bad.png",))
+    assert all(0 <= sample.label < 3 for some in kept.parts.values() for sample in some)
+    return kept
+
+
+def _groups(path: Path) -> object:
+    by = grouping(str(path))
+    assert by is not None
+    return by(_samples(path.parent), path.parent)
+
+
 def _bundle() -> bytes:
     classes = ("cat", "dog")
     labels = {
@@ -211,6 +237,15 @@ _TEXTS = [
     b"image,class,split\ncat/a.png,cat,train\ndog/\xc3\xa9 b.png,dog,validation\n",
     b"\xef\xbb\xbfimage;class;split\r\n",
 ]
+_FIXES = [
+    b"action,path,problem,partner,score,suggestion\ndrop,cat/a.png,leak,dog/c,1,\nrelabel,dog/\xc3\xa9 b.png,,,0.5,cat\n",
+    b"sep=;\r\nAction;Path;Score;Suggestion\r\nmove;'dog/c,d.png;0,97;test\r\n;dog/bad.png;;\r\n",
+    "action\tpath\nkeep\tcat\\a.png\n".encode("utf-16"),
+]
+_GROUPS = [
+    b"image,group,camera\ncat/a.png,1,x\n\xc3\xa9 b.png,1,\n",
+    b'\xef\xbb\xbffile;group\r\n"dog/c,d.png";"burst 1"\r\n',
+]
 _NAMES = [b"cat\ndog\n", b"0 cat\n1 dog\n", b"cat,0\ndog,1\n"]
 _JSON_NAMES = [b'["cat", "dog"]', b'{"id2label": {"0": "cat", "1": "dog"}}', b'{"class_indices": {"cat": 0, "dog": 1}}']
 _LABELS = json.dumps(
@@ -245,6 +280,11 @@ TARGETS: dict[str, Target] = {
     "split-csv": Target(_reading("split.csv", _split), lambda: _TEXTS),
     "seen-csv": Target(
         _reading("seen.csv", lambda path: read_seen(path.parent)), lambda: [b"content,class,split\n00,cat,train\n"]
+    ),
+    "fixes-csv": Target(_reading("fixes.csv", _fixes), lambda: _FIXES),
+    "groups-csv": Target(_reading("groups.csv", _groups), lambda: _GROUPS),
+    "distance": Target(
+        _reading("distance.safetensors", lambda path: load_space(path, 6)), lambda: [seeds.distance_file()]
     ),
     "recipe-json": Target(_reading("recipe.json", _record), _records),
     "idx": Target(_reading("data-idx3", lambda path: read_idx(path, 3)), seeds.idx),

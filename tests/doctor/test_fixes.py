@@ -91,6 +91,7 @@ def test_names_that_are_no_unicode_survive(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "row 1 lacks the column action"),
+        ("sep=;", "row 1 lacks the column action"),
         ("path,problem\na,b\n", "row 1 lacks the column action: begin the file with action,path,problem"),
         ("action,path,path\n", "row 1 has the column path twice"),
         ("action,path\nremove,a.png\n", "row 2: action 'remove': write drop, move, relabel, or nothing"),

@@ -88,6 +88,9 @@ def test_what_cannot_be_used_is_refused_at_once(groups: str, said: str) -> None:
         ("", "row 1 must name"),
         ("image,group\ncat/a_1.png,x\ncat/a_1.png,y\n", "row 3: cat/a_1.png stands in another row"),
         ("image,group\nc.png,x\n", "row 2: 2 pictures are called c.png"),
+        ('"image","gr\noup"\n', r"it has image, gr\\noup"),
+        ('image,group\n"a', "is not a CSV file"),
+        ("image,group\n" + "a" * 200_000, "is not a CSV file"),
         ("image,group\nzzz.png,x\n", "no picture in root belongs to a group"),
     ],
 )

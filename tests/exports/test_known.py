@@ -16,6 +16,13 @@ import mobilenets
 from mobilenets.errors import InputError
 from mobilenets.runs.predictor import Predictor
 
+PACKAGES = {
+    "onnx": (),
+    "openvino": ("openvino",),
+    "litert": ("litert_torch", "ai_edge_quantizer"),
+    "executorch": ("executorch",),
+}
+
 
 def foreign(count: int) -> list[Image.Image]:
     """Draw stripes, of which no animal of the run is made."""
@@ -44,10 +51,11 @@ def test_pytorch_and_the_file_agree(trained: Any) -> None:
     assert theirs == pytest.approx(ours, abs=0.01)
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize("form", PACKAGES)
+@pytest.mark.filterwarnings("default")  # the converters warn of their own insides
 def test_an_export_gives_the_distance(trained: Any, exported: Callable[..., Path], form: str) -> None:
-    if form == "openvino":
-        pytest.importorskip("openvino", reason="pip install openvino")
+    for part in PACKAGES[form]:
+        pytest.importorskip(part, reason=f"needs {part}: docs/install.md has the line")
     file = Predictor(exported(form, "float32", probabilities=True))
     assert far(file, foreign(3)) == pytest.approx(far(Predictor(trained.run), foreign(3)), abs=0.01)
 

@@ -49,3 +49,17 @@ def read_cells(text: str, delimiter: str = ",") -> list[list[str]]:
     # Windows ends lines with CR LF; a CR inside of quotes belongs to a cell.
     rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     return [[bare(cell) for cell in row] for row in rows if row]
+
+
+def read_table(text: str) -> list[tuple[int, list[str]]]:
+    """Read a table as people and spreadsheets save it: every row that has any text, with its number in a spreadsheet.
+
+    Commas, semicolons or tabs part the cells, whichever the first row has most of; Excel's own first line, such as
+    ``sep=;``, is left out. Raises ``csv.Error`` for what is no CSV.
+    """
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep="):
+        text, first = rest, rest.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    return [(number, list(map(bare, row))) for number, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]

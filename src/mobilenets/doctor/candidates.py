@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +22,18 @@ class Near(NamedTuple):
     rows: Places
 
 
-def nearest(queries: Floats, rows: Floats, least: float, most: int, apart: bool = False) -> Near:
+def nearest(
+    queries: Floats,
+    rows: Floats,
+    least: float,
+    most: int,
+    apart: bool = False,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Near:
     """Find for each query the rows whose inner product with it is ``least`` or more, at most the ``most`` best of them.
 
     Both are unit vectors, N×D and M×D. ``apart``: both are the same pictures, and none is near itself. Everything is
-    compared with everything, in blocks: 32 MiB at a time.
+    compared with everything, in blocks: 32 MiB at a time; ``advance`` is told how many queries are done.
     """
     found = []
     for start in range(0, len(queries), _QUERIES):
@@ -40,6 +48,7 @@ def nearest(queries: Floats, rows: Floats, least: float, most: int, apart: bool 
         first = np.searchsorted(who, who)
         kept = np.arange(len(who)) - first < most
         found.append((who[kept] + start, where[kept]))
+        advance(len(block))
     if not found:
         return Near(np.empty(0, np.intp), np.empty(0, np.intp))
     return Near(*(np.concatenate(part).astype(np.intp) for part in zip(*found, strict=True)))
@@ -57,3 +66,18 @@ def _best(near: Floats, least: float, most: int, own: int | None, left: int) -> 
         who, place = np.nonzero(np.take_along_axis(near, columns, 1) >= least)
         where = columns[who, place]
     return who, where + left, near[who, where]
+
+
+def usual_distance(who: Places, rest: Floats, count: int, neighbour: int) -> Floats:
+    """Give for each of ``count`` pictures how far its so-manieth neighbour is, 1 where it has fewer.
+
+    ``who`` and ``rest``, M each, are pictures and how far a neighbour of theirs is.
+    """
+    order = np.lexsort((rest, who))
+    who, rest = who[order], rest[order]
+    place = np.searchsorted(who, np.arange(count)) + neighbour - 1
+    far = np.ones(count, np.float32)
+    known = place < len(who)
+    known[known] = who[place[known]] == np.flatnonzero(known)
+    far[known] = rest[place[known]]
+    return far

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.doctor.candidates import Near, Places, nearest
+from mobilenets.base.progress import progress
+from mobilenets.doctor.candidates import Near, Places, nearest, usual_distance
 from mobilenets.doctor.hashes import Bytes, Thumbnails
 from mobilenets.doctor.spectra import (
     ORIENTATIONS,
@@ -45,6 +46,7 @@ _LEAST_CROPPED, _MOST_CROPPED, _LIKELY, _TRIED = 0.85, 8, 0.25, 6
 _BATCH = 2048
 # Where a crop may lie, at first in steps as coarse as the frequencies allow; then it is shifted to where it fits best.
 _SIZES = ((0.85, (0.0, 0.075, 0.15)), (0.94, (0.0, 0.06)))
+_WINDOWS = [window(top, left, size) for size, edges in _SIZES for top in edges for left in edges]
 _STEPS = ((0.04, 0.2), (0.02, 0.12))
 _ROUNDS = 4
 _SMALLEST, _EDGE, _NEARLY_WHOLE = 0.75, 0.25, 0.9
@@ -60,6 +62,14 @@ class Match(NamedTuple):
     exact: bool
     score: float
     how: str
+
+
+class _Side(NamedTuple):
+    """Pictures by their places, their coarse spectra, and what is alike there by nature; N each."""
+
+    places: Places
+    coarse: Floats
+    ground: Floats
 
 
 class _Found(NamedTuple):
@@ -136,20 +146,28 @@ def _contrasting(small: Thumbnails, places: Sequence[int]) -> Places:
 def _near(small: Thumbnails, one: Places, other: Places, alone: bool, crops: bool) -> list[Match]:
     if not len(one) or not len(other):
         return []
+    total = len(one) + crops * len(_WINDOWS) * (len(one) + (0 if alone else len(other)))
+    with progress("comparing pictures", total, "look-ups") as shown:
+        return _compared(small, one, other, alone, crops, shown.advance)
+
+
+def _compared(
+    small: Thumbnails, one: Places, other: Places, alone: bool, crops: bool, advance: Callable[[int], None]
+) -> list[Match]:
     mine = _coarse(small, one)
     theirs = mine if alone else _coarse(small, other)
-    pairs = nearest(invariants(mine, COARSE), invariants(theirs, COARSE), _LEAST, _MOST, alone)
+    pairs = nearest(invariants(mine, COARSE), invariants(theirs, COARSE), _LEAST, _MOST, alone, advance)
     found = _paired(pairs, mine, theirs)
-    ground = _ground(found.one, found.rest, len(one))
-    others = ground if alone else _ground(found.other, found.rest, len(other))
+    ground = usual_distance(found.one, found.rest, len(one), NEIGHBOUR)
+    others = ground if alone else usual_distance(found.other, found.rest, len(other), NEIGHBOUR)
     best: dict[tuple[int, int], Match] = {}
     for match in _whole(small, one, other, found, np.minimum(ground[found.one], others[found.other])):
         if not alone or match.one < match.other:
             best[match.one, match.other] = match
     if crops:
-        ways = [(one, other, mine, theirs, ground, others), (other, one, theirs, mine, others, ground)]
-        for number, way in enumerate(ways[:1] if alone else ways):
-            for match in _cropped(small, *way, alone):
+        sides = _Side(one, mine, ground), _Side(other, theirs, others)
+        for number, (whole, part) in enumerate([sides] if alone else [sides, sides[::-1]]):
+            for match in _cropped(small, whole, part, alone, advance):
                 pair = (match.one, match.other)
                 pair = (min(pair), max(pair)) if alone or number else pair
                 if pair not in best or ("cropped" in best[pair].how and best[pair].score < match.score):
@@ -204,21 +222,6 @@ def _whole(small: Thumbnails, one: Places, other: Places, found: _Found, ground:
             yield Match(i, j, False, float(1 - rest[k]), ORIENTATIONS[turn[k]].said)
 
 
-def _ground(who: Places, rest: Floats, count: int) -> Floats:
-    """Give for each of ``count`` pictures how far its fifth nearest neighbour is: what is alike there by nature.
-
-    ``who`` and ``rest``, M each, are pictures and how far a neighbour of theirs is.
-    """
-    order = np.lexsort((rest, who))
-    who, rest = who[order], rest[order]
-    place = np.searchsorted(who, np.arange(count)) + NEIGHBOUR - 1
-    ground = np.ones(count, np.float32)
-    known = place < len(who)
-    known[known] = who[place[known]] == np.flatnonzero(known)
-    ground[known] = rest[place[known]]
-    return ground
-
-
 def _unchanged(one: Floats, other: Floats, turn: Places, cropped: Any = False) -> npt.NDArray[np.bool_]:
     """Say of which pairs the ``levels`` differ nowhere much, the second laid as ``turn`` says."""
     light, colour = changes(_laid_back(one, turn, FINE), other, FINE)
@@ -229,30 +232,25 @@ def _unchanged(one: Floats, other: Floats, turn: Places, cropped: Any = False) -
 
 
 def _cropped(
-    small: Thumbnails,
-    one: Places,
-    other: Places,
-    mine: Floats,
-    theirs: Floats,
-    ground: Floats,
-    others: Floats,
-    alone: bool,
+    small: Thumbnails, one: _Side, other: _Side, alone: bool, advance: Callable[[int], None]
 ) -> Iterator[Match]:
     """Find pictures of ``one`` that show a part of one of ``other``."""
-    still = invariants(mine, COARSE)
-    tried = []
-    for part in (window(top, left, size) for size, edges in _SIZES for top in edges for left in edges):
-        shown = np.concatenate([spectra(*_pixels(small, some), COARSE, part).unit for some in _batches(other)])
-        pairs = nearest(still, invariants(shown, COARSE), _LEAST_CROPPED, _MOST_CROPPED, alone)
-        laid = _paired(pairs, mine, shown, part)
+    still = invariants(one.coarse, COARSE)
+    found = _paired(Near(np.empty(0, np.intp), np.empty(0, np.intp)), one.coarse, other.coarse)
+    for part in _WINDOWS:
+        shown = np.concatenate([spectra(*_pixels(small, some), COARSE, part).unit for some in _batches(other.places)])
+        pairs = nearest(still, invariants(shown, COARSE), _LEAST_CROPPED, _MOST_CROPPED, alone, advance)
+        laid = _paired(pairs, one.coarse, shown, part)
         laid = laid.at(laid.rest <= _LIKELY)
         # What is nearly its own mirror image may fit better the wrong way round as long as it is not yet in its place.
         turned = laid.at(laid.turn > 0)
-        upright = 1 - np.einsum("nd,nd->n", mine[turned.one], shown[turned.other])
-        tried += [laid, turned._replace(turn=np.zeros_like(turned.turn), rest=upright).at(upright <= _LIKELY)]
-    found = _Found(*(np.concatenate([getattr(one, name) for one in tried]) for name in _Found._fields))
-    for few in found.at(_likeliest(found)).batches():
-        yield from _fitted(small, one, other, few, ground, others)
+        upright = 1 - np.einsum("nd,nd->n", one.coarse[turned.one], shown[turned.other])
+        tried = (found, laid, turned._replace(turn=np.zeros_like(turned.turn), rest=upright).at(upright <= _LIKELY))
+        found = _Found(*(np.concatenate([getattr(one, name) for one in tried]) for name in _Found._fields))
+        # After each window, so that what is kept does not grow with their number.
+        found = found.at(_likeliest(found))
+    for few in found.batches():
+        yield from _fitted(small, one, other, few)
 
 
 def _likeliest(found: _Found) -> Places:
@@ -267,10 +265,9 @@ def _likeliest(found: _Found) -> Places:
     return order[np.arange(len(order)) - np.searchsorted(who, who) < _TRIED]
 
 
-def _fitted(
-    small: Thumbnails, one: Places, other: Places, found: _Found, ground: Floats, others: Floats
-) -> Iterator[Match]:
+def _fitted(small: Thumbnails, mine: _Side, theirs: _Side, found: _Found) -> Iterator[Match]:
     """Shift the windows to where they fit best, and leave out on the way what does not."""
+    one, other = mine.places, theirs.places
     for step, limit in _STEPS:
         laid = _laid_back(spectra(*_pixels(small, one[found.one]), COARSE).unit, found.turn, COARSE)
         rest, place = _shifted(laid, _pixels(small, other[found.other]), found.place, step)
@@ -279,7 +276,7 @@ def _fitted(
             return
     laid = _laid_back(spectra(*_pixels(small, one[found.one]), FINE).unit, found.turn, FINE)
     rest, place = _settled(laid, _pixels(small, other[found.other]), found.place)
-    clear = CLEARER * np.minimum(ground[found.one], others[found.other])
+    clear = CLEARER * np.minimum(mine.ground[found.one], theirs.ground[found.other])
     found = found._replace(rest=rest, place=place).at(rest <= np.clip(clear, THE_SAME, CROPPED))
     if not len(found.one):
         return

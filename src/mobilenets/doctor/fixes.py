@@ -6,7 +6,6 @@ Nothing is done to a file: a fix changes which pictures a run takes, in which ha
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.cells import bare, write_cells
+from mobilenets.base.cells import read_table, write_cells
 from mobilenets.base.files import nfc, read_given, read_text, write_bytes
 from mobilenets.datasets.arranged import Fixed, Fixing
 from mobilenets.datasets.folder import Sample, relative
@@ -77,7 +76,7 @@ def read_fixes(path: Path) -> tuple[Fix, ...]:
             raise InputError(
                 f"{where}: {len(cells)} cells where row 1 has {len(first)}: put a path with a comma in double quotes"
             )
-        values = {name: bare(cells[place]) if place < len(cells) else "" for name, place in places.items()}
+        values = {name: cells[place] if place < len(cells) else "" for name, place in places.items()}
         fixes.append(_fix(values, where, number))
     return tuple(fixes)
 
@@ -126,15 +125,10 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         text = content.decode("utf-8", "surrogateescape") if ours else read_text(path, "a table")
     if "\0" in text:
         raise InputError(f"{path} is not a CSV file: save it as CSV in UTF-8")
-    first = text.split("\n", 1)[0].lower()
-    if first.startswith("sep="):  # Excel's own line
-        text, first = text.split("\n", 1)[1], text.split("\n", 2)[1].lower()
-    delimiter = max(",;\t", key=first.count)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter))
+        return read_table(text)
     except csv.Error as error:
         raise InputError(f"{path} is not a CSV file: {error}") from error
-    return [(number, row) for number, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
 
 
 def to_json(fixes: Iterable[Fix]) -> list[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mobilenets.base.cells import read_table
 from mobilenets.base.files import nfc, read_text
+from mobilenets.base.text import printable
 from mobilenets.datasets.arranged import Grouping
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.doctor.copies import find_copies
@@ -94,16 +95,16 @@ def _by_pattern(pattern: str, samples: Sequence[Sample], root: Path) -> dict[Pat
 
 def _by_table(groups: str, samples: Sequence[Sample], root: Path) -> dict[Path, str]:
     path, wished = _table(groups)
-    text = read_text(path, "a table")
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    head = [cell.strip().lower() for cell in rows[0]] if rows else []
+    try:
+        numbered = read_table(read_text(path, "a table"))
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV file: {error}") from error
+    head = [cell.strip().lower() for cell in numbered[0][1]] if numbered else []
     pictures = next((head.index(name) for name in _PICTURE_COLUMNS if name in head), None)
     column = (wished or "group").lower()
     if pictures is None or column not in head:
         raise InputError(
-            f"{path}: row 1 must name the columns image and {wished or 'group'} (it has {', '.join(head)})"
+            f"{path}: row 1 must name the columns image and {wished or 'group'} (it has {printable(', '.join(head))})"
         )
     place = head.index(column)
     names = {nfc(relative(sample.path, root)): sample.path for sample in samples}
@@ -112,22 +113,25 @@ def _by_table(groups: str, samples: Sequence[Sample], root: Path) -> dict[Path, 
         short.setdefault(nfc(sample.path.name), []).append(sample.path)
     found: dict[Path, str] = {}
     unknown = []
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in numbered[1:]:
         if len(row) <= max(pictures, place) or not row[place].strip():
             continue
         name = nfc(row[pictures].strip().replace("\\", "/").removeprefix("./"))
         fitting = [names[name]] if name in names else short.get(name, [])
         if len(fitting) > 1:
             raise InputError(
-                f"{path}, row {number}: {len(fitting)} pictures are called {name}: write the path in {root}"
+                f"{path}, row {number}: {len(fitting)} pictures are called {printable(name)}: write the path in {root}"
             )
         unknown += [] if fitting else [name]
         for one in fitting:
             if found.setdefault(one, row[place].strip()) != row[place].strip():
-                raise InputError(f"{path}, row {number}: {name} stands in another row with another group: leave one")
+                raise InputError(
+                    f"{path}, row {number}: {printable(name)} stands in another row with another group: leave one"
+                )
     if unknown:
         count = "1 row names" if len(unknown) == 1 else f"{len(unknown)} rows name"
-        log.warning("%s: %s no picture of %s that is used, such as %s", path, count, root, unknown[0])
+        first = printable(unknown[0])
+        log.warning("%s: %s no picture of %s that is used, such as %s", path, count, root, first)
     return found
 
 

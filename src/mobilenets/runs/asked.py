@@ -21,6 +21,7 @@ from mobilenets.models.network import Network
 from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.training.estimate import Ending
 from mobilenets.training.features import TrunkOpener, pooled
+from mobilenets.training.probe import WIDEST
 from mobilenets.training.recipe import Recipe
 
 Places = npt.NDArray[np.int64]
@@ -29,8 +30,8 @@ Places = npt.NDArray[np.int64]
 MOST_PICTURES, MOST_A_CLASS = 2000, 5
 # With fewer pictures, in all or of a class, a classifier of features says little about a single label.
 FEWEST, FEWEST_OF_CLASS = 50, 5
-# The most features, and products of features and classes, that a linear classifier is fitted to at the end of a run:
-# about a minute on one core.
+# The most features, and products of their widest directions and classes, that linear classifiers are fitted to at the
+# end of a run: some minutes on one core.
 MOST_FEATURES, MOST_WORK = 1e8, 1e9
 
 
@@ -61,8 +62,8 @@ def enough_labels(dataset: Dataset) -> bool:
 
 def too_many_labels(dataset: Dataset, width: int) -> bool:
     """Say whether to look for wrong labels by ``width`` features a picture would take minutes."""
-    features = (len(dataset.train) + len(dataset.validation)) * width
-    return features > MOST_FEATURES or features * len(dataset.classes) > MOST_WORK
+    count = len(dataset.train) + len(dataset.validation)
+    return count * width > MOST_FEATURES or count * min(width, WIDEST) * len(dataset.classes) > MOST_WORK
 
 
 def known_places(dataset: Dataset) -> dict[str, Places]:

@@ -45,7 +45,7 @@ PLOTS, PLOTS_PER_100_CELLS, MOST_CELLS = 11.0, 2.7, 1600
 GRAPH = 0.3
 MISTAKES = 24
 PLOT = 0.12  # seconds, where none was timed
-PROBING = 8e-5  # seconds a picture and class, for the linear classifiers of 1,280 features
+PROBING = 8e-5  # seconds a picture and class, for the linear classifiers of features
 
 
 @dataclass(frozen=True)

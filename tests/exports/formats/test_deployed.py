@@ -14,6 +14,8 @@ from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.int8.qdq import Scheme, flowing, weight_steps
 from mobilenets.exports.job import Job, Options
+from mobilenets.measure.known import Answered, fit_space
+from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
 
@@ -66,6 +68,25 @@ def test_the_jobs_own_network_stays_as_it_is(tmp_path: Path, lively: Callable[..
     steps = weight_steps(onnx_model(made, Preprocessing(32), Options("onnx")), "largest")
     Deployed(a_job(made, tmp_path), Scheme({}, {key: 3 * value for key, value in steps.items()}))
     assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("mobilenet_v1_cifar", {}), ("mobilenet_v2", {"width": 0.35}), ("mobilenet_v3_small", {})]
+)
+def test_the_distance_is_that_of_numpy(
+    tmp_path: Path, name: str, settings: dict[str, Any], lively: Callable[..., Network]
+) -> None:
+    made = lively(name, size=32, **settings)
+    rng = np.random.default_rng(0)
+    given = Answered(rng.uniform(0, 3, (60, made.features)).astype("f4"), rng.normal(0, 2, (60, 5)).astype("f4"))
+    space = replace(fit_space(given, np.arange(60) % 5, given), scale=np.array([0.7], "f4"))
+    pictures = rng.normal(0, 1, (3, 32, 32, 3)).astype("f4")
+    deployed = Deployed(replace(a_job(made, tmp_path), space=space, options=Options("litert", probabilities=True)))
+    scores, found = deployed(torch.from_numpy(pictures))
+    logits, wanted = NetworkEngine(made, torch.device("cpu"), space=space).with_distance(pictures)
+    assert found.numpy() == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+    assert scores.numpy() == pytest.approx(torch.from_numpy(logits).softmax(1).numpy(), abs=1e-5)
+    assert deployed.answers(pictures) == pytest.approx(scores.numpy(), abs=1e-5)
 
 
 def test_the_candidate_closest_to_float_is_taken(tmp_path: Path, lively: Callable[..., Network]) -> None:

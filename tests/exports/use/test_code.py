@@ -33,6 +33,7 @@ ANSWERS_AS_EXPECTED = """#pragma once
 #include "model.hpp"
 namespace mobilenets {
 struct Classifier {
+    float distance = 0;
     std::vector<float> run(std::vector<Number>, int, int) {
         std::vector<float> made(DRAWN_OUTPUTS.begin(), DRAWN_OUTPUTS.end());
         made[0] += OFF;
@@ -49,6 +50,13 @@ int main() {
     return mobilenets::HOW.crop_fraction == 0.1 ? 0 : 1;
 }
 """
+
+
+def stripes() -> Image.Image:
+    """Draw a picture of none of the run's classes."""
+    pixels = np.zeros((24, 24, 3), np.uint8)
+    pixels[:, ::4] = 255
+    return Image.fromarray(pixels)
 
 
 @pytest.fixture(
@@ -75,6 +83,8 @@ def test_python(trained: Any, exported: Path, tmp_path: Path) -> None:
     path = trained.data / "owl/003.png"
     best = mobilenets.Predictor(exported)(path)[0]
     assert f"{best.label} {best.probability:.1%}" in run(path).stdout
+    stripes().save(tmp_path / "stripes.png")
+    assert run(tmp_path / "stripes.png").stdout.startswith(f"{tmp_path / 'stripes.png'} none of these; nearest: ")
     value = json.loads((exported / "model.json").read_bytes())
     value["export"]["golden"][3]["outputs"][0] += 1
     value["export"]["drawn"]["pixels_crc32"] += 1
@@ -118,10 +128,16 @@ def test_cpp(trained: Any, exported: Path, tmp_path: Path) -> None:
     image = decode(trained.data / "owl/003.png").resize((61, 47))
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.ppm")  # which orientation 6 turns back
     said = run(["./main", tmp_path / "lying.ppm", "6"]).stdout
-    found = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in said.splitlines()}
     predictor = mobilenets.Predictor(exported)
-    [expected] = predictor.probabilities([predictor.prepare_image(image)])
+    [expected], [distance] = predictor.asked([predictor.prepare_image(image)])
+    assert predictor.bundle.none_of_these is not None and distance is not None
+    unknown = "" if predictor.bundle.none_of_these.knows(distance) else "none of these; nearest:\n"
+    assert said.startswith(unknown) and said.count("nearest") == bool(unknown)
+    lines = said.removeprefix(unknown).splitlines()
+    found = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
     assert found == pytest.approx(dict(zip(predictor.classes, expected.tolist(), strict=True)), abs=1e-3)
+    stripes().save(tmp_path / "stripes.ppm")
+    assert run(["./main", tmp_path / "stripes.ppm"]).stdout.startswith("none of these; nearest:\n")
     assert run(["./main", "nothing.ppm"]).returncode == 2
 
 
@@ -160,6 +176,22 @@ def test_cpp_finds_other_pixels_and_outputs(written_cpp: Callable[[str], Path]) 
         assert check.stdout == said and check.returncode == (0 if said.startswith("OK") else 1)
 
 
+def test_cpp_says_none_of_these_above_the_bar_alone(written_cpp: Callable[[str], Path]) -> None:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip(NEEDS_CPP)
+    code = written_cpp("onnx")
+    header = (code / "model.hpp").read_text().replace("TELLS_UNKNOWN = false", "TELLS_UNKNOWN = true")
+    (code / "model.hpp").write_text(header.replace("BAR = 0.0", "BAR = 1.5"))
+    Image.new("RGB", (40, 40)).save(code / "one.ppm")
+    for distance, said in (("1.5", False), ("1.51", True), ("NAN", True)):
+        answers = ANSWERS_AS_EXPECTED.replace("distance = 0", f"distance = {distance}")
+        (code / "runtime.hpp").write_text("#include <cmath>\n" + answers)
+        subprocess.run([compiler, "-std=c++17", "-DOFF=0", "main.cpp", "-o", "main"], cwd=code, check=True)
+        found = subprocess.run(["./main", "one.ppm"], cwd=code, capture_output=True, text=True, check=True).stdout
+        assert found.startswith("none of these; nearest:\n") == said and "\nb " in f"\n{found}"
+
+
 def test_cpp_for_litert_compiles(written_cpp: Callable[[str], Path]) -> None:
     """With a stand-in for its header: the library comes with no package that pip or apt has."""
     compiler = shutil.which("g++")
@@ -183,6 +215,7 @@ def test_what_each_format_gets(form: str, tmp_path: Path) -> None:
     assert ("android/Classifier.kt" in files) == ("openModel" in text) == (form in ("onnx", "litert", "web"))
     assert ("cpp/runtime.hpp" in files) == ("cpp/runtime.hpp" in text) == (form != "executorch")
     assert ("web/index.html" in files) == ("use/web/" in text) == (form == "onnx")
+    assert "This file gives no distance" in text and "none_of_these.bar" not in text
     # Whatever the guide names is there.
     assert set(re.findall(r"use/([\w/]+\.\w+)", text)) <= files
     # The modules of the page bring all that they import.

@@ -19,6 +19,7 @@ from mobilenets.exports.use import code as device_code
 from mobilenets.page import PAGE
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
+from mobilenets.runtime.bar import Bar
 from mobilenets.runtime.bundle import Bundle, write_bundle
 from mobilenets.runtime.exported import DrawnPicture, Exported
 
@@ -222,7 +223,9 @@ def test_small_things_in_noise_are_told_apart(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [{}, {"input": "uint8", "output": "probabilities", "batch": 3}, {"layout": "NHWC"}], ids=str
+    "kind",
+    [{}, {"input": "uint8", "output": "probabilities", "batch": 3}, {"layout": "NHWC", "distance": True}],
+    ids=str,
 )
 def test_kotlin_reads_model_json(kind: dict[str, Any], kotlin: Runner, tmp_path: Path) -> None:
     """The pixels of the drawn picture; wrong ones and wrong outputs are told; answers in order."""
@@ -231,8 +234,10 @@ def test_kotlin_reads_model_json(kind: dict[str, Any], kotlin: Runner, tmp_path:
     picture = Image.fromarray(((x * x * (c + 1) + 3 * y * (x + 5 * c)) >> 5 & 255).astype(np.uint8))
     drawn = DrawnPicture(49, 48, crc32(np.asarray(how.fit(picture)).tobytes()), outputs)
     exported = Exported("model.x", "onnx", "float32", {"model.x": "0" * 64}, drawn=drawn, **kind)
-    write_bundle(tmp_path, Bundle({}, ("猫", "dog", "owl"), how, export=exported))
-    right, wrong, pixels, fed, answers = kotlin(tmp_path / "model.json").splitlines()
+    bar = Bar(1.5, 0.05, 0.05, (0.0, 0.1), 40, True, "0" * 64) if exported.distance else None
+    write_bundle(tmp_path, Bundle({}, ("猫", "dog", "owl"), how, export=exported, none_of_these=bar))
+    right, wrong, pixels, fed, answers, known = kotlin(tmp_path / "model.json").splitlines()
+    assert known == ("true false false" if exported.distance else "null null null")
     assert right == "null" and wrong == "the pixels are right" and pixels.startswith("the pixels differ")
     assert int(fed) == (1 if exported.input == "uint8" else 4)
     scores = np.array(outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.errors import InputError
+from mobilenets.exports.formats.distance import Distance
 from mobilenets.exports.graph.fold import fold
 from mobilenets.exports.int8.qdq import Scheme
 from mobilenets.exports.int8.search import find_scheme
@@ -33,8 +35,8 @@ class Deployed(nn.Module):
 
     With ``scheme`` its weights and biases are the numbers of int8, see ``settle``. Takes N×S×S×3: uint8 pixels with
     ``options.pixels``, else float32 after the whole preprocessing. Gives N×classes: probabilities with
-    ``options.probabilities``, else logits. The job's own network stays as it is. Raises ``InputError`` where network
-    and preprocessing disagree about the size.
+    ``options.probabilities``, else logits; and where the job has a ``space`` the distances, float32 N, after them. The
+    job's own network stays as it is. Raises ``InputError`` where network and preprocessing disagree about the size.
     """
 
     factor: Tensor
@@ -51,29 +53,42 @@ class Deployed(nn.Module):
         self.network = fold(job.network)
         if scheme is not None:
             settle(self.network, scheme)
+        space = job.space if isinstance(self.network.classifier, nn.Linear) else None
         pool = self.network.plan.pool
         if pool and not isinstance(pool[0], MeanPool):
             self.network.pool = _Flat()
-            _reorder(self.network)
+            order = _reorder(self.network)
+            space = space and replace(space, centre=space.centre[order], axes=space.axes[order])
+        self.distance = space and Distance(space, job.network.classes)
         self.pixels, self.probabilities = job.options.pixels, job.options.probabilities
         self.register_buffer("factor", torch.tensor(preprocessing.scale))
         self.register_buffer("mean", torch.tensor(preprocessing.mean))
         self.register_buffer("deviation", torch.tensor(preprocessing.std))
         self.eval().requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Answer for a batch."""
         if self.pixels:
             # Step by step as Preprocessing.normalise does it, so that the roundings are the same.
             images = (images.float() * self.factor - self.mean) / self.deviation
-        scores: Tensor = self.network(images.permute(0, 3, 1, 2))
-        return scores.softmax(1) if self.probabilities else scores
+        # Called as a whole, because converters name tensors by the modules that were called.
+        taken: list[Tensor] = []
+        watch = self.network.classifier.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+        logits: Tensor = self.network(images.permute(0, 3, 1, 2))
+        watch.remove()
+        scores = logits.softmax(1) if self.probabilities else logits
+        return scores if self.distance is None else (scores, self.distance(taken[0], logits))
 
     def answers(self, images: Array) -> npt.NDArray[np.float32]:
         """Answer for N pictures, each alone."""
         with torch.no_grad():
-            found = [self(torch.from_numpy(np.ascontiguousarray(image[None]))) for image in images]
+            found = [scores_of(self(torch.from_numpy(np.ascontiguousarray(image[None])))) for image in images]
         return np.asarray(torch.cat(found).numpy())
+
+
+def scores_of(given: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """Take the scores out of what a deployed network gave."""
+    return given[0] if isinstance(given, tuple) else given
 
 
 class _Flat(nn.Module):
@@ -83,13 +98,14 @@ class _Flat(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _reorder(network: Network) -> None:
-    """Bring the classifier's weights from the order of C×H×W into that of H×W×C."""
+def _reorder(network: Network) -> npt.NDArray[np.int64]:
+    """Bring the classifier's weights from the order of C×H×W into that of H×W×C, and return that order."""
     classifier = network.classifier
     assert isinstance(classifier, nn.Linear)
-    weight = classifier.weight.detach()
-    weight = weight.reshape(len(weight), *network.plan.maps.shape).permute(0, 2, 3, 1).flatten(1)
-    classifier.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    channels, height, width = network.plan.maps.shape
+    order = torch.arange(channels * height * width).reshape(channels, height, width).permute(1, 2, 0).flatten()
+    classifier.weight = nn.Parameter(classifier.weight.detach()[:, order].contiguous(), requires_grad=False)
+    return order.numpy()
 
 
 def settle(network: Network, scheme: Scheme) -> None:

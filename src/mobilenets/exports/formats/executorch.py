@@ -22,7 +22,7 @@ from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from mobilenets.base.files import write_bytes
-from mobilenets.exports.formats.deployed import Deployed, quantized, sample
+from mobilenets.exports.formats.deployed import Deployed, quantized, sample, scores_of
 from mobilenets.exports.formats.quiet import quiet
 from mobilenets.exports.int8.qdq import Scheme
 from mobilenets.exports.int8.selection import batches
@@ -39,21 +39,22 @@ def write(job: Job) -> Exported:
     """Write ``model.pte``, which takes N×S×S×3; N is 1 unless ``options.batch`` says otherwise.
 
     int8 has int8 weights, one scale per output channel, and int8 activations, one scale per tensor; it takes and gives
-    float32, or takes uint8 with ``options.pixels``.
+    float32, or takes uint8 with ``options.pixels``. Where the job has a ``space`` the distances follow the scores.
     """
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("executorch", "torchao")}
     graph: torch.nn.Module
+    deployed = Deployed(job)
     if options.precision == "int8":
         graph, about["quantization"] = quantized(job, partial(_candidates, job, batch))
     else:
-        graph = Deployed(job)
+        graph = deployed
     with quiet():
         program = torch.export.export(graph, (sample(job, batch),))
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
     path = job.folder / FILE
     write_bytes(path, bytes(lowered.buffer))
-    return job.describe([FILE], "NHWC", batch, about)
+    return replace(job.describe([FILE], "NHWC", batch, about), distance=deployed.distance is not None)
 
 
 def _candidates(
@@ -72,7 +73,7 @@ def _candidates(
             torch.ops.aten.linear.default, get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
         )
         # None means float; set_module_name would not take it.
-        quantizer.module_name_config |= {f"network.{block}": None for block in scheme.left}
+        quantizer.module_name_config |= {f"network.{block}": None for block in scheme.left} | {"distance": None}
         with quiet():
             prepared = prepare_pt2e(copy.deepcopy(captured), quantizer)
             _answers(prepared, fitted, batch)
@@ -82,5 +83,5 @@ def _candidates(
 
 def _answers(graph: torch.nn.Module, images: npt.NDArray[Any], batch: int) -> npt.NDArray[np.float32]:
     with torch.no_grad():
-        found = [graph(torch.from_numpy(np.ascontiguousarray(run))).numpy() for run in batches(images, batch)]
-    return np.concatenate(found)[: len(images)]
+        found = [scores_of(graph(torch.from_numpy(np.ascontiguousarray(run)))) for run in batches(images, batch)]
+    return np.asarray(torch.cat(found)[: len(images)].numpy())

@@ -34,6 +34,7 @@ from mobilenets.exports.job import Job
 from mobilenets.models.blocks import Block
 from mobilenets.models.detection.detector import Detector
 from mobilenets.runtime.engines import Array
+from mobilenets.runtime.engines.litert import outputs_of
 from mobilenets.runtime.exported import Exported
 
 FILE = "model.tflite"
@@ -46,6 +47,8 @@ NUMBERS = (TFLOperationName.MUL, TFLOperationName.SUB, TFLOperationName.DIV)
 # What puts a detector's maps together, behind heads that stay in float.
 JOINING = (TFLOperationName.TRANSPOSE, TFLOperationName.RESHAPE, TFLOperationName.CONCATENATION)
 OUTSIDE = "^(?!.*Network_network)"
+# The distance is a logarithm of squares: 8 bits hold neither.
+DISTANCE = "Distance_distance"
 
 
 def write(job: Job) -> Exported:
@@ -53,19 +56,21 @@ def write(job: Job) -> Exported:
 
     float16 stores the weights in half precision and computes in float32. int8 has int8 weights, one scale per
     output channel, and int8 activations, one scale per tensor; it takes and gives float32, or takes uint8 with
-    ``options.pixels``.
+    ``options.pixels``. Where the job has a ``space`` the distances follow the scores, in float.
     """
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("litert-torch", "ai-edge-quantizer")}
+    deployed = Deployed(job)
+    distance = deployed.distance is not None
     if options.precision == "int8":
         content, about["quantization"] = quantized(job, partial(_candidates, job, batch))
     else:
-        content = _converted(Deployed(job), job, batch)
+        content = _converted(deployed, job, batch)
         if options.precision == "float16":
             content = _halved(content)
     path = job.folder / FILE
     write_bytes(path, content)
-    return job.describe([FILE], "NHWC", batch, about)
+    return replace(job.describe([FILE], "NHWC", batch, about), distance=distance)
 
 
 def _converted(network: Deployed, job: Job, batch: int) -> bytes:
@@ -127,6 +132,7 @@ def _candidates(
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
     for operation in JOINING if isinstance(job.network, Detector) else ():
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    made.update_quantization_recipe(DISTANCE, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for block in scheme.left:
         # Operators are found by the names of what they give: …Block_inverted3/…, …_inverted3; and …_heads__0__…
         made.update_quantization_recipe(
@@ -181,7 +187,7 @@ def _extremes(content: bytes, images: Array, batch: int, names: list[str]) -> di
 def _answers(content: bytes, images: Array, batch: int) -> npt.NDArray[np.float32]:
     interpreter = Interpreter(model_content=content, num_threads=cores())
     interpreter.allocate_tensors()
-    entry, leave = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    entry, leave = interpreter.get_input_details()[0]["index"], outputs_of(interpreter)[0]
     found = []
     for run in batches(images, batch):
         interpreter.set_tensor(entry, run)

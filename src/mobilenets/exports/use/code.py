@@ -72,11 +72,14 @@ def _guide(bundle: Bundle, form: str, guide: str = GUIDE) -> str:
     assert exported is not None
     inside = exported.geometry == "inside"
     shape = "1×H×W×3, one upright RGB picture of any size" if inside else exported.layout
-    kinds = {"all", form, exported.output, "page" if exported.format == "web" else f"plain-{form}"}
+    bar = bundle.none_of_these if exported.distance else None
+    told = "untold" if bar is None else "known"
+    kinds = {"all", told, form, exported.output, "page" if exported.format == "web" else f"plain-{form}"}
     # A line such as <!-- onnx litert --> begins a part that is of these formats.
     first, *rest = re.split(r"^<!-- (.*) -->\n", (_CODE / guide).read_text("utf-8"), flags=re.MULTILINE)
     parts = [part for wanted, part in zip(rest[::2], rest[1::2], strict=True) if kinds & set(wanted.split())]
     values = {"file": exported.file, "input": f"{exported.input}, {shape}", "output": exported.output}
+    values |= {} if bar is None else {"bar": f"{bar.bar:.3f}"}
     return re.sub(r"@(\w+)@", lambda found: values[found[1]], "".join([first, *parts]))
 
 
@@ -85,6 +88,7 @@ def model_header(bundle: Bundle) -> str:
     how, exported = bundle.preprocessing, bundle.export
     assert exported is not None and exported.drawn is not None
     drawn, yes = exported.drawn, ("false", "true")
+    known = bundle.none_of_these if exported.distance else None
     return f"""// What model.json says about {exported.file}, written by the export.
 #pragma once
 
@@ -98,6 +102,8 @@ constexpr bool PLANES = {yes[exported.layout == "NCHW"]};  // NCHW
 constexpr bool INSIDE = {yes[exported.geometry == "inside"]};  // the file resizes itself
 constexpr bool LOGITS = {yes[exported.output == "logits"]};  // need a softmax
 constexpr int BATCH = {exported.batch or 1};
+constexpr bool TELLS_UNKNOWN = {yes[known is not None]};  // a picture whose distance is above BAR is none of these
+constexpr double BAR = {0.0 if known is None else known.bar!r};
 inline const Preprocessing HOW = {{
     {how.size}, "{how.resize}", {how.crop_fraction!r}, "{how.interpolation}", {how.scale!r},
     {{{_listed(how.mean)}}}, {{{_listed(how.std)}}}, {{{_listed(how.fill)}}},

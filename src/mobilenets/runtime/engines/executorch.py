@@ -39,9 +39,17 @@ class ExecuTorchEngine:
 
     def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
         """Run a batch of the file's own size."""
+        return self._run(images)[0]
+
+    def with_distance(self, images: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Run a batch; gives the distances, float32 N, too. Only for a file whose description has ``distance``."""
+        scores, distances = self._run(images)
+        return scores, distances
+
+    def _run(self, images: Array) -> list[npt.NDArray[np.float32]]:
         with self._lock:
-            [scores] = self._method.execute([torch.from_numpy(laid_out(images, self._layout))])
-            return np.array(scores.numpy(), np.float32)
+            given = self._method.execute([torch.from_numpy(laid_out(images, self._layout))])
+            return [np.array(one.numpy(), np.float32) for one in given]
 
 
 def open_file(path: Path, exported: Exported, threads: int) -> ExecuTorchEngine:

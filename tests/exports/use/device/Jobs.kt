@@ -19,7 +19,11 @@ fun model(file: String) {
     println(Model(json) { _, _ -> FloatArray(scores.size) { scores[it] + 9 } }.check()?.take(20))
     println(Model(json.replace("\"pixels_crc32\": ", "\"pixels_crc32\": 1")) { _, _ -> scores }.check())
     println(fed)
-    println(right.classify(Picture(IntArray(1), 1, 1)).joinToString { "${it.label} ${it.probability}" })
+    val picture = Picture(IntArray(1), 1, 1)
+    println(right.classify(picture).joinToString { "${it.label} ${it.probability}" })
+    println(listOf(1.5f, 1.6f, Float.NaN).joinToString(" ") { far ->
+        "${Model(json) { _, shape -> FloatArray(shape[0].toInt() * scores.size) { scores[it % scores.size] } + far }.classify(picture).known}"
+    })
 }
 
 fun main(arguments: Array<String>) {

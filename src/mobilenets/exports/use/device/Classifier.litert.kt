@@ -14,9 +14,13 @@ fun openModel(context: Context): Model {
     val bytes = context.assets.open(name).use { it.readBytes() }
     val interpreter = Interpreter(ByteBuffer.allocateDirect(bytes.size).order(ByteOrder.nativeOrder()).put(bytes))
     return Model(json) { numbers, _ ->
-        val output = ByteBuffer.allocateDirect(interpreter.getOutputTensor(0).numBytes()).order(ByteOrder.nativeOrder())
-        interpreter.run(numbers, output)
-        output.rewind()
-        FloatArray(output.capacity() / 4).also { output.asFloatBuffer().get(it) }
+        val tensors = List(interpreter.outputTensorCount) { interpreter.getOutputTensor(it) }
+        val outputs = tensors.map { ByteBuffer.allocateDirect(it.numBytes()).order(ByteOrder.nativeOrder()) }
+        interpreter.runForMultipleInputsOutputs(arrayOf(numbers), outputs.withIndex().associate { it.index to it.value })
+        // The scores are N x classes, the distances N.
+        outputs.indices.sortedByDescending { tensors[it].shape().size }.map { place ->
+            val values = outputs[place].also { it.rewind() }.asFloatBuffer()
+            FloatArray(values.remaining()).also { values.get(it) }
+        }.reduce(FloatArray::plus)
     }
 }

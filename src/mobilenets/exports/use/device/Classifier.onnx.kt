@@ -20,8 +20,9 @@ fun openModel(context: Context): Model {
     return Model(json) { numbers, shape ->
         tensor(numbers, shape).use { input ->
             session.run(mapOf(session.inputNames.first() to input)).use { result ->
-                val scores = (result.get(0) as OnnxTensor).floatBuffer
-                FloatArray(scores.remaining()).also { scores.get(it) }
+                val given = listOf(result.get(0)) + listOf("distance").mapNotNull { result.get(it).orElse(null) }
+                given.map { (it as OnnxTensor).floatBuffer }.map { values -> FloatArray(values.remaining()).also { values.get(it) } }
+                    .reduce(FloatArray::plus)
             }
         }
     }

@@ -9,7 +9,10 @@ import org.json.JSONObject
 
 class Answer(val label: String, val probability: Float)
 
-/** `run` takes the values of a batch and their shape, and returns the scores of the first picture. */
+/** `known` is false for a picture of none of the classes, and null where the file cannot tell. */
+class Answers(val known: Boolean?, found: List<Answer>) : List<Answer> by found
+
+/** `run` takes the values of a batch and their shape, and returns the scores, and after them the distances if any. */
 class Model(json: String, private val run: (ByteBuffer, LongArray) -> FloatArray) {
     private val about = JSONObject(json)
     private val file = about.getJSONObject("export")
@@ -18,12 +21,17 @@ class Model(json: String, private val run: (ByteBuffer, LongArray) -> FloatArray
     val classes = about.getJSONArray("classes").let { names -> List(names.length()) { names.getString(it) } }
 
     /** Classify an upright picture: classes by probability, highest first. */
-    fun classify(picture: Picture, top: Int = 3) =
-        probabilities(picture).withIndex().sortedByDescending { it.value }.take(top).map { Answer(classes[it.index], it.value) }
+    fun classify(picture: Picture, top: Int = 3): Answers {
+        val given = outputs(fitted(picture))
+        val ranked = finished(given).withIndex().sortedByDescending { it.value }.take(top)
+        val bar = about.optJSONObject("none_of_these")?.getDouble("bar")
+        val distance = if (file.optBoolean("distance")) given.getOrNull(file.optInt("batch", 1) * classes.size) else null
+        val known = if (bar != null && distance != null) distance <= bar else null
+        return Answers(known, ranked.map { Answer(classes[it.index], it.value) })
+    }
 
     /** The probability of each class, in the model's order. */
-    fun probabilities(picture: Picture) =
-        scores(fitted(picture)).let { if (file.getString("output") == "probabilities") it else softmax(it) }
+    fun probabilities(picture: Picture) = finished(outputs(fitted(picture)))
 
     /** Check the answer to a picture drawn here against the export's: null if right, else what differs. */
     fun check(): String? {
@@ -35,18 +43,21 @@ class Model(json: String, private val run: (ByteBuffer, LongArray) -> FloatArray
         if (sum != drawn.getLong("pixels_crc32")) return "the pixels differ"
         val expected = numbersOf(drawn.getJSONArray("outputs"))
         val most = (if (file.getString("precision") == "int8") 0.1 else 0.01) * expected.maxOf { abs(it) }
-        val off = scores(fitted).zip(expected) { one, other -> abs(one - other) }.max()
+        val off = outputs(fitted).zip(expected) { one, other -> abs(one - other) }.max()
         return if (off <= most) null else "the pixels are right, but an output differs by $off"
     }
 
     private fun fitted(picture: Picture) = if (inside) picture else fit(picture, how)
 
-    private fun scores(picture: Picture): List<Float> {
+    private fun finished(given: List<Float>) =
+        given.take(classes.size).let { if (file.getString("output") == "probabilities") it else softmax(it) }
+
+    private fun outputs(picture: Picture): List<Float> {
         val batch = file.optInt("batch", 1) // null: any number
         val layout = file.getString("layout")
         val (width, height) = picture.width.toLong() to picture.height.toLong()
         val shape = if (layout == "NCHW") longArrayOf(batch.toLong(), 3, height, width) else longArrayOf(batch.toLong(), height, width, 3)
-        return run(numbers(picture, how, file.getString("input"), layout, batch), shape).take(classes.size)
+        return run(numbers(picture, how, file.getString("input"), layout, batch), shape).asList()
     }
 }
 

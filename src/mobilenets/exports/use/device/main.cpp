@@ -75,6 +75,7 @@ int main(int count, char** arguments) try {
     std::vector<std::size_t> order(found.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](auto one, auto other) { return found[one] > found[other]; });
+    if (TELLS_UNKNOWN && !(classifier.distance <= BAR)) std::cout << "none of these; nearest:\n";
     order.resize(std::min<std::size_t>(3, order.size()));
     for (auto place : order) std::cout << CLASSES[place] << " " << std::setprecision(4) << found[place] << "\n";
 } catch (const std::exception& error) {

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -78,25 +78,25 @@ def numbers(pixels: Array, how: dict[str, Any], export: dict[str, Any]) -> Array
     return np.ascontiguousarray(batch.transpose(0, 3, 1, 2) if export["layout"] == "NCHW" else batch)
 
 
-def open_file(path: Path, form: str) -> Callable[[Array], Array]:
-    """Open the file in its runtime; the result takes a batch and returns its outputs."""
+def open_file(path: Path, form: str) -> Callable[[Array], list[Array]]:
+    """Open the file in its runtime; the result takes a batch and returns the scores, and the distances if any."""
     if form == "openvino":
         import openvino
 
         exact = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.Core().compile_model(path, "CPU", exact)
-        return lambda batch: np.array(compiled(batch)[0])
+        return lambda batch: by_shape(compiled(batch).values())
     if form == "litert":
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(path), num_threads=2)
         interpreter.allocate_tensors()
-        entry, leave = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+        entry, leaves = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()
 
-        def run(batch: Array) -> Array:
+        def run(batch: Array) -> list[Array]:
             interpreter.set_tensor(entry, batch)
             interpreter.invoke()
-            return np.array(interpreter.get_tensor(leave))
+            return by_shape(interpreter.get_tensor(leave["index"]) for leave in leaves)
 
         return run
     if form == "executorch":
@@ -104,11 +104,16 @@ def open_file(path: Path, form: str) -> Callable[[Array], Array]:
         from executorch.runtime import Runtime
 
         method = Runtime.get().load_program(path).load_method("forward")
-        return lambda batch: np.array(method.execute([torch.from_numpy(batch)])[0].numpy())
+        return lambda batch: by_shape(one.numpy() for one in method.execute([torch.from_numpy(batch)]))
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda batch: np.array(session.run(None, {session.get_inputs()[0].name: batch})[0])
+    return lambda batch: by_shape(session.run(None, {session.get_inputs()[0].name: batch}))
+
+
+def by_shape(outputs: Iterable[Array]) -> list[Array]:
+    """Return the scores, N x classes, and the distances, N, where the file gives them; other outputs are left out."""
+    return sorted((np.array(one) for one in outputs if one.ndim < 3), key=lambda one: -one.ndim)
 
 
 class Model:
@@ -118,6 +123,8 @@ class Model:
         about = json.loads((folder / "model.json").read_text("utf-8"))
         self.about, self.classes = about, about["classes"]
         self.how, self.export = about["preprocessing"], about["export"]
+        known = about.get("none_of_these")
+        self.bar = known["bar"] if known and self.export["distance"] else None
         self._run = open_file(folder / self.export["file"], self.export["format"])
 
     def pixels(self, image: Image.Image) -> Array:
@@ -126,15 +133,17 @@ class Model:
 
     def outputs(self, pixels: Array) -> Array:
         """Run the file on one picture's pixels."""
-        return np.array(self._run(numbers(pixels, self.how, self.export))[0], np.float32)
+        return np.array(self._run(numbers(pixels, self.how, self.export))[0][0], np.float32)
 
-    def probabilities(self, image: Image.Image) -> Array:
-        """Return the probability of each class."""
-        outputs = self.outputs(self.pixels(image))
+    def answer(self, image: Image.Image) -> tuple[Array, bool | None]:
+        """Return the probability of each class; and False for none of these, or None where the file cannot tell."""
+        given = self._run(numbers(self.pixels(image), self.how, self.export))
+        known = None if self.bar is None else bool(given[1][0] <= self.bar)
+        scores = given[0][0].astype(np.float32)
         if self.export["output"] == "probabilities":
-            return outputs
-        powers = np.exp(outputs - outputs.max())
-        return np.array(powers / powers.sum())
+            return scores, known
+        powers = np.exp(scores - scores.max())
+        return powers / powers.sum(), known
 
     def right(self, name: str, pixels: Array, same: bool, expected: list[float]) -> bool:
         """Print and return whether pixels and outputs match those of the export."""
@@ -178,9 +187,10 @@ def main() -> int:
     if sys.argv[1:2] == ["--test"]:
         return 0 if test(model, Path(sys.argv[2])) else 1
     for path in sys.argv[1:]:
-        found = model.probabilities(decode(Path(path)))
+        found, known = model.answer(decode(Path(path)))
         best = np.argsort(-found, kind="stable")[:3]
-        print(path, ", ".join(f"{model.classes[place]} {found[place]:.1%}" for place in best))
+        unknown = "none of these; nearest: " if known is False else ""
+        print(path, unknown + ", ".join(f"{model.classes[place]} {found[place]:.1%}" for place in best))
     return 0
 
 

@@ -11,6 +11,8 @@ namespace mobilenets {
 
 class Classifier {
 public:
+    float distance = 0;  // of the last picture, where TELLS_UNKNOWN
+
     Classifier() : model(TfLiteModelCreateFromFile(FILE_NAME)), interpreter(model ? TfLiteInterpreterCreate(model, nullptr) : nullptr) {
         if (!interpreter || TfLiteInterpreterAllocateTensors(interpreter) != kTfLiteOk)
             throw std::runtime_error(std::string(FILE_NAME) + ": cannot be opened");
@@ -24,16 +26,25 @@ public:
 
     std::vector<float> run(std::vector<Number> input, int, int) {
         auto* entry = TfLiteInterpreterGetInputTensor(interpreter, 0);
-        const auto* leave = TfLiteInterpreterGetOutputTensor(interpreter, 0);
-        std::vector<float> scores(TfLiteTensorByteSize(leave) / sizeof(float));
         if (TfLiteTensorCopyFromBuffer(entry, input.data(), input.size() * sizeof(Number)) != kTfLiteOk ||
-            TfLiteInterpreterInvoke(interpreter) != kTfLiteOk ||
-            TfLiteTensorCopyToBuffer(leave, scores.data(), scores.size() * sizeof(float)) != kTfLiteOk)
+            TfLiteInterpreterInvoke(interpreter) != kTfLiteOk)
             throw std::runtime_error("the file did not run");
-        return scores;
+        if (TELLS_UNKNOWN) distance = output(1).at(0);
+        return output(2);
     }
 
 private:
+    // The scores are N x classes, the distances N.
+    std::vector<float> output(int dimensions) const {
+        for (int place = 0; place < TfLiteInterpreterGetOutputTensorCount(interpreter); place++) {
+            const auto* leave = TfLiteInterpreterGetOutputTensor(interpreter, place);
+            if (TfLiteTensorNumDims(leave) != dimensions) continue;
+            std::vector<float> made(TfLiteTensorByteSize(leave) / sizeof(float));
+            if (TfLiteTensorCopyToBuffer(leave, made.data(), made.size() * sizeof(float)) == kTfLiteOk) return made;
+        }
+        throw std::runtime_error("the file lacks an output");
+    }
+
     TfLiteModel* model;
     TfLiteInterpreter* interpreter;
 };

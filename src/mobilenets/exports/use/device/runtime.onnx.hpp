@@ -11,14 +11,17 @@ namespace mobilenets {
 
 class Classifier {
 public:
+    float distance = 0;  // of the last picture, where TELLS_UNKNOWN
+
     std::vector<float> run(std::vector<Number> input, int width, int height) {
         const int64_t planes[] = {BATCH, 3, height, width}, rows[] = {BATCH, height, width, 3};
         auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
         auto tensor = Ort::Value::CreateTensor<Number>(memory, input.data(), input.size(), PLANES ? planes : rows, 4);
         Ort::AllocatorWithDefaultOptions allocator;
         auto in = session.GetInputNameAllocated(0, allocator), out = session.GetOutputNameAllocated(0, allocator);
-        const char *inputs[] = {in.get()}, *outputs[] = {out.get()};
-        auto result = session.Run(Ort::RunOptions(), inputs, &tensor, 1, outputs, 1);
+        const char *inputs[] = {in.get()}, *outputs[] = {out.get(), "distance"};
+        auto result = session.Run(Ort::RunOptions(), inputs, &tensor, 1, outputs, TELLS_UNKNOWN ? 2 : 1);
+        if (TELLS_UNKNOWN) distance = result[1].GetTensorData<float>()[0];
         const float* scores = result[0].GetTensorData<float>();
         return {scores, scores + CLASSES.size()};
     }

@@ -26,6 +26,7 @@ class OrtEnvironment {
 class OrtSession {
     class Result : AutoCloseable {
         fun get(index: Int): OnnxValue = TODO(index.toString())
+        fun get(name: String): java.util.Optional<OnnxValue> = TODO(name)
         override fun close() = Unit
     }
     val inputNames: Set<String> get() = TODO()

@@ -16,6 +16,8 @@ TfLiteStatus TfLiteInterpreterAllocateTensors(TfLiteInterpreter*);
 TfLiteStatus TfLiteInterpreterInvoke(TfLiteInterpreter*);
 TfLiteTensor* TfLiteInterpreterGetInputTensor(const TfLiteInterpreter*, int32_t);
 const TfLiteTensor* TfLiteInterpreterGetOutputTensor(const TfLiteInterpreter*, int32_t);
+int32_t TfLiteInterpreterGetOutputTensorCount(const TfLiteInterpreter*);
+int32_t TfLiteTensorNumDims(const TfLiteTensor*);
 size_t TfLiteTensorByteSize(const TfLiteTensor*);
 TfLiteStatus TfLiteTensorCopyFromBuffer(TfLiteTensor*, const void*, size_t);
 TfLiteStatus TfLiteTensorCopyToBuffer(const TfLiteTensor*, void*, size_t);
