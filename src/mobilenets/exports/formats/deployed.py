@@ -53,13 +53,13 @@ class Deployed(nn.Module):
         self.network = fold(job.network)
         if scheme is not None:
             settle(self.network, scheme)
-        space = job.space if isinstance(self.network.classifier, nn.Linear) else None
+        space = job.space if self.network.plan.classifier is not None else None
         pool = self.network.plan.pool
         if pool and not isinstance(pool[0], MeanPool):
             self.network.pool = _Flat()
             order = _reorder(self.network)
             space = space and replace(space, centre=space.centre[order], axes=space.axes[order])
-        self.distance = space and Distance(space, job.network.classes)
+        self.distance = None if space is None else Distance(space, job.network.classes)
         self.pixels, self.probabilities = job.options.pixels, job.options.probabilities
         self.register_buffer("factor", torch.tensor(preprocessing.scale))
         self.register_buffer("mean", torch.tensor(preprocessing.mean))
@@ -73,11 +73,14 @@ class Deployed(nn.Module):
             images = (images.float() * self.factor - self.mean) / self.deviation
         # Called as a whole, because converters name tensors by the modules that were called.
         taken: list[Tensor] = []
-        watch = self.network.classifier.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+        if self.distance is not None:
+            watch = self.network.classifier.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
         logits: Tensor = self.network(images.permute(0, 3, 1, 2))
-        watch.remove()
         scores = logits.softmax(1) if self.probabilities else logits
-        return scores if self.distance is None else (scores, self.distance(taken[0], logits))
+        if self.distance is None:
+            return scores
+        watch.remove()
+        return scores, self.distance(taken[0], logits)
 
     def answers(self, images: Array) -> npt.NDArray[np.float32]:
         """Answer for N pictures, each alone."""
