@@ -17,6 +17,7 @@ class Distance(nn.Module):
     white: Tensor
     means: Tensor
     numbers: Tensor
+    places: Tensor
 
     def __init__(self, space: Space, classes: int) -> None:
         super().__init__()
