@@ -21,10 +21,10 @@ def test_finds_what_predict_finds(finder: Any, nms: bool, tmp_path: Path) -> Non
     out = tmp_path / "out"
     assert mobilenets.export(finder.run, out, data=finder.data, nms=nms)["passed"]
     assert ("box_scales" in (out / "USE.md").read_text()) is not nms
-    assert {path.name for path in (out / "use").iterdir()} == {"predict.py", "boxes.py"}
+    assert {path.name for path in (out / "use").iterdir()} == {"predict.py", "find.py"}
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(out / "use/boxes.py"), *map(str, words)]
+        command = [sys.executable, str(out / "use/find.py"), *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, env=os.environ | LESS, cwd=tmp_path)
 
     assert run("--check").returncode == 0
