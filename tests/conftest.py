@@ -85,6 +85,62 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(place / "run", data)
 
 
+@pytest.fixture(scope="session")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Give a detector of three classes whose every number matters, and pictures with boxes that it finds, as COCO.
+
+    To be read only. Nothing was trained: the boxes are some of those that the network happens to find in noise.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torch import nn
+
+    import mobilenets
+    from mobilenets.datasets.boxes.write import write_coco
+    from mobilenets.exports.beside import write_graph
+    from mobilenets.models.detection.detector import create_detector
+    from mobilenets.models.saved import SavedModel, save_weights
+    from mobilenets.pictures.boxes import Boxes
+    from mobilenets.pictures.preprocess import Preprocessing
+    from mobilenets.runtime.bundle import Bundle
+
+    torch.manual_seed(0)
+    network = create_detector("mobilenet_v2", 0.35, 96, 3).eval()
+    for name, part in network.named_modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias, std=0.3)
+            part.momentum = None
+        elif name.endswith("predict.conv"):
+            nn.init.normal_(part.weight, std=0.15)
+            nn.init.normal_(part.bias, std=0.5)
+            if "scores" in name:
+                part.bias.data[::4] += 4.5  # the background's
+    with torch.no_grad():
+        blots = nn.functional.interpolate(torch.randn(32, 3, 6, 6), 96, mode="bilinear")
+        network.train()(blots)
+    network.eval()
+    place = tmp_path_factory.mktemp("finder")
+    run, data = place / "run", place / "data"
+    run.mkdir()
+    (data / "pictures").mkdir(parents=True)
+    how = Preprocessing(96, "stretch", interpolation="bilinear")
+    about = network.architecture.to_json()
+    bundle = Bundle(about, ("cat", "dog", "owl"), how, task="detection", detection=network.detection)
+    save_weights(run / "model.safetensors", network.state_dict(), bundle)
+    write_graph(run, SavedModel(network, bundle))
+    predictor, listed = mobilenets.Predictor(run), []
+    for number in range(12):
+        cells = np.random.default_rng(number).integers(0, 256, (4 + number, 6, 3), np.uint8)
+        Image.fromarray(cells).resize((150, 100 + number)).save(data / f"pictures/{number:03}.png")
+        [found] = predictor.detections([predictor.prepare(data / f"pictures/{number:03}.png")])
+        some = found.taken(slice(0, 6))
+        listed.append((f"pictures/{number:03}.png", (150, 100 + number), Boxes.of(some.corners, some.labels)))
+    write_coco(data / "instances_all.json", bundle.classes, listed)
+    return Trained(run, data)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests out of the user's caches, and weights out of tests that ask for none."""

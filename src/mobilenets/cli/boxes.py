@@ -78,8 +78,9 @@ class Coco:
     """Writes COCO's results: a list of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``.
 
     ``file_name`` and ``category`` stand there too, for people. The ids are those of ``annotations``, an
-    ``instances_*.json``, by the names of files and classes; without it pictures count from 1 in their order, classes in
-    the model's. Pictures that cannot be read are logged, as the form has no place for them.
+    ``instances_*.json``, by the names of classes and of files, or the ends of their paths; without it pictures count
+    from 1 in their order, classes in the model's. Pictures that cannot be read are logged: the form has no place for
+    them.
     """
 
     def __init__(self, classes: tuple[str, ...], annotations: Path | None) -> None:
@@ -105,8 +106,10 @@ class Coco:
         name = answer["image"]
         number = self._count
         if self._images is not None:
-            known = name if name in self._images else PurePath(name).name
-            if known not in self._images:
+            parts = PurePath(name).parts
+            ends = ("/".join(parts[start:]) for start in range(len(parts)))
+            known = next((end for end in (name, *ends) if end in self._images), None)
+            if known is None:
                 raise InputError(f"{name}: the file given by --ids does not name it")
             number = self._images[known]
         for one in answer["detections"]:

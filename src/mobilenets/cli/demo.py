@@ -14,14 +14,22 @@ from mobilenets.cli.train import resumable, trained
 def _arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
+    add(
+        "--task",
+        default="classification",
+        choices=("classification", "detection"),
+        help="what to show: handwritten digits told apart, or drawn shapes found (default: classification)",
+    )
     add("--resume", action="store_true", help="continue a demo that was stopped")
 
 
 def _run(options: Namespace) -> int:
     from mobilenets.verbs.demo import demo
 
-    with resumable(f"mobilenets demo --out {quote(options.out)} --resume", Path(options.out)):
-        result = demo(options.out, resume=options.resume)
+    task = "" if options.task == "classification" else f"--task {options.task} "
+    again = f"mobilenets demo {task}--out {quote(options.out)} --resume"
+    with resumable(again, Path(options.out)):
+        result = demo(options.out, task=options.task, resume=options.resume)
     print_result(options, result, trained)
     return 0
 

@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from mobilenets.base.text import printable
+from mobilenets.cli.boxes_text import box_scores, headline_of_boxes
 from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -22,7 +23,8 @@ def _arguments(parser: Parser) -> None:
         type=float,
         metavar="X",
         help="find the confidence above which this share of the answers is right, such as 0.95; below it, the model "
-        'answers "not sure" from then on',
+        'answers "not sure" from then on; of a detector: the score from which on this share of its boxes is right, and '
+        "below which none is shown",
     )
     add(
         "--calibrate",
@@ -60,6 +62,8 @@ def _run(options: Namespace) -> int:
 
 def evaluated(result: dict[str, Any]) -> str:
     """The figures with their intervals, then one line per class."""
+    if "ap50" in result:
+        return evaluated_boxes(result)
     parts = [
         *leak(result),
         headline(result),
@@ -79,6 +83,17 @@ def _no_copies(result: dict[str, Any]) -> list[str]:
         return []
     looked = "" if copies["limited"] is None else f" (looked for {copies['limited']})"
     return [f"no picture has a copy in training{looked}"]
+
+
+def evaluated_boxes(result: dict[str, Any]) -> str:
+    """The figures of a detector with their intervals, then one line per class."""
+    parts = [
+        *leak(result),
+        headline_of_boxes(result),
+        *_no_copies(result),
+        box_scores(result["classes"], result["names"]),
+    ]
+    return "\n\n".join([*parts, "\n".join(map(sentence, result["notes"]))]).rstrip()
 
 
 def _by_group(result: dict[str, Any]) -> list[str]:

@@ -13,8 +13,10 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
 
 
-def interval(ends: Sequence[float]) -> str:
-    """Write the ends of a 95 % interval of fractions."""
+def interval(ends: Sequence[float] | None) -> str:
+    """Write the ends of a 95 % interval of fractions; None where there are too few pictures for one."""
+    if ends is None:
+        return "too few pictures for an interval"
     low, high = ends
     return f"95 % interval {100 * low:.2f} to {100 * high:.2f}"
 
@@ -102,11 +104,12 @@ def leak(result: dict[str, Any]) -> list[str]:
     if result.get("seen_in_training") == of:  # the training pictures themselves, which a note says
         return []
     line = f"Leak: {copies['images']} of {of} pictures ({percent(copies['share'])}) have a copy in training"
-    if without["top1"] is None:
+    name, key = ("AP50", "ap50") if "ap50" in without else ("top-1", "top1")
+    if without[key] is None:
         return [f"{line}: there is nothing left to measure on"]
     return [
-        f"{line} ({copies['how']}); without them top-1 is {percent(without['top1'])}   "
-        f"{interval(without['top1_interval'])}, {without['images']} pictures"
+        f"{line} ({copies['how']}); without them {name} is {percent(without[key])}   "
+        f"{interval(without[f'{key}_interval'])}, {without['images']} pictures"
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from mobilenets.base.files import DiskFull
 from mobilenets.base.progress import about, duration
 from mobilenets.base.shell import quote
+from mobilenets.cli.boxes_text import headline_of_boxes
 from mobilenets.cli.options import DATA
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -101,6 +102,7 @@ def resumable(command: str, *marks: Path) -> Iterator[None]:
 def trained(result: dict[str, Any]) -> str:
     """What came out, where it is, and what to type next."""
     run, pictures = quote(result["run"]), quote(str(Path(result["data"])))
+    steps = result.get("next_steps", [])
     epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
     told = result.get("forecast_seconds")
     total = duration(result["total_seconds"]) + ("" if told is None else f" ({about(told)} expected)")
@@ -108,17 +110,17 @@ def trained(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             *leak(result),
-            headline(result),
+            headline_of_boxes(result) if "ap" in result else headline(result),
             f"{epochs}, {kept}; {total} in all, {duration(result['seconds'])} of it training",
             *_before(result),
             *map(sentence, result["notes"]),
-            *(["", "What would help next:"] if result["next_steps"] else []),
-            *(f"  {number}. {step}" for number, step in enumerate(result["next_steps"], 1)),
+            *(["", "What would help next:"] if steps else []),
+            *(f"  {number}. {step}" for number, step in enumerate(steps, 1)),
             "",
             f"The run:     {result['run']}",
             f"The report:  {result['report']}",
             "Next:",
-            f"  mobilenets predict {run} {pictures} --top 3",
+            f"  mobilenets predict {run} {pictures} {'--out seen' if 'ap' in result else '--top 3'}",
             f"  mobilenets evaluate {run} {pictures}",
         ]
     )

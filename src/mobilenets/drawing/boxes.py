@@ -53,28 +53,29 @@ def words_of(name: str, score: float | None = None, otherwise: str = "object") -
     return shown if score is None else f"{shown} {100 * score:.0f} %"
 
 
-def draw_boxes(picture: Image.Image, boxes: Sequence[Drawn], least: int = LEAST) -> Image.Image:
+def draw_boxes(picture: Image.Image, boxes: Sequence[Drawn], least: int = LEAST, emphasis: float = 1.0) -> Image.Image:
     """Draw boxes on a copy of a picture, RGB; the first of them end up on top.
 
     The copy is larger by a whole factor where the picture's longer side is less than ``least``. Lines and letters grow
-    with the picture, each line has an edge that shows on any ground, and names keep out of each other's way as far as
-    there is room.
+    with the picture, and are ``emphasis`` times as large where it will be shown small; each line has an edge that shows
+    on any ground, and names keep out of each other's way as far as there is room.
     """
     factor = max(1, math.ceil(least / max(picture.size)))
     size = (picture.width * factor, picture.height * factor)
     image = picture.convert("RGB")
     image = image.copy() if factor == 1 else image.resize(size, Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
-    line = max(2, round(max(size) / 320))
+    line = max(2, round(emphasis * max(size) / 240))
     placed = [(box, _corners(box, factor, size)) for box in boxes]
     for box, corners in reversed(placed):
         _outline(draw, corners, box.color, line, box.dashed)
+    letters = max(13, round(emphasis * max(size) / 40))
     used: list[Area] = []
     labels = []
     for box, corners in placed:
         if box.words:
-            labels.append((box, _label(box.words, corners, size, line, used)))
-    for box, (area, text, letters) in reversed(labels):
+            labels.append((box, _label(box.words, corners, size, line, letters, used)))
+    for box, (area, text) in reversed(labels):
         _write_label(draw, area, text, letters, box.color)
     return image
 
@@ -105,22 +106,28 @@ def _outline(draw: ImageDraw.ImageDraw, corners: Area, color: Color, line: int, 
 
 
 def _label(
-    words: str, corners: Area, size: tuple[int, int], line: int, used: list[Area]
-) -> tuple[Area, str, int]:
-    """Find a place for words: above the box, below it, or inside; gives the area, the text that fits, its size."""
-    letters = max(13, round(max(size) / 40))
+    words: str, corners: Area, size: tuple[int, int], line: int, letters: int, used: list[Area]
+) -> tuple[Area, str]:
+    """Find a place for words: above the box, below it, or inside; gives the area and the text that fits."""
     text = fitting(words, letters, size[0] - letters)
     wide, high = length(text, letters) + 0.6 * letters, 1.35 * letters
     x0, y0, x1, y1 = corners
     left = max(0.0, min(x0, size[0] - wide))
     right = max(0.0, min(x1 - wide, size[0] - wide))
-    places = [(left, y0 - high), (left, y1), (right, y0 - high), (right, y1), (left, y0 + line), (left, y1 - high - line)]
+    places = [
+        (left, y0 - high),
+        (left, y1),
+        (right, y0 - high),
+        (right, y1),
+        (left, y0 + line),
+        (left, y1 - high - line),
+    ]
     areas = [(x, y, x + wide, y + high) for x, y in places if y >= 0 and y + high <= size[1]]
     inside = max(0.0, min(y0, size[1] - high))
     free = [area for area in areas if not any(_meet(area, other) for other in used)]
     area = (free or areas or [(left, inside, left + wide, inside + high)])[0]
     used.append(area)
-    return area, text, letters
+    return area, text
 
 
 def _meet(one: Area, other: Area) -> bool:

@@ -26,7 +26,7 @@ from mobilenets.drawing.reliability import reliability_diagram
 from mobilenets.drawing.style import DARK, DPI, LIGHT, Theme, count, png
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import grouped, groups_to_json
-from mobilenets.measure.metric import TOP1
+from mobilenets.measure.metric import TOP1, Metric
 from mobilenets.measure.metrics import Evaluation, Interval
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.labels import Labels
@@ -61,26 +61,19 @@ class Data(TypedDict):
     left_out: Sequence[Problem]
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """Everything the report shows.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunReport:
+    """What the report of a run of any task shows beside its figures.
 
     ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
     epoch 0 is the model that training started from. ``seconds`` is the time of the epochs, ``total_seconds`` that of
     the whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them,
-    with their labels. ``command`` repeats the run. The pictures that ``evaluation.images`` names are opened below
-    ``root``; one that does not open is shown by its name alone. ``explain`` draws what the network looked at when it
-    gave a picture the class of that index; without it the report leaves this out. ``labels`` name the classes for
-    people, and add a section by group where all of them have one. ``calibration`` is what ``model.json`` says of the
-    temperature, and ``reliability`` has the evaluations to draw without and with it, if there are any.
-    ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed`` where ``evaluation`` is what the
-    models of the folds answered. ``suspects`` are pictures whose labels look wrong, with ``path``, ``given``,
-    ``suggested`` and ``score``.
+    with their labels. ``command`` repeats the run. The pictures that the evaluation names are opened below ``root``;
+    one that does not open is shown by its name alone.
     """
 
     title: str
     model: Model
-    evaluation: Evaluation
     history: Sequence[Mapping[str, float]]
     recipe: Mapping[str, Any]
     data: Data
@@ -93,46 +86,82 @@ class Report:
     notes: Sequence[str] = ()
     next_steps: Sequence[str] = ()
     total_seconds: float | None = None
-    labels: Labels | None = None
     root: Path = field(default_factory=Path)
-    calibration: Mapping[str, Any] = field(default_factory=dict)
-    reliability: tuple[Evaluation | None, Evaluation | None] = (None, None)
-    explain: Callable[[Image.Image, int], Image.Image] | None = None
     cross_validation: Mapping[str, Any] | None = None
     crossed: bool = False
     seeds: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Report(RunReport):
+    """Everything the report of a classifier shows.
+
+    ``explain`` draws what the network looked at when it gave a picture the class of that index; without it the report
+    leaves this out. ``labels`` name the classes for people, and add a section by group where all of them have one.
+    ``calibration`` is what ``model.json`` says of the temperature, and ``reliability`` has the evaluations to draw
+    without and with it, if there are any. ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed``
+    where ``evaluation`` is what the models of the folds answered. ``suspects`` are pictures whose labels look wrong,
+    with ``path``, ``given``, ``suggested`` and ``score``.
+    """
+
+    evaluation: Evaluation
+    labels: Labels | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    reliability: tuple[Evaluation | None, Evaluation | None] = (None, None)
+    explain: Callable[[Image.Image, int], Image.Image] | None = None
     suspects: Sequence[Mapping[str, Any]] = ()
 
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report to ``path``: whole or not at all, with everything it shows inside the file."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": count, "percent": percent, "span": span, "shown": shown}
-    template = environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
     labels = report.labels or Labels({})
     classes = report.evaluation.classes
     by_group = grouped(report.evaluation, labels)
-    page = template.render(
-        report=report,
+    write_page(
+        path,
+        "report.html",
+        report,
+        TOP1,
+        _figures(report, labels, by_group),
         evaluation=report.evaluation,
         ece=report.calibration.get("ece_after", report.evaluation.ece),
         names=dict(zip(classes, labels.shown(classes), strict=True)),
         colors={label: _color(labels, labels.group(label)) for label in classes},
         groups=groups_to_json(report.evaluation, labels),
         by_group=None if by_group is None else _groups(by_group, labels, classes),
-        figures=_figures(report, labels, by_group),
         mistakes=_mistakes(report),
         suspects=_suspects(report),
         confused=_confused(report.evaluation),
-        batch=[(_picture(image), label) for image, label in report.batch[:BATCH]],
+    )
+
+
+def write_page(
+    path: Path, template: str, report: RunReport, metric: Metric, figures: dict[str, Drawing], **values: Any
+) -> None:
+    """Write a report by the ``template`` of this folder, which extends ``report.html``, with the values it names."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    )
+    environment.filters |= {"count": count, "percent": percent, "span": span, "shown": shown}
+    if report.history:
+        drawn = on_both(lambda theme: curves(report.history, metric, report.best_epoch, theme))
+        figures = figures | {"curves": drawn}
+    page = environment.get_template(template).render(
+        report=report,
+        metric=metric.title,
+        figures=figures,
+        batch=[(address_of(image), label) for image, label in report.batch[:BATCH]],
         time=duration(report.seconds if report.total_seconds is None else report.total_seconds),
         training_time=duration(report.seconds),
         kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
         left_out=report.data["left_out"][:LEFT_OUT],
         light=LIGHT,
         dark=DARK,
+        **values,
     )
     # The bytes of a path that are no text arrive as lone surrogates, which UTF-8 does not have.
     write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
@@ -163,7 +192,7 @@ def shown(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class Drawing:
     """A figure as data addresses, for light and dark paper; ``width`` in CSS pixels keeps its true size."""
 
     light: str
@@ -184,27 +213,26 @@ def _groups(by_group: Evaluation, labels: Labels, classes: Sequence[str]) -> lis
     ]
 
 
-def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dict[str, _Drawing]:
+def on_both(draw: Callable[[Theme], Figure]) -> Drawing:
+    """Draw a figure for light and for dark paper."""
+    light, dark = (png(draw(theme)) for theme in (LIGHT, DARK))
+    # A PNG's width stands in its first chunk, after the signature, the chunk's length and its name.
+    width = int.from_bytes(light[16:20], "big") * 96 // DPI
+    return Drawing(_address("png", light), _address("png", dark), width)
+
+
+def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dict[str, Drawing]:
     evaluation, (before, after) = report.evaluation, report.reliability
     names = labels.shown(evaluation.classes, drawable)
-
-    def both(draw: Callable[[Theme], Figure]) -> _Drawing:
-        light, dark = (png(draw(theme)) for theme in (LIGHT, DARK))
-        # A PNG's width stands in its first chunk, after the signature, the chunk's length and its name.
-        width = int.from_bytes(light[16:20], "big") * 96 // DPI
-        return _Drawing(_address("png", light), _address("png", dark), width)
-
     figures = {
-        "confusion": both(lambda theme: confusion_matrix(evaluation.confusion, names, theme)),
-        "reliability": both(lambda theme: reliability_diagram(after or evaluation, theme)),
+        "confusion": on_both(lambda theme: confusion_matrix(evaluation.confusion, names, theme)),
+        "reliability": on_both(lambda theme: reliability_diagram(after or evaluation, theme)),
     }
     if before is not None and report.calibration.get("temperature", 1) != 1:
-        figures["before"] = both(lambda theme: reliability_diagram(before, theme, "Reliability before calibration"))
+        figures["before"] = on_both(lambda theme: reliability_diagram(before, theme, "Reliability before calibration"))
     if by_group is not None:
         found, groups = by_group.confusion, labels.shown_groups(by_group.classes, drawable)
-        figures["groups"] = both(lambda theme: confusion_matrix(found, groups, theme, kind="group"))
-    if report.history:
-        figures["curves"] = both(lambda theme: curves(report.history, TOP1, report.best_epoch, theme))
+        figures["groups"] = on_both(lambda theme: confusion_matrix(found, groups, theme, kind="group"))
     return figures
 
 
@@ -212,12 +240,12 @@ def _mistakes(report: Report) -> list[dict[str, Any]]:
     evaluation = report.evaluation
     shown = []
     for one in evaluation.mistakes(MISTAKES):
-        image = _opened(report.root / evaluation.images[one.index])
+        image = opened(report.root / evaluation.images[one.index])
         looked = None if image is None or report.explain is None else report.explain(image, one.predicted)
         shown.append(
             {
-                "picture": None if image is None else _picture(image),
-                "looked": None if looked is None else _picture(looked),
+                "picture": None if image is None else address_of(image),
+                "looked": None if looked is None else address_of(looked),
                 "path": evaluation.images[one.index],
                 "true": evaluation.classes[one.true],
                 "predicted": evaluation.classes[one.predicted],
@@ -231,8 +259,8 @@ def _suspects(report: Report) -> list[dict[str, Any]]:
     """The pictures whose labels look wrong, in the form of a mistake."""
     shown = []
     for one in report.suspects[:SUSPECTS]:
-        image = _opened(report.root / one["path"])
-        picture = None if image is None else _picture(image)
+        image = opened(report.root / one["path"])
+        picture = None if image is None else address_of(image)
         about = {"path": one["path"], "true": one["given"], "predicted": one["suggested"], "score": one["score"]}
         shown.append({"picture": picture, **about})
     return shown
@@ -247,7 +275,8 @@ def _confused(evaluation: Evaluation) -> list[tuple[int, str, str]]:
     return [(int(counts[i, j]), evaluation.classes[i], evaluation.classes[j]) for i, j in places if counts[i, j] > 1]
 
 
-def _opened(path: Path) -> Image.Image | None:
+def opened(path: Path) -> Image.Image | None:
+    """Decode a picture, None where that is no longer possible."""
     try:
         return decode(path)
     except (InputError, OSError, ValueError):
@@ -255,10 +284,10 @@ def _opened(path: Path) -> Image.Image | None:
         return None
 
 
-def _picture(image: Image.Image) -> str:
+def address_of(image: Image.Image, side: int = THUMBNAIL) -> str:
     """A picture, made small, as a data address."""
     small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=None)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
     buffer = io.BytesIO()
     # JPEG would smear what is tiny to begin with.
     form = "png" if max(small.size) <= 64 else "jpeg"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +18,8 @@ from mobilenets.errors import InputError
 from mobilenets.measure.average_precision import (
     LEAST_PICTURES,
     average_precision,
+    interval_95,
     mean_of_known,
-    middle_95,
     resampled,
 )
 from mobilenets.measure.matching import Flags, Floats, Integers, Matches, match
@@ -82,6 +82,16 @@ class DetectionEvaluation:
                 "boxes that were found: one entry for each picture is wanted"
             )
 
+    def taken(self, places: Sequence[int]) -> DetectionEvaluation:
+        """Give the figures of some of the pictures alone."""
+        return replace(
+            self,
+            images=tuple(self.images[place] for place in places),
+            truths=[self.truths[place] for place in places],
+            found=[self.found[place] for place in places],
+            sizes=None if self.sizes is None else [self.sizes[place] for place in places],
+        )
+
     @cached_property
     def matches(self) -> Matches:
         """Which boxes belong together."""
@@ -113,7 +123,9 @@ class DetectionEvaluation:
     def by_size(self) -> dict[str, tuple[float, float]]:
         """AP and AR of small, medium and large boxes."""
         sizes = {size: self._figures(size) for size in ("small", "medium", "large")}
-        return {size: (float(mean_of_known(p.ravel())), float(mean_of_known(r.ravel()))) for size, (p, r) in sizes.items()}
+        return {
+            size: (float(mean_of_known(p.ravel())), float(mean_of_known(r.ravel()))) for size, (p, r) in sizes.items()
+        }
 
     @cached_property
     def ar(self) -> dict[int, float]:
@@ -127,16 +139,16 @@ class DetectionEvaluation:
 
     @cached_property
     def ap_interval(self) -> Interval | None:
-        """The 95 % bootstrap interval of ``ap`` by picture; None where fewer than 10 pictures have boxes."""
-        return self._interval(self.resampled.reshape(len(self.resampled), -1))
+        """The 95 % bootstrap interval of ``ap`` by picture; None where fewer than 20 pictures have boxes."""
+        return self._interval(self.ap, self.resampled.reshape(len(self.resampled), -1))
 
     @cached_property
     def ap50_interval(self) -> Interval | None:
-        """The 95 % bootstrap interval of ``ap50`` by picture; None where fewer than 10 pictures have boxes."""
-        return self._interval(self.resampled[..., 0])
+        """The 95 % bootstrap interval of ``ap50`` by picture; None where fewer than 20 pictures have boxes."""
+        return self._interval(self.ap50, self.resampled[..., 0])
 
-    def _interval(self, values: Floats) -> Interval | None:
-        return None if self.pictures_with_boxes < LEAST_PICTURES else middle_95(mean_of_known(values))
+    def _interval(self, value: float, resamples: Floats) -> Interval | None:
+        return _clipped(interval_95(value, mean_of_known(resamples), self.pictures_with_boxes))
 
     @cached_property
     def pictures_with_boxes(self) -> int:
@@ -186,7 +198,7 @@ class DetectionEvaluation:
         order = np.argsort(-self.matches.score[kept], kind="stable")
         scores, right = self.matches.score[kept][order], self.right[kept][order]
         last = np.flatnonzero(np.append(scores[1:] < scores[:-1] - _SAME, np.ones(min(1, len(scores)), np.bool_)))
-        return scores[last], np.cumsum(right)[last], last + 1
+        return scores[last], np.cumsum(right, dtype=np.int64)[last], last.astype(np.int64) + 1
 
     def _below(self, place: int) -> float:
         scores = self._sweep[0]
@@ -233,7 +245,7 @@ class DetectionEvaluation:
             figures[name] = ClassFigures(
                 _known(float(precisions[label].mean())),
                 _known(float(precisions[label, 0])),
-                middle_95(self.resampled[:, label, 0]) if images >= LEAST_PICTURES else None,
+                _clipped(interval_95(float(precisions[label, 0]), self.resampled[:, label, 0], images)),
                 _ratio(hits, answers),
                 _ratio(hits, boxes),
                 _ratio(2 * hits, answers + boxes),
@@ -302,7 +314,8 @@ class DetectionPair:
 
     def __post_init__(self) -> None:
         one, other = self.reference, self.candidate
-        if one.classes != other.classes or one.images != other.images:
+        same = one.classes == other.classes and one.images == other.images
+        if not same or not np.array_equal(one.matches.truth_corners, other.matches.truth_corners):
             raise InputError("the two were not measured on the same pictures and classes")
 
     @property
@@ -318,21 +331,26 @@ class DetectionPair:
     @cached_property
     def ap_change_interval(self) -> Interval | None:
         """The 95 % bootstrap interval of ``ap_change``, both in the same resamples of the pictures."""
-        return self._interval(slice(None))
+        return self._interval(self.ap_change, slice(None))
 
     @cached_property
     def ap50_change_interval(self) -> Interval | None:
         """The 95 % bootstrap interval of ``ap50_change``, both in the same resamples of the pictures."""
-        return self._interval(slice(1))
+        return self._interval(self.ap50_change, slice(1))
 
-    def _interval(self, overlaps: slice) -> Interval | None:
-        if self.reference.pictures_with_boxes < LEAST_PICTURES:
-            return None
+    def _interval(self, change: float, overlaps: slice) -> Interval | None:
         means = [
             mean_of_known(one.resampled[..., overlaps].reshape(len(one.resampled), -1))
             for one in (self.candidate, self.reference)
         ]
-        return middle_95(means[0] - means[1])
+        differences = means[0] - means[1]
+        if not differences.any():  # the same boxes, or none that count
+            return (0.0, 0.0) if self.reference.pictures_with_boxes >= LEAST_PICTURES else None
+        return interval_95(change, differences, self.reference.pictures_with_boxes)
+
+
+def _clipped(interval: Interval | None) -> Interval | None:
+    return None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
 
 
 def _ratio(part: Any, whole: Any) -> float | None:

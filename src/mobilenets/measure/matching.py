@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -66,42 +66,39 @@ class Matches:
 
 def match(truths: Sequence[Boxes], found: Sequence[Detections]) -> Matches:
     """Match what was found in each picture with what is there."""
-    image, label, place, corners = _flat(found)
     score = np.concatenate([np.zeros(0), *(one.scores for one in found)]).astype(np.float64)
-    order = np.lexsort((-score, label, image))
-    image, label, place, corners, score = (part[order] for part in (image, label, place, corners, score))
-    rank = _ranks(image, label)
-    kept = rank < MOST
-    image, label, place, corners, score, rank = (part[kept] for part in (image, label, place, corners, score, rank))
-
-    of_truth = _flat(truths)
-    order = np.lexsort((of_truth[1], of_truth[0]))
-    truth_image, truth_label, truth_place, truth_corners = (part[order] for part in of_truth)
+    given = _flat(found)
+    order = np.lexsort((-score, given.label, given.image))
+    order = order[_ranks(given.image[order], given.label[order]) < MOST]
+    given, score = given.taken(order), score[order]
+    there = _flat(truths)
+    order = np.lexsort((there.label, there.image))
+    there = there.taken(order)
     crowd, ignored = (
         np.concatenate([np.zeros(0, np.bool_), *flags])[order]
         for flags in ([one.crowd for one in truths], [one.ignored for one in truths])
     )
     matches = Matches(
         len(truths),
-        image,
-        label,
-        place,
-        rank,
+        given.image,
+        given.label,
+        given.place,
+        _ranks(given.image, given.label),
         score,
-        corners,
-        np.zeros((len(image), len(SIZES), len(OVERLAPS)), np.bool_),
+        given.corners,
+        np.zeros((len(score), len(SIZES), len(OVERLAPS)), np.bool_),
         # An unmatched detection of another size is nobody's fault.
-        np.repeat(~_of_sizes(corners)[:, :, None], len(OVERLAPS), axis=2),
-        np.full(len(image), -1, np.int64),
-        truth_image,
-        truth_label,
-        truth_place,
-        truth_corners,
-        ~(crowd | ignored)[:, None] & _of_sizes(truth_corners),
+        np.repeat(~_of_sizes(given.corners)[:, :, None], len(OVERLAPS), axis=2),
+        np.full(len(score), -1, np.int64),
+        there.image,
+        there.label,
+        there.place,
+        there.corners,
+        ~(crowd | ignored)[:, None] & _of_sizes(there.corners),
     )
     for first, numbers, table in _groups(matches):
         left_out = ~matches.counts[table].swapaxes(1, 2)
-        part = _Truths(table, truth_corners[table], crowd[table], (crowd | ignored)[table], left_out)
+        part = _Truths(table, there.corners[table], crowd[table], (crowd | ignored)[table], left_out)
         _match_part(matches, first, numbers, part)
     return matches
 
@@ -114,7 +111,7 @@ def _shares(corners: Floats, others: Floats, crowd: Flags) -> Floats:
     common = sides[..., 0] * sides[..., 1]
     area = _areas(corners)
     whole = np.where(crowd, area, area + _areas(others) - common)
-    return np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
+    return np.asarray(np.divide(common, whole, out=np.zeros_like(common), where=whole > 0))
 
 
 def _areas(corners: Floats) -> Floats:
@@ -128,14 +125,25 @@ def _of_sizes(corners: Floats) -> Flags:
     return np.asarray((area >= low) & (area <= high))
 
 
-def _flat(parts: Sequence[Boxes] | Sequence[Detections]) -> tuple[Integers, Integers, Integers, Floats]:
-    """Give image, label, place in the image and corners of all boxes."""
+class _Flat(NamedTuple):
+    """Boxes of many pictures: of each its image, label, place in the image and corners."""
+
+    image: Integers
+    label: Integers
+    place: Integers
+    corners: Floats
+
+    def taken(self, rows: npt.NDArray[np.intp]) -> _Flat:
+        return _Flat(self.image[rows], self.label[rows], self.place[rows], self.corners[rows])
+
+
+def _flat(parts: Sequence[Boxes] | Sequence[Detections]) -> _Flat:
     numbers = np.array([len(one.labels) for one in parts], np.int64)
     image = np.repeat(np.arange(len(parts)), numbers)
     place = np.concatenate([np.zeros(0, np.int64), *(np.arange(number) for number in numbers)])
     label = np.concatenate([np.zeros(0, np.int64), *(one.labels for one in parts)])
     corners = np.concatenate([np.zeros((0, 4)), *(one.corners for one in parts)])
-    return image, label.astype(np.int64), place, corners.astype(np.float64)
+    return _Flat(image, label.astype(np.int64), place, corners.astype(np.float64))
 
 
 def _starts(image: Integers, label: Integers) -> Integers:

@@ -153,7 +153,8 @@ def joined(*maps: Tensor, columns: Sequence[int]) -> Tensor:
     groups = []
     for start in range(0, len(maps), len(columns)):
         group = zip(maps[start : start + len(columns)], columns, strict=True)
-        groups.append(torch.cat([map_.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width)) for map_, width in group], 2))
+        rows = [each.permute(0, 2, 3, 1).reshape(len(each), -1, width) for each, width in group]
+        groups.append(torch.cat(rows, 2))
     return torch.cat(groups, 1)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_json, write_json
 from mobilenets.base.leftovers import clear_leftovers, filling, occupants
 from mobilenets.base.shell import quote
+from mobilenets.datasets.box_dataset import layout_of_boxes, prepare_boxes_again
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
@@ -32,9 +32,10 @@ from mobilenets.runs.copies import COPIES, THUMBNAILS, Keep, look_for_copies
 from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, Record, data_record
+from mobilenets.runs.request import Request
 from mobilenets.runs.seen import SEEN, write_seen
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
-from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, read_bundle, write_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, DETECTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import Labels, doubts, read_labels
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
@@ -56,22 +57,6 @@ from mobilenets.weights.auto import ChosenWeights, find
 from mobilenets.weights.start import NAMED, open_weights
 
 log = logging.getLogger("mobilenets")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What ``train`` was asked for: a recipe, by itself, by name or in a file, and ``settings`` that differ from it."""
-
-    data: Path
-    run: Path
-    recipe: Recipe | str | Path | None
-    settings: Mapping[str, Any]
-    resume: bool
-
-    @property
-    def stated(self) -> set[str]:
-        """The names of the settings that were asked for."""
-        return set(self.settings) | stated(self.recipe)
 
 
 @dataclass(frozen=True)
@@ -117,7 +102,8 @@ def settle(request: Request) -> Settled:
     if request.resume and (run / RECIPE).is_file():
         settled = _begun(request)
     else:
-        refuse_place(run, find_data(request.data), request.resume)
+        boxes = request.task == DETECTION
+        refuse_place(run, layout_of_boxes(request.data) if boxes else find_data(request.data), request.resume)
         if request.resume:
             log.warning(
                 "there is nothing to continue in %s: starting from the beginning, with the settings of this command",
@@ -144,7 +130,7 @@ def begin(
     task, asked = find_task(recipe.task), recipe.weights
     if recipe.folds is not None and recipe.task != CLASSIFICATION:
         raise InputError(f"folds: cross-validates classifications only, not {recipe.task}; leave --folds out")
-    opened = _open_weights(recipe, request.run)
+    opened = open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:
         recipe = follow(recipe, saved, request.stated)
@@ -172,7 +158,7 @@ def begin(
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)
-    dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *notes))
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     labels = read_labels(dataset.layout.root, dataset.classes)
     for doubt in doubts(labels, dataset.classes):
         log.warning("%s", doubt)
@@ -213,7 +199,7 @@ def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPicture
         look=looking,
     ).annotated(task.annotated)
     notes, keep = look_for_copies(dataset, looking)
-    return dataclasses.replace(dataset, notes=(*dataset.notes, *notes)), keep
+    return replace(dataset, notes=(*dataset.notes, *notes)), keep
 
 
 def _folds(recipe: Recipe, dataset: Dataset) -> tuple[int, ...] | None:
@@ -247,7 +233,7 @@ def _bundle(
 def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) -> Run:
     """Take up a run where it was left; raises ``InputError`` where the weights that it started from have changed."""
     run, task = request.run, find_task(recipe.task)
-    saved = _open_weights(recipe, run).model
+    saved = open_begun(recipe, run).model
     bundle = read_bundle(run)
     architecture = Architecture.from_json(bundle.architecture)
     _refuse_early(recipe, architecture, bundle.preprocessing, saved)
@@ -264,7 +250,7 @@ def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) 
     return Run(run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
 
 
-def _open_weights(recipe: Recipe, run: Path) -> ChosenWeights:
+def open_begun(recipe: Recipe, run: Path) -> ChosenWeights:
     """Open what a run begins with; auto says here why there are no weights, and ``finish`` says it again."""
     if recipe.weights == AUTO:
         found = find(architecture_of(recipe, None))
@@ -331,11 +317,27 @@ def _begun(request: Request) -> Settled:
             raise InputError(
                 f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
             )
+    if recipe.task == DETECTION:
+        halves = {"split_file": request.run / SPLIT, "classes": data.classes}
+        again = prepare_boxes_again(request.data, data.fingerprint, **box_settings(recipe), **halves)
+        return Settled(recipe, record, again)
     known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies, recipe.folds is not None)
     dataset = prepare_again(
         request.data, request.run / SPLIT, data.classes, data.fingerprint, *known, fix=fixing(recipe.fixes)
     )
     return Settled(recipe, record, dataset)
+
+
+def box_settings(recipe: Recipe) -> dict[str, Any]:
+    """Give the settings of a recipe by which boxes are read and split."""
+    return {
+        "share": recipe.validation_share,
+        "seed": recipe.seed_of_split,
+        "max_bad": recipe.max_bad,
+        "max_unreadable": recipe.max_unreadable,
+        "workers": recipe.workers,
+        "fix": fixing(recipe.fixes),
+    }
 
 
 def _chosen(choice: Choice | None, request: Request) -> dict[str, Any]:

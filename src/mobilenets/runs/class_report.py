@@ -94,7 +94,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         },
         evaluation=evaluation,
         history=finished.state.history,
-        recipe=_settings(run.recipe),
+        recipe=settings_shown(run.recipe),
         data={
             "train": data.train,
             "validation": data.train if finished.on == CROSSED else data.test or data.validation,
@@ -124,7 +124,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
     )
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
+def settings_shown(recipe: Recipe) -> dict[str, Any]:
     """Give the settings as the report shows them: of fixes only how many there are."""
     settings = recipe.to_json()
     return settings | ({"fixes": f"{len(recipe.fixes)} pictures"} if isinstance(recipe.fixes, list) else {})
@@ -136,7 +136,7 @@ def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> l
     first = shuffled(labels, recipe.batch, recipe.seed, 0, balanced=recipe.balance == "sampling")[0]
     # Pictures mix with partners drawn from the whole batch.
     batch = train_loader.batch(first if recipe.mixup or recipe.cutmix else first[:SHOWN_PICTURES], 0, 0)
-    pixels_of_all = _pixels(batch.images[:SHOWN_PICTURES], train_loader.preprocessing)
+    pixels_of_all = pixels_of(batch.images[:SHOWN_PICTURES], train_loader.preprocessing)
     shown = []
     for pixels, target in zip(pixels_of_all, batch.targets[:SHOWN_PICTURES], strict=True):
         told = [(share, classes[index]) for index, share in enumerate(target) if share > 0.005]
@@ -145,7 +145,7 @@ def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> l
     return shown
 
 
-def _pixels(images: Any, preprocessing: Preprocessing) -> Any:
+def pixels_of(images: Any, preprocessing: Preprocessing) -> Any:
     """Undo the normalisation."""
     values = (images * preprocessing.std + preprocessing.mean) / preprocessing.scale
     return np.clip(np.round(values), 0, 255).astype(np.uint8)

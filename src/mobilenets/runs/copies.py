@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mobilenets.base.files import write_bytes, write_json
 from mobilenets.datasets.folder import Sample, content_hashes, relative
@@ -19,6 +20,7 @@ from mobilenets.datasets.prepare import Dataset
 from mobilenets.doctor.copies import Pair
 from mobilenets.doctor.hashes import COLOUR, SIDE, Thumbnails
 from mobilenets.doctor.quick import Leaks, Looking, conflicts, in_words, leaks
+from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.metrics import Evaluation, wilson_interval
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle
@@ -78,7 +80,7 @@ def look_for_copies(dataset: Dataset, looking: Looking) -> tuple[tuple[str, ...]
     return tuple(notes), keep
 
 
-def copies_of_run(run: Path, evaluation: Evaluation) -> dict[str, Any] | None:
+def copies_of_run(run: Path, evaluation: Evaluation | DetectionEvaluation) -> dict[str, Any] | None:
     """Give the share of a run's measured pictures that have a copy in training, and the accuracy without them.
 
     None where that is not known: in a run that is older than this.
@@ -92,7 +94,7 @@ def copies_of_run(run: Path, evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def copies_in_training(
-    model: Path, samples: Sequence[Sample], root: Path, looking: Looking, evaluation: Evaluation
+    model: Path, samples: Sequence[Sample], root: Path, looking: Looking, evaluation: Evaluation | DetectionEvaluation
 ) -> dict[str, Any] | None:
     """Give what ``copies_of_run`` gives for any labelled pictures, whose thumbnails ``looking`` has.
 
@@ -118,24 +120,33 @@ def copies_in_training(
     return to_json(Leaks((*found.pairs, *same), found.limited), evaluation)
 
 
-def to_json(found: Leaks, evaluation: Evaluation) -> dict[str, Any]:
+def to_json(found: Leaks, evaluation: Evaluation | DetectionEvaluation) -> dict[str, Any]:
     """Give the object ``copies`` of ``metrics.json`` and of ``evaluate --json``; fractions from 0 to 1."""
     copied = {pair.path.as_posix() for pair in found.pairs}
     alone = np.array([name not in copied for name in evaluation.images], np.bool_)
-    right, count = int((evaluation.ranks[alone] == 0).sum()), int(alone.sum())
     return {
         "images": len(found.pairs),
         "share": len(found.pairs) / len(evaluation.images),
         "exact": len(found.pairs) - len(found.near),
         "near": len(found.near),
         "how": in_words(found.pairs),
-        "without": {
-            "images": count,
-            "top1": right / count if count else None,
-            "top1_interval": list(wilson_interval(right, count)),
-        },
+        "without": _figures_of(evaluation, alone),
         "limited": found.limited,
         "pairs": [_pair(pair) for pair in found.pairs[:_SHOWN]],
+    }
+
+
+def _figures_of(evaluation: Evaluation | DetectionEvaluation, alone: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Give the main figure of some of the pictures alone, None where there are none."""
+    count = int(alone.sum())
+    if isinstance(evaluation, DetectionEvaluation):
+        figures = evaluation.taken(np.flatnonzero(alone).tolist()).to_json() if count else {}
+        return {"images": count, **{key: figures.get(key) for key in ("ap", "ap50", "ap50_interval")}}
+    right = int((evaluation.ranks[alone] == 0).sum())
+    return {
+        "images": count,
+        "top1": right / count if count else None,
+        "top1_interval": list(wilson_interval(right, count)),
     }
 
 

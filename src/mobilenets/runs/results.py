@@ -73,8 +73,8 @@ def finish(
         "epoch": kept,
         "epochs": state.epoch,
         "seconds": state.seconds,
-        "total_seconds": _total_seconds(folder, state, since),
-        **_said(run, state, evaluation, on, kept, saved.bundle.origin.get("why_not"), (crossed, seeds)),
+        "total_seconds": seconds_in_all(folder, state, since),
+        **said(run, state, evaluation, on, kept, saved.bundle.origin.get("why_not"), (crossed, seeds)),
         "cross_validation": None if crossed is None else crossed.to_json(),
         "seeds": None if seeds is None else seeds.to_json(),
         "weights": run.recipe.weights,
@@ -93,7 +93,7 @@ def finish(
         finished = Finished(run, train_loader, state, kept, on, settled, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
-    metrics["total_seconds"] = _total_seconds(folder, state, since)  # the report among it
+    metrics["total_seconds"] = seconds_in_all(folder, state, since)  # the report among it
     # Last, because it is what marks a run as measured.
     write_json(folder / METRICS, metrics)
     log.info(
@@ -123,7 +123,7 @@ def _settled(run: Run, device: torch.device, crossed: CrossValidation | None) ->
     return replace(settled, saved=saved, predictor=Predictor(folder, str(device)))
 
 
-def _said(
+def said(
     run: Run,
     state: State,
     evaluation: Evaluation,
@@ -209,7 +209,7 @@ def _moved(recipe: Recipe, state: State, pictures: int) -> str | None:
     return f"{why}: {round(now, 1):g} instead of {round(planned, 1):g} epochs in {duration(60 * recipe.minutes)}."
 
 
-def _total_seconds(run: Path, state: State, since: float) -> float:
+def seconds_in_all(run: Path, state: State, since: float) -> float:
     """Return the time since the run was first started, without pauses; that of a measured run stays what it was."""
     measured = total_seconds(run) if state.finished else None
     return state.total_seconds + time.monotonic() - since if measured is None else measured

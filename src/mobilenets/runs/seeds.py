@@ -17,9 +17,10 @@ from mobilenets.base.shell import quote
 from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.measure.metric import Metric
-from mobilenets.runs.begin import Request, Run, refuse_place, settle, take_up
+from mobilenets.runs.begin import Run, refuse_place, settle, take_up
 from mobilenets.runs.copies import COPIES, THUMBNAILS
 from mobilenets.runs.record import METRICS, RECIPE, SEEDS, SPLIT, Record
+from mobilenets.runs.request import Request
 from mobilenets.runs.seen import SEEN
 from mobilenets.runtime.bar import SPACE
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS

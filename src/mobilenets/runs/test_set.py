@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
 
@@ -84,6 +85,16 @@ def open_test_set(model: Path, verb: str, contents: Iterable[str]) -> TestSet:
     except InputError as error:
         log.warning("that the test set was opened is not written down: %s", error)
     return TestSet(len(earlier), (earlier or [now])[0].when.partition("T")[0])
+
+
+def opened_by_evaluate(model: Path, which: str, samples: Sequence[Sample]) -> TestSet | None:
+    """Write down that ``evaluate`` opened a test set, and say so where it was before; None for another half."""
+    if which != "test":
+        return None
+    opened = open_test_set(model, "evaluate", content_hashes([sample.path for sample in samples]).values())
+    if opened.note is not None:
+        log.info("%s", opened.note)
+    return opened
 
 
 def _read(file: Path) -> list[Opening]:

@@ -21,6 +21,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
 BALANCES = ("none", "sampling", "weights")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+BOX_LOSSES = ("mining", "focal")
 KEEPS = ("best", "last")
 AUTO = "auto"
 
@@ -49,7 +50,9 @@ class Recipe:
     ``freeze`` may be ``auto``: ``mobilenets.training.auto.resolve`` fills them in, and only then can a run use them.
     """
 
-    task: str = _setting("classification", "what to learn of each picture: classification, or a task of your own")
+    task: str = _setting(
+        "classification", "what to learn of each picture: classification, detection (boxes), or a task of your own"
+    )
 
     # The network.
     model: str = _setting("mobilenet_v2", f"network: {NAMES}")
@@ -122,6 +125,12 @@ class Recipe:
     max_unreadable: float = _setting(
         0.1,
         "largest share of unreadable pictures that may be left out; with more, training does not start",
+        low=0,
+        high=1,
+    )
+    max_bad: float = _setting(
+        0.05,
+        "boxes: largest share of wrong ones that may be left out; with more, training does not start",
         low=0,
         high=1,
     )
@@ -207,9 +216,18 @@ class Recipe:
     decay_epochs: float = _setting(10.0, "epochs between two decays", low=0, high=1_000_000, open_low=True)
     power: float = _setting(2.0, "power of the polynomial schedule (2: square)", low=0, high=100, open_low=True)
     label_smoothing: float = _setting(0.1, "label smoothing", low=0, high=1, open_high=True)
+    box_loss: str = _setting(
+        "mining",
+        "boxes: how classes are learned, by cross-entropy of the hardest negatives (SSD) or by the focal loss",
+        choices=BOX_LOSSES,
+    )
     clip: float | None = _setting(None, "largest gradient norm; none: no clipping", low=0, open_low=True, high=1e9)
     ema: float | None = _setting(
         None, "decay per step of the weights' moving average (EMA); none: off", low=0, high=1, open_high=True
+    )
+
+    self_test: bool = _setting(
+        True, "boxes: before the first epoch, see whether eight pictures can be learned and boxes fit the pictures"
     )
 
     # The machine.

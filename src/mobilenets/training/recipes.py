@@ -17,6 +17,25 @@ _PLAIN: dict[str, Any] = {"weights": "none", "freeze": "none", "views": 4}
 RECIPES: dict[str, Recipe] = {
     # A folder of photos: trained weights where they can be had, and as many steps as the pictures need.
     "photos": Recipe(),
+    # Photos with boxes: SSDLite at the paper's size, on pictures squashed as in SSD. The published schedules, 200,000
+    # steps of TensorFlow's RMSprop at 0.004 and torchvision's 660 epochs of SGD at 0.15, are for COCO on many machines.
+    "boxes": Recipe(task="detection", size=320, variant="standard", resize="stretch", label_smoothing=0.0, ema=0.998),
+    # The demo of detection: drawn shapes. No choice is made on the validation pictures.
+    "shapes": Recipe(
+        task="detection",
+        width=0.35,
+        size=160,
+        variant="standard",
+        resize="stretch",
+        label_smoothing=0.0,
+        weights="none",
+        freeze="none",
+        epochs=40,
+        batch=16,
+        lr=4e-3,
+        ema=0.99,
+        keep="last",
+    ),
     # The demo: scikit-learn's 8 × 8 digits at 32 pixels. No choice is made on the validation pictures.
     "digits": Recipe(
         **_PLAIN,

@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     fixes: str | list[Any] | None
     balance: str
     max_unreadable: float
+    max_bad: float
     epochs: int
     head_epochs: int
     minutes: float | None
@@ -64,8 +65,10 @@ class Settings(TypedDict, total=False):
     decay_epochs: float
     power: float
     label_smoothing: float
+    box_loss: str
     clip: float | None
     ema: float | None
+    self_test: bool
     seed: int
     split_seed: int | None
     precision: str

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import IMAGENET_CLASSES, describe, load_table
 from mobilenets.models.network import Network, head_names
 from mobilenets.models.saved import SavedModel
-from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.pictures.preprocess import CORNER, Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
@@ -46,7 +47,8 @@ def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
         "size": architecture["size"],
         "resize": preprocessing.resize,
         "crop_fraction": preprocessing.crop_fraction,
-        "interpolation": preprocessing.interpolation,
+        # Augmentation resamples by Pillow's filters, and so the network learns by one.
+        "interpolation": "bilinear" if preprocessing.interpolation == CORNER else preprocessing.interpolation,
     }
     if "size" not in given and "variant" not in given and table is None:
         carried["variant"] = architecture["variant"]
@@ -151,7 +153,7 @@ def say_what_was_kept(saved: SavedModel, network: Network, origin: dict[str, Any
     )
 
 
-def settle_norms(parts: Sequence[nn.Module], pictures: Loader, device: torch.device) -> None:
+def settle_norms(parts: Sequence[nn.Module], pictures: Loader | BoxLoader, device: torch.device) -> None:
     """Let the BatchNorm of frozen parts that nobody trained see up to 512 of the pictures, unaugmented.
 
     Fresh BatchNorm takes its input for one of mean 0 and deviation 1, which it is not: the features of MobileNetV2 at
@@ -200,7 +202,7 @@ def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> Non
             ) from error
 
 
-def place_network(network: Network, run: Path, recipe: Recipe, train: Loader, device: torch.device) -> None:
+def place_network(network: Network, run: Path, recipe: Recipe, train: Loader | BoxLoader, device: torch.device) -> None:
     """Bring the network of a run, or of one of its folds, to its device, with the statistics that frozen blocks need.
 
     ``recipe`` is that of the first stage. A begun run has these statistics in its checkpoint.

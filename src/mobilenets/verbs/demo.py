@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mobilenets.base.leftovers import occupants
+from mobilenets.datasets.boxes.shapes import draw_boxes_set
 from mobilenets.errors import InputError
 from mobilenets.verbs.fetch import fetch
 from mobilenets.verbs.train import train
@@ -14,15 +15,22 @@ from mobilenets.verbs.train import train
 log = logging.getLogger("mobilenets")
 
 SIZE = 32
+PICTURES = 360
 
 
-def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
+def demo(
+    out: str | Path = "demo", *, task: Literal["classification", "detection"] = "classification", resume: bool = False
+) -> dict[str, Any]:
     """Write scikit-learn's handwritten digits as folders of pictures, and train, measure and report on them.
+
+    With ``task`` ``detection`` shapes are drawn, several in a picture, and a network learns to find them.
 
     Parameters
     ----------
     out:
-        The folder to write: ``digits/`` (the pictures) and ``run/`` (the run folder).
+        The folder to write: ``digits/`` or ``shapes/`` (the pictures) and ``run/`` (the run folder).
+    task:
+        What to show.
     resume:
         Continue a demo that was stopped.
 
@@ -33,13 +41,19 @@ def demo(out: str | Path = "demo", *, resume: bool = False) -> dict[str, Any]:
 
     """
     folder = Path(out)
-    data, run = folder / "digits", folder / "run"
+    if task not in ("classification", "detection"):
+        raise InputError(f"task {task!r}: choose classification or detection")
+    boxes = task == "detection"
+    data, run = folder / ("shapes" if boxes else "digits"), folder / "run"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder with --out")
     if not resume and folder.exists() and occupants(folder):
         raise InputError(f"{folder} is not empty: continue it with --resume, or use another --out")
-    if not data.exists():
+    if not data.exists() and boxes:
+        log.info("1/2  pictures: %d drawn ones with shapes to find, in %s", PICTURES, data)
+        draw_boxes_set(data, PICTURES)
+    elif not data.exists():
         log.info("1/2  pictures: handwritten digits at %d pixels, in %s", SIZE, data)
         fetch("digits", data, size=SIZE)
     log.info("2/2  training and measuring, into %s", run)
-    return train(data, run, recipe="digits", resume=resume) | {"data": str(data)}
+    return train(data, run, recipe="shapes" if boxes else "digits", resume=resume) | {"data": str(data)}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import write_json
-from mobilenets.datasets.folder import Sample, content_hashes
+from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
 from mobilenets.doctor.quick import Looking
@@ -22,11 +21,12 @@ from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import EvaluationSet, pictures_to_calibrate, pictures_to_measure
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runs.test_set import TestSet, open_test_set
+from mobilenets.runs.test_set import opened_by_evaluate
 from mobilenets.runtime.bar import check_false_alarms
 from mobilenets.runtime.bundle import Bundle, find_bundle, write_bundle
 from mobilenets.runtime.labels import doubts
 from mobilenets.tasks.evaluate import evaluate_predictors
+from mobilenets.verbs.evaluate_boxes import evaluate_boxes
 
 if TYPE_CHECKING:
     from mobilenets.runs.calibrating import Settled
@@ -69,6 +69,9 @@ def evaluate(
     Where the model tells what is none of its classes, ``none_of_these`` says how many of the pictures, which are of its
     classes, it called so. ``false_alarms``, a fraction, asks for another share: it moves the bar in ``model.json``.
 
+    A detector is measured on pictures with boxes: AP as COCO counts it, and precision and recall from the score on from
+    which boxes are shown. ``accuracy`` asks for the lowest such score from which on that share of the boxes is right.
+
     ``device``, ``runtime`` and ``threads`` are those of ``Predictor``.
 
     Returns the object of ``evaluate --json``; with ``out`` it is also written there as ``metrics.json``, beside
@@ -82,6 +85,8 @@ def evaluate(
     """
     _refuse_early(accuracy, false_alarms, out)
     predictor = Predictor(model, device, runtime=runtime, threads=threads)
+    if predictor.places:
+        return evaluate_boxes(predictor, Path(model), Path(data), out, accuracy, calibrate, false_alarms)
     measured = pictures_to_measure(Path(model), Path(data), predictor.classes)
     folder = measured.folder
     for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
@@ -109,7 +114,7 @@ def evaluate(
     elif accuracy is not None or false_alarms is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     # A refused command shows no figure, and has opened nothing.
-    opened = _opened(Path(model), measured.which, samples)
+    opened = opened_by_evaluate(Path(model), measured.which, samples)
     notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
     result |= {
         "evaluated_on": measured.which,
@@ -144,16 +149,6 @@ def _draw(evaluation: Evaluation, bundle: Bundle, out: Path) -> None:
 
     draw_confusions(evaluation, bundle.labels, out)
     draw_reliability(evaluation, out / "reliability.png")
-
-
-def _opened(model: Path, which: str, samples: Sequence[Sample]) -> TestSet | None:
-    """Write down that a test set was opened, and say so where it was before."""
-    if which != "test":
-        return None
-    opened = open_test_set(model, "evaluate", content_hashes([sample.path for sample in samples]).values())
-    if opened.note is not None:
-        log.info("%s", opened.note)
-    return opened
 
 
 def _calibrated(

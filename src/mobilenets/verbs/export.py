@@ -25,6 +25,7 @@ from mobilenets.exports.formats import write
 from mobilenets.exports.job import Job, Options
 from mobilenets.exports.use.code import write_device_code
 from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.runs.detection.held_out import boxes_to_export
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
 from mobilenets.runs.predictor import Predictor
@@ -39,6 +40,8 @@ log = logging.getLogger("mobilenets")
 REPORT = "export.json"
 PICTURE = "export.png"
 CALIBRATION_PICTURES = 512
+# Of a detector, whose outputs for a picture are thousands of numbers: they are all held.
+CALIBRATION_SCENES = 128
 FEW_PICTURES = 64
 
 
@@ -81,8 +84,8 @@ def export(
     batch:
         Pictures a run; by default any number.
     tolerance:
-        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8. Of a detector points of AP, by default
-        0.1 for float32, 0.3 for float16, 1.5 for int8.
+        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8. Of a detector points of AP, by
+        default 0.1 for float32, 0.3 for float16, 1.5 for int8.
     web_runtime:
         For ``web``: the folder of the unpacked npm package onnxruntime-web. By default it is looked for in
         ``node_modules``, and else fetched by npm.
@@ -203,7 +206,10 @@ def _pictures(
     model: Path, data: str | Path, bundle: Bundle, precision: str
 ) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
     """Give the readable pictures to check a file on and, for int8, those to calibrate it on."""
-    halves = pictures_to_export(model, Path(data), bundle.classes, training=precision == "int8")
+    if bundle.detection is None:
+        halves = pictures_to_export(model, Path(data), bundle.classes, training=precision == "int8")
+    else:
+        halves = boxes_to_export(model, Path(data), bundle.classes)
     halves = replace(halves, measured=_readable(halves.measured))
     if not halves.measured:
         raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")
@@ -225,7 +231,8 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
         log.warning(
             "int8 is calibrated on only %d training pictures: %d or more are better", len(samples), FEW_PICTURES
         )
-    return fitted_pictures(samples, bundle.preprocessing, CALIBRATION_PICTURES, "calibration pictures")
+    most = CALIBRATION_PICTURES if bundle.detection is None else CALIBRATION_SCENES
+    return fitted_pictures(samples, bundle.preprocessing, most, "calibration pictures")
 
 
 def _written(

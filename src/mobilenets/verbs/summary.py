@@ -36,7 +36,8 @@ def summary(
         A PNG or SVG file to draw the network into.
 
     Returns the object of ``summary --json``: ``layers`` has a row for each, with ``output`` as channels × height ×
-    width, ``parameters`` and ``macs``, and a detector has ``anchors``. Raises ``InputError`` for a network that cannot be built.
+    width, ``parameters`` and ``macs``; a detector has ``anchors`` too. Raises ``InputError`` for a network that cannot
+    be built.
 
     >>> result = mobilenets.summary("mobilenet_v2", width=0.5, size=160)
     >>> result["parameters"], result["macs"], result["layers"][0]["output"]

@@ -24,14 +24,17 @@ from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.device import pick_device
-from mobilenets.runs.begin import Request, Run, Settled, begin, settle, take_up
+from mobilenets.runs.begin import Run, Settled, begin, settle, take_up
 from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
+from mobilenets.runs.detection.train import train_boxes
 from mobilenets.runs.fitting import Allowance
 from mobilenets.runs.folder import RUNS, owning, run_folder
 from mobilenets.runs.folds import seconds_of_folds, train_folds
 from mobilenets.runs.known import pictures_looked_at
+from mobilenets.runs.request import Request, looked_at
 from mobilenets.runs.results import finish
 from mobilenets.runs.seeds import SeedPlan, seeds_asked, train_seeds
+from mobilenets.runtime.bundle import DETECTION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.estimate import PLOT, Ending, estimate
@@ -113,6 +116,7 @@ def train_since(
 @keeping_caveats
 def _train(request: Request, began: float) -> dict[str, Any]:
     """Train in a folder that nobody else trains in meanwhile: once, or with several seeds."""
+    request = looked_at(request)
     with contextlib.ExitStack() as held:
         # Before anything is read; a folder that is missing is made only when all is known to be right.
         there = request.run.is_dir()
@@ -149,6 +153,8 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         _fastest_kernels(device),
         kernels_of(record),
     ):
+        if chosen.task == DETECTION:
+            return train_boxes(request, settled, device, began, (hardware(device), versions()))
         if record is None or settled.dataset is None:
             run = begin(request, chosen, hardware(device), versions(), _allowance(chosen, began, device))
         else:

@@ -35,7 +35,9 @@ class Found:
         plan = plan_detector(architecture, 1, detection)
         names = [part.name for part in plan.convolutions]
         if self.tap is not None and plan.tap.name in names and names.index(plan.tap.name) + 1 != self.tap:
-            raise InputError("its first head stands on another map than the one before the last stride, as SSDLite's do")
+            raise InputError(
+                "its first head stands on another map than the one before the last stride, as SSDLite's do"
+            )
         return detection
 
 

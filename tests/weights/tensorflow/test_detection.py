@@ -70,14 +70,20 @@ def way_in(graph: Any) -> str:
 def unit(graph: Any, name: str, part: Conv, source: str, state: dict[str, np.ndarray], order: np.ndarray) -> str:
     """A convolution with its norm or bias and its activation; ``order`` of the outputs."""
     weight = state[f"{part.name}.conv.weight"][order]
-    kernel = graph.const(f"{name}/weights", weight.transpose(2, 3, 0, 1) if part.depthwise else weight.transpose(2, 3, 1, 0))
-    net = graph.conv(f"{name}/conv", source, kernel, part.stride, op="DepthwiseConv2dNative" if part.depthwise else "Conv2D")
+    kernel = graph.const(
+        f"{name}/weights", weight.transpose(2, 3, 0, 1) if part.depthwise else weight.transpose(2, 3, 1, 0)
+    )
+    net = graph.conv(
+        f"{name}/conv", source, kernel, part.stride, op="DepthwiseConv2dNative" if part.depthwise else "Conv2D"
+    )
     if part.norm:
         names = ("weight", "bias", "running_mean", "running_var")
         parts = [graph.const(f"{name}/{one}", state[f"{part.name}.norm.{one}"]) for one in names]
         net = graph.add(f"{name}/norm", "FusedBatchNormV3", net, *parts, epsilon=field(4, part.epsilon))
     else:
-        net = graph.add(f"{name}/BiasAdd", "BiasAdd", net, graph.const(f"{name}/biases", state[f"{part.name}.conv.bias"][order]))
+        net = graph.add(
+            f"{name}/BiasAdd", "BiasAdd", net, graph.const(f"{name}/biases", state[f"{part.name}.conv.bias"][order])
+        )
     return str(graph.add(f"{name}/act", "Relu6", net) if part.activation == "relu6" else net)
 
 
@@ -103,7 +109,9 @@ def frozen(network: Detector, scores: str = "Sigmoid", plain_heads: bool = False
         wide, high = np.array(shapes).T
         prefix, end = "MultipleGridAnchorGenerator", f"_{place}" if place else ""
         root = graph.add(f"{prefix}/Sqrt{end}", "Sqrt", graph.const(f"{prefix}/Sqrt{end}/x", wide / high))
-        graph.add(f"{prefix}/truediv{end}", "RealDiv", graph.const(f"{prefix}/truediv{end}/x", np.sqrt(wide * high)), root)
+        graph.add(
+            f"{prefix}/truediv{end}", "RealDiv", graph.const(f"{prefix}/truediv{end}/x", np.sqrt(wide * high)), root
+        )
     for name, value in zip(("truediv", "truediv_1", "truediv_2", "truediv_3"), (10, 10, 5, 5), strict=True):
         graph.const(f"Postprocessor/Decode/{name}/y", np.float32(value))
     graph.const("Postprocessor/scale_logits/y", np.float32(1))
@@ -156,7 +164,13 @@ def test_reads_what_makes_boxes(network: Detector, written: Callable[..., Path],
     )  # fmt: skip
     np.testing.assert_allclose(np.concatenate(found.shapes), np.concatenate(network.detection.shapes), rtol=1e-5)
     way = bundle.preprocessing
-    assert (way.size, way.resize, way.interpolation, way.mean, way.scale) == (SIZE, "stretch", "bilinear", (0.5,) * 3, 1 / 255)
+    assert (way.size, way.resize, way.interpolation, way.mean, way.scale) == (
+        SIZE,
+        "stretch",
+        "corner",
+        (0.5,) * 3,
+        1 / 255,
+    )
 
 
 def test_heads_that_are_not_ssdlites_are_refused(written: Callable[..., Path]) -> None:

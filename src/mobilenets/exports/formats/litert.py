@@ -32,6 +32,7 @@ from mobilenets.exports.int8.qdq import Range, Scheme
 from mobilenets.exports.int8.selection import batches
 from mobilenets.exports.job import Job
 from mobilenets.models.blocks import Block
+from mobilenets.models.detection.detector import Detector
 from mobilenets.runtime.engines import Array
 from mobilenets.runtime.exported import Exported
 
@@ -42,6 +43,8 @@ WEIGHTED = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D, TFLOpe
 FLOAT = (TFLOperationName.INPUT, TFLOperationName.OUTPUT, TFLOperationName.SOFTMAX)
 # ... and the numbers of the preprocessing, which are made outside of the network.
 NUMBERS = (TFLOperationName.MUL, TFLOperationName.SUB, TFLOperationName.DIV)
+# What puts a detector's maps together, behind heads that stay in float.
+JOINING = (TFLOperationName.TRANSPOSE, TFLOperationName.RESHAPE, TFLOperationName.CONCATENATION)
 OUTSIDE = "^(?!.*Network_network)"
 
 
@@ -122,10 +125,12 @@ def _candidates(
         made.update_quantization_recipe(OUTSIDE, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
+    for operation in JOINING if isinstance(job.network, Detector) else ():
+        made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for block in scheme.left:
-        # Operators are found by the names of what they give: …Block_inverted3/… and …_inverted3;
+        # Operators are found by the names of what they give: …Block_inverted3/…, …_inverted3; and …_heads__0__…
         made.update_quantization_recipe(
-            rf"_{block.split('.')[-1]}[/;]",
+            rf"_({block.split('.')[-1]}[/;]|{block}__)",
             TFLOperationName.ALL_SUPPORTED,
             algorithm_key=AlgorithmName.NO_QUANTIZE,
         )

@@ -62,7 +62,8 @@ class _Writer(NumberedGraph):
         """Write all; returns the number of rows."""
         detection, count = self._detection, self._detection.count
         corners = self._corners()
-        scores = self._scores(corners)
+        seen = self.add("Clip", [corners, self.constant(0, np.float32), self.constant(1, np.float32)])
+        scores = self.add("Mul", [self._scores(), self._there(seen)])
         limits = [self.constant([detection.most], np.int64)]
         limits += [self.constant([value], np.float32) for value in (detection.iou, detection.least_score)]
         # IoU does not care which axis comes first.
@@ -79,7 +80,7 @@ class _Writer(NumberedGraph):
         each = self.constant(count, np.int64)
         label = self.add("Cast", [self.add("Div", [f"{best}.places", each])], to=TensorProto.FLOAT)
         at = self.shaped(self.add("Mod", [f"{best}.places", each]), 0, rows, 1)
-        sides = self.add("GatherND", [corners, at], batch_dims=1)
+        sides = self.add("GatherND", [seen, at], batch_dims=1)
         found = self.add("Greater", [best, self.constant(0, np.float32)])
         label = self.add("Where", [found, label, self.constant(-1, np.float32)])
         columns = [sides, *(self.shaped(one, 0, rows, 1) for one in (best, label))]
@@ -99,17 +100,20 @@ class _Writer(NumberedGraph):
         half = self.add("Mul", [self.add("Exp", [self._part(codes, 2, 4)]), sides])
         half = self.add("Div", [half, self.constant(2, np.float32)])
         both = [self.add(kind, [middle, half]) for kind in ("Sub", "Add")]
-        corners = self.add("Concat", both, axis=2)
-        return self.add("Clip", [corners, self.constant(0, np.float32), self.constant(1, np.float32)])
+        return self.add("Concat", both, axis=2)
 
-    def _scores(self, corners: str) -> str:
-        """Give the score of each class and anchor, N×classes×anchors; 0 for a box that has no area in the picture."""
+    def _there(self, corners: str) -> str:
+        """Give 1 for each anchor whose box has an area and 0 for the others, N×1×anchors."""
+        extent = self.add("Sub", [self._part(corners, 2, 4), self._part(corners, 0, 2)])
+        least = self.add("ReduceMin", [extent], axes=[2], keepdims=1)
+        there = self.add("Cast", [self.add("Greater", [least, self.constant(0, np.float32)])], to=TensorProto.FLOAT)
+        return self.add("Transpose", [there], perm=[0, 2, 1])
+
+    def _scores(self) -> str:
+        """Give the score of each class and anchor, N×classes×anchors."""
         logits = self._part(self._outputs, 4, 5 + self._classes)
         if self._detection.scores == "sigmoid":
             scores = self.add("Sigmoid", [self._part(logits, 1, 1 + self._classes)])
         else:
             scores = self._part(self.add("Softmax", [logits], axis=2), 1, 1 + self._classes)
-        extent = self.add("Sub", [self._part(corners, 2, 4), self._part(corners, 0, 2)])
-        least = self.add("ReduceMin", [extent], axes=[2], keepdims=1)
-        there = self.add("Cast", [self.add("Greater", [least, self.constant(0, np.float32)])], to=TensorProto.FLOAT)
-        return self.add("Transpose", [self.add("Mul", [scores, there])], perm=[0, 2, 1])
+        return self.add("Transpose", [scores], perm=[0, 2, 1])

@@ -18,7 +18,18 @@ from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.graph.nodes import Graph
 from mobilenets.exports.job import Options
 from mobilenets.models.network import Network
-from mobilenets.models.operations import Activation, Add, Conv, Flatten, Join, Linear, MaxPool, MeanPool, Operation, Scale
+from mobilenets.models.operations import (
+    Activation,
+    Add,
+    Conv,
+    Flatten,
+    Join,
+    Linear,
+    MaxPool,
+    MeanPool,
+    Operation,
+    Scale,
+)
 from mobilenets.pictures.preprocess import Preprocessing
 
 IMAGES = "images"

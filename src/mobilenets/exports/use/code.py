@@ -14,11 +14,13 @@ from mobilenets.base.files import write_text
 from mobilenets.page import PAGE
 from mobilenets.runtime.bundle import Bundle
 
-GUIDE = "USE.md"
+GUIDE, OF_BOXES = "USE.md", "USE-boxes.md"
 FOLDER = "use"
 
 _CODE = Path(__file__).with_name("device")
 _BROWSER = ("decode.js", "detections.js", "explain.js", "metadata.js", "predictor.js", "preprocess.js", "resample.js")
+# Of a detector, relative to FOLDER.
+_BOXES = ("predict.py", "boxes.py")
 # Relative to FOLDER, for the formats that have one; "*" for all.
 _FILES = {
     "predict.py": {"*": "predict.py"},
@@ -43,6 +45,11 @@ def write_device_code(folder: Path, bundle: Bundle) -> None:
     # The page's own file is ONNX, and its code is there already.
     form = "onnx" if bundle.export.format == "web" else bundle.export.format
     code = folder / FOLDER
+    if bundle.detection is not None:
+        for name in _BOXES:
+            _copy(_CODE / name, code / name)
+        write_text(folder / GUIDE, _guide(bundle, form, OF_BOXES))
+        return
     for name, sources in _FILES.items():
         source = sources.get(form, sources.get("*"))
         if source is not None and not (bundle.export.format == "web" and name.startswith("web/")):
@@ -59,15 +66,15 @@ def _copy(source: Path, to: Path) -> None:
     shutil.copyfile(source, to)
 
 
-def _guide(bundle: Bundle, form: str) -> str:
-    """Fill in ``USE.md`` and leave out the sections of other formats."""
+def _guide(bundle: Bundle, form: str, guide: str = GUIDE) -> str:
+    """Fill in a guide and leave out the sections of other formats and outputs."""
     exported = bundle.export
     assert exported is not None
     inside = exported.geometry == "inside"
     shape = "1×H×W×3, one upright RGB picture of any size" if inside else exported.layout
-    kinds = {"all", form, "page" if exported.format == "web" else f"plain-{form}"}
+    kinds = {"all", form, exported.output, "page" if exported.format == "web" else f"plain-{form}"}
     # A line such as <!-- onnx litert --> begins a part that is of these formats.
-    first, *rest = re.split(r"^<!-- (.*) -->\n", (_CODE / GUIDE).read_text("utf-8"), flags=re.MULTILINE)
+    first, *rest = re.split(r"^<!-- (.*) -->\n", (_CODE / guide).read_text("utf-8"), flags=re.MULTILINE)
     parts = [part for wanted, part in zip(rest[::2], rest[1::2], strict=True) if kinds & set(wanted.split())]
     values = {"file": exported.file, "input": f"{exported.input}, {shape}", "output": exported.output}
     return re.sub(r"@(\w+)@", lambda found: values[found[1]], "".join([first, *parts]))

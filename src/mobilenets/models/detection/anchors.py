@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 Pair = tuple[float, float]
 Shapes = tuple[tuple[Pair, ...], ...]
@@ -25,7 +26,7 @@ def tensorflow_shapes(maps: int, ratios: Sequence[float] = (1, 2, 1 / 2, 3, 1 / 
     """
     found = []
     steps = scales(maps)
-    for place, (scale, after) in enumerate(zip(steps[:-1], steps[1:], strict=True)):
+    for place, (scale, after) in enumerate(pairwise(steps)):
         described = [(scale, ratio) for ratio in ratios] + [(math.sqrt(scale * after), 1)]
         if place == 0:
             described = [(LOWEST, 1), (scale, 2), (scale, 1 / 2)]
@@ -40,7 +41,7 @@ def torchvision_shapes(maps: int, ratios: Sequence[float] = (2, 3)) -> Shapes:
     """
     found = []
     steps = scales(maps)
-    for scale, after in zip(steps[:-1], steps[1:], strict=True):
+    for scale, after in pairwise(steps):
         between = math.sqrt(scale * after)
         pairs = [(scale, scale), (between, between)]
         for ratio in ratios:

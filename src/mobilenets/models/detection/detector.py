@@ -64,7 +64,8 @@ class Detector(Network):
         if start:
             raise ValueError("a detector runs from its pictures on")
         maps = []
-        for place, block in enumerate(blocks or self.body):
+        functions: Sequence[Callable[[Tensor], Tensor]] = blocks or list(self.body)
+        for place, block in enumerate(functions):
             if place == self._tapped:
                 part = self.body[place]
                 x, tap = part.both(x, self.plan.tap.name) if isinstance(part, Block) else (part(x), x)
@@ -74,8 +75,10 @@ class Detector(Network):
         maps.append(x)
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        pairs = zip(self.heads, maps, strict=True)
-        found = (head[name](map_) for head, map_ in pairs for name in ("boxes", "scores"))
+        found: list[Tensor] = []
+        for head, map_ in zip(self.heads, maps, strict=True):
+            assert isinstance(head, nn.ModuleDict)
+            found += (head["boxes"](map_), head["scores"](map_))
         return joined(*found, columns=self.plan.join.columns)
 
 
@@ -113,7 +116,12 @@ def detector_from(network: Network, classes: int, size: int | None = None) -> De
 
 
 def create_detector(
-    name: str, width: float = 1.0, size: int | None = None, classes: int = COCO_CLASSES, *, table: TableLike | None = None
+    name: str,
+    width: float = 1.0,
+    size: int | None = None,
+    classes: int = COCO_CLASSES,
+    *,
+    table: TableLike | None = None,
 ) -> Detector:
     """Build an SSDLite with fresh weights: a network of the catalogue by name, by default for 320 pixels.
 

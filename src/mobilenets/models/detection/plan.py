@@ -101,7 +101,9 @@ def usual_detection(architecture: Architecture, shapes: Shapes | None = None) ->
     style = architecture.style
     # Rounded as the table's channels are; TensorFlow's code cuts to whole numbers here, which are the same from the
     # width of 0.5 on in quarters.
-    extras = tuple((style.rounded(channels // 2 * style.width), style.rounded(channels * style.width)) for channels in EXTRAS)
+    extras = tuple(
+        (style.rounded(channels // 2 * style.width), style.rounded(channels * style.width)) for channels in EXTRAS
+    )
     return detection_of(architecture, extras, shapes or tensorflow_shapes(2 + len(extras)))
 
 

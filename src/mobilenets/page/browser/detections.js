@@ -21,15 +21,16 @@ export function decode(outputs, { detection, preprocessing, classes }, width, he
       const middle = (row[axis] / scales[axis]) * side + around[4 * place + axis];
       const half = (Math.exp(row[2 + axis] / scales[2 + axis]) * side) / 2;
       for (const [at, value] of [[axis, middle - half], [2 + axis, middle + half]]) {
-        corners[at] = Math.min(1, Math.max(0, value * extent[axis] + begin[axis]));
+        corners[at] = value * extent[axis] + begin[axis];
       }
     }
-    if (!(corners[2] > corners[0] && corners[3] > corners[1])) continue;
-    for (const [label, score] of scores) found.push({ label, score, place, corners });
+    const cut = corners.map((share) => Math.min(1, Math.max(0, share)));
+    if (!(cut[2] > cut[0] && cut[3] > cut[1])) continue;
+    for (const [label, score] of scores) found.push({ label, score, place, corners, cut });
   }
   found.sort((one, other) => other.score - one.score || one.label - other.label || one.place - other.place);
-  return suppressed(found, detection).map(({ label, score, corners }) => ({
-    label, score, box: [...corners].map((share, side) => Math.fround(share * (side % 2 ? height : width))),
+  return suppressed(found, detection).map(({ label, score, cut }) => ({
+    label, score, box: [...cut].map((share, side) => Math.fround(share * (side % 2 ? height : width))),
   }));
 }
 

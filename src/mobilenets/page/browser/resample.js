@@ -34,6 +34,7 @@ export const rows = (data, width, height, channels) => ({
  */
 export function resize(picture, width, height, filter, box = [0, 0, picture.width, picture.height]) {
   const [left, upper, right, lower] = box.map(Math.fround); // Pillow's C takes float32
+  if (filter === "corner") return corner(picture, width, height, [left, upper, right, lower]);
   if (filter === "nearest") return nearest(picture, width, height, [left, upper, right, lower]);
   const along = coefficients(picture.width, left, right, width, FILTERS[filter]);
   const below = coefficients(picture.height, upper, lower, height, FILTERS[filter]);
@@ -107,6 +108,30 @@ function nearest({ data, width: wide, height: high, start, across, down }, width
       if (xs[x] < 0 || ys[y] < 0) continue;
       const from = start + xs[x] * across + ys[y] * down;
       for (let channel = 0; channel < 3; channel++) made[to + channel] = data[from + channel];
+    }
+  }
+  return rows(made, width, height, 3);
+}
+
+// TensorFlow 1's bilinear rule, in float32 as pictures/preprocess.py has it.
+function corner({ data, width: wide, height: high, start, across, down }, width, height, [left, upper, right, lower]) {
+  const float = Math.fround, between = (one, other, share) => float(one + float(float(other - one) * share));
+  const spots = (from, to, wanted, side) => Array.from({ length: wanted }, (_, i) => {
+    const at = float(float(i * float((to - from) / wanted)) + from), low = Math.min(Math.floor(at), side - 1);
+    return [low, Math.min(low + 1, side - 1), float(at - low)];
+  });
+  const xs = spots(left, right, width, wide), ys = spots(upper, lower, height, high);
+  const made = new Uint8ClampedArray(width * height * 3);
+  let to = 0;
+  for (const [top, bottom, below] of ys) {
+    for (const [here, beside, aside] of xs) {
+      for (let channel = 0; channel < 3; channel++) {
+        const [first, second] = [top, bottom].map((y) => {
+          const line = start + y * down + channel;
+          return between(data[line + here * across], data[line + beside * across], aside);
+        });
+        made[to++] = Math.floor(float(between(first, second, below) + 0.5));
+      }
     }
   }
   return rows(made, width, height, 3);

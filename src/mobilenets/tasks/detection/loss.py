@@ -58,8 +58,10 @@ def _mined(logits: Tensor, found: Matches) -> Tensor:
         negative = ~positive & ~found.left_out
         wanted = (NEGATIVES * positive.sum(1, keepdim=True)).clamp_min(LEAST_NEGATIVES)
         # Stable, so that equal losses are chosen alike each time.
-        order = torch.where(negative, each, -1.0).argsort(1, descending=True, stable=True)
-        rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+        order = torch.where(negative, each, -1.0).argsort(dim=1, descending=True, stable=True)
+        rank = torch.empty_like(order).scatter_(
+            1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+        )
         taught = positive | (negative & (rank < wanted))
     return torch.where(taught, each, 0.0).sum()
 

@@ -29,7 +29,7 @@ class BoxTask:
     name = DETECTION
     metric = AP
     answers = Found()
-    has_device_code = False
+    has_device_code = True
 
     def outputs(self, classes: Sequence[str]) -> int:
         """Count the classes: the network adds its background."""

@@ -39,7 +39,8 @@ def foreign(
 ) -> Foreign:
     """Group the arrays into body, extras and heads; raises ``InputError`` for what is none of these."""
     modules, ignored = modules_of(arrays)
-    body, extras = [], []
+    body: list[Layer] = []
+    extras: list[Layer] = []
     heads: dict[tuple[int, int], list[Layer]] = {}
     for name in natural(modules):  # the order of torchvision's forward pass
         layer = layer_of(name, modules[name])

@@ -16,6 +16,7 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.models.detection.anchors import Shapes, tensorflow_shapes
+from mobilenets.pictures.preprocess import CORNER
 from mobilenets.weights.detector import PLAIN, Found, corners_first, extras_of
 from mobilenets.weights.head import Folded
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, Layer
@@ -53,16 +54,17 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
         raise GraphError(f"its head {absent[0]!r} does not follow from its pictures")
     sized = [replace(part, side=figures.side) if isinstance(part, Picture) else part for part in graph.operations]
     made, ends = units(sized, [places[name] for name in heads])
-    pairs = [(made[place], _depthwise(made, place)) for place in ends]
+    pairs = [_head(made, place) for place in ends]
     sources = [pair[1].inputs[0] for pair in pairs]
     if sources[::2] != sources[1::2]:
         raise GraphError(f"boxes and scores of one head stand on different maps, not {PLAIN}")
     first, last, *behind = sources[::2]
     body, _ = needed(made, [last])
     traced = trace(Simplified(tuple(body), tuple(sides_of(body)), Folded(body, len(body) - 1)), tensorflow=True)
-    seen, extras = set(needed_places(made, [last])), []
+    seen = set(needed_places(made, [last]))
+    extras: list[Conv] = []
     for place in behind:
-        extras += [unit for unit in _convs(made, set(needed_places(made, [place])) - seen)]
+        extras += _convs(made, set(needed_places(made, [place])) - seen)
         seen |= set(needed_places(made, [place]))
     extra_layers = [layer for unit in extras for layer in layers_of(unit, traced.epsilon)]
     head_layers: list[Layer] = []
@@ -72,11 +74,11 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
         head_layers.append(found if number % 2 else corners_first(found))
     tap = len(list(_convs(made, set(needed_places(made, [first])))))
     described = Found(figures.shapes(count), extras_of(extra_layers), tap, figures.fields())
-    way_in = {**TENSORFLOW_INPUT, "resize": "stretch", "interpolation": "bilinear", **traced.preprocessing}
+    way_in = {**TENSORFLOW_INPUT, "resize": "stretch", "interpolation": figures.interpolation, **traced.preprocessing}
     return replace(
         traced.foreign("TensorFlow frozen detection graph"),
         preprocessing=way_in,
-        notes=(*graph.notes, *traced.notes, *figures.notes),
+        notes=(*graph.notes, *traced.notes),
         assumed=tuple(figures.assumed),
         behind=(*extra_layers, *head_layers),
         detection=described.detection,
@@ -101,15 +103,15 @@ def _cut(nodes: Mapping[str, Node], ends: Sequence[str]) -> dict[str, Node]:
     return kept
 
 
-def _depthwise(made: Sequence[Operation], place: int) -> Conv:
-    """Give the depthwise layer before a head's last one; raises ``InputError`` for heads that are not SSDLite's."""
+def _head(made: Sequence[Operation], place: int) -> tuple[Conv, Conv]:
+    """Give a head's last layer and the depthwise one before; raises ``InputError`` for heads that are not SSDLite's."""
     predicted = made[place]
     before = made[predicted.inputs[0]]
     if not (isinstance(predicted, Conv) and isinstance(before, Conv) and before.depthwise):
         raise InputError(f"its heads are plain convolutions and not a depthwise one and a 1×1, {PLAIN}")
     if predicted.weight.shape[2:] != (1, 1) or before.weight.shape[2:] != (3, 3) or before.activation != "relu6":
         raise InputError(f"its heads are no depthwise 3×3 with ReLU6 and 1×1, {PLAIN}")
-    return before
+    return predicted, before
 
 
 def _convs(made: Sequence[Operation], places: set[int]) -> Iterator[Conv]:
@@ -122,7 +124,7 @@ class _Figures:
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self.nodes = nodes
         self.assumed: list[str] = []
-        self.notes: list[str] = []
+        self.interpolation = "bilinear"
         self.side = self._side()
 
     def _side(self) -> Pair:
@@ -131,11 +133,9 @@ class _Figures:
             if node.op == "ResizeBilinear" and (size := self._constant(node, 1)) is not None and size.size == 2:
                 rows, columns = (int(side) for side in size.reshape(-1))
                 if not node.flag("half_pixel_centers") and not node.flag("align_corners"):
-                    self.notes.append(
-                        f"it resizes pictures to {columns} × {rows} by TensorFlow's old bilinear rule, from corners and "
-                        "without antialiasing; here Pillow's bilinear filter does, so that large pictures come a little "
-                        "smoother: scores differ a little from TensorFlow's on the same file"
-                    )
+                    self.interpolation = CORNER
+                else:
+                    self.assumed.append("pictures are resized by Pillow's bilinear filter, which is near TensorFlow's")
                 return rows, columns
         for node in self.nodes.values():
             shape = node.shape("shape") if node.op.startswith("Placeholder") else None

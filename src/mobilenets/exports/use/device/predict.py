@@ -31,7 +31,8 @@ def decode(path: Path) -> Image.Image:
 def fit(image: Image.Image, how: dict[str, Any]) -> Array:
     """Resize, and crop or pad, to uint8 of shape (size, size, 3)."""
     size, sides = how["size"], image.size
-    kind, wanted = Image.Resampling[how["interpolation"].upper()], (size, size)
+    wanted, corner = (size, size), how["interpolation"] == "corner"
+    kind = Image.Resampling.NEAREST if corner else Image.Resampling[how["interpolation"].upper()]
     starts, ends = (0.0, 0.0), (float(sides[0]), float(sides[1]))
     if how["resize"] == "pad":
         wanted = tuple(max(1, round(size * side / max(sides))) for side in sides)
@@ -44,10 +45,28 @@ def fit(image: Image.Image, how: dict[str, Any]) -> Array:
     if kind != Image.Resampling.NEAREST:
         image = image.resize((wanted[0], sides[1]), kind, box=(starts[0], 0, ends[0], sides[1]))
         starts, ends = (0.0, starts[1]), (float(wanted[0]), ends[1])
-    image = image.resize(wanted, kind, box=(*starts, *ends))
+    box = (*starts, *ends)
+    image = cornered(image, wanted, box) if corner else image.resize(wanted, kind, box=box)
     canvas = Image.new("RGB", (size, size), tuple(how["fill"]))
     canvas.paste(image, ((size - wanted[0]) // 2, (size - wanted[1]) // 2))
     return np.asarray(canvas)
+
+
+def cornered(image: Image.Image, size: tuple[int, int], box: tuple[float, ...]) -> Image.Image:
+    """Resize by TensorFlow 1's bilinear rule: output i stands at i times the ratio of the sides."""
+    pixels, spots = np.asarray(image), []
+    for axis, side in ((1, image.height), (0, image.width)):
+        begin, end = np.array([box[axis], box[axis + 2]], np.float32).tolist()
+        at = np.arange(size[axis], dtype=np.float32) * np.float32((end - begin) / size[axis]) + np.float32(begin)
+        low = np.minimum(at.astype(int), side - 1)
+        spots.append((low, np.minimum(low + 1, side - 1), at - low.astype(np.float32)))
+    (*lines, down), (*columns, across) = spots
+    rows = []
+    for line in lines:
+        here, beside = (pixels[line[:, None], column].astype(np.float32) for column in columns)
+        rows.append(here + (beside - here) * across[:, None])
+    values = rows[0] + (rows[1] - rows[0]) * down[:, None, None]
+    return Image.fromarray(np.floor(values + np.float32(0.5)).astype(np.uint8))
 
 
 def numbers(pixels: Array, how: dict[str, Any], export: dict[str, Any]) -> Array:
@@ -97,7 +116,8 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "model.json").read_text("utf-8"))
-        self.classes, self.how, self.export = about["classes"], about["preprocessing"], about["export"]
+        self.about, self.classes = about, about["classes"]
+        self.how, self.export = about["preprocessing"], about["export"]
         self._run = open_file(folder / self.export["file"], self.export["format"])
 
     def pixels(self, image: Image.Image) -> Array:

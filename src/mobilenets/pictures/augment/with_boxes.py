@@ -222,7 +222,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "photo": {"crop": 0.8, "zoom_out": 0.3, "most_zoom": 2.0, "colours": ColorJitter(0.2, 0.2, 0.2, 0.02)},
         "ssd": {"crop": 1.0, "zoom_out": 0.5, "most_zoom": 4.0, "colours": ColorJitter(0.125, 0.5, 0.5, 0.05)},
         "mosaic": {
-            **{"crop": 0.8, "zoom_out": 0.3, "most_zoom": 2.0, "mosaic": 0.5},
+            "crop": 0.8, "zoom_out": 0.3, "most_zoom": 2.0, "mosaic": 0.5,
             "colours": ColorJitter(0.2, 0.2, 0.2, 0.02),
         },
     }

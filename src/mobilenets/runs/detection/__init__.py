@@ -1,0 +1,1 @@
+"""Runs of detectors, from DATA to a run folder."""

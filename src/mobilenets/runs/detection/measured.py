@@ -1,0 +1,116 @@
+"""Which pictures of DATA with boxes a detector may honestly be measured on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
+from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.listing import Problem
+from mobilenets.datasets.readable import Look
+from mobilenets.datasets.seen import SeenPictures
+from mobilenets.errors import InputError
+from mobilenets.runs.seen import read_seen
+from mobilenets.runtime.bundle import find_bundle
+
+log = logging.getLogger("mobilenets")
+
+
+@dataclass(frozen=True)
+class BoxesToMeasure:
+    """Pictures with boxes that a figure is taken on, and what they are called.
+
+    ``to_choose_on`` are pictures beside them that a threshold may be chosen on, where there are any: those of the
+    validation half, where the test half is measured. ``sizes`` are width and height of each, ``contents`` the hashes of
+    their bytes. ``learned`` counts those measured that the model learned from; None where it does not say what it
+    learned from.
+    """
+
+    root: Path
+    which: str
+    samples: tuple[Sample, ...]
+    to_choose_on: tuple[Sample, ...]
+    sizes: Mapping[Path, tuple[int, int]]
+    contents: Mapping[Path, str]
+    learned: int | None
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+
+def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Look | None = None) -> BoxesToMeasure:
+    """Take DATA's test half where there is one, else its validation half, else all pictures not learned from.
+
+    Boxes of classes that the model does not know are left out, with a problem for each. What was assumed is logged, and
+    in the notes. Raises ``InputError`` for what ``read_boxes`` refuses, and where nothing is left.
+    """
+    seen = read_seen(find_bundle(model))
+    found = read_boxes(data, classes=classes, max_bad=1, max_unreadable=1, look=look)
+    notes = [note for note in found.notes if "teach" not in note]  # nothing is taught here
+    if found.bad:
+        notes.append(f"{found.bad} boxes that cannot be used are left out; problems names each with file and line")
+    to_choose_on: tuple[Sample, ...] = ()
+    if found.test:
+        which, samples = "test", found.test
+        to_choose_on = found.validation if seen is None else _new(found.validation, found, seen)
+    elif found.layout.validation is not None:
+        which, samples = "validation", found.validation
+    else:
+        which, samples = _unsplit(found, seen, notes)
+    if not samples:
+        raise InputError(f"{data}: no picture to measure on")
+    learned = None if seen is None else len(samples) - len(_new(samples, found, seen))
+    said = _of_learned(learned, len(samples))
+    if said is not None:
+        notes.append(said)
+        log.info("%s", said, extra={"noted": True})
+    about = (found.sizes, found.contents, learned, found.problems, tuple(notes))
+    return BoxesToMeasure(found.layout.root, which, samples, to_choose_on, *about)
+
+
+def without_learned(measured: BoxesToMeasure, other: Path) -> BoxesToMeasure:
+    """Leave out what another model learned from too; raises ``InputError`` where nothing is left."""
+    seen = read_seen(find_bundle(other))
+    if seen is None:
+        note = f"{other} does not say what it was trained on; if it was these pictures, it looks better than it is"
+        return replace(measured, notes=(*measured.notes, note))
+    left = tuple(sample for sample in measured.samples if not seen.learned(measured.contents[sample.path]))
+    if not left:
+        raise InputError(f"{other} learned from every picture there: give pictures that neither model has seen")
+    out = len(measured.samples) - len(left)
+    if not out:
+        return measured
+    note = f"left out: {out} picture{'s' * (out > 1)} that {other} learned from"
+    log.info("%s", note, extra={"noted": True})
+    return replace(measured, samples=left, notes=(*measured.notes, note))
+
+
+def _unsplit(found: BoxDataset, seen: SeenPictures | None, notes: list[str]) -> tuple[str, tuple[Sample, ...]]:
+    """Of a folder that is not split, take what the model did not learn from; all where it learned from none or all."""
+    samples = tuple(sorted((*found.train, *found.validation), key=lambda sample: sample.path))
+    rest = () if seen is None else _new(samples, found, seen)
+    if len(rest) in (0, len(samples)):
+        return "all", samples
+    held = seen is not None and all(seen.held(found.contents[sample.path]) for sample in rest)
+    note = (
+        f"measured on {len(rest)} pictures that the model did not learn from; the {len(samples) - len(rest)} that it "
+        "was trained on are left out"
+    )
+    notes.append(note)
+    log.info("%s", note, extra={"noted": True})
+    return "validation" if held else "held out and new", rest
+
+
+def _new(samples: tuple[Sample, ...], found: BoxDataset, seen: SeenPictures) -> tuple[Sample, ...]:
+    return tuple(sample for sample in samples if not seen.learned(found.contents[sample.path]))
+
+
+def _of_learned(learned: int | None, total: int) -> str | None:
+    if learned is None:
+        return "the model does not say what it was trained on; if it was these pictures, the figures are too high"
+    if not learned:
+        return None
+    share = f"{learned / total:.0%}"
+    return f"the model was trained on {learned} of these {total} pictures ({share}): the figures are too high"

@@ -1,0 +1,110 @@
+"""The report of a detector's run, and a picture of what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mobilenets.base.files import writing
+from mobilenets.datasets.box_loader import NOTHING, BoxLoader
+from mobilenets.datasets.boxes.read import box_counts
+from mobilenets.datasets.loader import shuffled
+from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
+from mobilenets.drawing.detection_report import DetectionReport, write_detection_report
+from mobilenets.measure.detection import DetectionEvaluation
+from mobilenets.pictures.decode import decode
+from mobilenets.runs.begin import Run
+from mobilenets.runs.class_report import pixels_of, settings_shown
+from mobilenets.training.checkpoint import State
+
+SHOWN = 16
+REPORT, FOUND = "report.html", "found.png"
+# Pictures on the sheet of what is found, in rows of so many, each so wide in pixels.
+TILES, IN_A_ROW, TILE = 6, 3, 480
+
+
+def write_box_report(
+    run: Run,
+    train: BoxLoader,
+    state: State,
+    kept: int,
+    evaluation: DetectionEvaluation,
+    figures: Mapping[str, Any],
+) -> None:
+    """Write ``report.html``; ``figures`` are those of ``metrics.json``."""
+    data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
+    measured = dataset.validation if dataset.test is None else dataset.test
+    write_detection_report(
+        run.folder / REPORT,
+        DetectionReport(
+            title=Path(data.folder).name,
+            model={
+                "name": f"SSDLite, {architecture.name}",
+                "width": architecture.width,
+                "size": architecture.size,
+                "parameters": figures["parameters"],
+                "macs": figures["macs"],
+                "weights_from": run.recipe.weights,
+            },
+            history=state.history,
+            recipe=settings_shown(run.recipe),
+            data={
+                "train": box_counts(dataset.train, dataset.classes),
+                "validation": box_counts(measured, dataset.classes),
+                "source": data.folder,
+                "fingerprint": data.fingerprint,
+                "left_out": dataset.problems,
+            },
+            hardware=run.record.hardware,
+            seconds=figures["seconds"],
+            total_seconds=figures["total_seconds"],
+            best_epoch=kept,
+            batch=as_taught(train, dataset.classes, run.recipe.batch),
+            versions=run.record.versions,
+            command=run.record.command,
+            notes=figures["notes"],
+            next_steps=figures["next_steps"],
+            root=dataset.layout.root,
+            evaluation=evaluation,
+            pictures=(len(dataset.train), len(measured)),
+        ),
+    )
+
+
+def as_taught(train: BoxLoader, classes: tuple[str, ...], batch: int) -> list[tuple[Image.Image, str]]:
+    """Return some pictures of the first batch as the network sees them, with the boxes that it is told."""
+    first = shuffled([0] * len(train.samples), batch, train.seed, 0)[0][:SHOWN]
+    made, size = train.batch(first, 0, 0), train.preprocessing.size
+    shown = []
+    for pixels, target in zip(pixels_of(made.images, train.preprocessing), made.targets, strict=True):
+        rows = target[(target[:, 4] != NOTHING) & (target[:, 5] == 0)]
+        boxes = [Drawn(row[:4] * size, words_of(classes[int(row[4])]), color_of(int(row[4]))) for row in rows]
+        names = sorted({classes[int(row[4])] for row in rows})
+        shown.append((draw_boxes(Image.fromarray(pixels), boxes), ", ".join(names) or "nothing"))
+    return shown
+
+
+def draw_found(path: Path, evaluation: DetectionEvaluation, root: Path) -> None:
+    """Draw what was found in a few of the pictures measured on, those with the most boxes, as a PNG."""
+    order = sorted(range(len(evaluation.images)), key=lambda place: -len(evaluation.truths[place]))
+    tiles = []
+    for place in order[:TILES]:
+        found = evaluation.found[place].above(evaluation.shown_from)
+        boxes = [
+            Drawn(corners, words_of(evaluation.classes[label], score), color_of(label))
+            for corners, label, score in zip(found.corners, found.labels.tolist(), found.scores.tolist(), strict=True)
+        ]
+        drawn = draw_boxes(decode(root / evaluation.images[place]), boxes)
+        tiles.append(drawn.resize((TILE, max(1, round(drawn.height * TILE / drawn.width)))))
+    rows = [tiles[start : start + IN_A_ROW] for start in range(0, len(tiles), IN_A_ROW)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    sheet = Image.new("RGB", (TILE * min(IN_A_ROW, len(tiles)), sum(heights)), "white")
+    for row, top in zip(rows, np.cumsum([0, *heights]).tolist(), strict=False):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (column * TILE, top))
+    with writing(path) as aside:
+        sheet.save(aside, format="PNG")

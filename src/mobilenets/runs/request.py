@@ -1,0 +1,52 @@
+"""What ``train`` was asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mobilenets.datasets.boxes.recognise import is_detection
+from mobilenets.runs.record import RECIPE
+from mobilenets.runtime.bundle import DETECTION
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import load_recipe, stated
+
+log = logging.getLogger("mobilenets")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``train`` was asked for: a recipe, by itself, by name or in a file, and ``settings`` that differ from it."""
+
+    data: Path
+    run: Path
+    recipe: Recipe | str | Path | None
+    settings: Mapping[str, Any]
+    resume: bool
+
+    @property
+    def stated(self) -> set[str]:
+        """The names of the settings that were asked for."""
+        return set(self.settings) | stated(self.recipe)
+
+    @property
+    def task(self) -> str:
+        """What a run that begins is to learn."""
+        return str(self.settings.get("task", load_recipe(self.recipe).task))
+
+
+def looked_at(request: Request) -> Request:
+    """Ask for boxes where DATA has some and the request names no task; by default with the recipe for boxes."""
+    if request.resume and (request.run / RECIPE).is_file():
+        return request
+    settings = dict(request.settings)
+    if "task" not in request.stated and is_detection(request.data):
+        log.info("%s has boxes: training a detector; --task classification would learn class folders", request.data)
+        settings["task"] = DETECTION
+    request = replace(request, settings=settings)
+    if request.task != DETECTION or request.recipe is not None:
+        return request
+    return replace(request, recipe="boxes")

@@ -1,0 +1,90 @@
+"""The detector that a run begins with: fresh behind a body with given weights, or a detector's."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from mobilenets.errors import InputError
+from mobilenets.models.architecture import Architecture
+from mobilenets.models.catalog import load_table
+from mobilenets.models.detection.detector import Detector
+from mobilenets.models.detection.plan import describe_detector, resized
+from mobilenets.models.saved import SavedModel
+from mobilenets.runtime.detection import Detection
+from mobilenets.training.recipe import Recipe
+
+log = logging.getLogger("mobilenets")
+
+# Lin et al. 2017 (arXiv 1708.02002, section 4.1): how likely a class is at an anchor before anything is learned.
+PRIOR = 0.01
+
+
+def described(recipe: Recipe, saved: SavedModel | None) -> tuple[Architecture, Detection]:
+    """Describe the detector of a run, with the padding and BatchNorm epsilon that its weights were trained with."""
+    scores = "sigmoid" if recipe.box_loss == "focal" else "softmax"
+    if saved is not None and saved.bundle.detection is not None:
+        architecture, detection = resized(saved.network.architecture, saved.bundle.detection, recipe.size)
+        return architecture, replace(detection, scores=scores)
+    table = load_table(recipe.table) if recipe.table is not None else None
+    architecture, detection = describe_detector(recipe.model, recipe.width, recipe.size, table=table)
+    if saved is not None and table is None:
+        trained = saved.network.architecture.table
+        own = replace(architecture.table, padding=trained.padding, norm_epsilon=trained.norm_epsilon)
+        architecture = replace(architecture, table=own)
+    return architecture, replace(detection, scores=scores)
+
+
+def fresh_detector(
+    recipe: Recipe, architecture: Architecture, detection: Detection, classes: tuple[str, ...], saved: SavedModel | None
+) -> tuple[Detector, dict[str, Any]]:
+    """Build the detector with the weights it begins with; also says where they came from, for ``model.json``.
+
+    Of a classifier the body is taken, of a detector also what fits of the rest; ``head`` is then ``kept`` where the
+    classes are the same, else ``replaced``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = Detector(architecture, len(classes), detection)
+    if detection.scores == "sigmoid":
+        _start_rare(network)
+    if saved is None:
+        return network, {"weights": "random"}
+    given, expected = saved.network.state_dict(), network.state_dict()
+    for name in sorted(name for name in expected if name.startswith("body.")):
+        if name not in given or given[name].shape != expected[name].shape:
+            raise InputError(
+                f"the weights are for {saved.bundle.architecture['name']} at width "
+                f"{saved.bundle.architecture['width']:g} and do not fit {recipe.model} at width {recipe.width:g} "
+                f"({name}); leave --model and --width out to use theirs"
+            )
+    same = saved.bundle.detection is not None and saved.bundle.classes == classes
+    same = same and saved.bundle.detection is not None and saved.bundle.detection.scores == detection.scores
+    taken = {
+        name: value
+        for name, value in given.items()
+        if name in expected and value.shape == expected[name].shape and (same or ".scores.predict." not in name)
+    }
+    network.load_state_dict(taken, strict=False)
+    kept = same and len(taken) == len(expected)
+    log.info(
+        "%s",
+        "the weights were trained on these classes: all tensors kept"
+        if kept
+        else f"{len(taken)} of {len(expected)} tensors from the weights; the rest, which finds boxes, is new",
+    )
+    origin = {"weights": recipe.weights, "head": "kept" if kept else "replaced"}
+    return network, origin | {"before": dict(saved.bundle.origin)}
+
+
+def _start_rare(network: Detector) -> None:
+    """Have every class begin as unlikely as ``PRIOR``, without which the many anchors without a box drown the rest."""
+    columns = 1 + network.classes
+    for name, parameter in network.named_parameters():
+        if name.endswith("scores.predict.conv.bias") or name.endswith("scores.predict.bias"):
+            with torch.no_grad():
+                parameter.view(-1, columns)[:, 1:] = -math.log((1 - PRIOR) / PRIOR)

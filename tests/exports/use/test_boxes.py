@@ -1,0 +1,43 @@
+"""The Python of a detector's USE.md, without the package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import mobilenets
+
+LESS = {"PYTHONPATH": ""}
+
+
+@pytest.mark.parametrize("nms", [False, True])
+def test_finds_what_predict_finds(finder: Any, nms: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert mobilenets.export(finder.run, out, data=finder.data, nms=nms)["passed"]
+    assert ("box_scales" in (out / "USE.md").read_text()) is not nms
+    assert {path.name for path in (out / "use").iterdir()} == {"predict.py", "boxes.py"}
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(out / "use/boxes.py"), *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | LESS, cwd=tmp_path)
+
+    assert run("--check").returncode == 0
+    assert run("--test", finder.data).stdout.count("OK ") == 2
+    picture = finder.data / "pictures/004.png"
+    expected = [
+        f"{picture} {one['label']} {one['score']:.1%} " + " ".join(str(round(side)) for side in one["box"])
+        for one in next(mobilenets.predict(out, picture))["detections"]
+    ]
+    assert expected and run(picture).stdout.splitlines() == expected
+    for golden in (finder.data / "pictures").iterdir():
+        other = tmp_path / "other/pictures" / golden.name
+        other.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(golden).rotate(180).save(other)
+    failed = run("--test", tmp_path / "other")
+    assert failed.returncode == 1 and "PIXELS DIFFER" in failed.stdout
