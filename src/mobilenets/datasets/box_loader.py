@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.loader import Batch, planned
 from mobilenets.errors import InputError, UnreadablePicture
-from mobilenets.pictures.augment.boxes import BoxAugmentation, Shown
+from mobilenets.pictures.augment.with_boxes import BoxAugmentation, Shown
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.decode import Decoded, decode_scaled

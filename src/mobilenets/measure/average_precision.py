@@ -63,7 +63,7 @@ def interval_95(value: float, resamples: Floats, pictures: int) -> Interval | No
 
     It is the normal one with the bias taken off (Davison and Hinkley 1997, section 5.2): average precision of few
     pictures is too high, and its resamples are higher still, so that the middle 95 % of these hold the true value in 80
-    to 87 of 100 cases, this interval in 90 to 95 (``benchmarks/average_precision.py coverage``). Where all resamples
+    to 93 of 100 cases, this interval in 87 to 95 (``benchmarks/average_precision.py coverage``). Where all resamples
     agree, which tells nothing, it is Wilson's of as many hits or misses as there are pictures.
     """
     known = resamples[~np.isnan(resamples)]

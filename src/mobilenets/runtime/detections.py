@@ -169,11 +169,12 @@ def _logit(share: float) -> float:
 
 def _corners(codes: Floats, around: Floats, scales: Sequence[float]) -> Floats:
     """Turn codes K×4 of anchors K×4 (centre and sides) into corners, in shares of the square that the network sees."""
-    codes = codes / np.array(scales, np.float32)
+    codes = np.asarray(codes / np.array(scales, np.float32), np.float32)
     with np.errstate(over="ignore"):  # a box without end is cut off at the picture's edges
         half = np.exp(codes[:, 2:]) * around[:, 2:] / np.float32(2)
         centre = codes[:, :2] * around[:, 2:] + around[:, :2]
-        return np.concatenate([centre - half, centre + half], axis=1)
+        corners: Floats = np.concatenate([centre - half, centre + half], axis=1)
+    return corners
 
 
 @lru_cache(maxsize=8)

@@ -46,9 +46,9 @@ def predict(
     a model's labels give its classes, and ``top`` is how many classes to name, by default 5.
 
     Of a detector the answers have ``detections`` in place of ``predictions``, the surest first: ``label``, ``score``
-    and ``box``, x0, y0, x1, y1 in pixels of the upright picture. They are those whose score is at least ``threshold``, by
-    default the model's own or 0.5, and at most ``top``. For a classifier ``threshold`` is the probability below which
-    it is not sure.
+    and ``box``, x0, y0, x1, y1 in pixels of the upright picture. They are those with a score of at least ``threshold``,
+    by default the model's own or 0.5, and at most ``top``. For a classifier ``threshold`` is the probability below
+    which it is not sure.
 
     ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
     ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. ``out``

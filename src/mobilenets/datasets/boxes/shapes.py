@@ -25,11 +25,13 @@ CLASSES = tuple(sorted(SHAPES))
 _ABOUT = "Shapes drawn by mobilenets: a set to try things with, and no measure of anything else"
 
 
-def draw_boxes_set(folder: Path, pictures: int = 300, seed: int = 0) -> tuple[str, ...]:
+def draw_boxes_set(
+    folder: Path, pictures: int = 300, seed: int = 0, least_radius: float = LEAST_RADIUS
+) -> tuple[str, ...]:
     """Draw pictures of the six shapes of ``SHAPES`` at all sizes on cloudy grounds, and write them with their boxes.
 
     Written are ``images/train``, ``images/validation`` and COCO's JSON in ``annotations``; a fifth of the pictures is
-    for validation. The same seed gives the same pictures. Returns the classes in order. Raises InputError where
+    for validation. No shape is smaller than ``least_radius`` pixels. The same seed gives the same pictures. Returns the classes in order. Raises InputError where
     ``folder`` is not empty or cannot be written.
 
     >>> draw_boxes_set(Path("shapes"), pictures=10)
@@ -44,7 +46,7 @@ def draw_boxes_set(folder: Path, pictures: int = 300, seed: int = 0) -> tuple[st
             (whole / "images" / half).mkdir(parents=True)
             listed = []
             for place, number in enumerate(numbers, start=1):
-                picture, boxes = draw(seed, number)
+                picture, boxes = draw(seed, number, least_radius)
                 name = f"images/{half}/{place:05d}.jpg"
                 picture.save(whole / name, quality=92)
                 listed.append((name, picture.size, boxes))
@@ -52,13 +54,13 @@ def draw_boxes_set(folder: Path, pictures: int = 300, seed: int = 0) -> tuple[st
     return CLASSES
 
 
-def draw(seed: int, number: int) -> tuple[Image.Image, Boxes]:
+def draw(seed: int, number: int, least_radius: float = LEAST_RADIUS) -> tuple[Image.Image, Boxes]:
     """Draw one picture of the set: RGB, with the boxes of what is seen in it; a few show nothing."""
     rng = np.random.default_rng((seed, number))
     size = SIZES[int(rng.integers(len(SIZES)))]
     ground = cloud(rng, rng.uniform(30, 225) + rng.normal(0, 12, 3), size)
     many = 0 if rng.random() < EMPTY else int(rng.integers(1, MOST + 1))
-    radii = np.exp(rng.uniform(math.log(LEAST_RADIUS), math.log(LARGEST_RADIUS), many))
+    radii = np.exp(rng.uniform(math.log(least_radius), math.log(LARGEST_RADIUS), many))
     pieces = []
     for radius in sorted(radii.tolist(), reverse=True):  # small ones lie on large ones
         label = int(rng.integers(len(CLASSES)))

@@ -15,25 +15,29 @@ from mobilenets.measure.detection_faults import BACKGROUND, LOOSE, OTHER_CLASS, 
 FEW_BOXES = 50
 """Boxes of a class to learn from; of fewer the first thing that helps is more of them."""
 
-TINY = 16
-"""Sides in pixels at the network's size; SSDLite's finest map has a place every 16."""
+TINY = 0.07
+"""Sides as shares of the picture's, below which no square anchor of SSDLite, of a tenth and more, overlaps by half."""
 
 WIDE = 0.1
 """Half of an interval of AP50 that says little."""
+
+HARDLY = 0.1
+"""AP50 of a detector that has not begun to work."""
+
+LONGER = "train longer (--epochs), from trained weights (--weights) where there are any, and with boxes drawn tightly."
 
 _MOST = 4
 
 
 @dataclass(frozen=True, eq=False)
 class BoxOutcome:
-    """How a training on boxes ended: its figures, the boxes of each class to learn from, the network's size in pixels.
+    """How a training on boxes ended: its figures, and the boxes of each class to learn from.
 
     ``data`` and ``run`` are the folders, ``on`` the half that is measured.
     """
 
     evaluation: DetectionEvaluation
     train: Mapping[str, int]
-    size: int
     on: str
     data: str
     run: str
@@ -42,12 +46,12 @@ class BoxOutcome:
 def next_steps_with_boxes(outcome: BoxOutcome) -> list[str]:
     """Say what would help, the most useful first; at most four sentences, none where nothing stands out."""
     faults = Faults(outcome.evaluation)
-    found = (
-        _few_boxes(outcome),
-        _tiny(outcome, faults),
-        *_by_kind(outcome, faults),
-        _wide(outcome),
-    )
+    found: tuple[str | None, ...]
+    if outcome.evaluation.ap50 < HARDLY:
+        # What it does wrong tells nothing yet.
+        found = (_few_boxes(outcome), f"It finds hardly anything yet: {LONGER}", _wide(outcome))
+    else:
+        found = (_few_boxes(outcome), _tiny(outcome, faults), *_by_kind(outcome, faults), _wide(outcome))
     return [step for step in found if step is not None][:_MOST]
 
 
@@ -68,7 +72,7 @@ def _tiny(outcome: BoxOutcome, faults: Faults) -> str | None:
     found = evaluation.matches
     sizes = np.array(evaluation.sizes, np.float64)[found.truth_image]
     corners = found.truth_corners
-    sides = np.sqrt((corners[:, 2:] - corners[:, :2]).prod(axis=1) / sizes.prod(axis=1)) * outcome.size
+    sides = np.sqrt((corners[:, 2:] - corners[:, :2]).prod(axis=1) / sizes.prod(axis=1))
     places = {
         (int(i), int(p)): row for row, (i, p) in enumerate(zip(found.truth_image, found.truth_place, strict=True))
     }
@@ -78,13 +82,10 @@ def _tiny(outcome: BoxOutcome, faults: Faults) -> str | None:
     if 2 * (missed & small).sum() <= missed.sum() or small.sum() < 10:
         return None
     return (
-        f"{int((missed & small).sum())} of the {int(missed.sum())} objects that it misses are under {TINY} pixels wide "
-        f"at {outcome.size} × {outcome.size}: train with --size {_larger(outcome.size)}, or take pictures from nearer."
+        f"{int((missed & small).sum())} of the {int(missed.sum())} objects that it misses take less than "
+        f"{100 * TINY:g} % of the picture's sides, and no anchor fits them: cut the pictures into parts, or take them "
+        "from nearer."
     )
-
-
-def _larger(size: int) -> int:
-    return max(32 * round(size * 1.6 / 32), size + 32)
 
 
 def _by_kind(outcome: BoxOutcome, faults: Faults) -> list[str | None]:

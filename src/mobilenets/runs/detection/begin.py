@@ -17,7 +17,7 @@ from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.detection.detector import Detector
-from mobilenets.pictures.augment.boxes import build_boxes
+from mobilenets.pictures.augment.with_boxes import build_boxes
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.runs.begin import Run, box_settings, open_begun
 from mobilenets.runs.copies import look_for_copies

@@ -55,8 +55,8 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
         "copies": copies_of_run(folder, evaluation),
     }
     boxes = box_counts(dataset.train, dataset.classes)
-    size, data = run.network.architecture.size, run.record.data.folder
-    metrics["next_steps"] = next_steps_with_boxes(BoxOutcome(evaluation, boxes, size, on, data, str(folder)))
+    data = run.record.data.folder
+    metrics["next_steps"] = next_steps_with_boxes(BoxOutcome(evaluation, boxes, on, data, str(folder)))
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     draw_found(folder / FOUND, evaluation, dataset.layout.root)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)

@@ -46,7 +46,7 @@ def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Lo
     """
     seen = read_seen(find_bundle(model))
     found = read_boxes(data, classes=classes, max_bad=1, max_unreadable=1, look=look)
-    notes = list(found.notes)
+    notes = [note for note in found.notes if "teach" not in note]  # nothing is taught here
     if found.bad:
         notes.append(f"{found.bad} boxes that cannot be used are left out; problems names each with file and line")
     to_choose_on: tuple[Sample, ...] = ()

@@ -44,7 +44,7 @@ def build_box_stepper(network: Detector, stage: Stage, task: Task, device: torch
     fused = device.type == "cpu" and precision_of(stage.recipe.precision, device) is None
     if fused and takes_kernels(network, stage):
         # Only here, for it needs Numba.
-        from mobilenets.training.steppers.boxes import FusedBoxStepper
+        from mobilenets.training.steppers.detector import FusedBoxStepper
 
         return FusedBoxStepper(network, stage, task, loss, device, frozen)
     return PlainStepper(network, stage, task, loss, device, frozen)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from mobilenets.errors import InputError
-from mobilenets.pictures.augment.boxes import (
+from mobilenets.pictures.augment.with_boxes import (
     PRESETS,
     BoxAugmentation,
     Placing,
