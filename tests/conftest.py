@@ -86,16 +86,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def settings() -> dict[str, Any]:
+def quick_settings() -> dict[str, Any]:
     """Give settings of a run that takes well under a second."""
     network = {"model": "mobilenet_v1_cifar", "weights": "none", "width": 0.25, "size": 16, "augment": "light"}
     return network | {"epochs": 2, "batch": 6, "lr": 0.01, "device": "cpu", "threads": 1, "workers": 1}
 
 
 @pytest.fixture
-def small(settings: dict[str, Any]) -> dict[str, Any]:
+def small(quick_settings: dict[str, Any]) -> dict[str, Any]:
     """Give the same for a test to change."""
-    return dict(settings)
+    return dict(quick_settings)
 
 
 @pytest.fixture
