@@ -17,11 +17,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilenets.kernels import compile
+
 # A shell that starts the tests in the background has SIGINT ignored, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Read by huggingface_hub when it is imported: no test, and no process that one starts, may ask the real hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _keep_kernels() -> None:
+    """Have the machine code of kernels kept from run to run, and shared by the processes of one: it takes minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOBILENETS_CACHE", str(Path(__file__).parents[1] / ".pytest_cache"))
+        kept = compile._folder()
+    compile._folder.cache_clear()
+    os.environ.setdefault("NUMBA_CACHE_DIR", kept or "")
+
+
+_keep_kernels()
 
 Draw = Callable[..., Path]
 
@@ -142,16 +156,16 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def settings() -> dict[str, Any]:
+def quick_settings() -> dict[str, Any]:
     """Give settings of a run that takes well under a second."""
     network = {"model": "mobilenet_v1_cifar", "weights": "none", "width": 0.25, "size": 16, "augment": "light"}
     return network | {"epochs": 2, "batch": 6, "lr": 0.01, "device": "cpu", "threads": 1, "workers": 1}
 
 
 @pytest.fixture
-def small(settings: dict[str, Any]) -> dict[str, Any]:
+def small(quick_settings: dict[str, Any]) -> dict[str, Any]:
     """Give the same for a test to change."""
-    return dict(settings)
+    return dict(quick_settings)
 
 
 @pytest.fixture

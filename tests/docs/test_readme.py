@@ -98,6 +98,13 @@ def serve(command: str, environment: dict[str, str], folder: Path) -> None:
             process.kill()
 
 
+def thin(photos: Path) -> None:
+    """Leave 12 pictures of each class: what each command does is the same, in half of the time."""
+    for place in photos.iterdir():
+        for picture in sorted(place.iterdir())[12:]:
+            picture.unlink()
+
+
 def test_every_command_of_the_readme(environment: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
@@ -122,6 +129,8 @@ def test_every_command_of_the_readme(environment: dict[str, str], tmp_path: Path
                 )
                 assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
                 printed += done.stdout
+            if command.startswith("mobilenets fetch"):
+                thin(folder / "photos")
     assert sorted(passed_over) == sorted(SET_UP)
     assert (folder / "run/report.html").is_file()
     assert (folder / "page/index.html").is_file() or shutil.which("npm") is None

@@ -27,20 +27,20 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(photos: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(photos: Path, quick_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a finished run, with all its files, to be read only."""
     torch.set_num_threads(1)
     run = tmp_path_factory.mktemp("finished") / "run"
-    train(photos, run, **(settings | {"weight_decay": 0.05}))
+    train(photos, run, **(quick_settings | {"weight_decay": 0.05}))
     return run
 
 
 @pytest.fixture
-def begin(photos: Path, settings: dict[str, Any], tmp_path: Path) -> Callable[..., Training]:
+def begin(photos: Path, quick_settings: dict[str, Any], tmp_path: Path) -> Callable[..., Training]:
     """Give ``begin(run_name, data=photos, frozen="none", **settings)``: a training that is ready to fit."""
 
     def make(run: str = "run", data: Path = photos, frozen: str = "none", **changes: Any) -> Training:
-        recipe = Recipe(**(settings | changes))
+        recipe = Recipe(**(quick_settings | changes))
         folder = read_folder(data)
         halves = split(folder.samples, folder.classes, 0.3, 0, data)
         preprocessing = preprocessing_of(recipe, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with steady_streams():
             show_notes()
             status = _guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+            if arguments is None:
+                # The process ends: Python would first look through all that PyTorch and Matplotlib hold, for a second.
+                gc.freeze()
             # Here, and not when Python ends, is where a reader that has gone is met.
             return _guarded(sys.stdout.flush) or status
     except KeyboardInterrupt:  # once more, while the first was being said

@@ -66,7 +66,6 @@ def plain_and_fused(architecture: Architecture, steps: int) -> tuple[list[float]
         ("mobilenet_v1", 0.25, 12),
         ("mobilenet_v2", 0.35, 3),
         ("mobilenet_v3_small", 0.5, 3),
-        ("mobilenet_v3_large", 0.35, 3),
         ("mobilenet_v4_conv_small", 0.5, 3),
     ],
 )
