@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.kernels.blas import product
 from mobilenets.kernels.compile import kernel
 from mobilenets.kernels.filters import filter_row, unfilter_row
 from mobilenets.kernels.norms import NONE
 from mobilenets.kernels.pointwise import TILE, collect, settle
+from mobilenets.kernels.products import multiply, outer
 from mobilenets.kernels.vectors import activate, slopes, unnormalised
 
 
@@ -58,9 +58,8 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
                 if bottom > above:
                     source = x.ctypes.data + ((picture * height + above - top) * width) * inputs * bytes
                     if expand:
-                        product(address, source, inputs, False, expansion.ctypes.data, inputs, True, raw.ctypes.data,
-                                channels,
-                                (bottom - above) * width, channels, inputs, one, one - one)  # fmt: skip
+                        multiply(address, source, inputs, expansion.ctypes.data, raw.ctypes.data, channels,
+                                 (bottom - above) * width, channels, inputs)  # fmt: skip
                         source = raw.ctypes.data
                     for line in range(above, bottom):
                         goal = buffer.ctypes.data + ((line - begin) * padded + left) * channels * bytes
@@ -138,8 +137,7 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                 before = source
                 if expand:
                     out = tile.ctypes.data
-                    product(address, source, inputs, False, expansion.ctypes.data, inputs, True, out, channels,
-                            rows, channels, inputs, one, one - one)  # fmt: skip
+                    multiply(address, source, inputs, expansion.ctypes.data, out, channels, rows, channels, inputs)
                     before = out
                 if expand or normalised:
                     activate(NONE, one, rows, channels,
@@ -152,10 +150,9 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                                  weights.ctypes.data,
                                  filters.ctypes.data, out + move, channels, width, sums.ctypes.data)  # fmt: skip
                 if expand:
-                    product(address, out, channels, True, source, inputs, False, dexpansion.ctypes.data, inputs,
-                            channels, inputs, rows, one, one)  # fmt: skip
-                    product(address, out, channels, False, scaled.ctypes.data, inputs, False, goal, inputs,
-                            rows, inputs, channels, one, one - one)  # fmt: skip
+                    outer(address, out, channels, source, inputs, dexpansion.ctypes.data, inputs,
+                          rows, channels, inputs)  # fmt: skip
+                    multiply(address, out, channels, scaled.ctypes.data, goal, inputs, rows, inputs, channels)
                 elif normalised:
                     slopes(NONE, one, rows, channels,
                            (goal, source, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data,

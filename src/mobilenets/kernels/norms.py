@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.kernels.compile import kernel
+from mobilenets.kernels.compile import inlined, kernel
 from mobilenets.kernels.threads import run, split
 
 Map = NDArray[Any]
@@ -236,29 +236,22 @@ def _apply(activation: int, added: bool) -> Any:
     return apply
 
 
-@functools.cache
-def _derived(activation: int) -> Any:
-    """Return the kernel for one value: a gradient times the activation's derivative at ``z``, as PyTorch has it."""
-
-    @kernel
-    def derived(d: Any, z: Any, zero: Any, half: Any, third: Any, three: Any, six: Any) -> Any:
-        if activation == RELU:
-            return zero if z <= zero else d
-        if activation == RELU6:
-            return zero if (z <= zero) | (z >= six) else d
-        if activation == HARD_SWISH:
-            slope = d * (z * third + half)
-            slope = d if z >= three else slope
-            return zero if z <= -three else slope
-        return d
-
-    return derived
+@inlined
+def derived(activation: Any, d: Any, z: Any, zero: Any, half: Any, third: Any, three: Any, six: Any) -> Any:
+    """Give one gradient times the activation's derivative at ``z``, as PyTorch has it."""
+    if activation == RELU:
+        return zero if z <= zero else d
+    if activation == RELU6:
+        return zero if (z <= zero) | (z >= six) else d
+    if activation == HARD_SWISH:
+        slope = d * (z * third + half)
+        slope = d if z >= three else slope
+        return zero if z <= -three else slope
+    return d
 
 
 @functools.cache
 def _sums(activation: int) -> Any:
-    derived = _derived(activation)
-
     @kernel
     def sums(y: Any, dout: Any, lines: Any, first: Any, last: Any, wide: Any, out: Any) -> None:
         channels = y.shape[1]
@@ -280,7 +273,7 @@ def _sums(activation: int) -> Any:
                 end = min(place + wide, stop)
                 u, d = flat[place:end], given[place:end]
                 for j in range(u.size):
-                    g = derived(d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
+                    g = derived(activation, d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
                     total[j] += g
                     square[j] += g * (u[j] - mean[j])
                 place = end
@@ -309,8 +302,6 @@ def finish_sums(
 
 @functools.cache
 def _gradient(activation: int) -> Any:
-    derived = _derived(activation)
-
     @kernel
     def gradient(y: Any, dout: Any, table: Any, out: Any, first: Any, last: Any, wide: Any) -> None:
         channels = y.shape[1]
@@ -326,7 +317,7 @@ def _gradient(activation: int) -> Any:
             end = min(place + wide, last * channels)
             u, d, o = flat[place:end], given[place:end], into[place:end]
             for j in range(u.size):
-                g = derived(d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
+                g = derived(activation, d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
                 o[j] = k1[j] * g + k2[j] * (u[j] - mean[j]) + k3[j]
 
     return gradient
