@@ -19,7 +19,7 @@ from mobilenets.kernels.products import multiply, outer
 from mobilenets.kernels.vectors import activate, add, masked_slopes, moments, scaled, ungated, unnormalised
 
 ROWS = 96  # of a tile at least
-TILE = 1 << 18  # bytes of a tile: several fit into the second cache of a core
+TILE = 1 << 17  # bytes of a tile: several fit into the second cache of a core
 
 
 @kernel

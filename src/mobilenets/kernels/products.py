@@ -205,21 +205,28 @@ def outer(address, a, lda, b, ldb, c, ldc, rows, outputs, inputs):
 
 
 @kernel
-def _pack(b, into):
+def _pack(b, crossed, into):
     depth, columns = b.shape
     flat = into.reshape(-1)
     first = 0
     while first < columns:
         wide = 8 * min(PANEL, (columns - first) // 8)
-        for low in range(0, depth, 16):
-            for j in range(wide):
-                for k in range(low, min(low + 16, depth)):
-                    flat[first * depth + k * wide + j] = b[k, first + j]
+        panel = flat[first * depth : (first + wide) * depth]
+        if crossed:  # along the columns, as they lie in memory
+            for low in range(0, depth, 16):
+                high = min(low + 16, depth)
+                for j in range(wide):
+                    for k in range(low, high):
+                        panel[k * wide + j] = b[k, first + j]
+        else:
+            for k in range(depth):
+                for j in range(wide):
+                    panel[k * wide + j] = b[k, first + j]
         first += wide
 
 
 def packed(b: Any) -> Any:
     """Lay a depth×columns matrix, or a transposed view of one, out as ``multiply`` reads it: panel by panel."""
     into = np.empty(b.shape, b.dtype)
-    _pack(b, into)
+    _pack(b, not b.flags.c_contiguous, into)
     return into

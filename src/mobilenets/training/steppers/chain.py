@@ -115,11 +115,12 @@ def _backward(
     dtype = dout.dtype
     last = maps[-1]
     sums = norms.gradient_sums(last.rows, dout.reshape(last.rows.shape), last.lines, last.activation, threads)
+    sums = sums[None]
     gradient, closing, raw = dout, last.activation, None
     found: list[Map] = []
     for index in reversed(range(len(units))):
         unit, before, after, weights = units[index], maps[index], maps[index + 1], matrices[index]
-        behind, *dnorm = passes.behind(unit, after, sums, dtype if after.values is not None else np.float64)
+        behind, *dnorm = passes.behind(unit, after, sums)
         dgate: Sequence[Map] = ()
         if after.values is None:
             dweights = passes.unexpand(weights, before, gradient, raw, beside[index], behind, threads)

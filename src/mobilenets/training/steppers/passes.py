@@ -11,7 +11,6 @@ from mobilenets.kernels import gates as gating
 from mobilenets.kernels.norms import NONE
 from mobilenets.kernels.products import packed, product_address
 from mobilenets.kernels.threads import run, split
-from mobilenets.training.steppers.norms import rows_of
 from mobilenets.training.steppers.units import Gate, Unit
 
 Map = Any
@@ -85,13 +84,12 @@ def _given(values: Map) -> tuple[int, Any]:
 
 def _normalised(values: Map, shape: tuple[int, ...], unit: Unit, parts: Map, counts: Map) -> Read:
     """Make a map of a convolution's output from the moments of its parts, and move the running statistics."""
-    norm = unit.norm
-    scale = rows_of(norm.weight)
-    lines, inverse = np.empty((3, shape[-1]), scale.dtype), np.empty(shape[-1])
-    mean, variance = rows_of(norm.running_mean), rows_of(norm.running_var)  # type: ignore[arg-type]
-    momentum: float = norm.momentum  # type: ignore[assignment]
-    norms.finish_moments(parts, counts, scale, rows_of(norm.bias), norm.eps, mean, variance, momentum, lines, inverse)
-    norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+    norm, momentum = unit.arrays, unit.norm.momentum
+    lines, inverse = np.empty((3, shape[-1]), norm.gamma.dtype), np.empty(shape[-1])
+    norms.finish_moments(
+        parts, counts, norm.gamma, norm.beta, unit.norm.eps, norm.mean, norm.variance, momentum, lines, inverse
+    )
+    norm.batches[()] += 1
     return Read(values, shape, lines, inverse, unit.activation)
 
 
@@ -180,15 +178,22 @@ def gates(gate: Gate, before: Read, threads: int) -> Excited:
     return excited
 
 
-def behind(unit: Unit, map: Read, sums: Map, dtype: Any) -> tuple[Map, Map, Map]:
-    """Give scale, shift, k1, k2, k3 of the gradient behind a norm, k1·g + k2·y + k3, and those of gamma and beta."""
-    channels = map.shape[-1]
-    table, dgamma, dbeta = np.empty((6, channels)), np.empty(channels), np.empty(channels)
-    lines = map.lines.astype(np.float64)
-    count = map.shape[0] * map.places
-    norms.finish_sums(sums, count, lines, map.inverse, rows_of(unit.norm.weight), table, dgamma, dbeta)
-    table[5] -= table[4] * table[0]
-    return table[1:].astype(dtype), dgamma, dbeta
+def behind(unit: Unit, map: Read, sums: Map) -> tuple[Map, Map, Map]:
+    """Give scale, shift, k1, k2, k3 of the gradient behind a norm, k1·g + k2·y + k3, and those of gamma and beta.
+
+    ``sums`` are those of each part.
+    """
+    channels, dtype = map.shape[-1], map.lines.dtype
+    table = np.empty((5, channels), dtype if map.values is not None else np.float64)
+    dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
+    norms.finish_sums(
+        sums, map.shape[0] * map.places, map.lines, map.inverse, unit.arrays.gamma, table, dgamma, dbeta
+    )
+    return table, dgamma, dbeta
+
+
+def _total(parts: Map) -> Map:
+    return parts[0] if len(parts) == 1 else parts.sum(0)
 
 
 def unconvolve(
@@ -203,7 +208,7 @@ def unconvolve(
     given = (gradient, after.values, behind, before.values.reshape(pictures, rows, -1))
     given = (*_given(gradient), *given, unit.pads(rows)[0], unit.pads(columns)[0])
     run(function, [(*given, *ends, part) for ends, part in zip(ranges, dweights, strict=True)])
-    total = dweights.sum(0)[:, :taps].reshape(outputs, unit.size, unit.size, inputs)
+    total = _total(dweights)[:, :taps].reshape(outputs, unit.size, unit.size, inputs)
     return total.transpose(0, 3, 1, 2)
 
 
@@ -225,7 +230,7 @@ def unmultiply(
     given = (*_given(gradient), *given, packed(weights.matrix), dx.reshape(before.rows.shape), dgates)
     function = pointwise.unconvolve(before.activation, closing, excited is not None)
     run(function, [(*given, *ends, *part) for ends, *part in zip(ranges, dweights, sums, strict=True)])
-    return dx, dweights.sum(0), sums.sum(0), dgates
+    return dx, _total(dweights), sums, dgates
 
 
 def ungate(
@@ -243,7 +248,7 @@ def ungate(
         gating.unsqueeze(before.activation),
         [(*given, *ends, part) for ends, part in zip(ranges, sums, strict=True)],
     )
-    return sums.sum(0), found
+    return sums, found
 
 
 def unfilter(
@@ -268,11 +273,11 @@ def unfilter(
         unit.size, unit.stride, before.activation, closing, expansion is not None, normalised
     )
     run(function, [(*given, *ends, *part) for ends, *part in zip(ranges, dweights, raw, sums, strict=True)])
-    total = sums.sum(0)
     whole = raw.sum(0, dtype=np.float64)
     if expansion is not None:  # Σg1·y of the map that was not stored: y is W·x
-        total[1] = (whole * expansion.matrix).sum(1) - before.lines[0].astype(np.float64) * total[0]
-    return dx, dweights.sum(0).T, total, whole
+        sums = _total(sums)[None]
+        sums[0, 1] = (whole * expansion.matrix).sum(1) - before.lines[0].astype(np.float64) * sums[0, 0]
+    return dx, _total(dweights).T, sums, whole
 
 
 def unexpand(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -32,6 +33,16 @@ class Gate:
         return first.weight, first.bias, second.weight, second.bias  # type: ignore[return-value]
 
 
+class Norm(NamedTuple):
+    """A norm's tensors as arrays of the same memory."""
+
+    gamma: Any
+    beta: Any
+    mean: Any
+    variance: Any
+    batches: Any
+
+
 @dataclass(frozen=True)
 class Unit:
     """One convolution of a chain, its norm and its activation's number, and the gate before it."""
@@ -56,6 +67,21 @@ class Unit:
         """What is learned: the convolution, gamma, beta, and the gate's."""
         own = self.conv.weight, self.norm.weight, self.norm.bias
         return own if self.gate is None else (*own, *self.gate.weights)
+
+    @property
+    def arrays(self) -> Norm:
+        """The norm's tensors as arrays; looked up anew only where they lie elsewhere than before."""
+        norm, kept = self.norm, self._kept
+        where = norm.weight.data_ptr(), norm.running_mean.data_ptr()  # type: ignore[union-attr]
+        if where not in kept:
+            kept.clear()
+            tensors = norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.num_batches_tracked
+            kept[where] = Norm(*(tensor.detach().numpy() for tensor in tensors))  # type: ignore[union-attr]
+        return kept[where]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[int, int], Norm]:
+        return {}
 
     @cached_property
     def size(self) -> int:
