@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from mobilenets.kernels.compile import function_of, kernel
-from mobilenets.kernels.vectors import literal
+from mobilenets.kernels.vectors import Vectors, literal
 
 EIGHT = 8
 # With 32 registers of 16 numbers a block is 12 rows of two registers; with 16 of eight 6 rows of two, or 4.
@@ -204,29 +204,57 @@ def outer(address, a, lda, b, ldb, c, ldc, rows, outputs, inputs):
         _call(address, (1, np.intp(a), lda, np.intp(b), ldb, np.intp(c), ldc, outputs, inputs, rows))
 
 
+@intrinsic(prefer_literal=True)
+def _copy(context, crossed, number, given, pitch, into, wide):
+    """Copy 8×8 values from rows ``pitch`` apart to rows ``wide`` apart, with ``crossed`` transposed."""
+    turned = bool(literal(crossed))
+    signature = types.void(crossed, number, *[types.intp] * 4)
+
+    def codegen(context, builder, signature, args):
+        given, pitch, into, wide = args[2:]
+        v = Vectors(builder, signature.args[1])
+        v.at = ir.Constant(pitch.type, 0)
+        rows = [v.load(given, index, pitch) for index in range(EIGHT)]
+        for apart in (1, 2, 4) if turned else ():  # blocks of 1, 2, 4 change places
+            low = [j if j & apart == 0 else j - apart + EIGHT for j in range(EIGHT)]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), EIGHT), [j + more for j in low]) for more in (0, apart)]
+            for index in [index for index in range(EIGHT) if not index & apart]:
+                pair = rows[index], rows[index + apart]
+                rows[index], rows[index + apart] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        for index, row in enumerate(rows):
+            v.store(row, into, index, wide)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 @kernel
-def _pack(b, crossed, into):
-    depth, columns = b.shape
+def _pack(number, bytes, w, crossed, into):
+    """Lay ``w``, or with ``crossed`` its transpose, out in panels."""
+    outer, inner = w.shape
+    depth, columns = (inner, outer) if crossed else (outer, inner)
+    whole = depth // 8 * 8
     flat = into.reshape(-1)
     first = 0
     while first < columns:
         wide = 8 * min(PANEL, (columns - first) // 8)
-        panel = flat[first * depth : (first + wide) * depth]
-        if crossed:  # along the columns, as they lie in memory
-            for low in range(0, depth, 16):
-                high = min(low + 16, depth)
-                for j in range(wide):
-                    for k in range(low, high):
-                        panel[k * wide + j] = b[k, first + j]
-        else:
-            for k in range(depth):
-                for j in range(wide):
-                    panel[k * wide + j] = b[k, first + j]
+        start = np.intp(into.ctypes.data) + first * depth * bytes
+        for j in range(0, wide, 8):
+            for k in range(0, whole, 8):
+                goal = start + (k * wide + j) * bytes
+                if crossed:
+                    _copy(1, number, np.intp(w.ctypes.data) + ((first + j) * depth + k) * bytes, depth, goal, wide)
+                else:
+                    _copy(0, number, np.intp(w.ctypes.data) + (k * columns + first + j) * bytes, columns, goal, wide)
+            for k in range(whole, depth):
+                for c in range(j, j + 8):
+                    flat[first * depth + k * wide + c] = w[first + c, k] if crossed else w[k, first + c]
         first += wide
 
 
 def packed(b: Any) -> Any:
     """Lay a depth×columns matrix, or a transposed view of one, out as ``multiply`` reads it: panel by panel."""
     into = np.empty(b.shape, b.dtype)
-    _pack(b, not b.flags.c_contiguous, into)
+    crossed = not b.flags.c_contiguous
+    _pack(b.dtype.type(1), b.itemsize, b.T if crossed else b, crossed, into)
     return into
