@@ -23,13 +23,23 @@ def products(address, a, b, c, into, d, out):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("rows", "depth", "columns"), [(1, 8, 8), (13, 16, 24), (30, 43, 16), (59, 24, 104), (12, 27, 32)])
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"), [(1, 8, 8), (13, 16, 24), (30, 43, 16), (59, 24, 104), (12, 27, 32)]
+)
 def test_both_products(dtype: Any, rows: int, depth: int, columns: int) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((rows, depth)).astype(dtype), rng.standard_normal((depth, columns)).astype(dtype)
     d, out = rng.standard_normal((rows, columns)).astype(dtype), rng.standard_normal((depth, columns)).astype(dtype)
     c, before = np.full((rows, columns), np.nan, dtype), out.copy()
-    products(product_address(np.dtype(dtype)), a, packed(b if rows % 2 else np.asfortranarray(b)), c, (rows, columns, depth), d, out)
+    products(
+        product_address(np.dtype(dtype)),
+        a,
+        packed(b if rows % 2 else np.asfortranarray(b)),
+        c,
+        (rows, columns, depth),
+        d,
+        out,
+    )
     accuracy = 1e-4 if dtype is np.float32 else 1e-12
     np.testing.assert_allclose(c, a @ b, atol=accuracy)
     if depth % 8 == 0:

@@ -1,7 +1,7 @@
 """Squeeze-and-excitation (Hu et al. 2018): a map's mean a channel, two small layers, and the way back.
 
-The gate is hard_sigmoid(W2·relu(W1·mean + b1) + b2), as MobileNetV3 has it. Maps are places×channels with ``places`` rows a
-picture; see ``mobilenets.kernels.pointwise``, whose kernels multiply by the gate.
+The gate is hard_sigmoid(W2·relu(W1·mean + b1) + b2), as MobileNetV3 has it. Maps are places×channels with ``places``
+rows a picture; see ``mobilenets.kernels.pointwise``, whose kernels multiply by the gate.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """1×1 convolutions with the normalisation and activation of what they read, forward and backward, in tiles.
 
-Maps are places×channels, C-contiguous; ``address`` is ``products.product_address`` and ``one`` the number 1 in the maps'
-type. A kernel works on the rows ``low`` to ``high`` and writes sums of its own, which are merged in the order of the
-parts. With ``gated`` what is read is also multiplied by ``gates``, pictures×channels, of ``places`` rows each; the rows
-are then those of whole pictures. Weights are given ``packed``.
+Maps are places×channels, C-contiguous; ``address`` is ``products.product_address`` and ``one`` the number 1 in the
+maps' type. A kernel works on the rows ``low`` to ``high`` and writes sums of its own, which are merged in the order of
+the parts. With ``gated`` what is read is also multiplied by ``gates``, pictures×channels, of ``places`` rows each; the
+rows are then those of whole pictures. Weights are given ``packed``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Products of matrices inside compiled kernels, on tiles that stay in cache.
 
-A block of C, ``PLACES`` rows of ``PANEL`` eights of values, stays in registers while the sum runs (Goto and van de Geijn
-2008). The first factor is read where it lies; the second is packed once for a whole map, so that few rows at a time cost
-nothing. Written for our shapes, where one side of a matrix has often 16 to 32 values only.
+A block of C, ``PLACES`` rows of ``PANEL`` eights of values, stays in registers while the sum runs (Goto and van de
+Geijn 2008). The first factor is read where it lies; the second is packed once for a whole map, so that few rows at a
+time cost nothing. Written for our shapes, where one side of a matrix has often 16 to 32 values only.
 """
 
 from __future__ import annotations

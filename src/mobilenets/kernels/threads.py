@@ -14,15 +14,15 @@ import numpy as np
 Part = tuple[Any, ...]
 
 # How long a thread looks for work before it sleeps, and how long it is waited for before this process lets others run.
-SPIN, PATIENCE = 100e-6, 300e-6
+SPIN, PATIENCE = 500e-6, 1e-3
 NAP = 50e-6
 
 
 class _Worker:
     """One thread; a call of Python is handed over by one queue and its end given back by another.
 
-    Parts of kernels reach it through ``memory`` while it spins (``mobilenets.kernels.handing``); one that sleeps is to be
-    woken first.
+    Parts of kernels reach it through ``memory`` while it spins (``mobilenets.kernels.handing``); one that sleeps is to
+    be woken first.
     """
 
     def __init__(self, looks: int) -> None:

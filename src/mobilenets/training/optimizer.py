@@ -38,9 +38,7 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
             return _eager(torch.optim.AdamW)(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
         case _:
             # Decay 0.9 as in both papers. Their epsilon of 1 is for TensorFlow, which adds it under the root.
-            return _eager(torch.optim.RMSprop)(
-                groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum
-            )
+            return _eager(torch.optim.RMSprop)(groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum)
 
 
 @functools.cache

@@ -1,9 +1,9 @@
 """Chains of convolutions with their norms and activations, as one function of PyTorch's autograd.
 
-Of every convolution in a chain only the raw output is stored; whoever reads it normalises, activates and gates it on the
-way in. A wide map that a 1×1 expansion makes from a narrow one is not stored at all but computed again on the way back.
-What BatchNorm needs of it follows from the narrow map: the mean of W·x is W·mean(x) and its variance wᵀ·Cov(x)·w, so
-that a small matrix Σx·xᵀ stands for the whole map, and it gives the gradients behind that norm too.
+Of every convolution in a chain only the raw output is stored; whoever reads it normalises, activates and gates it on
+the way in. A wide map that a 1×1 expansion makes from a narrow one is not stored at all but computed again on the way
+back. What BatchNorm needs of it follows from the narrow map: the mean of W·x is W·mean(x) and its variance
+wᵀ·Cov(x)·w, so that a small matrix Σx·xᵀ stands for the whole map, and it gives the gradients behind that norm too.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from mobilenets.training.steppers.blocks import Function, fused, fused_block
@@ -36,3 +37,12 @@ class FusedStepper(PlainStepper):
             x = block(x)
         outputs: Tensor = network.classifier(network.dropout(self._head(network.pool(x))))
         return outputs
+
+    def _move(self) -> None:
+        # It is as long as the memory takes, and PyTorch's threads, which sleep, would have to be woken.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            super()._move()
+        finally:
+            torch.set_num_threads(threads)

@@ -48,7 +48,7 @@ class Read(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """A convolution's weights: as a matrix, outputs×inputs or places of the filter×channels, and as forward reads them."""
+    """A convolution's weights: outputs×inputs, or places of the filter×channels, and as the forward pass reads them."""
 
     matrix: Map
     forward: Map
@@ -65,7 +65,7 @@ class Weights(NamedTuple):
 
 
 class Excited(NamedTuple):
-    """What was in a gate: its input, what is between its layers, before and behind its activation; pictures×channels."""
+    """What was in a gate, pictures×channels: its input, what is between its layers, and around its activation."""
 
     means: Map
     inner: Map
@@ -186,14 +186,15 @@ def behind(unit: Unit, map: Read, sums: Map) -> tuple[Map, Map, Map]:
     channels, dtype = map.shape[-1], map.lines.dtype
     table = np.empty((5, channels), dtype if map.values is not None else np.float64)
     dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
-    norms.finish_sums(
-        sums, map.shape[0] * map.places, map.lines, map.inverse, unit.arrays.gamma, table, dgamma, dbeta
-    )
+    norms.finish_sums(sums, map.shape[0] * map.places, map.lines, map.inverse, unit.arrays.gamma, table, dgamma, dbeta)
     return table, dgamma, dbeta
 
 
 def _total(parts: Map) -> Map:
-    return parts[0] if len(parts) == 1 else parts.sum(0)
+    """Sum parts up, in the place of the first."""
+    for part in parts[1:]:
+        parts[0] += part
+    return parts[0]
 
 
 def unconvolve(
