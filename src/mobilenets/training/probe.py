@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from mobilenets.training.optimizer import eager
+
 # Shares of the squared weights in the loss; the one that does best on the pictures held out is taken.
 PENALTIES = (0.1, 0.01, 0.001)
 STEPS = 25
@@ -40,7 +42,7 @@ def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int)
     bias = torch.zeros(classes, requires_grad=True)
     found = []
     for penalty in PENALTIES:
-        steps = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+        steps = eager(torch.optim.LBFGS)([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
         def closure(penalty: float = penalty, steps: torch.optim.LBFGS = steps) -> Tensor:
             steps.zero_grad()
@@ -48,7 +50,7 @@ def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        steps.step(closure)  # type: ignore[no-untyped-call]
+        steps.step(closure)
         with torch.no_grad():
             found.append(asked @ weight + bias)
     return found
