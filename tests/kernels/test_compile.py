@@ -55,16 +55,6 @@ def test_a_folder_that_is_lost_while_kernels_are_made_costs_no_run(tmp_path: Pat
     assert found.stdout == "2.0\n"
 
 
-@pytest.mark.parametrize("missing", ["scipy.linalg.cython_blas", "threadpoolctl"])
-def test_kernels_need_what_they_multiply_with(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
-    compiling._importable.cache_clear()
-    assert not compiling.available()
-    monkeypatch.undo()
-    compiling._importable.cache_clear()
-    assert compiling.available()
-
-
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders have no modes here")
 def test_nothing_is_kept_where_others_may_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -3,9 +3,17 @@ from __future__ import annotations
 import os
 import threading
 
+import numpy as np
 import pytest
 
+from mobilenets.kernels.compile import kernel
 from mobilenets.kernels.threads import Team, split
+
+
+@kernel
+def add_range(out, first, last):  # type: ignore[no-untyped-def]
+    for place in range(first, last):
+        out[place] += 1
 
 
 def test_every_part_is_run_and_the_first_by_the_caller() -> None:
@@ -67,3 +75,23 @@ def test_ranges_follow_one_another() -> None:
             assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
             assert found[-1][1] == count
             assert len(found) <= parts
+
+
+@pytest.mark.parametrize("asleep", [True, False])
+def test_parts_of_a_kernel_are_all_computed(monkeypatch: pytest.MonkeyPatch, asleep: bool) -> None:
+    from mobilenets.kernels import threads
+
+    if asleep:  # and nobody wakes it: whoever asks computes all parts
+        monkeypatch.setattr(threads._Worker, "wake", lambda worker: None)
+    team, out = Team(), np.zeros(30)
+    for _ in range(50):
+        team.run(add_range, [(out, 0, 10), (out, 10, 20), (out, 20, 30)])
+    np.testing.assert_array_equal(out, 50)
+
+
+def test_kernels_on_a_team_take_each_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = Team()
+    for dtype in (np.float32, np.float64):
+        out = np.zeros(20, dtype)
+        team.run(add_range, [(out, 0, 10), (out, 10, 20)])
+        np.testing.assert_array_equal(out, 1)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -70,3 +73,21 @@ def test_l2_of_the_light_v1() -> None:
     torch.testing.assert_close(weight.grad, 0.004 * weight.detach(), rtol=1e-6, atol=0)
     assert all(p.grad is None for p in network.parameters() if p is not weight)
     assert create_model("mobilenet_v1", classes=5, width=0.25, size=32).l2_penalty() is None
+
+
+def test_nothing_for_compiling_is_loaded() -> None:
+    script = (
+        "import sys\n"
+        "from mobilenets.training.optimizer import build_optimizer\n"
+        "from mobilenets.training.recipe import OPTIMIZERS, Recipe\n"
+        "from torch import nn, ones\n"
+        "for name in OPTIMIZERS:\n"
+        "    layer = nn.Linear(2, 1)\n"
+        "    optimizer = build_optimizer(Recipe(optimizer=name, lr=0.1), layer)\n"
+        "    layer(ones(1, 2)).sum().backward()\n"
+        "    optimizer.step()\n"
+        "    optimizer.zero_grad()\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -29,21 +29,20 @@ SECONDS = 20  # what a network's kernels take to compile on one core of a laptop
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _ours: set[int] = set()
+_functions: list[Any] = []  # compiled code lives as long as what made it
 
 
 @functools.cache
 def _importable() -> bool:
     try:
         import numba  # noqa: F401
-        import scipy.linalg.cython_blas  # noqa: F401
-        import threadpoolctl  # noqa: F401
     except Exception:  # also what Numba raises where NumPy is too new for it, or a library does not load
         return False
     return True
 
 
 def available() -> bool:
-    """Say whether kernels can be compiled here: Numba and SciPy are there and ``MOBILENETS_KERNELS`` is not ``off``."""
+    """Say whether kernels can be compiled here: Numba is there and ``MOBILENETS_KERNELS`` is not ``off``."""
     if _switch() in ("off", "0", "no"):
         return False
     return sys.modules.get("numba", _ours) is not None and _importable()
@@ -76,17 +75,42 @@ def _switch() -> str:
 def kernel(function: Kernel) -> Kernel:
     """Compile a function with Numba when it is first called, without the interpreter's lock while it runs.
 
-    It takes arrays and numbers, and may read constants of the function around it, but call only other kernels. The
-    machine code is kept on disk for this processor, and used again by later processes.
+    It takes arrays and numbers, and may read constants of the function around it, but call only kernels of a module:
+    one of the function around it would be another in each process, and what calls it compiled anew. The machine code is
+    kept on disk for this processor, and used again by later processes.
     """
+    return _kernel(function)
+
+
+def inlined(function: Kernel) -> Kernel:
+    """Compile a function into every kernel that calls it, so that constants given to it are constants there."""
+    return _kernel(function, forceinline=True)
+
+
+def _kernel(function: Kernel, **more: bool) -> Kernel:
     import numba
 
-    compiled: Any = numba.njit(nogil=True, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(function)
+    compiled: Any = numba.njit(**_options(), **more)(function)
     _keep(compiled)
     _listen()
     _ours.add(id(compiled))
     made: Kernel = compiled
     return made
+
+
+def function_of(function: Callable[..., Any], signature: Any) -> int:
+    """Compile a function for one signature of Numba's, and give the address at which other kernels call it."""
+    from numba.core.ccallback import CFunc
+
+    compiled = CFunc(function, (signature.args, signature.return_type), {}, _options())
+    _keep(compiled)
+    compiled.compile()
+    _functions.append(compiled)
+    return int(compiled.address)
+
+
+def _options() -> dict[str, Any]:
+    return {"nogil": True, "fastmath": set(FASTMATH), "error_model": "numpy", "boundscheck": False}
 
 
 class _Forgiving:

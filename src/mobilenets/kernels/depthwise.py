@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.kernels.blas import product
 from mobilenets.kernels.compile import kernel
-from mobilenets.kernels.filters import filter_row, unfilter_row
-from mobilenets.kernels.norms import NONE
+from mobilenets.kernels.filters import MEASURED, NORMALISED, PLAIN, filter_row, unfilter_row
 from mobilenets.kernels.pointwise import TILE, collect, settle
-from mobilenets.kernels.vectors import activate, slopes, unnormalised
+from mobilenets.kernels.products import multiply, outer
+from mobilenets.kernels.vectors import activate, unnormalised
 
 
 @lru_cache
@@ -58,9 +57,8 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
                 if bottom > above:
                     source = x.ctypes.data + ((picture * height + above - top) * width) * inputs * bytes
                     if expand:
-                        product(address, source, inputs, False, expansion.ctypes.data, inputs, True, raw.ctypes.data,
-                                channels,
-                                (bottom - above) * width, channels, inputs, one, one - one)  # fmt: skip
+                        multiply(address, source, inputs, expansion.ctypes.data, raw.ctypes.data, channels,
+                                 (bottom - above) * width, channels, inputs)  # fmt: skip
                         source = raw.ctypes.data
                     for line in range(above, bottom):
                         goal = buffer.ctypes.data + ((line - begin) * padded + left) * channels * bytes
@@ -95,6 +93,7 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
 
     ``normalised``: the input is a convolution's output, with lines of its own, as it is with ``expand``.
     """
+    reads = NORMALISED if expand else MEASURED if normalised else PLAIN
 
     @kernel
     def run(address, one, dout, y, behind, x, expansion, lines, scaled, weights, top, left, dx, low, high, dweights,
@@ -112,9 +111,9 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
         pitch = wide * channels
         band = min(height, max(1, TILE // (width * channels * bytes)))
         grads = np.zeros(((band + margin) // stride + 2, wide, channels), x.dtype)
-        tile = np.empty((band * width, channels), x.dtype)
+        tile = np.empty((band * width if expand else 1, channels), x.dtype)
         filters = np.zeros(weights.shape, x.dtype)
-        sums, products, unused = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
+        sums, products = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
         found[:] = 0
         for picture in range(low, high):
             for first in range(0, height, band):
@@ -138,28 +137,18 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                 before = source
                 if expand:
                     out = tile.ctypes.data
-                    product(address, source, inputs, False, expansion.ctypes.data, inputs, True, out, channels,
-                            rows, channels, inputs, one, one - one)  # fmt: skip
+                    multiply(address, source, inputs, expansion.ctypes.data, out, channels, rows, channels, inputs)
                     before = out
-                if expand or normalised:
-                    activate(NONE, one, rows, channels,
-                             (before, lines[1].ctypes.data, lines[2].ctypes.data, tile.ctypes.data))  # fmt: skip
-                    before = tile.ctypes.data
                 origin = grads.ctypes.data + (margin * channels - begin * pitch) * bytes
                 for row in range(first, last):
                     move = (row - first) * width * channels * bytes
-                    unfilter_row(size, stride, activation, one, bytes, row + top, left, before + move, origin, pitch,
-                                 weights.ctypes.data,
-                                 filters.ctypes.data, out + move, channels, width, sums.ctypes.data)  # fmt: skip
+                    unfilter_row(size, stride, activation, reads, one, bytes, row + top, left, before + move, origin,
+                                 pitch, weights.ctypes.data, filters.ctypes.data, out + move, channels, width,
+                                 lines.ctypes.data, sums.ctypes.data, products.ctypes.data)  # fmt: skip
                 if expand:
-                    product(address, out, channels, True, source, inputs, False, dexpansion.ctypes.data, inputs,
-                            channels, inputs, rows, one, one)  # fmt: skip
-                    product(address, out, channels, False, scaled.ctypes.data, inputs, False, goal, inputs,
-                            rows, inputs, channels, one, one - one)  # fmt: skip
-                elif normalised:
-                    slopes(NONE, one, rows, channels,
-                           (goal, source, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data,
-                            unused.ctypes.data, products.ctypes.data))  # fmt: skip
+                    outer(address, out, channels, source, inputs, dexpansion.ctypes.data, inputs,
+                          rows, channels, inputs)  # fmt: skip
+                    multiply(address, out, channels, scaled.ctypes.data, goal, inputs, rows, inputs, channels)
                 for tap in range(size * size):
                     for c in range(channels):
                         dweights[tap, c] += filters[tap, c]

@@ -57,6 +57,10 @@ def _forward(context, size, stride, places, number, rows, pitch, weights, shift,
     return signature, codegen
 
 
+# What the backward pass reads: values behind the norm, before it, or before it with the sums that its gradient needs.
+PLAIN, NORMALISED, MEASURED = range(3)
+
+
 @intrinsic(prefer_literal=True)
 def _backward(
     context,
@@ -66,6 +70,7 @@ def _backward(
     lines,
     places,
     activation,
+    reads,
     number,
     z,
     rows,
@@ -74,20 +79,25 @@ def _backward(
     slopes,
     out,
     channels,
+    norm,
     sums,
+    products,
 ):
     """Give the gradient at ``places`` places of an input row, and add to that of the weights and to ``sums``.
 
-    ``z`` are the row's values before their activation, ``rows`` the address of the gradient's row that the last of the
-    filter's rows meets, at the place that its last column meets; ``lines`` is the parity of the row, ``parity`` that of
-    the first column, both counted from the padded corner. At stride 1 both are 0.
+    ``z`` are the row's values before their activation; with ``reads`` before the norm too, whose lines (mean, scale,
+    shift, one after the other) ``norm`` is, and as ``MEASURED`` ``products`` grows by Σg·(z − mean). ``rows`` is the
+    address of the gradient's row that the last of the filter's rows meets, at the place that its last column meets;
+    ``lines`` is the parity of the row, ``parity`` that of the first column, both counted from the padded corner. At
+    stride 1 both are 0.
     """
-    k, s, odd, line, count, act = (literal(value) for value in (size, stride, parity, lines, places, activation))
-    signature = types.void(size, stride, parity, lines, places, activation, number, *[types.intp] * 8)
+    k, s, odd, line, count = (literal(value) for value in (size, stride, parity, lines, places))
+    act, read = literal(activation), literal(reads)
+    signature = types.void(size, stride, parity, lines, places, activation, reads, number, *[types.intp] * 10)
 
     def codegen(context, builder, signature, args):
-        z, rows, pitch, weights, slopes, out, channels, sums = args[7:]
-        v = Vectors(builder, signature.args[6])
+        z, rows, pitch, weights, slopes, out, channels, norm, sums, products = args[8:]
+        v = Vectors(builder, signature.args[7])
         # (row i, column j) of the padded input meets filter (kh, kw) at output ((i − kh)/s, (j − kw)/s).
         heights = [kh for kh in range(k) if (line - kh) % s == 0]
         first = (line - heights[-1]) // s
@@ -97,7 +107,9 @@ def _backward(
         step = builder.mul(pitch, ir.Constant(pitch.type, v.bytes))
         with channel_loop(builder, v, channels) as (at, _):
             v.at = at
-            before = [v.load(z, place, channels) for place in range(count)]
+            raw = [v.load(z, place, channels) for place in range(count)]
+            mean, scale, shift = (v.load(norm, line, channels) for line in range(3)) if read else (None, None, None)
+            before = [v.fma(value, scale, shift) for value in raw] if read else raw
             active = [v.activated(value, act) for value in before]
             found = [v.constant(0)] * count
             for kh in heights:
@@ -116,12 +128,16 @@ def _backward(
                         found[place] = v.fma(seen[column], weight, found[place])
                         slope = v.fma(seen[column], active[place], slope)
                     v.store(slope, slopes, tap, channels)
-            total = v.load(sums)
+            total, product = v.load(sums), v.load(products)
             for place, value in enumerate(found):
                 value = v.masked(value, before[place], act)
                 v.store(value, out, place, channels)
                 total = builder.fadd(total, value)
+                if read == MEASURED:
+                    product = v.fma(value, builder.fsub(raw[place], mean), product)
             v.store(total, sums)
+            if read == MEASURED:
+                v.store(product, products)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -145,8 +161,9 @@ def filter_row(size, stride, number, bytes, rows, pitch, weights, shift, out, ch
 
 @kernel
 def unfilter_row(
-    size, stride, activation, number, bytes, line, column, z, grads, pitch, weights, slopes, out, channels, places, sums
-):
+    size, stride, activation, reads, number, bytes, line, column, z, grads, pitch, weights, slopes, out, channels,
+    places, norm, sums, products,
+):  # fmt: skip
     """Go through ``places`` places of an input row; see ``_backward``.
 
     ``line`` is the row and ``column`` the first place's, both in the padded input; ``grads`` is the address of the
@@ -155,6 +172,7 @@ def unfilter_row(
     literally(size)
     literally(stride)
     literally(activation)
+    literally(reads)
     at = 0
     value = channels * bytes
     last = size - 1 if (line - size + 1) % stride == 0 else size - 2
@@ -169,36 +187,28 @@ def unfilter_row(
         first, start, end = above + left * value, z + at * value, out + at * value
         if stride == 1:
             if many == 4:
-                _backward(
-                    size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-                )
+                _backward(size, stride, 0, 0, 4, activation, reads, number, start, first, pitch, weights,
+                          slopes, end, channels, norm, sums, products)  # fmt: skip
             else:
-                _backward(
-                    size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-                )
+                _backward(size, stride, 0, 0, 1, activation, reads, number, start, first, pitch, weights,
+                          slopes, end, channels, norm, sums, products)  # fmt: skip
         elif line % stride == 0:
             if many == 4:
-                _backward(
-                    size, stride, 0, 0, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-                )
+                _backward(size, stride, 0, 0, 4, activation, reads, number, start, first, pitch, weights,
+                          slopes, end, channels, norm, sums, products)  # fmt: skip
             elif odd == 0:
-                _backward(
-                    size, stride, 0, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-                )
+                _backward(size, stride, 0, 0, 1, activation, reads, number, start, first, pitch, weights,
+                          slopes, end, channels, norm, sums, products)  # fmt: skip
             else:
-                _backward(
-                    size, stride, 1, 0, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-                )
+                _backward(size, stride, 1, 0, 1, activation, reads, number, start, first, pitch, weights,
+                          slopes, end, channels, norm, sums, products)  # fmt: skip
         elif many == 4:
-            _backward(
-                size, stride, 0, 1, 4, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-            )
+            _backward(size, stride, 0, 1, 4, activation, reads, number, start, first, pitch, weights,
+                      slopes, end, channels, norm, sums, products)  # fmt: skip
         elif odd == 0:
-            _backward(
-                size, stride, 0, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-            )
+            _backward(size, stride, 0, 1, 1, activation, reads, number, start, first, pitch, weights,
+                      slopes, end, channels, norm, sums, products)  # fmt: skip
         else:
-            _backward(
-                size, stride, 1, 1, 1, activation, number, start, first, pitch, weights, slopes, end, channels, sums
-            )
+            _backward(size, stride, 1, 1, 1, activation, reads, number, start, first, pitch, weights,
+                      slopes, end, channels, norm, sums, products)  # fmt: skip
         at += many

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.kernels.compile import kernel
+from mobilenets.kernels.compile import inlined, kernel
 from mobilenets.kernels.threads import run, split
 
 Map = NDArray[Any]
@@ -103,8 +103,8 @@ def gradient(
     """Return the gradients of the map, of gamma and of beta; see ``normalise`` and ``gradient_sums``."""
     rows, channels = y.shape
     sums = gradient_sums(y, dout, done.lines, activation, threads)
-    table, dgamma, dbeta = np.empty((6, channels), y.dtype), np.empty_like(gamma), np.empty_like(gamma)
-    finish_sums(sums, rows, done.lines, done.inverse, gamma, table, dgamma, dbeta)
+    table, dgamma, dbeta = np.empty((5, channels), y.dtype), np.empty_like(gamma), np.empty_like(gamma)
+    finish_sums(sums[None], rows, done.lines, done.inverse, gamma, table, dgamma, dbeta)
     out = np.empty_like(y) if out is None else out
     wide, function = _wide(rows, channels), _gradient(activation)
     run(function, [(y, dout, table, out, *ends, wide) for ends in _ranges(rows, channels, threads)])
@@ -236,29 +236,22 @@ def _apply(activation: int, added: bool) -> Any:
     return apply
 
 
-@functools.cache
-def _derived(activation: int) -> Any:
-    """Return the kernel for one value: a gradient times the activation's derivative at ``z``, as PyTorch has it."""
-
-    @kernel
-    def derived(d: Any, z: Any, zero: Any, half: Any, third: Any, three: Any, six: Any) -> Any:
-        if activation == RELU:
-            return zero if z <= zero else d
-        if activation == RELU6:
-            return zero if (z <= zero) | (z >= six) else d
-        if activation == HARD_SWISH:
-            slope = d * (z * third + half)
-            slope = d if z >= three else slope
-            return zero if z <= -three else slope
-        return d
-
-    return derived
+@inlined
+def derived(activation: Any, d: Any, z: Any, zero: Any, half: Any, third: Any, three: Any, six: Any) -> Any:
+    """Give one gradient times the activation's derivative at ``z``, as PyTorch has it."""
+    if activation == RELU:
+        return zero if z <= zero else d
+    if activation == RELU6:
+        return zero if (z <= zero) | (z >= six) else d
+    if activation == HARD_SWISH:
+        slope = d * (z * third + half)
+        slope = d if z >= three else slope
+        return zero if z <= -three else slope
+    return d
 
 
 @functools.cache
 def _sums(activation: int) -> Any:
-    derived = _derived(activation)
-
     @kernel
     def sums(y: Any, dout: Any, lines: Any, first: Any, last: Any, wide: Any, out: Any) -> None:
         channels = y.shape[1]
@@ -280,7 +273,7 @@ def _sums(activation: int) -> Any:
                 end = min(place + wide, stop)
                 u, d = flat[place:end], given[place:end]
                 for j in range(u.size):
-                    g = derived(d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
+                    g = derived(activation, d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
                     total[j] += g
                     square[j] += g * (u[j] - mean[j])
                 place = end
@@ -296,37 +289,41 @@ def _sums(activation: int) -> Any:
 def finish_sums(
     sums: Any, rows: Any, lines: Any, inverse: Any, gamma: Any, table: Any, dgamma: Any, dbeta: Any
 ) -> None:
-    """Write the gradients of gamma and beta, and the numbers by which that of the map is computed."""
+    """Merge the parts' sums Σg and Σg·(y − mean), and write the gradients of gamma and beta, and ``table``.
+
+    That is the scale and shift of ``y`` before the activation, and k1, k2, k3: the map's gradient is k1·g + k2·y + k3.
+    """
     for c in range(lines.shape[1]):
-        dbeta[c] = sums[0, c]
-        dgamma[c] = sums[1, c] * inverse[c]
+        total, products = 0.0, 0.0
+        for part in range(sums.shape[0]):
+            total += sums[part, 0, c]
+            products += sums[part, 1, c]
+        dbeta[c] = total
+        dgamma[c] = products * inverse[c]
         scale = gamma[c] * inverse[c]
-        table[0, c], table[1, c], table[2, c] = lines[0, c], lines[1, c], lines[2, c]
-        table[3, c] = scale
-        table[4, c] = -scale * inverse[c] * inverse[c] * sums[1, c] / rows
-        table[5, c] = -scale * sums[0, c] / rows
+        along = -scale * inverse[c] * inverse[c] * products / rows
+        table[0, c], table[1, c], table[2, c], table[3, c] = lines[1, c], lines[2, c], scale, along
+        table[4, c] = -scale * total / rows - along * lines[0, c]
 
 
 @functools.cache
 def _gradient(activation: int) -> Any:
-    derived = _derived(activation)
-
     @kernel
     def gradient(y: Any, dout: Any, table: Any, out: Any, first: Any, last: Any, wide: Any) -> None:
         channels = y.shape[1]
         number = y.dtype.type
         zero, half, third, three, six = number(0), number(0.5), number(1 / 3), number(3), number(6)
-        laid = np.empty((6, wide), y.dtype)
-        for line in range(6):
+        laid = np.empty((5, wide), y.dtype)
+        for line in range(5):
             for j in range(wide):
                 laid[line, j] = table[line, j % channels]
-        mean, a, b, k1, k2, k3 = laid[0], laid[1], laid[2], laid[3], laid[4], laid[5]
+        a, b, k1, k2, k3 = laid[0], laid[1], laid[2], laid[3], laid[4]
         flat, given, into = y.reshape(-1), dout.reshape(-1), out.reshape(-1)
         for place in range(first * channels, last * channels, wide):
             end = min(place + wide, last * channels)
             u, d, o = flat[place:end], given[place:end], into[place:end]
             for j in range(u.size):
-                g = derived(d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
-                o[j] = k1[j] * g + k2[j] * (u[j] - mean[j]) + k3[j]
+                g = derived(activation, d[j], u[j] * a[j] + b[j], zero, half, third, three, six)
+                o[j] = k1[j] * g + k2[j] * u[j] + k3[j]
 
     return gradient

@@ -1,7 +1,9 @@
 """1×1 convolutions with the normalisation and activation of what they read, forward and backward, in tiles.
 
-Maps are places×channels, C-contiguous; ``address`` is ``blas.gemm_address`` and ``one`` the number 1 in the maps' type.
-A kernel works on the rows ``low`` to ``high`` and writes sums of its own, which are merged in the order of the parts.
+Maps are places×channels, C-contiguous; ``address`` is ``products.product_address`` and ``one`` the number 1 in the
+maps' type. A kernel works on the rows ``low`` to ``high`` and writes sums of its own, which are merged in the order of
+the parts. With ``gated`` what is read is also multiplied by ``gates``, pictures×channels, of ``places`` rows each; the
+rows are then those of whole pictures. Weights are given ``packed``.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.kernels.blas import product
 from mobilenets.kernels.compile import kernel
 from mobilenets.kernels.norms import NONE
-from mobilenets.kernels.vectors import activate, add, masked_slopes, moments, unnormalised
+from mobilenets.kernels.products import multiply, outer
+from mobilenets.kernels.vectors import activate, add, masked_slopes, moments, scaled, ungated, unnormalised
 
-ROWS = 256  # of a tile at least: BLAS packs the weights anew for each
-TILE = 1 << 18  # bytes of a tile: several fit into the second cache of a core
+ROWS = 96  # of a tile at least
+TILE = 1 << 17  # bytes of a tile: several fit into the second cache of a core
 
 
 @kernel
@@ -40,52 +42,65 @@ def settle(found, shift, count):
 
 
 @kernel
+def tile_rows(values, bytes):
+    """Give the rows of a tile, of ``values`` each."""
+    return max(ROWS, TILE // (values * bytes) // ROWS * ROWS)
+
+
+@kernel
 def gram(address, one, x, low, high, sums, products):
     """Add Σx and Σx·xᵀ over rows ``low`` to ``high`` of a places×channels map, in float64."""
     channels, bytes = x.shape[1], x.itemsize
     tile = max(1, TILE // (channels * bytes))
-    part = np.empty((channels, channels), x.dtype)
-    ones = np.ones(tile, x.dtype)
-    row = np.empty((1, channels), x.dtype)
+    part = np.zeros((channels, channels), x.dtype)
+    zero, total, square = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
     at = low
     while at < high:
         rows = min(tile, high - at)
-        start = x.ctypes.data + at * channels * bytes
-        product(address, start, channels, True, start, channels, False, part.ctypes.data, channels,
-                channels, channels, rows, one, one - one)  # fmt: skip
-        product(address, ones.ctypes.data, rows, False, start, channels, False, row.ctypes.data, channels,
-                1, channels, rows, one, one - one)  # fmt: skip
+        start = np.intp(x.ctypes.data) + at * channels * bytes
+        outer(address, start, channels, start, channels, part.ctypes.data, channels, rows, channels, channels)
+        moments(NONE, one, rows, channels, (start, zero.ctypes.data, total.ctypes.data, square.ctypes.data))
         for i in range(channels):
-            sums[i] += row[0, i]
+            sums[i] += total[i]
             for j in range(channels):
                 products[i, j] += part[i, j]
+        part[:] = 0
+        total[:] = 0
         at += rows
 
 
 @lru_cache
-def convolve(activation: int) -> Any:
+def convolve(activation: int, gated: bool) -> Any:
     """Give the kernel that normalises, activates and multiplies by the weights."""
 
     @kernel
-    def run(address, one, x, lines, weights, out, low, high, found):
+    def run(address, one, x, lines, gates, places, weights, out, low, high, found):
         """Write ``out`` from ``x``, whose ``lines`` are mean, scale and shift; ``found`` gets its mean and squares."""
         bytes, channels, outputs = x.itemsize, x.shape[1], out.shape[1]
-        tile = max(ROWS, TILE // (max(channels, outputs) * bytes))
+        tile = tile_rows(max(channels, outputs), bytes)
         active = np.empty((tile, channels), x.dtype)
         shift, sums, squares = np.zeros(outputs, x.dtype), np.zeros(outputs, x.dtype), np.zeros(outputs, x.dtype)
         found[:] = 0
         at = low
         while at < high:
             rows = min(tile, high - at)
-            activate(activation, one, rows, channels,
-                     (x.ctypes.data + at * channels * bytes, lines[1].ctypes.data, lines[2].ctypes.data,
-                      active.ctypes.data))  # fmt: skip
-            goal = out.ctypes.data + at * outputs * bytes
-            product(address, active.ctypes.data, channels, False, weights.ctypes.data, channels, True, goal, outputs,
-                    rows, outputs, channels, one, one - one)  # fmt: skip
+            read = np.intp(x.ctypes.data) + at * channels * bytes
+            goal = np.intp(active.ctypes.data)
+            activate(activation, one, rows, channels, (read, lines[1].ctypes.data, lines[2].ctypes.data, goal))
+            if gated:
+                done = 0
+                while done < rows:
+                    picture = (at + done) // places
+                    count = min(rows - done, (picture + 1) * places - at - done)
+                    start = goal + done * channels * bytes
+                    scaled(NONE, one, count, channels, (start, gates[picture].ctypes.data, start))
+                    done += count
+            written = np.intp(out.ctypes.data) + at * outputs * bytes
+            multiply(address, goal, channels, weights.ctypes.data, written, outputs, rows, outputs, channels)
             if at == low:
                 shift[:] = out[low]
-            moments(NONE, one, rows, outputs, (goal, shift.ctypes.data, sums.ctypes.data, squares.ctypes.data))
+            moments(NONE, one, rows, outputs,
+                    (written, shift.ctypes.data, sums.ctypes.data, squares.ctypes.data))  # fmt: skip
             collect(found, sums, squares)
             at += rows
         settle(found, shift, high - low)
@@ -94,21 +109,22 @@ def convolve(activation: int) -> Any:
 
 
 @lru_cache
-def unconvolve(activation: int, closing: int) -> Any:
+def unconvolve(activation: int, closing: int, gated: bool) -> Any:
     """Give the backward kernel of ``convolve``; ``closing`` is the activation behind the output's normalisation.
 
     It is ``NONE`` where the gradient that comes in has been taken through it already.
     """
 
     @kernel
-    def run(address, one, dout, y, behind, x, lines, weights, dx, low, high, dweights, found):
+    def run(address, one, dout, y, behind, x, lines, gates, places, weights, dx, dgates, low, high, dweights, found):
         """Write ``dx``, the gradient before the activation of ``x``, and add to ``dweights``.
 
         ``y`` is the output and ``behind`` its scale, shift, k1, k2, k3: its gradient is k1·g + k2·y + k3. ``found``
-        gets Σdx and Σdx·(x − mean).
+        gets Σdx and Σdx·(x − mean). With ``gated`` ``dx`` is the gradient behind the activation, ``dgates`` gets that
+        of the gates, and ``found`` nothing.
         """
         bytes, channels, outputs = x.itemsize, x.shape[1], y.shape[1]
-        tile = max(ROWS, TILE // (max(channels, outputs) * bytes))
+        tile = tile_rows(max(channels, outputs), bytes)
         active = np.empty((tile, channels), x.dtype)
         dy = np.empty((tile, outputs), x.dtype)
         sums, products = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
@@ -116,23 +132,35 @@ def unconvolve(activation: int, closing: int) -> Any:
         at = low
         while at < high:
             rows = min(tile, high - at)
-            read, written = at * channels * bytes, at * outputs * bytes
+            written = at * outputs * bytes
+            read = np.intp(x.ctypes.data) + at * channels * bytes
+            goal = np.intp(dx.ctypes.data) + at * channels * bytes
             unnormalised(closing, one, rows, outputs,
                          (dout.ctypes.data + written, y.ctypes.data + written, behind[0].ctypes.data,
                           behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data, behind[4].ctypes.data,
                           dy.ctypes.data))  # fmt: skip
+            multiply(address, dy.ctypes.data, outputs, weights.ctypes.data, goal, channels, rows, channels, outputs)
             activate(activation, one, rows, channels,
-                     (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data,
-                      active.ctypes.data))  # fmt: skip
-            product(address, dy.ctypes.data, outputs, True, active.ctypes.data, channels, False, dweights.ctypes.data,
-                    channels, outputs, channels, rows, one, one)  # fmt: skip
-            goal = dx.ctypes.data + read
-            product(address, dy.ctypes.data, outputs, False, weights.ctypes.data, channels, False, goal, channels,
-                    rows, channels, outputs, one, one - one)  # fmt: skip
-            masked_slopes(activation, one, rows, channels,
-                          (x.ctypes.data + read, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data, goal,
-                           sums.ctypes.data, products.ctypes.data))  # fmt: skip
-            collect(found, sums, products)
+                     (read, lines[1].ctypes.data, lines[2].ctypes.data, active.ctypes.data))  # fmt: skip
+            if gated:
+                done = 0
+                while done < rows:
+                    picture = (at + done) // places
+                    count = min(rows - done, (picture + 1) * places - at - done)
+                    move = done * channels * bytes
+                    start = np.intp(active.ctypes.data) + move
+                    ungated(NONE, one, count, channels,
+                            (start, gates[picture].ctypes.data, goal + move,
+                             dgates[picture].ctypes.data))  # fmt: skip
+                    scaled(NONE, one, count, channels, (start, gates[picture].ctypes.data, start))
+                    done += count
+            outer(address, dy.ctypes.data, outputs, active.ctypes.data, channels, dweights.ctypes.data, channels,
+                  rows, outputs, channels)  # fmt: skip
+            if not gated:
+                masked_slopes(activation, one, rows, channels,
+                              (read, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data, goal,
+                               sums.ctypes.data, products.ctypes.data))  # fmt: skip
+                collect(found, sums, products)
             at += rows
 
     return run
@@ -148,8 +176,7 @@ def finish(address, one, x, m, shift, dx, low, high):
     while at < high:
         rows = min(tile, high - at)
         move = at * channels * bytes
-        product(address, x.ctypes.data + move, channels, False, m.ctypes.data, channels, False, extra.ctypes.data,
-                channels,
-                rows, channels, channels, one, one - one)  # fmt: skip
+        multiply(address, x.ctypes.data + move, channels, m.ctypes.data, extra.ctypes.data, channels, rows, channels,
+                 channels)  # fmt: skip
         add(NONE, one, rows, channels, (extra.ctypes.data, shift.ctypes.data, dx.ctypes.data + move))
         at += rows

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
+
 Part = tuple[Any, ...]
+
+# How long a thread looks for work before it sleeps, and how long it is waited for before this process lets others run.
+SPIN, PATIENCE = 500e-6, 1e-3
+NAP = 50e-6
 
 
 class _Worker:
-    """One thread; a call is handed over by one lock and its end given back by another."""
+    """One thread; a call of Python is handed over by one queue and its end given back by another.
 
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[..., Any], Part]] = SimpleQueue()
+    Parts of kernels reach it through ``memory`` while it spins (``mobilenets.kernels.handing``); one that sleeps is to
+    be woken first.
+    """
+
+    def __init__(self, looks: int) -> None:
+        from mobilenets.kernels import handing
+
+        self._serve, self._looks = handing.serve, looks
+        self._held, self.memory = handing.memory()
+        self._asleep = self._held[(self.memory - self._held.ctypes.data) // 8 + handing.ASLEEP :][:1]
+        self._asleep[0] = 1
+        self._calls: SimpleQueue[tuple[Callable[..., Any], Part] | None] = SimpleQueue()
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
         threading.Thread(target=self._work, name="mobilenets-kernels", daemon=True).start()
 
@@ -25,15 +42,25 @@ class _Worker:
     def end(self) -> BaseException | None:
         return self._done.get()
 
+    def wake(self) -> None:
+        """Have it look for parts of kernels, where it does not."""
+        if self._asleep[0]:
+            self._asleep[0] = 0
+            self._calls.put(None)
+
     def _work(self) -> None:
         while True:
-            function, part = self._calls.get()
+            call = self._calls.get()
+            if call is None:
+                self._serve(self.memory, self._looks)
+                continue
+            function, part = call
             error: BaseException | None = None
             try:
                 function(*part)
             except BaseException as raised:
                 error = raised
-            del function, part  # the arrays are not to live until the next call
+            del call, function, part  # the arrays are not to live until the next call
             self._done.put(error)
             del error
 
@@ -49,30 +76,80 @@ class Team:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
+        self._targets: dict[tuple[Any, ...], int] = {}
+        self._looks = 0.0  # a second
 
     def run(self, function: Callable[..., Any], parts: Sequence[Part]) -> None:
-        """Call ``function(*part)`` for each part; raises what one of them raised, when all have ended."""
+        """Call ``function(*part)`` for each part; raises what one of them raised, when all have ended.
+
+        The parts of a kernel are all of the same types.
+        """
         if len(parts) < 2 or not self._lock.acquire(blocking=False):
             for part in parts:
                 function(*part)
             return
         try:
+            if not self._looks:
+                self._looks = _looks_a_second()
             while len(self._workers) < len(parts) - 1:
-                self._workers.append(_Worker())
-            busy = self._workers[: len(parts) - 1]
-            for worker, part in zip(busy, parts[1:], strict=True):
-                worker.begin(function, part)
-            error: BaseException | None = None
-            try:
-                function(*parts[0])
-            except BaseException as raised:
-                error = raised
-            for worker in busy:
-                error = worker.end() or error
-            if error is not None:
-                raise error
+                self._workers.append(_Worker(int(SPIN * self._looks)))
+            if hasattr(function, "py_func"):
+                self._share(function, parts)
+            else:
+                self._hand_over(function, parts)
         finally:
             self._lock.release()
+
+    def _share(self, function: Callable[..., Any], parts: Sequence[Part]) -> None:
+        from mobilenets.kernels import handing
+
+        first, *others = parts
+        key = (function, *map(_kind, first))
+        target = self._targets.get(key)
+        if target is None:
+            target = self._targets[key] = handing.address_of(function, first)
+        workers = self._workers[: len(others)]
+        for worker in workers:
+            worker.wake()
+        memories, looks = np.array([worker.memory for worker in workers]), int(PATIENCE * self._looks)
+        found = handing.share(memories, target, looks, first, tuple(others))
+        while found < 0:
+            time.sleep(NAP)
+            found = handing.wait(memories, looks)
+        if found:
+            raise MemoryError("a kernel found no memory")
+
+    def _hand_over(self, function: Callable[..., Any], parts: Sequence[Part]) -> None:
+        busy = self._workers[: len(parts) - 1]
+        for worker, part in zip(busy, parts[1:], strict=True):
+            worker.begin(function, part)
+        error: BaseException | None = None
+        try:
+            function(*parts[0])
+        except BaseException as raised:
+            error = raised
+        for worker in busy:
+            error = worker.end() or error
+        if error is not None:
+            raise error
+
+
+def _kind(value: Any) -> Any:
+    """Tell apart what compiled code takes apart: an array's type, dimensions and layout, or the type of a number."""
+    return (value.dtype.num, value.ndim, value.flags.carray) if isinstance(value, np.ndarray) else type(value)
+
+
+def _looks_a_second() -> float:
+    """Measure how often a thread looks for work in a second."""
+    from mobilenets.kernels import handing
+
+    held, memory = handing.memory()
+    handing.serve(memory, 1)  # compiles
+    began = time.perf_counter()
+    handing.serve(memory, 20000)
+    found = 20000 / max(time.perf_counter() - began, 1e-6)
+    del held
+    return found
 
 
 _team = Team()

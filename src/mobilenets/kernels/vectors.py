@@ -167,18 +167,9 @@ def _activate(v: Vectors, act: int, x: Any, scale: Any, shift: Any) -> Any:
     return v.activated(v.fma(x, scale, shift), act), ()
 
 
-def _activate_add(v: Vectors, act: int, x: Any, scale: Any, shift: Any, beside: Any) -> Any:
-    return v.builder.fadd(v.activated(v.fma(x, scale, shift), act), beside), ()
-
-
 def _moments(v: Vectors, act: int, x: Any, shift: Any) -> Any:
     away = v.builder.fsub(x, shift)
     return None, (away, v.builder.fmul(away, away))
-
-
-def _slopes(v: Vectors, act: int, g: Any, x: Any, scale: Any, shift: Any, mean: Any) -> Any:
-    g = v.masked(g, v.fma(x, scale, shift), act)
-    return None, (g, v.builder.fmul(g, v.builder.fsub(x, mean)))
 
 
 def _masked_slopes(v: Vectors, act: int, x: Any, scale: Any, shift: Any, mean: Any, g: Any) -> Any:
@@ -195,15 +186,34 @@ def _add(v: Vectors, act: int, x: Any, shift: Any, out: Any) -> Any:
     return v.builder.fadd(v.builder.fadd(x, shift), out), ()
 
 
-# out = act(x·scale + shift); the same plus a second map.
+def _pool(v: Vectors, act: int, x: Any, scale: Any, shift: Any) -> Any:
+    return None, (v.activated(v.fma(x, scale, shift), act),)
+
+
+def _scaled(v: Vectors, act: int, x: Any, gate: Any) -> Any:
+    return v.builder.fmul(x, gate), ()
+
+
+def _ungated(v: Vectors, act: int, x: Any, gate: Any, g: Any) -> Any:
+    return v.builder.fmul(g, gate), (v.builder.fmul(g, x),)
+
+
+def _pooled_slopes(v: Vectors, act: int, x: Any, scale: Any, shift: Any, mean: Any, more: Any, g: Any) -> Any:
+    return _masked_slopes(v, act, x, scale, shift, mean, v.builder.fadd(g, more))
+
+
+# out = act(x·scale + shift).
 activate = _pass("X scale shift OUT", "", _activate)
-activate_add = _pass("X scale shift BESIDE OUT", "", _activate_add)
 # Σ(x − shift), Σ(x − shift)².
 moments = _pass("X shift", "sum square", _moments)
-# Behind the activation's slope g' = g·act'(x·scale + shift): Σg', Σg'·(x − mean); and with g' stored over g.
-slopes = _pass("G X scale shift mean", "sum product", _slopes)
+# Behind the activation's slope g' = g·act'(x·scale + shift): Σg', Σg'·(x − mean), with g' stored over g.
 masked_slopes = _pass("X scale shift mean G", "sum product", _masked_slopes)
 # out = k1·g' + k2·x + k3: the gradient behind BatchNorm.
 unnormalised = _pass("G X scale shift k1 k2 k3 OUT", "", _unnormalised)
 # out += x + shift, x another map.
 add = _pass("X shift ADDED", "", _add)
+# Σact(x·scale + shift); out = x·gate; the way back, g·gate stored over g and Σg·x; masked_slopes of g + more.
+pool = _pass("X scale shift", "sum", _pool)
+scaled = _pass("X gate OUT", "", _scaled)
+ungated = _pass("X gate G", "product", _ungated)
+pooled_slopes = _pass("X scale shift mean more G", "sum product", _pooled_slopes)

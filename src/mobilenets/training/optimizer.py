@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -27,11 +31,19 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
     fused = (bool(trained) and trained[0].device.type in FUSED_ON) or None
     match recipe.optimizer:
         case "sgd":
-            return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
+            return eager(torch.optim.SGD)(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
+            return eager(torch.optim.Adam)(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
         case "adamw":
-            return torch.optim.AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
+            return eager(torch.optim.AdamW)(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
         case _:
             # Decay 0.9 as in both papers. Their epsilon of 1 is for TensorFlow, which adds it under the root.
-            return torch.optim.RMSprop(groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum)
+            return eager(torch.optim.RMSprop)(groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum)
+
+
+@functools.cache
+def eager(kind: type[torch.optim.Optimizer]) -> Any:
+    """Give an optimiser of PyTorch without what its methods do for ``torch.compile``: to load that takes 2 s."""
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(inspect.unwrap(kind.step))})

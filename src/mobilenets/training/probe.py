@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, one_hot
 
+from mobilenets.training.optimizer import eager
+
 # Shares of the squared weights in the loss; the one that does best on the pictures held out is taken.
 PENALTIES = (0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 STEPS = 25
@@ -60,7 +62,7 @@ def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int)
     wanted = one_hot(truth, classes).float()
     found = []
     for penalty in PENALTIES:
-        steps = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+        steps = eager(torch.optim.LBFGS)([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
         @torch.no_grad()
         def closure(penalty: float = penalty) -> Tensor:
@@ -71,6 +73,6 @@ def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int)
             bias.grad = slope.sum(0)
             return penalty / 2 * weight.square().sum() - (logs * wanted).sum() / len(truth)
 
-        steps.step(closure)  # type: ignore[no-untyped-call]
+        steps.step(closure)
         found.append((asked @ weight.t() + bias).detach())
     return found

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from mobilenets.models.blocks import build
 from mobilenets.models.operations import Value
 from mobilenets.models.plan import plan_block
+from mobilenets.models.rows import Conv as ConvRow
 from mobilenets.models.rows import Inverted, Row, Separable
 from mobilenets.models.style import Style
-from mobilenets.training.steppers import chain
-from mobilenets.training.steppers.blocks import FusedBlock, FusedChain, fused_block
+from mobilenets.training.steppers import chain, units
+from mobilenets.training.steppers.blocks import FusedBlock, FusedChain, fused, fused_block
 
 pytest.importorskip("numba")
 
@@ -72,6 +73,7 @@ CASES = [
     (Inverted(24, kernel=5, stride=2, expand=3), 16, 13, "hard_swish", "same"),
     (Inverted(16, kernel=5, expand=3), 16, 9, "hard_swish", "symmetric"),
     (Inverted(16, expand=4, squeeze=0.25), 16, 9, "hard_swish", "symmetric"),
+    (Inverted(24, stride=2, kernel=5, expand=6, squeeze=0.25), 16, 10, "relu", "symmetric"),
     (Inverted(40, expand=3), 40, 6, "relu6", "symmetric"),  # too wide to be computed again
 ]
 
@@ -152,11 +154,11 @@ def test_what_the_kernels_do_not_take_is_computed_by_the_modules(change: str) ->
     elif change == "another type":
         module, x = module.float(), x.float()
         module.double()
-    units = [chain.unit_of(part) for part in module.children()]
-    assert all(units)
+    parts = [units.unit_of(part) for part in module.children()]
+    assert all(parts)
     if change == "one value a channel":
         x = x[:1, :, :1, :1].contiguous(memory_format=torch.channels_last)
-    assert not chain.fitting(units, x)  # type: ignore[arg-type]
+    assert not units.fitting(parts, x)  # type: ignore[arg-type]
 
 
 def test_channels_that_do_not_fill_vectors_stay_with_pytorch() -> None:
@@ -164,4 +166,28 @@ def test_channels_that_do_not_fill_vectors_stay_with_pytorch() -> None:
     other = copy.deepcopy(module)
     x = picture(3, 12, 9, 9)
     assert close(results(other, fused_block(other), x), results(module, module, x))
-    assert chain.unit_of(next(module.children())) is None
+    assert units.unit_of(next(module.children())) is None
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+def test_pictures_and_what_follows_are_one_chain(padding: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    table = {"norm_epsilon": 1e-3, "activation": "hard_swish", "padding": padding, "width": 1.0, "rounding": "floor"}
+    style = Style(**table)  # type: ignore[arg-type]
+    first = plan_block("first", ConvRow(24, stride=2), Value("x", (3, 15, 15)), style)
+    second = plan_block("second", Separable(16), first.output, style)
+    blocks = [build(part.name, part.operations) for part in (first, second)]
+    module = nn.Sequential(*blocks).double().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    other = copy.deepcopy(module)
+    functions = fused(list(other))
+    assert [type(function) for function in functions] == [FusedChain]
+    assert len(fused(list(other), {id(other[0])})) == 2  # what is frozen stays apart
+    x, found = picture(3, 3, 15, 13), []
+    for network, function in ((other, functions[0]), (module, module)):
+        out = function(x)
+        torch.manual_seed(1)
+        out.backward(torch.randn_like(out))
+        found.append([out.detach(), *(part.grad for part in network.parameters()), *network.buffers()])
+    assert close(*found)  # type: ignore[arg-type]

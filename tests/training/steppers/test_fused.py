@@ -97,7 +97,7 @@ def test_the_first_step_is_the_plain_one(
 def test_sums_behind_a_convolution_are_folded_into_it() -> None:
     network = Network(describe("mobilenet_v2", 1.0, 32), 3)
     runs = [run.function for f in fused(list(network.body)) if isinstance(f, FusedBlock) for run in f._runs]
-    assert [chain._residual for chain in runs if isinstance(chain, FusedChain)].count(True) == 10
+    assert [chain.residual for chain in runs if isinstance(chain, FusedChain)].count(True) == 10
 
 
 def test_resume_gives_the_same_bytes(begin: Begin) -> None:

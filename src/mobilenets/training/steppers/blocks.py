@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from mobilenets.models.blocks import PLAIN, Block, ConvNorm, Step
-from mobilenets.models.operations import Add
-from mobilenets.training.steppers.chain import Chain, Unit, fitting, unit_of
+from mobilenets.models.operations import Add, MeanPool, Scale
+from mobilenets.training.steppers.chain import Chain
 from mobilenets.training.steppers.norms import MODULES, norm_activation
+from mobilenets.training.steppers.units import Gate, Unit, fitting, gate_of, unit_of
 
 Function = Callable[[Tensor], Tensor]
 
@@ -53,22 +54,24 @@ class _Run:
 
 
 class FusedChain:
-    """1×1 and depthwise convolutions one after the other as one function, plus the input where ``residual`` says so."""
+    """Convolutions one after the other as one function, plus the input where ``residual`` says so."""
 
     def __init__(self, units: Sequence[Unit], residual: bool = False) -> None:
-        self._units, self._residual = tuple(units), residual
+        self.units, self.residual = tuple(units), residual
         self._single = [FusedConv(unit.module) for unit in units]
+        self._weights = [weight for unit in units for weight in unit.weights]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the output; one convolution after the other where the kernels do not take ``x`` or a norm."""
-        if fitting(self._units, x):
-            weights = [w for unit in self._units for w in (unit.conv.weight, unit.norm.weight, unit.norm.bias)]
-            out: Tensor = Chain.apply(x, self._units, self._residual, *weights)  # type: ignore[no-untyped-call]
+        if fitting(self.units, x):
+            out: Tensor = Chain.apply(x, self.units, self.residual, *self._weights)  # type: ignore[no-untyped-call]
             return out
         y = x
-        for conv in self._single[:-1]:
-            y = conv(y)
-        return self._single[-1](y, x if self._residual else None)
+        for unit, conv in zip(self.units, self._single, strict=True):
+            if unit.gate is not None:
+                y = y * unit.gate.expand(unit.gate.reduce(PLAIN[MeanPool](y)))
+            y = conv(y, x if self.residual and unit is self.units[-1] else None)
+        return y
 
 
 class FusedBlock:
@@ -79,11 +82,11 @@ class FusedBlock:
         self._runs: list[_Run] = []
         steps = list(block.steps)
         while steps:
-            step = steps.pop(0)
+            step = steps[0]
             module = None if step.function is not None else block.get_submodule(step.path)
-            units = [] if module is None else _chain(block, step, steps)
-            last = ([step, *steps][len(units) - 1]) if units else step
-            del steps[: max(0, len(units) - 1)]
+            units, taken = _chain(block, steps)
+            last = steps[max(taken, 1) - 1]
+            del steps[: max(taken, 1)]
             conv = None if module is None else _fused_conv(block.get_submodule(last.path))
             other = _added(last, steps[0]) if isinstance(conv, FusedConv) and conv.linear and steps else None
             if units:
@@ -99,6 +102,12 @@ class FusedBlock:
                 function = step.function or conv or module
                 assert function is not None
                 self._runs.append(_Run(function, step.inputs, step.done, step.output))
+
+    @property
+    def chain(self) -> FusedChain | None:
+        """The chain that is all there is, or None."""
+        only = self._runs[0].function if len(self._runs) == 1 else None
+        return only if isinstance(only, FusedChain) else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the block's output."""
@@ -119,19 +128,43 @@ def _added(step: Step, after: Step) -> str | None:
     return next(name for name in after.inputs if name != step.output)
 
 
-def _chain(block: Block, first: Step, after: Sequence[Step]) -> list[Unit]:
-    """Return the units of the chain that begins at a step: each takes what the one before gives, and nobody else."""
+def _chain(block: Block, steps: Sequence[Step]) -> tuple[list[Unit], int]:
+    """Return the units of the chain that the steps begin with, and how many steps they are.
+
+    Each unit takes what the one before gives, and nobody else.
+    """
     units: list[Unit] = []
-    before: Step | None = None
-    for step in (first, *after):
-        if before is not None and (step.inputs != (before.output,) or before.output not in step.done):
+    taken = 0
+    while taken < len(steps):
+        gate = _gate(block, steps[taken - 1 : taken + 4]) if units else None
+        at = taken if gate is None else taken + 4
+        if at >= len(steps) or (units and not _passed(steps[at - 1], steps[at])):
             break
-        unit = None if step.function is not None else unit_of(block.get_submodule(step.path))
-        if unit is None:
+        unit = None if steps[at].function is not None else unit_of(block.get_submodule(steps[at].path))
+        if unit is None or (unit.dense and units) or (unit.filters and gate is not None):
             break
-        units.append(unit)
-        before = step
-    return units
+        units.append(unit if gate is None else replace(unit, gate=gate))
+        taken = at + 1
+    return units, taken
+
+
+def _passed(step: Step, after: Step) -> bool:
+    """Say whether ``after`` alone takes what ``step`` gives, and nothing else."""
+    return after.inputs == (step.output,) and step.output in after.done
+
+
+def _gate(block: Block, steps: Sequence[Step]) -> Gate | None:
+    """Return the gate between a map, the first of the steps, and its product with it, the last; or None."""
+    if len(steps) < 5:
+        return None
+    map, mean, reduce, expand, product = steps
+    shape = mean.function is PLAIN[MeanPool] and product.function is PLAIN[Scale] and mean.inputs == (map.output,)
+    whole = product.inputs == (map.output, expand.output) and {map.output, expand.output} == set(product.done)
+    if not (shape and whole and _passed(mean, reduce) and _passed(reduce, expand)):
+        return None
+    if reduce.function is not None or expand.function is not None:
+        return None
+    return gate_of(block.get_submodule(reduce.path), block.get_submodule(expand.path))
 
 
 def _fused_layer(module: nn.Module) -> Function | None:
@@ -153,6 +186,25 @@ def _fused_steps(module: nn.Module) -> FusedBlock | None:
 MATCHERS: list[Callable[[nn.Module], Function | None]] = [_fused_layer, _fused_steps]
 
 
-def fused(blocks: Sequence[nn.Module]) -> list[Function]:
-    """Return for each block what computes it: fused where it can be, else the block itself."""
-    return [fused_block(block) or block for block in blocks]
+def fused(blocks: Sequence[nn.Module], apart: Collection[int] = ()) -> list[Function]:
+    """Return what computes the blocks one after the other: fused where it can be, else a block itself.
+
+    Chains that follow one another become one where the map between them is then read once less. Blocks whose ``id`` is
+    in ``apart``, such as frozen ones, are not joined with others.
+    """
+    found: list[Function] = []
+    before = False
+    for block in blocks:
+        made, alone = fused_block(block) or block, id(block) in apart
+        joined = _joined(found[-1], made) if found and alone == before else None
+        before = alone
+        found[-1:] = [joined] if joined is not None else [*found[-1:], made]
+    return found
+
+
+def _joined(first: Function, second: Function) -> FusedChain | None:
+    """Return two chains as one, where a filter reads what the first gives."""
+    chains = [function.chain if isinstance(function, FusedBlock) else function for function in (first, second)]
+    units = [unit for chain in chains if isinstance(chain, FusedChain) and not chain.residual for unit in chain.units]
+    together = all(isinstance(chain, FusedChain) and not chain.residual for chain in chains)
+    return FusedChain(units) if together and chains[1].units[0].filters else None  # type: ignore[union-attr]

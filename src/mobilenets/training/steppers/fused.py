@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from mobilenets.training.steppers.blocks import Function, fused, fused_block
@@ -11,7 +12,7 @@ from mobilenets.training.steppers.plain import PlainStepper
 
 
 class FusedStepper(PlainStepper):
-    """Makes the steps of ``PlainStepper``, the network's blocks computed by ``fused_block``; for float32 on a CPU.
+    """Makes the steps of ``PlainStepper``, the network's blocks computed by ``fused``; for float32 on a CPU.
 
     The network, and with it the state that a run is resumed from, is the same; sums are taken in another order, so
     that figures agree within rounding. The same number of threads gives the same bytes.
@@ -19,7 +20,8 @@ class FusedStepper(PlainStepper):
 
     @cached_property
     def _body(self) -> list[Function]:
-        return fused(list(self.network.body))
+        frozen = {id(part) for module in self._frozen for part in module.modules()}
+        return fused(list(self.network.body)[self._start :], frozen)
 
     @cached_property
     def _head(self) -> Function:
@@ -27,11 +29,20 @@ class FusedStepper(PlainStepper):
 
     def _outputs(self, images: Tensor, start: int) -> Tensor:
         network = self.network
-        if start >= len(self._body):  # what is left is small
+        if not self._body:  # what is left is small
             return super()._outputs(images, start)
         x = images
         del images
-        for block in self._body[start:]:
+        for block in self._body:
             x = block(x)
         outputs: Tensor = network.classifier(network.dropout(self._head(network.pool(x))))
         return outputs
+
+    def _move(self) -> None:
+        # It is as long as the memory takes, and PyTorch's threads, which sleep, would have to be woken.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            super()._move()
+        finally:
+            torch.set_num_threads(threads)

@@ -78,7 +78,7 @@ class PlainStepper:
         if self._recipe.clip is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.clip)
-        self._scaler.step(self._optimizer)
+        self._move()
         self._scaler.update()
         if self._average is not None:
             _follow(self._average, self.network, self._recipe.ema or 0.0, number - self._begin)
@@ -130,6 +130,10 @@ class PlainStepper:
         """Give the network's outputs for a batch that ``start`` blocks lie behind, as ``Network.forward`` does."""
         outputs: Tensor = self.network(images, start)
         return outputs
+
+    def _move(self) -> None:
+        """Have the optimiser move the weights."""
+        self._scaler.step(self._optimizer)
 
     def _add_gradient(self, batch: Batch, share: float) -> dict[str, float]:
         """Add the gradient of a batch's mean loss times ``share``; returns the batch's sums."""
