@@ -1,7 +1,7 @@
 """torchvision's names of SSDLite, around one of our own detectors.
 
-With torchvision 0.29 and weights drawn at random, its ``ssdlite320_mobilenet_v3_large`` gives the same logits to the bit
-(3,234 anchors, 91 columns; 2026-11-28).
+With torchvision 0.29 and weights drawn at random, its ``ssdlite320_mobilenet_v3_large`` gives the same logits to the
+bit (3,234 anchors, 91 columns; 2026-11-28).
 """
 
 from __future__ import annotations
