@@ -19,8 +19,9 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# TensorFlow 1's bilinear rule, which is not among Pillow's: networks trained by it are at home with what it makes.
-CORNER = "corner"
+# Bilinear rules without antialiasing, which Pillow has not, and where their first output stands in its share of the
+# picture. Networks trained by them are at home with what they make.
+UNFILTERED = {"corner": 0.0, "linear": 0.5}
 MAX_SIZE = 4096
 # How far each filter reaches, in pixels of the wider grid.
 REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
@@ -50,12 +51,12 @@ class Preprocessing:
       1), and the rest is filled with ``fill``; where it is odd, the right or lower border is the wider one.
 
     Every ``round`` takes a half to the even neighbour, as Python does. ``interpolation`` is Pillow's filter
-    of that name, which widens when shrinking (antialiasing; ``nearest`` does not), or ``corner``: TensorFlow 1's
-    ``resize_bilinear``, whose output i stands at i times the ratio of the sides, between the two pixels around it, in
-    float32, rounded at the end to the nearest level, a half up. With Pillow's the rows are filtered first and
+    of that name, which widens when shrinking (antialiasing; ``nearest`` does not). The rows are filtered first and
     rounded to whole levels, then the columns, whatever the picture's shape: left to itself Pillow takes tall
     pictures the other way round from version 13 on, which gives other pixels. Between the two passes there are
-    at most ``size`` x the picture's height.
+    at most ``size`` x the picture's height. Bilinear without antialiasing are ``corner``, TensorFlow 1's
+    ``resize_bilinear``, and ``linear``, PyTorch's ``interpolate`` and OpenCV's ``INTER_LINEAR``: in float32, rounded
+    at the end to the nearest level, a half up.
     Then each channel becomes ``(value * scale - mean) / std``, with values from 0 to 255.
 
     Raises InputError when a setting is malformed.
@@ -75,7 +76,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         _whole("size", self.size, 1, MAX_SIZE)
         _known("resize", self.resize, RESIZES)
-        _known("interpolation", self.interpolation, (*INTERPOLATIONS, CORNER))
+        _known("interpolation", self.interpolation, (*INTERPOLATIONS, *UNFILTERED))
         _known("color", self.color, ("RGB",))
         _known("orientation", self.orientation, ("exif",))
         fraction, scale = _number("crop_fraction", self.crop_fraction), _number("scale", self.scale)
@@ -141,7 +142,7 @@ class Preprocessing:
 
         What ``fit`` gives then differs by little: see docs/data.md for how little, and benchmarks/decode.py.
         """
-        if self.interpolation in ("nearest", CORNER):  # each pixel of its counts
+        if self.interpolation in ("nearest", *UNFILTERED):  # each pixel of its counts
             return 1.0
         if self.resize == "pad":
             return max(width, height) / (ENOUGH * self.size)
@@ -216,8 +217,8 @@ def _resized(image: Image.Image, size: tuple[int, int], interpolation: str, box:
 
     Two calls of Pillow, each of which finds nothing to do in the other direction.
     """
-    if interpolation == CORNER:
-        return _cornered(image, size, box)
+    if interpolation in UNFILTERED:
+        return _unfiltered(image, size, UNFILTERED[interpolation], box)
     resample = INTERPOLATIONS[interpolation]
     if interpolation == "nearest":
         return image.resize(size, resample, box=box)
@@ -235,13 +236,17 @@ def _resized(image: Image.Image, size: tuple[int, int], interpolation: str, box:
     return rows.resize(size, resample, box=(0, upper - first, width, lower - first))
 
 
-def _cornered(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
-    """Resample ``box`` of an RGB picture as TensorFlow 1 does (``resize_bilinear_op.cc``, no half_pixel_centers)."""
+def _unfiltered(image: Image.Image, size: tuple[int, int], middle: float, box: Box) -> Image.Image:
+    """Resample ``box`` of an RGB picture between the pixels around each output; ``middle`` as in ``UNFILTERED``.
+
+    TensorFlow's ``resize_bilinear_op.cc`` without half_pixel_centers, or PyTorch's ``upsample_bilinear2d``.
+    """
     pixels = np.asarray(image)
     spots = []
     for axis, side in ((1, image.height), (0, image.width)):
         begin, end = np.array([box[axis], box[axis + 2]], np.float32).tolist()
-        at = np.arange(size[axis], dtype=np.float32) * np.float32((end - begin) / size[axis]) + np.float32(begin)
+        at = (np.arange(size[axis], dtype=np.float32) + np.float32(middle)) * np.float32((end - begin) / size[axis])
+        at = np.maximum(at + np.float32(begin - middle), np.float32(0))
         low = np.minimum(at.astype(np.intp), side - 1)
         spots.append((low, np.minimum(low + 1, side - 1), at - low.astype(np.float32)))
     (*lines, down), (*columns, across) = spots

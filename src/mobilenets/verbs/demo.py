@@ -15,7 +15,8 @@ from mobilenets.verbs.train import train
 log = logging.getLogger("mobilenets")
 
 SIZE = 32
-PICTURES = 360
+# Drawn shapes; the smallest have this radius in pictures of up to 320 pixels, which are seen at half of that.
+PICTURES, RADIUS = 300, 22
 
 
 def demo(
@@ -51,7 +52,7 @@ def demo(
         raise InputError(f"{folder} is not empty: continue it with --resume, or use another --out")
     if not data.exists() and boxes:
         log.info("1/2  pictures: %d drawn ones with shapes to find, in %s", PICTURES, data)
-        draw_boxes_set(data, PICTURES)
+        draw_boxes_set(data, PICTURES, least_radius=RADIUS)
     elif not data.exists():
         log.info("1/2  pictures: handwritten digits at %d pixels, in %s", SIZE, data)
         fetch("digits", data, size=SIZE)

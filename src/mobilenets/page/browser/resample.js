@@ -34,7 +34,8 @@ export const rows = (data, width, height, channels) => ({
  */
 export function resize(picture, width, height, filter, box = [0, 0, picture.width, picture.height]) {
   const [left, upper, right, lower] = box.map(Math.fround); // Pillow's C takes float32
-  if (filter === "corner") return corner(picture, width, height, [left, upper, right, lower]);
+  const middle = { corner: 0, linear: 0.5 }[filter];
+  if (middle !== undefined) return unfiltered(picture, width, height, middle, [left, upper, right, lower]);
   if (filter === "nearest") return nearest(picture, width, height, [left, upper, right, lower]);
   const along = coefficients(picture.width, left, right, width, FILTERS[filter]);
   const below = coefficients(picture.height, upper, lower, height, FILTERS[filter]);
@@ -113,11 +114,11 @@ function nearest({ data, width: wide, height: high, start, across, down }, width
   return rows(made, width, height, 3);
 }
 
-// TensorFlow 1's bilinear rule, in float32 as pictures/preprocess.py has it.
-function corner({ data, width: wide, height: high, start, across, down }, width, height, [left, upper, right, lower]) {
+// Bilinear rules without antialiasing, in float32 as pictures/preprocess.py has them.
+function unfiltered({ data, width: wide, height: high, start, across, down }, width, height, middle, [left, upper, right, lower]) {
   const float = Math.fround, between = (one, other, share) => float(one + float(float(other - one) * share));
   const spots = (from, to, wanted, side) => Array.from({ length: wanted }, (_, i) => {
-    const at = float(float(i * float((to - from) / wanted)) + from), low = Math.min(Math.floor(at), side - 1);
+    const at = Math.max(0, float(float((i + middle) * float((to - from) / wanted)) + float(from - middle))), low = Math.min(Math.floor(at), side - 1);
     return [low, Math.min(low + 1, side - 1), float(at - low)];
   });
   const xs = spots(left, right, width, wide), ys = spots(upper, lower, height, high);

@@ -16,7 +16,6 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.models.detection.anchors import Shapes, tensorflow_shapes
-from mobilenets.pictures.preprocess import CORNER
 from mobilenets.weights.detector import PLAIN, Found, corners_first, extras_of
 from mobilenets.weights.head import Folded
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, Layer
@@ -133,7 +132,9 @@ class _Figures:
             if node.op == "ResizeBilinear" and (size := self._constant(node, 1)) is not None and size.size == 2:
                 rows, columns = (int(side) for side in size.reshape(-1))
                 if not node.flag("half_pixel_centers") and not node.flag("align_corners"):
-                    self.interpolation = CORNER
+                    self.interpolation = "corner"
+                elif node.flag("half_pixel_centers"):
+                    self.interpolation = "linear"
                 else:
                     self.assumed.append("pictures are resized by Pillow's bilinear filter, which is near TensorFlow's")
                 return rows, columns

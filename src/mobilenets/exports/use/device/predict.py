@@ -31,8 +31,8 @@ def decode(path: Path) -> Image.Image:
 def fit(image: Image.Image, how: dict[str, Any]) -> Array:
     """Resize, and crop or pad, to uint8 of shape (size, size, 3)."""
     size, sides = how["size"], image.size
-    wanted, corner = (size, size), how["interpolation"] == "corner"
-    kind = Image.Resampling.NEAREST if corner else Image.Resampling[how["interpolation"].upper()]
+    wanted, middle = (size, size), {"corner": 0.0, "linear": 0.5}.get(how["interpolation"])
+    kind = Image.Resampling.NEAREST if middle is not None else Image.Resampling[how["interpolation"].upper()]
     starts, ends = (0.0, 0.0), (float(sides[0]), float(sides[1]))
     if how["resize"] == "pad":
         wanted = tuple(max(1, round(size * side / max(sides))) for side in sides)
@@ -46,18 +46,19 @@ def fit(image: Image.Image, how: dict[str, Any]) -> Array:
         image = image.resize((wanted[0], sides[1]), kind, box=(starts[0], 0, ends[0], sides[1]))
         starts, ends = (0.0, starts[1]), (float(wanted[0]), ends[1])
     box = (*starts, *ends)
-    image = cornered(image, wanted, box) if corner else image.resize(wanted, kind, box=box)
+    image = image.resize(wanted, kind, box=box) if middle is None else unfiltered(image, wanted, middle, box)
     canvas = Image.new("RGB", (size, size), tuple(how["fill"]))
     canvas.paste(image, ((size - wanted[0]) // 2, (size - wanted[1]) // 2))
     return np.asarray(canvas)
 
 
-def cornered(image: Image.Image, size: tuple[int, int], box: tuple[float, ...]) -> Image.Image:
-    """Resize by TensorFlow 1's bilinear rule: output i stands at i times the ratio of the sides."""
+def unfiltered(image: Image.Image, size: tuple[int, int], middle: float, box: tuple[float, ...]) -> Image.Image:
+    """Resize by TensorFlow 1's (``middle`` 0) or PyTorch's (0.5) bilinear rule, without antialiasing."""
     pixels, spots = np.asarray(image), []
     for axis, side in ((1, image.height), (0, image.width)):
         begin, end = np.array([box[axis], box[axis + 2]], np.float32).tolist()
-        at = np.arange(size[axis], dtype=np.float32) * np.float32((end - begin) / size[axis]) + np.float32(begin)
+        at = (np.arange(size[axis], dtype=np.float32) + np.float32(middle)) * np.float32((end - begin) / size[axis])
+        at = np.maximum(at + np.float32(begin - middle), np.float32(0))
         low = np.minimum(at.astype(int), side - 1)
         spots.append((low, np.minimum(low + 1, side - 1), at - low.astype(np.float32)))
     (*lines, down), (*columns, across) = spots
