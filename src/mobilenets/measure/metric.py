@@ -10,7 +10,8 @@ class Metric:
     """A figure that says how good a network is.
 
     ``name`` is its key in ``history.csv`` and ``metrics.json``, ``words`` are for a line of text and ``title`` for a
-    plot. A ``fraction`` is shown in per cent. ``loss`` says what the loss beside it is.
+    plot. A ``fraction`` is shown in per cent. ``loss`` says what the loss beside it is. ``loss_decides``: of few
+    pictures the loss tells the better network more surely.
 
     >>> Metric("top1", "top-1", "Top-1 accuracy", "cross-entropy", higher_is_better=True, fraction=True).shown(0.625)
     '62.5 %'
@@ -23,6 +24,7 @@ class Metric:
     loss: str
     higher_is_better: bool
     fraction: bool = False
+    loss_decides: bool = True
 
     def shown(self, value: float) -> str:
         """Write a value for people."""

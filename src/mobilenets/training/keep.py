@@ -26,7 +26,8 @@ def best_epoch(history: History, metric: Metric, pictures: int, before: float | 
     """Return the number of the epoch to keep, counted from 1; 0 is the model that training started from.
 
     From ``MANY_PICTURES`` validation pictures it is the epoch with the best ``metric``, of equals the one with the
-    lower loss; with fewer, the one up to which the loss of the last ``SMOOTHED`` epochs was lowest on average. With
+    lower loss; with fewer, the one up to which the loss of the last ``SMOOTHED`` epochs was lowest on average, or the
+    metric was best on average where the loss does not decide. With
     ``before``, the metric of the model that training started from, no epoch is kept that does worse than that.
     """
     best, highest = 0, _start(metric, pictures, before)
@@ -39,13 +40,16 @@ def best_epoch(history: History, metric: Metric, pictures: int, before: float | 
 
 def _start(metric: Metric, pictures: int, before: float | None) -> list[float]:
     # Shorter than the score of an epoch as good, and so below it.
-    return [] if before is None else [metric.merit(before)] if pictures >= MANY_PICTURES else [1.0]
+    by_metric = pictures >= MANY_PICTURES or not metric.loss_decides
+    return [] if before is None else [metric.merit(before)] if by_metric else [1.0]
 
 
 def _score(history: History, metric: Metric, pictures: int, before: float | None) -> list[float]:
     if pictures >= MANY_PICTURES:
         return [_merit(history[-1], metric), -history[-1]["validation_loss"]]
     recent = history[-max(1, min(SMOOTHED, len(history) // 3)) :]
+    if not metric.loss_decides:
+        return [fmean(_merit(row, metric) for row in recent), -fmean(row["validation_loss"] for row in recent)]
     no_worse = before is None or fmean(_merit(row, metric) for row in recent) >= metric.merit(before)
     return [float(no_worse), -fmean(row["validation_loss"] for row in recent)]
 

@@ -16,7 +16,7 @@ log = logging.getLogger("mobilenets")
 
 SIZE = 32
 # Drawn shapes; the smallest have this radius in pictures of up to 320 pixels, which are seen at half of that.
-PICTURES, RADIUS = 300, 22
+PICTURES, RADIUS = 600, 22
 
 
 def demo(
