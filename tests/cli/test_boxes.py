@@ -61,7 +61,10 @@ def test_ids_of_the_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[st
     images = [{"id": 0, "file_name": "yard/7.jpg"}, {"id": 90, "file_name": "none.jpg"}]
     categories = [{"id": 18, "name": "dog"}, {"id": 3, "name": "=ball"}]
     file.write_text(json.dumps({"images": images, "categories": categories}))
-    assert [(one["image_id"], one["category_id"]) for one in json.loads(written("coco", capsys, file))] == [(0, 18), (0, 3)]
+    assert [(one["image_id"], one["category_id"]) for one in json.loads(written("coco", capsys, file))] == [
+        (0, 18),
+        (0, 3),
+    ]
     with pytest.raises(InputError, match=r"other\.jpg: the file given by --ids does not name it"):
         Coco(("dog",), file)({"image": "other.jpg", "detections": [DOG]})
     with pytest.raises(InputError, match="does not name the model's class 'cat'"):

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mobilenets.errors import InputError
 from mobilenets.pictures import preprocess as module
-from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
+from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, UNFILTERED, Preprocessing
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -324,3 +325,36 @@ def test_planes_are_the_same_numbers_apart() -> None:
     found = contract.planes(pixels)
     np.testing.assert_array_equal(found, contract.normalise(pixels))
     assert found.transpose(0, 3, 1, 2).flags.c_contiguous
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize(("width", "height"), [(61, 97), (20, 33), (1, 7), (33, 20)])
+@pytest.mark.parametrize(("interpolation", "middle"), UNFILTERED.items())
+def test_rules_without_antialiasing(resize: str, width: int, height: int, interpolation: str, middle: float) -> None:
+    """Held against a loop over output pixels."""
+    how, picture = Preprocessing(32, resize, interpolation=interpolation), noise(width, height)
+    pixels, found = np.asarray(picture).astype(float), np.asarray(how.fit(picture))
+    left, upper, right, lower = how.seen(width, height)
+    checked = 0
+    for row in range(0, 32, 3):
+        for column in range(0, 32, 5):
+            x = left + (column + middle) * (right - left) / 32
+            y = upper + (row + middle) * (lower - upper) / 32
+            if not (0 <= x < width and 0 <= y < height):
+                continue  # padding
+            x, y = max(x - middle, 0), max(y - middle, 0)
+            (x0, y0), (x1, y1) = (int(x), int(y)), (min(int(x) + 1, width - 1), min(int(y) + 1, height - 1))
+            top = pixels[y0, x0] + (pixels[y0, x1] - pixels[y0, x0]) * (x - x0)
+            bottom = pixels[y1, x0] + (pixels[y1, x1] - pixels[y1, x0]) * (x - x0)
+            assert np.abs(found[row, column] - (top + (bottom - top) * (y - y0))).max() < 0.51
+            checked += 1
+    assert checked > 8
+    assert how.surplus(9000, 9000) == 1
+
+
+def test_linear_is_pytorchs() -> None:
+    picture = noise(61, 97)
+    found = np.asarray(Preprocessing(32, "stretch", interpolation="linear").fit(picture))
+    given = torch.from_numpy(np.asarray(picture).astype(np.float32)).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.interpolate(given, (32, 32), mode="bilinear")[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).max() < 0.501

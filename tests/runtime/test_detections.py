@@ -50,6 +50,9 @@ def plainly(
             left + (middle[0] + half[0]) * (right - left),
             upper + (middle[1] + half[1]) * (lower - upper),
         ]
+        cut = [min(max(side, 0.0), (width, height)[axis % 2]) for axis, side in enumerate(box)]
+        if cut[2] <= cut[0] or cut[3] <= cut[1]:
+            continue
         powers = [math.exp(logit) for logit in row[4:]]
         for label in range(len(row) - 5):
             score = powers[label + 1] / sum(powers)
@@ -62,11 +65,10 @@ def plainly(
         better = [other for _, of, other in kept if of == label]
         if len(kept) < detection.most and all(overlap(box, other) <= detection.iou for other in better):
             kept.append((-score, label, box))
-    cut = [
+    return [
         (score, label, [min(max(side, 0.0), (width, height)[axis % 2]) for axis, side in enumerate(box)])
         for score, label, box in kept
     ]
-    return [one for one in cut if one[2][2] > one[2][0] and one[2][3] > one[2][1]]
 
 
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid"])

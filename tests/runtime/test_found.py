@@ -27,9 +27,9 @@ BUNDLE = Bundle({}, ("red", "green"), Preprocessing(8, "stretch"), task="detecti
 def quarters(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Stand in for a detector: sees red and green in each quarter, as far as they are there."""
     logits = images.reshape(len(images), 2, 4, 2, 4, 3).mean((2, 4)).reshape(len(images), 4, 3)
-    return np.concatenate([np.zeros((len(images), 4, 4)), np.zeros((len(images), 4, 1)), 4 * logits[..., :2]], 2).astype(
-        np.float32
-    )
+    return np.concatenate(
+        [np.zeros((len(images), 4, 4)), np.zeros((len(images), 4, 1)), 4 * logits[..., :2]], 2
+    ).astype(np.float32)
 
 
 @pytest.fixture
@@ -107,7 +107,10 @@ def test_finished_boxes_of_a_file(geometry: str) -> None:
     exported = Exported("m.onnx", "onnx", "float32", {}, "uint8", "NHWC", "boxes", 1, geometry=geometry)
     rows = np.array([[[0, 0, 0.5, 0.5, 0.9, 1], [0, 0, 1, 1, 0.6, 0], [0, 0, 0, 0, 0, -1]]], np.float32)
     predictor = EnginePredictor(replace(BUNDLE, export=exported), lambda images: np.repeat(rows, len(images), 0))
-    assert [(one.label, one.box) for one in predictor(picture())] == [("green", (0, 0, 20, 10)), ("red", (0, 0, 40, 20))]
+    assert [(one.label, one.box) for one in predictor(picture())] == [
+        ("green", (0, 0, 20, 10)),
+        ("red", (0, 0, 40, 20)),
+    ]
     assert predictor.reading.fault(rows, predictor.bundle, True) is None
 
 

@@ -10,7 +10,7 @@ import mobilenets
 RECTS = """[...document.querySelectorAll('#boxes rect.box')].map((one) =>
   [one.dataset.label, ...['x', 'y', 'width', 'height'].map((side) => Number(one.getAttribute(side)))]).reverse()"""
 PLACES = """(() => { const picture = document.querySelector('#picture');
-  const inside = (one) => { const { x, y, width, height } = one.getBoundingClientRect(); return [x, y, width, height]; };
+  const inside = (one) => ["x", "y", "width", "height"].map((side) => one.getBoundingClientRect()[side]);
   return { natural: [picture.naturalWidth, picture.naturalHeight], picture: inside(picture),
     rects: [...document.querySelectorAll('#boxes rect.box')].map(inside).reverse() }; })()"""
 ROWS = "[...document.querySelectorAll('#bars .words')].map((row) => [...row.children].map((cell) => cell.textContent))"
@@ -24,9 +24,7 @@ def expected(run: Path, picture: Path) -> list[dict[str, Any]]:
 
 
 def drawn(found: list[dict[str, Any]]) -> list[list[Any]]:
-    return [
-        [one["label"], x0, y0, x1 - x0, y1 - y0] for one in found for x0, y0, x1, y1 in [one["box"]]
-    ]
+    return [[one["label"], x0, y0, x1 - x0, y1 - y0] for one in found for x0, y0, x1, y1 in [one["box"]]]
 
 
 def near(one: list[list[Any]], other: list[list[Any]], off: float) -> bool:

@@ -72,3 +72,14 @@ def test_variant_may_be_insisted_on() -> None:
     assert (small["variant"], standard["variant"]) == ("small", "standard")
     assert small["parameters"] == standard["parameters"]
     assert small["macs"] > 10 * standard["macs"]
+
+
+def test_a_detector() -> None:
+    result = mobilenets.summary("mobilenet_v2", size=300, classes=80, task="detection")
+    assert (result["parameters"], result["anchors"], result["task"]) == (4_337_013, 1_917, "detection")
+    assert result["macs"] == sum(layer["macs"] for layer in result["layers"])
+    json.dumps(result, allow_nan=False)
+    with pytest.raises(InputError, match="leave out --task detection"):
+        mobilenets.summary("mobilenet_v2", task="detection", diagram="v2.png")
+    with pytest.raises(InputError, match="choose classification or detection"):
+        mobilenets.summary("mobilenet_v2", task="segmentation")

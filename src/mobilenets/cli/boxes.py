@@ -78,8 +78,9 @@ class Coco:
     """Writes COCO's results: a list of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``.
 
     ``file_name`` and ``category`` stand there too, for people. The ids are those of ``annotations``, an
-    ``instances_*.json``, by the names of classes and of files, or the ends of their paths; without it pictures count from 1 in their order, classes in
-    the model's. Pictures that cannot be read are logged, as the form has no place for them.
+    ``instances_*.json``, by the names of classes and of files, or the ends of their paths; without it pictures count
+    from 1 in their order, classes in the model's. Pictures that cannot be read are logged: the form has no place for
+    them.
     """
 
     def __init__(self, classes: tuple[str, ...], annotations: Path | None) -> None:

@@ -99,7 +99,7 @@ def _boxes(result: dict[str, Any]) -> list[str]:
     return [
         f"AP  {figures[0]}, the model's {figures[1]}",
         f"{result['boxes']} boxes beside the model's: they overlap by at least {result['least_overlap']:.3f}, scores "
-        f"differ by at most {result['max_difference']:.2g}; {result['boxes_without_partner']} found by only one of both",
+        f"differ by at most {result['max_difference']:.2g}; {result['boxes_without_partner']} are found by one of both",
     ]
 
 

@@ -72,15 +72,17 @@ def imported(result: dict[str, Any]) -> str:
     kind = (
         f"{result['name']} ({result['variant']}), width {result['width']:g}, {result['size']} × {result['size']} pixels"
     )
+    boxes = result["task"] == "detection"
     lines = [
-        f"{result['format']}: {kind}, {result['classes'] or 'no'} classes, {result['parameters']:,} parameters",
+        f"{result['format']}: {'SSDLite on ' * boxes}{kind}, {result['classes'] or 'no'} classes, "
+        f"{result['parameters']:,} parameters",
         f"padding {result['padding']}, BatchNorm epsilon {result['norm_epsilon']:g}",
         f"The model:  {result['model']}",
         "Next:",
     ]
     if result["classes"]:
-        lines.append(f"  mobilenets predict {folder} photo.jpg --top 3")
-    lines.append(f"  mobilenets train photos --weights {folder} --out run")
+        lines.append(f"  mobilenets predict {folder} photo.jpg {'--out drawn' if boxes else '--top 3'}")
+    lines.append(f"  mobilenets train {'boxes' if boxes else 'photos'} --weights {folder} --out run")
     said = [f"Assumed: {line}" for line in result["assumed"]] + [f"Note: {note}" for note in result["notes"]]
     return "\n".join([*lines, *(printable(line) for line in said)])
 

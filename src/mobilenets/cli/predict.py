@@ -38,9 +38,13 @@ def _arguments(parser: Parser) -> None:
         "--format",
         choices=("text", "json", "csv", "coco"),
         default="text",
-        help="text, json (as --json), csv, or coco: boxes as COCO's results, with every score unless --threshold is given",
+        help="text, json (as --json), csv, or coco: boxes as COCO's results, all of them unless --threshold is given",
     )
-    add("--ids", metavar="FILE.json", help="with --format coco: COCO's instances_*.json, for the ids of pictures, classes")
+    add(
+        "--ids",
+        metavar="FILE.json",
+        help="with --format coco: COCO's instances_*.json, for the ids of pictures, classes",
+    )
 
 
 def _run(options: Namespace) -> int:

@@ -19,6 +19,9 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+# Bilinear rules without antialiasing, which Pillow has not, and where their first output stands in its share of the
+# picture. Networks trained by them are at home with what they make.
+UNFILTERED = {"corner": 0.0, "linear": 0.5}
 MAX_SIZE = 4096
 # How far each filter reaches, in pixels of the wider grid.
 REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
@@ -51,7 +54,9 @@ class Preprocessing:
     of that name, which widens when shrinking (antialiasing; ``nearest`` does not). The rows are filtered first and
     rounded to whole levels, then the columns, whatever the picture's shape: left to itself Pillow takes tall
     pictures the other way round from version 13 on, which gives other pixels. Between the two passes there are
-    at most ``size`` x the picture's height.
+    at most ``size`` x the picture's height. Bilinear without antialiasing are ``corner``, TensorFlow 1's
+    ``resize_bilinear``, and ``linear``, PyTorch's ``interpolate`` and OpenCV's ``INTER_LINEAR``: in float32, rounded
+    at the end to the nearest level, a half up.
     Then each channel becomes ``(value * scale - mean) / std``, with values from 0 to 255.
 
     Raises InputError when a setting is malformed.
@@ -71,7 +76,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         _whole("size", self.size, 1, MAX_SIZE)
         _known("resize", self.resize, RESIZES)
-        _known("interpolation", self.interpolation, tuple(INTERPOLATIONS))
+        _known("interpolation", self.interpolation, (*INTERPOLATIONS, *UNFILTERED))
         _known("color", self.color, ("RGB",))
         _known("orientation", self.orientation, ("exif",))
         fraction, scale = _number("crop_fraction", self.crop_fraction), _number("scale", self.scale)
@@ -137,7 +142,7 @@ class Preprocessing:
 
         What ``fit`` gives then differs by little: see docs/data.md for how little, and benchmarks/decode.py.
         """
-        if self.interpolation == "nearest":  # each pixel of its counts
+        if self.interpolation in ("nearest", *UNFILTERED):  # each pixel of its counts
             return 1.0
         if self.resize == "pad":
             return max(width, height) / (ENOUGH * self.size)
@@ -212,6 +217,8 @@ def _resized(image: Image.Image, size: tuple[int, int], interpolation: str, box:
 
     Two calls of Pillow, each of which finds nothing to do in the other direction.
     """
+    if interpolation in UNFILTERED:
+        return _unfiltered(image, size, UNFILTERED[interpolation], box)
     resample = INTERPOLATIONS[interpolation]
     if interpolation == "nearest":
         return image.resize(size, resample, box=box)
@@ -227,6 +234,28 @@ def _resized(image: Image.Image, size: tuple[int, int], interpolation: str, box:
     rows = image.crop((0, first, image.width, last)) if last - first < image.height else image
     rows = rows.resize((width, rows.height), resample, box=(left, 0, right, rows.height))
     return rows.resize(size, resample, box=(0, upper - first, width, lower - first))
+
+
+def _unfiltered(image: Image.Image, size: tuple[int, int], middle: float, box: Box) -> Image.Image:
+    """Resample ``box`` of an RGB picture between the pixels around each output; ``middle`` as in ``UNFILTERED``.
+
+    TensorFlow's ``resize_bilinear_op.cc`` without half_pixel_centers, or PyTorch's ``upsample_bilinear2d``.
+    """
+    pixels = np.asarray(image)
+    spots = []
+    for axis, side in ((1, image.height), (0, image.width)):
+        begin, end = np.array([box[axis], box[axis + 2]], np.float32).tolist()
+        at = (np.arange(size[axis], dtype=np.float32) + np.float32(middle)) * np.float32((end - begin) / size[axis])
+        at = np.maximum(at + np.float32(begin - middle), np.float32(0))
+        low = np.minimum(at.astype(np.intp), side - 1)
+        spots.append((low, np.minimum(low + 1, side - 1), at - low.astype(np.float32)))
+    (*lines, down), (*columns, across) = spots
+    rows = []
+    for line in lines:
+        here, beside = (pixels[line[:, None], column].astype(np.float32) for column in columns)
+        rows.append(here + (beside - here) * across[:, None])
+    values = rows[0] + (rows[1] - rows[0]) * down[:, None, None]
+    return Image.fromarray(np.floor(values + np.float32(0.5)).astype(np.uint8))
 
 
 def _known(name: str, value: object, names: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ ROW = 6
 
 
 class Box(NamedTuple):
-    """A thing in a picture: its class, how sure that is (0 to 1), and x0, y0, x1, y1 in pixels of the upright picture."""
+    """A thing in a picture: its class, a score from 0 to 1, and x0, y0, x1, y1 in pixels of the upright picture."""
 
     label: str
     score: float

@@ -102,8 +102,9 @@ class EnginePredictor:
             if self._planes:  # the memory is laid out here as the file takes it, so that a run has nothing to move
                 made = np.ascontiguousarray(made.transpose(2, 0, 1)).transpose(1, 2, 0)
         if self.places:
-            made = made.view(Placed)
-            made.upright = whole or image.size
+            placed = made.view(Placed)
+            placed.upright = whole or image.size
+            return placed
         return made
 
     def at_once(self, batch: int) -> int:
@@ -153,7 +154,7 @@ class EnginePredictor:
             return self._read(prepared, self.probabilities(prepared)), [None] * len(prepared)
         given, distances = self._with_distance(prepared)
         scores = np.asarray(given, np.float64) if self._finished else self.reading.scores(given)
-        return scores, [float(one) for one in distances]
+        return self._read(prepared, scores), [float(one) for one in distances]
 
     def outputs(self, prepared: Sequence[Pixels]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         """Give what ``logits`` gives, and the distance of each picture, float32 N, where there is one."""

@@ -162,7 +162,8 @@ class _Endpoints:
         self,
         request: Request,
         top: Annotated[
-            int | None, Query(ge=1, le=10_000, description="number of classes to list per picture (5), or of boxes (all)")
+            int | None,
+            Query(ge=1, le=10_000, description="number of classes to list per picture (5), or of boxes (all)"),
         ] = None,
         language: Annotated[
             str | None, Query(max_length=35, description="language of the class names, such as zh")

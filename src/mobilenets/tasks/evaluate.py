@@ -103,9 +103,7 @@ def evaluate_predictors(
     ]
 
 
-def _collecting(
-    predictor: EnginePredictor, found: list[npt.NDArray[np.float32]]
-) -> Callable[[Any], Any]:
+def _collecting(predictor: EnginePredictor, found: list[npt.NDArray[np.float32]]) -> Callable[[Any], Any]:
     """Have a predictor put the distances aside, where it gives some."""
 
     def outputs(prepared: Any) -> Any:

@@ -18,7 +18,7 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import IMAGENET_CLASSES, describe, load_table
 from mobilenets.models.network import Network, head_names
 from mobilenets.models.saved import SavedModel
-from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.pictures.preprocess import UNFILTERED, Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
@@ -47,7 +47,8 @@ def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
         "size": architecture["size"],
         "resize": preprocessing.resize,
         "crop_fraction": preprocessing.crop_fraction,
-        "interpolation": preprocessing.interpolation,
+        # Augmentation resamples by Pillow's filters, and so the network learns by one.
+        "interpolation": "bilinear" if preprocessing.interpolation in UNFILTERED else preprocessing.interpolation,
     }
     if "size" not in given and "variant" not in given and table is None:
         carried["variant"] = architecture["variant"]

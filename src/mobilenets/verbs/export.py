@@ -84,8 +84,8 @@ def export(
     batch:
         Pictures a run; by default any number.
     tolerance:
-        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8. Of a detector points of AP, by default
-        0.1 for float32, 0.3 for float16, 1.5 for int8.
+        Points of top-1 that may be lost: by default 0.05 for float, 0.5 for int8. Of a detector points of AP, by
+        default 0.1 for float32, 0.3 for float16, 1.5 for int8.
     web_runtime:
         For ``web``: the folder of the unpacked npm package onnxruntime-web. By default it is looked for in
         ``node_modules``, and else fetched by npm.

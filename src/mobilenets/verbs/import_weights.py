@@ -89,6 +89,7 @@ def import_weights(
         "width": architecture.width,
         "size": architecture.size,
         "variant": architecture.variant,
+        "task": model.bundle.task,
         "classes": model.network.classes,
         "padding": architecture.table.padding,
         "norm_epsilon": architecture.table.norm_epsilon,

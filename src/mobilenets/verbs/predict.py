@@ -45,15 +45,15 @@ def predict(
     read, or that the network gives no number for (its ``code`` is ``fault``); ``language`` chooses among the names that
     a model's labels give its classes, and ``top`` is how many classes to name, by default 5.
 
-    Of a detector the answers have ``detections`` in place of ``predictions``, the surest first: ``label``, ``score`` and
-    ``box``, x0, y0, x1, y1 in pixels of the upright picture. They are those whose score is at least ``threshold``, by
-    default the model's own or 0.5, and at most ``top``. For a classifier ``threshold`` is the probability below which
-    it is not sure.
+    Of a detector the answers have ``detections`` in place of ``predictions``, the surest first: ``label``, ``score``
+    and ``box``, x0, y0, x1, y1 in pixels of the upright picture. They are those with a score of at least ``threshold``,
+    by default the model's own or 0.5, and at most ``top``. For a classifier ``threshold`` is the probability below
+    which it is not sure.
 
     ``explain`` is a folder to draw what the network looked at into, a PNG a picture, whose name is the answer's
     ``explanation``. ``sheet`` is a PNG that shows every picture with its answer, written when all are answered. ``out``
-    is a folder for copies of the pictures with a detector's boxes in them, JPEG; ``drawing`` names the file. None of them
-    may lie below a folder of ``pictures``, and no file is replaced but by a newer one of the same making.
+    is a folder for copies of the pictures with a detector's boxes in them, JPEG; ``drawing`` names the file. None of
+    them may lie below a folder of ``pictures``, and no file is replaced but by a newer one of the same making.
 
     Raises ``InputError`` for a model that cannot be used, for a folder without pictures if nothing else was given, or
     for a place not to draw to.

@@ -44,7 +44,7 @@ def summary(
     (1968680, 50184000, [16, 80, 80])
     >>> result = mobilenets.summary("mobilenet_v2", task="detection")
     >>> result["parameters"], result["macs"], result["anchors"]
-    (4337013, 788836704, 2034)
+    (4337013, 788830144, 2034)
 
     """
     from mobilenets.drawing.diagram import draw_network

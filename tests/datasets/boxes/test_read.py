@@ -352,3 +352,30 @@ def test_a_pipe_in_place_of_labels_is_named_and_not_waited_for(tmp_path: Path) -
 def test_samples_hold_boxes_that_can_be_replaced() -> None:
     sample = Sample(Path("a.jpg"), 0, Boxes.of([[0, 0, 1, 1]], [0]))
     assert {sample, dataclasses.replace(sample)} == {sample}
+
+
+def test_a_rare_class_is_held_out_in_its_share(tmp_path: Path) -> None:
+    for n in range(60):
+        picture(tmp_path / f"{n:02}.png", n)
+    rows = [f"{n:02}.png,1,1,9,9,common" for n in range(60)] + [f"{n:02}.png,10,10,19,19,rare" for n in range(0, 60, 6)]
+    put(tmp_path / "boxes.csv", "\n".join(["filename,xmin,ymin,xmax,ymax,class", *rows]))
+    for seed in range(5):
+        dataset = read(tmp_path, seed=seed)
+        assert len(dataset.validation) == 12
+        assert box_counts(dataset.validation, dataset.classes) == {"common": 12, "rare": 2}
+
+
+def test_a_class_that_no_held_out_picture_has_is_named(tmp_path: Path) -> None:
+    many(tmp_path)
+    assert "train has no box of dog: it cannot be learned" in read(tmp_path).notes
+    assert "validation has no box of dog: no figure says how well it is found" in read(tmp_path).notes
+
+
+def test_class_folders_with_annotations_are_said_to_be_both(tmp_path: Path) -> None:
+    for n, name in enumerate(("cat", "dog") * 3):
+        picture(tmp_path / f"{name}/{n}.jpg")
+        inside = f"<object><name>{name}</name>{_BOX.format(1, 1, 9, 9)}</object>"
+        put(tmp_path / f"{name}/{n}.xml", f"<annotation>{inside}</annotation>")
+    assert any("--task classification" in note for note in read(tmp_path).notes)
+    many(tmp_path / "flat")
+    assert not any("--task classification" in note for note in read(tmp_path / "flat").notes)

@@ -18,7 +18,7 @@ import mobilenets
 from mobilenets.exports.formats import web, web_runtime
 from mobilenets.page import PAGE, SHARED
 from mobilenets.pictures.decode import decode
-from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
+from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, UNFILTERED, Preprocessing
 
 BLANK = "<!doctype html><title>blank</title>"
 
@@ -135,7 +135,7 @@ def test_resizing_is_pillows_to_the_bit(hosted: Hosted, chromium: Any) -> None:
         Preprocessing(size, resize, fraction, interpolation, fill=(7, 200, 90))
         for size, fraction in ((32, 0.875), (45, 0.6))
         for resize in RESIZES
-        for interpolation in INTERPOLATIONS
+        for interpolation in (*INTERPOLATIONS, *UNFILTERED)
     ]
     for width, height in SIZES:
         noise = np.random.default_rng((width, height)).integers(0, 256, (height, width, 3), np.uint8)

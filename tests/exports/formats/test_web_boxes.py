@@ -60,7 +60,9 @@ def test_decoding_is_that_of_python(hosting: Any, chromium: Any) -> None:
         chromium.open(f"{url}/browser/problem.js", 400, 300)
         total = 0
         for seed in range(12):
-            detection = Detection(64, (6, 3), shapes, most=30, least_score=(0.01, 0.3)[seed % 2], iou=(0.6, 0.4)[seed % 2])
+            detection = Detection(
+                64, (6, 3), shapes, most=30, least_score=(0.01, 0.3)[seed % 2], iou=(0.6, 0.4)[seed % 2]
+            )
             detection = replace(detection, scores=("softmax", "sigmoid")[seed // 6])
             how = Preprocessing(64, RESIZES[seed % 3])
             numbers = np.random.default_rng(seed).normal(0, 2, (detection.count, 7)).astype(np.float32)

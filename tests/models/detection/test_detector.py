@@ -13,7 +13,7 @@ from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.job import Options
 from mobilenets.models.detection.anchors import tensorflow_shapes, torchvision_shapes
-from mobilenets.models.detection.detector import Detector, create_detector, detector_from
+from mobilenets.models.detection.detector import Detector, create_detector
 from mobilenets.models.detection.plan import describe_detector, plan_detector, resized
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model, save_weights
@@ -21,7 +21,6 @@ from mobilenets.models.tables import V3_LARGE, reduced_tail
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import DETECTION, Bundle, write_bundle
 from mobilenets.runtime.detection import Detection, anchors
-from mobilenets.verbs.models import create_model
 
 
 @pytest.mark.parametrize(
@@ -95,20 +94,6 @@ def test_takes_a_classifiers_body_by_name() -> None:
     detector = create_detector("mobilenet_v2", 0.25, 64, 2)
     body = Network(detector.architecture, 0).body.state_dict()
     assert body.keys() == detector.body.state_dict().keys()
-
-
-@pytest.mark.parametrize(("classes", "kept"), [(2, True), (5, False)])
-def test_starts_from_a_classifier_and_from_a_detector(classes: int, kept: bool) -> None:
-    body = create_model("mobilenet_v2", 10, 0.25, size=32)
-    first = detector_from(body, 2, 64)
-    assert first.architecture.size == first.detection.size == 64
-    assert first.architecture.table == body.architecture.table  # the variant for small pictures, as it was trained
-    assert all(torch.equal(value, body.state_dict()[f"body.{name}"]) for name, value in first.body.state_dict().items())
-    second = detector_from(first, classes, 96)
-    same = [name for name, value in first.state_dict().items() if torch.equal(value, second.state_dict()[name])]
-    fresh = set(first.state_dict()) - set(same)
-    assert second.detection.maps != first.detection.maps
-    assert fresh == (set() if kept else {name for name in first.state_dict() if ".scores.predict." in name})
 
 
 def test_blocks_may_be_computed_elsewhere() -> None:

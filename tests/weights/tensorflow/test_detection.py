@@ -167,7 +167,7 @@ def test_reads_what_makes_boxes(network: Detector, written: Callable[..., Path],
     assert (way.size, way.resize, way.interpolation, way.mean, way.scale) == (
         SIZE,
         "stretch",
-        "bilinear",
+        "corner",
         (0.5,) * 3,
         1 / 255,
     )

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from PIL import Image
 
 from mobilenets.base.files import nfc
 from mobilenets.datasets.arranged import Fixing, Grouping, Listed
+from mobilenets.datasets.boxes.counts import box_counts, strata
 from mobilenets.datasets.boxes.entries import BAD, Annotations, Entry, Fault, common_folder
 from mobilenets.datasets.boxes.judge import Judge
 from mobilenets.datasets.boxes.pictures import Pictures
 from mobilenets.datasets.boxes.recognise import AUTO, find_format, is_detection
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.datasets.layout import Layout
+from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, instead, names, say
 from mobilenets.datasets.prepare import Dataset, prepare
 from mobilenets.datasets.readable import Look
@@ -25,7 +26,6 @@ from mobilenets.datasets.refuse import refuse_file
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import read_split
 from mobilenets.errors import InputError
-from mobilenets.pictures.boxes import Boxes
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.header import Header, header
 
@@ -38,7 +38,9 @@ __all__ = ["BoxDataset", "Reading", "box_counts", "is_detection", "read_boxes"]
 
 @dataclass(frozen=True)
 class BoxDataset(Dataset):
-    """A ``Dataset`` whose samples have ``Boxes`` as targets and 0 as label; ``classes`` are those of the boxes.
+    """A ``Dataset`` whose samples have ``Boxes`` as targets; ``classes`` are those of the boxes.
+
+    The label of a sample is of no use but to the split: where that is drawn, the class among its boxes that is rarest.
 
     ``format`` is the one it was read in. ``sizes`` are width and height in pixels of every upright picture. ``faults``
     are what is wrong with boxes, each with its file, line and picture; they are among ``problems`` too. ``boxes``
@@ -119,6 +121,7 @@ class Reading:
         self.faults: list[Fault] = []
         self.left_out = 0  # pictures, for their annotations
         self.boxes = self.bad = 0
+        self.told: tuple[str, ...] = ()  # the halves that need not be drawn
 
     def __call__(self, data: Path, pooled: bool = False) -> Listed:
         """List the pictures of DATA by half, as ``prepare`` wants them."""
@@ -138,6 +141,8 @@ class Reading:
         notes += [f"annotations in {names([one.upper() for one in found.others])} are there too, and not used"] * bool(
             found.others
         )
+        if _has_class_folders(data):
+            notes.append("the folders could be classes too: --task classification takes them so")
         notes += read.notes
         if pictures.outside:
             notes.append(
@@ -148,6 +153,7 @@ class Reading:
         notes += self._without(read, pictures)
         self.left_out = len(read.lost)
         parts, more = self._halves(pooled)
+        self.told = ("train", "validation") if pooled else tuple(parts)
         problems = [one for one in pictures.problems if one.kind == "unreadable" or "convert" in one.detail]
         train = self.root
         layout = Layout(self.root, train, train if "validation" in parts else None, train if "test" in parts else None)
@@ -232,8 +238,9 @@ class Reading:
 
     def _halves_again(self, split_file: Path) -> dict[str, tuple[Sample, ...]]:
         assert self.classes is not None
-        again = read_split(split_file, self.root, self.classes)
-        parts = {"train": again.train, "validation": again.validation}
+        begun = read_split(split_file, self.root, self.classes)
+        listed = {"train": begun.train, "validation": begun.validation}
+        parts = {half: tuple(sorted(some, key=lambda one: one.path)) for half, some in listed.items()}
         test = sorted(path for path, entry in self.entries.items() if entry.half == "test")
         used = {sample.path for some in parts.values() for sample in some}
         if test and not used.intersection(test):
@@ -244,6 +251,8 @@ class Reading:
         """Judge every box now that the sizes are known, and give every picture its boxes."""
         assert self.classes is not None
         judge = Judge({nfc(name): label for label, name in enumerate(self.classes)})
+        if any(sample.label for some in parts.values() for sample in some) and self.split_file is None:
+            raise InputError("relabel: a fix for classes of whole pictures; mend the class in the annotation instead")
         counts: dict[str, Counter[int]] = {}
         refused = sum(not fault.used for fault in self.faults)
         for half, samples in parts.items():
@@ -257,8 +266,10 @@ class Reading:
                     continue
                 counts[half].update(judged.boxes.labels[~judged.boxes.ignored].tolist())
                 judge.counts["bare"] += not len(judged.boxes)
-                kept.append(Sample(sample.path, 0, judged.boxes))
+                kept.append(Sample(sample.path, sample.label, judged.boxes))
             parts[half] = tuple(kept)
+        if "validation" not in parts:
+            parts["train"] = strata(parts["train"])
         self.faults = [self._told(fault) for fault in self.faults]
         self.boxes, self.bad = judge.counts["boxes"] + refused, judge.counts["bad"] + refused
         told = [Problem(fault.kind, fault.path, fault.detail) for fault in self.faults]
@@ -305,10 +316,22 @@ class Reading:
     def finished(self, made: Dataset) -> BoxDataset:
         """Add to a data set what is known of its boxes."""
         sizes = {sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half}
+        if "validation" not in self.told:
+            validation = box_counts(made.validation, made.classes)
+            counts = Counter({label: validation[name] for label, name in enumerate(made.classes)})
+            made = replace(made, notes=(*made.notes, *self._missing({"validation": counts})))
         known = {one.name: getattr(made, one.name) for one in fields(Dataset)}
         return BoxDataset(
             **known, format=self.format, sizes=sizes, faults=tuple(self.faults), boxes=self.boxes, bad=self.bad
         )
+
+
+def _has_class_folders(data: Path) -> bool:
+    try:
+        find_data(data)
+    except InputError:
+        return False
+    return True
 
 
 def _notes(counts: Mapping[str, int]) -> list[str]:
@@ -323,12 +346,3 @@ def _notes(counts: Mapping[str, int]) -> list[str]:
         "bare": "pictures without a box, which teach what is not looked for",
     }
     return [f"{words}: {counts[kind]}" for kind, words in said.items() if counts.get(kind)]
-
-
-def box_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
-    """Count the boxes of each class that are learned or measured: none that are ignored."""
-    found: Counter[int] = Counter()
-    for sample in samples:
-        if isinstance(sample.target, Boxes):
-            found.update(sample.target.labels[~sample.target.ignored].tolist())
-    return {name: found[label] for label, name in enumerate(classes)}

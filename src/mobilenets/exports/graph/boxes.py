@@ -62,17 +62,15 @@ class _Writer(NumberedGraph):
         """Write all; returns the number of rows."""
         detection, count = self._detection, self._detection.count
         corners = self._corners()
-        scores = self._scores()
+        seen = self.add("Clip", [corners, self.constant(0, np.float32), self.constant(1, np.float32)])
+        scores = self.add("Mul", [self._scores(), self._there(seen)])
         limits = [self.constant([detection.most], np.int64)]
         limits += [self.constant([value], np.float32) for value in (detection.iou, detection.least_score)]
         # IoU does not care which axis comes first.
         kept = self.add("NonMaxSuppression", [corners, scores, *limits])
         nothing = helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])
         zeros = self.add("ConstantOfShape", [self.add("Shape", [scores])], value=nothing)
-        # Cut off at the edges, a box may have no area left.
-        corners = self.add("Clip", [corners, self.constant(0, np.float32), self.constant(1, np.float32)])
-        there = self.add("Mul", [scores, self._there(corners)])
-        alone = self.add("ScatterND", [zeros, kept, self.add("GatherND", [there, kept])])
+        alone = self.add("ScatterND", [zeros, kept, self.add("GatherND", [scores, kept])])
         rows = min(detection.most, self._classes * count)
         best = f"{alone}.best"
         number = self.constant([rows], np.int64)
@@ -82,7 +80,7 @@ class _Writer(NumberedGraph):
         each = self.constant(count, np.int64)
         label = self.add("Cast", [self.add("Div", [f"{best}.places", each])], to=TensorProto.FLOAT)
         at = self.shaped(self.add("Mod", [f"{best}.places", each]), 0, rows, 1)
-        sides = self.add("GatherND", [corners, at], batch_dims=1)
+        sides = self.add("GatherND", [seen, at], batch_dims=1)
         found = self.add("Greater", [best, self.constant(0, np.float32)])
         label = self.add("Where", [found, label, self.constant(-1, np.float32)])
         columns = [sides, *(self.shaped(one, 0, rows, 1) for one in (best, label))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -12,12 +11,9 @@ from mobilenets.models.blocks import Block, build, joined
 from mobilenets.models.catalog import TableLike
 from mobilenets.models.detection.plan import (
     COCO_CLASSES,
-    SIZE,
     DetectorPlan,
     describe_detector,
     plan_detector,
-    resized,
-    usual_detection,
 )
 from mobilenets.models.network import Network
 from mobilenets.runtime.detection import Detection
@@ -93,26 +89,6 @@ def initialise_detection(detector: Detector) -> None:
             nn.init.trunc_normal_(part.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
-
-
-def detector_from(network: Network, classes: int, size: int | None = None) -> Detector:
-    """Build a detector that starts from a trained network: a classifier's body, or a detector's weights.
-
-    Of a classifier the body is taken, with its table, width and padding; of a detector all but what gives the scores,
-    where the number of classes is another. The rest is fresh. ``size`` is by default 320, and a detector's own.
-    """
-    if isinstance(network, Detector):
-        described = resized(network.architecture, network.detection, size or network.detection.size)
-        detector = Detector(described[0], classes, described[1])
-        given = network.state_dict()
-        if network.classes != classes:
-            given = {name: value for name, value in given.items() if ".scores.predict." not in name}
-        detector.load_state_dict(given, strict=False)
-        return detector
-    architecture = replace(network.architecture, size=size or SIZE)
-    detector = Detector(architecture, classes, usual_detection(architecture))
-    detector.body.load_state_dict(network.body.state_dict())
-    return detector
 
 
 def create_detector(

@@ -93,18 +93,13 @@ def describe_detector(
     Raises ``InputError`` for what cannot be built.
     """
     architecture = describe(name, width, size or SIZE, variant="standard" if table is None else "auto", table=table)
-    return architecture, usual_detection(architecture, shapes)
-
-
-def usual_detection(architecture: Architecture, shapes: Shapes | None = None) -> Detection:
-    """Describe the extras and anchors that an SSDLite on this body has, the extras at its width."""
     style = architecture.style
-    # Rounded as the table's channels are; TensorFlow's code cuts to whole numbers here, which are the same from the
-    # width of 0.5 on in quarters.
+    # At the body's width and rounded as its channels are; TensorFlow's code cuts to whole numbers here, which are the
+    # same from the width of 0.5 on in quarters.
     extras = tuple(
         (style.rounded(channels // 2 * style.width), style.rounded(channels * style.width)) for channels in EXTRAS
     )
-    return detection_of(architecture, extras, shapes or tensorflow_shapes(2 + len(extras)))
+    return architecture, detection_of(architecture, extras, shapes or tensorflow_shapes(2 + len(extras)))
 
 
 def detection_of(

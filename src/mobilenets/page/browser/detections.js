@@ -24,13 +24,14 @@ export function decode(outputs, { detection, preprocessing, classes }, width, he
         corners[at] = value * extent[axis] + begin[axis];
       }
     }
-    for (const [label, score] of scores) found.push({ label, score, place, corners });
+    const cut = corners.map((share) => Math.min(1, Math.max(0, share)));
+    if (!(cut[2] > cut[0] && cut[3] > cut[1])) continue;
+    for (const [label, score] of scores) found.push({ label, score, place, corners, cut });
   }
   found.sort((one, other) => other.score - one.score || one.label - other.label || one.place - other.place);
-  // Cut off at the edges, and what then has no area left out.
-  return suppressed(found, detection).map(({ label, score, corners }) => ({
-    label, score, box: [...corners].map((share, side) => Math.fround(Math.min(1, Math.max(0, share)) * (side % 2 ? height : width))),
-  })).filter(({ box }) => box[2] > box[0] && box[3] > box[1]);
+  return suppressed(found, detection).map(({ label, score, cut }) => ({
+    label, score, box: [...cut].map((share, side) => Math.fround(share * (side % 2 ? height : width))),
+  }));
 }
 
 // Leave out what overlaps a better box of its class; each of `found` comes before those that are worse.

@@ -34,6 +34,8 @@ export const rows = (data, width, height, channels) => ({
  */
 export function resize(picture, width, height, filter, box = [0, 0, picture.width, picture.height]) {
   const [left, upper, right, lower] = box.map(Math.fround); // Pillow's C takes float32
+  const middle = { corner: 0, linear: 0.5 }[filter];
+  if (middle !== undefined) return unfiltered(picture, width, height, middle, [left, upper, right, lower]);
   if (filter === "nearest") return nearest(picture, width, height, [left, upper, right, lower]);
   const along = coefficients(picture.width, left, right, width, FILTERS[filter]);
   const below = coefficients(picture.height, upper, lower, height, FILTERS[filter]);
@@ -107,6 +109,30 @@ function nearest({ data, width: wide, height: high, start, across, down }, width
       if (xs[x] < 0 || ys[y] < 0) continue;
       const from = start + xs[x] * across + ys[y] * down;
       for (let channel = 0; channel < 3; channel++) made[to + channel] = data[from + channel];
+    }
+  }
+  return rows(made, width, height, 3);
+}
+
+// Bilinear rules without antialiasing, in float32 as pictures/preprocess.py has them.
+function unfiltered({ data, width: wide, height: high, start, across, down }, width, height, middle, [left, upper, right, lower]) {
+  const float = Math.fround, between = (one, other, share) => float(one + float(float(other - one) * share));
+  const spots = (from, to, wanted, side) => Array.from({ length: wanted }, (_, i) => {
+    const at = Math.max(0, float(float((i + middle) * float((to - from) / wanted)) + float(from - middle))), low = Math.min(Math.floor(at), side - 1);
+    return [low, Math.min(low + 1, side - 1), float(at - low)];
+  });
+  const xs = spots(left, right, width, wide), ys = spots(upper, lower, height, high);
+  const made = new Uint8ClampedArray(width * height * 3);
+  let to = 0;
+  for (const [top, bottom, below] of ys) {
+    for (const [here, beside, aside] of xs) {
+      for (let channel = 0; channel < 3; channel++) {
+        const [first, second] = [top, bottom].map((y) => {
+          const line = start + y * down + channel;
+          return between(data[line + here * across], data[line + beside * across], aside);
+        });
+        made[to++] = Math.floor(float(between(first, second, below) + 0.5));
+      }
     }
   }
   return rows(made, width, height, 3);

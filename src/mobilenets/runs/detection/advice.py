@@ -83,8 +83,8 @@ def _tiny(outcome: BoxOutcome, faults: Faults) -> str | None:
         return None
     return (
         f"{int((missed & small).sum())} of the {int(missed.sum())} objects that it misses take less than "
-        f"{100 * TINY:g} % of the picture's sides, and no anchor fits them: cut the pictures into parts, or take them from "
-        "nearer."
+        f"{100 * TINY:g} % of the picture's sides, and no anchor fits them: cut the pictures into parts, or take them "
+        "from nearer."
     )
 
 

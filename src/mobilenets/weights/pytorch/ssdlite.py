@@ -61,7 +61,7 @@ def foreign(
         padding="symmetric",
         epsilon=1e-3,
         size=SIZE,
-        preprocessing={**TENSORFLOW_INPUT, "resize": "stretch"},
+        preprocessing={**TENSORFLOW_INPUT, "resize": "stretch", "interpolation": "linear"},
         ignored=tuple(ignored),
         activations=("relu", "hard_swish"),
         assumed=("its size, anchors and padding, as torchvision builds it: weights alone do not tell",),

@@ -130,9 +130,7 @@ def read_state(
         foreign, seen = (foreign, ()) if module is None else check_module(foreign, module)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    if extras or left_out:
-        shown = ", ".join(" ".join(name[:60].split()) for name in [*extras, *left_out][:5])
-        notes.append(f"left out, not part of the network: {shown}{', …' if len(extras) + len(left_out) > 5 else ''}")
+    notes += _left_out([*extras, *left_out])
     if unknown:
         choices.append(_UNKNOWN.format(order="of the file" if told else "of the numbers in them"))
     if input_fields:
@@ -144,6 +142,12 @@ def read_state(
         choices += _assumed(foreign, seen)
     foreign = replace(foreign, notes=tuple(notes), assumed=tuple(choices))
     return _described(path, foreign, bare) if source is OURS else foreign
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    """Say what of a file is no part of the network."""
+    shown = ", ".join(" ".join(name[:60].split()) for name in names[:5])
+    return [f"left out, not part of the network: {shown}{', …' if len(names) > 5 else ''}"] if names else []
 
 
 def _with_habits(

@@ -73,11 +73,11 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
         head_layers.append(found if number % 2 else corners_first(found))
     tap = len(list(_convs(made, set(needed_places(made, [first])))))
     described = Found(figures.shapes(count), extras_of(extra_layers), tap, figures.fields())
-    way_in = {**TENSORFLOW_INPUT, "resize": "stretch", "interpolation": "bilinear", **traced.preprocessing}
+    way_in = {**TENSORFLOW_INPUT, "resize": "stretch", "interpolation": figures.interpolation, **traced.preprocessing}
     return replace(
         traced.foreign("TensorFlow frozen detection graph"),
         preprocessing=way_in,
-        notes=(*graph.notes, *traced.notes, *figures.notes),
+        notes=(*graph.notes, *traced.notes),
         assumed=tuple(figures.assumed),
         behind=(*extra_layers, *head_layers),
         detection=described.detection,
@@ -123,7 +123,7 @@ class _Figures:
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self.nodes = nodes
         self.assumed: list[str] = []
-        self.notes: list[str] = []
+        self.interpolation = "bilinear"
         self.side = self._side()
 
     def _side(self) -> Pair:
@@ -132,11 +132,11 @@ class _Figures:
             if node.op == "ResizeBilinear" and (size := self._constant(node, 1)) is not None and size.size == 2:
                 rows, columns = (int(side) for side in size.reshape(-1))
                 if not node.flag("half_pixel_centers") and not node.flag("align_corners"):
-                    self.notes.append(
-                        f"it resizes pictures to {columns} × {rows} by TensorFlow's old bilinear rule, without "
-                        "antialiasing; here Pillow's bilinear filter does, so that large pictures come smoother and "
-                        "scores are others than TensorFlow's on the same file"
-                    )
+                    self.interpolation = "corner"
+                elif node.flag("half_pixel_centers"):
+                    self.interpolation = "linear"
+                else:
+                    self.assumed.append("pictures are resized by Pillow's bilinear filter, which is near TensorFlow's")
                 return rows, columns
         for node in self.nodes.values():
             shape = node.shape("shape") if node.op.startswith("Placeholder") else None

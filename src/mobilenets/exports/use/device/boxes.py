@@ -70,6 +70,8 @@ class Finder(Model):
         else:
             powers = np.exp(outputs[:, 4:] - outputs[:, 4:].max(axis=1, keepdims=True))
             scores = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]  # the first is the background
+        cut = np.clip(corners, 0, sides)
+        scores[(cut[:, 2:] <= cut[:, :2]).any(axis=1)] = 0
         places, labels = np.nonzero(scores > how["least_score"])
         order = np.lexsort((places, labels, -scores[places, labels]))
         rows = np.column_stack([corners[places], scores[places, labels], labels])[order]
@@ -79,7 +81,7 @@ class Finder(Model):
             if len(kept) < how["most"] and not (overlap(row[:4], alike[:, :4]) > how["iou"]).any():
                 kept = np.concatenate([kept, row[None]])
         kept[:, :4] = np.clip(kept[:, :4], 0, sides)
-        return np.asarray(kept[(kept[:, 2:4] > kept[:, :2]).all(axis=1)])
+        return kept
 
     def same(self, name: str, image: Image.Image, pixels_are_same: bool, expected: list[float]) -> bool:
         """Print and return whether pixels and the sure boxes match those of the export."""

@@ -31,7 +31,8 @@ def decode(path: Path) -> Image.Image:
 def fit(image: Image.Image, how: dict[str, Any]) -> Array:
     """Resize, and crop or pad, to uint8 of shape (size, size, 3)."""
     size, sides = how["size"], image.size
-    kind, wanted = Image.Resampling[how["interpolation"].upper()], (size, size)
+    wanted, middle = (size, size), {"corner": 0.0, "linear": 0.5}.get(how["interpolation"])
+    kind = Image.Resampling.NEAREST if middle is not None else Image.Resampling[how["interpolation"].upper()]
     starts, ends = (0.0, 0.0), (float(sides[0]), float(sides[1]))
     if how["resize"] == "pad":
         wanted = tuple(max(1, round(size * side / max(sides))) for side in sides)
@@ -44,10 +45,29 @@ def fit(image: Image.Image, how: dict[str, Any]) -> Array:
     if kind != Image.Resampling.NEAREST:
         image = image.resize((wanted[0], sides[1]), kind, box=(starts[0], 0, ends[0], sides[1]))
         starts, ends = (0.0, starts[1]), (float(wanted[0]), ends[1])
-    image = image.resize(wanted, kind, box=(*starts, *ends))
+    box = (*starts, *ends)
+    image = image.resize(wanted, kind, box=box) if middle is None else unfiltered(image, wanted, middle, box)
     canvas = Image.new("RGB", (size, size), tuple(how["fill"]))
     canvas.paste(image, ((size - wanted[0]) // 2, (size - wanted[1]) // 2))
     return np.asarray(canvas)
+
+
+def unfiltered(image: Image.Image, size: tuple[int, int], middle: float, box: tuple[float, ...]) -> Image.Image:
+    """Resize by TensorFlow 1's (``middle`` 0) or PyTorch's (0.5) bilinear rule, without antialiasing."""
+    pixels, spots = np.asarray(image), []
+    for axis, side in ((1, image.height), (0, image.width)):
+        begin, end = np.array([box[axis], box[axis + 2]], np.float32).tolist()
+        at = (np.arange(size[axis], dtype=np.float32) + np.float32(middle)) * np.float32((end - begin) / size[axis])
+        at = np.maximum(at + np.float32(begin - middle), np.float32(0))
+        low = np.minimum(at.astype(int), side - 1)
+        spots.append((low, np.minimum(low + 1, side - 1), at - low.astype(np.float32)))
+    (*lines, down), (*columns, across) = spots
+    rows = []
+    for line in lines:
+        here, beside = (pixels[line[:, None], column].astype(np.float32) for column in columns)
+        rows.append(here + (beside - here) * across[:, None])
+    values = rows[0] + (rows[1] - rows[0]) * down[:, None, None]
+    return Image.fromarray(np.floor(values + np.float32(0.5)).astype(np.uint8))
 
 
 def numbers(pixels: Array, how: dict[str, Any], export: dict[str, Any]) -> Array:
