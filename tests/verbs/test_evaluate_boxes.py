@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from mobilenets.cli.compare import paired
 from mobilenets.cli.evaluate import evaluated
 from mobilenets.datasets.folder import content_hash
 from mobilenets.datasets.seen import SeenPictures
@@ -21,6 +23,7 @@ from mobilenets.runs.seen import write_seen
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.detection import Detection
 from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.verbs.compare_boxes import compare_boxes
 from mobilenets.verbs.evaluate_boxes import evaluate_boxes
 
 SIDE = 32
@@ -172,3 +175,37 @@ def test_boxes_of_other_classes_are_problems(model: Path, tmp_path: Path) -> Non
     assert result["classes"]["dog"]["boxes"] == 0 and result["classes"]["dog"]["ap"] is None
     assert any("dragon" in problem["detail"] for problem in result["problems"])
     assert any("cannot be used are left out" in note for note in result["notes"])
+
+
+def dim(pictures: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """A worse engine, which takes every other cat for a dog; its classes come in the other order."""
+    outputs = engine(pictures)[..., [0, 1, 2, 3, 4, 6, 5]]
+    outputs[:, ::2, 5:] = outputs[:, ::2, :4:-1]
+    return outputs
+
+
+def test_two_detectors_on_the_same_pictures(model: Path, tmp_path: Path) -> None:
+    data = write_set(tmp_path / "data", {"train": 4, "val": 30, "test": 40})
+    other = tmp_path / "other"
+    other.mkdir()
+    bundle = replace(read_bundle(model), classes=("dog", "cat"))
+    write_bundle(other, bundle)
+    contents = [content_hash(path).hex() for path in sorted((data / "test").glob("*.png"))]
+    write_seen(model, SeenPictures({"0" * 64: ("cat", "train")}))
+    write_seen(other, SeenPictures(dict.fromkeys(contents[:5], ("cat", "train"))))
+    predictors: Any = [EnginePredictor(read_bundle(model), engine), EnginePredictor(bundle, dim)]
+    result = compare_boxes((model, other), predictors, data, np.array([1, 0]), tmp_path)
+    assert (result["images"], result["evaluated_on"], result["better"]) == (35, "test", "first")
+    assert result["change"] < 0 and result["change_interval"][1] < 0
+    assert result["change"] == pytest.approx(result["models"][1]["ap"] - result["models"][0]["ap"])
+    assert any("left out: 5 pictures" in note for note in result["notes"])
+    assert f"{model} is better than {other}." in paired(result)
+    assert json.loads((tmp_path / "compare.json").read_bytes()) == json.loads(json.dumps(result))
+    # The same one twice, with its classes in another order, is no better.
+    turned = EnginePredictor(bundle, lambda pictures: engine(pictures)[..., [0, 1, 2, 3, 4, 6, 5]])
+    result = compare_boxes((model, other), [predictors[0], turned], data, np.array([1, 0]), None)  # type: ignore[list-item]
+    assert (result["change"], result["better"]) == (0, None)
+    assert any("once before" in note for note in result["notes"])
+    with pytest.raises(InputError, match="one task"):
+        turned.places = False
+        compare_boxes((model, other), [predictors[0], turned], data, np.array([1, 0]), None)  # type: ignore[list-item]

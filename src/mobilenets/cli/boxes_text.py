@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mobilenets.base.text import printable
-from mobilenets.cli.text import interval, percent, table
+from mobilenets.cli.text import interval, percent, sentence, table
 
 
 def headline_of_boxes(result: Mapping[str, Any]) -> str:
@@ -33,6 +33,29 @@ def box_scores(rows: Mapping[str, Mapping[str, Any]], names: Mapping[str, str] |
         shown = printable(name if names is None else names[name])
         lines.append([shown, str(score["images"]), str(score["boxes"]), *figures])
     return table(lines, {1, 2, 3, 4, 5, 6})
+
+
+def paired_boxes(result: Mapping[str, Any]) -> str:
+    """AP and AP50 of two detectors, the differences, and what they say."""
+    names = [printable(one["model"]) for one in result["models"]]
+    lines = [f"{result['images']} pictures with {result['boxes']} boxes ({result['evaluated_on']})"]
+    rows = [
+        [name, words, _percent(one[key]), interval(one[f"{key}_interval"])]
+        for name, one in zip(names, result["models"], strict=True)
+        for words, key in (("AP", "ap"), ("AP50", "ap50"))
+    ]
+    lines.append(table(rows, {2}))
+    for words, key in (("AP", "change"), ("AP50", "ap50_change")):
+        if result[key] is not None:
+            ends = result[f"{key}_interval"]
+            shown = interval(None) if ends is None else f"95 % interval {100 * ends[0]:+.2f} to {100 * ends[1]:+.2f}"
+            lines.append(f"second minus first, {words}  {100 * result[key]:+.2f} points   {shown}")
+    if result["better"] is None:
+        verdict = "No difference can be told."
+    else:
+        better, worse = names[::-1] if result["better"] == "second" else names
+        verdict = f"{better} is better than {worse}."
+    return "\n".join([*lines, "", verdict, *map(sentence, result["notes"])])
 
 
 def _percent(fraction: float | None, digits: int = 2) -> str:

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.cli.boxes_text import paired_boxes
 from mobilenets.cli.options import SEVERAL, SIZE, add_measuring, check_order, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -76,6 +77,8 @@ def _run_models(options: Namespace, first: str, second: str, data: str) -> int:
 
 def paired(result: dict[str, Any]) -> str:
     """The top-1 of both, their difference, and what that says."""
+    if "ap50_change" in result:
+        return paired_boxes(result)
     images, names = result["images"], [printable(one["model"]) for one in result["models"]]
     lines = [f"{images} pictures ({result['evaluated_on']})"]
     rows = [

@@ -20,6 +20,7 @@ from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
+from mobilenets.verbs.compare_boxes import compare_boxes
 
 log = logging.getLogger("mobilenets")
 
@@ -50,6 +51,8 @@ def compare_models(
     device, runtime, threads:
         As in ``Predictor``.
 
+    Detectors are compared by AP, with a bootstrap interval by picture in place of the test.
+
     Returns the object of ``compare --json``. ``better`` is ``second`` or ``first`` where the exact test of McNemar has
     ``p_value`` below 0.05, else None. ``change`` is the top-1 of the second minus that of the first, with Newcombe's
     95 % ``change_interval`` for pairs. ``pictures_needed`` is how many pictures would show the change that was
@@ -65,6 +68,8 @@ def compare_models(
     models = Path(first), Path(second)
     one, other = predictors = [Predictor(model, device, runtime=runtime, threads=threads) for model in models]
     order = _order(one.classes, other.classes)
+    if one.places or other.places:
+        return compare_boxes(models, predictors, Path(data), order, folder)
     chosen = pictures_to_compare(models, Path(data), one.classes)
     samples, unreadable = check_readable(chosen.folder.samples)
     problems = [*chosen.folder.problems, *unreadable]

@@ -40,7 +40,7 @@ __all__ = ["BoxDataset", "Reading", "box_counts", "is_detection", "read_boxes"]
 class BoxDataset(Dataset):
     """A ``Dataset`` whose samples have ``Boxes`` as targets; ``classes`` are those of the boxes.
 
-    The label of a sample is of no use but to the split: where that is drawn, the class among its boxes that is rarest.
+    The label of a sample is the class among its boxes that is rarest: by it pictures are held out.
 
     ``format`` is the one it was read in. ``sizes`` are width and height in pixels of every upright picture. ``faults``
     are what is wrong with boxes, each with its file, line and picture; they are among ``problems`` too. ``boxes``
@@ -266,10 +266,9 @@ class Reading:
                     continue
                 counts[half].update(judged.boxes.labels[~judged.boxes.ignored].tolist())
                 judge.counts["bare"] += not len(judged.boxes)
-                kept.append(Sample(sample.path, sample.label, judged.boxes))
-            parts[half] = tuple(kept)
-        if "validation" not in parts:
-            parts["train"] = strata(parts["train"])
+                kept.append(replace(sample, target=judged.boxes))
+            begun = self.split_file is not None and half != "test"
+            parts[half] = tuple(kept) if begun else strata(kept)
         self.faults = [self._told(fault) for fault in self.faults]
         self.boxes, self.bad = judge.counts["boxes"] + refused, judge.counts["bad"] + refused
         told = [Problem(fault.kind, fault.path, fault.detail) for fault in self.faults]

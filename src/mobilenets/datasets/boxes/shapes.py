@@ -31,8 +31,8 @@ def draw_boxes_set(
     """Draw pictures of the six shapes of ``SHAPES`` at all sizes on cloudy grounds, and write them with their boxes.
 
     Written are ``images/train``, ``images/validation`` and COCO's JSON in ``annotations``; a fifth of the pictures is
-    for validation. No shape has a radius below ``least_radius`` pixels. The same seed gives the same pictures. Returns
-    the classes in order. Raises InputError where ``folder`` is not empty or cannot be written.
+    for validation. No shape is smaller than ``least_radius`` pixels. The same seed gives the same pictures. Returns the
+    classes in order. Raises InputError where ``folder`` is not empty or cannot be written.
 
     >>> draw_boxes_set(Path("shapes"), pictures=10)
     ('circle', 'cross', 'ring', 'square', 'star', 'triangle')

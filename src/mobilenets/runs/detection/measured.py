@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
@@ -24,8 +24,9 @@ class BoxesToMeasure:
     """Pictures with boxes that a figure is taken on, and what they are called.
 
     ``to_choose_on`` are pictures beside them that a threshold may be chosen on, where there are any: those of the
-    validation half, where the test half is measured. ``sizes`` are width and height of each. ``learned`` counts those
-    measured that the model learned from; None where it does not say what it learned from.
+    validation half, where the test half is measured. ``sizes`` are width and height of each, ``contents`` the hashes of
+    their bytes. ``learned`` counts those measured that the model learned from; None where it does not say what it
+    learned from.
     """
 
     root: Path
@@ -33,6 +34,7 @@ class BoxesToMeasure:
     samples: tuple[Sample, ...]
     to_choose_on: tuple[Sample, ...]
     sizes: Mapping[Path, tuple[int, int]]
+    contents: Mapping[Path, str]
     learned: int | None
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
@@ -63,9 +65,26 @@ def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Lo
     said = _of_learned(learned, len(samples))
     if said is not None:
         notes.append(said)
-        log.info("%s", said)
-    root = found.layout.root
-    return BoxesToMeasure(root, which, samples, to_choose_on, found.sizes, learned, found.problems, tuple(notes))
+        log.info("%s", said, extra={"noted": True})
+    about = (found.sizes, found.contents, learned, found.problems, tuple(notes))
+    return BoxesToMeasure(found.layout.root, which, samples, to_choose_on, *about)
+
+
+def without_learned(measured: BoxesToMeasure, other: Path) -> BoxesToMeasure:
+    """Leave out what another model learned from too; raises ``InputError`` where nothing is left."""
+    seen = read_seen(find_bundle(other))
+    if seen is None:
+        note = f"{other} does not say what it was trained on; if it was these pictures, it looks better than it is"
+        return replace(measured, notes=(*measured.notes, note))
+    left = tuple(sample for sample in measured.samples if not seen.learned(measured.contents[sample.path]))
+    if not left:
+        raise InputError(f"{other} learned from every picture there: give pictures that neither model has seen")
+    out = len(measured.samples) - len(left)
+    if not out:
+        return measured
+    note = f"left out: {out} picture{'s' * (out > 1)} that {other} learned from"
+    log.info("%s", note, extra={"noted": True})
+    return replace(measured, samples=left, notes=(*measured.notes, note))
 
 
 def _unsplit(found: BoxDataset, seen: SeenPictures | None, notes: list[str]) -> tuple[str, tuple[Sample, ...]]:
@@ -80,7 +99,7 @@ def _unsplit(found: BoxDataset, seen: SeenPictures | None, notes: list[str]) -> 
         "was trained on are left out"
     )
     notes.append(note)
-    log.info("%s", note)
+    log.info("%s", note, extra={"noted": True})
     return "validation" if held else "held out and new", rest
 
 
