@@ -8,7 +8,7 @@ from typing import Any
 
 from mobilenets.base.cells import write_cells
 from mobilenets.base.text import printable
-from mobilenets.cli.boxes import found, writer
+from mobilenets.cli.detections import found, writer
 from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import to_json
 from mobilenets.cli.parser import Parser, Verb

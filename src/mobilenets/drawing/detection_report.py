@@ -19,7 +19,7 @@ from mobilenets.measure.detection import AP, DetectionEvaluation
 from mobilenets.measure.detection_faults import KINDS, FalseAlarm, Faults, Miss
 from mobilenets.measure.matching import SIZES
 
-SHOWN = 16
+SHOWN = 18
 """So many misses, and so many false alarms, each of another picture."""
 
 SIDE = 420  # pixels of a picture in the report

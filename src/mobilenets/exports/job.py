@@ -28,7 +28,7 @@ class Options:
     ``pixels`` puts the numbers of the preprocessing into the graph: the file then takes uint8 N×S×S×3 as decoding,
     resizing and cropping give it. ``camera`` puts the geometry there too: the file takes one upright picture a run,
     uint8 1×H×W×3 for any H and W. ``probabilities`` ends it in a softmax, ``nms`` a detector's in finished boxes
-    (``mobilenets.exports.graph.boxes``). ``batch`` fixes the number of pictures a run,
+    (``mobilenets.exports.graph.suppression``). ``batch`` fixes the number of pictures a run,
     None leaves it open. ``web_runtime`` is the folder of onnxruntime-web, for the format ``web``.
     """
 

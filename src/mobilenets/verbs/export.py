@@ -181,7 +181,7 @@ def _task(model: Path, options: Options) -> Task:
     if options.nms:
         if bundle.detection is None:
             raise InputError(f"nms: a model for {task.name} finds no boxes; leave --nms out")
-        from mobilenets.exports.graph.boxes import check_suppression  # onnx, which not every export needs
+        from mobilenets.exports.graph.suppression import check_suppression  # onnx, which not every export needs
 
         check_suppression(bundle.preprocessing)
     return task

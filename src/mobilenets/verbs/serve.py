@@ -97,7 +97,7 @@ def serve(
 
 def _explainer(predictor: EnginePredictor) -> Callable[[bytes], bytes] | None:
     """Return what draws a PNG of what the network looked at, or None where there is nothing to draw."""
-    if not isinstance(predictor, Predictor):
+    if not isinstance(predictor, Predictor) or predictor.places:
         return None
     if importlib.util.find_spec("matplotlib") is None:
         log.info("without explanations, because matplotlib is not installed: %s", how_to_install("train"))

@@ -69,6 +69,19 @@ def test_it_leaves_a_run_folder(run: Path, drawn: Path) -> None:
         assert (run / name).stat().st_size > 100, name
     picture = next(drawn.glob("*.png"))
     assert isinstance(mobilenets.Predictor(run)(picture), list)
+    # The score that does best on the validation pictures is what people are shown boxes from.
+    assert bundle.threshold == metrics["threshold"] and metrics["threshold_from"] == "these pictures"
+    assert metrics["copies"]["images"] == 0 and isinstance(metrics["next_steps"], list)
+
+
+def test_evaluate_gives_the_figures_of_the_run(run: Path, drawn: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_bytes())
+    result = mobilenets.evaluate(run, drawn)
+    assert (result["images"], result["evaluated_on"]) == (metrics["images"], "validation")
+    assert result["seen_in_training"] == 0 and result["copies"] == metrics["copies"]
+    # Through ONNX in place of PyTorch.
+    assert result["ap50"] == pytest.approx(metrics["ap50"], abs=1e-3)
+    assert result["threshold"] == metrics["threshold"] and result["threshold_from"] == "the model"
 
 
 def test_the_loss_falls(run: Path) -> None:

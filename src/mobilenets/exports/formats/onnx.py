@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from mobilenets.base.files import write_bytes
-from mobilenets.exports.graph.boxes import end_in_boxes
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.distance import with_distance
 from mobilenets.exports.graph.evidence import with_evidence
 from mobilenets.exports.graph.geometry import with_geometry
 from mobilenets.exports.graph.nodes import OPSET
+from mobilenets.exports.graph.suppression import end_in_boxes
 from mobilenets.exports.int8.search import quantize
 from mobilenets.exports.job import Job
 from mobilenets.runtime.exported import Exported

@@ -10,10 +10,10 @@ import io
 from dataclasses import replace
 from typing import Any
 
-from mobilenets.exports.graph.boxes import end_in_boxes
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.distance import with_distance
 from mobilenets.exports.graph.geometry import geometry_model
+from mobilenets.exports.graph.suppression import end_in_boxes
 from mobilenets.exports.int8.search import quantize
 from mobilenets.exports.job import Job
 from mobilenets.runtime.engines.ov import openvino

@@ -20,7 +20,7 @@ FOLDER = "use"
 _CODE = Path(__file__).with_name("device")
 _BROWSER = ("decode.js", "detections.js", "explain.js", "metadata.js", "predictor.js", "preprocess.js", "resample.js")
 # Of a detector, relative to FOLDER.
-_BOXES = ("predict.py", "boxes.py")
+_BOXES = ("predict.py", "find.py")
 # Relative to FOLDER, for the formats that have one; "*" for all.
 _FILES = {
     "predict.py": {"*": "predict.py"},

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from mobilenets.cli.boxes import Coco, found, writer
+from mobilenets.cli.detections import Coco, found, writer
 from mobilenets.errors import InputError
 
 DOG = {"label": "dog", "score": 0.9, "box": [1.0, 2.0, 11.5, 22.25]}

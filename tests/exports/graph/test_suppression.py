@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from mobilenets.errors import InputError
-from mobilenets.exports.graph.boxes import check_suppression, with_boxes
 from mobilenets.exports.graph.nodes import IR_VERSION, OPSET
 from mobilenets.exports.graph.session import open_session
+from mobilenets.exports.graph.suppression import check_suppression, with_boxes
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.detection import Detection
 from mobilenets.runtime.detections import Detections, decode, finished

@@ -1,8 +1,8 @@
 """Find things in pictures with an exported detector, using NumPy, Pillow and the file's runtime, without mobilenets.
 
-python boxes.py photo.jpg ...
-python boxes.py --check               # a picture drawn here
-python boxes.py --test FOLDER         # the golden pictures named in model.json
+python find.py photo.jpg ...
+python find.py --check                # a picture drawn here
+python find.py --test FOLDER          # the golden pictures named in model.json
 """
 
 import sys
