@@ -6,8 +6,8 @@ Debian's ``opencv-doc``: 47 frames of ``vtest.avi`` as PNG, ``messi5.jpg``, ``ba
     python benchmarks/detection_graph.py expected frozen_inference_graph.pb expected.npz PICTURE …  (tensorflow, pillow)
     python benchmarks/detection_graph.py compare frozen_inference_graph.pb expected.npz PICTURE …   (mobilenets)
 
-First both get the same 300 × 300 pixels, brought to size by Pillow. Then TensorFlow gets the picture as it is, which the
-graph resizes in float32, and ``Preprocessing`` resizes by the same rule to whole levels.
+First both get the same 300 × 300 pixels, brought to size by Pillow. Then TensorFlow gets the picture as it is, which
+the graph resizes in float32, and ``Preprocessing`` resizes by the same rule to whole levels.
 """
 
 from __future__ import annotations
