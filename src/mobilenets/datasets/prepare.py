@@ -329,9 +329,8 @@ def _inside(problem: Problem, root: Path) -> Problem:
 def _refuse_empty(parts: dict[str, tuple[Sample, ...]], classes: Sequence[str]) -> None:
     for name, samples in parts.items():
         if not samples:
-            raise InputError(
-                f"no readable picture is left for {name}; each class needs at least two, one of them for validation"
-            )
+            needs = "each class needs at least two" if classes else "at least two are needed"
+            raise InputError(f"no readable picture is left for {name}; {needs}, one of them for validation")
     missing = [name for name, number in counts(parts["train"], classes).items() if not number]
     if missing:
         raise InputError(f"class {missing[0]} has no readable training picture; add some or remove the class")
