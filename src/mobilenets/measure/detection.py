@@ -28,8 +28,8 @@ from mobilenets.measure.metrics import Interval
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 
-# The loss grows while AP still rises: a network that is surer of all its boxes. On 60 drawn pictures it rose from 5.43 to
-# 5.55 over the epochs in which AP rose from 12.3 to 13.5 %.
+# The loss grows while AP still rises: a network that is surer of all its boxes. On 60 drawn pictures it rose from 5.43
+# to 5.55 over the epochs in which AP rose from 12.3 to 13.5 %.
 AP = Metric("ap", "AP", "AP (0.5:0.95)", "boxes and classes", higher_is_better=True, fraction=True, loss_decides=False)
 """That of a detector."""
 

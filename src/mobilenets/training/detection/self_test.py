@@ -118,7 +118,7 @@ def _say(found: SelfTest) -> None:
     )
     if found.unreached > 0.2:
         log.warning(
-            "%.0f %% of the boxes are overlapped by no anchor by a half, most of them small: a larger --size finds more",
+            "%.0f %% of the boxes are overlapped by no anchor by a half, most as they are small: a larger --size helps",
             100 * found.unreached,
         )
 
