@@ -1,6 +1,7 @@
 """One picture through MobileNetV2 1.0 at 224, by every runtime that is installed, side by side in one process.
 
     KERAS_BACKEND=torch python benchmarks/runtimes.py --threads 2 --seconds 10
+    python benchmarks/runtimes.py --detector   (SSDLite, 80 classes at 320: our `Predictor` is timed to the boxes)
 
 Weights are random but of ordinary size (BatchNorm is set by noise), and the same in all but Keras, which has its own
 network of the same layers. Our `Predictor` gets the picture as `prepare` gave it, and is timed to the five best
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SIZE, CLASSES = 224, 1000
+SIZE, CLASSES, DETECTOR = 224, 1000, False  # with --detector 320, 80, True
 PACKAGES = ("mobilenets", "numpy", "torch", "onnxruntime", "openvino", "keras", "ai-edge-litert")
 BARE = "ONNX Runtime, bare loop"
 OURS = "mobilenets Predictor (ONNX Runtime)"
@@ -37,18 +38,22 @@ def settled() -> Any:
     import torch
 
     from mobilenets import create_model
+    from mobilenets.models.detection.detector import create_detector
 
     torch.manual_seed(0)
-    network = create_model("mobilenet_v2", CLASSES)
+    network = create_detector("mobilenet_v2", classes=CLASSES) if DETECTOR else create_model("mobilenet_v2", CLASSES)
     for part in network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.momentum = None
     with torch.no_grad():
         network.train()(torch.randn(8, 3, SIZE, SIZE))
+        for head in network.heads if DETECTOR else ():
+            # Some dozens of boxes come near being shown, as in a picture.
+            head["scores"].predict.conv.bias[:: CLASSES + 1] += 6
     return network.eval()
 
 
-def export(network: Any, folder: Path, form: str) -> bool:
+def export(network: Any, folder: Path, form: str, nms: bool = False) -> bool:
     """Write the network as `export` does, its description beside it; False where the writer is not installed."""
     from mobilenets.errors import InputError
     from mobilenets.exports.catalog import find_format
@@ -56,16 +61,20 @@ def export(network: Any, folder: Path, form: str) -> bool:
     from mobilenets.exports.job import Job, Options
     from mobilenets.pictures.preprocess import Preprocessing
     from mobilenets.runtime.bundle import Bundle, write_bundle
+    from mobilenets.tasks.registry import find_task
 
     try:
-        find_format(form, "float32")
+        find_format(form, "float32", nms=nms)
     except InputError as error:
         print(f"left out: {error}")
         return False
     folder.mkdir()
     names = tuple(f"class {number}" for number in range(CLASSES))
-    exported = write(Job(network, Preprocessing(SIZE), Options(form), folder))
-    write_bundle(folder, Bundle(network.architecture.to_json(), names, Preprocessing(SIZE), export=exported))
+    how, about = Preprocessing(SIZE, "stretch" if DETECTOR else "crop"), network.architecture.to_json()
+    task = "detection" if DETECTOR else "classification"
+    exported = write(Job(network, how, Options(form, nms=nms), folder, task=find_task(task)))
+    detection = network.detection if DETECTOR else None
+    write_bundle(folder, Bundle(about, names, how, export=exported, task=task, detection=detection))
     return True
 
 
@@ -83,6 +92,12 @@ def predictors(network: Any, place: Path, threads: int) -> Runs:
             predictor = Predictor(place / form, runtime=runtime, threads=threads)
             name = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "litert": "LiteRT"}.get(runtime, runtime)
             runs[f"mobilenets Predictor ({name})"] = partial(predictor.batch, [predictor.prepare(image)], 5)
+    if DETECTOR and export(network, place / "nms", "onnx", nms=True):
+        for runtime, name in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):
+            if runtime in present("onnx"):
+                predictor = Predictor(place / "nms", runtime=runtime, threads=threads)
+                run = partial(predictor.batch, [predictor.prepare(image)], 5)
+                runs[f"mobilenets Predictor ({name}, suppression inside)"] = run
     return runs
 
 
@@ -133,6 +148,9 @@ def frameworks(network: Any) -> Runs:
     """PyTorch as it is, and Keras."""
     import torch
 
+    from mobilenets.pictures.preprocess import Preprocessing
+    from mobilenets.runtime.detections import decode
+
     picture = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE), np.float32))
 
     def eager(model: Any, x: Any) -> Any:
@@ -144,7 +162,16 @@ def frameworks(network: Any) -> Runs:
         "PyTorch eager, channels last": partial(eager, last, picture.to(memory_format=torch.channels_last)),
         "PyTorch eager": partial(eager, settled(), picture),
     }
-    if importlib.util.find_spec("keras"):
+    if DETECTOR:
+        how, detection = Preprocessing(SIZE, "stretch"), network.detection
+
+        def boxes(model: Any, x: Any) -> Any:
+            return decode(eager(model, x)[0], detection, SIZE, SIZE, how)
+
+        runs["PyTorch eager, channels last, and our boxes"] = partial(
+            boxes, last, picture.to(memory_format=torch.channels_last)
+        )
+    elif importlib.util.find_spec("keras"):
         import keras
 
         model = keras.applications.MobileNetV2(weights=None, classes=CLASSES)
@@ -158,7 +185,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each runtime")
+    parser.add_argument("--detector", action="store_true", help="SSDLite for 80 classes at 320")
     options = parser.parse_args()
+    if options.detector:
+        global SIZE, CLASSES, DETECTOR
+        SIZE, CLASSES, DETECTOR = 320, 80, True
     os.environ.setdefault("KERAS_BACKEND", "torch")
     import torch
 
@@ -176,7 +207,8 @@ def main() -> None:
     print(f"load average when it began: {load:.1f}")
     installed = {name: version(name) for name in PACKAGES}
     print(", ".join(f"{name} {found}" for name, found in installed.items() if found))
-    print(f"\nMobileNetV2 1.0, one picture at {SIZE}, threads: {options.threads}, float32\n")
+    kind = "SSDLite on MobileNetV2" if DETECTOR else "MobileNetV2"
+    print(f"\n{kind} 1.0, one picture at {SIZE}, threads: {options.threads}, float32\n")
     print("| | median ms | p95 ms | runs | beside the bare ONNX Runtime | beside our Predictor |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for (name, ms), all_of_it in sorted(zip(medians.items(), times, strict=True), key=lambda pair: pair[0][1]):

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from mobilenets.datasets.listing import Problem
+from mobilenets.drawing import detection_report
 from mobilenets.drawing.boxes import Drawn
 from mobilenets.drawing.detection_report import DetectionReport, _near, draw_detection, write_detection_report
+from mobilenets.drawing.report import Drawing
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
@@ -127,7 +130,9 @@ def test_whole_and_safe(tmp_path: Path) -> None:
     assert page.pictures > 7
 
 
-def test_nothing_wrong_and_nothing_found(tmp_path: Path) -> None:
+def test_nothing_wrong_and_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = Drawing("data:image/png;base64,", "data:image/png;base64,", 10)
+    monkeypatch.setattr(detection_report, "on_both", lambda draw: drawn)
     whole = an_evaluation(tmp_path)
     found = [Detections(one.corners, np.full(len(one), 0.9, np.float32), one.labels) for one in whole.truths]
     write_detection_report(tmp_path / "a.html", a_report(tmp_path, evaluation=dataclasses.replace(whole, found=found)))

@@ -30,8 +30,8 @@ MOST_BOXES = 8  # of a picture
 # it by two deviations, they are called wrong. Right boxes of stamps on photographs had 0.94, of drawn shapes
 # by random weights 0.83; shuffled ones 0.46 to 0.53.
 TOLD, TOLD_UNTRAINED, MOST_CHANCE = 0.65, 0.58, 0.01
-# Fewer boxes say nothing of the classes. By random weights 20 kinds of stamps were told as seldom as shuffled ones, with
-# 11 boxes of each.
+# Fewer boxes say nothing of the classes. By random weights 20 kinds of stamps were told as seldom as shuffled
+# ones, from 11 boxes of each.
 LEAST_BOXES, LEAST_OF_CLASS, LEAST_UNTRAINED = 60, 3, 50
 
 
@@ -39,9 +39,9 @@ LEAST_BOXES, LEAST_OF_CLASS, LEAST_UNTRAINED = 60, 3, 50
 class Agreement:
     """What the tests found; None where there was too little to say.
 
-    ``auc`` is how often a box looks more like a box than one of another picture in the same picture does, with
-    ``error`` the deviation of that over ``pictures`` by chance. ``accuracy`` is how often the class of one of ``boxes`` was told from other
-    pictures, ``chance`` how often with shuffled classes, and ``probability`` that shuffled ones do as well.
+    ``auc`` is how often a box looks more like a box than one of another picture does, laid on the same picture, with
+    ``error``, the deviation of that by chance. ``accuracy`` is how often the class of one of ``boxes`` was told from
+    other pictures, ``chance`` how often with shuffled classes, and ``probability`` that shuffled ones do as well.
     """
 
     pictures: int
@@ -56,8 +56,8 @@ class Agreement:
     @property
     def faults(self) -> tuple[str, ...]:
         """What is wrong with the boxes, in sentences."""
-        found = []
-        if self.auc is not None and self.error is not None and self.auc + 2 * self.error < (TOLD if self.trained else TOLD_UNTRAINED):
+        found, told = [], TOLD if self.trained else TOLD_UNTRAINED
+        if self.auc is not None and self.error is not None and self.auc + 2 * self.error < told:
             found.append(
                 f"the boxes have little to do with the pictures: of a picture's own box and a box of another picture, "
                 f"what is inside tells which is its own in {100 * self.auc:.0f} % of cases, where 50 % is chance "
@@ -176,14 +176,14 @@ def _told_apart(
     of_set = np.concatenate([one for one in sets for _ in range(GROUP)])
     starts = np.cumsum([0, *(len(one) for one in sets for _ in range(GROUP))])
     dealt = np.empty((count * GROUP, 1 + PERMUTATIONS), np.int64)
-    for number, group in enumerate(groups):
+    for group in groups:
         dealt[group] = np.stack([np.arange(GROUP), *(rng.permutation(GROUP) for _ in range(PERMUTATIONS))], axis=1)
     mine = of_set[:, None] == np.repeat(dealt, np.diff(starts), axis=0)
     share = mine.mean(axis=0)
     fold = np.repeat(np.arange(count * GROUP) // GROUP % FOLDS, np.diff(starts))
     scores = _Projection(np.concatenate(features), fold)(np.where(mine, 1 / share, -1 / (1 - share)))
     total = np.zeros(1 + PERMUTATIONS)
-    for number, group in enumerate(groups):
+    for group in groups:
         together = np.concatenate([own[place] for place in group])
         near = overlaps(together, together) >= APART
         for place in group:

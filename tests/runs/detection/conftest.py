@@ -17,8 +17,8 @@ COLOURS = ((230, 60, 40), (40, 90, 230))
 Draw = Callable[..., Path]
 
 
-def draw_set(folder: Path, count: int = 24, side: int = 64, shuffled: str = "", seed: int = 0) -> Path:
-    """Draw pictures with one to three shapes; ``shuffled``: "boxes" to other pictures, or "labels" at random."""
+def draw_set(folder: Path, count: int = 20, side: int = 64, seed: int = 0) -> Path:
+    """Draw pictures with one to three shapes."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     names, truths = [], []
@@ -39,10 +39,6 @@ def draw_set(folder: Path, count: int = 24, side: int = 64, shuffled: str = "", 
         image.save(folder / name)
         names.append(name)
         truths.append(Boxes.of(boxes, labels))
-    if shuffled == "boxes":
-        truths = truths[7:] + truths[:7]
-    if shuffled == "labels":
-        truths = [Boxes.of(one.corners, rng.integers(0, 2, len(one))) for one in truths]
     write_coco(folder / "instances_all.json", CLASSES, zip(names, [(side, side)] * count, truths, strict=True))
     return folder
 

@@ -17,8 +17,15 @@ import torch
 
 import mobilenets
 from mobilenets.errors import FaultFound, InputError
-from mobilenets.runtime.bundle import read_bundle
+from mobilenets.models.catalog import describe
+from mobilenets.models.network import Network
+from mobilenets.models.saved import SavedModel, load_model
+from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.bundle import Bundle, read_bundle
+from mobilenets.training.detection.start import described, fresh_detector
 from mobilenets.training.loop import Training
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.start import follow
 
 SETTINGS: dict[str, Any] = {
     "width": 0.1,
@@ -82,45 +89,41 @@ def test_the_loss_falls(run: Path) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_stopped_again_and_again_it_ends_in_the_same_bytes(
+def test_killed_and_stopped_again_and_again_it_ends_in_the_same_bytes(
     run: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    words = [sys.executable, "-m", "mobilenets", "train", str(drawn), "--out", str(tmp_path / "run")]
+    settings = {name.replace("_", "-"): value for name, value in SETTINGS.items() if name != "self_test"}
+    given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    child = subprocess.Popen([*words, *given, "--no-self-test"], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 600
+    while not (tmp_path / "run/history.csv").exists() and time.monotonic() < until and child.poll() is None:
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    assert not (tmp_path / "run/metrics.json").exists() and len(history(tmp_path / "run")) < 3
     step: Callable[..., float] = Training._step
     count = 0
 
     def pressed(self: Training, *given: Any) -> float:
         nonlocal count
         count += 1
-        if count % 4 == 0:
-            signal.raise_signal(signal.SIGTERM if count % 8 else signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM if count % 2 else signal.SIGINT)
         return step(self, *given)
 
     monkeypatch.setattr(Training, "_step", pressed)
-    stops, settings = 0, SETTINGS
+    # What follows the last step is the same in both, and takes longer than the steps.
+    monkeypatch.setattr("mobilenets.runs.detection.train.finish_boxes", lambda *_: {})
+    stops = 0
     while True:
         try:
-            mobilenets.train(drawn, tmp_path / "parts", **settings)
+            mobilenets.train(drawn, tmp_path / "run", resume=True)
             break
         except KeyboardInterrupt:
-            stops, settings = stops + 1, {"resume": True}
-    assert stops >= 2
-    assert (tmp_path / "parts/model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
-    assert history(tmp_path / "parts") == history(run)
-
-
-def test_killed_it_is_continued_to_the_same_bytes(run: Path, drawn: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "mobilenets", "train", str(drawn), "--out", str(tmp_path / "run")]
-    settings = {name.replace("_", "-"): value for name, value in SETTINGS.items() if name != "self_test"}
-    given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    child = subprocess.Popen([*words, *given, "--no-self-test"], stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while not (tmp_path / "run/history.csv").exists() and time.monotonic() < until and child.poll() is None:
-        time.sleep(0.02)
-    child.kill()
-    child.wait()
-    assert not (tmp_path / "run/metrics.json").exists()
-    mobilenets.train(drawn, tmp_path / "run", resume=True)
+            stops += 1
+    assert stops == count >= 2
     assert (tmp_path / "run/model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    assert history(tmp_path / "run") == history(run)
 
 
 def test_what_boxes_cannot_have_is_refused(drawn: Path, tmp_path: Path) -> None:
@@ -136,11 +139,36 @@ def test_what_boxes_cannot_have_is_refused(drawn: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists()
 
 
-def test_a_detector_starts_another(run: Path, drawn: Path, tmp_path: Path) -> None:
-    short = {"epochs": 1, "self_test": False, "device": "cpu", "threads": 1, "workers": 1}
-    mobilenets.train(drawn, tmp_path / "on", weights=str(run), freeze="3", **short)
-    bundle = read_bundle(tmp_path / "on")
-    assert bundle.origin["head"] == "kept" and bundle.architecture["width"] == 0.1
+def test_what_weights_bring(run: Path) -> None:
+    saved = load_model(run)
+    recipe = follow(Recipe(task="detection", size=96, resize="stretch", weights="given"), saved, {"size", "resize"})
+    assert recipe.width == 0.1
+    architecture, detection = described(recipe, saved)
+    assert detection.size == 96 and detection.maps[0] == 6
+    same, origin = fresh_detector(recipe, architecture, detection, saved.bundle.classes, saved)
+    assert origin["head"] == "kept"
+    assert all(torch.equal(value, saved.network.state_dict()[name]) for name, value in same.state_dict().items())
+    other, origin = fresh_detector(recipe, architecture, detection, ("a", "b", "c"), saved)
+    assert origin["head"] == "replaced"
+    found, given = other.state_dict(), saved.network.state_dict()
+    kept = {name for name in found if found[name].shape == given[name].shape and torch.equal(found[name], given[name])}
+    assert {name for name in found if name not in kept} == {name for name in found if ".scores.predict." in name} - kept
+    with pytest.raises(InputError, match="do not fit"):
+        wide = recipe.replace(width=0.5)
+        fresh_detector(wide, *described(wide, None), ("a",), saved)
+
+
+def test_a_classifier_gives_its_body() -> None:
+    architecture = describe("mobilenet_v2", 0.1, 64, variant="standard")
+    network = Network(architecture, 5)
+    bundle = Bundle(architecture.to_json(), tuple("abcde"), Preprocessing(64, mean=(0.4, 0.5, 0.6)))
+    recipe = Recipe(task="detection", width=0.1, size=64, resize="stretch", weights="given", box_loss="focal")
+    saved = SavedModel(network, bundle)
+    found, _ = fresh_detector(recipe, *described(recipe, saved), ("a",), saved)
+    assert all(torch.equal(value, found.body.state_dict()[name]) for name, value in network.body.state_dict().items())
+    # Under the focal loss every class begins as unlikely as 1 in 100.
+    bias = found.state_dict()["heads.0.scores.predict.conv.bias"].view(-1, 2)
+    assert torch.sigmoid(bias[:, 1]).numpy() == pytest.approx(0.01) and not bias[:, 0].any()
 
 
 def test_a_fault_is_said_before_anything_is_written(

@@ -84,7 +84,8 @@ def test_the_loss_of_hard_negatives_by_loops() -> None:
     total, matches = 0.0, 0
     for number, boxes in enumerate(pictures):
         labels, places, out = by_loops(detection, boxes)
-        entropy = torch.nn.functional.cross_entropy(outputs[number, :, 4:].detach(), torch.tensor(labels), reduction="none")
+        logits = outputs[number, :, 4:].detach()
+        entropy = torch.nn.functional.cross_entropy(logits, torch.tensor(labels), reduction="none")
         positive = [anchor for anchor, label in enumerate(labels) if label]
         negative = [anchor for anchor, label in enumerate(labels) if not label and not out[anchor]]
         hardest = sorted(negative, key=lambda anchor: -float(entropy[anchor]))[: max(3, 3 * len(positive))]

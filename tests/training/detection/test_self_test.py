@@ -64,17 +64,16 @@ def test_right_boxes_pass(pictures: BoxLoader, monkeypatch: pytest.MonkeyPatch) 
 
 def test_boxes_of_other_pictures_stop_it(pictures: BoxLoader, monkeypatch: pytest.MonkeyPatch) -> None:
     targets = [sample.target for sample in pictures.samples]
-    moved = [replace(one, target=target) for one, target in zip(pictures.samples, targets[9:] + targets[:9], strict=True)]
-    with pytest.raises(FaultFound, match="boxes have little to do with the pictures.*assigned to the wrong pictures"):
+    targets = targets[9:] + targets[:9]
+    moved = [replace(one, target=target) for one, target in zip(pictures.samples, targets, strict=True)]
+    with pytest.raises(FaultFound, match=r"boxes have little to do with the pictures.*assigned to the wrong pictures"):
         run(replace(pictures, samples=tuple(moved)), 2, monkeypatch)
 
 
 def test_shuffled_classes_stop_it(pictures: BoxLoader, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
-    drawn = [
-        replace(one, target=Boxes.of(one.target.corners, rng.integers(0, 2, 1))) for one in pictures.samples
-    ]
-    with pytest.raises(FaultFound, match="classes have little to do with what is in the boxes.*--no-self-test"):
+    drawn = [replace(one, target=Boxes.of(one.target.corners, rng.integers(0, 2, 1))) for one in pictures.samples]
+    with pytest.raises(FaultFound, match=r"classes have little to do with what is in the boxes.*--no-self-test"):
         run(replace(pictures, samples=tuple(drawn)), 2, monkeypatch)
 
 

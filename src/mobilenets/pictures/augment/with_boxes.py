@@ -107,7 +107,7 @@ def placing(window: Window, whole: tuple[int, int], target: tuple[int, int, int,
 
 
 class Shown(NamedTuple):
-    """A picture to draw from: decoded, perhaps smaller than the ``whole`` (width, height); its boxes in whole pixels."""
+    """A picture to draw from: decoded, perhaps smaller than the ``whole`` (width, height); its boxes in its pixels."""
 
     image: Image.Image
     whole: tuple[int, int]
@@ -119,7 +119,7 @@ class BoxAugmentation:
     """What is drawn by chance for a picture; all numbers but the colours are probabilities and factors.
 
     - ``crop``: a crop by SSD (Liu et al. 2016, arXiv 1512.02325, section 2.2): of the choices of least overlap one.
-    - ``zoom_out``: the picture on a canvas of up to ``most_zoom`` times its sides, in the colour ``fill`` (section 3.6).
+    - ``zoom_out``: the picture on a canvas of up to ``most_zoom`` times its sides, in the mean colour (section 3.6).
     - ``mosaic``: four pictures in one (Bochkovskiy et al. 2020, arXiv 2004.10934, section 3.3).
     - ``flip``: left and right exchanged.
     """
@@ -222,7 +222,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "photo": {"crop": 0.8, "zoom_out": 0.3, "most_zoom": 2.0, "colours": ColorJitter(0.2, 0.2, 0.2, 0.02)},
         "ssd": {"crop": 1.0, "zoom_out": 0.5, "most_zoom": 4.0, "colours": ColorJitter(0.125, 0.5, 0.5, 0.05)},
         "mosaic": {
-            "crop": 0.8, "zoom_out": 0.3, "most_zoom": 2.0, "mosaic": 0.5,
+            "crop": 0.8,
+            "zoom_out": 0.3,
+            "most_zoom": 2.0,
+            "mosaic": 0.5,
             "colours": ColorJitter(0.2, 0.2, 0.2, 0.02),
         },
     }

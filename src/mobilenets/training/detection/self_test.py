@@ -33,7 +33,8 @@ from mobilenets.training.stages import Stage
 log = logging.getLogger("mobilenets")
 
 LEARNED = 8
-STEPS, SECONDS, LR = 40, 40.0, 2e-3
+# So many steps, fewer where they take longer than that, but never so few.
+STEPS, SECONDS, LEAST_STEPS, LR = 40, 40.0, 20, 2e-3
 FALLEN = 0.5
 """The loss that is left after so many steps, at most, of that of the first ones."""
 LOOKED_AT, TOGETHER = 160, 8
@@ -118,7 +119,7 @@ def _say(found: SelfTest) -> None:
     )
     if found.unreached > 0.2:
         log.warning(
-            "%.0f %% of the boxes are overlapped by no anchor by a half, most of them small: a larger --size finds more",
+            "%.0f %% of the boxes are overlapped by no anchor by a half, most as they are small: a larger --size helps",
             100 * found.unreached,
         )
 
@@ -151,7 +152,7 @@ def _by_heart(
     batch = loader.batch(chosen, 0, 0)
     losses: list[float] = []
     began = time.monotonic()
-    while len(losses) < STEPS and (len(losses) < 10 or time.monotonic() - began < SECONDS):
+    while len(losses) < STEPS and (len(losses) < LEAST_STEPS or time.monotonic() - began < SECONDS):
         losses.append(stepper.step([batch], stage.begin + len(losses), LR)["loss"] / len(chosen))
         if not math.isfinite(losses[-1]):
             break

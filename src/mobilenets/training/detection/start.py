@@ -85,6 +85,6 @@ def _start_rare(network: Detector) -> None:
     """Have every class begin as unlikely as ``PRIOR``, without which the many anchors without a box drown the rest."""
     columns = 1 + network.classes
     for name, parameter in network.named_parameters():
-        if name.endswith("scores.predict.conv.bias") or name.endswith("scores.predict.bias"):
+        if name.endswith("scores.predict.conv.bias"):
             with torch.no_grad():
                 parameter.view(-1, columns)[:, 1:] = -math.log((1 - PRIOR) / PRIOR)
