@@ -50,7 +50,7 @@ def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        steps.step(closure)
+        steps.step(closure)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             found.append(asked @ weight + bias)
     return found
