@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from typing import TypeVar
 
@@ -43,10 +42,10 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
             return eager(torch.optim.RMSprop)(groups, recipe.lr, alpha=0.9, eps=1e-3, momentum=recipe.momentum)
 
 
-@functools.cache
 def eager(kind: type[Kind]) -> type[Kind]:
     """Give an optimiser of PyTorch without what its methods do for ``torch.compile``: to load that takes 2 s."""
     names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
     step = torch.no_grad()(inspect.unwrap(kind.step))
-    return type(kind.__name__, (kind,), methods | {"step": step})
+    made: type[Kind] = type(kind.__name__, (kind,), methods | {"step": step})
+    return made
