@@ -13,8 +13,10 @@ USE = """
 import logging
 logging.basicConfig(level="INFO", format="%(message)s")
 import numpy as np
-from mobilenets.kernels.norms import apply
-print(apply(np.ones((2, 3), "f4"), np.ones((3, 3), "f4"), 0)[0, 0])
+from mobilenets.kernels.norms import apply, gradient_sums
+y, lines = np.ones((2, 3), "f4"), np.ones((3, 3), "f4")
+gradient_sums(y, y, lines, 1)  # which calls another kernel
+print(apply(y, lines, 0)[0, 0])
 """
 
 

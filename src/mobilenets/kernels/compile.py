@@ -102,11 +102,12 @@ def function_of(function: Callable[..., Any], signature: Any) -> int:
     """Compile a function for one signature of Numba's, and give the address at which other kernels call it."""
     from numba.core.ccallback import CFunc
 
-    compiled = CFunc(function, (signature.args, signature.return_type), {}, _options())
+    compiled: Any = CFunc(function, (signature.args, signature.return_type), {}, _options())
     _keep(compiled)
     compiled.compile()
     _functions.append(compiled)
-    return int(compiled.address)
+    address: int = compiled.address
+    return address
 
 
 def _options() -> dict[str, Any]:

@@ -140,7 +140,7 @@ def product_address(dtype: np.dtype[Any]) -> int:
     Kernels take it as an argument, so that it is compiled once and not into each of them. Raises ``KeyError`` for other
     types.
     """
-    one = {np.dtype(np.float32): np.float32(1), np.dtype(np.float64): np.float64(1)}[np.dtype(dtype)]
+    one: Any = {np.dtype(np.float32): np.float32(1), np.dtype(np.float64): np.float64(1)}[np.dtype(dtype)]
     bytes = one.itemsize
 
     def product(crossed, a, lda, b, ldb, c, ldc, rows, columns, depth):

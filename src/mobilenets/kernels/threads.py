@@ -112,10 +112,20 @@ class Team:
         for worker in workers:
             worker.wake()
         memories, looks = np.array([worker.memory for worker in workers]), int(PATIENCE * self._looks)
-        found = handing.share(memories, target, looks, first, tuple(others))
+        offered, found = False, -1
+        stopped: BaseException | None = None
         while found < 0:
-            time.sleep(NAP)
-            found = handing.wait(memories, looks)
+            try:
+                if offered:
+                    time.sleep(NAP)
+                    found = handing.wait(memories, looks)
+                else:
+                    offered = True
+                    found = handing.share(memories, target, looks, first, tuple(others))
+            except BaseException as raised:  # Ctrl-C too: others may still compute with the parts' arrays
+                stopped = raised
+        if stopped is not None:
+            raise stopped
         if found:
             raise MemoryError("a kernel found no memory")
 

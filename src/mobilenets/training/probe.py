@@ -73,6 +73,6 @@ def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int)
             bias.grad = slope.sum(0)
             return penalty / 2 * weight.square().sum() - (logs * wanted).sum() / len(truth)
 
-        steps.step(closure)
+        steps.step(closure)  # type: ignore[no-untyped-call]
         found.append((asked @ weight.t() + bias).detach())
     return found

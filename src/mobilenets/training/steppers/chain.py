@@ -85,7 +85,8 @@ def _forward(
 
     That is Σx, Σx·xᵀ where the map is not stored, and what was in a gate.
     """
-    maps, beside = [Read.raw(x)], {}
+    maps = [Read.raw(x)]
+    beside: dict[int, Any] = {}
     for index, unit in enumerate(units):
         before, weights = maps[-1], matrices[index]
         pictures, rows, columns, _ = before.shape

@@ -121,7 +121,7 @@ def filter(
     source = before if expansion is None else narrow
     out = np.empty(shape, source.values.dtype)
     function = depthwise.convolve(unit.size, unit.stride, before.activation, expansion is not None)
-    given = (source.values, (expansion or weights).forward, before.lines, weights.matrix)
+    given: tuple[Any, ...] = (source.values, (expansion or weights).forward, before.lines, weights.matrix)
     given = (*given, unit.pads(rows)[0], unit.pads(columns)[0], out)
     return _measured(function, given, split(pictures, threads), out, unit, shape[1] * shape[2])
 
@@ -174,7 +174,7 @@ def gates(gate: Gate, before: Read, threads: int) -> Excited:
     )
     inner = np.empty((pictures, len(w1)), rows.dtype)
     excited = Excited(means, inner, np.empty_like(means), np.empty_like(means))
-    gating.excite(means, w1, b1, w2, b2, inner, excited.before, excited.gates)
+    run(gating.excite, [(means, w1, b1, w2, b2, inner, excited.before, excited.gates)])
     return excited
 
 
@@ -206,7 +206,7 @@ def unconvolve(
     outputs, taps = after.shape[-1], unit.size * unit.size * inputs
     dweights = np.zeros((len(ranges), outputs, dense.pitch(unit.size, inputs)), gradient.dtype)
     function = dense.unconvolve(unit.size, unit.stride, inputs, closing)
-    given = (gradient, after.values, behind, before.values.reshape(pictures, rows, -1))
+    given: tuple[Any, ...] = (gradient, after.values, behind, before.values.reshape(pictures, rows, -1))
     given = (*_given(gradient), *given, unit.pads(rows)[0], unit.pads(columns)[0])
     run(function, [(*given, *ends, part) for ends, part in zip(ranges, dweights, strict=True)])
     total = _total(dweights)[:, :taps].reshape(outputs, unit.size, unit.size, inputs)
@@ -227,8 +227,9 @@ def unmultiply(
     sums = np.empty((len(ranges), 2, before.shape[-1]))
     gates = before.lines if excited is None else excited.gates
     dgates = np.zeros(gates.shape, gates.dtype)
-    given = (gradient.reshape(after.rows.shape), after.rows, behind, before.rows, before.lines, gates, before.places)
-    given = (*_given(gradient), *given, packed(weights.matrix), dx.reshape(before.rows.shape), dgates)
+    given: tuple[Any, ...] = (gradient.reshape(after.rows.shape), after.rows, behind, before.rows, before.lines)
+    given = (*_given(gradient), *given, gates, before.places, packed(weights.matrix))
+    given = (*given, dx.reshape(before.rows.shape), dgates)
     function = pointwise.unconvolve(before.activation, closing, excited is not None)
     run(function, [(*given, *ends, *part) for ends, *part in zip(ranges, dweights, sums, strict=True)])
     return dx, _total(dweights), sums, dgates
@@ -241,7 +242,7 @@ def ungate(
     rows, (w1, b1, w2, b2) = before.rows, _matrices(gate)
     found = [np.empty_like(part) for part in (w1, b1, w2, b2)]
     dmeans = np.empty_like(dgates)
-    gating.unexcite(dgates, excited.means, excited.inner, excited.before, w1, w2, *found, dmeans)
+    run(gating.unexcite, [(dgates, excited.means, excited.inner, excited.before, w1, w2, *found, dmeans)])
     ranges = split(before.shape[0], threads)
     sums = np.empty((len(ranges), 2, before.shape[-1]))
     given = (rows.dtype.type(1), rows, before.lines, before.places, dmeans, gradient.reshape(rows.shape))
@@ -267,7 +268,8 @@ def unfilter(
     raw = np.zeros((len(ranges), *expanding), gradient.dtype)
     sums = np.empty((len(ranges), 2, after.shape[-1]))
     top, left = unit.pads(source.shape[1])[0], unit.pads(source.shape[2])[0]
-    given = (gradient, after.values, behind, source.values, (expansion or weights).forward, before.lines, scaled)
+    given: tuple[Any, ...] = (gradient, after.values, behind, source.values, (expansion or weights).forward)
+    given = (*given, before.lines, scaled)
     given = (*_given(gradient), *given, weights.matrix, top, left, dx)
     normalised = before.inverse is not None
     function = depthwise.unconvolve(
