@@ -39,6 +39,7 @@ from mobilenets.training.probe import out_of_fold
 from mobilenets.training.recipe import parse_setting
 
 CELL = 96
+STEPS = (6.0, 6.25, 6.5, 7.0, 7.5, 8.0, 9.0, 10.0)
 
 
 def plant(data: Path, out: Path, pictures: int, wrong: int, seed: int) -> dict[str, str]:
@@ -73,7 +74,7 @@ def measured(run: Path, planted: dict[str, str]) -> dict[str, Any]:
     found = [row for row in rows if row["path"] in planted]
     right = sum(row["suggestion"] == planted[row["path"]] for row in found)
     steps = {}
-    for least in (6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 10.0):
+    for least in STEPS:
         some = [row for row in rows if float(row["score"]) >= least]
         hits = sum(row["path"] in planted for row in some)
         steps[f"{least:g}"] = {"suspects": len(some), "planted": hits}
@@ -124,10 +125,12 @@ def frozen(options: argparse.Namespace) -> None:
         folds = np.array(folds_of(samples, classes, 5, seed, source))
         answers = out_of_fold(features[order], labels, len(classes), folds)
         planted = labels != truth[order]
-        found = [planted[one.index] for one in wrong_labels(labels, answers)]
+        said = wrong_labels(labels, answers, min(STEPS))
+        steps = {least: [one for one in said if one.score >= least] for least in STEPS}
+        by_score = {f"{k:g}": f"{sum(planted[one.index] for one in some)} of {len(some)}" for k, some in steps.items()}
         top1 = float((answers.argmax(1) == truth[order]).mean())
         line = {"seed": seed, "pictures": len(order), "top1": round(top1, 4), "planted": int(planted.sum())}
-        print(json.dumps(line | {"found": int(sum(found)), "suspects": len(found)}), flush=True)
+        print(json.dumps(line | {"found": by_score}), flush=True)
 
 
 def pooled(model: Path, samples: list[Sample], size: int) -> np.ndarray[Any, Any]:

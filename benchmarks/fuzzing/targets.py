@@ -238,7 +238,8 @@ _TEXTS = [
     b"\xef\xbb\xbfimage;class;split\r\n",
 ]
 _FIXES = [
-    b"action,path,problem,partner,score,suggestion\ndrop,cat/a.png,leak,dog/c,1,\nrelabel,dog/\xc3\xa9 b.png,,,0.5,cat\n",
+    b"action,path,problem,partner,score,suggestion\ndrop,cat/a.png,leak,dog/c,1,\n"
+    b"relabel,dog/\xc3\xa9 b.png,,,0.5,cat\n",
     b"sep=;\r\nAction;Path;Score;Suggestion\r\nmove;'dog/c,d.png;0,97;test\r\n;dog/bad.png;;\r\n",
     "action\tpath\nkeep\tcat\\a.png\n".encode("utf-16"),
 ]

@@ -125,6 +125,24 @@ def test_the_accuracy_without_copies_is_that_of_the_others(
     assert "no picture has a copy in training" in evaluated(alone)
 
 
+def test_near_copies_in_other_folds_are_said(tmp_path: Path) -> None:
+    """Pictures that were mirrored and saved beside themselves before the folds were drawn."""
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for seed in range(4):
+            picture(label, seed).save(tmp_path / name / f"{seed}.png")
+    picture(0, 1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "cat/flip.jpg", quality=90)
+    looking = Looking()
+    settings: dict[str, Any] = {"share": 0.2, "seed": 0, "max_unreadable": 0, "workers": 1}
+    dataset = prepare(tmp_path, **settings, pooled=True, look=looking)
+    places = [Path(sample.path).name for sample in dataset.train]
+    apart = [2 if name == "flip.jpg" else 1 for name in places]
+    [note] = look_for_copies(dataset, looking, apart)[0]
+    assert note.startswith("2 of the 9 pictures are near copies of pictures in other folds (2 mirrored), such as cat/")
+    assert "--groups copies" in note
+    assert look_for_copies(dataset, looking, [1] * 9)[0] == ()
+
+
 def test_two_labels_for_one_picture_are_said(tmp_path: Path) -> None:
     leak(tmp_path / "data")
     picture(0, 7).rotate(90).save(tmp_path / "data/train/dog/7-turned.png")

@@ -64,20 +64,38 @@ def leaks(measured: Thumbnails, names: Sequence[Path], training: Thumbnails, par
     How much is compared depends on how many there are, and on nothing else, so that the answer is always the same.
     """
     count = len(measured) * len(training)
-    limited = None
     if count > MOST_WHOLE:
-        limited = "only for the same files, because there are so many pictures: mobilenets check looks for all copies"
         found = _same_files(measured, training)
     else:
-        if count > MOST_CROPPED:
-            limited = "not for crops, because there are so many pictures: mobilenets check looks for all copies"
         found = matches(measured.joined(training), len(measured), crops=count <= MOST_CROPPED)
+    return Leaks(_surest(found, [*names, *partners]), _limited(count))
+
+
+def across_folds(small: Thumbnails, names: Sequence[Path], folds: Sequence[int]) -> Leaks:
+    """Find the pictures that have a near copy in another fold, whose model learned from it; as ``leaks`` does."""
+    count = len(small) ** 2
+    found = matches(small, crops=count <= MOST_CROPPED) if count <= MOST_WHOLE else []
+    apart = [match for match in found if folds[match.one] != folds[match.other]]
+    turned = [match._replace(one=match.other, other=match.one) for match in apart]
+    return Leaks(_surest([*apart, *turned], names), _limited(count))
+
+
+def _limited(count: int) -> str | None:
+    """Say what is not looked for with so many comparisons."""
+    if count > MOST_WHOLE:
+        return "only for the same files, because there are so many pictures: mobilenets check looks for all copies"
+    if count > MOST_CROPPED:
+        return "not for crops, because there are so many pictures: mobilenets check looks for all copies"
+    return None
+
+
+def _surest(found: Sequence[Match], names: Sequence[Path]) -> tuple[Pair, ...]:
+    """Name the surest match of each picture."""
     best: dict[int, Match] = {}
     for match in found:
         if match.one not in best or (match.exact, match.score) > (best[match.one].exact, best[match.one].score):
             best[match.one] = match
-    every = [*names, *partners]
-    return Leaks(tuple(named(match, every) for _, match in sorted(best.items())), limited)
+    return tuple(named(match, names) for _, match in sorted(best.items()))
 
 
 def _same_files(measured: Thumbnails, training: Thumbnails) -> list[Match]:

@@ -138,8 +138,7 @@ def begin(
     _refuse_early(recipe, architecture, preprocessing, saved)
     source = find_source(recipe.weights)
     earlier = None if source is None else source.seen
-    dataset, keep = _pictures(request, recipe, task, earlier)
-    folds = _folds(recipe, dataset)
+    dataset, folds, keep = _pictures(request, recipe, task, earlier)
     renamed = renamed_classes(source, dataset)
     choice = None
     if allowance is not None:
@@ -180,8 +179,10 @@ def begin(
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
 
 
-def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None) -> tuple[Dataset, Keep]:
-    """Read and split the pictures, with the user's fixes and groups, and look for copies between the halves.
+def _pictures(
+    request: Request, recipe: Recipe, task: Task, earlier: SeenPictures | None
+) -> tuple[Dataset, tuple[int, ...] | None, Keep]:
+    """Read and split the pictures, with the user's fixes and groups, and look for copies between the halves or folds.
 
     Also gives what writes down in the run what was found.
     """
@@ -198,8 +199,9 @@ def _pictures(request: Request, recipe: Recipe, task: Task, earlier: SeenPicture
         group=grouping(recipe.groups, recipe.workers),
         look=looking,
     ).annotated(task.annotated)
-    notes, keep = look_for_copies(dataset, looking)
-    return replace(dataset, notes=(*dataset.notes, *notes)), keep
+    folds = _folds(recipe, dataset)
+    notes, keep = look_for_copies(dataset, looking, folds)
+    return replace(dataset, notes=(*dataset.notes, *notes)), folds, keep
 
 
 def _folds(recipe: Recipe, dataset: Dataset) -> tuple[int, ...] | None:

@@ -19,7 +19,7 @@ from mobilenets.datasets.folder import Sample, content_hashes, relative
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.doctor.copies import Pair
 from mobilenets.doctor.hashes import COLOUR, SIDE, Thumbnails
-from mobilenets.doctor.quick import Leaks, Looking, conflicts, in_words, leaks
+from mobilenets.doctor.quick import Leaks, Looking, across_folds, conflicts, in_words, leaks
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.metrics import Evaluation, wilson_interval
 from mobilenets.runs.seen import read_seen
@@ -37,8 +37,10 @@ log = logging.getLogger("mobilenets")
 Keep = Callable[[Path], None]
 
 
-def look_for_copies(dataset: Dataset, looking: Looking) -> tuple[tuple[str, ...], Keep]:
-    """Find the copies in what a run begins with, and say so.
+def look_for_copies(
+    dataset: Dataset, looking: Looking, folds: Sequence[int] | None = None
+) -> tuple[tuple[str, ...], Keep]:
+    """Find the copies in what a run begins with, and say so; ``folds`` has the fold of each training picture, if any.
 
     Returns notes, and what keeps in the run's folder what ``evaluate`` will need.
     """
@@ -50,6 +52,14 @@ def look_for_copies(dataset: Dataset, looking: Looking) -> tuple[tuple[str, ...]
     # With folds nothing may be held out; then no answer is by a model that learned from all that is training here.
     found = leaks(looking.of(held_out, dataset.contents), measured, training, names) if held_out else Leaks((), None)
     notes = []
+    between = Leaks(()) if folds is None else across_folds(training, names, folds)
+    if between.near:
+        first = between.near[0]
+        notes.append(
+            f"{len(between.near)} of the {len(names)} pictures are near copies of pictures in other folds "
+            f"({in_words(between.near)}), such as {first.path.as_posix()} of {first.partner.as_posix()}: the "
+            "cross-validated figures are too high; --groups copies keeps them in one fold"
+        )
     if found.near:
         first = found.near[0]
         notes.append(
@@ -68,8 +78,9 @@ def look_for_copies(dataset: Dataset, looking: Looking) -> tuple[tuple[str, ...]
         )
     for note in notes:
         log.warning("%s: %s", root, note, extra={"detail": True})
-    if found.limited is not None:
-        notes.append(f"near copies were looked for {found.limited}")
+    for limited in dict.fromkeys((found.limited, between.limited)):
+        if limited is not None:
+            notes.append(f"near copies were looked for {limited}")
 
     def keep(run: Path) -> None:
         if held_out:

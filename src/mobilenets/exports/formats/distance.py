@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from mobilenets.models.distance import LEAST, OUT, Space
 
@@ -14,16 +15,16 @@ class Distance(nn.Module):
 
     centre: Tensor
     axes: Tensor
-    white: Tensor
+    whiten: Tensor
     means: Tensor
     numbers: Tensor
     places: Tensor
 
     def __init__(self, space: Space, classes: int) -> None:
         super().__init__()
-        axes = space.axes.astype(np.float32)
         numbers = np.concatenate([1 / space.rest, space.scale, space.near, space.doubt])
-        arrays = {"centre": space.centre, "axes": axes, "white": axes @ space.whiten, "means": space.means}
+        # Rows are outputs: so matrices are those of linear layers, which converters know how to store in half.
+        arrays = {"centre": space.centre, "axes": space.axes.T, "whiten": space.whiten.T, "means": space.means}
         for name, array in (arrays | {"numbers": numbers}).items():
             self.register_buffer(name, torch.from_numpy(np.array(array, np.float32)))
         self.register_buffer("places", torch.arange(classes), persistent=False)
@@ -36,8 +37,8 @@ class Distance(nn.Module):
 
     def _apart(self, features: Tensor, narrower: Tensor) -> Tensor:
         roots = features.relu().sqrt() - self.centre
-        along = roots @ self.axes
-        nearest = (((roots @ self.white)[:, None] - self.means) ** 2).sum(2).amin(1)
+        along = linear(roots, self.axes)
+        nearest = ((linear(along, self.whiten)[:, None] - self.means) ** 2).sum(2).amin(1)
         across = (roots * roots).sum(1) - (along * along).sum(1)
         return (nearest + across * narrower).clamp_min(LEAST)
 
