@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.measure.detection import DetectionEvaluation, DetectionPair
+from mobilenets.measure.detection import DetectionEvaluation
+from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.pictures.boxes import overlaps
 from mobilenets.runtime.detections import Detections
 from mobilenets.runtime.labels import Labels
@@ -118,19 +119,29 @@ class BoxVerdict:
         if difference is not None and overlap is not None:
             if self.resized:
                 difference, overlap = max(difference, RESIZED_DIFFERENCE), min(overlap, RESIZED_OVERLAP)
-            if pairs.score_difference > difference:
-                found.append(
-                    f"the score of a box differs by {pairs.score_difference:.4f}, and {difference:g} is rounding in "
-                    f"{self.precision}"
-                )
-            if pairs.least_overlap < overlap:
-                found.append(
-                    f"a box overlaps the model's by only {pairs.least_overlap:.3f}, and {overlap:g} is rounding in "
-                    f"{self.precision}"
-                )
-            if pairs.lonely > pairs.most_lonely:
-                found.append(f"{pairs.lonely} boxes are found by only one of the model and the file")
+            found += self._strays(difference, overlap)
         return (*found, *self.seen)
+
+    def _strays(self, difference: float, overlap: float) -> list[str]:
+        """Say how boxes differ by more than rounding, where these are more than suppression makes of rounding."""
+        pairs = self.matched
+        apart, loose = np.abs(pairs.ours - pairs.theirs) > difference, pairs.overlaps < overlap
+        if int((apart | loose).sum()) + pairs.lonely <= pairs.most_lonely:
+            return []
+        found = []
+        if apart.any():
+            found.append(
+                f"the score of a box differs by {pairs.score_difference:.4f}, and {difference:g} is rounding in "
+                f"{self.precision}"
+            )
+        if loose.any():
+            found.append(
+                f"a box overlaps the model's by only {pairs.least_overlap:.3f}, and {overlap:g} is rounding in "
+                f"{self.precision}"
+            )
+        if pairs.lonely:
+            found.append(f"{pairs.lonely} boxes are found by only one of the model and the file")
+        return found
 
     @property
     def passed(self) -> bool:
