@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
-from mobilenets.measure.detection import DetectionPair
+from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.runtime.labels import Labels
 
 MOST_CLASSES = 12

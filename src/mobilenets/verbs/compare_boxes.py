@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from mobilenets.base.files import write_json
 from mobilenets.errors import InputError
-from mobilenets.measure.detection import DetectionEvaluation, DetectionPair
+from mobilenets.measure.detection import DetectionEvaluation
+from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.runs.detection.measured import BoxesToMeasure, boxes_to_measure, without_learned
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import open_test_set

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import InputError
-from mobilenets.measure.detection import DetectionEvaluation, DetectionPair
+from mobilenets.measure.detection import DetectionEvaluation
+from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.pictures.boxes import overlaps
 from mobilenets.runtime.detections import Detections
 from mobilenets.runtime.labels import Labels
