@@ -59,7 +59,7 @@ def test_int8_keeps_the_heads_in_float(finder: Any, tmp_path: Path, monkeypatch:
     assert not any(name.startswith("heads") and name.endswith("int8") for name in kinds)
     tried = result["quantization"]
     assert all("heads" in one["float_blocks"] for one in tried["candidates"])
-    assert 0 <= tried["chosen"]["divergence"] < 1
+    assert 0 < tried["chosen"]["divergence"] < 10
 
 
 def test_a_camera_file_gives_boxes_of_the_picture(finder: Any, tmp_path: Path) -> None:
