@@ -20,8 +20,9 @@ def pictures(finder: Any) -> list[Path]:
     return sorted((finder.data / "pictures").iterdir())
 
 
-@pytest.mark.parametrize("form", PACKAGES)
-@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize(
+    ("form", "pixels"), [("onnx", False), ("openvino", True), ("litert", True), ("executorch", False)]
+)
 def test_the_same_boxes_in_each_format(finder: Any, form: str, pixels: bool, tmp_path: Path) -> None:
     pytest.importorskip(PACKAGES[form])
     result = mobilenets.export(finder.run, tmp_path / "out", form, data=finder.data, pixels=pixels)
@@ -39,9 +40,14 @@ def test_the_same_boxes_in_each_format(finder: Any, form: str, pixels: bool, tmp
     assert (tmp_path / "out/export.png").is_file()
 
 
-def test_int8_keeps_the_heads_in_float(finder: Any, tmp_path: Path) -> None:
+def test_int8_keeps_the_heads_in_float(finder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnx
 
+    from mobilenets.exports.int8 import search
+
+    # Fewer candidates, to be quick.
+    monkeypatch.setattr(search, "RANGE_RULES", search.RANGE_RULES[:1])
+    monkeypatch.setattr(search, "SMALL", np.inf)
     result = mobilenets.export(
         finder.run, tmp_path / "out", "onnx", precision="int8", data=finder.data, tolerance=100, pixels=True
     )
@@ -53,7 +59,7 @@ def test_int8_keeps_the_heads_in_float(finder: Any, tmp_path: Path) -> None:
     assert not any(name.startswith("heads") and name.endswith("int8") for name in kinds)
     tried = result["quantization"]
     assert all("heads" in one["float_blocks"] for one in tried["candidates"])
-    assert 0 <= tried["chosen"]["divergence"] < 1
+    assert 0 < tried["chosen"]["divergence"] < 10
 
 
 def test_a_camera_file_gives_boxes_of_the_picture(finder: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import mobilenets
 from mobilenets.cli import main
+from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.errors import InputError
 from mobilenets.training.recipes import RECIPES
 
@@ -81,3 +82,15 @@ def test_ctrl_c_says_how_to_go_on(
     (tmp_path / "my demo/digits").mkdir(parents=True)
     assert main(["demo", "--out", str(tmp_path / "my demo"), "--resume"]) == 130
     assert capsys.readouterr().err.endswith(f"to continue: mobilenets demo --out '{tmp_path / 'my demo'}' --resume\n")
+
+
+def test_detection_draws_shapes_and_trains_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("mobilenets.verbs.demo.PICTURES", 6)
+    monkeypatch.setattr("mobilenets.verbs.demo.train", lambda *given, **more: asked.append((given, more)) or {})
+    mobilenets.demo(tmp_path / "demo", task="detection")
+    shapes = tmp_path / "demo/shapes"
+    assert asked == [((shapes, tmp_path / "demo/run"), {"recipe": "shapes", "resume": False})]
+    assert len(list(shapes.rglob("*.jpg"))) == 6 and is_detection(shapes)
+    with pytest.raises(InputError, match="choose classification or detection"):
+        mobilenets.demo(tmp_path / "other", task="segmentation")  # type: ignore[arg-type]

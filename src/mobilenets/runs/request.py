@@ -11,6 +11,7 @@ from typing import Any
 from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.runs.record import RECIPE
 from mobilenets.runtime.bundle import DETECTION
+from mobilenets.training.detection.auto import refuse_unfit
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe, stated
 
@@ -47,6 +48,9 @@ def looked_at(request: Request) -> Request:
         log.info("%s has boxes: training a detector; --task classification would learn class folders", request.data)
         settings["task"] = DETECTION
     request = replace(request, settings=settings)
-    if request.task != DETECTION or request.recipe is not None:
+    if request.task != DETECTION:
         return request
-    return replace(request, recipe="boxes")
+    if request.recipe is None:
+        request = replace(request, recipe="boxes")
+    refuse_unfit(load_recipe(request.recipe).replace(**request.settings))
+    return request

@@ -129,6 +129,7 @@ def test_killed_and_stopped_again_and_again_it_ends_in_the_same_bytes(
 def test_what_boxes_cannot_have_is_refused(drawn: Path, tmp_path: Path) -> None:
     for settings, words in (
         ({"folds": 3}, "folds: not for boxes yet"),
+        ({"seeds": 3}, "seeds: not for boxes yet"),
         ({"mixup": 0.2}, "mixup: not for boxes yet"),
         ({"resize": "crop"}, "a picture is seen whole"),
         ({"augment": "imagenet"}, "for boxes choose none, light, photo"),

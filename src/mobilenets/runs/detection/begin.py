@@ -27,7 +27,7 @@ from mobilenets.runs.seen import write_seen
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.tasks.registry import find_task
-from mobilenets.training.detection.auto import refuse_unfit, resolve_boxes
+from mobilenets.training.detection.auto import resolve_boxes
 from mobilenets.training.detection.start import described, fresh_detector
 from mobilenets.training.recipe import AUTO, Recipe
 from mobilenets.training.start import follow, frozen_parts, preprocessing_of
@@ -42,7 +42,6 @@ def begin_boxes(
 
     Also gives what writes it all down, once it is known that this can be trained.
     """
-    refuse_unfit(recipe)
     asked, opened = recipe.weights, open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:
