@@ -166,7 +166,7 @@ def _told_apart(
     count = len(maps) // GROUP
     if count < 2:
         return None, None
-    groups = [np.arange(number * GROUP, (number + 1) * GROUP) for number in range(count)]
+    groups = [range(number * GROUP, (number + 1) * GROUP) for number in range(count)]
     features, sets = [], []
     for group in groups:
         together = np.concatenate([own[place] for place in group])
@@ -177,7 +177,8 @@ def _told_apart(
     starts = np.cumsum([0, *(len(one) for one in sets for _ in range(GROUP))])
     dealt = np.empty((count * GROUP, 1 + PERMUTATIONS), np.int64)
     for group in groups:
-        dealt[group] = np.stack([np.arange(GROUP), *(rng.permutation(GROUP) for _ in range(PERMUTATIONS))], axis=1)
+        orders = [np.arange(GROUP), *(rng.permutation(GROUP) for _ in range(PERMUTATIONS))]
+        dealt[group.start : group.stop] = np.stack(orders, axis=1)
     mine = of_set[:, None] == np.repeat(dealt, np.diff(starts), axis=0)
     share = mine.mean(axis=0)
     fold = np.repeat(np.arange(count * GROUP) // GROUP % FOLDS, np.diff(starts))

@@ -66,7 +66,8 @@ def train(
     Parameters
     ----------
     data:
-        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder per class.
+        A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder per class. Where it has
+        boxes, as COCO, VOC, YOLO or CSV, a detector is trained, by default with the recipe ``boxes``.
     out:
         The run folder to write; by default the next free ``runs/<data>-N``.
     recipe:
