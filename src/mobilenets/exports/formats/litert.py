@@ -44,8 +44,6 @@ FLOAT = (TFLOperationName.INPUT, TFLOperationName.OUTPUT, TFLOperationName.SOFTM
 # ... and the numbers of the preprocessing, which are made outside of the network.
 NUMBERS = (TFLOperationName.MUL, TFLOperationName.SUB, TFLOperationName.DIV)
 OUTSIDE = "^(?!.*Network_network)"
-# The distance is a logarithm of squares: 8 bits hold neither.
-DISTANCE = "Distance_distance"
 
 
 def write(job: Job) -> Exported:
@@ -53,10 +51,12 @@ def write(job: Job) -> Exported:
 
     float16 stores the weights in half precision and computes in float32. int8 has int8 weights, one scale per
     output channel, and int8 activations, one scale per tensor; it takes and gives float32, or takes uint8 with
-    ``options.pixels``. Where the job has a ``space`` the distances follow the scores, in float.
+    ``options.pixels``. Where the job has a ``space`` the distances follow the scores, except in int8.
     """
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("litert-torch", "ai-edge-quantizer")}
+    if options.precision == "int8":  # whose quantizer would put steps into the distance
+        job = replace(job, space=None)
     deployed = Deployed(job)
     distance = deployed.distance is not None
     if options.precision == "int8":
@@ -127,7 +127,6 @@ def _candidates(
         made.update_quantization_recipe(OUTSIDE, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
-    made.update_quantization_recipe(DISTANCE, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for block in scheme.left:
         # Operators are found by the names of what they give: …Block_inverted3/… and …_inverted3;
         made.update_quantization_recipe(
