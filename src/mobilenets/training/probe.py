@@ -52,8 +52,8 @@ def _widest(features: Tensor) -> Tensor:
         kept = along[:, -most:] * values[-most:].clamp_min(0).sqrt()
     else:
         kept = roots @ torch.linalg.eigh(roots.T @ roots)[1][:, -most:]
-    found: Tensor = kept * (WIDEST / kept.square().sum(1).mean().clamp_min(1e-12)).sqrt()
-    return found
+    scaled: Tensor = kept * (WIDEST / kept.square().sum(1).mean().clamp_min(1e-12)).sqrt()
+    return scaled
 
 
 def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int) -> list[Tensor]:

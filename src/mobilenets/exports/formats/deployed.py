@@ -58,7 +58,8 @@ class Deployed(nn.Module):
         if pool and not isinstance(pool[0], MeanPool):
             self.network.pool = _Flat()
             order = _reorder(self.network)
-            space = space and replace(space, centre=space.centre[order], axes=space.axes[order])
+            if space is not None:
+                space = replace(space, centre=space.centre[order], axes=space.axes[order])
         self.distance = None if space is None else Distance(space, job.network.classes)
         self.pixels, self.probabilities = job.options.pixels, job.options.probabilities
         self.register_buffer("factor", torch.tensor(preprocessing.scale))

@@ -43,7 +43,7 @@ class Distance(nn.Module):
         return (nearest + across * narrower).clamp_min(LEAST)
 
     def _doubts(self, scaled: Tensor) -> Tensor:
-        chosen = torch.eq(self.places, scaled.argmax(1, keepdim=True))
+        chosen = self.places.eq(scaled.argmax(1, keepdim=True))
         others = scaled.masked_fill(chosen, OUT)
         top = others.amax(1, keepdim=True)
         return ((others - top).exp().sum(1).log() + top[:, 0]) - scaled.amax(1)

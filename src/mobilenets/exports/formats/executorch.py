@@ -39,11 +39,14 @@ def write(job: Job) -> Exported:
     """Write ``model.pte``, which takes N×S×S×3; N is 1 unless ``options.batch`` says otherwise.
 
     int8 has int8 weights, one scale per output channel, and int8 activations, one scale per tensor; it takes and gives
-    float32, or takes uint8 with ``options.pixels``. Where the job has a ``space`` the distances follow the scores.
+    float32, or takes uint8 with ``options.pixels``. Where the job has a ``space`` the distances follow the scores,
+    except in int8.
     """
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("executorch", "torchao")}
     graph: torch.nn.Module
+    if options.precision == "int8":  # whose quantizer would put steps into the distance
+        job = replace(job, space=None)
     deployed = Deployed(job)
     if options.precision == "int8":
         graph, about["quantization"] = quantized(job, partial(_candidates, job, batch))
@@ -73,7 +76,7 @@ def _candidates(
             torch.ops.aten.linear.default, get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
         )
         # None means float; set_module_name would not take it.
-        quantizer.module_name_config |= {f"network.{block}": None for block in scheme.left} | {"distance": None}
+        quantizer.module_name_config |= {f"network.{block}": None for block in scheme.left}
         with quiet():
             prepared = prepare_pt2e(copy.deepcopy(captured), quantizer)
             _answers(prepared, fitted, batch)
