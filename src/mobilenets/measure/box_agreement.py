@@ -64,7 +64,8 @@ class Agreement:
                 f"({self.pictures} pictures). Are the annotations assigned to the wrong pictures, or in another order "
                 "of coordinates?"
             )
-        if self.probability is not None and self.accuracy is not None and self.probability > MOST_CHANCE:
+        # Boxes of other pictures hold no class either.
+        elif self.probability is not None and self.accuracy is not None and self.probability > MOST_CHANCE:
             found.append(
                 f"the classes have little to do with what is in the boxes: from other pictures the class is told in "
                 f"{100 * self.accuracy:.0f} % of {self.boxes} boxes, and with shuffled classes in "
