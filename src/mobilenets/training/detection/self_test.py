@@ -33,7 +33,7 @@ from mobilenets.training.stages import Stage
 log = logging.getLogger("mobilenets")
 
 LEARNED = 8
-# So many steps; fewer where they take longer than that, but never so few, and then nothing is judged that has not fallen.
+# So many steps; fewer where they take longer than that, but never so few: then a loss that has not fallen is no fault.
 STEPS, SECONDS, LEAST_STEPS, LR = 40, 40.0, 20, 2e-3
 FALLEN = 0.5
 """The loss that is left after so many steps, at most, of that of the first ones."""
@@ -127,7 +127,7 @@ def _say(found: SelfTest) -> None:
     )
     if found.unreached > 0.2:
         log.warning(
-            "%.0f %% of the boxes are overlapped by no anchor by a half, most as they are small: a larger --size helps",
+            "%.0f %% of the boxes are overlapped by no anchor by a half: a larger --size lays anchors closer together",
             100 * found.unreached,
         )
 
