@@ -166,7 +166,7 @@ def _told_apart(
     count = len(maps) // GROUP
     if count < 2:
         return None, None
-    groups = [np.arange(number * GROUP, (number + 1) * GROUP) for number in range(count)]
+    groups = [range(number * GROUP, (number + 1) * GROUP) for number in range(count)]
     features, sets = [], []
     for group in groups:
         together = np.concatenate([own[place] for place in group])
