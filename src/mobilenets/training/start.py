@@ -99,6 +99,8 @@ def fresh_network(
         return network, {"weights": "random"}
     given = dict(saved.network.state_dict())
     expected = network.state_dict()
+    if saved.bundle.detection is not None:
+        raise InputError(f"{recipe.weights}: a detector's weights; for whole pictures give those of a classifier")
     head = head_names(network, given)
     rows = _known_rows(saved.bundle, recipe.task, classes, renamed or {}) if head <= given.keys() else {}
     for name in sorted((expected.keys() | given.keys()) - head):

@@ -139,7 +139,7 @@ def _drawings(
         return None
     if out is not None and not predictor.places:
         raise InputError(
-            "out is for the boxes of a detector: use explain or sheet for a model that tells classes apart"
+            "--out is for the boxes of a detector: use --explain or --sheet for a model that tells classes apart"
         )
     from mobilenets.runs.drawings import BoxedCopies, Drawings
 
@@ -148,7 +148,7 @@ def _drawings(
     if not isinstance(predictor, Predictor):
         raise InputError("explain and sheet need a model that is given by its folder, or a mobilenets.Predictor")
     if predictor.bundle.task != CLASSIFICATION:
-        draw = "; use out to draw its boxes" if predictor.places else ""
+        draw = "; use --out to draw its boxes" if predictor.places else ""
         raise InputError(f"only the answers of a model that tells classes apart can be explained or drawn{draw}")
     return Drawings(
         predictor, None if explain is None else Path(explain), None if sheet is None else Path(sheet), language

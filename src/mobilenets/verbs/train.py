@@ -31,6 +31,7 @@ from mobilenets.runs.detection.train import train_boxes
 from mobilenets.runs.fitting import Allowance
 from mobilenets.runs.folder import RUNS, owning, run_folder
 from mobilenets.runs.folds import seconds_of_folds, train_folds
+from mobilenets.runs.record import RECIPE
 from mobilenets.runs.request import Request, looked_at
 from mobilenets.runs.results import finish
 from mobilenets.runs.seeds import SeedPlan, seeds_asked, train_seeds
@@ -124,12 +125,23 @@ def _train(request: Request, began: float) -> dict[str, Any]:
         if there:
             held.enter_context(owning(request.run))
         several = seeds_asked(request)
+        _refuse_of_other_task(request)
         if several is not None:
             return _train_several(request, several, began)
         settled = settle(request)
         if not there:
             held.enter_context(owning(request.run))
         return _train_one(request, settled, began)
+
+
+def _refuse_of_other_task(request: Request) -> None:
+    """Raise ``InputError`` for a setting that would be without effect, or fail for another reason, in this task."""
+    given = {name for name, value in request.settings.items() if value is not None}
+    if request.task == DETECTION and "seeds" in given:
+        raise InputError("seeds: not for boxes yet; leave --seeds out")
+    for name, flag in (("box_loss", "box-loss"), ("max_bad", "max-bad"), ("self_test", "no-self-test")):
+        if request.task != DETECTION and name in given and not (request.run / RECIPE).is_file():
+            raise InputError(f"{name}: for boxes, and here whole pictures are told apart; leave --{flag} out")
 
 
 def _train_several(request: Request, several: SeedPlan, began: float) -> dict[str, Any]:

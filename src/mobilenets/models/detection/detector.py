@@ -47,23 +47,23 @@ class Detector(Network):
             for place, head in enumerate(plan.heads)
         )
         initialise_detection(self)
-        self._tapped = next(
+        self.tapped = next(
             place for place, block in enumerate(plan.blocks) if any(plan.tap.name in o.inputs for o in block.operations)
         )
 
     def forward(self, x: Tensor, start: int = 0, blocks: Sequence[Callable[[Tensor], Tensor]] = ()) -> Tensor:
         """Give the outputs for a batch.
 
-        ``blocks`` are functions that compute what the blocks of the body do, in their place. The one that gives two
-        maps runs as it is.
+        ``blocks`` are functions that compute what the blocks of the body do; one may stand for several. The block that
+        gives two maps, ``body[tapped]``, must be among them as it is.
         """
         if start:
             raise ValueError("a detector runs from its pictures on")
         maps = []
         functions: Sequence[Callable[[Tensor], Tensor]] = blocks or list(self.body)
-        for place, block in enumerate(functions):
-            if place == self._tapped:
-                part = self.body[place]
+        part = self.body[self.tapped]
+        for block in functions:
+            if block is part:
                 x, tap = part.both(x, self.plan.tap.name) if isinstance(part, Block) else (part(x), x)
                 maps.append(tap)
             else:
