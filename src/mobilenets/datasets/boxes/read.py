@@ -254,7 +254,8 @@ class Reading:
         if any(sample.label for some in parts.values() for sample in some) and self.split_file is None:
             raise InputError("relabel: a fix for classes of whole pictures; mend the class in the annotation instead")
         counts: dict[str, Counter[int]] = {}
-        refused = sum(not fault.used for fault in self.faults)
+        # A list of pictures that data.yaml names and that is missing is no box.
+        refused = sum(not fault.used and Path(fault.path).suffix not in (".yaml", ".yml") for fault in self.faults)
         for half, samples in parts.items():
             kept = []
             counts[half] = Counter()

@@ -11,6 +11,8 @@ from mobilenets.training.recipe import AUTO, Recipe
 TRAINED_STEPS, TRAINED_EPOCHS = 1500, (10, 120)
 SCRATCH_STEPS, SCRATCH_EPOCHS = 3000, (20, 200)
 LR = 1e-3
+# In pixels; one cell of the first map sees a 16th of a picture of this side.
+LEAST_SIZE = 32
 
 
 def refuse_unfit(recipe: Recipe) -> None:
@@ -20,6 +22,8 @@ def refuse_unfit(recipe: Recipe) -> None:
             raise InputError(f"{name}: not for boxes yet; leave --{name.replace('_', '-')} out")
     if recipe.balance != "none":
         raise InputError(f"balance {recipe.balance}: for whole pictures; leave --balance out: the loss balances boxes")
+    if recipe.size < LEAST_SIZE:
+        raise InputError(f"size {recipe.size}: too small to find anything in; give --size {LEAST_SIZE} or more")
     if recipe.resize != "stretch":
         raise InputError(f"resize {recipe.resize}: with boxes a picture is seen whole; use --resize stretch")
 
