@@ -382,3 +382,11 @@ def test_class_folders_with_annotations_are_said_to_be_both(tmp_path: Path) -> N
     assert any("--task classification" in note for note in read(tmp_path).notes)
     many(tmp_path / "flat")
     assert not any("--task classification" in note for note in read(tmp_path / "flat").notes)
+
+
+def test_a_class_that_cannot_be_shown_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    boxes = Boxes.of(np.array([[1, 1, 9, 9]], np.float32), [0])
+    write_coco(tmp_path / "instances_all.json", ["cat\ndog"], [("a.png", (20, 20), boxes)])
+    with pytest.raises(InputError, match=r"the class 'cat\\ndog' has a character that cannot be shown"):
+        read_boxes(tmp_path)

@@ -28,6 +28,7 @@ from mobilenets.datasets.split import read_split
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.header import Header, header
+from mobilenets.runtime.labels import is_showable
 
 log = logging.getLogger("mobilenets")
 
@@ -135,8 +136,11 @@ class Reading:
             raise InputError(f"{data}: no annotation leads to a picture{why}")
         self.root = common_folder(pictures.outside, data)
         self._merge(read)
-        names_ = self.classes or read.classes or self._names()
-        self.classes = tuple(names_)
+        self.classes = tuple(self.classes or read.classes or self._names())
+        if hidden := next((name for name in self.classes if not is_showable(name)), None):
+            raise InputError(
+                f"{data}: the class {hidden!r} has a character that cannot be shown, such as a line break; rename it"
+            )
         notes = [f"boxes were read from {found.format.upper()} annotations"]
         notes += [f"annotations in {names([one.upper() for one in found.others])} are there too, and not used"] * bool(
             found.others
