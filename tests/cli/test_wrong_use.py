@@ -263,7 +263,7 @@ WRONG = {
     "check data --workers x": "--workers 'x': give a whole number",
     "check data --workers 0": "workers 0: give a number from 1 to 256",
     # fixes and groups
-    "train data --fixes nowhere": "nowhere cannot be read: No such file or directory",
+    "train data --fixes nowhere": "nowhere: cannot be read: No such file or directory",
     "train data --fixes file": "file: row 1 lacks the column action",
     "train data --groups nowhere.csv": "there is no file nowhere.csv",
     "train data --groups x": "put round brackets around the one part of the path",

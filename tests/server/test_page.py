@@ -303,7 +303,7 @@ def test_docs(server: Any, chromium: Any) -> None:
         "POST /predict",
         "GET /metrics",
         "?top=",
-        "number of classes to list per picture (integer, 5 unless given)",
+        "number of classes to list per picture (5), or of boxes (all) (integer)",
         "503",
     ):
         assert words in text, text

@@ -240,7 +240,7 @@ def _written(
 ) -> Exported:
     """Write a file, and say so where it cannot say all that the model can."""
     exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space))
-    if saved.bundle.none_of_these is not None and not exported.distance:
+    if saved.space is not None and not exported.distance:
         log.warning(
             'a file in %s, %s, gives no distance: it does not say "none of these"', exported.format, exported.precision
         )

@@ -113,8 +113,9 @@ def open_file(path: Path, form: str) -> Callable[[Array], list[Array]]:
 
 
 def by_shape(outputs: Iterable[Array]) -> list[Array]:
-    """Return the scores, N x classes, and the distances, N, where the file gives them; other outputs are left out."""
-    return sorted((np.array(one) for one in outputs if one.ndim < 3), key=lambda one: -one.ndim)
+    """Return the scores, N x classes, and the distances, N, where the file gives them; of a detector the first."""
+    arrays = [np.array(one) for one in outputs]
+    return sorted((one for one in arrays if one.ndim < 3), key=lambda one: -one.ndim) or arrays[:1]
 
 
 class Model:
