@@ -140,7 +140,9 @@ def _refuse_of_other_task(request: Request) -> None:
     if request.task == DETECTION and "seeds" in given:
         raise InputError("seeds: not for boxes yet; leave --seeds out")
     for name, flag in (("box_loss", "box-loss"), ("max_bad", "max-bad"), ("self_test", "no-self-test")):
-        if request.task != DETECTION and name in given and not (request.run / RECIPE).is_file():
+        # Whoever gives all settings of a recipe, in Python, changes none by that.
+        changed = name in given and request.settings[name] != getattr(Recipe, name)
+        if request.task != DETECTION and changed and not (request.run / RECIPE).is_file():
             raise InputError(f"{name}: for boxes, and here whole pictures are told apart; leave --{flag} out")
 
 

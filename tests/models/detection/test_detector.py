@@ -105,7 +105,8 @@ def test_blocks_may_be_computed_elsewhere() -> None:
 
     pictures = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        found = detector(pictures, blocks=[counting(block) for block in detector.body])
+        tapped = detector.body[detector.tapped]
+        found = detector(pictures, blocks=[part if part is tapped else counting(part) for part in detector.body])
         assert torch.equal(found, detector(pictures))
     assert len(calls) == len(detector.body) - 1
 

@@ -113,10 +113,11 @@ class BoxVerdict:
         change, pairs, found = 100 * self.pair.ap_change, self.matched, []
         if change < -self.tolerance:
             found.append(f"AP falls by {-change:.2f} points, but --tolerance allows only {self.tolerance:g}")
-        if self.precision == "int8" and 100 * self.pair.reference.ap <= self.tolerance:
+        own = 100 * self.pair.reference.ap
+        if self.precision == "int8" and own <= min(self.tolerance, TOLERANCE["int8"]):
             found.append(
-                f"the model's own AP is {100 * self.pair.reference.ap:.2f} %, so that no loss of {self.tolerance:g} "
-                "points can be seen: train it longer first"
+                f"the model's own AP is {own:.2f} %, so that no loss of {self.tolerance:g} points can be seen: "
+                "train it longer first"
             )
         if math.isnan(change) and not len(pairs.ours):
             found.append("there is no box to compare: the pictures have none, and the model finds none")
