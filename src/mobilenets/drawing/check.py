@@ -24,8 +24,7 @@ from mobilenets.drawing.page import write_page as fill
 from mobilenets.drawing.style import LIGHT
 from mobilenets.errors import InputError
 from mobilenets.pictures.boxes import Boxes
-from mobilenets.pictures.decode import decode
-from mobilenets.pictures.header import header
+from mobilenets.pictures.decode import decode, decode_scaled
 
 SHOWN = 30  # of each kind; the rest is counted
 TOGETHER = 8  # pictures of one cluster
@@ -134,12 +133,12 @@ def _fault_tiles(boxed: Boxed, root: Path) -> list[_Tile]:
 def _boxed_picture(path: Path, boxed: Boxed, boxes: Boxes | None, faults: Sequence[Fault]) -> str | None:
     """A picture made small with its boxes, and with the faults dashed; None where it cannot be shown."""
     try:
-        whole = header(path).upright
-        small = decode(path, lambda width, height: min(width, height) / BOXED).convert("RGB")
+        decoded = decode_scaled(path, lambda width, height: min(width, height) / BOXED)
     except Exception:  # whatever is wrong with it stands elsewhere on the page
         return None
+    small, (width, height) = decoded.image.convert("RGB"), decoded.whole
     small.thumbnail((BOXED, BOXED), Image.Resampling.LANCZOS, reducing_gap=None)
-    share = (small.width / whole[0], small.height / whole[1])
+    share = (small.width / width, small.height / height)
     drawn = [
         Drawn(
             _at(one.corners, share), words_of(re.split("[:,]", one.detail)[1].strip()[:24]), LIGHT.orange, dashed=True

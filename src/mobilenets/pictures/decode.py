@@ -248,7 +248,7 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
     _check_pixels(picture, stream)
     seen = as_seen(picture)
     # Asked only now: PNG may carry EXIF behind its pixels, and TIFF turns itself while loading.
-    turn = _UPRIGHT.get(_orientation(picture))
+    turn = _UPRIGHT.get(orientation_of(picture))
     if turn is not None:
         seen = seen.transpose(turn)
     seen.info = {}  # what it says (profile, transparency, EXIF) is done, and must not be done again
@@ -267,12 +267,13 @@ def _check_pixels(picture: Image.Image, stream: IO[bytes] | None) -> None:
         raise UnreadablePicture("the picture is damaged: its pixels do not match its checksum")
 
 
-def _orientation(picture: Image.Image) -> Any:
+def orientation_of(picture: Image.Image) -> int:
+    """Give the EXIF orientation of an open picture: 1 for upright, and where nothing tells it."""
     try:
         value = picture.getexif().get(_ORIENTATION)
     except Exception:  # broken EXIF does not make a bad picture
-        return None
-    return value if isinstance(value, int) else None
+        return 1
+    return value if isinstance(value, int) and value in _UPRIGHT else 1
 
 
 def _explained(error: Exception, content: bytes = b"") -> UnreadablePicture:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from mobilenets.pictures.decode import open_picture
+from PIL import TiffImagePlugin
 
-_ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4 A
+from mobilenets.pictures.decode import open_picture, orientation_of
+
+_WIDTH, _HEIGHT = 256, 257  # TIFF 6.0, section 8
 
 
 class Header(NamedTuple):
@@ -27,9 +29,7 @@ class Header(NamedTuple):
 def header(path: Path) -> Header:
     """Read a file's header; raises what ``open_picture`` raises."""
     with path.open("rb") as stream, open_picture(stream) as picture:
-        try:
-            orientation = picture.getexif().get(_ORIENTATION)
-        except Exception:  # broken EXIF does not make a bad picture
-            orientation = None
-        turned = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-        return Header(picture.format or "", picture.mode, turned, picture.size)
+        size = picture.size
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size Pillow turns before its pixels
+            size = picture.tag_v2[_WIDTH], picture.tag_v2[_HEIGHT]
+        return Header(picture.format or "", picture.mode, orientation_of(picture), size)
