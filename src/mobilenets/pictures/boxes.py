@@ -1,9 +1,9 @@
-"""Boxes around what is in a picture: how they overlap, and how they follow when the picture is changed."""
+"""Boxes around what is in a picture: how they overlap, and how they follow when it is scaled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,6 @@ class Boxes:
         """Give those at places, or where a mask is true."""
         return Boxes(self.corners[index], self.labels[index], self.ignored[index], self.crowd[index])
 
-    def at(self, corners: Corners) -> Boxes:
-        """Give the same boxes at other corners, float32 N×4."""
-        return Boxes(np.asarray(corners, np.float32), self.labels, self.ignored, self.crowd)
-
     def to_bytes(self) -> bytes:
         """Give all of it as bytes, the same on every machine."""
         kinds = np.stack([self.labels, self.ignored, self.crowd], axis=1)
@@ -72,31 +68,7 @@ class Boxes:
     def scaled(self, across: float, down: float | None = None) -> Boxes:
         """Multiply by how many times wider, and higher, the picture becomes."""
         down = across if down is None else down
-        return self.at(self.corners * np.array([across, down, across, down], np.float32))
-
-    def moved(self, right: float, down: float) -> Boxes:
-        """Shift by pixels, as where the picture is laid on a larger ground."""
-        return self.at(self.corners + np.array([right, down, right, down], np.float32))
-
-    def mirrored(self, width: float) -> Boxes:
-        """Follow a picture of ``width`` pixels that is mirrored left to right."""
-        left, top, right, bottom = self.corners.T
-        return self.at(np.stack([width - right, top, width - left, bottom], axis=1))
-
-    def cropped(self, left: float, top: float, right: float, bottom: float, least_visible: float = 0.0) -> Boxes:
-        """Follow a crop: boxes are cut at its edges, and counted from its corner.
-
-        What is left of a box is ignored where it is less than ``least_visible`` of its area: it can be seen, but
-        nobody could tell what it is. Boxes with nothing inside are gone.
-        """
-        window = np.array([left, top, right, bottom], np.float32)
-        low, high = window[[0, 1, 0, 1]], window[[2, 3, 2, 3]]
-        cut = self.at(np.clip(self.corners, low, high))
-        seen, whole = areas(cut.corners), areas(self.corners)
-        hidden = seen < least_visible * whole
-        inside = (cut.corners[:, 2] > cut.corners[:, 0]) & (cut.corners[:, 3] > cut.corners[:, 1])
-        cut = Boxes(cut.corners - low, self.labels, self.ignored | hidden, self.crowd)
-        return cut if inside.all() else cut.taken(inside)
+        return replace(self, corners=self.corners * np.array([across, down, across, down], np.float32))
 
 
 def joined(some: Iterable[Boxes]) -> Boxes:

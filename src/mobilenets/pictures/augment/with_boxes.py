@@ -17,11 +17,10 @@ from PIL import Image
 
 from mobilenets.errors import InputError
 from mobilenets.pictures.augment.photometric import ColorJitter
-from mobilenets.pictures.boxes import Boxes, joined, overlaps
+from mobilenets.pictures.boxes import Boxes, Corners, joined, overlaps
 from mobilenets.pictures.preprocess import INTERPOLATIONS, Preprocessing
 
 Window: TypeAlias = tuple[float, float, float, float]
-Corners: TypeAlias = npt.NDArray[np.float32]
 
 # Of a box that is cut, the part that must be left for it to be neither learned nor taken for background where its
 # centre was cut away; of less, what is left is background.
