@@ -18,12 +18,12 @@ from mobilenets.doctor.classes import Listing, class_sizes
 from mobilenets.doctor.files import Look
 from mobilenets.doctor.problems import Finding
 from mobilenets.models.detection.plan import describe_detector
-from mobilenets.pictures.boxes import overlaps
+from mobilenets.pictures.boxes import areas, overlaps
 from mobilenets.pictures.header import Header
 from mobilenets.runtime.detection import anchors
 
 REACHED = 0.5  # the overlap from which on an anchor is to find a box, as in the training of an SSD
-MOST = 20_000  # boxes that are held against the anchors; of more, every so manieth
+MOST = 20_000  # boxes that are held against the anchors; of more, every n-th
 _SMALL, _LARGE = 32**2, 96**2  # pixels of a box, as COCO's evaluation parts them
 _BLOCK = 512
 
@@ -107,21 +107,21 @@ def _sizes(
     samples: Sequence[Sample], looks: Mapping[Path, Look], classes: Sequence[str]
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Say how large the boxes are, and which overlap no anchor of the usual detector by half."""
-    shares, areas, labels = [], [], []
+    shares, sizes, labels = [], [], []
     for sample in samples:
         boxes = sample.target.taken(~sample.target.ignored)
         whole = np.array([looks[sample.path].width, looks[sample.path].height] * 2, np.float64)
         shares.append(boxes.corners / whole)
-        areas.append((boxes.corners[:, 2] - boxes.corners[:, 0]) * (boxes.corners[:, 3] - boxes.corners[:, 1]))
+        sizes.append(areas(boxes.corners))
         labels.append(boxes.labels)
     if not sum(map(len, labels)):
         return {}, []
-    corners, area, label = np.concatenate(shares), np.concatenate(areas), np.concatenate(labels)
+    corners, area, label = np.concatenate(shares), np.concatenate(sizes), np.concatenate(labels)
     _, detection = describe_detector("mobilenet_v2")
     every = -(-len(corners) // MOST)
     best = best_overlaps(corners[::every], anchors(detection))
     missed = best < REACHED
-    sides = np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1))
+    sides = np.sqrt(areas(corners))
     told = {
         "small": int((area < _SMALL).sum()),
         "medium": int(((area >= _SMALL) & (area < _LARGE)).sum()),

@@ -69,7 +69,7 @@ def _best(near: Floats, least: float, most: int, own: int | None, left: int) -> 
 
 
 def usual_distance(who: Places, rest: Floats, count: int, neighbour: int) -> Floats:
-    """Give for each of ``count`` pictures how far its so-manieth neighbour is, 1 where it has fewer.
+    """Give for each of ``count`` pictures how far its ``neighbour``-th nearest is, 1 where it has fewer.
 
     ``who`` and ``rest``, M each, are pictures and how far a neighbour of theirs is.
     """

@@ -54,8 +54,8 @@ def check(
         A folder with ``train/`` and ``validation/`` (and perhaps ``test/``), or one folder per class.
     out:
         The folder for ``check.html`` (pictures and copies side by side), ``check.json`` and ``fixes.csv``, which
-        ``train(fixes=…)`` obeys; by default the next free ``checks/<data>-N``. Nothing is written where nothing was
-        found, and no ``fixes.csv`` where it would have no row.
+        ``train(fixes=…)`` obeys; by default the next free ``checks/<data>-N``. Of class folders nothing is written
+        where nothing was found, and no ``fixes.csv`` where it would have no row.
     crops:
         Whether copies are found that were cropped too, down to 80 % of the sides: it takes longer.
     workers:
