@@ -94,11 +94,12 @@ def test_faults_of_images_and_categories_of_coco(tmp_path: Path) -> None:
     images = [
         *({"id": 5, "file_name": "3.png"}, {"id": 50, "file_name": "gone.png"}, {"file_name": "3.png"}),
         *({"id": 51, "file_name": "../../etc/passwd.png"}, {"id": 52, "file_name": "1.png", "width": 40, "height": 30}),
-        {"id": 53, "file_name": "small.png", "width": 80, "height": 60},
+        *({"id": 53, "file_name": "small.png", "width": 80, "height": 60}, {"id": 54, "file_name": "/" + "a" * 5000}),
     ]
     picture(tmp_path / "images/small.png", 9)
     picture(tmp_path / "etc/passwd.png", 10)
     categories = [{"id": 3, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 4, "name": "cat"}, {"id": 5}]
+    categories[0]["supercategory"] = []
     boxes = [{"id": 1, "image_id": 53, "category_id": 3, "bbox": [1, 1, 5, 5]}]
     coco(tmp_path, boxes, images, categories=categories)
     dataset = read(tmp_path)
@@ -108,7 +109,7 @@ def test_faults_of_images_and_categories_of_coco(tmp_path: Path) -> None:
         *("images[6]: an image without id", "images[7] (id 51): '../../etc/passwd.png' leads out of"),
         *("a picture is listed twice", "its size is written as 80×60, and the picture has 40×30"),
         *("categories[1]: the id 3 is 'cat' already", "categories[2]: a second category 'cat'"),
-        "categories[3]: a category without id or name",
+        *("categories[3]: a category without id or name", "images[10] (id 54): there is no picture '/aaa"),
     ):
         assert what in told, what
     assert not [one for half in dataset.halves.values() for one in half if one.path.name in ("small.png", "passwd.png")]

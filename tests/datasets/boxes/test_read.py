@@ -252,6 +252,33 @@ def test_a_whole_path_may_lead_out_and_nothing_else(tmp_path: Path) -> None:
     assert any("by their whole paths, used: 1, such as" in note and str(outside) in note for note in dataset.notes)
 
 
+def test_data_may_be_called_by_a_relative_path_though_pictures_lie_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = picture(tmp_path / "elsewhere/secret.jpg")
+    picture(tmp_path / "data/0.jpg")
+    rows = [f"{name},1,1,9,9,dog" for name in ("0.jpg", tmp_path / "data/0.jpg", outside)]  # one twice
+    put(tmp_path / "data/boxes.csv", "\n".join(["filename,xmin,ymin,xmax,ymax,class", *rows]))
+    monkeypatch.chdir(tmp_path)
+    dataset = read(Path("data"), max_bad=0.5)
+    assert dataset.layout.root == tmp_path
+    assert sorted(name for some in halves(dataset).values() for name in some) == ["data/0.jpg", "elsewhere/secret.jpg"]
+
+
+def test_without_a_training_half_validation_is_learned_from(tmp_path: Path) -> None:
+    for half in ("test", "val"):
+        for n in range(2):
+            picture(tmp_path / f"{half}/images/{half}{n}.png", n)
+            put(tmp_path / f"{half}/labels/{half}{n}.txt", LINE)
+    put(tmp_path / "data.yaml", "names: [cat]\nval: val/images\ntest: test/images\n")
+    dataset = read(tmp_path)
+    assert halves(dataset) == {
+        "train": ["val/images/val0.png", "val/images/val1.png"],
+        "validation": ["test/images/test0.png", "test/images/test1.png"],
+    }
+    assert any("no training half, so validation is used" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_boxes_of_stored_pixels_are_turned_upright(orientation: int) -> None:
     stored = np.zeros((*SIZE[::-1], 3), np.uint8)
@@ -318,6 +345,10 @@ def test_a_run_that_is_continued_has_the_same_pictures_and_boxes(tmp_path: Path)
     write_split(tmp_path / "split.csv", first.layout.root, first.classes, first.train, first.validation)
     again = read(tmp_path / "data", seed=77, split_file=tmp_path / "split.csv")
     assert again.fingerprint == first.fingerprint and halves(again) == halves(first)
+    path = tmp_path / "data/boxes.csv"
+    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("07.png")))
+    with pytest.raises(InputError, match=r"07\.png: no annotation names this picture any more"):
+        read(tmp_path / "data", seed=5, split_file=tmp_path / "split.csv")
     for one, other in zip(first.train, again.train, strict=True):
         assert one.target.to_bytes() == other.target.to_bytes()
 

@@ -8,7 +8,7 @@ name``. Ids may have gaps.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ def read_coco(root: Path, files: Sequence[Path], pictures: Pictures) -> Annotati
     classes = sorted(named, key=lambda name: (isinstance(named[name], str), named[name]))
     for (path, data), (_, categories) in zip(read, known, strict=True):
         _read(path, data, categories, root, pictures, found)
-    above = {one.get("supercategory") for _, data in read for one in data["categories"] if isinstance(one, dict)}
+    told = [one.get("supercategory") for _, data in read for one in data["categories"] if isinstance(one, dict)]
+    above = {one for one in told if isinstance(one, str)}
     used = {box.name for entry in found.entries for box in entry.boxes}
     empty = [name for name in classes if name in above and name not in used]
     if empty and len(empty) < len(classes):  # Roboflow writes the project's name as a category
@@ -120,12 +121,13 @@ def _read(
     half = half_of_file(path, root)
     images, lost = _images(path, data["images"], half, pictures, found)
     seen: set[Any] = set()
-    for where, one in _entries(data["annotations"]):
+    for place, one in enumerate(data["annotations"]):
+        where = f"annotations[{place}]"
         if not isinstance(one, dict):
             found.wrong(path, where, "not an object with image_id, category_id and bbox")
             continue
         id_, image = one.get("id"), one.get("image_id")
-        where = where if id_ is None else f"{where} (id {str(id_)[:20]})"
+        where += "" if id_ is None else f" (id {str(id_)[:20]})"
         entry = images.get(image) if _is_id(image) else None
         picture = entry.picture if entry else ""
         if _is_id(id_) and id_ in seen:
@@ -133,7 +135,7 @@ def _read(
         elif _is_id(id_):
             seen.add(id_)
         if entry is None:
-            if image not in lost if _is_id(image) else True:
+            if not _is_id(image) or image not in lost:
                 found.wrong(path, where, f"image_id {json.dumps(image)[:40]} is not among the images")
             continue
         box = _box(one, where, categories)
@@ -174,10 +176,6 @@ def _images(
     return images, lost
 
 
-def _entries(listed: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"annotations[{place}]", one) for place, one in enumerate(listed))
-
-
 def _box(one: Mapping[str, Any], where: str, categories: Mapping[Any, str]) -> Box | str:
     """The box of an annotation, or what is wrong with it."""
     category, box = one.get("category_id"), one.get("bbox")
@@ -191,7 +189,7 @@ def _box(one: Mapping[str, Any], where: str, categories: Mapping[Any, str]) -> B
         left, top, width, height = map(number, box)
     except ValueError as error:
         return f"in its bbox {error}"
-    crowd = one.get("iscrowd") in (1, True, "1")
+    crowd = one.get("iscrowd") in (1, "1")
     return Box((left, top, left + width, top + height), categories[category], where, crowd, crowd)
 
 

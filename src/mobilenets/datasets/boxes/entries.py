@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mobilenets.base.files import decode_text
 from mobilenets.datasets.listing import Problem
+from mobilenets.errors import InputError
 
 BAD = "bad_box"
 Four = tuple[float, float, float, float]
@@ -59,7 +60,7 @@ class Annotations:
     """All that one format says of DATA. ``classes`` in order, or None where they are the names that stand at the boxes.
 
     ``lost`` are pictures that have an annotation which cannot be read: they are not pictures without boxes.
-    ``absolute`` are pictures outside DATA that it names by whole paths.
+    ``unused`` are annotation files that the set's own lists do not name.
     """
 
     classes: tuple[str, ...] | None = None
@@ -81,6 +82,14 @@ class Faulty(Exception):
     def __init__(self, reason: str, line: int = 0) -> None:
         super().__init__(reason)
         self.where = f"line {line}" if line else ""
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path that stands in an annotation is there: a name too long for the system never is."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def content_of(path: Path, limit: int) -> bytes:
@@ -117,8 +126,9 @@ def number(text: object) -> float:
 
 
 def common_folder(paths: Iterable[Path], root: Path) -> Path:
-    """Give ``root``, or the folder above it that holds all of ``paths`` too."""
+    """Give ``root``, or the folder above it that holds all of ``paths`` too; with paths both must be absolute."""
     outside = [path for path in paths if not path.is_relative_to(root)]
-    if not outside:
-        return root
-    return Path(os.path.commonpath([root.resolve(), *(path.parent for path in outside)]))
+    try:
+        return Path(os.path.commonpath([root, *(path.parent for path in outside)])) if outside else root
+    except ValueError:
+        raise InputError(f"{outside[0]} is on another drive than {root}: bring both to one drive") from None

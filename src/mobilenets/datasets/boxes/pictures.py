@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from mobilenets.base.files import nfc
+from mobilenets.datasets.boxes.entries import is_there
 from mobilenets.datasets.listing import SUFFIXES, Problem, pictures
 from mobilenets.datasets.parts import half_and_rest, half_of
 
@@ -21,7 +22,6 @@ class Pictures:
         self.root = root
         self.problems: list[Problem] = []
         self.outside: list[Path] = []
-        self.taken_by_name = 0
         self._all: set[Path] = set()
         self._named: dict[str, list[Path]] = {}
         self._stems: dict[str, list[Path]] = {}
@@ -32,9 +32,6 @@ class Pictures:
 
     def __iter__(self) -> Iterator[Path]:
         return iter(sorted(self._all))
-
-    def __len__(self) -> int:
-        return len(self._all)
 
     def find(self, name: str, source: Path, half: str | None = None) -> Path:
         """Find the picture that the annotation file ``source`` calls ``name``; raises ValueError with the reason.
@@ -47,11 +44,11 @@ class Pictures:
             raise ValueError("no picture is named")
         told = name.replace("\\", "/").removeprefix("file://")
         bare = _DRIVE.sub("", told)
-        if bare != told and Path(told).is_file():
+        if bare != told and is_there(Path(told)) and Path(told).is_file():
             return self._whole(Path(told))
         places = [Path(os.path.normpath(base / bare)) for base in (source.parent, self.root)]
         if ".." in PurePosixPath(bare).parts and not any(place.is_relative_to(self.root) for place in places):
-            raise ValueError(f"{name!r} leads out of {self.root.name or self.root}: not followed")
+            raise ValueError(f"{name[:200]!r} leads out of {self.root.name or self.root}: not followed")
         for place in places:
             if place in self._all:
                 return place
@@ -60,8 +57,7 @@ class Pictures:
         if not found and pure.suffix.lower() in ("", *SUFFIXES):
             found = self._stems.get(_plain(pure.stem), []) or self._stems.get(_plain(pure.name), [])
         if not found:
-            raise ValueError(f"there is no picture {name!r}")
-        self.taken_by_name += 1
+            raise ValueError(f"there is no picture {name[:200]!r}")
         return _nearest(found, pure, source, half, name)
 
     def beside(self, source: Path, half: str | None = None) -> list[Path]:
@@ -71,11 +67,19 @@ class Pictures:
 
     def _whole(self, path: Path) -> Path:
         place = Path(os.path.normpath(path))
-        for known in (place, self.root / os.path.relpath(place.resolve(), self.root.resolve())):
+        for known in (place, as_called(place, self.root)):
             if known in self._all:
                 return known
         self.outside.append(place)
         return place
+
+
+def as_called(whole: Path, root: Path) -> Path:
+    """Give a whole path below DATA as DATA is called; any other as it is."""
+    try:
+        return root / whole.resolve().relative_to(root.resolve())
+    except ValueError:
+        return whole
 
 
 def _nearest(found: list[Path], pure: PurePosixPath, source: Path, half: str | None, name: str) -> Path:

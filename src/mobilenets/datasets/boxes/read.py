@@ -129,8 +129,10 @@ class Reading:
         refuse_file(data)
         pictures = Pictures(data)
         found = find_format(data, self.format)
-        self.format = found.format
         read = found.read(data, pictures)
+        if pictures.outside and not data.is_absolute():  # those are called by whole paths, and so must be the others
+            return self(data.absolute(), pooled)
+        self.format = found.format
         if not read.entries:
             why = f": {read.faults[0].path}: {read.faults[0].detail}" if read.faults else instead(pictures.problems)
             raise InputError(f"{data}: no annotation leads to a picture{why}")
@@ -232,9 +234,9 @@ class Reading:
             if half != "train":
                 notes.append(f"{half} has no box at all: not used ({len(parts.pop(half))} pictures)")
         if "train" not in parts:
-            half = next(iter(parts))
-            notes.append(f"there are only annotations for {half}: they are taken as all there is")
-            parts = {"train": parts[half], **{other: some for other, some in parts.items() if other != half}}
+            half = "validation" if "validation" in parts else "test"
+            notes.append(f"there is no training half, so {half} is used for training")
+            parts["train"] = parts.pop(half)
         if "validation" not in parts and "test" in parts and not pooled:
             parts["validation"] = parts.pop("test")
             notes.append("there is no validation half, so test is used for validation")
@@ -245,6 +247,12 @@ class Reading:
         begun = read_split(split_file, self.root, self.classes)
         listed = {"train": begun.train, "validation": begun.validation}
         parts = {half: tuple(sorted(some, key=lambda one: one.path)) for half, some in listed.items()}
+        for sample in (*begun.train, *begun.validation):
+            if sample.path not in self.entries:
+                raise InputError(
+                    f"{sample.path}: no annotation names this picture any more, as one did when this run began; put it "
+                    "back, or train again with another --out, without --resume"
+                )
         test = sorted(path for path, entry in self.entries.items() if entry.half == "test")
         used = {sample.path for some in parts.values() for sample in some}
         if test and not used.intersection(test):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from mobilenets.errors import InputError
 
 AUTO = "auto"
 # In the order in which they are taken where several are there.
-FORMATS = {"coco": (coco_files, read_coco), "yolo": (yolo_files, read_yolo), "voc": (voc_files, read_voc)} | {
-    "csv": (table_files, read_table)
+FORMATS: Mapping[str, tuple[Callable[[Sequence[Path]], Any], Callable[[Path, Any, Pictures], Annotations]]] = {
+    "coco": (coco_files, read_coco),
+    "yolo": (yolo_files, read_yolo),
+    "voc": (voc_files, read_voc),
+    "csv": (table_files, read_table),
 }
 LOOK_FOR = {
     "coco": "instances_*.json or another JSON file with images, annotations and categories",
@@ -40,16 +44,13 @@ class Found:
 
     def read(self, root: Path, pictures: Pictures) -> Annotations:
         """Read them."""
-        reader: Any = FORMATS[self.format][1]
-        read: Annotations = reader(root, self.files, pictures)
-        return read
+        return FORMATS[self.format][1](root, self.files, pictures)
 
 
 def is_detection(data: Path) -> bool:
     """Whether DATA has boxes, in any of the formats that are read; False for what is no folder."""
     listed = _texts(data) if data.is_dir() else []
-    finders: list[Any] = [finder for finder, _ in FORMATS.values()]
-    return any(finder(listed) for finder in finders)
+    return any(finder(listed) for finder, _ in FORMATS.values())
 
 
 def find_format(data: Path, format: str = AUTO) -> Found:
@@ -59,8 +60,7 @@ def find_format(data: Path, format: str = AUTO) -> Found:
     listed = _texts(data)
     found: dict[str, Any] = {}
     for name, (finder, _) in FORMATS.items():
-        look: Any = finder
-        if format in (AUTO, name) and (files := look(listed)):
+        if format in (AUTO, name) and (files := finder(listed)):
             found[name] = files
     if not found:
         wanted = "; ".join(words for name, words in LOOK_FOR.items() if format in (AUTO, name))

@@ -63,7 +63,7 @@ def _delimiter(line: str) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> dict[str, int] | None:
-    """Which column means what; None where there is no box. ``row`` -1 tells that there is no heading."""
+    """Which column means what; None where there is no box. ``bare`` is among them where there is no heading."""
     if not rows:
         return None
     heads = [cell.strip().casefold().replace(" ", "_") for cell in rows[0]]
@@ -117,6 +117,7 @@ def _read(path: Path, root: Path, pictures: Pictures, found: Annotations) -> Non
     read = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.split("\n", 1)[0]), strict=False)
     first = 0 if bare else 1
     missing: set[str] = set()
+    half = half_of_file(path, root)
     try:
         for place, row in enumerate(read):
             if place < first or not any(row):
@@ -126,7 +127,7 @@ def _read(path: Path, root: Path, pictures: Pictures, found: Annotations) -> Non
                 found.wrong(path, where, f"{len(row)} columns: {wanted} are wanted")
                 continue
             cells = {meaning: row[column].strip() for meaning, column in columns.items()}
-            _take(path, where, cells, entries, missing, half_of_file(path, root), pictures, found)
+            _take(path, where, cells, entries, missing, half, pictures, found)
     except csv.Error as error:
         raise InputError(f"{path}, line {read.line_num}: not CSV: {error}") from error
     found.entries += entries.values()

@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from mobilenets.base.files import nfc
-from mobilenets.datasets.boxes.entries import Annotations, Box, Entry, Faulty, content_of, number, text_of
+from mobilenets.datasets.boxes.entries import Annotations, Box, Entry, Faulty, content_of, is_there, number, text_of
 from mobilenets.datasets.boxes.pictures import Pictures, half_by_path
 from mobilenets.datasets.boxes.xml import Node, parse
 from mobilenets.datasets.listing import entries
@@ -169,9 +169,8 @@ def _take_list(path: Path, lines: Sequence[str], half: str, into: dict[str, str]
         stem = Path(line.split()[0]).name if line.strip() else ""
         if not stem:
             continue
-        if half != "test" and not any(
-            (around / "Annotations" / f"{name}.xml").exists() for name in (stem, Path(stem).stem)
-        ):
+        known = (is_there(around / "Annotations" / f"{name}.xml") for name in (stem, Path(stem).stem))
+        if half != "test" and not any(known):
             found.wrong(path, f"line {place}", f"there is no annotation file for {stem!r}")
         elif into.setdefault(stem, half) != half:
             found.wrong(path, f"line {place}", f"{stem!r} is in {into[stem]} already: it stays there", used=True)

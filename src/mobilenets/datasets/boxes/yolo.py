@@ -15,8 +15,8 @@ from typing import Any
 
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.files import nfc
-from mobilenets.datasets.boxes.entries import Annotations, Box, Entry, Faulty, Four, number, text_of
-from mobilenets.datasets.boxes.pictures import Pictures, half_by_path
+from mobilenets.datasets.boxes.entries import Annotations, Box, Entry, Faulty, Four, is_there, number, text_of
+from mobilenets.datasets.boxes.pictures import Pictures, as_called, half_by_path
 from mobilenets.datasets.listing import Problem, names
 from mobilenets.datasets.listing import pictures as pictures_in
 from mobilenets.errors import InputError
@@ -173,7 +173,7 @@ def _halves(
                 continue
             place = _place(root, path, told.get("path"), str(one))
             if place is None:
-                found.wrong(path, "", f"{half}: {one} leads nowhere inside {root.name}: not used")
+                found.wrong(path, "", f"{half}: {str(one)[:200]} leads nowhere inside {root.name}: not used")
                 continue
             some = _listed(place, pictures, found) if place.suffix == ".txt" else _inside(place, pictures)
             both = sum(halves.get(picture) is not None for picture in some)
@@ -197,24 +197,16 @@ def _place(root: Path, path: Path, base: Any, told: str) -> Path | None:
     told = told.replace("\\", "/")
     base = str(base).replace("\\", "/") if base else ""
     for whole in (Path(told), Path(base) / told):
-        if whole.is_absolute() and whole.exists():
-            return _known(whole, root)
+        if whole.is_absolute() and is_there(whole):
+            return as_called(whole, root)
     wanted = [f"{base}/{told}" if base else told, told]
     for start in dict.fromkeys((path.parent, root)):
         for parts in ([part for part in PurePosixPath(one).parts if part not in ("..", ".", "/")] for one in wanted):
             for skipped in range(len(parts)):
                 place = start.joinpath(*parts[skipped:])
-                if place.exists():
+                if is_there(place):
                     return place
     return None
-
-
-def _known(whole: Path, root: Path) -> Path:
-    """Give a whole path below DATA as DATA is called."""
-    try:
-        return root / whole.resolve().relative_to(root.resolve())
-    except ValueError:
-        return whole
 
 
 def _inside(place: Path, pictures: Pictures) -> list[Path]:
