@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import TiffImagePlugin
+from PIL import PngImagePlugin, TiffImagePlugin
 
-from mobilenets.pictures.decode import open_picture, orientation_of
+from mobilenets.pictures.decode import decode, open_picture, orientation_of
 
 _WIDTH, _HEIGHT = 256, 257  # TIFF 6.0, section 8
+_TURNING = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where a PNG may say that it is turned
 
 
 class Header(NamedTuple):
@@ -27,9 +28,19 @@ class Header(NamedTuple):
 
 
 def header(path: Path) -> Header:
-    """Read a file's header; raises what ``open_picture`` raises."""
-    with path.open("rb") as stream, open_picture(stream) as picture:
-        size = picture.size
-        if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size Pillow turns before its pixels
-            size = picture.tag_v2[_WIDTH], picture.tag_v2[_HEIGHT]
-        return Header(picture.format or "", picture.mode, orientation_of(picture), size)
+    """Read a file's header; of one that is mended in decoding, the size of its pixels. Raises as ``decode`` does."""
+    try:
+        with path.open("rb") as stream, open_picture(stream) as picture:
+            size = picture.size
+            if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size Pillow turns before its pixels
+                size = picture.tag_v2[_WIDTH], picture.tag_v2[_HEIGHT]
+            # Pillow would decode a PNG to look for EXIF behind its pixels.
+            plain = isinstance(picture, PngImagePlugin.PngImageFile) and not _may_turn(path.read_bytes())
+            return Header(picture.format or "", picture.mode, 1 if plain else orientation_of(picture), size)
+    except Exception:
+        picture = decode(path)
+        return Header("", picture.mode, 1, picture.size)
+
+
+def _may_turn(png: bytes) -> bool:
+    return any(mark in png for mark in _TURNING)

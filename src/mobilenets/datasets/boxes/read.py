@@ -26,7 +26,6 @@ from mobilenets.datasets.refuse import refuse_file
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import read_split
 from mobilenets.errors import InputError
-from mobilenets.pictures.decode import decode
 from mobilenets.pictures.header import Header, header
 from mobilenets.runtime.labels import is_showable
 
@@ -169,10 +168,7 @@ class Reading:
         """Give what is shown every picture while it is tried: it keeps the header, and passes it on."""
 
         def both(sample: Sample, image: Image.Image) -> None:
-            try:
-                self.headers[sample.path] = header(sample.path)
-            except Exception:  # mended in decoding: its size is that of its pixels
-                self.headers[sample.path] = Header("", image.mode, 1, decode(sample.path).size)
+            self.headers[sample.path] = header(sample.path)
             if look is not None:
                 look(sample, image)
 
