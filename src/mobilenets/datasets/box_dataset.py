@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
-from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.layout import Layout
 from mobilenets.errors import InputError
 
@@ -39,9 +36,3 @@ def prepare_boxes_again(data: Path, mark: str, **settings: Any) -> BoxDataset:
             "without --resume"
         )
     return dataset
-
-
-def pictures_with(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
-    """Count the pictures with a box of each class."""
-    found = Counter(label for sample in samples for label in set(sample.target.labels.tolist()))
-    return {name: found[label] for label, name in enumerate(classes)}

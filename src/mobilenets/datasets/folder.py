@@ -182,6 +182,11 @@ def relative(path: Path, root: Path) -> str:
         raise InputError(f"{path} is not in {root}") from None
 
 
+def below(path: str, root: Path) -> str:
+    """Give a path below ``root`` as ``relative`` does, and any other as it is."""
+    return relative(Path(path), root) if Path(path).is_relative_to(root) else path
+
+
 def content_hash(path: Path) -> bytes:
     """BLAKE2b of a file's bytes, 16 of it; raises InputError when the file cannot be read."""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, Listed, Reading, group_notes, sides
-from mobilenets.datasets.folder import Sample, content_hash, content_hashes, fingerprint, read_folder, relative
+from mobilenets.datasets.folder import Sample, below, content_hash, content_hashes, fingerprint, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
 from mobilenets.datasets.parts import half_of
@@ -319,8 +319,7 @@ def _accept(problems: Sequence[Problem], total: int, limit: float) -> None:
 
 def _inside(problem: Problem, root: Path) -> Problem:
     """Name a problem's file below DATA, so that it is known again wherever DATA is called from."""
-    path = Path(problem.path)
-    return replace(problem, path=relative(path, root)) if path.is_relative_to(root) else problem
+    return replace(problem, path=below(problem.path, root))
 
 
 def _refuse_empty(parts: dict[str, tuple[Sample, ...]], classes: Sequence[str]) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.boxes.entries import Fault
-from mobilenets.datasets.boxes.read import Reading, box_counts
-from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.boxes.read import Reading
+from mobilenets.datasets.folder import Sample, below
 from mobilenets.datasets.listing import Problem
 from mobilenets.doctor.classes import Listing, class_sizes
 from mobilenets.doctor.files import Look
@@ -55,7 +56,7 @@ def list_boxes(data: Path, format: str) -> tuple[Listing, Reading]:
     reading = Reading(format, 1.0, quiet=True)
     listed = reading(data)
     root = listed.layout.root
-    findings = tuple(Finding(one.kind, _below(one, root), one.detail) for one in listed.problems)
+    findings = tuple(Finding(one.kind, below(one.path, root), one.detail) for one in listed.problems)
     return Listing(root, listed.classes, dict(listed.parts), findings, tuple(listed.notes)), reading
 
 
@@ -152,8 +153,3 @@ def best_overlaps(shares: npt.NDArray[np.float64], boxes: npt.NDArray[np.float32
     corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
     blocks = [shares[start : start + _BLOCK] for start in range(0, len(shares), _BLOCK)]
     return np.concatenate([overlaps(block, corners).max(1) for block in blocks])
-
-
-def _below(one: Problem, root: Path) -> str:
-    path = Path(one.path)
-    return relative(path, root) if path.is_relative_to(root) else one.path

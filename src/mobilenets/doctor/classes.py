@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.base.files import nfc
-from mobilenets.datasets.folder import Sample, class_folders, relative
+from mobilenets.datasets.folder import Sample, below, class_folders, relative
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.listing import Problem, instead, names
 from mobilenets.doctor.problems import Finding
@@ -81,7 +81,7 @@ def list_data(data: Path) -> Listing:
     }
     told, beside = _beside(problems)
     notes += beside
-    findings += [Finding(one.kind, _below(one.path, layout.root), one.detail) for one in told]
+    findings += [Finding(one.kind, below(one.path, layout.root), one.detail) for one in told]
     findings += _twins_within(found, places, layout.root)
     findings += _missing(parts, classes)
     learned = Counter(sample.label for sample in parts["train"])
@@ -126,9 +126,9 @@ def _twins_within(
             if len(twins) > 1:
                 first, *rest = (f"{name!a}" if not name.isascii() else name for name in twins)
                 detail = f"differs from {names(rest)} beside it only in how it is written: put both in one folder"
-                path = _below(str(places[half] / twins[0]), root)
+                path = below(str(places[half] / twins[0]), root)
                 findings.append(
-                    Finding("class_twins", path, f"{first} {detail}", _below(str(places[half] / twins[1]), root))
+                    Finding("class_twins", path, f"{first} {detail}", below(str(places[half] / twins[1]), root))
                 )
     return findings
 
@@ -181,7 +181,3 @@ def class_sizes(counts: Mapping[str, int], what: str = "picture") -> list[Findin
             detail = f"{few}, and {largest} has {times} times as many ({sizes[largest]})"
             findings.append(Finding("uneven_class", name, detail))
     return findings
-
-
-def _below(path: str, root: Path) -> str:
-    return relative(Path(path), root) if Path(path).is_relative_to(root) else path

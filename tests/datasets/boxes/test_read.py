@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.boxes.judge import turned
-from mobilenets.datasets.boxes.read import BoxDataset, box_counts, is_detection, read_boxes
+from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
+from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.datasets.boxes.write import write_coco
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.split import write_split

@@ -21,6 +21,12 @@ def box_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, i
     return {name: found[label] for label, name in enumerate(classes)}
 
 
+def pictures_with(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
+    """Count the pictures with a box of each class."""
+    found = Counter(label for sample in samples for label in set(sample.target.labels.tolist()))
+    return {name: found[label] for label, name in enumerate(classes)}
+
+
 def strata(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """Label pictures with the rarest class in them, so that each class is held out in the share that is asked for.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,6 @@ from mobilenets.pictures.header import Header
 ROUNDING = 1.0  # pixels beyond the edge that tools leave by rounding
 SMALLEST = 1.0  # pixels: a side that can be learned
 SAME = 0.95  # overlap of two boxes of one class that were surely meant for one thing
-
-
-class Wrong(Protocol):
-    """Writes down what is wrong with a box."""
-
-    def __call__(self, where: str, what: str, corners: Four | None = None, used: bool = False) -> None:
-        """Take the line, and what is wrong."""
 
 
 class Judged(NamedTuple):
@@ -97,13 +90,10 @@ class Judge:
 
     def _cut(self, corners: Four, width: int, height: int) -> str | None:
         """Say by how much a box sticks out; a pixel or so is only counted."""
-        beyond = max(-corners[0], -corners[1], corners[2] - width, corners[3] - height)
-        if beyond <= 0:
-            return None
-        if beyond <= ROUNDING:
+        sides = {"left": -corners[0], "top": -corners[1], "right": corners[2] - width, "bottom": corners[3] - height}
+        if (beyond := max(sides.values())) <= ROUNDING:
             self.counts["rounded"] += beyond > 0.01
             return None
-        sides = {"left": -corners[0], "top": -corners[1], "right": corners[2] - width, "bottom": corners[3] - height}
         told = [f"{over:.4g} pixels beyond the {side}" for side, over in sides.items() if over > ROUNDING]
         return f"it reaches {' and '.join(told)} of the picture: cut there"
 
@@ -128,7 +118,7 @@ def _fault(corners: Four, width: int, height: int) -> str | None:
     return None
 
 
-def _without_copies(good: Sequence[tuple[Box, Four]], wrong: Wrong) -> list[tuple[Box, Four]]:
+def _without_copies(good: Sequence[tuple[Box, Four]], wrong: Callable[..., None]) -> list[tuple[Box, Four]]:
     """Leave out boxes that stand there twice, and name those that nearly do."""
     kept: list[tuple[Box, Four]] = []
     seen: dict[tuple[tuple[float, ...], str], Box] = {}

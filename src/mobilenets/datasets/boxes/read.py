@@ -16,8 +16,8 @@ from mobilenets.datasets.boxes.counts import box_counts, strata
 from mobilenets.datasets.boxes.entries import BAD, Annotations, Entry, Fault, common_folder
 from mobilenets.datasets.boxes.judge import Judge
 from mobilenets.datasets.boxes.pictures import Pictures
-from mobilenets.datasets.boxes.recognise import AUTO, find_format, is_detection
-from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.boxes.recognise import AUTO, find_format
+from mobilenets.datasets.folder import Sample, below
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, instead, names, say
 from mobilenets.datasets.prepare import Dataset, prepare
@@ -33,7 +33,6 @@ log = logging.getLogger("mobilenets")
 
 MANY = 50  # pictures without annotation: so many are counted, not listed
 _HALVES = ("train", "validation", "test")
-__all__ = ["BoxDataset", "Reading", "box_counts", "is_detection", "read_boxes"]
 
 
 @dataclass(frozen=True)
@@ -292,11 +291,9 @@ class Reading:
 
     def _told(self, fault: Fault) -> Fault:
         """Name files below DATA, and the picture where the annotation file's name does not tell it."""
-        path, picture = Path(fault.path), Path(fault.picture)
-        below = relative(path, self.root) if path.is_relative_to(self.root) else fault.path
-        shown = relative(picture, self.root) if fault.picture and picture.is_relative_to(self.root) else fault.picture
-        named = f" (in {shown})" if shown and picture.stem != path.stem else ""
-        return Fault(fault.kind, below, fault.detail + named, shown, fault.corners, fault.used)
+        shown = fault.picture and below(fault.picture, self.root)
+        named = f" (in {shown})" if shown and Path(shown).stem != Path(fault.path).stem else ""
+        return replace(fault, path=below(fault.path, self.root), detail=fault.detail + named, picture=shown)
 
     def _missing(self, counts: Mapping[str, Counter[int]]) -> list[str]:
         assert self.classes is not None

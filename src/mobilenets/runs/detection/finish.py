@@ -11,7 +11,7 @@ import torch
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import duration
 from mobilenets.datasets.box_loader import BoxLoader
-from mobilenets.datasets.boxes.read import box_counts
+from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure.detection_faults import Faults

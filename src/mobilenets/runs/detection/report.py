@@ -11,7 +11,7 @@ from PIL import Image
 
 from mobilenets.base.files import writing
 from mobilenets.datasets.box_loader import NOTHING, BoxLoader
-from mobilenets.datasets.boxes.read import box_counts
+from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.loader import shuffled
 from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
 from mobilenets.drawing.detection_report import DetectionReport, write_detection_report
