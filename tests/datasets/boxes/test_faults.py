@@ -283,6 +283,7 @@ def test_more_faults_than_allowed_are_refused_in_one_line(tmp_path: Path) -> Non
         (lambda path: path.write_text("names: [a, a]\ntrain: images\n"), "a twice"),
         (lambda path: path.write_text("names: {1: a, 2: b}\ntrain: images\n"), "numbered from 0"),
         (lambda path: path.write_text("names: 3\ntrain: images\n"), "must be a list"),
+        (lambda path: path.write_text("names: [yes, no]\ntrain: images\n"), "in quotes"),
     ],
 )
 def test_a_damaged_data_yaml_is_refused(tmp_path: Path, break_it: Callable[[Path], None], what: str) -> None:

@@ -145,6 +145,8 @@ def _classes(files: YoloFiles, told: Mapping[str, Any], found: Annotations) -> t
         listed = [listed[place] for place in range(len(listed))]
     if not isinstance(listed, list) or not listed or not all(isinstance(one, (str, int, float)) for one in listed):
         raise InputError(f"{path}: names must be a list of the classes, or numbers with their names")
+    if any(isinstance(one, bool) for one in listed):
+        raise InputError(f"{path}: names: YAML takes yes, no, on and off for true and false: put them in quotes")
     classes = tuple(nfc(str(one).strip()) for one in listed)
     twice = sorted({one for one in classes if classes.count(one) > 1})
     if twice:
