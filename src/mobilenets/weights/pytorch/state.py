@@ -99,7 +99,15 @@ def read_state(
     try:
         arrays, output, choices = one_network(joined(arrays), output)
         if ssdlite.is_ssdlite(arrays):
-            return replace(ssdlite.foreign(file_format, arrays, _modules, _layer), classes=classes, notes=tuple(notes))
+            modules, ignored = _modules(arrays)
+            found = ssdlite.foreign(file_format, {name: _layer(name, parts) for name, parts in modules.items()})
+            return replace(
+                found,
+                classes=classes,
+                ignored=(*ignored, *left_out),
+                notes=(*notes, *_left_out(left_out)),
+                assumed=(*choices, *found.assumed),
+            )
         arrays, input_fields, extras = without_measures(arrays)
         modules, ignored = _modules(arrays)
         head_norms = head_norms_of(modules)
