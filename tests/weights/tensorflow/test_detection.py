@@ -75,7 +75,7 @@ def unit(graph: Any, name: str, part: Conv, source: str, state: dict[str, np.nda
     return str(graph.add(f"{name}/act", "Relu6", net) if part.activation == "relu6" else net)
 
 
-def frozen(network: Detector, scores: str = "Sigmoid", plain_heads: bool = False) -> bytes:
+def frozen(network: Detector, scores: str = "Sigmoid", plain_heads: bool = False, overlap: str = "loop/iou") -> bytes:
     """Write the network as the Object Detection API names and orders it."""
     graph = Graph()
     state = {name: value.numpy() for name, value in network.state_dict().items()}
@@ -106,9 +106,9 @@ def frozen(network: Detector, scores: str = "Sigmoid", plain_heads: bool = False
     graph.add("Postprocessor/convert_scores", scores, given["heads.0.scores.predict"])
     boxes, most = given["heads.0.boxes.predict"], graph.const("most", np.int32(50))
     figures = [graph.const(name, np.float32(value)) for name, value in (("iou", 0.55), ("least", 0.3))]
-    entered = [graph.add(f"loop/{name}", "Enter", name) for name in figures]
+    _, least = (graph.add(f"loop/{name}", "Enter", name) for name in figures)
     graph.add("Minimum", "Minimum", most, boxes)
-    graph.add("NMS", "NonMaxSuppressionV3", boxes, boxes, "Minimum", *entered)
+    graph.add("NMS", "NonMaxSuppressionV3", boxes, boxes, "Minimum", overlap, least)
     return bytes(graph.bytes())
 
 
@@ -159,6 +159,11 @@ def test_reads_what_makes_boxes(network: Detector, written: Callable[..., Path],
         (0.5,) * 3,
         1 / 255,
     )
+
+
+def test_says_so_where_the_overlap_is_assumed(written: Callable[..., Path]) -> None:
+    [line] = convert(written(overlap="Minimum")).foreign.assumed
+    assert line == "boxes of one class that overlap by more than 0.6 are one"
 
 
 def test_heads_that_are_not_ssdlites_are_refused(written: Callable[..., Path]) -> None:
