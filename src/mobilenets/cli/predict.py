@@ -43,7 +43,7 @@ def _arguments(parser: Parser) -> None:
     add(
         "--ids",
         metavar="FILE.json",
-        help="with --format coco: COCO's instances_*.json, for the ids of pictures, classes",
+        help="with --format coco: COCO's instances_*.json, for the ids of pictures and classes",
     )
 
 
