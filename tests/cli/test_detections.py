@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from mobilenets.cli.detections import Coco, found, writer
+from mobilenets.base.cells import write_cells
+from mobilenets.cli.detections import COLUMNS, Coco, coco_writer, found, rows
 from mobilenets.errors import InputError
 
 DOG = {"label": "dog", "score": 0.9, "box": [1.0, 2.0, 11.5, 22.25]}
@@ -24,8 +25,8 @@ def predictor(places: bool = True) -> Any:
     return cast(Any, SimpleNamespace(classes=("=ball", "dog"), places=places))
 
 
-def written(form: str, capsys: pytest.CaptureFixture[str], ids: Path | None = None) -> str:
-    write = writer(predictor(), form, None if ids is None else str(ids))
+def written(capsys: pytest.CaptureFixture[str], ids: Path | None = None) -> str:
+    write = coco_writer(predictor(), "coco", None if ids is None else str(ids))
     assert write is not None
     for answer in (*ANSWERS, None):
         write(answer)
@@ -37,8 +38,8 @@ def test_text() -> None:
     assert found([]) == "nothing found"
 
 
-def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
-    assert written("csv", capsys).splitlines() == [
+def test_csv() -> None:
+    assert write_cells([COLUMNS, *(row for answer in ANSWERS for row in rows(answer))]).splitlines() == [
         "image,rank,label,score,x0,y0,x1,y1,error",
         "my/yard/7.jpg,1,dog,0.900000,1.00,2.00,11.50,22.25,",
         "my/yard/7.jpg,2,'=ball,0.625000,0.00,0.00,4.00,4.00,",  # which a spreadsheet would run
@@ -49,7 +50,7 @@ def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_coco(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "mobilenets"):
-        first, second = json.loads(written("coco", capsys))
+        first, second = json.loads(written(capsys))
     assert first["bbox"] == [1.0, 2.0, 10.5, 20.25]
     assert (first["image_id"], first["category_id"], first["score"]) == (1, 2, 0.9)
     assert (second["category_id"], second["file_name"]) == (1, "my/yard/7.jpg")
@@ -61,7 +62,7 @@ def test_ids_of_the_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[st
     images = [{"id": 0, "file_name": "yard/7.jpg"}, {"id": 90, "file_name": "none.jpg"}]
     categories = [{"id": 18, "name": "dog"}, {"id": 3, "name": "=ball"}]
     file.write_text(json.dumps({"images": images, "categories": categories}))
-    assert [(one["image_id"], one["category_id"]) for one in json.loads(written("coco", capsys, file))] == [
+    assert [(one["image_id"], one["category_id"]) for one in json.loads(written(capsys, file))] == [
         (0, 18),
         (0, 3),
     ]
@@ -75,7 +76,7 @@ def test_ids_of_the_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> None:
-    write = writer(predictor(), "coco", None)
+    write = coco_writer(predictor(), "coco", None)
     assert write is not None
     write(None)
     assert json.loads(capsys.readouterr().out) == []
@@ -83,8 +84,7 @@ def test_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_does_not_go_together() -> None:
     with pytest.raises(InputError, match="--format coco is for boxes"):
-        writer(predictor(places=False), "coco", None)
+        coco_writer(predictor(places=False), "coco", None)
     with pytest.raises(InputError, match="--ids only works"):
-        writer(predictor(), "json", "instances.json")
-    assert writer(predictor(places=False), "csv", None) is None
-    assert writer(predictor(), "text", None) is None
+        coco_writer(predictor(), "json", "instances.json")
+    assert coco_writer(predictor(), "csv", None) is None

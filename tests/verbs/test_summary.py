@@ -81,5 +81,7 @@ def test_a_detector() -> None:
     json.dumps(result, allow_nan=False)
     with pytest.raises(InputError, match="leave out --task detection"):
         mobilenets.summary("mobilenet_v2", task="detection", diagram="v2.png")
+    with pytest.raises(InputError, match="leave --variant out"):
+        mobilenets.summary("mobilenet_v2", task="detection", variant="small")
     with pytest.raises(InputError, match="choose classification or detection"):
         mobilenets.summary("mobilenet_v2", task="segmentation")

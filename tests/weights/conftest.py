@@ -52,6 +52,12 @@ def foreign_of() -> Callable[[Network], Foreign]:
     return make
 
 
+@pytest.fixture(scope="session")
+def disturbing() -> Callable[[Network], Network]:
+    """Give ``disturb``, for a network that a test built."""
+    return disturb
+
+
 @pytest.fixture
 def disturbed() -> Callable[..., Network]:
     """Give ``disturbed(name, classes, width, ...)``: a network in which no two numbers are alike."""

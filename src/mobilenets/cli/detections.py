@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from mobilenets.base.cells import write_cells
 from mobilenets.base.text import printable
 from mobilenets.cli.output import to_json
 from mobilenets.errors import InputError
@@ -21,8 +19,6 @@ log = logging.getLogger("mobilenets")
 
 COLUMNS = ["image", "rank", "label", "score", "x0", "y0", "x1", "y1", "error"]
 
-Write = Callable[[dict[str, Any] | None], None]
-
 
 def found(detections: list[dict[str, Any]]) -> str:
     """Say what was found and where: left, upper, right and lower edge in pixels."""
@@ -31,35 +27,29 @@ def found(detections: list[dict[str, Any]]) -> str:
     return printable(", ".join(map(_one, detections)))
 
 
+def unanswered(answer: dict[str, Any]) -> str:
+    """Say why there is no answer for a picture."""
+    how = "no answer" if answer.get("code") == "fault" else "not read"
+    return printable(f"{answer['image']}: {how}: {answer['error']}")
+
+
 def _one(entry: dict[str, Any]) -> str:
     x0, y0, x1, y1 = (round(side) for side in entry["box"])
     return f"{entry.get('name', entry['label'])} {100 * entry['score']:.1f} % ({x0},{y0} to {x1},{y1})"
 
 
-def writer(predictor: EnginePredictor, form: str, ids: str | None) -> Write | None:
-    """Give what writes a detector's answers as CSV or COCO, and at last None; None where the form needs no other way.
+def coco_writer(predictor: EnginePredictor, form: str, ids: str | None) -> Coco | None:
+    """Give what writes a detector's answers in COCO's form; None for another one.
 
     Raises ``InputError`` for a form that the model has not, or a file of ids that is none.
     """
     if ids is not None and form != "coco":
         raise InputError("--ids only works with --format coco")
-    if form == "coco":
-        if not predictor.places:
-            raise InputError("--format coco is for boxes, and this model tells classes apart: use --format json or csv")
-        return Coco(predictor.classes, None if ids is None else Path(ids))
-    return _Csv() if form == "csv" and predictor.places else None
-
-
-class _Csv:
-    def __init__(self) -> None:
-        self._begun = False
-
-    def __call__(self, answer: dict[str, Any] | None) -> None:
-        if answer is not None:
-            # The head only now, so that a wrong command writes nothing.
-            sys.stdout.write(write_cells([*([] if self._begun else [COLUMNS]), *rows(answer)]))
-            sys.stdout.flush()
-            self._begun = True
+    if form != "coco":
+        return None
+    if not predictor.places:
+        raise InputError("--format coco is for boxes, and this model tells classes apart: use --format json or csv")
+    return Coco(predictor.classes, None if ids is None else Path(ids))
 
 
 def rows(answer: dict[str, Any]) -> list[list[str]]:
@@ -101,7 +91,7 @@ class Coco:
             return
         self._count += 1
         if "error" in answer:
-            log.warning("%s: not read: %s", answer["image"], answer["error"])
+            log.warning("%s", unanswered(answer))
             return
         name = answer["image"]
         number = self._count

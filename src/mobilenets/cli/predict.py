@@ -8,7 +8,7 @@ from typing import Any
 
 from mobilenets.base.cells import write_cells
 from mobilenets.base.text import printable
-from mobilenets.cli.detections import found, writer
+from mobilenets.cli import detections
 from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import to_json
 from mobilenets.cli.parser import Parser, Verb
@@ -43,7 +43,7 @@ def _arguments(parser: Parser) -> None:
     add(
         "--ids",
         metavar="FILE.json",
-        help="with --format coco: COCO's instances_*.json, for the ids of pictures, classes",
+        help="with --format coco: COCO's instances_*.json, for the ids of pictures and classes",
     )
 
 
@@ -57,25 +57,26 @@ def _run(options: Namespace) -> int:
     pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
     settings = given(options, "top", "language", "threshold", "explain", "sheet", "out")
     form = "json" if options.json else options.format
-    write = writer(predictor, form, options.ids)
-    if form == "coco" and options.threshold is None:
+    coco = detections.coco_writer(predictor, form, options.ids)
+    head, lines = (detections.COLUMNS, detections.rows) if predictor.places else (COLUMNS, rows)
+    if coco is not None and options.threshold is None:
         settings["threshold"] = 0.0
     failed = begun = False
     for answer in predict(predictor, pictures, **settings):
         failed |= "error" in answer
-        if write is not None:
-            write(answer)
+        if coco is not None:
+            coco(answer)
         elif form == "json":
             print(to_json(answer))
         elif form == "csv":
             # Only now, so that a wrong command writes nothing.
-            sys.stdout.write(write_cells([*([] if begun else [COLUMNS]), *rows(answer)]))
+            sys.stdout.write(write_cells([*([] if begun else [head]), *lines(answer)]))
         else:
             print(predicted(answer))
         begun = True
         sys.stdout.flush()
-    if write is not None:
-        write(None)
+    if coco is not None:
+        coco(None)
     return int(failed)
 
 
@@ -87,12 +88,11 @@ def _standard_input() -> bytes:
 
 def predicted(answer: dict[str, Any]) -> str:
     """One line: the picture and its most probable classes."""
-    name = printable(answer["image"])
     if "error" in answer:
-        how = "no answer" if answer.get("code") == "fault" else "not read"
-        return f"{name}: {how}: {printable(answer['error'])}"
+        return detections.unanswered(answer)
+    name = printable(answer["image"])
     if "detections" in answer:
-        return f"{name}: {found(answer['detections'])}"
+        return f"{name}: {detections.found(answer['detections'])}"
     words = [_entry(entry, answer.get("groups", [])) for entry in answer["predictions"]]
     unsure = "not sure: " if answer.get("sure") is False else ""
     if answer.get("known") is False:

@@ -19,8 +19,8 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# Bilinear rules without antialiasing, which Pillow has not, and where their first output stands in its share of the
-# picture. Networks trained by them are at home with what they make.
+# Bilinear rules without antialiasing, which Pillow lacks, and where their first output stands in its share of the
+# picture. Networks trained with them expect such pixels.
 UNFILTERED = {"corner": 0.0, "linear": 0.5}
 MAX_SIZE = 4096
 # How far each filter reaches, in pixels of the wider grid.

@@ -73,7 +73,7 @@ class Detection:
             raise InputError(f"detection: {self.count} anchors; a network may have {MAX_ANCHORS}")
         if not all(len(pair) == 2 and all(_whole(c, 1 << 16) for c in pair) for pair in self.extras):
             raise InputError("detection: extras must be two numbers of channels for each layer")
-        if len(self.box_scales) != 4 or not _positive(self.box_scales, 4):
+        if not _positive(self.box_scales, 4):
             raise InputError("detection: box_scales must be four numbers above 0")
         if self.scores not in SCORES:
             raise InputError(f"detection: scores must be one of {', '.join(SCORES)}")

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import FaultFound
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.detection import anchors
-
-if TYPE_CHECKING:
-    from mobilenets.runtime.detection import Detection
+from mobilenets.runtime.detection import Detection, anchors
 
 Floats = npt.NDArray[np.float32]
 Whole = npt.NDArray[np.int64]

@@ -57,6 +57,8 @@ def summary(
     if task == "detection":
         if diagram is not None:
             raise InputError("--diagram draws classification networks; leave out --task detection for the body")
+        if variant not in ("auto", "standard"):
+            raise InputError(f"variant {variant!r}: a detector stands on the standard one; leave --variant out")
         architecture, detection = describe_detector(name, width, size, table=table)
         outputs = COCO_CLASSES if classes is None else classes
         counted = cost_of(architecture, outputs, plan_detector(architecture, outputs, detection))

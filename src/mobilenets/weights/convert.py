@@ -125,17 +125,16 @@ def convert(
 
 def _build(architecture: Architecture, foreign: Foreign) -> tuple[Network, Assigned, list[str]]:
     # On the meta device: no memory is taken and no random number drawn for weights that are replaced.
-    with torch.device("meta"):
-        if foreign.detection is not None:
-            detection = foreign.detection(architecture)
-            network: Network = Detector(architecture, classes_of(foreign.behind, detection), detection)
-        else:
-            body = Network(architecture, 0)
-            head = None if foreign.headless else find_head(foreign, body.plan)[1]
-            outputs = 0 if head is None else head.arrays["weight"].shape[0]
-            network = body if not outputs else Network(architecture, max(outputs, 2))
     if foreign.detection is not None:
-        return network, assign(network, replace(foreign, layers=(*foreign.layers, *foreign.behind))), []
+        detection = foreign.detection(architecture)
+        with torch.device("meta"):
+            detector = Detector(architecture, classes_of(foreign.behind, detection), detection)
+        return detector, assign(detector, replace(foreign, layers=(*foreign.layers, *foreign.behind))), []
+    with torch.device("meta"):
+        body = Network(architecture, 0)
+        head = None if foreign.headless else find_head(foreign, body.plan)[1]
+        outputs = 0 if head is None else head.arrays["weight"].shape[0]
+        network = body if not outputs else Network(architecture, max(outputs, 2))
     notes = []
     if outputs == 1:
         layers = tuple(two_classes(layer) if layer is head else layer for layer in foreign.layers)

@@ -71,7 +71,9 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
         table = reduced_tail(CATALOG[name].table)
         side = _size(size, foreign, CATALOG[name].size)
         found = _at_width(Architecture(name, 1.0, side, "custom", table), convs, depthwise)
-        if found is not None and (strides is None or strides_of(found.plan()) == strides):
+        if found is None or (strides and strides_of(found.plan()) != strides):
+            continue
+        if _activates(found.plan(), foreign):
             return replace(found, table=_with_habits(_with_head(found, foreign), foreign))
     read = _read_rows(convs, depthwise)
     _check_activations(foreign)

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageOps
 from mobilenets.exports.use import code as device_code
 from mobilenets.page import PAGE
 from mobilenets.pictures.decode import decode
-from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
+from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, UNFILTERED, Preprocessing
 from mobilenets.runtime.bar import Bar
 from mobilenets.runtime.bundle import Bundle, write_bundle
 from mobilenets.runtime.exported import DrawnPicture, Exported
@@ -170,6 +170,17 @@ def runner(request: Any) -> Runner:
 
 def test_every_rule_filter_and_shape(runner: Runner) -> None:
     assert runner.wrong([Job(noise(*size), how) for size in SIZES for how in rules()]) == []
+
+
+@pytest.mark.parametrize("interpolation", UNFILTERED)
+def test_rules_that_only_python_and_browsers_have(runner: Runner, interpolation: str) -> None:
+    job = Job(noise(31, 50), Preprocessing(24, interpolation=interpolation))
+    if not runner.turns:
+        assert runner.wrong([job]) == []
+        return
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        runner.wrong([job])
+    assert f"resizes by {interpolation}" in caught.value.stderr.decode()
 
 
 def test_large_pictures(runner: Runner) -> None:

@@ -25,7 +25,7 @@ from mobilenets.runtime.detection import Detection, anchors
 
 @pytest.mark.parametrize(
     ("size", "classes", "parameters", "macs", "count"),
-    # Issue of SSDLite: the paper's 4.3 M and 0.8 B (arXiv 1801.04381, table 6), counted to the last one.
+    # The paper has 4.3 M and 0.8 B (arXiv 1801.04381, table 6); here counted to the last one.
     [(320, 80, 4_337_013, 788.8, 2_034), (300, 80, 4_337_013, 734.6, 1_917), (320, 20, 3_355_833, 695.4, 2_034)],
 )
 def test_costs_of_v2(size: int, classes: int, parameters: int, macs: float, count: int) -> None:

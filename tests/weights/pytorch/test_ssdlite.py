@@ -6,6 +6,7 @@ bit (3,234 anchors, 91 columns; 2026-11-28).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,21 +24,12 @@ from mobilenets.weights.convert import convert
 TAPPED = 13
 
 
-def detector(width: float = 0.35) -> Detector:
+@pytest.fixture(scope="module")
+def network(disturbing: Callable[[Detector], Detector]) -> Detector:
     architecture, detection = describe_detector(
-        "mobilenet_v3_large", width, table=reduced_tail(V3_LARGE), shapes=torchvision_shapes(6)
+        "mobilenet_v3_large", 0.35, table=reduced_tail(V3_LARGE), shapes=torchvision_shapes(6)
     )
-    network = Detector(architecture, 90, detection).eval()
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name.endswith("running_var"):
-                value.uniform_(0.3, 2, generator=random)
-            elif name.endswith(("running_mean", "bias")):
-                value.normal_(0, 0.3, generator=random)
-            elif value.ndim > 1:
-                value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=random)
-    return network
+    return disturbing(Detector(architecture, 90, detection))
 
 
 def body_names(network: Detector) -> dict[str, str]:
@@ -77,8 +69,7 @@ def state(network: Detector) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_computes_the_same_with_the_same_anchors(tmp_path: Path) -> None:
-    network = detector()
+def test_computes_the_same_with_the_same_anchors(network: Detector, tmp_path: Path) -> None:
     given = state(network)
     assert "backbone.features.1.0.2.fc1.bias" in given and "backbone.features.0.13.0.weight" in given
     torch.save(given, tmp_path / "ssdlite.pth")
@@ -96,13 +87,24 @@ def test_computes_the_same_with_the_same_anchors(tmp_path: Path) -> None:
         torch.testing.assert_close(found(pictures), expected)
 
 
+def test_says_which_weights_it_took_and_what_it_left(network: Detector, tmp_path: Path) -> None:
+    given = state(network)
+    both = {f"{prefix}.{name}": value for prefix in ("net", "ema") for name, value in given.items()}
+    torch.save(both | {"ema.seen": torch.zeros(2, dtype=torch.complex64)}, tmp_path / "both.pth")
+    converted = convert(tmp_path / "both.pth")
+    first, second = converted.foreign.assumed
+    assert first.startswith("the weights used are those under 'ema'") and second.startswith("its size, anchors")
+    assert converted.notes[0] == "left out, not part of the network: ema.seen"
+    assert "ema.seen" in converted.foreign.ignored
+
+
 def test_names_its_classes() -> None:
     names = coco_classes()
     assert (len(names), len(set(names))) == (90, 90)
     assert (names[0], names[17], names[89], names[11]) == ("person", "dog", "toothbrush", "unused 12")
 
 
-def test_refuses_a_part_of_something_else(tmp_path: Path) -> None:
-    torch.save({**state(detector()), "roi_heads.0.weight": torch.zeros(3, 3, 1, 1)}, tmp_path / "more.pth")
+def test_refuses_a_part_of_something_else(network: Detector, tmp_path: Path) -> None:
+    torch.save({**state(network), "roi_heads.0.weight": torch.zeros(3, 3, 1, 1)}, tmp_path / "more.pth")
     with pytest.raises(InputError, match="no part of torchvision's ssdlite320"):
         convert(tmp_path / "more.pth")

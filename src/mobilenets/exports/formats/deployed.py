@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mobilenets.errors import InputError
 from mobilenets.exports.formats.distance import Distance
 from mobilenets.exports.graph.fold import fold
-from mobilenets.exports.int8.qdq import Scheme
+from mobilenets.exports.int8.qdq import Scheme, block_named
 from mobilenets.exports.int8.search import find_scheme
 from mobilenets.exports.int8.selection import Model, divided, select
 from mobilenets.models.operations import MeanPool
@@ -122,7 +122,7 @@ def settle(network: Network, scheme: Scheme) -> None:
             if not isinstance(layer, nn.Conv2d | nn.Linear):
                 continue
             name = name.removesuffix(".conv")
-            if not scheme.left.isdisjoint({name.split(".")[0], ".".join(name.split(".")[:2])}):
+            if block_named(name) in scheme.left:
                 continue
             steps = torch.from_numpy(scheme.steps[f"{name}.weight"]).reshape(-1, *[1] * (layer.weight.dim() - 1))
             whole = (layer.weight / steps.clamp_min(1e-30)).round().clamp(-127, 127)

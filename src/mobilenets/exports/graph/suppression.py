@@ -12,9 +12,9 @@ from mobilenets.exports.job import Job
 from mobilenets.models.detection.detector import Detector
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.detection import Detection, anchors
+from mobilenets.runtime.found import ROW
 
 BOXES = "boxes"
-ROW = 6
 
 
 def check_suppression(preprocessing: Preprocessing) -> None:

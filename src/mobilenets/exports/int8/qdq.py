@@ -58,10 +58,13 @@ class Scheme:
 
 
 def block_of(node: onnx.NodeProto) -> str:
-    """Name the block that a node belongs to: ``body.inverted3``, ``pool``, ``head`` or ``classifier``."""
-    if node.output[0] in ("logits", "features"):
-        return "classifier"
-    parts = node.name.split(".")
+    """Name the block that a node belongs to, as ``block_named`` does its layer."""
+    return "classifier" if node.output[0] in ("logits", "features") else block_named(node.name)
+
+
+def block_named(layer: str) -> str:
+    """Name the block of a layer: ``body.inverted3``, ``head``, ``classifier``; of a detector ``extras``, ``heads``."""
+    parts = layer.split(".")
     return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
 
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import numpy.typing as npt
 
 from mobilenets.errors import InputError
 from mobilenets.models.detection.anchors import torchvision_shapes
 from mobilenets.weights.detector import Found, extras_of
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, Layer
 from mobilenets.weights.pytorch.order import natural
-
-Array = npt.NDArray[Any]
-Parts = Mapping[str, Array]
 
 _BODY, _EXTRA = re.compile(r"backbone\.features\.\d"), re.compile(r"backbone\.extra\.\d")
 _HEADS = ("regression_head", "classification_head")
@@ -31,19 +26,13 @@ def is_ssdlite(names: Iterable[str]) -> bool:
     return any(_HEAD.search(name) for name in found) and any(_EXTRA.search(name) for name in found)
 
 
-def foreign(
-    form: str,
-    arrays: Mapping[str, Array],
-    modules_of: Callable[[Mapping[str, Array]], tuple[Mapping[str, Parts], Sequence[str]]],
-    layer_of: Callable[[str, Parts], Layer],
-) -> Foreign:
-    """Group the arrays into body, extras and heads; raises ``InputError`` for what is none of these."""
-    modules, ignored = modules_of(arrays)
+def foreign(form: str, layers: Mapping[str, Layer]) -> Foreign:
+    """Group the layers into body, extras and heads; raises ``InputError`` for what is none of these."""
     body: list[Layer] = []
     extras: list[Layer] = []
     heads: dict[tuple[int, int], list[Layer]] = {}
-    for name in natural(modules):  # the order of torchvision's forward pass
-        layer = layer_of(name, modules[name])
+    for name in natural(layers):  # the order of torchvision's forward pass
+        layer = layers[name]
         if match := _HEAD.search(name):
             heads.setdefault((int(match[2]), _HEADS.index(match[1])), []).append(layer)
         elif _BODY.search(name) or _EXTRA.search(name):
@@ -52,7 +41,7 @@ def foreign(
             raise InputError(f"{name[:100]!r} is no part of torchvision's ssdlite320_mobilenet_v3_large")
     maps = 1 + max(place for place, _ in heads)
     wanted = [(place, part) for place in range(maps) for part in range(2)]
-    kinds = {tuple(layer.kind for layer in layers) for layers in heads.values()}
+    kinds = {tuple(layer.kind for layer in parts) for parts in heads.values()}
     if sorted(heads) != wanted or kinds != {("depthwise", "norm", "conv")}:
         raise InputError("its heads are not those of torchvision's ssdlite320_mobilenet_v3_large")
     return Foreign(
@@ -62,7 +51,6 @@ def foreign(
         epsilon=1e-3,
         size=SIZE,
         preprocessing={**TENSORFLOW_INPUT, "resize": "stretch", "interpolation": "linear"},
-        ignored=tuple(ignored),
         activations=("relu", "hard_swish"),
         assumed=("its size, anchors and padding, as torchvision builds it: weights alone do not tell",),
         behind=(*extras, *(layer for key in wanted for layer in heads[key])),

@@ -99,7 +99,7 @@ def read_state(
     try:
         arrays, output, choices = one_network(joined(arrays), output)
         if ssdlite.is_ssdlite(arrays):
-            return replace(ssdlite.foreign(file_format, arrays, _modules, _layer), classes=classes, notes=tuple(notes))
+            return replace(_ssdlite(file_format, arrays, notes, choices, left_out), classes=classes)
         arrays, input_fields, extras = without_measures(arrays)
         modules, ignored = _modules(arrays)
         head_norms = head_norms_of(modules)
@@ -142,6 +142,23 @@ def read_state(
         choices += _assumed(foreign, seen)
     foreign = replace(foreign, notes=tuple(notes), assumed=tuple(choices))
     return _described(path, foreign, bare) if source is OURS else foreign
+
+
+def _ssdlite(
+    file_format: str,
+    arrays: Mapping[str, Array],
+    notes: Sequence[str],
+    choices: Sequence[str],
+    left_out: Sequence[str],
+) -> Foreign:
+    modules, ignored = _modules(arrays)
+    found = ssdlite.foreign(file_format, {name: _layer(name, parts) for name, parts in modules.items()})
+    return replace(
+        found,
+        notes=(*notes, *_left_out(left_out)),
+        ignored=(*ignored, *left_out),
+        assumed=(*choices, *found.assumed),
+    )
 
 
 def _left_out(names: Sequence[str]) -> list[str]:

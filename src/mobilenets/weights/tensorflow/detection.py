@@ -190,7 +190,7 @@ class _Figures:
                 found |= {"most": int(most.reshape(-1)[0])} if most is not None else {}
                 found |= {"least_score": max(_rounded(score), 0.001)} if score is not None else {}
                 break
-        else:
+        if "iou" not in found:
             self.assumed.append("boxes of one class that overlap by more than 0.6 are one")
         return found
 

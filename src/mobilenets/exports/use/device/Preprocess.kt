@@ -88,7 +88,9 @@ private fun weights(side: Int, span: Span, name: String): List<Weights> {
     val one = 1 shl 22
     val step = (span.to - span.from).toDouble() / span.wanted
     val wide = max(step, 1.0)
-    val reach = mapOf("bilinear" to 1, "bicubic" to 2, "lanczos" to 3).getOrDefault(name, 0) * wide
+    val reach = requireNotNull(mapOf("nearest" to 0, "bilinear" to 1, "bicubic" to 2, "lanczos" to 3)[name]) {
+        "no code here resizes by $name: use Python's or the browser's"
+    } * wide
     var nearest = span.from + step * 0.5 // summed: a product would round differently
     return List(span.wanted) { place ->
         if (name == "nearest") {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -99,6 +100,8 @@ inline double filter(const std::string& name, double x) {
 }
 
 inline std::vector<Weights> weights(int side, Span span, const std::string& name) {
+    if (name != "nearest" && name != "bilinear" && name != "bicubic" && name != "lanczos")
+        throw std::invalid_argument("no code here resizes by " + name + ": use Python's or the browser's");
     const int ONE = 1 << 22;
     const double step = static_cast<double>(span.to - span.from) / span.wanted, wide = std::max(step, 1.0);
     const double reach = (name == "bilinear" ? 1 : name == "bicubic" ? 2 : 3) * wide;
