@@ -15,7 +15,7 @@ from mobilenets.base.files import write_json
 from mobilenets.errors import InputError
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.detection_pair import DetectionPair
-from mobilenets.runs.detection.measured import BoxesToMeasure, boxes_to_measure, without_learned
+from mobilenets.runs.detection.measured import BoxesToMeasure, boxes_to_compare
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.runtime.detections import Detections
@@ -40,8 +40,7 @@ def compare_boxes(
     """
     if not all(predictor.places for predictor in predictors):
         raise InputError("one of the two finds boxes, the other tells whole pictures apart: compare models of one task")
-    measured = boxes_to_measure(models[0], data, predictors[0].classes)
-    measured = without_learned(measured, models[1])
+    measured = boxes_to_compare(models, data, predictors[0].classes)
     ours, theirs = evaluate_predictors(predictors, measured.samples, measured.root, "comparing")
     assert isinstance(ours, DetectionEvaluation) and isinstance(theirs, DetectionEvaluation)
     places = np.argsort(order)

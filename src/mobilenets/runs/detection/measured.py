@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +46,26 @@ def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Lo
     Boxes of classes that the model does not know are left out, with a problem for each. What was assumed is logged, and
     in the notes. Raises ``InputError`` for what ``read_boxes`` refuses, and where nothing is left.
     """
+    measured = _chosen(model, data, classes, look)
+    said = _of_learned(measured.learned, len(measured.samples))
+    if said is None:
+        return measured
+    log.info("%s", said, extra={"noted": True})
+    return replace(measured, notes=(*measured.notes, said))
+
+
+def boxes_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, ...]) -> BoxesToMeasure:
+    """Take what ``boxes_to_measure`` takes for the first of two models, without what either learned from.
+
+    Raises ``InputError`` as that does.
+    """
+    measured = _chosen(models[0], data, classes, None)
+    for model in dict.fromkeys(models):
+        measured = _without_learned(measured, model)
+    return measured
+
+
+def _chosen(model: Path, data: Path, classes: tuple[str, ...], look: Look | None) -> BoxesToMeasure:
     seen = read_seen(find_bundle(model))
     found = read_boxes(data, classes=classes, max_bad=1, max_unreadable=1, look=look)
     notes = [note for note in found.notes if "teach" not in note]  # nothing is taught here
@@ -62,27 +82,23 @@ def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Lo
     if not samples:
         raise InputError(f"{data}: no picture to measure on")
     learned = None if seen is None else len(samples) - len(_new(samples, found, seen))
-    said = _of_learned(learned, len(samples))
-    if said is not None:
-        notes.append(said)
-        log.info("%s", said, extra={"noted": True})
     about = (found.sizes, found.contents, learned, found.problems, tuple(notes))
     return BoxesToMeasure(found.layout.root, which, samples, to_choose_on, *about)
 
 
-def without_learned(measured: BoxesToMeasure, other: Path) -> BoxesToMeasure:
-    """Leave out what another model learned from too; raises ``InputError`` where nothing is left."""
-    seen = read_seen(find_bundle(other))
+def _without_learned(measured: BoxesToMeasure, model: Path) -> BoxesToMeasure:
+    """Leave out what a model learned from; raises ``InputError`` where nothing is left."""
+    seen = read_seen(find_bundle(model))
     if seen is None:
-        note = f"{other} does not say what it was trained on; if it was these pictures, it looks better than it is"
+        note = f"{model} does not say what it was trained on; if it was these pictures, it looks better than it is"
         return replace(measured, notes=(*measured.notes, note))
     left = tuple(sample for sample in measured.samples if not seen.learned(measured.contents[sample.path]))
     if not left:
-        raise InputError(f"{other} learned from every picture there: give pictures that neither model has seen")
+        raise InputError(f"{model} learned from every picture there: give pictures that neither model has seen")
     out = len(measured.samples) - len(left)
     if not out:
         return measured
-    note = f"left out: {out} picture{'s' * (out > 1)} that {other} learned from"
+    note = f"left out: {out} picture{'s' * (out > 1)} that {model} learned from"
     log.info("%s", note, extra={"noted": True})
     return replace(measured, samples=left, notes=(*measured.notes, note))
 
