@@ -19,6 +19,7 @@ from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.pictures.decode import decode
 from mobilenets.runs.begin import Run
 from mobilenets.runs.class_report import pixels_of, settings_shown
+from mobilenets.runtime.bundle import read_bundle
 from mobilenets.training.checkpoint import State
 
 SHOWN = 16
@@ -37,6 +38,7 @@ def write_box_report(
 ) -> None:
     """Write ``report.html``; ``figures`` are those of ``metrics.json``."""
     data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
+    labels = read_bundle(run.folder).labels
     measured = dataset.validation if dataset.test is None else dataset.test
     write_detection_report(
         run.folder / REPORT,
@@ -70,6 +72,7 @@ def write_box_report(
             next_steps=figures["next_steps"],
             root=dataset.layout.root,
             evaluation=evaluation,
+            names=dataset.classes if labels is None else labels.shown(dataset.classes),
             pictures=(len(dataset.train), len(measured)),
         ),
     )
