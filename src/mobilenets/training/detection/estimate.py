@@ -21,8 +21,13 @@ from mobilenets.training.stages import Stage
 BOXES, FINISH = 0.01, 15.0
 
 
-def estimate_boxes(network: Detector, stage: Stage, train: BoxLoader, measuring: BoxValidation) -> Forecast:
-    """Forecast steps, the end of each epoch, and of the run; nothing that the run depends on is changed."""
+def estimate_boxes(
+    network: Detector, stage: Stage, train: BoxLoader, measuring: BoxValidation, final: int
+) -> Forecast:
+    """Forecast steps, the end of each epoch, and of the run, where ``final`` pictures are measured.
+
+    Nothing that the run depends on is changed.
+    """
     device, count = measuring.device, len(train.samples)
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
@@ -42,4 +47,4 @@ def estimate_boxes(network: Detector, stage: Stage, train: BoxLoader, measuring:
     measured = len(measuring.pictures.samples)
     again = min(PICTURES, count) if stage.steps_per_epoch < ENOUGH_STEPS else 0
     close = (measured + again) * asking
-    return Forecast((Part(0.0, step * stage.recipe.accumulate, close),), measured * asking + FINISH)
+    return Forecast((Part(0.0, step * stage.recipe.accumulate, close),), final * asking + FINISH)
