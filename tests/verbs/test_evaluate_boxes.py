@@ -18,7 +18,7 @@ from mobilenets.datasets.folder import content_hash
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.detection.measured import boxes_to_measure
+from mobilenets.runs.detection.measured import boxes_to_export, boxes_to_measure
 from mobilenets.runs.seen import write_seen
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.detection import Detection
@@ -152,6 +152,21 @@ def test_what_was_learned_from_is_left_out(model: Path, tmp_path: Path) -> None:
     measured = boxes_to_measure(model, data, ("cat", "dog"))
     assert (measured.which, measured.learned, len(measured.samples)) == ("all", 20, 20)
     assert any("figures are too high" in note for note in measured.notes)
+
+
+def test_an_export_is_checked_on_what_was_held_out(model: Path, tmp_path: Path) -> None:
+    data = write_set(tmp_path / "data", {"train": 20})
+    files = sorted((data / "train").glob("*.png"))
+    halves = boxes_to_export(model, data, ("cat",))  # wrong boxes are no hindrance: the dogs are unknown
+    assert (halves.which, halves.learned) == ("a fifth of all", None) and 0 < len(halves.measured) <= 4
+    assert any("figures are too high" in note for note in halves.notes)
+    # By content: another file of the same name would not do.
+    sides = ["validation" if place % 4 == 0 else "train" for place in range(20)]
+    about = {content_hash(path).hex(): ("cat", side) for path, side in zip(files, sides, strict=True)}
+    write_seen(model, SeenPictures(about))
+    halves = boxes_to_export(model, data, ("cat", "dog"))
+    assert {sample.path for sample in halves.measured} == set(files[::4]) and len(halves.training) == 15
+    assert (halves.which, halves.learned) == ("validation", 0)
 
 
 def test_copies_in_training_are_named(model: Path, tmp_path: Path) -> None:

@@ -71,9 +71,8 @@ def begin_boxes(
     labels = read_labels(dataset.layout.root, dataset.classes)
     for doubt in doubts(labels, dataset.classes):
         log.warning("%s", doubt)
-    described_as = network.architecture.to_json()
-    bundle = Bundle(described_as, dataset.classes, preprocessing, origin, labels, task=recipe.task)
-    bundle = dataclasses.replace(bundle, detection=network.detection)
+    about = (network.architecture.to_json(), dataset.classes, preprocessing, origin, labels)
+    bundle = Bundle(*about, task=recipe.task, detection=network.detection)
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(recipe, command, _record(dataset), hardware, versions, weights)

@@ -1,4 +1,4 @@
-"""Which pictures of DATA with boxes a detector may honestly be measured on."""
+"""Which pictures of DATA with boxes a detector may honestly be measured on, and a file of it be checked on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mobilenets.datasets.listing import Problem
 from mobilenets.datasets.readable import Look
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
+from mobilenets.runs.held_out import Halves
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle
 
@@ -63,6 +64,28 @@ def boxes_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, ...
     for model in dict.fromkeys(models):
         measured = _without_learned(measured, model)
     return measured
+
+
+def boxes_to_export(model: Path, data: Path, classes: tuple[str, ...]) -> Halves:
+    """Return the pictures with boxes that an export is checked on, and those that it may be calibrated on.
+
+    They are DATA's validation half and its training half. Where it is not split, what the model learned from is for
+    calibration, and what it held out for the check, known by content; of pictures that it does not know a fifth is for
+    the check. Raises ``InputError`` for what ``read_boxes`` refuses.
+    """
+    seen = read_seen(find_bundle(model))
+    found = read_boxes(data, classes=classes, max_bad=1, max_unreadable=1, seen=seen)
+    samples, which, learned = found.validation, "validation", None
+    if seen is not None:
+        learned = len(samples) - len(_new(samples, found, seen))
+    if found.layout.validation is None:
+        held = [seen is not None and seen.held(found.contents[sample.path]) for sample in samples]
+        which = "validation" if all(held) else "held out and new" if any(held) else "a fifth of all"
+    said = _of_learned(learned, len(samples))
+    if said is not None:
+        log.warning("%s", said)
+    notes = found.notes if said is None else (*found.notes, said)
+    return Halves(found.layout.root, found.train, samples, which, learned, notes)
 
 
 def _chosen(model: Path, data: Path, classes: tuple[str, ...], look: Look | None) -> BoxesToMeasure:

@@ -21,9 +21,7 @@ from mobilenets.training.stages import Stage
 BOXES, FINISH = 0.01, 15.0
 
 
-def estimate_boxes(
-    network: Detector, stage: Stage, train: BoxLoader, measuring: BoxValidation, final: int
-) -> Forecast:
+def estimate_boxes(network: Detector, stage: Stage, train: BoxLoader, measuring: BoxValidation, final: int) -> Forecast:
     """Forecast steps, the end of each epoch, and of the run, where ``final`` pictures are measured.
 
     Nothing that the run depends on is changed.
