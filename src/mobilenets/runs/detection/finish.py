@@ -63,9 +63,10 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
     data = run.record.data.folder
     metrics["next_steps"] = next_steps_with_boxes(BoxOutcome(evaluation, boxes, on, data, str(folder)))
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
-    draw_found(folder / FOUND, evaluation, dataset.layout.root)
+    names = dataset.classes if bundle.labels is None else bundle.labels.shown(dataset.classes)
+    draw_found(folder / FOUND, evaluation, dataset.layout.root, names)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)
-    write_box_report(run, train, state, kept, evaluation, metrics)
+    write_box_report(run, train, state, kept, evaluation, metrics, names)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)  # the report among it
     # Last, because it is what marks a run as measured.
     write_json(folder / METRICS, metrics)
