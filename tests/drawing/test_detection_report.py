@@ -94,6 +94,7 @@ def a_report(root: Path, **changes: Any) -> DetectionReport:
         },
         evaluation=an_evaluation(root),
         pictures=(100, 24),
+        names=("a cat", EVIL, "never seen"),
         history=[row | {"epoch": 1.0}, row | {"epoch": 2.0}],
         recipe={"lr": 0.1, EVIL: EVIL},
         data={
@@ -128,6 +129,7 @@ def test_whole_and_safe(tmp_path: Path) -> None:
     assert "100 pictures with 100 boxes for training, 24 with 24 for validation" in page.text
     assert "cannot be opened" in page.text and "line 7: empty" in page.text
     assert page.pictures > 7
+    assert "a cat" in page.text  # by its name for people
 
 
 def test_nothing_wrong_and_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

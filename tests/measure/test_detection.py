@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -20,19 +19,9 @@ from mobilenets.measure.metrics import wilson_interval
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "average_precision.py"
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "pycocotools.json"
 HERE = [[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]
 AWAY = [0.0, 60, 10, 70]
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("average_precision_benchmark", BENCHMARK)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def found(corners: list[list[float]], scores: list[float], labels: list[int] | None = None) -> Detections:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -14,16 +12,6 @@ from mobilenets.measure.matching import OVERLAPS, SIZES, match
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.pictures.boxes import overlaps as overlaps_of
 from mobilenets.runtime.detections import Detections
-
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "average_precision.py"
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("average_precision_benchmark", BENCHMARK)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def detections(corners: list[list[float]], scores: list[float], labels: list[int] | None = None) -> Detections:
@@ -73,12 +61,11 @@ def verdicts_of(matches: matching.Matches, image: int, label: int, size: str, ov
 
 
 @pytest.mark.parametrize("at_once", [50_000, 3])
-def test_as_box_by_box(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_box_by_box(at_once: int, benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "_AT_ONCE", at_once)
-    module = load()
     compared = 0
     for seed in range(100, 112):
-        classes, truths, found = module.case(seed)
+        classes, truths, found = benchmark.case(seed)
         # Difficult ones too, which pycocotools does not have.
         truths = [
             Boxes.of(one.corners, one.labels, one.crowd | (np.arange(len(one)) % 5 == 1), one.crowd) for one in truths

@@ -46,7 +46,7 @@ def test_within_what_a_busy_machine_leaves_of_it(begin: Callable[..., Training])
 
 
 def test_epochs_behind_it_are_left_out(begin: Callable[..., Training], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_timed", lambda work, device: 0.32)
+    monkeypatch.setattr(module, "timed", lambda work, device: 0.32)
     monkeypatch.setattr(module, "_saving", lambda stepper: 0.0)
     training, run = plan(begin, epochs=10, head_epochs=0)
     whole, half, none = (told(training, run, done) for done in (0, 5, 10))

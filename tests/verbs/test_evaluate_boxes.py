@@ -18,7 +18,7 @@ from mobilenets.datasets.folder import content_hash
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.detection.measured import boxes_to_measure
+from mobilenets.runs.detection.measured import boxes_to_export, boxes_to_measure
 from mobilenets.runs.seen import write_seen
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.detection import Detection
@@ -154,6 +154,21 @@ def test_what_was_learned_from_is_left_out(model: Path, tmp_path: Path) -> None:
     assert any("figures are too high" in note for note in measured.notes)
 
 
+def test_an_export_is_checked_on_what_was_held_out(model: Path, tmp_path: Path) -> None:
+    data = write_set(tmp_path / "data", {"train": 20})
+    files = sorted((data / "train").glob("*.png"))
+    halves = boxes_to_export(model, data, ("cat",))  # wrong boxes are no hindrance: the dogs are unknown
+    assert (halves.which, halves.learned) == ("a fifth of all", None) and 0 < len(halves.measured) <= 4
+    assert any("figures are too high" in note for note in halves.notes)
+    # By content: another file of the same name would not do.
+    sides = ["validation" if place % 4 == 0 else "train" for place in range(20)]
+    about = {content_hash(path).hex(): ("cat", side) for path, side in zip(files, sides, strict=True)}
+    write_seen(model, SeenPictures(about))
+    halves = boxes_to_export(model, data, ("cat", "dog"))
+    assert {sample.path for sample in halves.measured} == set(files[::4]) and len(halves.training) == 15
+    assert (halves.which, halves.learned) == ("validation", 0)
+
+
 def test_copies_in_training_are_named(model: Path, tmp_path: Path) -> None:
     data = write_set(tmp_path / "data", {"train": 4, "val": 30})
     contents = [content_hash(path).hex() for path in sorted((data / "val").glob("*.png"))]
@@ -191,14 +206,19 @@ def test_two_detectors_on_the_same_pictures(model: Path, tmp_path: Path) -> None
     bundle = replace(read_bundle(model), classes=("dog", "cat"))
     write_bundle(other, bundle)
     contents = [content_hash(path).hex() for path in sorted((data / "test").glob("*.png"))]
-    write_seen(model, SeenPictures({"0" * 64: ("cat", "train")}))
+    write_seen(model, SeenPictures({contents[7]: ("cat", "train")}))
     write_seen(other, SeenPictures(dict.fromkeys(contents[:5], ("cat", "train"))))
     predictors: Any = [EnginePredictor(read_bundle(model), engine), EnginePredictor(bundle, dim)]
     result = compare_boxes((model, other), predictors, data, np.array([1, 0]), tmp_path)
-    assert (result["images"], result["evaluated_on"], result["better"]) == (35, "test", "first")
+    assert (result["images"], result["evaluated_on"], result["better"]) == (34, "test", "first")
     assert result["change"] < 0 and result["change_interval"][1] < 0
     assert result["change"] == pytest.approx(result["models"][1]["ap"] - result["models"][0]["ap"])
-    assert any("left out: 5 pictures" in note for note in result["notes"])
+    left_out = [note for note in result["notes"] if "left out" in note]
+    assert left_out == [
+        f"left out: 1 picture that {model} learned from",
+        f"left out: 5 pictures that {other} learned from",
+    ]
+    assert not any("too high" in note for note in result["notes"])
     assert f"{model} is better than {other}." in paired(result)
     assert json.loads((tmp_path / "compare.json").read_bytes()) == json.loads(json.dumps(result))
     # The same one twice, with its classes in another order, is no better.

@@ -180,7 +180,7 @@ def _copies(train: Sequence[Sample], held_out: Sequence[Sample], contents: Mappi
 
 def _said(notes: list[str], data: Path) -> list[str]:
     for note in notes:
-        log.info("%s: %s", data, note)
+        log.info("%s: %s", data, note, extra={"noted": True})
     return notes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,21 +35,20 @@ class DetectionReport(RunReport):
     """Everything the report of a detector shows.
 
     ``train`` and ``validation`` in ``data`` count the boxes of each class, ``pictures`` the pictures of both halves.
-    ``names`` are the classes as people call them, where they are called otherwise than in the data.
+    ``names`` are the classes as people call them.
     """
 
     evaluation: DetectionEvaluation
-    pictures: tuple[int, int] = (0, 0)
-    names: Mapping[str, str] | None = None
+    pictures: tuple[int, int]
+    names: Sequence[str]
 
 
 def write_detection_report(path: Path, report: DetectionReport) -> None:
     """Write the report to ``path``: whole or not at all, with everything it shows inside the file."""
     evaluation, faults = report.evaluation, Faults(report.evaluation)
-    names = {name: (report.names or {}).get(name, name) for name in evaluation.classes}
     figures = {"precision_recall": on_both(lambda theme: precision_recall(evaluation, theme))}
-    if len(names) <= MOST_CONFUSED:
-        shown = [*_drawable(list(names), list(names.values())), "background"]
+    if len(report.names) <= MOST_CONFUSED:
+        shown = [*_drawable(evaluation.classes, report.names), "background"]
         figures["confusion"] = on_both(lambda theme: confusion_matrix(faults.confusion, shown, theme))
     counted = evaluation.matches.counts.sum(axis=0).tolist()
     write_run_page(
@@ -61,13 +60,13 @@ def write_detection_report(path: Path, report: DetectionReport) -> None:
         evaluation=evaluation,
         result=evaluation.to_json(),
         by_group=None,
-        names=names,
+        names=dict(zip(evaluation.classes, report.names, strict=True)),
         sizes=list(zip(SIZES, counted, strict=True))[1:],
         kinds_of_alarms=[
             (kind, KINDS[kind], number) for kind, number in faults.to_json()["false_alarms_by_kind"].items()
         ],
-        misses=[_miss(report, one, tuple(names.values())) for one in _one_a_picture(faults.misses)],
-        alarms=[_alarm(report, one, tuple(names.values())) for one in _one_a_picture(faults.false_alarms)],
+        misses=[_miss(report, one) for one in _one_a_picture(faults.misses)],
+        alarms=[_alarm(report, one) for one in _one_a_picture(faults.false_alarms)],
     )
 
 
@@ -84,17 +83,18 @@ def _one_a_picture(faults: Iterable[Fault]) -> list[Fault]:
     return list(first.values())[:SHOWN]
 
 
-def _miss(report: DetectionReport, miss: Miss, names: Sequence[str]) -> dict[str, Any]:
-    truths = report.evaluation.truths[miss.image]
+def _miss(report: DetectionReport, miss: Miss) -> dict[str, Any]:
+    names, truths = report.names, report.evaluation.truths[miss.image]
     corners = truths.corners[miss.place].tolist()
     name = names[miss.label]
-    boxes = [Drawn(corners, words_of(name), THERE, dashed=True), *_found(report, miss.image, names)]
+    boxes = [Drawn(corners, words_of(name), THERE, dashed=True), *_found(report, miss.image)]
     said = None if miss.found_as is None else names[miss.found_as]
     return _shown(report, miss.image, corners, boxes) | {"label": name, "found_as": said, "below": miss.below}
 
 
-def _alarm(report: DetectionReport, alarm: FalseAlarm, names: Sequence[str]) -> dict[str, Any]:
-    evaluation, name = report.evaluation, names[alarm.label]
+def _alarm(report: DetectionReport, alarm: FalseAlarm) -> dict[str, Any]:
+    evaluation, names = report.evaluation, report.names
+    name = names[alarm.label]
     corners = evaluation.found[alarm.image].corners[alarm.place].tolist()
     truths = evaluation.truths[alarm.image]
     there = [
@@ -107,11 +107,11 @@ def _alarm(report: DetectionReport, alarm: FalseAlarm, names: Sequence[str]) -> 
     return _shown(report, alarm.image, corners, boxes) | about
 
 
-def _found(report: DetectionReport, image: int, names: Sequence[str]) -> list[Drawn]:
+def _found(report: DetectionReport, image: int) -> list[Drawn]:
     """What was found in a picture and is shown."""
     found = report.evaluation.found[image].above(report.evaluation.shown_from)
     return [
-        Drawn(box, words_of(names[label], score), FOUND)
+        Drawn(box, words_of(report.names[label], score), FOUND)
         for box, label, score in zip(found.corners.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)
     ]
 

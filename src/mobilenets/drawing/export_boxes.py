@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def export_figure(
     changes = _changes(pair, classes)
     dress(right, theme, grid=False)
     right.grid(axis="x", color=theme.grid, linewidth=0.8)
-    heading(right, f"AP {100 * pair.candidate.ap:.1f} % ({_signed(100 * pair.ap_change)} points)", theme)
+    ap, change = 100 * pair.candidate.ap, 100 * pair.ap_change
+    heading(right, "No box to find" if math.isnan(ap) else f"AP {ap:.1f} % ({_signed(change)} points)", theme)
     right.axvline(0, color=theme.muted, linewidth=1)
     right.axvline(-tolerance, color=theme.orange, linewidth=1.5, linestyle=(0, (4, 2)), label="allowed on average")
     shown = sorted(changes, key=lambda one: -abs(one[0]))[:MOST_CLASSES]

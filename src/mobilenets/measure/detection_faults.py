@@ -62,6 +62,7 @@ class Faults:
 
     First each box takes what it is right about, as in the evaluation. Then the surest of the others takes, of the
     objects that are left, the one that it overlaps most, by half or more: a class taken for another.
+    ``missed`` are the objects that are not shown, as places among all.
     """
 
     def __init__(self, evaluation: DetectionEvaluation) -> None:
@@ -71,17 +72,17 @@ class Faults:
         shown = evaluation.right & evaluation.shown
         left = evaluation.counted.copy()
         left[found.partner[shown]] = False
-        self._missed = np.flatnonzero(left)
+        self.missed = np.flatnonzero(left)
 
     @cached_property
     def _taken(self) -> dict[int, int]:
         """Of false alarms, as places among all detections, the object of another class that each took."""
         found, taken = self.evaluation.matches, {}
         alarms = self._alarms[np.argsort(-found.score[self._alarms], kind="stable")]
-        images = np.intersect1d(found.image[alarms], found.truth_image[self._missed])
+        images = np.intersect1d(found.image[alarms], found.truth_image[self.missed])
         for image in images:
             mine = alarms[found.image[alarms] == image]
-            left = self._missed[found.truth_image[self._missed] == image]
+            left = self.missed[found.truth_image[self.missed] == image]
             shares = overlaps(found.corners[mine], found.truth_corners[left])
             shares[found.label[mine][:, None] == found.truth_label[left]] = 0
             for row, alarm in enumerate(mine):
@@ -101,7 +102,7 @@ class Faults:
         for alarm, truth in self._taken.items():
             counts[found.truth_label[truth], found.label[alarm]] += 1
         alarms = np.setdiff1d(self._alarms, list(self._taken))
-        missed = np.setdiff1d(self._missed, list(self._taken.values()))
+        missed = np.setdiff1d(self.missed, list(self._taken.values()))
         np.add.at(counts, (np.full(len(alarms), width - 1), found.label[alarms]), 1)
         np.add.at(counts, (found.truth_label[missed], np.full(len(missed), width - 1)), 1)
         return counts
@@ -133,7 +134,7 @@ class Faults:
         hidden = np.flatnonzero(self.evaluation.right & ~self.evaluation.shown)
         below = {int(found.partner[row]): float(found.score[row]) for row in hidden}
         misses = []
-        for truth in self._missed.tolist():
+        for truth in self.missed.tolist():
             image = int(found.truth_image[truth])
             left, upper, right, lower = found.truth_corners[truth].tolist()
             area = (right - left) * (lower - upper)

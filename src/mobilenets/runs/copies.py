@@ -151,7 +151,9 @@ def _figures_of(evaluation: Evaluation | DetectionEvaluation, alone: npt.NDArray
     """Give the main figure of some of the pictures alone, None where there are none."""
     count = int(alone.sum())
     if isinstance(evaluation, DetectionEvaluation):
-        figures = evaluation.taken(np.flatnonzero(alone).tolist()).to_json() if count else {}
+        # Where nothing is left out the figures are known, and so are the resamples of their intervals.
+        rest = evaluation if alone.all() else evaluation.taken(np.flatnonzero(alone).tolist()) if count else None
+        figures = {} if rest is None else rest.to_json()
         return {"images": count, **{key: figures.get(key) for key in ("ap", "ap50", "ap50_interval")}}
     right = int((evaluation.ranks[alone] == 0).sum())
     return {

@@ -107,13 +107,14 @@ def finish(
         "%s on %d %s%s, %s in all",
         evaluation.summary(),
         len(evaluation.images),
-        *_words(on, dataset),
+        *words_of_half(on, dataset),
         duration(metrics["total_seconds"]),
     )
     return {"run": str(folder), **written, **metrics}
 
 
-def _words(on: str, dataset: Dataset) -> tuple[str, str]:
+def words_of_half(on: str, dataset: Dataset) -> tuple[str, str]:
+    """Call the pictures that were measured, and say that the model did not learn from them, where that is so."""
     if on == CROSSED:
         return "pictures", ", each answered by a model that did not learn from it"
     return f"{on} pictures", "" if dataset.seen_by_source or dataset.copies else " never trained on"

@@ -93,8 +93,21 @@ def opened_by_evaluate(model: Path, which: str, samples: Sequence[Sample]) -> Te
         return None
     opened = open_test_set(model, "evaluate", content_hashes([sample.path for sample in samples]).values())
     if opened.note is not None:
-        log.info("%s", opened.note)
+        log.info("%s", opened.note, extra={"noted": True})
     return opened
+
+
+def opened_by_compare(models: Sequence[Path], which: str, contents: Sequence[str]) -> list[str]:
+    """Write down that ``compare`` opened a test set for each model; gives notes on those that it was open for before.
+
+    Nothing is done for another half.
+    """
+    notes = []
+    for model in dict.fromkeys(models) if which == "test" else ():
+        if (note := open_test_set(model, "compare", contents).note) is not None:
+            notes.append(f"{model}: {note}")
+            log.info("%s", notes[-1], extra={"noted": True})
+    return notes
 
 
 def _read(file: Path) -> list[Opening]:

@@ -87,13 +87,18 @@ def source_notes(source: Source | None, dataset: Dataset, renamed: Mapping[str, 
             "none of the pictures that the model was trained on are in DATA: it may forget them; put old and new "
             "pictures into one folder"
         )
-    if dataset.seen_by_source:
-        notes.append(
-            f"{dataset.seen_by_source} of the {len(dataset.measured)} pictures measured on were already training "
-            f"pictures of the model it started from ({percent(dataset.seen_by_source / len(dataset.measured))}): the "
-            "figures are too high"
-        )
-    return notes
+    return [*notes, *notes_on_seen(dataset)]
+
+
+def notes_on_seen(dataset: Dataset) -> list[str]:
+    """Say so where the model that a run starts from learned from pictures that are measured on."""
+    seen, count = dataset.seen_by_source, len(dataset.measured)
+    if not seen:
+        return []
+    return [
+        f"{seen} of the {count} pictures measured on were already training pictures of the model it started from "
+        f"({percent(seen / count)}): the figures are too high"
+    ]
 
 
 def compare_with_source(

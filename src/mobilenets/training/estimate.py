@@ -128,7 +128,7 @@ class _Probe:
         """Time the decoding of pictures of a batch."""
         train = self._train
         sample = [index % len(train.samples) for index in range(min(DECODED, batch))]
-        seconds = _timed(lambda: train.batch(sample, 0, 0), self._device) / len(sample)
+        seconds = timed(lambda: train.batch(sample, 0, 0), self._device) / len(sample)
         # Threads decode ahead, and share the cores with the network where it computes on them.
         return seconds / min(train.workers or default_workers(), default_workers())
 
@@ -139,7 +139,7 @@ class _Probe:
         trunk, in_torch = open_trunk(self._network, blocks, self._device, self._opener)
         count = still_to_compute(self._network, recipe, blocks, self._train, self._validation, in_torch)
         images = _made_up(self._network, COMPUTED_TOGETHER, 0)
-        each = _timed(lambda: trunk(images), self._device) / COMPUTED_TOGETHER if count else 0.0
+        each = timed(lambda: trunk(images), self._device) / COMPUTED_TOGETHER if count else 0.0
         if not in_torch:  # as many at once as there are threads that decode
             each /= min(self._train.workers or default_workers(), default_workers())
         return count, (count or 0) * _together(decoding, each, self._device)
@@ -170,14 +170,14 @@ class _Probe:
             with torch.inference_mode():
                 _ = network(batch, start) if blocks == len(network.body) else network.trunk(batch, blocks, start)
 
-        seconds = _timed(once, self._device) / COMPUTED_TOGETHER
+        seconds = timed(once, self._device) / COMPUTED_TOGETHER
         network.train(training)
         return seconds
 
     def _step(self, stepper: Stepper, stage: Stage, start: int) -> float:
         some = self._train.samples[: stage.recipe.batch]
         batch = Batch(_made_up(self._network, len(some), start), self._task.targets(some, self._network.classes))
-        return _timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), self._device) / len(some)
+        return timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), self._device) / len(some)
 
 
 def _saving(stepper: Stepper) -> float:
@@ -198,7 +198,7 @@ def _made_up(network: Network, count: int, start: int) -> Floats:
     return np.random.default_rng(0).standard_normal((count, *shape_behind(network, start)), np.float32)
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> float:
+def timed(work: Callable[[], object], device: torch.device) -> float:
     """Time some work: the mean of a few times without the first, which may have to prepare kernels."""
     times: list[float] = []
     while len(times) < 2 or (len(times) <= REPEATS and sum(times[1:]) < MEASURED):

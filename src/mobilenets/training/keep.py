@@ -27,8 +27,8 @@ def best_epoch(history: History, metric: Metric, pictures: int, before: float | 
 
     From ``MANY_PICTURES`` validation pictures it is the epoch with the best ``metric``, of equals the one with the
     lower loss; with fewer, the one up to which the loss of the last ``SMOOTHED`` epochs was lowest on average, or the
-    metric was best on average where the loss does not decide. With
-    ``before``, the metric of the model that training started from, no epoch is kept that does worse than that.
+    metric best where the loss does not decide. With ``before``, the metric of the model that training started from, no
+    epoch is kept that does worse than that.
     """
     best, highest = 0, _start(metric, pictures, before)
     for number in range(1, len(history) + 1):

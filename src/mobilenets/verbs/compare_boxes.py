@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +14,12 @@ from mobilenets.base.files import write_json
 from mobilenets.errors import InputError
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.detection_pair import DetectionPair
-from mobilenets.runs.detection.measured import BoxesToMeasure, boxes_to_measure, without_learned
+from mobilenets.runs.detection.measured import boxes_to_compare
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runs.test_set import open_test_set
+from mobilenets.runs.test_set import opened_by_compare
 from mobilenets.runtime.detections import Detections
 from mobilenets.runtime.found import shown_from
 from mobilenets.tasks.evaluate import evaluate_predictors
-
-log = logging.getLogger("mobilenets")
 
 
 def compare_boxes(
@@ -40,8 +37,7 @@ def compare_boxes(
     """
     if not all(predictor.places for predictor in predictors):
         raise InputError("one of the two finds boxes, the other tells whole pictures apart: compare models of one task")
-    measured = boxes_to_measure(models[0], data, predictors[0].classes)
-    measured = without_learned(measured, models[1])
+    measured = boxes_to_compare(models, data, predictors[0].classes)
     ours, theirs = evaluate_predictors(predictors, measured.samples, measured.root, "comparing")
     assert isinstance(ours, DetectionEvaluation) and isinstance(theirs, DetectionEvaluation)
     places = np.argsort(order)
@@ -52,6 +48,7 @@ def compare_boxes(
         for one, predictor in zip((ours, theirs), predictors, strict=True)
     ]
     pair = DetectionPair(*evaluations)
+    contents = [measured.contents[sample.path] for sample in measured.samples]
     result = {
         "models": [
             {"model": str(model), **{key: found[key] for key in ("ap", "ap_interval", "ap50", "ap50_interval")}}
@@ -61,7 +58,7 @@ def compare_boxes(
         "boxes": int(ours.counted.sum()),
         "evaluated_on": measured.which,
         **_figures(pair),
-        "notes": [*measured.notes, *_opened(models, measured)],
+        "notes": [*measured.notes, *opened_by_compare(models, measured.which, contents)],
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in measured.problems],
     }
     if folder is not None:
@@ -81,15 +78,3 @@ def _figures(pair: DetectionPair) -> dict[str, Any]:
         "ap50_change_interval": None if pair.ap50_change_interval is None else list(pair.ap50_change_interval),
         "better": better,
     }
-
-
-def _opened(models: Sequence[Path], measured: BoxesToMeasure) -> list[str]:
-    """Write down that a test set was opened for both, and say so where it was before."""
-    notes = []
-    if measured.which == "test":
-        contents = [measured.contents[sample.path] for sample in measured.samples]
-        for model in dict.fromkeys(models):
-            if (note := open_test_set(model, "compare", contents).note) is not None:
-                notes.append(f"{model}: {note}")
-                log.info("%s", notes[-1], extra={"noted": True})
-    return notes

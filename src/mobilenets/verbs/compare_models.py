@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,10 @@ from mobilenets.runs.compared import pictures_to_compare
 from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runs.test_set import open_test_set
+from mobilenets.runs.test_set import opened_by_compare
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.verbs.compare_boxes import compare_boxes
-
-log = logging.getLogger("mobilenets")
 
 SURE = 0.05
 
@@ -84,12 +81,7 @@ def compare_models(
     ours, theirs = map(classified, evaluate_predictors(predictors, samples, chosen.folder.root, "comparing"))
     # The samples are labelled in the order of the first model's classes.
     pair = Pair(ours, Evaluation(ours.classes, theirs.images, theirs.labels, theirs.logits[:, order]))
-    if chosen.which == "test":
-        contents = [chosen.contents[sample.path] for sample in samples]
-        for model in dict.fromkeys(models):
-            if (note := open_test_set(model, "compare", contents).note) is not None:
-                notes.append(f"{model}: {note}")
-                log.info("%s", notes[-1], extra={"noted": True})
+    notes += opened_by_compare(models, chosen.which, [chosen.contents[sample.path] for sample in samples])
     result = {
         "models": [
             {

@@ -25,7 +25,7 @@ from mobilenets.exports.formats import write
 from mobilenets.exports.job import Job, Options
 from mobilenets.exports.use.code import write_device_code
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.detection.held_out import boxes_to_export
+from mobilenets.runs.detection.measured import boxes_to_export
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
 from mobilenets.runs.predictor import Predictor

@@ -44,6 +44,12 @@ def draw_set(folder: Path, count: int = 20, side: int = 64, seed: int = 0) -> Pa
 
 
 @pytest.fixture(scope="session")
+def draw_shapes() -> Draw:
+    """Give ``draw_set``."""
+    return draw_set
+
+
+@pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a small set, to be read only."""
     return draw_set(tmp_path_factory.mktemp("drawn") / "shapes")

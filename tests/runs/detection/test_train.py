@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import mobilenets
 from mobilenets.errors import FaultFound, InputError
@@ -21,10 +22,13 @@ from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.detection.begin import begin_boxes
+from mobilenets.runs.request import Request
 from mobilenets.runtime.bundle import Bundle, read_bundle
 from mobilenets.training.detection.start import described, fresh_detector
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import load_recipe
 from mobilenets.training.start import follow
 
 SETTINGS: dict[str, Any] = {
@@ -131,6 +135,9 @@ def test_what_boxes_cannot_have_is_refused(drawn: Path, tmp_path: Path) -> None:
         ({"folds": 3}, "folds: not for boxes yet"),
         ({"seeds": 3}, "seeds: not for boxes yet"),
         ({"mixup": 0.2}, "mixup: not for boxes yet"),
+        ({"label_smoothing": 0.1}, "use --label-smoothing 0"),
+        ({"dropout": 0.2}, "without effect on a detector; leave --dropout out"),
+        ({"variant": "small"}, "use --variant standard"),
         ({"resize": "crop"}, "a picture is seen whole"),
         ({"augment": "imagenet"}, "for boxes choose none, light, photo"),
         ({"freeze": "99"}, "this network has"),
@@ -182,3 +189,25 @@ def test_a_fault_is_said_before_anything_is_written(
     with pytest.raises(FaultFound, match="self-test: broken"):
         mobilenets.train(drawn, tmp_path / "run", **{**SETTINGS, "self_test": True})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_test_half_is_opened_and_what_was_found_stays_known(draw_shapes: Callable[..., Path], tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    (data / "annotations").mkdir(parents=True)
+    for seed, half in enumerate(("train", "val", "test")):
+        draw_shapes(data / half, 8, seed=seed)
+        (data / half / "instances_all.json").rename(data / "annotations" / f"instances_{half}.json")
+    Image.open(data / "train" / "000.png").save(data / "test" / "000.png", compress_level=1)  # other bytes
+    first = mobilenets.train(data, out, **{**SETTINGS, "epochs": 1})
+    assert (first["evaluated_on"], first["test_set"]["before"]) == ("test", 0)
+    assert any("near copies of training pictures" in note for note in first["notes"])
+    again = mobilenets.train(data, out, resume=True)
+    assert set(first["notes"]) <= set(again["notes"]) and mobilenets.evaluate(out, data)["test_set"]["before"] > 0
+
+
+def test_a_run_that_starts_from_another_keeps_its_split(run: Path, drawn: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("boxes").replace(**{**SETTINGS, "weights": str(run), "split_seed": 5})
+    begun, _ = begin_boxes(Request(drawn, tmp_path / "run", recipe, {}, False), recipe, {}, {})
+    with (run / "split.csv").open() as file:
+        held_out = {row["image"] for row in csv.DictReader(file) if row["split"] == "validation"}
+    assert {sample.path.name for sample in begun.dataset.validation} == held_out

@@ -78,6 +78,13 @@ def test_int8_of_a_model_that_finds_nothing_cannot_be_checked() -> None:
     assert any("the model's own AP is 0.00 %" in fault for fault in verdict.faults)
 
 
+def test_int8_is_not_judged_on_pictures_without_boxes() -> None:
+    nothing = [Boxes.of([], []) for _ in IMAGES]
+    evaluations = [DetectionEvaluation(CLASSES, IMAGES, nothing, scenes()) for _ in range(2)]
+    for precision, passed in (("float32", True), ("int8", False)):
+        assert judge(Comparison(*evaluations, ([], []), precision, False, 1.5)).passed is passed  # type: ignore[arg-type]
+
+
 def test_a_lone_box_may_fall_by_rounding() -> None:
     found = scenes()
     found[3] = found[3].taken(slice(0, 3))

@@ -286,7 +286,7 @@ class Reading:
         if not self.quiet:
             say(told)
             for note in more:
-                log.info("%s: %s", self.root, note)
+                log.info("%s: %s", self.root, note, extra={"noted": True})
         self._accept(sum(map(len, parts.values())))
 
     def _told(self, fault: Fault) -> Fault:

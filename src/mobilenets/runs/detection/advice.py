@@ -67,22 +67,18 @@ def _few_boxes(outcome: BoxOutcome) -> str | None:
 def _tiny(outcome: BoxOutcome, faults: Faults) -> str | None:
     """Whether most of what is missed is too small for the network, while larger objects are found."""
     evaluation = outcome.evaluation
-    if evaluation.sizes is None or not faults.misses:
+    if evaluation.sizes is None or not len(faults.missed):
         return None
     found = evaluation.matches
     sizes = np.array(evaluation.sizes, np.float64)[found.truth_image]
     corners = found.truth_corners
     sides = np.sqrt((corners[:, 2:] - corners[:, :2]).prod(axis=1) / sizes.prod(axis=1))
-    places = {
-        (int(i), int(p)): row for row, (i, p) in enumerate(zip(found.truth_image, found.truth_place, strict=True))
-    }
-    missed = np.zeros(len(corners), np.bool_)
-    missed[[places[miss.image, miss.place] for miss in faults.misses]] = True
     small = sides < TINY
-    if 2 * (missed & small).sum() <= missed.sum() or small.sum() < 10:
+    small_missed, missed = int(small[faults.missed].sum()), len(faults.missed)
+    if 2 * small_missed <= missed or small.sum() < 10:
         return None
     return (
-        f"{int((missed & small).sum())} of the {int(missed.sum())} objects that it misses take less than "
+        f"{small_missed} of the {missed} objects that it misses take less than "
         f"{100 * TINY:g} % of the picture's sides, and no anchor fits them: cut the pictures into parts, or take them "
         "from nearer."
     )

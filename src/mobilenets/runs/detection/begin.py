@@ -25,6 +25,7 @@ from mobilenets.runs.copies import look_for_copies
 from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record, data_record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import write_seen
+from mobilenets.runs.update import find_source, notes_on_seen
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.tasks.registry import find_task
@@ -55,9 +56,13 @@ def begin_boxes(
     frozen_parts(fresh_detector(recipe, architecture, detection, ("one",), None)[0], recipe.freeze)
     grouped = grouping(recipe.groups, recipe.workers)
     looking = Looking()
-    dataset = prepare_boxes(request.data, **box_settings(recipe), group=grouped, look=looking)
+    source = find_source(recipe.weights)
+    earlier = None if source is None else source.seen
+    dataset = prepare_boxes(request.data, **box_settings(recipe), seen=earlier, group=grouped, look=looking)
     copied, keep = look_for_copies(dataset, looking)
-    dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *copied))
+    for note in (seen := notes_on_seen(dataset)):
+        log.warning("%s", note)
+    dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *copied, *seen))
     network, origin = fresh_detector(recipe, architecture, detection, dataset.classes, saved)
     kept = origin.get("head") == "kept"
     recipe = resolve_boxes(recipe, len(dataset.train), saved is not None)
@@ -67,9 +72,8 @@ def begin_boxes(
     labels = read_labels(dataset.layout.root, dataset.classes)
     for doubt in doubts(labels, dataset.classes):
         log.warning("%s", doubt)
-    described_as = network.architecture.to_json()
-    bundle = Bundle(described_as, dataset.classes, preprocessing, origin, labels, task=recipe.task)
-    bundle = dataclasses.replace(bundle, detection=network.detection)
+    about = (network.architecture.to_json(), dataset.classes, preprocessing, origin, labels)
+    bundle = Bundle(*about, task=recipe.task, detection=network.detection)
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(recipe, command, _record(dataset), hardware, versions, weights)
@@ -77,7 +81,7 @@ def begin_boxes(
     def write() -> None:
         with filling(request.run):
             write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
-            write_seen(request.run, dataset.seen)
+            write_seen(request.run, dataset.seen.with_earlier(earlier))
             keep(request.run)
             write_bundle(request.run, bundle)
             # Last, because it is what marks a run as begun.

@@ -21,7 +21,8 @@ from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.detection.advice import BoxOutcome, next_steps_with_boxes
 from mobilenets.runs.detection.report import FOUND, REPORT, draw_found, write_box_report
 from mobilenets.runs.record import METRICS
-from mobilenets.runs.results import said, seconds_in_all
+from mobilenets.runs.results import said, seconds_in_all, words_of_half
+from mobilenets.runs.test_set import open_test_set
 from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.validation import BoxValidation
 
@@ -36,9 +37,11 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
     evaluation = measuring.measure(saved.network)
     # People are shown boxes from the score on that does best on the validation pictures.
     saved = replace(saved, bundle=replace(saved.bundle, threshold=evaluation.shown_from))
+    opened = None
     if dataset.test is not None:
-        measuring = replace(measuring, pictures=_of(measuring.pictures, dataset.test))
+        measuring = replace(measuring, pictures=replace(measuring.pictures, samples=dataset.test))
         evaluation = replace(measuring.measure(saved.network), threshold=saved.bundle.threshold)
+        opened = open_test_set(folder, "train", [dataset.contents[sample.path] for sample in dataset.test])
     kept = state.best_epoch if run.recipe.keep == "best" else state.epoch
     operations = saved.network.plan.operations
     bundle = write_graph(folder, replace(saved, network=saved.network.to(torch.device("cpu"))))
@@ -52,27 +55,26 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
         "weights": run.recipe.weights,
         "parameters": sum(parameter.numel() for parameter in saved.network.parameters()),
         "macs": sum(part.macs for part in operations),
+        "seen_by_source": dataset.seen_by_source,
+        "test_set": None if opened is None else opened.to_json(),
         "copies": copies_of_run(folder, evaluation),
     }
     boxes = box_counts(dataset.train, dataset.classes)
     data = run.record.data.folder
     metrics["next_steps"] = next_steps_with_boxes(BoxOutcome(evaluation, boxes, on, data, str(folder)))
     draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
-    draw_found(folder / FOUND, evaluation, dataset.layout.root)
+    names = dataset.classes if bundle.labels is None else bundle.labels.shown(dataset.classes)
+    draw_found(folder / FOUND, evaluation, dataset.layout.root, names)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)
-    write_box_report(run, train, state, kept, evaluation, metrics)
+    write_box_report(run, train, state, kept, evaluation, metrics, names)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)  # the report among it
     # Last, because it is what marks a run as measured.
     write_json(folder / METRICS, metrics)
     log.info(
-        "%s on %d %s pictures never trained on, %s in all",
+        "%s on %d %s%s, %s in all",
         evaluation.summary(),
         len(evaluation.images),
-        on,
+        *words_of_half(on, dataset),
         duration(metrics["total_seconds"]),
     )
     return {"run": str(folder), "report": str(folder / REPORT), **metrics}
-
-
-def _of(loader: BoxLoader, samples: Any) -> BoxLoader:
-    return replace(loader, samples=samples)

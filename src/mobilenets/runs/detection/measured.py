@@ -1,9 +1,9 @@
-"""Which pictures of DATA with boxes a detector may honestly be measured on."""
+"""Which pictures of DATA with boxes a detector may honestly be measured on, and a file of it be checked on."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mobilenets.datasets.listing import Problem
 from mobilenets.datasets.readable import Look
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
+from mobilenets.runs.held_out import Halves
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle
 
@@ -46,6 +47,48 @@ def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Lo
     Boxes of classes that the model does not know are left out, with a problem for each. What was assumed is logged, and
     in the notes. Raises ``InputError`` for what ``read_boxes`` refuses, and where nothing is left.
     """
+    measured = _chosen(model, data, classes, look)
+    said = _of_learned(measured.learned, len(measured.samples))
+    if said is None:
+        return measured
+    log.info("%s", said, extra={"noted": True})
+    return replace(measured, notes=(*measured.notes, said))
+
+
+def boxes_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, ...]) -> BoxesToMeasure:
+    """Take what ``boxes_to_measure`` takes for the first of two models, without what either learned from.
+
+    Raises ``InputError`` as that does.
+    """
+    measured = _chosen(models[0], data, classes, None)
+    for model in dict.fromkeys(models):
+        measured = _without_learned(measured, model)
+    return measured
+
+
+def boxes_to_export(model: Path, data: Path, classes: tuple[str, ...]) -> Halves:
+    """Return the pictures with boxes that an export is checked on, and those that it may be calibrated on.
+
+    They are DATA's validation half and its training half. Where it is not split, what the model learned from is for
+    calibration, and what it held out for the check, known by content; of pictures that it does not know a fifth is for
+    the check. Raises ``InputError`` for what ``read_boxes`` refuses.
+    """
+    seen = read_seen(find_bundle(model))
+    found = read_boxes(data, classes=classes, max_bad=1, max_unreadable=1, seen=seen)
+    samples, which, learned = found.validation, "validation", None
+    if seen is not None:
+        learned = len(samples) - len(_new(samples, found, seen))
+    if found.layout.validation is None:
+        held = [seen is not None and seen.held(found.contents[sample.path]) for sample in samples]
+        which = "validation" if all(held) else "held out and new" if any(held) else "a fifth of all"
+    said = _of_learned(learned, len(samples))
+    if said is not None:
+        log.warning("%s", said)
+    notes = found.notes if said is None else (*found.notes, said)
+    return Halves(found.layout.root, found.train, samples, which, learned, notes)
+
+
+def _chosen(model: Path, data: Path, classes: tuple[str, ...], look: Look | None) -> BoxesToMeasure:
     seen = read_seen(find_bundle(model))
     found = read_boxes(data, classes=classes, max_bad=1, max_unreadable=1, look=look)
     notes = [note for note in found.notes if "teach" not in note]  # nothing is taught here
@@ -62,27 +105,23 @@ def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Lo
     if not samples:
         raise InputError(f"{data}: no picture to measure on")
     learned = None if seen is None else len(samples) - len(_new(samples, found, seen))
-    said = _of_learned(learned, len(samples))
-    if said is not None:
-        notes.append(said)
-        log.info("%s", said, extra={"noted": True})
     about = (found.sizes, found.contents, learned, found.problems, tuple(notes))
     return BoxesToMeasure(found.layout.root, which, samples, to_choose_on, *about)
 
 
-def without_learned(measured: BoxesToMeasure, other: Path) -> BoxesToMeasure:
-    """Leave out what another model learned from too; raises ``InputError`` where nothing is left."""
-    seen = read_seen(find_bundle(other))
+def _without_learned(measured: BoxesToMeasure, model: Path) -> BoxesToMeasure:
+    """Leave out what a model learned from; raises ``InputError`` where nothing is left."""
+    seen = read_seen(find_bundle(model))
     if seen is None:
-        note = f"{other} does not say what it was trained on; if it was these pictures, it looks better than it is"
+        note = f"{model} does not say what it was trained on; if it was these pictures, it looks better than it is"
         return replace(measured, notes=(*measured.notes, note))
     left = tuple(sample for sample in measured.samples if not seen.learned(measured.contents[sample.path]))
     if not left:
-        raise InputError(f"{other} learned from every picture there: give pictures that neither model has seen")
+        raise InputError(f"{model} learned from every picture there: give pictures that neither model has seen")
     out = len(measured.samples) - len(left)
     if not out:
         return measured
-    note = f"left out: {out} picture{'s' * (out > 1)} that {other} learned from"
+    note = f"left out: {out} picture{'s' * (out > 1)} that {model} learned from"
     log.info("%s", note, extra={"noted": True})
     return replace(measured, samples=left, notes=(*measured.notes, note))
 

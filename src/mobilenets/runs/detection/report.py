@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ def write_box_report(
     kept: int,
     evaluation: DetectionEvaluation,
     figures: Mapping[str, Any],
+    names: Sequence[str],
 ) -> None:
-    """Write ``report.html``; ``figures`` are those of ``metrics.json``."""
+    """Write ``report.html``; ``figures`` are those of ``metrics.json``, and ``names`` the classes for people."""
     data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
     measured = dataset.validation if dataset.test is None else dataset.test
     write_detection_report(
@@ -63,39 +64,40 @@ def write_box_report(
             seconds=figures["seconds"],
             total_seconds=figures["total_seconds"],
             best_epoch=kept,
-            batch=as_taught(train, dataset.classes, run.recipe.batch),
+            batch=as_taught(train, names, run.recipe.batch),
             versions=run.record.versions,
             command=run.record.command,
             notes=figures["notes"],
             next_steps=figures["next_steps"],
             root=dataset.layout.root,
             evaluation=evaluation,
+            names=names,
             pictures=(len(dataset.train), len(measured)),
         ),
     )
 
 
-def as_taught(train: BoxLoader, classes: tuple[str, ...], batch: int) -> list[tuple[Image.Image, str]]:
+def as_taught(train: BoxLoader, names: Sequence[str], batch: int) -> list[tuple[Image.Image, str]]:
     """Return some pictures of the first batch as the network sees them, with the boxes that it is told."""
     first = shuffled([0] * len(train.samples), batch, train.seed, 0)[0][:SHOWN]
     made, size = train.batch(first, 0, 0), train.preprocessing.size
     shown = []
     for pixels, target in zip(pixels_of(made.images, train.preprocessing), made.targets, strict=True):
         rows = target[(target[:, 4] != NOTHING) & (target[:, 5] == 0)]
-        boxes = [Drawn(row[:4] * size, words_of(classes[int(row[4])]), color_of(int(row[4]))) for row in rows]
-        names = sorted({classes[int(row[4])] for row in rows})
-        shown.append((draw_boxes(Image.fromarray(pixels), boxes), ", ".join(names) or "nothing"))
+        boxes = [Drawn(row[:4] * size, words_of(names[int(row[4])]), color_of(int(row[4]))) for row in rows]
+        seen = sorted({names[int(row[4])] for row in rows})
+        shown.append((draw_boxes(Image.fromarray(pixels), boxes), ", ".join(seen) or "nothing"))
     return shown
 
 
-def draw_found(path: Path, evaluation: DetectionEvaluation, root: Path) -> None:
+def draw_found(path: Path, evaluation: DetectionEvaluation, root: Path, names: Sequence[str]) -> None:
     """Draw what was found in a few of the pictures measured on, those with the most boxes, as a PNG."""
     order = sorted(range(len(evaluation.images)), key=lambda place: -len(evaluation.truths[place]))
     tiles = []
     for place in order[:TILES]:
         found = evaluation.found[place].above(evaluation.shown_from)
         boxes = [
-            Drawn(corners, words_of(evaluation.classes[label], score), color_of(label))
+            Drawn(corners, words_of(names[label], score), color_of(label))
             for corners, label, score in zip(found.corners, found.labels.tolist(), found.scores.tolist(), strict=True)
         ]
         drawn = draw_boxes(decode(root / evaluation.images[place]), boxes)

@@ -70,7 +70,8 @@ def train_boxes(
         device,
         network.detection,
     )
-    forecast = estimate_boxes(network, stage, train, measuring)
+    final = len(run.dataset.validation) + len(run.dataset.test or ())
+    forecast = estimate_boxes(network, stage, train, measuring, final)
     told = before.total_seconds + time.monotonic() - began + forecast.seconds([stage], before.epoch)
     _announce(run, stage, told)
     state, since = fit_boxes(

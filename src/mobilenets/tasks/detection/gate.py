@@ -119,7 +119,9 @@ class BoxVerdict:
                 f"the model's own AP is {own:.2f} %, so that no loss of {self.tolerance:g} points can be seen: "
                 "train it longer first"
             )
-        if math.isnan(change) and not len(pairs.ours):
+        if math.isnan(change) and self.precision == "int8":
+            found.append("the pictures have no box, so that AP cannot be compared, and int8 is judged by nothing else")
+        elif math.isnan(change) and not len(pairs.ours):
             found.append("there is no box to compare: the pictures have none, and the model finds none")
         difference, overlap = DIFFERENCE.get(self.precision), OVERLAP.get(self.precision)
         if difference is not None and overlap is not None:

@@ -20,6 +20,11 @@ def refuse_unfit(recipe: Recipe) -> None:
     for name in ("folds", "seeds", "minutes", "mixup", "cutmix", "head_epochs", "views"):
         if getattr(recipe, name):
             raise InputError(f"{name}: not for boxes yet; leave --{name.replace('_', '-')} out")
+    for name, unset in (("label_smoothing", 0), ("dropout", None), ("variant", "standard")):
+        if getattr(recipe, name) not in (unset, "auto"):
+            flag = f"--{name.replace('_', '-')}"
+            way = f"leave {flag} out" if name == "dropout" else f"use {flag} {unset}"
+            raise InputError(f"{name} {getattr(recipe, name)}: without effect on a detector; {way}")
     if recipe.balance != "none":
         raise InputError(f"balance {recipe.balance}: for whole pictures; leave --balance out: the loss balances boxes")
     if recipe.size < LEAST_SIZE:
