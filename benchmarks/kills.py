@@ -126,7 +126,10 @@ def main() -> int:
     began, total = time.monotonic(), Found()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name).resolve()
-        chosen = [one for one in commands(work) if not options.only or one.name in options.only]
+        known = commands(work)
+        chosen = [one for one in known if one.name in (options.only or [one.name])]
+        if len(chosen) < len(options.only or ()):
+            parser.error(f"--only: choose from {', '.join(one.name for one in known)}")
         for number, command in enumerate(chosen):
             share = options.faults * (number + 1) // len(chosen) - options.faults * number // len(chosen)
             found = try_out(command, share, options.kind, work, options.seed)

@@ -17,7 +17,6 @@ from PIL import Image
 WATCHED = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 ERRORS = {"full": errno.ENOSPC, "readonly": errno.EROFS}
-# What holds the clock, or the names of folders and machines; all else has to be the same to the byte.
 
 
 @dataclass(frozen=True)

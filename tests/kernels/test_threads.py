@@ -16,6 +16,13 @@ def add_range(out, first, last):  # type: ignore[no-untyped-def]
         out[place] += 1
 
 
+@kernel
+def add_rows(out, first, last):  # type: ignore[no-untyped-def]
+    for row in range(first, last):
+        for column in range(out.shape[1]):
+            out[row, column] += 1
+
+
 def test_every_part_is_run_and_the_first_by_the_caller() -> None:
     ran: dict[int, str] = {}
 
@@ -89,9 +96,17 @@ def test_parts_of_a_kernel_are_all_computed(monkeypatch: pytest.MonkeyPatch, asl
     np.testing.assert_array_equal(out, 50)
 
 
-def test_kernels_on_a_team_take_each_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_on_a_team_take_each_type() -> None:
     team = Team()
     for dtype in (np.float32, np.float64):
         out = np.zeros(20, dtype)
         team.run(add_range, [(out, 0, 10), (out, 10, 20)])
         np.testing.assert_array_equal(out, 1)
+
+
+def test_kernels_on_a_team_take_each_layout() -> None:
+    team, whole = Team(), np.zeros((8, 8))
+    for out in (np.zeros((4, 4), order="F"), whole[::2, ::2], np.zeros((4, 4))):
+        team.run(add_rows, [(out, 0, 2), (out, 2, 4)])
+        np.testing.assert_array_equal(out, 1)
+    assert whole.sum() == 16

@@ -24,7 +24,7 @@ _taking: ContextVar[str] = ContextVar("mobilenets_kernels", default="")
 # Sums may be taken in any order and products fused into them; what is not finite stays so, so that a loss that
 # diverges is seen.
 FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
-SECONDS = 20  # what a network's kernels take to compile on one core of a laptop
+SECONDS = 30  # what a network's kernels take to compile on one core of a laptop
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 

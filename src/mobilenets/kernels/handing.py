@@ -23,7 +23,6 @@ OFFERED, TAKEN, DONE, ASLEEP, CALL, TARGET, FAILED, PART = 0, 8, 16, 24, 32, 33,
 ROOM = 4096  # bytes of a part's arguments
 PLACES = PART + ROOM // 8
 
-_BYTE = ir.IntType(8).as_pointer()
 _CODE = ir.IntType(32)
 
 

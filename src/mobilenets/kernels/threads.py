@@ -146,7 +146,7 @@ class Team:
 
 def _kind(value: Any) -> Any:
     """Tell apart what compiled code takes apart: an array's type, dimensions and layout, or the type of a number."""
-    return (value.dtype.num, value.ndim, value.flags.carray) if isinstance(value, np.ndarray) else type(value)
+    return (value.dtype.num, value.ndim, value.flags.num) if isinstance(value, np.ndarray) else type(value)
 
 
 def _looks_a_second() -> float:
@@ -155,11 +155,13 @@ def _looks_a_second() -> float:
 
     held, memory = handing.memory()
     handing.serve(memory, 1)  # compiles
-    began = time.perf_counter()
-    handing.serve(memory, 20000)
-    found = 20000 / max(time.perf_counter() - began, 1e-6)
+    times = []
+    for _ in range(3):  # of which the shortest counts: another process may have the core meanwhile
+        began = time.perf_counter()
+        handing.serve(memory, 20000)
+        times.append(time.perf_counter() - began)
     del held
-    return found
+    return 20000 / max(min(times), 1e-6)
 
 
 _team = Team()

@@ -22,7 +22,7 @@ from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.steppers.plain import PlainStepper, precision_of
 from mobilenets.training.validation import Validation
 
-# Kernels take about 20 s to prepare. A long run is one of two minutes or more at 25 billion multiply-accumulates a
+# Kernels take about 30 s to prepare. A long run is one of two minutes or more at 25 billion multiply-accumulates a
 # second, three times those of the forward pass for each picture.
 LONG_RUN = 3e12
 SHORT_MINUTES = 5
