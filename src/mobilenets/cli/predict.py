@@ -8,7 +8,7 @@ from typing import Any
 
 from mobilenets.base.cells import write_cells
 from mobilenets.base.text import printable
-from mobilenets.cli import detections
+from mobilenets.cli import detections, many
 from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import to_json
 from mobilenets.cli.parser import Parser, Verb
@@ -32,19 +32,20 @@ def _arguments(parser: Parser) -> None:
     )
     add("--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR")
     add("--sheet", metavar="FILE.png", help="draw one sheet of all pictures with their answers")
-    add("--out", metavar="DIR", help="draw a detector's boxes into copies of the pictures, in DIR")
+    add("--out", metavar="DIR", help="draw a detector's boxes into copies of the pictures, in DIR; with --engine: answers")
     add_engine(parser)
     add(
         "--format",
-        choices=("text", "json", "csv", "coco"),
-        default="text",
-        help="text, json (as --json), csv, or coco: boxes as COCO's results, all of them unless --threshold is given",
+        choices=("text", "json", "csv", "coco", *many.FORMATS),
+        help="text, json (as --json), csv, or coco: boxes as COCO's results, all of them unless --threshold is given; "
+        "with --engine parquet or jsonl",
     )
     add(
         "--ids",
         metavar="FILE.json",
         help="with --format coco: COCO's instances_*.json, for the ids of pictures and classes",
     )
+    many.add_arguments(parser)
 
 
 def _run(options: Namespace) -> int:
@@ -53,10 +54,13 @@ def _run(options: Namespace) -> int:
     from mobilenets.verbs.predict import predict
 
     check_order(options.model, options.pictures[-1], "predict")
+    if options.engine is not None:
+        return many.run(options)
+    many.refuse_alone(options)
     predictor = Predictor(options.model, **engine(options))
     pictures = [(name, _standard_input()) if name == "-" else name for name in options.pictures]
     settings = given(options, "top", "language", "threshold", "explain", "sheet", "out")
-    form = "json" if options.json else options.format
+    form = "json" if options.json else options.format or "text"
     coco = detections.coco_writer(predictor, form, options.ids)
     head, lines = (detections.COLUMNS, detections.rows) if predictor.places else (COLUMNS, rows)
     if coco is not None and options.threshold is None:

@@ -1,0 +1,240 @@
+"""Predicting many: a cluster of two nodes loses one, then its driver; is every answer there, and how fast was it?
+
+    python benchmarks/bulk.py MODEL PLACE [--pictures 50000] [--bad 200] [--json FILE]
+
+MODEL is a run folder or export for pictures of about 32 pixels; PLACE is an empty folder for pictures and answers. Needs
+Ray and pyarrow, and no PyTorch. It draws pictures of 32 to 64 pixels, bad ones among them, takes the serial answer
+(``mobilenets.predict``), starts a Ray cluster of two nodes of one core each on the loopback, kills one node when a third
+of the parts are done and the driver when two thirds are, and runs the same command again. Then come the speeds, in pictures
+a second: a plain loop, and 1 and 2 workers of both engines, on a tenth of the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import mobilenets
+from mobilenets.bulk.answering import answers
+
+ADDRESS = "127.0.0.1:6397"
+STORE = str(200 << 20)
+FOLDER = 1000
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
+
+
+def draw(place: Path, count: int, bad: int) -> set[str]:
+    """Draw pictures, the bad ones in four ways; returns the names of these."""
+    rng, chosen = np.random.default_rng(0), set(random.Random(0).sample(range(count), bad))
+    spoilt = set()
+    for number in range(count):
+        path = place / f"{number // FOLDER:03}" / f"{number:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height, width = rng.integers(32, 65, 2)
+        tint = rng.integers(0, 160, 3)
+        noise = rng.integers(0, 96, (height // 4, width // 4, 3))
+        pixels = (noise + tint).astype(np.uint8)
+        Image.fromarray(pixels).resize((int(width), int(height))).save(path, quality=85)
+        if number in chosen:
+            spoilt.add(path.relative_to(place).as_posix())
+            content = path.read_bytes()
+            kinds = (b"", b"<html>not found</html>", content[: len(content) // 3], os.urandom(900))
+            path.write_bytes(kinds[number % 4])
+    return spoilt
+
+
+def node(*words: str) -> subprocess.Popen[bytes]:
+    command = [str(Path(sys.executable).with_name("ray")), "start", *words, "--num-cpus=1", "--block"]
+    command += [f"--object-store-memory={STORE}", "--disable-usage-stats"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": os.environ | QUIET}
+    return subprocess.Popen(command, start_new_session=True, **quiet)
+
+
+def family(pid: int) -> list[int]:
+    """List a process and what it started, by the parents that /proc names."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    return found
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    for pid in family(process.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    host, port = ADDRESS.split(":")
+    started = [node("--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false")]
+    try:
+        time.sleep(8)
+        for _ in range(nodes - 1):
+            started.append(node(f"--address={ADDRESS}", f"--node-ip-address={host}"))
+        time.sleep(8 if nodes > 1 else 0)
+        yield started
+    finally:
+        for one in started:
+            if one.poll() is None:
+                kill_all(one)
+
+
+def command(model: Path, source: Path, out: Path, *words: str) -> list[str]:
+    program = [sys.executable, "-m", "mobilenets", "predict", str(model), str(source), "--out", str(out), "--json"]
+    return [*program, *words]
+
+
+def predict_many(*words: Any) -> dict[str, Any]:
+    done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+def parts_done(out: Path) -> int:
+    try:
+        return (out / "done.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def rows_of(out: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    for file in sorted((out / "answers").glob("*.parquet")):
+        yield from pq.read_table(file).to_pylist()
+
+
+def survive(model: Path, source: Path, out: Path, part: int, count: int) -> dict[str, Any]:
+    """Lose a node, then the driver, and go on; returns what was seen."""
+    ray = ("--engine", "ray", "--ray-address", ADDRESS, "--part", str(part))
+    total, said = -(-count // part), {}
+    with cluster(2) as (_, second):
+        begun = time.monotonic()
+        with (out.parent / "driver.log").open("wb") as log:
+            driver = subprocess.Popen(command(model, source, out, *ray), stdout=log, stderr=log)
+        for share, victim, name in ((1 / 3, second, "node"), (2 / 3, driver, "driver")):
+            while parts_done(out) < share * total:
+                assert driver.poll() is None, (out.parent / "driver.log").read_text()
+                time.sleep(0.1)
+            said[f"parts_when_the_{name}_was_killed"] = parts_done(out)
+            kill_all(victim)
+        said["seconds_until_the_driver_was_killed"] = round(time.monotonic() - begun, 1)
+        before = {file.name: file.stat().st_mtime_ns for file in (out / "answers").glob("*.parquet")}
+        said["next_run"] = predict_many(model, source, out, *ray)
+    after = {file.name: file.stat().st_mtime_ns for file in (out / "answers").glob("*.parquet")}
+    said["parts_kept"] = sum(after[name] == time for name, time in before.items())
+    said["parts"] = len(after)
+    return said
+
+
+def compared(out: Path, serial: dict[str, dict[str, Any]], spoilt: set[str]) -> dict[str, Any]:
+    """Hold the union of the parts against the serial answer, row by row."""
+    seen, differing, apart = list[str](), 0, 0.0
+    for row in rows_of(out):
+        seen.append(row["image"])
+        same = serial[row["image"]]
+        if "error" in same:
+            differing += row["error"] != same["error"] or row["label"] is not None
+            continue
+        differing += row["predictions"] != same["predictions"] or row["error"] is not None
+        pairs = zip(row["predictions"], same["predictions"], strict=True)
+        apart = max(apart, *(abs(one["probability"] - other["probability"]) for one, other in pairs))
+    bad = {name for name, answer in serial.items() if "error" in answer}
+    return {
+        "rows": len(seen),
+        "each_once": sorted(seen) == sorted(serial),
+        "rows_that_differ": differing,
+        "largest_difference_of_a_probability": apart,
+        "bad_are_those_spoilt": bad == spoilt,
+    }
+
+
+def speeds(model: Path, source: Path, place: Path) -> dict[str, float]:
+    """Measure pictures a second, everything in it from the start of the process on, loops apart."""
+    files = sorted(source.rglob("*.jpg"))
+    predictor = mobilenets.Predictor(model, threads=1)
+    found: dict[str, float] = {}
+
+    def loop(name: str, run: Any) -> None:
+        begun = time.perf_counter()
+        run()
+        found[name] = round(len(files) / (time.perf_counter() - begun), 1)
+
+    def one_by_one() -> None:
+        for path in files:
+            try:
+                predictor(path)
+            except mobilenets.InputError:
+                continue
+
+    loop("plain loop, one picture at a time", one_by_one)
+    loop("plain loop, batches of 32", lambda: list(answers(predictor, ((str(path), path) for path in files))))
+    for workers in (1, 2):
+        for engine, *words in (("local",), ("ray", "--ray-address", ADDRESS)):
+            out = place / f"speed-{engine}-{workers}"
+            shutil.rmtree(out, ignore_errors=True)
+            with cluster(2) if engine == "ray" else contextmanager(lambda: iter([None]))():
+                settings = ("--engine", engine, *words, "--workers", str(workers), "--part", "500")
+                result = predict_many(model, source, out, *settings)
+            found[f"{engine}, {workers} worker(s)"] = result["images_per_second"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("place", type=Path)
+    parser.add_argument("--pictures", type=int, default=50_000)
+    parser.add_argument("--bad", type=int, default=200)
+    parser.add_argument("--part", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    source, out = options.place / "pictures", options.place / "answers-ray"
+    spoilt = draw(source, options.pictures, options.bad)
+    result: dict[str, Any] = {"pictures": options.pictures, "bad": options.bad}
+    begun = time.perf_counter()
+    # Named as in the rows: by the path below the source.
+    named = ((path.relative_to(source).as_posix(), path) for path in sorted(source.rglob("*.jpg")))
+    serial = {answer["image"]: answer for answer in mobilenets.predict(options.model, named)}
+    result["serial_seconds"] = round(time.perf_counter() - begun, 1)
+    result["survived"] = survive(options.model, source, out, options.part, options.pictures)
+    result["union_against_serial"] = compared(out, serial, spoilt)
+    few = options.place / "few"
+    for folder in sorted(source.iterdir())[: max(1, options.pictures // FOLDER // 10)]:
+        shutil.copytree(folder, few / folder.name)
+    result["pictures_a_second"] = speeds(options.model, few, options.place)
+    text = json.dumps(result, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

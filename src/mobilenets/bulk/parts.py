@@ -1,0 +1,188 @@
+"""What a source of pictures is cut into: parts, of each of which one file of answers is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.files import read_text
+from mobilenets.datasets.folder import relative
+from mobilenets.datasets.listing import Problem, instead, pictures, say
+from mobilenets.errors import InputError
+
+FILES, LISTED, SHARD = "files", "listed", "shard"
+# How a column of paths or addresses is usually called.
+COLUMNS = ("image", "path", "file", "filename", "file_name", "url", "uri", "address")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pictures of a source.
+
+    ``where`` is the folder below which the names lie, or the path of a shard. ``inputs`` is a hash of what there is to
+    answer for: another one means that the part changed. ``first`` is the first name that belongs to it; ``count`` is
+    None where nobody knows it yet. The names are kept packed, because millions of them wait in the driver's memory.
+    """
+
+    name: str
+    kind: str
+    where: str
+    inputs: str
+    count: int | None
+    first: str = ""
+    packed: bytes = b""
+
+    @property
+    def names(self) -> list[str]:
+        """The paths or addresses of its pictures; none for a shard."""
+        return json.loads(zlib.decompress(self.packed)) if self.packed else []
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as a worker is told of it."""
+        return {"name": self.name, "kind": self.kind, "where": self.where, "names": self.names}
+
+
+def _part(name: str, kind: str, where: Path, names: Sequence[str], inputs: str) -> Part:
+    packed = zlib.compress(json.dumps(names).encode(), 1)
+    return Part(name, kind, str(where), inputs, len(names), names[0], packed)
+
+
+def kind_of(source: Path) -> str:
+    """Say what a source is; raises ``InputError`` for one that is none."""
+    if not source.exists():
+        raise InputError(f"{source}: there is no such folder or list; give a folder of pictures, shards or a list")
+    if source.is_file():
+        if source.suffix.lower() == ".tar":
+            return SHARD
+        if source.suffix.lower() in (".parquet", ".pq", ".txt", ".list", ".csv"):
+            return LISTED
+        raise InputError(
+            f"{source}: neither a folder nor a list: give a Parquet file (.parquet) or a text file (.txt) with a path "
+            "or an address a line"
+        )
+    return SHARD if next(_tars(source), None) is not None else FILES
+
+
+def parts_of(source: Path, size: int, column: str | None = None, firsts: Mapping[str, str] | None = None) -> list[Part]:
+    """Cut a source into parts of about ``size`` pictures; of shards each is a part.
+
+    ``firsts`` has the first name of each part that a folder was cut into before: it is cut there again, so that a
+    picture that came or went changes one part, and not all after it. Raises ``InputError`` where nothing is found.
+    """
+    kind = kind_of(source)
+    if column is not None and (kind != LISTED or source.suffix.lower() not in (".parquet", ".pq")):
+        raise InputError(f"--column is for a list in Parquet, which {source} is not")
+    if kind == FILES:
+        return list(_cut(source, size, dict(firsts or {})))
+    if kind == SHARD:
+        return [_shard(path) for path in ([source] if source.is_file() else _tars(source))]
+    rows = iter(_rows(source, column))
+    found = []
+    while names := list(islice(rows, size)):
+        digest = hashlib.blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
+        # Addresses and whole paths need no folder, which other machines may not have.
+        free = all("://" in name or Path(name).is_absolute() for name in names)
+        folder = Path() if free else source.absolute().parent
+        found.append(_part(f"part-{len(found):05}", LISTED, folder, names, digest))
+    if not found:
+        raise InputError(f"{source} lists no pictures")
+    return found
+
+
+def _tars(folder: Path) -> Iterator[Path]:
+    return iter(sorted(folder.glob("*.tar")))
+
+
+def _shard(path: Path) -> Part:
+    status = path.stat()
+    digest = hashlib.blake2b(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)
+    return Part(path.stem, SHARD, str(path.absolute()), digest.hexdigest(), None)
+
+
+def _cut(root: Path, size: int, firsts: dict[str, str]) -> Iterator[Part]:
+    """Cut the pictures below a folder, in the order of ``pictures``, which needs no list of them all."""
+    problems: list[Problem] = []
+    ahead = sorted(((_place(first), name) for name, first in firsts.items()), reverse=True)
+    taken, names, found = set(firsts), list[str](), 0
+    current, digest = ahead.pop()[1] if ahead else "part-00000", hashlib.blake2b(digest_size=16)
+    for path in pictures(root, problems):
+        name = relative(path, root)
+        begins = bool(ahead) and _place(name) >= ahead[-1][0]
+        if begins or len(names) >= (2 * size if ahead else size):
+            if names:
+                yield _part(current, FILES, root.absolute(), names, digest.hexdigest())
+            while ahead and _place(name) >= ahead[-1][0]:
+                current = ahead.pop()[1]
+            if not begins:
+                current = next(f"part-{number:05}" for number in range(len(taken), 10**9) if _free(number, taken))
+            names, digest = [], hashlib.blake2b(digest_size=16)
+        taken.add(current)
+        names.append(name)
+        found += 1
+        digest.update(_state(path, name))
+    if not found:
+        raise InputError(f"{root} has no pictures{instead(problems)}")
+    yield _part(current, FILES, root.absolute(), names, digest.hexdigest())
+    say(problems)
+
+
+def _free(number: int, taken: set[str]) -> bool:
+    return f"part-{number:05}" not in taken
+
+
+def _place(name: str) -> tuple[tuple[int, str], ...]:
+    """Say where ``pictures`` names a file: the files of a folder come before those of the folders in it."""
+    *above, last = name.split("/")
+    return (*((1, folder) for folder in above), (0, last))
+
+
+def _state(path: Path, name: str) -> bytes:
+    try:
+        status = path.stat()
+        told = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+    except OSError:  # it went while the folder was listed: a row will say so
+        told = f"{name}\0\n"
+    return told.encode("utf-8", "surrogateescape")
+
+
+def _rows(source: Path, column: str | None) -> Iterable[str]:
+    """Give the paths or addresses of a list."""
+    if source.suffix.lower() not in (".parquet", ".pq"):
+        lines = (line.strip() for line in read_text(source).splitlines())
+        return (line for line in lines if line)
+    return _column(source, column)
+
+
+def _column(source: Path, column: str | None) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(source)
+        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type) or _large(field.type)]
+        usual = [name for name in texts if name.lower() in COLUMNS]
+        chosen = column or (usual or texts or [""])[0]
+        if chosen not in texts or (column is None and len(usual or texts) > 1):
+            has = ", ".join(texts) or "none"
+            raise InputError(f"{source}: which column has the paths? give --column; its columns of text: {has}")
+        for batch in file.iter_batches(columns=[chosen]):
+            for number, name in enumerate(batch.column(0).to_pylist()):
+                if not name:
+                    raise InputError(f"{source}: {chosen} is empty in a row (such as {number}): remove those rows")
+                yield name
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source}: not a Parquet file that can be read: {' '.join(str(error).split())}") from error
+
+
+def _large(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_large_string(kind))
+
+
