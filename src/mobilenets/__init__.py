@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.import_weights import published_weights as published_weights
     from mobilenets.verbs.models import create_model as create_model
     from mobilenets.verbs.models import load_model as load_model
+    from mobilenets.verbs.pack import pack as pack
     from mobilenets.verbs.predict import predict as predict
     from mobilenets.verbs.serve import serve as serve
     from mobilenets.verbs.summary import summary as summary
@@ -60,6 +61,7 @@ _HOMES = {
     "fetch": "mobilenets.verbs.fetch",
     "import_weights": "mobilenets.verbs.import_weights",
     "load_model": "mobilenets.verbs.models",
+    "pack": "mobilenets.verbs.pack",
     "predict": "mobilenets.verbs.predict",
     "published_weights": "mobilenets.verbs.import_weights",
     "register_task": "mobilenets.tasks.registry",
