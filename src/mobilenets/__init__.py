@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.import_weights import published_weights as published_weights
     from mobilenets.verbs.models import create_model as create_model
     from mobilenets.verbs.models import load_model as load_model
+    from mobilenets.verbs.pack import pack as pack
     from mobilenets.verbs.predict import predict as predict
     from mobilenets.verbs.predict_many import predict_many as predict_many
     from mobilenets.verbs.serve import serve as serve
@@ -61,6 +62,7 @@ _HOMES = {
     "fetch": "mobilenets.verbs.fetch",
     "import_weights": "mobilenets.verbs.import_weights",
     "load_model": "mobilenets.verbs.models",
+    "pack": "mobilenets.verbs.pack",
     "predict": "mobilenets.verbs.predict",
     "predict_many": "mobilenets.verbs.predict_many",
     "published_weights": "mobilenets.verbs.import_weights",

@@ -16,6 +16,7 @@ from mobilenets.cli import (
     export,
     fetch,
     import_weights,
+    pack,
     predict,
     serve,
     summary,
@@ -28,7 +29,7 @@ from mobilenets.cli.text import sentence
 # In the order of the help. A new verb is one line here, its module in this folder, and its function in ``verbs``.
 GROUPS: Mapping[str, Sequence[Verb]] = {
     "Main commands": (train.VERB, predict.VERB, export.VERB),
-    "Before training": (check.VERB,),
+    "Before training": (check.VERB, pack.VERB),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),

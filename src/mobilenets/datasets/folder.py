@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mobilenets.base import mounts
 from mobilenets.base.files import nfc
 from mobilenets.datasets.listing import (
     Problem,
@@ -108,10 +111,10 @@ def read_folder(
             f"it knows {names(classes)}: rename or remove them"
         )
     for name in classes:
-        if name not in called and not (root / name).is_dir():
+        if name not in called and not mounts.is_folder(root / name):
             problems.append(Problem("class_missing", str(root / name), "there is no folder for this class"))
     samples = tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, ()))
-    return Folder(root, classes, samples, tuple(problems), tuple(notes))
+    return Folder(root, classes, in_reading_order(samples), tuple(problems), tuple(notes))
 
 
 def class_folders(root: Path, problems: list[Problem], notes: list[str]) -> Iterator[tuple[str, list[Path]]]:
@@ -174,6 +177,12 @@ def pictures_below(folder: Path) -> tuple[Path, ...]:
     return found
 
 
+def in_reading_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Put samples that lie in shards in the order in which they lie there; others stay as they are."""
+    found = mounts.numbers_of([sample.path for sample in samples])
+    return tuple(samples) if found is None else tuple(samples[place] for place in np.argsort(found[1]).tolist())
+
+
 def relative(path: Path, root: Path) -> str:
     """A picture's name in split.csv and in hashes: its path below ``root``, with forward slashes."""
     try:
@@ -188,8 +197,10 @@ def below(path: str, root: Path) -> str:
 
 
 def content_hash(path: Path) -> bytes:
-    """BLAKE2b of a file's bytes, 16 of it; raises InputError when the file cannot be read."""
+    """BLAKE2b of a file's bytes, 16 of it, in shards as their index says; raises InputError when the file cannot be read."""
     try:
+        if (known := mounts.known_content(path)) is not None:
+            return known
         if not path.is_file():  # opening a pipe would wait for ever
             path.stat()
             raise InputError(f"{path} cannot be read: this is not a regular file")

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.base import mounts
+from mobilenets.base.mounts import Entry
 from mobilenets.errors import InputError
 from mobilenets.pictures import kinds
 
@@ -82,7 +84,7 @@ def say(problems: Sequence[Problem]) -> None:
         _log.warning("%s: %s (not an image)", which, detail, extra={"detail": True})
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
+def entries(folder: Path) -> list[Entry]:
     """What a folder holds, sorted by code point, without the hidden and without system litter.
 
     Raises InputError in one line where it cannot be listed.
@@ -97,12 +99,12 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         raise InputError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def folders(folder: Path) -> list[os.DirEntry[str]]:
+def folders(folder: Path) -> list[Entry]:
     """The folders in a folder, and links to such."""
     return [entry for entry in entries(folder) if _kind(entry) == "folder"]
 
 
-def is_picture(entry: os.DirEntry[str]) -> bool:
+def is_picture(entry: Entry) -> bool:
     """Whether an entry is a file with the suffix of a picture."""
     return Path(entry.name).suffix.lower() in SUFFIXES and _kind(entry) == "file"
 
@@ -120,7 +122,7 @@ def has_pictures(folder: Path, deep: bool = False) -> bool:
 def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
     """The pictures below a folder; what else lies there, or cannot be listed, goes to ``problems``."""
     # A link inside may lead back up, to the pictures of other classes.
-    seen = {_identity(above) for above in top.resolve().parents}
+    seen = set() if mounts.mounted(top) else {_identity(above) for above in top.resolve().parents}
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -154,8 +156,10 @@ def instead(problems: Sequence[Problem]) -> str:
         return f" ({' '.join(sorted(SUFFIXES))} are read)"
     first = Path(others[0].path)
     try:
-        with first.open("rb") as stream:
-            head = stream.read(kinds.HEAD) if first.is_file() else b""
+        head = b""
+        if mounts.is_file(first):
+            with mounts.open_file(first) as stream:
+                head = stream.read(kinds.HEAD)
     except OSError:
         head = b""
     suffix = kinds.suffix(head)
@@ -165,7 +169,9 @@ def instead(problems: Sequence[Problem]) -> str:
     return f", but {count} such as {first}: {what}"
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def _identity(folder: Path) -> tuple[int, int] | Path:
+    if mounts.mounted(folder):
+        return folder
     status = folder.stat()
     return status.st_dev, status.st_ino
 
@@ -185,17 +191,16 @@ def names(of: Sequence[str]) -> str:
     return shown if len(of) <= 10 else f"{shown} and {len(of) - 10} more"
 
 
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as found:
-        kept = [
-            entry
-            for entry in found
-            if entry.name[0] != "." and entry.name.lower() not in _LITTER and not _ZONE.search(entry.name)
-        ]
+def _listed(folder: Path) -> list[Entry]:
+    kept = [
+        entry
+        for entry in mounts.scan(folder)
+        if entry.name[0] != "." and entry.name.lower() not in _LITTER and not _ZONE.search(entry.name)
+    ]
     return sorted(kept, key=lambda entry: entry.name)
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
+def _kind(entry: Entry) -> str:
     """The kind of what an entry is or links to: folder, file, or the reason why it is neither."""
     try:
         # Of most entries the listing itself tells, which saves asking about each of thousands.

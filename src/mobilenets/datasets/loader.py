@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mobilenets.base import mounts
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.augment.mixing import mix
@@ -124,6 +125,8 @@ class Loader:
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
+        if shards_of(self.samples[:1]) is not None:
+            mounts.expect([self.samples[index].path for indices in plan[skip:] for index in indices])
         return planned(self.batch, plan, epoch, skip, self.workers)
 
 
@@ -155,13 +158,34 @@ def evenly(count: int, most: int) -> list[int]:
     return places
 
 
-def shuffled(folders: Sequence[int], batch: int, seed: int, epoch: int, *, balanced: bool = False) -> list[list[int]]:
+def shards_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64] | None:
+    """Give the shard of each sample, which then come in the order in which they lie there; None of files in folders."""
+    found = mounts.numbers_of([sample.path for sample in samples])
+    return None if found is None else found[0].shards(found[1])
+
+
+def shuffled(
+    folders: Sequence[int],
+    batch: int,
+    seed: int,
+    epoch: int,
+    *,
+    balanced: bool = False,
+    shards: npt.NDArray[np.int64] | None = None,
+) -> Sequence[list[int]]:
     """Plan one epoch of training.
 
     ``folders`` has the number of each picture's class folder. Every picture comes once, in an order drawn from ``seed``
     and ``epoch``; with ``balanced`` there are as many draws, with each folder equally likely. Batches differ in size by
     one at most, so that no rest of a picture or two spoils BatchNorm's statistics and none is left out.
+
+    ``shards`` has the shard of each sample, of samples that lie in such: the order is then one in which each is read
+    forward, see ``EpochPlan``.
     """
+    if shards is not None:
+        from mobilenets.datasets.shards.plan import EpochPlan
+
+        return EpochPlan(np.bincount(shards), batch, seed, epoch)
     rng = np.random.default_rng((seed, 0, epoch))
     if balanced:
         counts = np.bincount(folders)

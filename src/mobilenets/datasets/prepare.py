@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mobilenets.base import mounts
 from mobilenets.base.progress import progress
 from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, Listed, Reading, group_notes, sides
-from mobilenets.datasets.folder import Sample, below, content_hash, content_hashes, fingerprint, read_folder, relative
+from mobilenets.datasets.folder import Sample, below, content_hash, content_hashes, fingerprint, in_reading_order, read_folder, relative
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
 from mobilenets.datasets.parts import half_of
@@ -54,7 +55,7 @@ class Dataset:
     @property
     def seen(self) -> SeenPictures:
         """What a model will have seen that is trained on these pictures."""
-        unreadable = {content_hash(path).hex() for path in self.dropped if path.is_file()}
+        unreadable = {content_hash(path).hex() for path in self.dropped if mounts.is_file(path)}
         for problem in self.problems:
             if problem.kind in LEFT_OUT_KINDS:
                 with contextlib.suppress(InputError):  # a link that leads nowhere
@@ -294,7 +295,7 @@ def _layout(data: Path, pooled: bool) -> Layout:
 
 
 def _in_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    return tuple(sorted(samples, key=lambda sample: (sample.label, sample.path)))
+    return in_reading_order(sorted(samples, key=lambda sample: (sample.label, sample.path)))
 
 
 def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from PIL import Image
 
+from mobilenets.base import mounts
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import Problem
 from mobilenets.errors import UnreadablePicture
@@ -38,6 +39,7 @@ def check_readable(
         if look is not None:
             look(sample, image)
 
+    mounts.expect([sample.path for sample in samples])
     for sample, error in stream(make, samples, workers=workers):
         if isinstance(error, UnreadablePicture):
             kind = "too_large" if isinstance(error, PictureTooLarge) else "unreadable"

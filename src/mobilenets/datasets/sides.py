@@ -9,7 +9,9 @@ from statistics import median
 
 from PIL import Image
 
+from mobilenets.base import mounts
 from mobilenets.datasets.folder import Sample
+from mobilenets.errors import UnreadablePicture
 
 OPENED = 24  # pictures
 
@@ -21,6 +23,10 @@ def typical_side(samples: Sequence[Sample]) -> int | None:
         # A header says the size, however large the picture: nothing is decoded.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         for sample in samples[:: max(1, len(samples) // OPENED)]:
-            with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(sample.path) as one:
+            with (
+                contextlib.suppress(OSError, ValueError, UnreadablePicture, Image.DecompressionBombError),
+                mounts.open_file(sample.path) as file,
+                Image.open(file) as one,
+            ):
                 sides.append(min(one.size))
     return int(median(sides)) if sides else None

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.base import mounts
 from mobilenets.base.cells import read_cells, write_cells
 from mobilenets.base.files import nfc, read_text, write_bytes
 from mobilenets.datasets.folder import Sample, content_hash, relative
@@ -38,7 +39,7 @@ def identical(samples: Sequence[Sample], root: Path) -> list[tuple[Sample, ...]]
     """
     ordered = sorted(samples, key=lambda sample: relative(sample.path, root))
     try:
-        sizes = [sample.path.stat().st_size for sample in ordered]
+        sizes = [mounts.file_size(sample.path) for sample in ordered]
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     shared = Counter(sizes)
@@ -223,9 +224,9 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
         inside = picture != root and picture.is_relative_to(root) and ".." not in Path(name).parts
         if name in seen or not inside:
             raise InputError(f"{where}: {name!r} is listed twice or is not inside {root}")
-        if not picture.is_file():
+        if not mounts.is_file(picture):
             picture = _on_disk(root, Path(name), listed)
-        if not picture.is_file():
+        if not mounts.is_file(picture):
             raise InputError(
                 f"{where}: the picture {picture} no longer exists: put it back, or train into another folder"
             )
@@ -261,7 +262,7 @@ def _on_disk(root: Path, name: Path, listed: dict[Path, dict[str, str]]) -> Path
     place = root
     for part in name.parts:
         if place not in listed:
-            listed[place] = {nfc(entry.name): entry.name for entry in place.iterdir()} if place.is_dir() else {}
+            listed[place] = {nfc(entry.name): entry.name for entry in mounts.scan(place)} if mounts.is_folder(place) else {}
         place /= listed[place].get(nfc(part), part)
     return place
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mobilenets.base import mounts
 from mobilenets.datasets.folder import Sample, content_hash, relative
 from mobilenets.doctor.hashes import Thumbnail, Thumbnails, thumbnail
 from mobilenets.doctor.problems import Finding
@@ -82,6 +83,7 @@ def look_at_all(
                     advance(1)
                 yield content, small
 
+    mounts.expect([sample.path for sample in samples])
     small = Thumbnails.of(each(), len(samples))
     return Looks(looks, findings, small)
 
@@ -110,7 +112,7 @@ def look(path: Path, picture: Image.Image) -> Look:
     channels = [pixels[..., channel] for channel in range(3)]
     span = max(_percentile(one, 0.999) - _percentile(one, 0.001) for one in channels)
     return Look(
-        bytes=path.stat().st_size,
+        bytes=mounts.file_size(path),
         format=f"{head.format} {head.mode}",
         width=head.upright[0],
         height=head.upright[1],

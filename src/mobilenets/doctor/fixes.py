@@ -16,7 +16,7 @@ from typing import Any
 from mobilenets.base.cells import read_table, write_cells
 from mobilenets.base.files import nfc, read_given, read_text, write_bytes
 from mobilenets.datasets.arranged import Fixed, Fixing
-from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.folder import Sample, in_reading_order, relative
 from mobilenets.datasets.listing import names as shortened
 from mobilenets.errors import InputError
 
@@ -223,7 +223,7 @@ def apply(
                 target = doing["move"].suggestion
                 moved.setdefault(target, []).append(sample)
             new["train" if flat and target == "validation" else target].append(sample)
-    ordered = {half: tuple(sorted(some, key=lambda one: (one.label, one.path))) for half, some in new.items()}
+    ordered = {half: in_reading_order(sorted(some, key=lambda one: (one.label, one.path))) for half, some in new.items()}
     pinned = {half: tuple(samples) for half, samples in moved.items()} if flat else {}
     return Fixed(ordered, pinned, tuple(dropped), _told(plan, source))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from mobilenets.base import mounts
 from mobilenets.base.free_memory import free_memory
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import Decoded
@@ -59,10 +60,10 @@ class PictureCache:
         A file that was written since is made anew.
         """
         try:
-            status = path.stat()
+            version = mounts.version(path)
         except OSError:  # make says what is wrong
             return make()
-        key = (path, status.st_size, status.st_mtime_ns, status.st_ino, how)
+        key = (path, version, how)
         kept = self._kept.get(key)
         if kept is not None:
             size, share, pixels = kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import threading
 import warnings
@@ -23,7 +24,8 @@ from PIL import (
     features,
 )
 
-from mobilenets.errors import UnreadablePicture
+from mobilenets.base import mounts
+from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures import jpeg, kinds, png, ppm, tiff
 from mobilenets.pictures.colour import as_seen
 from mobilenets.pictures.scaled import scale
@@ -112,7 +114,7 @@ def decode_scaled(source: Path | bytes | Image.Image, surplus: Surplus | None) -
                 return _upright(_still_open(source))
             with _opened(source) as stream:
                 return _decoded(stream, surplus)
-    except UnreadablePicture:
+    except InputError:  # also of shards that cannot be brought here
         raise
     except Exception as error:
         raise _explained(error) from error
@@ -209,14 +211,9 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         yield io.BytesIO(source)
         return
     try:
-        status = source.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadablePicture("this is a folder, not a picture")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise UnreadablePicture("this is not a regular file")
-        if status.st_size == 0:
-            raise UnreadablePicture("the file is empty")
-        stream = source.open("rb")
+        if mounts.mounted(source) is None:
+            _check_file(source.stat())
+        stream = mounts.open_file(source)
     except FileNotFoundError:
         raise UnreadablePicture("there is no such file") from None
     except PermissionError:
@@ -226,6 +223,15 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         raise UnreadablePicture(f"the file cannot be opened: {_line(reason)}") from error
     with stream:
         yield stream
+
+
+def _check_file(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadablePicture("this is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise UnreadablePicture("this is not a regular file")
+    if status.st_size == 0:
+        raise UnreadablePicture("the file is empty")
 
 
 def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[bytes] | None = None) -> Decoded:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import PngImagePlugin, TiffImagePlugin
 
+from mobilenets.base import mounts
 from mobilenets.pictures.decode import decode, open_picture, orientation_of
 
 _WIDTH, _HEIGHT = 256, 257  # TIFF 6.0, section 8
@@ -30,12 +31,12 @@ class Header(NamedTuple):
 def header(path: Path) -> Header:
     """Read a file's header; of one that is mended in decoding, the size of its pixels. Raises as ``decode`` does."""
     try:
-        with path.open("rb") as stream, open_picture(stream) as picture:
+        with mounts.open_file(path) as stream, open_picture(stream) as picture:
             size = picture.size
             if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size Pillow turns before its pixels
                 size = picture.tag_v2[_WIDTH], picture.tag_v2[_HEIGHT]
             # Pillow would decode a PNG to look for EXIF behind its pixels.
-            plain = isinstance(picture, PngImagePlugin.PngImageFile) and not _may_turn(path.read_bytes())
+            plain = isinstance(picture, PngImagePlugin.PngImageFile) and not _may_turn(mounts.read_file(path))
             return Header(picture.format or "", picture.mode, 1 if plain else orientation_of(picture), size)
     except Exception:
         picture = decode(path)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mobilenets.base.files import read_json, write_json
 from mobilenets.base.leftovers import clear_leftovers, filling, occupants
+from mobilenets.base.mounts import mounted
 from mobilenets.base.shell import quote
 from mobilenets.datasets.box_dataset import layout_of_boxes, prepare_boxes_again
 from mobilenets.datasets.folds import folds_of
@@ -130,6 +131,8 @@ def begin(
     task, asked = find_task(recipe.task), recipe.weights
     if recipe.folds is not None and recipe.task != CLASSIFICATION:
         raise InputError(f"folds: cross-validates classifications only, not {recipe.task}; leave --folds out")
+    if recipe.balance == "sampling" and mounted(request.data) is not None:
+        raise InputError("balance: sampling draws from all shards at once, and they are read forward: use --balance weights")
     opened = open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:

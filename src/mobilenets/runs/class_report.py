@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from mobilenets.base.text import percent
-from mobilenets.datasets.loader import Loader, shuffled
+from mobilenets.datasets.loader import Loader, shards_of, shuffled
 from mobilenets.datasets.sides import typical_side
 from mobilenets.drawing.confusion import draw_confusions
 from mobilenets.drawing.explain import explain_picture
@@ -136,7 +136,8 @@ def settings_shown(recipe: Recipe) -> dict[str, Any]:
 def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:
     """Return some pictures of the first batch as the network sees them, with what it is told they are."""
     labels = [sample.label for sample in train_loader.samples]
-    first = shuffled(labels, recipe.batch, recipe.seed, 0, balanced=recipe.balance == "sampling")[0]
+    shards = shards_of(train_loader.samples)
+    first = shuffled(labels, recipe.batch, recipe.seed, 0, balanced=recipe.balance == "sampling", shards=shards)[0]
     # Pictures mix with partners drawn from the whole batch.
     batch = train_loader.batch(first if recipe.mixup or recipe.cutmix else first[:SHOWN_PICTURES], 0, 0)
     pixels_of_all = pixels_of(batch.images[:SHOWN_PICTURES], train_loader.preprocessing)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base import mounts
 from mobilenets.errors import InputError
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -158,7 +159,7 @@ class Exported:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    with mounts.open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base import mounts
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.loader import Batches, in_order
@@ -129,6 +130,7 @@ def _prepared(
         decoded = decode_scaled(sample.path, surplus)
         return [predictor.prepare_image(decoded.image, decoded.whole) for predictor in predictors]
 
+    mounts.expect([sample.path for sample in samples])
     size = min(predictor.at_once(BATCH) for predictor in predictors)
     with closing(stream(prepare, samples, workers=workers, ahead=size + (workers or default_workers()))) as pictures:
         for group in grouped(checked(pictures), size):

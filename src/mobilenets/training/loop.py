@@ -16,7 +16,7 @@ from torch import nn
 
 from mobilenets.base.files import write_text
 from mobilenets.base.progress import Progress, duration, progress
-from mobilenets.datasets.loader import Batch, Batches, shuffled
+from mobilenets.datasets.loader import Batch, Batches, shards_of, shuffled
 from mobilenets.errors import FaultFound
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
@@ -97,6 +97,7 @@ class Training:
         """Prepare what does not change from step to step."""
         self.recipe, self.metric = self.stage.recipe, self.validation.task.metric
         self.folders = [sample.label for sample in self.train.samples]
+        self.shards = shards_of(self.train.samples)
         self.table = EpochTable(self.stage.epochs, self.stage.last, self.metric)
 
     def fit(self) -> State:
@@ -161,7 +162,7 @@ class Training:
         stage, width = self.stage, self.recipe.accumulate
         begin = state.epoch * stage.steps_per_epoch
         balanced = self.recipe.balance == "sampling"
-        plan = shuffled(self.folders, self.recipe.batch, self.recipe.seed, state.epoch, balanced=balanced)
+        plan = shuffled(self.folders, self.recipe.batch, self.recipe.seed, state.epoch, balanced=balanced, shards=self.shards)
         if self.pace is None:  # which may move the end, also further away
             plan = plan[: (stage.steps - begin) * width]
         rate = stage.rate(begin + max(0, state.step - 1))

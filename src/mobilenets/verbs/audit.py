@@ -17,6 +17,7 @@ from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.drawing.audit import Curves, Kernels, draw_audit
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
@@ -71,6 +72,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     (352, 9)
 
     """
+    data = None if data is None else open_data(data)
     folder = None if out is None else check_folder(Path(out))
     saved = _load(Path(model))
     network = saved.network
@@ -78,7 +80,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     weights = {name: folded(layer)[0].numpy() for name, layer in _convolutions(network)}
     weak = {name: weak_kernels(weight) for name, weight in weights.items()}
     filters = [part.name for part in plan.convolutions if part.depthwise]
-    seen = None if data is None else _look(saved, Path(model), Path(data), filters)
+    seen = None if data is None else _look(saved, Path(model), data, filters)
     layers: list[dict[str, Any]] = [
         {
             "name": part.name,
@@ -95,7 +97,7 @@ def audit(model: str | Path, *, data: str | Path | None = None, out: str | Path 
     idle = {name: weak[name].dead if seen is None else seen[0].constant[name] for name in filters}
     gone = removable(plan, idle)
     without = None if seen is None else seen[1]
-    int8 = None if data is None else int8_layers(saved, Path(model), Path(data))
+    int8 = None if data is None else int8_layers(saved, Path(model), data)
     for layer in layers:
         layer["int8_output_db"] = None if int8 is None else int8.decibels[layer["name"]]
     depthwise = [layer for layer in layers if layer["name"] in idle]

@@ -17,6 +17,7 @@ from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.prepare import listed_of
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.doctor.annotations import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
@@ -82,9 +83,10 @@ def check(
         raise InputError(f"workers {workers}: give a number from 1 to 256")
     if task not in TASKS:
         raise InputError(f"task {task!r}: give one of {', '.join(TASKS)}")
-    _refuse_out(Path(data), out)
-    boxed = task == "detection" or (task == AUTO and (format != AUTO or is_detection(Path(data))))
-    listing, reading = list_boxes(Path(data), format) if boxed else (list_data(Path(data)), None)
+    data = open_data(data)
+    _refuse_out(data, out)
+    boxed = task == "detection" or (task == AUTO and (format != AUTO or is_detection(data)))
+    listing, reading = list_boxes(data, format) if boxed else (list_data(data), None)
     for note in listing.notes:
         log.info("%s: %s", data, note)
     samples = listing.samples
@@ -102,12 +104,12 @@ def check(
         findings += find_shortcuts(samples, seen.looks, listing.classes)
     places = _places(listing, seen)
     findings = in_order([*findings, *_copies(listing, seen, places, crops, workers)])
-    result = _result(data, listing, findings, places, notes, None if boxes else _refused(Path(data)))
+    result = _result(data, listing, findings, places, notes, None if boxes else _refused(data))
     if boxes is not None and reading is not None:
         result["headlines"] = [*boxes.headlines, *result["headlines"]]
         about = {"boxes": sum(boxes.counts.values()), "format": reading.format, "box_sizes": boxes.sizes}
         result |= {"classes": boxes.counts} | about
-    with _place(Path(data), out, bool(findings or boxes)) as place:
+    with _place(data, out, bool(findings or boxes)) as place:
         written = dict.fromkeys(("out", "report", "fixes"))
         if place is not None and (findings or boxes):
             written["out"] = str(place)

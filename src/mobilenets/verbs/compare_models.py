@@ -10,6 +10,7 @@ import numpy as np
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.metrics import Evaluation
@@ -64,13 +65,14 @@ def compare_models(
     (12, None, 1.0)
 
     """
+    data = open_data(data)
     folder = None if out is None else check_folder(Path(out))
     models = Path(first), Path(second)
     one, other = predictors = [Predictor(model, device, runtime=runtime, threads=threads) for model in models]
     order = _order(one.classes, other.classes)
     if one.places or other.places:
-        return compare_boxes(models, predictors, Path(data), order, folder)
-    chosen = pictures_to_compare(models, Path(data), one.classes)
+        return compare_boxes(models, predictors, data, order, folder)
+    chosen = pictures_to_compare(models, data, one.classes)
     looking = Looking()
     samples, unreadable = check_readable(chosen.folder.samples, look=looking)
     problems = [*chosen.folder.problems, *unreadable]

@@ -14,6 +14,7 @@ from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.measure.groups import find_threshold, groups_to_json, sure_to_json
@@ -86,13 +87,14 @@ def evaluate(
     >>> result["images"], result["evaluated_on"], sorted(result["classes"])
     (12, 'validation', ['cat', 'dog', 'owl'])
     """
+    data = open_data(data)
     _refuse_early(accuracy, false_alarms, out)
     predictor = Predictor(model, device, runtime=runtime, threads=threads)
     if predictor.places:
-        return evaluate_boxes(predictor, Path(model), Path(data), out, accuracy, calibrate, false_alarms)
-    measured = pictures_to_measure(Path(model), Path(data), predictor.classes)
+        return evaluate_boxes(predictor, Path(model), data, out, accuracy, calibrate, false_alarms)
+    measured = pictures_to_measure(Path(model), data, predictor.classes)
     folder = measured.folder
-    for doubt in doubts(predictor.bundle.labels, predictor.classes, Path(data)):
+    for doubt in doubts(predictor.bundle.labels, predictor.classes, data):
         log.warning("%s", doubt)
     looking = Looking()
     samples, unreadable = check_readable(folder.samples, look=looking)
@@ -102,7 +104,7 @@ def evaluate(
         raise InputError(f"{data}: no readable picture to measure on")
     faults: list[str] = []
     if calibrate:
-        settled = _calibrated(Path(model), Path(data), predictor, measured, samples)
+        settled = _calibrated(Path(model), data, predictor, measured, samples)
         predictor, evaluation = Predictor(model, device, runtime=runtime, threads=threads), settled.evaluation
         result = evaluation.to_json() | settled.figures
     else:

@@ -16,6 +16,7 @@ from mobilenets.base.files import write_json
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
 from mobilenets.exports.check.gate import judge
@@ -187,9 +188,9 @@ def _task(model: Path, options: Options) -> Task:
     return task
 
 
-def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
+def _data(model: Path, data: str | Path | None, precision: str) -> Path:
     if data is not None:
-        return data
+        return open_data(data)
     if precision == "int8":
         raise InputError("int8 is calibrated on your training pictures: add --data DATA")
     found = data_folder(model)
@@ -199,17 +200,17 @@ def _data(model: Path, data: str | Path | None, precision: str) -> str | Path:
             "unknown or missing: add --data DATA"
         )
     log.info("checking on pictures of %s, from which the run learned", found)
-    return found
+    return open_data(found)
 
 
 def _pictures(
-    model: Path, data: str | Path, bundle: Bundle, precision: str
+    model: Path, data: Path, bundle: Bundle, precision: str
 ) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
     """Give the readable pictures to check a file on and, for int8, those to calibrate it on."""
     if bundle.detection is None:
-        halves = pictures_to_export(model, Path(data), bundle.classes, training=precision == "int8")
+        halves = pictures_to_export(model, data, bundle.classes, training=precision == "int8")
     else:
-        halves = boxes_to_export(model, Path(data), bundle.classes)
+        halves = boxes_to_export(model, data, bundle.classes)
     halves = replace(halves, measured=_readable(halves.measured))
     if not halves.measured:
         raise InputError(f"{halves.root}: no readable picture is held out to check the export on: add more pictures")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mobilenets.datasets.folder import pictures_below
 from mobilenets.datasets.listing import has_pictures
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import FaultFound, InputError, UnreadablePicture
 from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
 from mobilenets.pictures.stream import default_workers, grouped, stream
@@ -77,7 +78,7 @@ def predict(
     several = cast("Iterable[Picture | tuple[str, Picture]]", pictures)
     if isinstance(several, Sequence) and len(several) == 1 and isinstance(several[0], (str, os.PathLike)):
         only = Path(several[0])
-        if several[0] != "" and only.is_dir() and not has_pictures(only, deep=True):
+        if several[0] != "" and only.is_dir() and not has_pictures(open_data(only), deep=True):
             pictures_below(only)  # raises, because there is nothing else to answer for
     return _answers(predictor, several, top, language, _drawings(predictor, explain, sheet, out, language))
 

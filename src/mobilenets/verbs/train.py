@@ -20,6 +20,7 @@ from mobilenets.base.notes import keeping_caveats
 from mobilenets.base.progress import about
 from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.drawing.curves import draw_schedule
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
@@ -112,7 +113,7 @@ def train_since(
     if out is None:
         with run_folder(data, out, resume) as chosen_out:
             return train_since(began, data, chosen_out, recipe=recipe, resume=resume, **settings)
-    return _train(Request(Path(data), Path(out), recipe, dict(settings), resume), began)
+    return _train(Request(open_data(data), Path(out), recipe, dict(settings), resume), began)
 
 
 @keeping_caveats

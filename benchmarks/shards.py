@@ -1,0 +1,329 @@
+"""The same pictures as a folder, as shards, and as shards behind a server that fails now and then.
+
+    python benchmarks/shards.py [--pictures 20000] [--epochs 2] [--seeds 2] [--json]
+
+Pictures of Fashion-MNIST (Debian's dataset-fashion-mnist, or a download) are written as PNG into a temporary folder, a
+tenth of them for validation, and packed. Then, in this order:
+
+- samples: names, labels, split and fingerprint of both; every byte.
+- speed: batches of 32 as training makes them, of a folder and of shards, taking turns; medians of rounds, wall and CPU.
+- memory: resident memory after each eighth of two passes over the shards.
+- accuracy: a small network, of each seed trained on both.
+- resume: stopped by Ctrl-C in the middle of a shard, and taken up: the weights, byte for byte.
+- damage: one byte of a picture changed in a shard.
+- server: on 127.0.0.1, slow, with 503 and cut connections; a cache of a third of the set, its size looked at all along.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import mobilenets
+from mobilenets.base import mounts
+from mobilenets.datasets.folder import relative
+from mobilenets.datasets.known import KNOWN
+from mobilenets.datasets.loader import Loader, shards_of, shuffled
+from mobilenets.datasets.prepare import Dataset, prepare
+from mobilenets.datasets.shards import cache, remote
+from mobilenets.datasets.shards.open import find_index, open_data
+from mobilenets.datasets.shards.tree import ShardTree
+from mobilenets.datasets.sources import SOURCES
+from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.tasks.registry import find_task
+from mobilenets.training.loop import Training
+
+BATCH, SHARD_MB, ROUNDS = 32, 4.0, 5
+MACHINE = {"device": "cpu", "threads": 1, "workers": 1, "weights": "none"}
+NETWORK = {"model": "mobilenet_v1_cifar", "width": 0.25, "size": 28, "augment": "none", "dropout": 0.0, "batch": BATCH}
+
+
+def write(folder: Path, count: int) -> None:
+    known = KNOWN["fashion_mnist"]
+    part = SOURCES["fashion_mnist"](known.files, None, cache.cache_folder() / "fashion_mnist", lambda *_: None).train
+    for number in range(count):
+        half = "validation" if number % 10 == 9 else "train"
+        place = folder / half / known.classes[int(part.labels[number])]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(part.pixels[number]).save(place / f"{number:05}.png")
+
+
+def prepared(data: Path) -> Dataset:
+    return prepare(data, share=0.1, seed=0, max_unreadable=0.1, workers=1)
+
+
+def samples(folder: Dataset, shards: Dataset) -> dict[str, Any]:
+    def named(dataset: Dataset) -> dict[str, set[tuple[str, int]]]:
+        root = dataset.layout.root
+        return {half: {(relative(one.path, root), one.label) for one in some} for half, some in dataset.halves.items()}
+
+    root = folder.layout.root
+    same = all(
+        mounts.read_file(one.path) == (root / relative(one.path, shards.layout.root)).read_bytes()
+        for some in shards.halves.values()
+        for one in some
+    )
+    return {
+        "same_names_labels_and_split": named(folder) == named(shards),
+        "same_fingerprint": folder.fingerprint == shards.fingerprint,
+        "same_bytes": same,
+        "train": len(shards.train),
+        "validation": len(shards.validation),
+    }
+
+
+def loader(dataset: Dataset) -> Loader:
+    return Loader(dataset.train, len(dataset.classes), Preprocessing(28), find_task("classification"), workers=1)
+
+
+def epoch(dataset: Dataset, number: int) -> tuple[float, float]:
+    labels = [one.label for one in dataset.train]
+    plan = shuffled(labels, BATCH, 0, number, shards=shards_of(dataset.train))
+    wall, cpu = time.perf_counter(), time.process_time()
+    assert sum(map(len, loader(dataset).batches(plan, number))) == len(dataset.train)
+    return len(labels) / (time.perf_counter() - wall), 1e6 * (time.process_time() - cpu) / len(labels)
+
+
+def speed(folder: Dataset, shards: Dataset) -> dict[str, Any]:
+    found: dict[str, list[tuple[float, float]]] = {"folder": [], "shards": []}
+    for turn in range(ROUNDS):
+        for name, dataset in (("folder", folder), ("shards", shards)):
+            found[name].append(epoch(dataset, turn))
+    medians = {name: [statistics.median(one) for one in zip(*some, strict=True)] for name, some in found.items()}
+    return {
+        **{f"{name}_pictures_per_second": round(one[0]) for name, one in medians.items()},
+        **{f"{name}_cpu_us_a_picture": round(one[1], 1) for name, one in medians.items()},
+        "cpu_ratio": round(medians["shards"][1] / medians["folder"][1], 3),
+    }
+
+
+def resident() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def memory(shards: Dataset) -> dict[str, Any]:
+    found = []
+    for number in range(2):
+        labels = [one.label for one in shards.train]
+        plan = shuffled(labels, BATCH, 0, number, shards=shards_of(shards.train))
+        for step, _ in enumerate(loader(shards).batches(plan, number)):
+            if step % (len(plan) // 8) == 0:
+                found.append(round(resident(), 1))
+    return {"resident_mib": found, "growth_mib": round(max(found[2:]) - found[1], 1)}
+
+
+def trained(data: Path | str, run: Path, epochs: int, seed: int, resume: bool = False) -> dict[str, Any]:
+    course = {"epochs": epochs, "lr": 0.02, "optimizer": "sgd", "keep": "last", "seed": seed}
+    return mobilenets.train(data, run, resume=resume, **MACHINE, **NETWORK, **course)
+
+
+def weights(run: Path) -> str:
+    return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+
+
+@contextmanager
+def interrupted_at(step: int) -> Iterator[None]:
+    """Send Ctrl-C after so many steps."""
+    look, done = Training._look, []
+
+    def looked(training: Training, *given: Any) -> None:
+        look(training, *given)
+        done.append(1)
+        if len(done) == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    Training._look = looked  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Training._look = look  # type: ignore[method-assign]
+
+
+def resume(dataset: Dataset, place: Path, whole: str, epochs: int, steps: int) -> dict[str, Any]:
+    try:
+        with interrupted_at(steps):
+            trained(place / "shards", place / "cut", epochs, 0)
+    except KeyboardInterrupt:
+        pass
+    names = {half: {sample.path for sample in some} for half, some in dataset.halves.items()}
+    read: list[int] = []
+    plain = ShardTree.read
+
+    def reading(tree: ShardTree, number: int) -> bytes:
+        read.append(number)
+        return plain(tree, number)
+
+    ShardTree.read = reading  # type: ignore[method-assign]
+    trained(place / "shards", place / "cut", epochs, 0, resume=True)
+    ShardTree.read = plain  # type: ignore[method-assign]
+    every = find_index(place / "shards")
+    assert every is not None
+    paths = [place / "shards" / name for name in every.all_names()]
+    per_epoch = -(-len(dataset.train) // BATCH)
+    plan = shuffled([], BATCH, 0, steps // per_epoch, shards=shards_of(dataset.train))
+    return {
+        "stopped_after_steps": steps,
+        "same_weights": weights(place / "cut") == whole,
+        "pictures_left_of_the_epoch": sum(map(len, plan[steps % per_epoch :])),
+        "training_pictures_read": len({number for number in read if paths[number] in names["train"]}),
+    }
+
+
+def damage(shards: Path) -> dict[str, Any]:
+    index = find_index(shards)
+    assert index is not None
+    file, offset = shards / index.shards[2].file, int(index.offsets[index.firsts[2] + 7])
+    with file.open("r+b") as stream:
+        stream.seek(offset + 50)
+        byte = stream.read(1)
+        stream.seek(offset + 50)
+        stream.write(bytes([byte[0] ^ 255]))
+    [problem] = prepared(shards).problems
+    with file.open("r+b") as stream:
+        stream.seek(offset + 50)
+        stream.write(byte)
+    return {"named": f"{problem.path}: {problem.detail}"}
+
+
+@contextmanager
+def server(folder: Path, counted: dict[str, int]) -> Iterator[str]:
+    """Serve a folder badly: a tenth of the answers are 503, a tenth are cut, all are slow."""
+    chance = random.Random(0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content, said, draw = (folder / self.path.lstrip("/")).read_bytes(), self.headers.get("Range"), chance.random()
+            counted["requests"] = counted.get("requests", 0) + 1
+            if draw < 0.1:
+                counted["503"] = counted.get("503", 0) + 1
+                self.send_error(503)
+                return
+            if said:
+                first, last = said.removeprefix("bytes=").split("-")
+                content = content[int(first) : int(last) + 1]
+            self.send_response(206 if said else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if draw < 0.2:
+                counted["cut"] = counted.get("cut", 0) + 1
+                content = content[: len(content) // 2]
+            for start in range(0, len(content), 1 << 16):
+                time.sleep(0.001)
+                self.wfile.write(content[start : start + (1 << 16)])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{http.server_port}"
+    http.shutdown()
+    http.server_close()
+
+
+def watched(place: Path, work: Callable[[], Any]) -> int:
+    """Give the most bytes that the files in a folder had while some work was done."""
+    most, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            total = 0
+            for path in place.glob("*"):
+                try:
+                    total += path.stat().st_size
+                except FileNotFoundError:
+                    pass
+            most[0] = max(most[0], total)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        work()
+    finally:
+        over.set()
+        watcher.join()
+    return most[0]
+
+
+def behind_a_server(shards: Path, place: Path, whole: str, epochs: int) -> dict[str, Any]:
+    index = find_index(shards)
+    assert index is not None
+    total = sum(shard.bytes for shard in index.shards)
+    limit = int(total * 0.6)
+    os.environ[cache.VARIABLE] = str(limit / 2**30)
+    os.environ["MOBILENETS_CACHE"] = str(place / "cache")
+    remote.PIECE = 1 << 20
+    counted: dict[str, int] = {}
+    with server(shards, counted) as address:
+        began = time.perf_counter()
+        most = watched(place / "cache/shards", lambda: trained(address, place / "served", epochs, 0))
+        seconds = time.perf_counter() - began
+    return {
+        **counted,
+        "set_mb": round(total / 1e6, 1),
+        "limit_mb": round(limit / 1e6, 1),
+        "most_in_cache_mb": round(most / 1e6, 1),
+        "in_limit": most <= limit,
+        "same_weights_as_from_the_disk": weights(place / "served") == whole,
+        "seconds": round(seconds, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    result: dict[str, Any] = {}
+
+    def say(part: str, found: dict[str, Any]) -> None:
+        result[part] = found
+        if not options.json:
+            print(f"{part}: {json.dumps(found)}", flush=True)
+
+    with tempfile.TemporaryDirectory() as top:
+        place = Path(top)
+        write(place / "folder", options.pictures)
+        began = time.perf_counter()
+        packed = mobilenets.pack(place / "folder", place / "shards", shard_mb=SHARD_MB, workers=1)
+        took = round(time.perf_counter() - began, 1)
+        say("pack", {"shards": packed["shards"], "mb": round(packed["bytes"] / 1e6, 1), "seconds": took})
+        data = open_data(place / "shards")
+        folder, shards = prepared(place / "folder"), prepared(data)
+        say("samples", samples(folder, shards))
+        say("speed", speed(folder, shards))
+        say("memory", memory(shards))
+        accuracy: dict[str, list[float]] = {"folder": [], "shards": []}
+        for seed in range(options.seeds):
+            for name in accuracy:
+                accuracy[name].append(trained(place / name, place / f"{name}-{seed}", options.epochs, seed)["top1"])
+        say("accuracy", accuracy)
+        whole = weights(place / "shards-0")
+        steps = len(shards.train) // BATCH + len(shards.train) // BATCH // 3
+        say("resume", resume(shards, place, whole, options.epochs, steps))
+        say("damage", damage(place / "shards"))
+        say("server", behind_a_server(place / "shards", place, whole, options.epochs))
+    if options.json:
+        print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

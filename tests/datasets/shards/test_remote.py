@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import mobilenets
+from mobilenets.datasets.layout import find_data
+from mobilenets.datasets.prepare import listed_of
+from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.shards import cache, remote
+from mobilenets.datasets.shards.cache import ShardCache
+from mobilenets.datasets.shards.open import open_data
+from mobilenets.errors import InputError
+
+
+class Server:
+    """Serves a folder. ``fails(request number, path)`` gives a status to answer, or how many bytes come of the body."""
+
+    def __init__(self, folder: Path, ranges: bool = True) -> None:
+        self.fails: Callable[[int, str], int | None] = lambda number, path: None
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                number = len(server.asked)
+                server.asked.append(self.path)
+                fault = server.fails(number, self.path)
+                file = folder / self.path.lstrip("/")
+                if not file.is_file() or (fault is not None and fault >= 400):
+                    self.send_error(404 if not file.is_file() else fault or 500)
+                    return
+                content, status, said = file.read_bytes(), 200, self.headers.get("Range")
+                if said and ranges:
+                    first, last = said.removeprefix("bytes=").split("-")
+                    content, status = content[int(first) : int(last) + 1], 206
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content if fault is None else content[:fault])
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def served(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    pytest.importorskip("aiohttp", reason="fsspec[http] is not installed")
+    monkeypatch.setattr(remote, "PAUSE", 0.0)
+    monkeypatch.setattr(remote, "PIECE", 5000)
+    mobilenets.pack(photos, tmp_path / "shards", shard_mb=0.02)
+    server = Server(tmp_path / "shards")
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def pictures(data: Path) -> int:
+    return len(check_readable(listed_of(find_data(data)).parts["train"])[0])
+
+
+def test_a_server_that_fails_now_and_then(served: Server, tmp_path: Path) -> None:
+    served.fails = lambda number, path: {0: 503, 1: 100}.get(number % 3)
+    data = open_data(served.address + "/")
+    assert pictures(data) == 30
+    tars = {path for path in served.asked if path.endswith(".tar")}
+    before = len(served.asked)
+    assert pictures(data) == 30 and len(served.asked) == before
+    assert len(tars) == len(list((tmp_path / "shards").glob("*.tar")))
+
+
+def test_a_server_that_knows_no_ranges(photos: Path, served: Server, tmp_path: Path) -> None:
+    plain = Server(tmp_path / "shards", ranges=False)
+    assert pictures(open_data(plain.address)) == 30
+    assert max(map(plain.asked.count, plain.asked)) == 1
+    plain.http.shutdown()
+    plain.http.server_close()
+
+
+def test_what_cannot_be_brought(served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"nowhere/shards\.json: there is no such file"):
+        open_data(f"{served.address}/nowhere")
+    data = open_data(served.address)
+    served.fails = lambda number, path: 503
+    with pytest.raises(InputError, match=r"cannot be read, after 7 attempts: .*503.*--resume"):
+        pictures(data)
+    served.fails = lambda number, path: 403
+    count = len(served.asked)
+    with pytest.raises(InputError, match="403"):
+        open_data(served.address)
+    assert len(served.asked) == count + 1
+    served.fails = lambda number, path: None
+    for path in (tmp_path / "shards").glob("*.tar"):
+        path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(InputError, match="is not the shard that the index names"):
+        pictures(data)
+    monkeypatch.setenv(cache.VARIABLE, "0.00001")
+    with pytest.raises(InputError, match=r"needs \d+ shards at once, .* set MOBILENETS_SHARD_GB higher"):
+        open_data(served.address)
+    with pytest.raises(InputError, match="not known to fsspec"):
+        open_data("nothing://a/b")
+
+
+def test_a_part_is_continued(tmp_path: Path, served: Server) -> None:
+    file = max((tmp_path / "shards").glob("*.tar"), key=lambda path: path.stat().st_size)
+    content = file.read_bytes()
+    part = tmp_path / "part"
+    part.write_bytes(content[:10_001])
+    remote.Remote(served.address).append(file.name, len(content), part)
+    assert part.read_bytes() == content
+    assert len(served.asked) == -(-(len(content) - 10_001) // 5000)
+
+
+def test_the_cache_stays_in_its_limit_for_many_threads(tmp_path: Path) -> None:
+    most, fetched = 3000, []
+    kept = [ShardCache(most, tmp_path / "cache") for _ in range(3)]
+    largest: list[int] = []
+
+    def get(turn: int) -> bytes:
+        name = str(turn % 5)
+        content = name.encode() * 1000
+
+        def fetch(part: Path) -> None:
+            fetched.append(name)
+            part.write_bytes(content)
+
+        for _ in range(20):
+            file = kept[turn % 3].get(name, 1000, hashlib.blake2b(content, digest_size=16).hexdigest(), fetch)
+            largest.append(sum(one.stat().st_size for one in (tmp_path / "cache").glob("*.tar") if one.exists()))
+            try:
+                return file.read_bytes()
+            except FileNotFoundError:  # pushed out by another meanwhile
+                kept[turn % 3].forget(file)
+        raise AssertionError
+
+    with ThreadPoolExecutor(6) as pool:
+        turns = [*range(5), *range(30)]
+        for turn, content in zip(turns, pool.map(get, turns), strict=True):
+            assert content == str(turn % 5).encode() * 1000
+    assert max(largest) <= most and len(set(fetched)) == 5
+    with pytest.raises(InputError, match="more than the 0.00 that may be kept"):
+        kept[0].get("large", 4000, "", lambda part: None)
+
+
+@pytest.mark.parametrize("said", ["", "x", "-1"])
+def test_the_limit_is_said_by_the_environment(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.VARIABLE, said)
+    if said:
+        with pytest.raises(InputError, match="a number above 0"):
+            cache.most_kept()
+    else:
+        assert cache.most_kept() == int(cache.GIB * 2**30)
