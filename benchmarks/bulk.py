@@ -1,12 +1,12 @@
 """Predicting many: a cluster of two nodes loses one, then its driver; is every answer there, and how fast was it?
 
-    python benchmarks/bulk.py MODEL PLACE [--pictures 50000] [--bad 200] [--json FILE]
+    python benchmarks/bulk.py MODEL PLACE [--pictures 50000] [--bad 200] [--speeds 5000] [--json FILE]
 
-MODEL is a run folder or export for pictures of about 32 pixels; PLACE is an empty folder for pictures and answers. Needs
-Ray and pyarrow, and no PyTorch. It draws pictures of 32 to 64 pixels, bad ones among them, takes the serial answer
-(``mobilenets.predict``), starts a Ray cluster of two nodes of one core each on the loopback, kills one node when a third
-of the parts are done and the driver when two thirds are, and runs the same command again. Then come the speeds, in pictures
-a second: a plain loop, and 1 and 2 workers of both engines, on a tenth of the pictures.
+MODEL is a run folder or export for pictures of about 32 pixels; PLACE is an empty folder for pictures and answers. It
+needs Ray and pyarrow, and no PyTorch. It draws pictures of 32 to 64 pixels, bad ones among them, takes the serial
+answer (``mobilenets.predict``), starts a Ray cluster of two nodes of one core each on the loopback, kills one node when
+a third of the parts are done and the driver when two thirds are, and runs the same command again. Then come the speeds,
+in pictures a second: plain loops, and 1 and 2 workers of both engines.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from PIL import Image
 import mobilenets
 from mobilenets.bulk.answering import answers
 
-ADDRESS = "127.0.0.1:6397"
+# Ray takes 127.0.0.1 for the address of the machine in its network.
+ADDRESS, OTHER = "127.0.0.2:6397", "127.0.0.3"
 STORE = str(200 << 20)
 FOLDER = 1000
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
@@ -90,15 +91,27 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def alive() -> int:
+    """Count the nodes of the cluster."""
+    program = f"import ray; ray.init('{ADDRESS}', log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
+    try:
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=os.environ | QUIET, timeout=60)
+        return int(done.stdout.split()[-1])
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
+        return 0
+
+
 @contextmanager
 def cluster(nodes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     host, port = ADDRESS.split(":")
-    started = [node("--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false")]
+    head = ("--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false")
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        time.sleep(8)
-        for _ in range(nodes - 1):
-            started.append(node(f"--address={ADDRESS}", f"--node-ip-address={host}"))
-        time.sleep(8 if nodes > 1 else 0)
+        for words in (head, (f"--address={ADDRESS}", f"--node-ip-address={OTHER}"))[:nodes]:
+            started.append(node(*words))
+            while alive() != len(started):
+                if started[-1].poll() is not None:  # on a busy machine Ray gives up on itself
+                    started[-1] = node(*words)
         yield started
     finally:
         for one in started:
@@ -214,6 +227,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=50_000)
     parser.add_argument("--bad", type=int, default=200)
     parser.add_argument("--part", type=int, default=1000)
+    parser.add_argument("--speeds", type=int, default=5000, help="pictures that speeds are taken on; 0 for none")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     source, out = options.place / "pictures", options.place / "answers-ray"
@@ -226,10 +240,12 @@ def main() -> None:
     result["serial_seconds"] = round(time.perf_counter() - begun, 1)
     result["survived"] = survive(options.model, source, out, options.part, options.pictures)
     result["union_against_serial"] = compared(out, serial, spoilt)
-    few = options.place / "few"
-    for folder in sorted(source.iterdir())[: max(1, options.pictures // FOLDER // 10)]:
-        shutil.copytree(folder, few / folder.name)
-    result["pictures_a_second"] = speeds(options.model, few, options.place)
+    print(json.dumps(result, indent=1), flush=True)
+    if options.speeds:
+        few = options.place / "few"
+        for folder in sorted(source.iterdir())[: -(-options.speeds // FOLDER)]:
+            shutil.copytree(folder, few / folder.name)
+        result["pictures_a_second"] = speeds(options.model, few, options.place)
     text = json.dumps(result, indent=1)
     print(text)
     if options.json:

@@ -90,7 +90,11 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    with alone(tmp_path / "out"), pytest.raises(InputError, match="another predict is writing"), alone(tmp_path / "out"):
+    with (
+        alone(tmp_path / "out"),
+        pytest.raises(InputError, match="another predict is writing"),
+        alone(tmp_path / "out"),
+    ):
         pass
 
 

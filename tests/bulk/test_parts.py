@@ -17,7 +17,7 @@ def fill(root: Path, *names: str) -> Path:
 
 
 def again(root: Path, before: list[Part], size: int = 2) -> list[Part]:
-    return parts_of(root, size, firsts={part.name: part.first for part in before})
+    return parts_of(str(root), size, firsts={part.name: part.first for part in before})
 
 
 def changed(before: list[Part], after: list[Part]) -> list[str]:
@@ -27,7 +27,7 @@ def changed(before: list[Part], after: list[Part]) -> list[str]:
 
 def test_a_folder_is_cut_in_order(tmp_path: Path) -> None:
     root = fill(tmp_path, "b/1.jpg", "b/2.jpg", "a/z.jpg", "z.jpg", "a/c/1.jpg", "note.md")
-    parts = parts_of(root, 2)
+    parts = parts_of(str(root), 2)
     assert [part.name for part in parts] == ["part-00000", "part-00001", "part-00002"]
     assert [part.names for part in parts] == [["z.jpg", "a/z.jpg"], ["a/c/1.jpg", "b/1.jpg"], ["b/2.jpg"]]
     assert [part.count for part in parts] == [2, 2, 1]
@@ -36,7 +36,7 @@ def test_a_folder_is_cut_in_order(tmp_path: Path) -> None:
 
 def test_a_picture_that_came_or_went_changes_one_part(tmp_path: Path) -> None:
     root = fill(tmp_path, *(f"{number}0.jpg" for number in range(1, 8)))
-    parts = parts_of(root, 2)
+    parts = parts_of(str(root), 2)
     fill(root, "35.jpg")
     after = again(root, parts)
     assert changed(parts, after) == ["part-00001"] and after[1].names == ["30.jpg", "35.jpg", "40.jpg"]
@@ -53,7 +53,7 @@ def test_a_picture_that_came_or_went_changes_one_part(tmp_path: Path) -> None:
 
 def test_a_part_that_grew_is_cut(tmp_path: Path) -> None:
     root = fill(tmp_path, "10.jpg", "20.jpg", "30.jpg")
-    parts = parts_of(root, 2)
+    parts = parts_of(str(root), 2)
     fill(root, *(f"1{number}.jpg" for number in range(1, 6)))
     after = again(root, parts)
     assert [part.name for part in after] == ["part-00000", "part-00002", "part-00001"]
@@ -63,7 +63,7 @@ def test_a_part_that_grew_is_cut(tmp_path: Path) -> None:
 
 def test_a_changed_file_changes_its_part(tmp_path: Path) -> None:
     root = fill(tmp_path, "1.jpg", "2.jpg", "3.jpg")
-    parts = parts_of(root, 2)
+    parts = parts_of(str(root), 2)
     (root / "3.jpg").write_bytes(b"other")
     assert changed(parts, again(root, parts)) == ["part-00001"]
     os.utime(root / "1.jpg", (1, 1))
@@ -73,11 +73,11 @@ def test_a_changed_file_changes_its_part(tmp_path: Path) -> None:
 def test_a_list_of_paths(tmp_path: Path) -> None:
     listed = tmp_path / "some.txt"
     listed.write_text("a.jpg\n\n  b.jpg \nhttps://there.org/c.jpg\n")
-    parts = parts_of(listed, 2)
+    parts = parts_of(str(listed), 2)
     assert [part.names for part in parts] == [["a.jpg", "b.jpg"], ["https://there.org/c.jpg"]]
     assert parts[0].where == str(tmp_path) and parts[1].where == "."
     listed.write_text("a.jpg\nb.jpg\nc.jpg\nd.jpg\ne.jpg")
-    assert changed(parts, parts_of(listed, 2)) == ["part-00001", "part-00002"]
+    assert changed(parts, parts_of(str(listed), 2)) == ["part-00001", "part-00002"]
 
 
 def test_a_list_in_parquet(tmp_path: Path) -> None:
@@ -86,16 +86,16 @@ def test_a_list_in_parquet(tmp_path: Path) -> None:
 
     listed = tmp_path / "some.parquet"
     pq.write_table(pa.table({"url": ["http://x/1", "http://x/2", "http://x/3"], "owner": ["a", "b", "c"]}), listed)
-    assert [part.names for part in parts_of(listed, 2)] == [["http://x/1", "http://x/2"], ["http://x/3"]]
-    assert parts_of(listed, 9, column="owner")[0].names == ["a", "b", "c"]
+    assert [part.names for part in parts_of(str(listed), 2)] == [["http://x/1", "http://x/2"], ["http://x/3"]]
+    assert parts_of(str(listed), 9, column="owner")[0].names == ["a", "b", "c"]
     with pytest.raises(InputError, match="give --column; its columns of text: url, owner"):
-        parts_of(listed, 2, column="path")
+        parts_of(str(listed), 2, column="path")
     pq.write_table(pa.table({"one": ["x"], "two": ["y"]}), listed)
     with pytest.raises(InputError, match="which column has the paths"):
-        parts_of(listed, 2)
+        parts_of(str(listed), 2)
     listed.write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="not a Parquet file that can be read"):
-        parts_of(listed, 2)
+        parts_of(str(listed), 2)
 
 
 @pytest.mark.parametrize("name", ["nothing", "picture.jpg", "empty", "empty.txt"])
@@ -104,5 +104,5 @@ def test_what_is_no_source(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(InputError) as caught:
-        parts_of(tmp_path / name, 2)
+        parts_of(str(tmp_path / name), 2)
     assert "\n" not in str(caught.value)

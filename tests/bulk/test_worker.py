@@ -49,7 +49,7 @@ def test_a_picture_that_ends_its_process_is_a_bad_row(
     monkeypatch.setattr(workers, "_PROGRAM", HOSTILE)
     for name in ("a", "kills", "m", "raises", "sleeps", "z"):
         shutil.copy(trained.data / "cat/000.png", tmp_path / f"{name}.png")
-    [part] = parts_of(tmp_path, 9)
+    [part] = parts_of(str(tmp_path), 9)
     worker = Worker(asked(trained.run, limit=0.6))
     try:
         found = rows(worker.answer(part))
@@ -66,7 +66,7 @@ def test_a_picture_that_ends_its_process_is_a_bad_row(
 
 def test_a_process_that_dies_costs_one_more_try(trained: Any, tmp_path: Path) -> None:
     shutil.copy(trained.data / "cat/000.png", tmp_path)
-    [part] = parts_of(tmp_path, 9)
+    [part] = parts_of(str(tmp_path), 9)
     worker = Worker(asked(trained.run))
     try:
         worker.open()
@@ -79,7 +79,7 @@ def test_a_process_that_dies_costs_one_more_try(trained: Any, tmp_path: Path) ->
 
 def test_a_part_that_fails_twice_is_named(trained: Any, tmp_path: Path) -> None:
     shutil.copy(trained.data / "cat/000.png", tmp_path)
-    [part] = parts_of(tmp_path, 9)
+    [part] = parts_of(str(tmp_path), 9)
     shutil.rmtree(tmp_path)
     worker = Worker(asked(trained.run))
     try:
@@ -89,15 +89,15 @@ def test_a_part_that_fails_twice_is_named(trained: Any, tmp_path: Path) -> None:
     assert isinstance(found, Failed) and "not there on this machine" in found.reason
 
 
-def test_processes_end_with_the_one_who_asks(
-    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_end_with_the_one_who_asks(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_PROGRAM", HOSTILE)
     shutil.copy(trained.data / "cat/000.png", tmp_path / "sleeps.png")
     begun: list[Any] = []
     popen = workers.subprocess.Popen
-    monkeypatch.setattr(workers.subprocess, "Popen", lambda *words, **more: begun.append(popen(*words, **more)) or begun[-1])
-    course = local.answered(parts_of(tmp_path, 9), asked(trained.run), 2)
+    monkeypatch.setattr(
+        workers.subprocess, "Popen", lambda *words, **more: begun.append(popen(*words, **more)) or begun[-1]
+    )
+    course = local.answered(parts_of(str(tmp_path), 9), asked(trained.run), 2)
     assert next(course) == 0
     course.close()
     assert [process.poll() for process in begun] == [-9]

@@ -38,7 +38,9 @@ def test_the_answers_are_those_of_predict(trained: Any, mixed: Path, tmp_path: P
     for row, same in zip(found, serial, strict=True):
         assert row.get("error") == same.get("error") and row.get("known") == same.get("known")
         for one, other in zip(row.get("predictions", []), same.get("predictions", []), strict=True):
-            assert one["label"] == other["label"] and one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+            assert one["label"] == other["label"] and one["probability"] == pytest.approx(
+                other["probability"], abs=1e-6
+            )
     assert (result["pictures"], result["bad"], result["parts"], result["failed"]) == (14, 2, 3, [])
     assert sum(result["classes"].values()) + result["none_of_these"] == 12
     before = {file: file.stat().st_mtime_ns for file in out.glob("answers/*")}
@@ -70,7 +72,7 @@ def test_a_missing_engine_is_said(trained: Any, mixed: Path, tmp_path: Path, mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="ray is not installed: "):
         mobilenets.predict_many(trained.run, mixed, tmp_path / "out", engine="ray")
-    with pytest.raises(InputError, match="Parquet needs pyarrow: .* or use --format jsonl"):
+    with pytest.raises(InputError, match=r"Parquet needs pyarrow: .* or use --format jsonl"):
         mobilenets.predict_many(trained.run, mixed, tmp_path / "out", format="parquet")
     with pytest.raises(InputError, match="a list in Parquet needs pyarrow"):
         mobilenets.predict_many(trained.run, "some.parquet", tmp_path / "out")

@@ -45,7 +45,9 @@ def answers(
         at(NETWORK)
         rows = iter(zip(*predictor.asked(prepared), strict=True)) if prepared else iter(())
         for index, (name, _) in group:
-            yield {"image": name} | ({"error": faults[index]} if index in faults else _said(predictor, *next(rows), top))
+            yield {"image": name} | (
+                {"error": faults[index]} if index in faults else _said(predictor, *next(rows), top)
+            )
 
 
 def _said(predictor: EnginePredictor, row: Any, far: float | None, top: int | None) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Job:
 
     def _stands(self, line: Mapping[str, Any]) -> bool:
         try:
-            return self._answers(line["part"]).stat().st_size == line["bytes"]
+            return bool(self._answers(line["part"]).stat().st_size == line["bytes"])
         except OSError:
             return False
 

@@ -7,13 +7,16 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_text
+from mobilenets.base.leftovers import UNFINISHED
 from mobilenets.datasets.folder import relative
-from mobilenets.datasets.listing import Problem, instead, pictures, say
+from mobilenets.datasets.listing import Problem, has_pictures, instead, pictures, say
+from mobilenets.datasets.shards.index import INDEX, is_index
+from mobilenets.datasets.shards.remote import Remote, address_of
 from mobilenets.errors import InputError
 
 FILES, LISTED, SHARD = "files", "listed", "shard"
@@ -25,9 +28,10 @@ COLUMNS = ("image", "path", "file", "filename", "file_name", "url", "uri", "addr
 class Part:
     """Some pictures of a source.
 
-    ``where`` is the folder below which the names lie, or the path of a shard. ``inputs`` is a hash of what there is to
-    answer for: another one means that the part changed. ``first`` is the first name that belongs to it; ``count`` is
-    None where nobody knows it yet. The names are kept packed, because millions of them wait in the driver's memory.
+    ``where`` is the folder or address below which the names lie; of a shard they are its file and that one's bytes.
+    ``inputs`` is a hash of what there is to answer for: another one means that the part changed. ``first`` is the first
+    name that belongs to it; ``count`` is None where nobody knows it yet. The names are kept packed, because millions of
+    them wait in the driver's memory.
     """
 
     name: str
@@ -40,21 +44,30 @@ class Part:
 
     @property
     def names(self) -> list[str]:
-        """The paths or addresses of its pictures; none for a shard."""
-        return json.loads(zlib.decompress(self.packed)) if self.packed else []
+        """The paths or addresses of its pictures."""
+        found: list[str] = json.loads(zlib.decompress(self.packed))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Give it as a worker is told of it."""
         return {"name": self.name, "kind": self.kind, "where": self.where, "names": self.names}
 
 
-def _part(name: str, kind: str, where: Path, names: Sequence[str], inputs: str) -> Part:
+def _part(name: str, kind: str, where: Path | str, names: Sequence[str], inputs: str, count: int | None = None) -> Part:
     packed = zlib.compress(json.dumps(names).encode(), 1)
-    return Part(name, kind, str(where), inputs, len(names), names[0], packed)
+    return Part(name, kind, str(where), inputs, count, names[0], packed)
 
 
-def kind_of(source: Path) -> str:
+def place_of(source: str | Path) -> str:
+    """Give the address that a source is, or its whole path."""
+    return address_of(str(source)) or str(Path(source).absolute())
+
+
+def kind_of(place: str) -> str:
     """Say what a source is; raises ``InputError`` for one that is none."""
+    source = Path(place)
+    if address_of(place) is not None:
+        return SHARD
     if not source.exists():
         raise InputError(f"{source}: there is no such folder or list; give a folder of pictures, shards or a list")
     if source.is_file():
@@ -66,43 +79,74 @@ def kind_of(source: Path) -> str:
             f"{source}: neither a folder nor a list: give a Parquet file (.parquet) or a text file (.txt) with a path "
             "or an address a line"
         )
-    return SHARD if next(_tars(source), None) is not None else FILES
+    if (source / UNFINISHED).exists():
+        raise InputError(f"{source}: packing was interrupted: run the same mobilenets pack again")
+    if next(_tars(source), None) is None:
+        return FILES
+    if has_pictures(source, deep=True):
+        raise InputError(f"{source} has both pictures and shards (.tar): give a folder of one kind")
+    return SHARD
 
 
-def parts_of(source: Path, size: int, column: str | None = None, firsts: Mapping[str, str] | None = None) -> list[Part]:
-    """Cut a source into parts of about ``size`` pictures; of shards each is a part.
+def parts_of(place: str, size: int, column: str | None = None, firsts: Mapping[str, str] | None = None) -> list[Part]:
+    """Cut a source, as ``place_of`` gives it, into parts of about ``size`` pictures; of shards each is a part.
 
     ``firsts`` has the first name of each part that a folder was cut into before: it is cut there again, so that a
     picture that came or went changes one part, and not all after it. Raises ``InputError`` where nothing is found.
     """
-    kind = kind_of(source)
+    kind, source = kind_of(place), Path(place)
     if column is not None and (kind != LISTED or source.suffix.lower() not in (".parquet", ".pq")):
         raise InputError(f"--column is for a list in Parquet, which {source} is not")
     if kind == FILES:
         return list(_cut(source, size, dict(firsts or {})))
     if kind == SHARD:
-        return [_shard(path) for path in ([source] if source.is_file() else _tars(source))]
+        return list(_shards(place))
     rows = iter(_rows(source, column))
-    found = []
+    found = list[Part]()
     while names := list(islice(rows, size)):
         digest = hashlib.blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
         # Addresses and whole paths need no folder, which other machines may not have.
         free = all("://" in name or Path(name).is_absolute() for name in names)
         folder = Path() if free else source.absolute().parent
-        found.append(_part(f"part-{len(found):05}", LISTED, folder, names, digest))
+        found.append(_part(f"part-{len(found):05}", LISTED, folder, names, digest, len(names)))
     if not found:
         raise InputError(f"{source} lists no pictures")
     return found
 
 
+def _shards(place: str) -> Iterator[Part]:
+    """Give a part for each shard: one tar, those of a folder, or those that the index at an address names."""
+    folder, source = place, Path(place)
+    if address_of(place) is not None:
+        head = Remote(place).read(INDEX)
+        if not is_index(head):
+            raise InputError(f"{place}/{INDEX}: not an index of shards: pack the pictures with mobilenets pack")
+        files = {one["file"]: (one["bytes"], one["blake2b"], one["samples"]) for one in json.loads(head)["shards"]}
+    else:
+        counts = _counts(source / INDEX)
+        tars = [source] if source.is_file() else sorted(_tars(source))
+        folder, source = (str(source.parent), source.parent) if source.is_file() else (place, source)
+        files = {}
+        for path in tars:
+            name, status = relative(path, source), path.stat()
+            digest = hashlib.blake2b(f"{name} {status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)
+            files[name] = status.st_size, digest.hexdigest(), counts.get(name)
+    for name, (size, inputs, count) in sorted(files.items()):
+        yield _part(name.removesuffix(".tar").replace("/", "--"), SHARD, folder, [name, str(size)], inputs, count)
+
+
 def _tars(folder: Path) -> Iterator[Path]:
-    return iter(sorted(folder.glob("*.tar")))
+    """Give the shards right in a folder, and in the folders in it, such as train/ and validation/."""
+    return chain(folder.glob("*.tar"), folder.glob("*/*.tar"))
 
 
-def _shard(path: Path) -> Part:
-    status = path.stat()
-    digest = hashlib.blake2b(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)
-    return Part(path.stem, SHARD, str(path.absolute()), digest.hexdigest(), None)
+def _counts(index: Path) -> dict[str, int]:
+    """Read how many samples the shards of a folder have, where an index of ours says so."""
+    try:
+        head = index.read_bytes()
+        return {one["file"]: one["samples"] for one in json.loads(head)["shards"]} if is_index(head) else {}
+    except (OSError, LookupError, TypeError):
+        return {}
 
 
 def _cut(root: Path, size: int, firsts: dict[str, str]) -> Iterator[Part]:
@@ -116,7 +160,7 @@ def _cut(root: Path, size: int, firsts: dict[str, str]) -> Iterator[Part]:
         begins = bool(ahead) and _place(name) >= ahead[-1][0]
         if begins or len(names) >= (2 * size if ahead else size):
             if names:
-                yield _part(current, FILES, root.absolute(), names, digest.hexdigest())
+                yield _part(current, FILES, root, names, digest.hexdigest(), len(names))
             while ahead and _place(name) >= ahead[-1][0]:
                 current = ahead.pop()[1]
             if not begins:
@@ -128,7 +172,7 @@ def _cut(root: Path, size: int, firsts: dict[str, str]) -> Iterator[Part]:
         digest.update(_state(path, name))
     if not found:
         raise InputError(f"{root} has no pictures{instead(problems)}")
-    yield _part(current, FILES, root.absolute(), names, digest.hexdigest())
+    yield _part(current, FILES, root, names, digest.hexdigest(), len(names))
     say(problems)
 
 
@@ -184,5 +228,3 @@ def _large(kind: Any) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_large_string(kind))
-
-

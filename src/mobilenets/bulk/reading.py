@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +13,8 @@ from typing import Any
 
 from mobilenets.base.files import MOST_GIVEN
 from mobilenets.bulk.parts import FILES, SHARD
+from mobilenets.datasets.shards.remote import Remote, address_of
+from mobilenets.datasets.shards.samples import read_shard
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.inputs import Source
 from mobilenets.pictures.stream import stream
@@ -30,10 +33,13 @@ def read_part(part: Mapping[str, Any], limit: float) -> Iterator[Named]:
     Raises ``InputError`` where the place itself is not there: the pictures are not to blame.
     """
     where = Path(part["where"])
+    if address_of(part["where"]) is not None:
+        yield from _fetched_members(part["where"], *part["names"])
+        return
     if not where.exists():
         raise InputError(f"{where}: not there on this machine: give a place that every machine sees")
     if part["kind"] == SHARD:
-        yield from members(where)
+        yield from members(where / part["names"][0])
     elif part["kind"] == FILES:
         yield from ((name, where / name) for name in part["names"])
     else:
@@ -49,11 +55,17 @@ def read_part(part: Mapping[str, Any], limit: float) -> Iterator[Named]:
 
 def members(shard: Path) -> Iterator[Named]:
     """Give the pictures of a shard: by the name that ``mobilenets pack`` gave them, else by their key."""
-    from mobilenets.datasets.shards.read import read_shard
-
     for one in read_shard(shard):
         content = UnreadablePicture(one.reason or "it has no picture") if one.content is None else one.content
         yield one.name or one.key, content
+
+
+def _fetched_members(address: str, file: str, size: str) -> Iterator[Named]:
+    """Give the pictures of a shard at an address, which is brought here whole and not kept."""
+    with tempfile.TemporaryDirectory(prefix="mobilenets-") as folder:
+        shard = Path(folder) / "shard.tar"
+        Remote(address).append(file, int(size), shard)
+        yield from members(shard)
 
 
 def fetched(address: str, limit: float) -> bytes:

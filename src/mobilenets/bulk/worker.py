@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -20,8 +21,7 @@ from mobilenets.errors import InputError
 MOST_DEATHS = 20
 _PLACE_BYTES = 16
 _PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from mobilenets.bulk.child import main; main(sys.argv[2])"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from mobilenets.bulk.child import main; main(sys.argv[2])"
 )
 
 
@@ -39,7 +39,7 @@ class Worker:
         self._folder = tempfile.TemporaryDirectory(prefix="mobilenets-")
         self._place = Path(self._folder.name) / "place"
         self._place.write_bytes(bytes(_PLACE_BYTES))
-        self._closed = False
+        self._closed = threading.Event()
 
     def open(self) -> None:
         """Start the process, if there is none; raises ``InputError`` where it cannot open the model."""
@@ -48,8 +48,8 @@ class Worker:
         self._complaints.seek(0)
         self._complaints.truncate()
         command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(self._place)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._complaints}
-        self._process = subprocess.Popen(command, **pipes)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._complaints)
         line = self._said(self._asked)
         if line is None:
             raise InputError(f"a worker cannot start: {self._end()[0]}")
@@ -66,7 +66,7 @@ class Worker:
         aside: dict[int, str] = {}
         before: tuple[str, int] | None = None
         for _ in range(MOST_DEATHS):
-            if self._closed:
+            if self._closed.is_set():
                 break
             self.open()
             line = self._said(part.to_json() | {"aside": aside})
@@ -76,7 +76,7 @@ class Worker:
                 if len(content) == line["bytes"]:
                     return Answered(content, line["counts"], line["seconds"])
                 line = None
-            if self._closed:
+            if self._closed.is_set():
                 break
             reason, at, slow = (line["failed"], NETWORK, False) if line is not None else self._end()
             if slow and at != NETWORK:
@@ -87,7 +87,7 @@ class Worker:
                 aside[at], before = f"the process that reads it ends: {reason}", None
             else:
                 return Failed(reason)
-        return Failed("stopped" if self._closed else f"{MOST_DEATHS} of its pictures end the process that reads them")
+        return Failed("stopped" if self._closed.is_set() else f"{MOST_DEATHS} of its pictures end the process that reads them")
 
     def done(self) -> int:
         """Say how many pictures of the part under way are answered for, about."""
@@ -97,7 +97,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        self._closed = True
+        self._closed.set()
         self._stop()
         self._complaints.close()
         with suppress(OSError):

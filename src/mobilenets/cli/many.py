@@ -70,7 +70,9 @@ def run(options: Namespace) -> int:
 def words(result: dict[str, Any]) -> str:
     """Say what came of it."""
     now = result["answered_now"]
-    speed = f", {now:,} now in {duration(result['seconds'])} ({result['images_per_second']:g} per second)" if now else ""
+    speed = (
+        f", {now:,} now in {duration(result['seconds'])} ({result['images_per_second']:g} per second)" if now else ""
+    )
     lines = [f"{result['pictures']:,} pictures in {result['parts']:,} parts{speed}"]
     best = list(result["classes"].items())
     shown = ", ".join(f"{printable(name)} {count:,}" for name, count in best[:SHOWN])

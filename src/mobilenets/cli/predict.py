@@ -32,7 +32,11 @@ def _arguments(parser: Parser) -> None:
     )
     add("--explain", metavar="DIR", help="draw what the network looked at: one PNG per picture, into DIR")
     add("--sheet", metavar="FILE.png", help="draw one sheet of all pictures with their answers")
-    add("--out", metavar="DIR", help="draw a detector's boxes into copies of the pictures, in DIR; with --engine: answers")
+    add(
+        "--out",
+        metavar="DIR",
+        help="draw a detector's boxes into copies of the pictures, in DIR; with --engine: answers",
+    )
     add_engine(parser)
     add(
         "--format",

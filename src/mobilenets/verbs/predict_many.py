@@ -19,7 +19,7 @@ from mobilenets.base.progress import progress
 from mobilenets.bench.latency import describe_machine
 from mobilenets.bulk import job as jobs
 from mobilenets.bulk.engines import Course
-from mobilenets.bulk.parts import Part, kind_of, parts_of
+from mobilenets.bulk.parts import Part, parts_of, place_of
 from mobilenets.bulk.tables import pick_format
 from mobilenets.errors import InputError
 from mobilenets.runs.predictor import Predictor
@@ -57,29 +57,32 @@ def predict_many(
     model:
         A run folder, a bundle, or an exported file beside its ``model.json``; PyTorch is not used.
     source:
-        A folder of pictures (at any depth), a folder of WebDataset shards (``.tar``), or a list of paths and
-        addresses: Parquet, or text with one a line. Paths in a list are below the list's folder unless they are whole.
+        A folder of pictures (at any depth), WebDataset shards (a folder of ``.tar``, or the address of what
+        ``mobilenets pack`` wrote), or a list of paths and addresses: Parquet, or text with one a line. Paths in a list
+        are below the list's folder unless they are whole.
     out:
         A folder. ``answers/`` in it gets one file for each part, whole or absent; a later call with the same model,
         source and settings does what is missing or changed, and nothing twice. ``summary.json`` is what is returned.
     engine:
-        ``local``: processes of this machine. ``ray``: actors on a Ray cluster, the one at ``ray_address`` (``auto``
-        for the one that runs here), else one that is started for the call.
+        ``local``: processes of this machine. ``ray``: actors on a Ray cluster.
     format:
         ``parquet`` (needs pyarrow) or ``jsonl``, lines as ``predict --json`` prints them. By default Parquet where
         pyarrow is installed.
     workers, threads:
         Processes, or actors, each with so many threads: by default one thread, and as many workers as there are cores.
+    runtime, top, threshold:
+        As for ``Predictor`` and ``predict``.
     batch, part:
         Pictures in one run of the network, and in one part of a folder or list. A shard is a part.
     timeout:
         Seconds that a picture may take; one that takes longer becomes a row with that reason.
     column:
         The column of a Parquet list that has the paths.
+    ray_address:
+        Of the cluster, ``auto`` for the one that runs here; by default one is started for the call.
 
-    ``runtime``, ``top`` and ``threshold`` are as for ``Predictor`` and ``predict``. Every picture gives a row, in the
-    order of its part: ``image`` with ``label``, ``probability``, ``predictions``, ``known`` and ``distance``, or with
-    ``error``; of a detector ``detections``.
+    Every picture gives a row, in the order of its part: ``image`` with ``label``, ``probability``, ``predictions``,
+    ``known`` and ``distance``, or with ``error``; of a detector ``detections``.
 
     Returns the counts over all parts: ``pictures bad classes none_of_these parts failed seconds images_per_second`` and
     what they were made with. ``failed`` names parts that nobody could answer for; the next call tries them again.
@@ -89,9 +92,10 @@ def predict_many(
 
     >>> mobilenets.predict_many("run", "photos", "answers", format="jsonl")["bad"]
     0
+
     """
     _check(engine, workers, threads, batch, part, timeout, top, column, source)
-    place, folder = Path(source), Path(out)
+    place, folder = place_of(source), Path(out)
     before = jobs.earlier(folder)
     form = pick_format(format or (before["settings"]["format"] if before else None))
     predictor = Predictor(model, "cpu", runtime=runtime, threads=threads)
@@ -106,7 +110,7 @@ def predict_many(
             "path": str(Path(model).absolute()),
             "sha256": hashlib.sha256((find_bundle(Path(model)) / DESCRIPTION).read_bytes()).hexdigest(),
         },
-        "source": {"path": str(place.absolute()), "kind": kind_of(place), "column": column},
+        "source": {"path": place, "column": column},
         "settings": {
             "runtime": getattr(predictor.engine, "runtime", None),
             "top": top,
@@ -204,8 +208,13 @@ def _carried_out(
 
 def _total(parts: Iterable[Part], job: jobs.Job) -> int | None:
     """Count the pictures of all parts; None where a part has never been looked into."""
-    counts = [part.count if part.count is not None else job.done.get(part.name, {}).get("pictures") for part in parts]
-    return None if None in counts else sum(counts)
+    total = 0
+    for part in parts:
+        count = job.done.get(part.name, {}).get("pictures", part.count)
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def _versions() -> dict[str, str]:

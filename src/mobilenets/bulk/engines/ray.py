@@ -24,6 +24,7 @@ from mobilenets.bulk.engines import LOOK, Course
 from mobilenets.bulk.job import Answered, Failed
 from mobilenets.bulk.parts import Part
 from mobilenets.bulk.worker import Worker
+from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError, MobilenetsError
 
 log = logging.getLogger("mobilenets")
@@ -49,7 +50,8 @@ class Answerer:
             self._worker.open()
         except MobilenetsError as error:
             return f"{socket.gethostname()}: {error}"
-        return None if Path(where).exists() else f"{socket.gethostname()} does not see {where}"
+        seen = address_of(where) is not None or Path(where).exists()
+        return None if seen else f"{socket.gethostname()} does not see {where}"
 
     def answer(self, part: Part) -> Answered | Failed:
         """Answer for a part."""
