@@ -15,6 +15,7 @@ from PIL import Image
 
 from mobilenets.base import mounts
 from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.shards.plan import EpochPlan
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.augment.mixing import mix
 from mobilenets.pictures.augment.transforms import Compose, Fit
@@ -189,8 +190,6 @@ def shuffled(
     forward, see ``EpochPlan``.
     """
     if shards is not None:
-        from mobilenets.datasets.shards.plan import EpochPlan
-
         return EpochPlan(np.bincount(shards), batch, seed, epoch)
     rng = np.random.default_rng((seed, 0, epoch))
     if balanced:
