@@ -27,12 +27,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 import mobilenets
@@ -208,7 +207,11 @@ def server(folder: Path, counted: dict[str, int]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            content, said, draw = (folder / self.path.lstrip("/")).read_bytes(), self.headers.get("Range"), chance.random()
+            content, said, draw = (
+                (folder / self.path.lstrip("/")).read_bytes(),
+                self.headers.get("Range"),
+                chance.random(),
+            )
             counted["requests"] = counted.get("requests", 0) + 1
             if draw < 0.1:
                 counted["503"] = counted.get("503", 0) + 1
@@ -245,10 +248,8 @@ def watched(place: Path, work: Callable[[], Any]) -> int:
         while not over.wait(0.01):
             total = 0
             for path in place.glob("*"):
-                try:
+                with suppress(FileNotFoundError):
                     total += path.stat().st_size
-                except FileNotFoundError:
-                    pass
             most[0] = max(most[0], total)
 
     watcher = threading.Thread(target=watch)

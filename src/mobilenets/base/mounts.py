@@ -10,7 +10,7 @@ import os
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +131,7 @@ def is_folder(path: Path) -> bool:
     return path.is_dir() if place is None else place.tree.has_folder(place.name)
 
 
-def open_file(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> io.BufferedReader | io.BytesIO:
     """Open a file; raises ``OSError``, and ``UnreadablePicture`` for what is damaged in its shard."""
     place = mounted(path)
     return path.open("rb") if place is None else io.BytesIO(place.tree.read(_number(place, path)))

@@ -7,7 +7,7 @@ from textwrap import shorten
 from typing import Any
 
 from mobilenets.base.shell import quote
-from mobilenets.cli.options import DATA, given
+from mobilenets.cli.options import add_data, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import printable, sentence
@@ -15,7 +15,7 @@ from mobilenets.cli.text import printable, sentence
 
 def _arguments(parser: Parser) -> None:
     add = parser.add_argument
-    add("data", metavar="DATA", help=DATA)
+    add_data(parser)
     add(
         "--out",
         metavar="FOLDER",

@@ -9,7 +9,7 @@ from typing import Any
 from mobilenets.base.text import printable
 from mobilenets.cli.boxes_text import box_scores, headline_of_boxes
 from mobilenets.cli.notes import without_repeated
-from mobilenets.cli.options import DATA, MODEL, add_engine, check_order, engine, given
+from mobilenets.cli.options import MODEL, add_data, add_engine, check_order, engine, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import headline, interval, leak, percent, scores, sentence
@@ -18,7 +18,7 @@ from mobilenets.cli.text import headline, interval, leak, percent, scores, sente
 def _arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL)
-    add("data", metavar="DATA", help=DATA)
+    add_data(parser)
     add(
         "--accuracy",
         type=float,

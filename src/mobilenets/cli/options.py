@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,24 @@ from mobilenets.base.shell import quote
 from mobilenets.cli.parser import Parser
 from mobilenets.errors import InputError
 
-DATA = "folder with train/ and validation/, or with one folder per class"
+DATA = "folder with train/ and validation/, or with one folder per class; or of shards, see mobilenets pack"
 MODEL = "run folder, or an exported file with its model.json beside it"
 SIZE: dict[str, Any] = {"type": int, "metavar": "S"}
 SEVERAL: dict[str, Any] = {"action": "extend", "nargs": "+"}
+
+
+def add_data(parser: Parser) -> None:
+    """Add DATA, and how much of shards from elsewhere may be kept."""
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    kept = "GiB of shards from an address that are kept on the disk (default: 10, or $MOBILENETS_SHARD_GB)"
+    parser.add_argument("--cache-gb", action=_Kept, metavar="N", help=kept if parser.everything else argparse.SUPPRESS)
+
+
+class _Kept(argparse.Action):
+    """Says it in the environment, where every process of a run finds it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Namespace, values: Any, option: Any = None) -> None:
+        os.environ["MOBILENETS_SHARD_GB"] = str(values)
 
 
 def add_engine(parser: Parser) -> None:

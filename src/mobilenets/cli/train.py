@@ -15,7 +15,7 @@ from mobilenets.base.files import DiskFull
 from mobilenets.base.progress import about, duration
 from mobilenets.base.shell import quote
 from mobilenets.cli.boxes_text import headline_of_boxes
-from mobilenets.cli.options import DATA
+from mobilenets.cli.options import add_data
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import headline, leak, notes, percent
@@ -39,7 +39,7 @@ _METAVARS = {
 
 def _arguments(parser: Parser) -> None:
     add = parser.add_argument
-    add("data", metavar="DATA", help=DATA)
+    add_data(parser)
     add("--out", metavar="RUN", help="run folder to write (default: the next free runs/DATA-N)")
     add("--recipe", metavar="NAME|FILE", help=f"settings to start from: {', '.join(RECIPES)}, or a recipe.json")
     add("--resume", action="store_true", help="continue the run in RUN (default: the newest unfinished run on DATA)")

@@ -197,7 +197,7 @@ def below(path: str, root: Path) -> str:
 
 
 def content_hash(path: Path) -> bytes:
-    """BLAKE2b of a file's bytes, 16 of it, in shards as their index says; raises InputError when the file cannot be read."""
+    """BLAKE2b of a file's bytes, 16 of it (in shards, as their index says); raises InputError if it cannot be read."""
     try:
         if (known := mounts.known_content(path)) is not None:
             return known

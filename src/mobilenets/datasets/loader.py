@@ -15,6 +15,7 @@ from PIL import Image
 
 from mobilenets.base import mounts
 from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.shards.plan import EpochPlan
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.augment.mixing import mix
 from mobilenets.pictures.augment.transforms import Compose, Fit
@@ -106,6 +107,10 @@ class Loader:
         return [self.view(picture, rng) for rng in rngs]
 
     @cached_property
+    def _homes(self) -> tuple[mounts.Tree, npt.NDArray[np.int64]] | None:
+        return mounts.numbers_of([sample.path for sample in self.samples])
+
+    @cached_property
     def _changes(self) -> Compose:
         return self.augment or Compose((Fit(self.preprocessing),))
 
@@ -125,8 +130,10 @@ class Loader:
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
-        if shards_of(self.samples[:1]) is not None:
-            mounts.expect([self.samples[index].path for indices in plan[skip:] for index in indices])
+        left = plan[skip:]
+        if self._homes is not None and left:
+            tree, numbers = self._homes
+            tree.expect(mounts.once(tree.shards(numbers[np.concatenate(left)])))
         return planned(self.batch, plan, epoch, skip, self.workers)
 
 
@@ -183,8 +190,6 @@ def shuffled(
     forward, see ``EpochPlan``.
     """
     if shards is not None:
-        from mobilenets.datasets.shards.plan import EpochPlan
-
         return EpochPlan(np.bincount(shards), batch, seed, epoch)
     rng = np.random.default_rng((seed, 0, epoch))
     if balanced:

@@ -12,7 +12,16 @@ from pathlib import Path
 from mobilenets.base import mounts
 from mobilenets.base.progress import progress
 from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, Listed, Reading, group_notes, sides
-from mobilenets.datasets.folder import Sample, below, content_hash, content_hashes, fingerprint, in_reading_order, read_folder, relative
+from mobilenets.datasets.folder import (
+    Sample,
+    below,
+    content_hash,
+    content_hashes,
+    fingerprint,
+    in_reading_order,
+    read_folder,
+    relative,
+)
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import Problem, names, say
 from mobilenets.datasets.parts import half_of

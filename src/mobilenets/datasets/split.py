@@ -262,7 +262,9 @@ def _on_disk(root: Path, name: Path, listed: dict[Path, dict[str, str]]) -> Path
     place = root
     for part in name.parts:
         if place not in listed:
-            listed[place] = {nfc(entry.name): entry.name for entry in mounts.scan(place)} if mounts.is_folder(place) else {}
+            listed[place] = (
+                {nfc(entry.name): entry.name for entry in mounts.scan(place)} if mounts.is_folder(place) else {}
+            )
         place /= listed[place].get(nfc(part), part)
     return place
 

@@ -223,7 +223,9 @@ def apply(
                 target = doing["move"].suggestion
                 moved.setdefault(target, []).append(sample)
             new["train" if flat and target == "validation" else target].append(sample)
-    ordered = {half: in_reading_order(sorted(some, key=lambda one: (one.label, one.path))) for half, some in new.items()}
+    ordered = {
+        half: in_reading_order(sorted(some, key=lambda one: (one.label, one.path))) for half, some in new.items()
+    }
     pinned = {half: tuple(samples) for half, samples in moved.items()} if flat else {}
     return Fixed(ordered, pinned, tuple(dropped), _told(plan, source))
 

@@ -132,7 +132,9 @@ def begin(
     if recipe.folds is not None and recipe.task != CLASSIFICATION:
         raise InputError(f"folds: cross-validates classifications only, not {recipe.task}; leave --folds out")
     if recipe.balance == "sampling" and mounted(request.data) is not None:
-        raise InputError("balance: sampling draws from all shards at once, and they are read forward: use --balance weights")
+        raise InputError(
+            "balance: sampling draws from all shards at once, and they are read forward: use --balance weights"
+        )
     opened = open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:

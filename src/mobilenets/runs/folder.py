@@ -12,6 +12,7 @@ from pathlib import Path
 from mobilenets.base.files import explaining, staying
 from mobilenets.base.leftovers import ASIDE, occupants
 from mobilenets.base.lock import holding
+from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError
 from mobilenets.runs.record import METRICS, RECIPE, known_data
 
@@ -48,7 +49,7 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
         log.info("continuing %s", run)
         yield run
         return
-    if not folder.is_dir():
+    if not folder.is_dir() and address_of(str(data)) is None:
         yield RUNS / folder.name  # training says what is wrong with the data
         return
     check_folder(RUNS)

@@ -162,7 +162,9 @@ class Training:
         stage, width = self.stage, self.recipe.accumulate
         begin = state.epoch * stage.steps_per_epoch
         balanced = self.recipe.balance == "sampling"
-        plan = shuffled(self.folders, self.recipe.batch, self.recipe.seed, state.epoch, balanced=balanced, shards=self.shards)
+        plan = shuffled(
+            self.folders, self.recipe.batch, self.recipe.seed, state.epoch, balanced=balanced, shards=self.shards
+        )
         if self.pace is None:  # which may move the end, also further away
             plan = plan[: (stage.steps - begin) * width]
         rate = stage.rate(begin + max(0, state.step - 1))

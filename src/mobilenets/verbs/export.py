@@ -203,9 +203,7 @@ def _data(model: Path, data: str | Path | None, precision: str) -> Path:
     return open_data(found)
 
 
-def _pictures(
-    model: Path, data: Path, bundle: Bundle, precision: str
-) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
+def _pictures(model: Path, data: Path, bundle: Bundle, precision: str) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
     """Give the readable pictures to check a file on and, for int8, those to calibrate it on."""
     if bundle.detection is None:
         halves = pictures_to_export(model, data, bundle.classes, training=precision == "int8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from mobilenets.base.leftovers import filling, occupants
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.datasets.layout import find_data
-from mobilenets.datasets.listing import Problem, say
+from mobilenets.datasets.listing import say
 from mobilenets.datasets.prepare import listed_of
 from mobilenets.datasets.shards.index import INDEX, index_of
 from mobilenets.datasets.shards.open import open_data

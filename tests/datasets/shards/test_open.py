@@ -50,7 +50,7 @@ def test_shards_are_the_folder_that_was_packed(photos: Path, packed: Path) -> No
         assert content_hash(sample.path) == content_hash(path)
         assert decode(sample.path).tobytes() == decode(path).tobytes()
     assert fingerprint(shards.train, packed) == fingerprint(
-        [one for one in folder.train], photos, contents=content_hashes([one.path for one in folder.train])
+        list(folder.train), photos, contents=content_hashes([one.path for one in folder.train])
     )
 
 

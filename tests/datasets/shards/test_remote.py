@@ -148,7 +148,7 @@ def test_the_cache_stays_in_its_limit_for_many_threads(tmp_path: Path) -> None:
         for turn, content in zip(turns, pool.map(get, turns), strict=True):
             assert content == str(turn % 5).encode() * 1000
     assert max(largest) <= most and len(set(fetched)) == 5
-    with pytest.raises(InputError, match="more than the 0.00 that may be kept"):
+    with pytest.raises(InputError, match=r"more than the 0\.00 that may be kept"):
         kept[0].get("large", 4000, "", lambda part: None)
 
 

@@ -20,7 +20,6 @@ GIB = 10.0
 """GiB that are kept where nobody says otherwise."""
 
 _PAUSE = 0.05
-_STALE = 3600.0  # seconds after which a part that nobody writes is nobody's
 _TOUCHED = 5.0  # seconds between two notes that a shard was used
 
 
@@ -57,7 +56,8 @@ class ShardCache:
                     self._make_room(size, part)
                     self._bring(part, name, blake2b, fetch)
                     sync(part)
-                    part.replace(path)
+                    with self._alone("room.lock", lambda: False):  # nobody is to count neither of the two
+                        part.replace(path)
         return path
 
     def _there(self, path: Path) -> bool:
@@ -83,9 +83,13 @@ class ShardCache:
                 found = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=HASH)).hexdigest()
             if found == blake2b:
                 return
-            part.unlink()
-            if not again:
-                raise InputError(f"{name} is not the shard that the index names: put the right one there, or pack again")
+            if again:
+                part.write_bytes(b"")  # and not away: it keeps the room
+            else:
+                part.unlink()
+                raise InputError(
+                    f"{name} is not the shard that the index names: put the right one there, or pack again"
+                )
 
     def _make_room(self, size: int, own: Path) -> None:
         """Remove the least recently used shards until another fits; waits for others that are on their way."""
@@ -112,10 +116,12 @@ class ShardCache:
                 if path.suffix == ".tar":
                     kept.append((status.st_mtime, path, status.st_size))
                 elif path.suffix == ".part" and path != own:
-                    if time.time() - status.st_mtime > _STALE:
-                        path.unlink(missing_ok=True)
-                    else:
-                        coming += int(path.name.split(".")[1])
+                    key, length, _ = path.name.split(".")
+                    with holding(self.folder / f"{key}.lock") as free:
+                        if not free:
+                            coming += int(length)
+                        else:  # what a killed process left
+                            kept.append((status.st_mtime, path, status.st_size))
         return coming, kept
 
     @contextmanager
@@ -124,7 +130,12 @@ class ShardCache:
         while True:
             with holding(self.folder / name) as held:
                 if held or done():
-                    yield
+                    try:
+                        yield
+                    finally:
+                        if held:
+                            with suppress(OSError):
+                                (self.folder / name).unlink(missing_ok=True)
                     return
             time.sleep(_PAUSE)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -74,7 +75,7 @@ class Index:
     def all_names(self) -> list[str]:
         """Give the names of all samples."""
         text, bounds = self.names.tobytes(), [0, *self.ends.tolist()]
-        pairs = zip(bounds, bounds[1:], strict=False)
+        pairs = itertools.pairwise(bounds)
         return [text[start:stop].decode("utf-8", "surrogateescape") for start, stop in pairs]
 
     def write(self, folder: Path) -> None:

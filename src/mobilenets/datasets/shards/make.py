@@ -23,8 +23,8 @@ def index_shards(folder: Path, files: Sequence[str]) -> Index:
     """Read shards once, forward, and index what is in them; ``files`` are their names below ``folder``.
 
     The class of a sample is that of ``.cls`` or ``.json``, else the folder in its key; numbers are filled up with zeros
-    so that their order stays. A shard is of the half that its name or its folder tells, as in ``train-0001.tar``. Raises
-    ``InputError`` where no sample has a class.
+    so that their order stays. A shard is of the half that its name or its folder tells, as in ``train-0001.tar``.
+    Raises ``InputError`` where no sample has a class.
     """
     halves = _halves(files)
     shards: list[Shard] = []
@@ -36,16 +36,26 @@ def index_shards(folder: Path, files: Sequence[str]) -> Index:
             samples, mark = read_whole(folder / file)
             told = [(number, one, content) for one, content in samples if one.label is not None]
             left_out += [
-                f"{file}, {one.key}: {one.reason or 'nothing tells its class'}" for one, _ in samples if one.label is None
+                f"{file}, {one.key}: {one.reason or 'nothing tells its class'}"
+                for one, _ in samples
+                if one.label is None
             ]
             found += told
             shards.append(Shard(file, sizes[number], mark, len(told), halves.get(file)))
             shown.advance(sizes[number])
     if not found:
-        raise InputError(f"{folder}: no sample in its shards has a picture and a class (.cls, .json or a folder in its key)")
+        raise InputError(
+            f"{folder}: no sample in its shards has a picture and a class (.cls, .json or a folder in its key)"
+        )
     labels = _labels([one.label or "" for _, one, _ in found])
     rows = [
-        Row(_name(one, shards[number], labels[one.label or ""]), labels[one.label or ""], *_place(one), content, one.reason)
+        Row(
+            _name(one, shards[number], labels[one.label or ""]),
+            labels[one.label or ""],
+            *_place(one),
+            content,
+            one.reason,
+        )
         for number, one, content in found
     ]
     return index_of(shards, _apart(rows, shards), sorted({*labels.values()}), left_out)
@@ -56,8 +66,8 @@ def read_whole(path: Path) -> tuple[list[tuple[Found, bytes]], str]:
     try:
         with path.open("rb", buffering=PIECE) as stream:
             samples = [(_emptied(one), _hash(one.content)) for one in read_samples(stream, path)]
-            stream.seek(0)
-            mark = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=HASH)).hexdigest()
+        with path.open("rb") as whole:
+            mark = hashlib.file_digest(whole, lambda: hashlib.blake2b(digest_size=HASH)).hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     return samples, mark
@@ -82,7 +92,9 @@ def _halves(files: Sequence[str]) -> dict[str, str]:
         return {}
     silent = [file for file, half in told.items() if half is None]
     if silent:
-        raise InputError(f"{silent[0]}: its name does not tell whether it is training or validation, as others' do: rename it")
+        raise InputError(
+            f"{silent[0]}: its name does not tell whether it is training or validation, as others' do: rename it"
+        )
     return {file: half for file, half in told.items() if half is not None}
 
 

@@ -37,7 +37,8 @@ def open_data(data: str | os.PathLike[str]) -> Path:
     if opened is None:
         return path
     index, source = opened
-    path = path if address is None else Path(address)
+    # What lies in "." is called by names that do not begin so.
+    path = Path(address) if address is not None else path.resolve() if path == Path() else path
     for number, line in enumerate(index.left_out):
         if number < _SHOWN:
             log.warning("%s: %s (left out)", path, line)
@@ -100,7 +101,9 @@ def _tars(path: Path) -> list[str]:
     found = [one.name for one in sorted(path.glob("*.tar")) if one.is_file()]
     for half in sorted(one for one in path.iterdir() if half_of(one.name)[0] is not None and one.is_dir()):
         found += [f"{half.name}/{one.name}" for one in sorted(half.glob("*.tar")) if one.is_file()]
-    return [] if not found or any(has_pictures(place, deep=True) for place in path.iterdir() if place.is_dir()) else found
+    return (
+        [] if not found or any(has_pictures(place, deep=True) for place in path.iterdir() if place.is_dir()) else found
+    )
 
 
 def _made(path: Path, tars: list[str]) -> Index:

@@ -53,14 +53,18 @@ class Remote:
             fsspec = importlib.import_module("fsspec")
             settings: dict[str, Any] = {}
             if scheme in ("http", "https"):
-                stalled = importlib.import_module("aiohttp").ClientTimeout(total=None, sock_connect=STALLED, sock_read=STALLED)
+                stalled = importlib.import_module("aiohttp").ClientTimeout(
+                    total=None, sock_connect=STALLED, sock_read=STALLED
+                )
                 settings = {"client_kwargs": {"timeout": stalled, "trust_env": True}, "use_listings_cache": False}
             self.files = fsspec.filesystem(scheme, skip_instance_cache=True, **settings)
         except ImportError as error:
             extra = _EXTRAS.get(scheme, "shards")
             raise InputError(f"{address}: to read {scheme}:// install {extra}: {how_to_install(extra)}") from error
         except ValueError as error:
-            raise InputError(f"{address}: {scheme}:// is not known to fsspec; give a folder, or https://, s3:// or gs://") from error
+            raise InputError(
+                f"{address}: {scheme}:// is not known to fsspec; give a folder, or https://, s3:// or gs://"
+            ) from error
 
     def read(self, file: str) -> bytes:
         """Read a small file."""
@@ -71,6 +75,7 @@ class Remote:
         with part.open("ab") as stream:
             if stream.tell() > size:
                 stream.truncate(0)
+                stream.seek(0)
             while (have := stream.tell()) < size:
                 stop = min(have + PIECE, size)
 
@@ -98,8 +103,8 @@ class Remote:
                     raise InputError(f"{url} cannot be read: {why}") from error
                 if attempt == ATTEMPTS:
                     raise InputError(
-                        f"{url} cannot be read, after {ATTEMPTS} attempts: {why}; run the same command again later, train "
-                        "with --resume"
+                        f"{url} cannot be read, after {ATTEMPTS} attempts: {why}; run the same command again later, "
+                        "train with --resume"
                     ) from error
                 log.info("%s: %s; trying again", url, why)
                 time.sleep(PAUSE * 2 ** (attempt - 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -66,14 +65,13 @@ def read_samples(stream: IO[bytes], path: Path) -> Iterator[Found]:
     stream.seek(0)
     key: str | None = None
     group: list[Member] = []
-    with closing(members(stream)) as found:
-        for member in found:
-            its = key_of(member.name)[0] if member.name else None
-            if group and its != key:
-                yield from _sample(key, group)
-                group = []
-            key = its
-            group.append(member)
+    for member in members(stream):
+        its = key_of(member.name)[0] if member.name else None
+        if group and its != key:
+            yield from _sample(key, group)
+            group = []
+        key = its
+        group.append(member)
     if group:
         yield from _sample(key, group)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ class ShardTree:
     def __init__(self, index: Index, source: Source) -> None:
         self.index, self.source = index, source
         self._firsts = index.firsts
+        self._bounds: list[int] = self._firsts.tolist()
         self._files: dict[str, dict[str, int]] = {}
         self._folders: dict[str, dict[str, None]] = {"": {}}
         for number, name in enumerate(index.all_names()):
@@ -62,7 +64,7 @@ class ShardTree:
 
     def content(self, number: int) -> bytes:
         """Give the hash of a picture's file."""
-        return self.index.contents[number].tobytes()
+        return bytes(self.index.contents[number])
 
     def shards(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Say which shard each picture is in."""
@@ -75,7 +77,7 @@ class ShardTree:
     def read(self, number: int) -> bytes:
         """Read a picture's file; raises ``UnreadablePicture`` where it is damaged, with its shard and key."""
         index = self.index
-        [shard] = self.shards(np.array([number], np.int64)).tolist()
+        shard = bisect_right(self._bounds, number) - 1
         offset, length = int(index.offsets[number]), int(index.lengths[number])
         reason = index.damaged.get(number)
         if reason is None:

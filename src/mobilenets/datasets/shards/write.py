@@ -15,9 +15,9 @@ import numpy as np
 
 from mobilenets.base import mounts
 from mobilenets.base.files import writing
+from mobilenets.datasets.arranged import Listed
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.listing import Problem
-from mobilenets.datasets.prepare import Listed
 from mobilenets.datasets.shards.index import HASH, Row, Shard
 from mobilenets.datasets.shards.make import read_whole
 from mobilenets.datasets.shards.tar import BLOCK, end, header, padding
@@ -81,7 +81,12 @@ def plan_shards(listed: Listed, size: int, seed: int) -> list[Planned]:
 
 
 def write_shard(
-    planned: Planned, out: Path, root: Path, classes: Sequence[str], advance: Callable[[int], None], workers: int | None = None
+    planned: Planned,
+    out: Path,
+    root: Path,
+    classes: Sequence[str],
+    advance: Callable[[int], None],
+    workers: int | None = None,
 ) -> Packed:
     """Write one shard, whole or not at all; what an earlier run finished, and still holds, is taken as it is.
 
