@@ -27,8 +27,8 @@ def test_every_public_name_loads(name: str) -> None:
 def test_the_names_are_those_promised() -> None:
     assert set(mobilenets.__all__) == {
         *("__version__", "FaultFound", "InputError", "MobilenetsError", "Predictor", "Recipe", "create_model"),
-        *("load_model", "register_task"),
-        *("demo", "evaluate", "fetch", "import_weights", "predict", "predict_many", "published_weights", "serve", "summary", "train"),
+        *("load_model", "predict_many", "register_task"),
+        *("demo", "evaluate", "fetch", "import_weights", "predict", "published_weights", "serve", "summary", "train"),
         *("audit", "benchmark", "check", "compare", "compare_models", "export"),
     }
     assert dir(mobilenets) == sorted(mobilenets.__all__)

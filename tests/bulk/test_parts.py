@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from mobilenets.bulk.parts import Part, parts_of
-from mobilenets.errors import InputError
+from mobilenets.bulk.reading import read_part
+from mobilenets.errors import InputError, UnreadablePicture
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -96,6 +99,33 @@ def test_a_list_in_parquet(tmp_path: Path) -> None:
     listed.write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="not a Parquet file that can be read"):
         parts_of(str(listed), 2)
+
+
+def tar(path: Path, **files: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as shard:
+        for name, content in files.items():
+            about = tarfile.TarInfo(name.replace("_", "."))
+            about.size = len(content)
+            shard.addfile(about, io.BytesIO(content))
+    return path
+
+
+def test_a_shard_is_a_part(tmp_path: Path) -> None:
+    tar(tmp_path / "train/b.tar", a_jpg=b"picture", a_cls=b"cat", b_jpg=b"")
+    tar(tmp_path / "a.tar", x_png=b"other")
+    one, two = parts_of(str(tmp_path), 1)
+    assert (one.name, two.name) == ("a", "train--b") and one.count is None
+    (key, content), (other, fault) = read_part(two.to_json(), 1.0)
+    assert (key, content, other) == ("a", b"picture", "b")
+    assert isinstance(fault, UnreadablePicture) and "empty" in str(fault)
+    [alone] = parts_of(str(tmp_path / "a.tar"), 1)
+    assert list(read_part(alone.to_json(), 1.0)) == [("x", b"other")] and alone.inputs == one.inputs
+    tar(tmp_path / "a.tar", x_png=b"other", y_png=b"more" * 9999)
+    assert changed([one, two], parts_of(str(tmp_path), 1)) == ["a"]
+    fill(tmp_path, "lying/1.jpg")
+    with pytest.raises(InputError, match="has both pictures and shards"):
+        parts_of(str(tmp_path), 1)
 
 
 @pytest.mark.parametrize("name", ["nothing", "picture.jpg", "empty", "empty.txt"])

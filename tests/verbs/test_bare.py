@@ -77,6 +77,17 @@ def test_predicts(bare: Any, trained: Any, exported: Path, what: str) -> None:
         assert entry["probability"] == pytest.approx(same["probability"], abs=1e-5)
 
 
+def test_predicts_many(bare: Any, trained: Any, exported: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = bare(
+        "predict", exported, trained.data / "owl", "--engine", "local", "--out", out, "--workers", "1", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pictures"] == 20 and [file.name for file in out.glob("answers/*")] == [
+        "part-00000.jsonl"
+    ]
+
+
 def test_evaluates(bare: Any, trained: Any, exported: Path) -> None:
     done = bare("evaluate", exported, trained.data, "--json")
     assert done.returncode == 0, done.stderr

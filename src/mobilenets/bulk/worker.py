@@ -87,7 +87,9 @@ class Worker:
                 aside[at], before = f"the process that reads it ends: {reason}", None
             else:
                 return Failed(reason)
-        return Failed("stopped" if self._closed.is_set() else f"{MOST_DEATHS} of its pictures end the process that reads them")
+        return Failed(
+            "stopped" if self._closed.is_set() else f"{MOST_DEATHS} of its pictures end the process that reads them"
+        )
 
     def done(self) -> int:
         """Say how many pictures of the part under way are answered for, about."""

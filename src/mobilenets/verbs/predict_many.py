@@ -180,18 +180,11 @@ def _carried_out(
             from mobilenets.bulk.engines import local
 
             course = local.answered(missing, asked, workers or 1)
-        with closing(course), progress("predict", total, "pictures", already) as shown:
-            for event in course:
-                if isinstance(event, int):
-                    shown.advance(max(0, already + fresh + event - shown.done))
-                    continue
-                part, found = event
-                if isinstance(found, jobs.Failed):
-                    failed[part.name] = found.reason
-                    log.warning("%s failed: %s", part.name, found.reason)
-                    continue
-                job.keep(part, found)
-                fresh += found.counts["pictures"]
+        try:
+            fresh = _kept(job, course, total, already, failed)
+        except KeyboardInterrupt:
+            done = f"{len(job.done)} of {len(parts)} parts are done; run the same command again to go on"
+            raise KeyboardInterrupt(f"interrupted: {done}") from None
     seconds = time.monotonic() - begun
     return job.summary(
         failed,
@@ -204,6 +197,24 @@ def _carried_out(
         machine=describe_machine(),
         versions=_versions(),
     )
+
+
+def _kept(job: jobs.Job, course: Course, total: int | None, already: int, failed: dict[str, str]) -> int:
+    """Keep answers as they come; returns for how many pictures, and names the parts that failed in ``failed``."""
+    fresh = 0
+    with closing(course), progress("predict", total, "pictures", already) as shown:
+        for event in course:
+            if isinstance(event, int):
+                shown.advance(max(0, already + fresh + event - shown.done))
+                continue
+            part, found = event
+            if isinstance(found, jobs.Failed):
+                failed[part.name] = found.reason
+                log.warning("%s failed: %s", part.name, found.reason)
+                continue
+            job.keep(part, found)
+            fresh += found.counts["pictures"]
+    return fresh
 
 
 def _total(parts: Iterable[Part], job: jobs.Job) -> int | None:

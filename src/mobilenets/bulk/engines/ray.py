@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mobilenets import __version__
 from mobilenets.bulk.engines import LOOK, Course
 from mobilenets.bulk.job import Answered, Failed
 from mobilenets.bulk.parts import Part
@@ -28,6 +28,9 @@ from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError, MobilenetsError
 
 log = logging.getLogger("mobilenets")
+
+# Of the package around this module, which is there before it is.
+VERSION: str = sys.modules["mobilenets"].__version__
 
 # Machines that a part may take down, or lose, before it is given up.
 MOST_LOSSES = 4
@@ -44,8 +47,8 @@ class Answerer:
 
     def ready(self, where: str, version: str) -> str | None:
         """Open the model; returns what stands in the way of answering on this machine."""
-        if version != __version__:
-            return f"{socket.gethostname()} has mobilenets {__version__}, not {version}"
+        if version != VERSION:
+            return f"{socket.gethostname()} has mobilenets {VERSION}, not {version}"
         try:
             self._worker.open()
         except MobilenetsError as error:
@@ -109,7 +112,7 @@ def _handed_out(ray: Any, crew: Sequence[Any], parts: Sequence[Part], where: str
 
     def opening(actor: Any) -> Any:
         # Waits until it has been started, again if need be: calls of an actor that is down fail at once otherwise.
-        return actor.ready.options(max_task_retries=-1).remote(where, __version__)
+        return actor.ready.options(max_task_retries=-1).remote(where, VERSION)
 
     waiting, idle, losses = deque(parts), list[Any](), Counter[str]()
     under_way: dict[Any, tuple[Any, Part | None]] = {opening(actor): (actor, None) for actor in crew}
