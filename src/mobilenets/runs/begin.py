@@ -131,10 +131,6 @@ def begin(
     task, asked = find_task(recipe.task), recipe.weights
     if recipe.folds is not None and recipe.task != CLASSIFICATION:
         raise InputError(f"folds: cross-validates classifications only, not {recipe.task}; leave --folds out")
-    if recipe.balance == "sampling" and mounted(request.data) is not None:
-        raise InputError(
-            "balance: sampling draws from all shards at once, and they are read forward: use --balance weights"
-        )
     opened = open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:
@@ -191,6 +187,10 @@ def _pictures(
 
     Also gives what writes down in the run what was found.
     """
+    if recipe.balance == "sampling" and mounted(request.data) is not None:
+        raise InputError(
+            "balance: sampling draws from all shards at once, and they are read forward: use --balance weights"
+        )
     looking = Looking()
     dataset = prepare(
         request.data,

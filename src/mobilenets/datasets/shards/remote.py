@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from mobilenets.base.extras import how_to_install
 from mobilenets.datasets.shards.cache import VARIABLE, ShardCache
 from mobilenets.datasets.shards.index import INDEX, Index, Shard, is_index, read_index, table_of
+from mobilenets.datasets.shards.plan import EpochPlan
 from mobilenets.datasets.shards.source import AHEAD, Source
 from mobilenets.errors import InputError
 
@@ -22,9 +23,6 @@ PIECE = 4 << 20
 ATTEMPTS = 7  # in a row without one new byte
 PAUSE = 0.25  # seconds before the second attempt; doubled after each further failure
 STALLED = 30.0  # seconds without a byte before a connection counts as cut
-WINDOW = 5 + AHEAD
-"""Shards that reading in shuffled order needs at once, see ``loader.shuffled``, and those on their way."""
-
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+]+):/+", re.IGNORECASE)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 # Asking again does not help: what is not there, or may not be read.
@@ -141,10 +139,13 @@ def open_remote(address: str) -> tuple[Index, Source]:
     index = read_index(head, remote.read(table_of(head, f"{address}/{INDEX}")), f"{address}/{INDEX}")
     cache = ShardCache()
     sizes = sorted((shard.bytes for shard in index.shards), reverse=True)
-    needed = sum(sizes[:WINDOW])
+    # Those that a stretch of the plan lies in, with the one that it begins in, and those on their way.
+    window = -(-EpochPlan.buffer * len(sizes) // max(1, len(index))) + 1 + AHEAD
+    needed = sum(sizes[:window])
     if cache.most < needed:
         raise InputError(
-            f"{address}: reading in shuffled order needs {WINDOW} shards at once, {needed / 2**30:.2f} GiB, and "
-            f"{cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with a smaller --shard-mb"
+            f"{address}: reading in shuffled order needs {min(window, len(sizes))} shards at once, "
+            f"{needed / 2**30:.2f} GiB, and {cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with "
+            "a smaller --shard-mb"
         )
     return index, Fetched(remote, index.shards, cache)
