@@ -36,7 +36,8 @@ from mobilenets.bulk.answering import answers
 ADDRESS, OTHER = "127.0.0.2:6397", "127.0.0.3"
 STORE = str(200 << 20)
 FOLDER = 1000
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_agent_register_timeout_ms": "300000", "RAY_DISABLE_IMPORT_WARNING": "1"}
+# Workers are of niceness 15 by default: beside other programs they would hardly run.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 
 
 def draw(place: Path, count: int, bad: int) -> set[str]:
