@@ -10,7 +10,7 @@ RUN python -m pip --python /opt/mobilenets/bin/python install --no-cache-dir --r
         -r requirements-serve.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN python -m pip install --no-cache-dir setuptools==83.0.0 \
+RUN python -m pip install --no-cache-dir setuptools==84.2.1 \
     && python -m pip --python /opt/mobilenets/bin/python install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM ${BASE}
