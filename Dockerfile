@@ -11,7 +11,8 @@ RUN python -m pip --python /opt/mobilenets/bin/python install --no-cache-dir --r
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN python -m pip install --no-cache-dir setuptools==84.2.1 \
-    && python -m pip --python /opt/mobilenets/bin/python install --no-cache-dir --no-deps --no-build-isolation .
+    && python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && python -m pip --python /opt/mobilenets/bin/python install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM ${BASE}
 # Nothing is installed in a container that runs.
