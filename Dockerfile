@@ -17,7 +17,7 @@ RUN python -m pip install --no-cache-dir setuptools==84.2.1 \
 FROM ${BASE}
 # Nothing is installed in a container that runs.
 RUN python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin mobilenets
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin mobilenets
 COPY --from=build /opt/mobilenets /opt/mobilenets
 ENV PATH=/opt/mobilenets/bin:$PATH \
     PYTHONUNBUFFERED=1 \
