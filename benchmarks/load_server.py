@@ -150,7 +150,7 @@ class Load:
             if rng.random() < 0.5:
                 await self.send(writer, bytes(40 << 20))
             else:
-                writer.write(b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                writer.write(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
                 for _ in range(40):
                     writer.write(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
                     await writer.drain()
@@ -167,7 +167,7 @@ class Load:
 
     @staticmethod
     def head(length: int, kind: str = "image/jpeg") -> bytes:
-        headers = f"Host: a\r\nContent-Type: {kind}\r\nContent-Length: {length}"
+        headers = f"Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}"
         return f"POST /predict?top=3 HTTP/1.1\r\n{headers}\r\n\r\n".encode()
 
     async def send(self, writer: asyncio.StreamWriter, body: bytes, kind: str = "image/jpeg") -> None:
