@@ -1,11 +1,13 @@
 """Load `mobilenets serve MODEL` on this machine: many clients, good and bad; then SIGTERM while they go on.
 
     python benchmarks/load_server.py MODEL --clients 200 --seconds 60
+    python benchmarks/load_server.py MODEL --kinds good --clients 16 --workers 2 --restarts 1
 
 Prints a JSON object: p50 and p99 of the good clients' answers in milliseconds, answers by kind of client and status,
-processor time of the server, its memory in MiB (about twenty figures of its curve), and what was lost: requests of good
-clients that were sent and not answered. Exit status 1 when something was lost, or a server error other than 503 was
-seen. Linux, because time and memory are read from /proc.
+processor time of the server, its memory in MiB (the most of one look a second, and about twenty figures of the curve;
+what workers share counts for each), and what was lost: requests of good clients that were sent and not answered. Exit
+status 1 when something was lost, or a server error other than 503 was seen. Linux, because time and memory are read
+from /proc.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import sys
 import time
 import zlib
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,16 +74,16 @@ def form(*files: bytes) -> bytes:
 class Load:
     """The clients and what they saw."""
 
-    def __init__(self, port: int, seconds: float) -> None:
+    def __init__(self, port: int, seconds: float, sides: tuple[int, ...] = (7040, 7200, 30_000)) -> None:
         self.port = port
-        self.end = time.monotonic() + seconds
         self.closing = False
         self.statuses: dict[str, Counter[str]] = defaultdict(Counter)
         self.seconds: list[float] = []
         self.lost: list[str] = []
         self.photos = [photo(seed) for seed in range(8)]
         # Just under 50 megapixels is decoded; just over, and far over, is refused.
-        self.bombs = [bomb(7040), bomb(7200), bomb(30_000)]
+        self.bombs = [bomb(side) for side in sides]
+        self.end = time.monotonic() + seconds
 
     async def client(self, kind: str, number: int) -> None:
         rng = random.Random(number)
@@ -147,7 +150,7 @@ class Load:
             if rng.random() < 0.5:
                 await self.send(writer, bytes(40 << 20))
             else:
-                writer.write(b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                writer.write(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
                 for _ in range(40):
                     writer.write(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
                     await writer.drain()
@@ -164,7 +167,7 @@ class Load:
 
     @staticmethod
     def head(length: int, kind: str = "image/jpeg") -> bytes:
-        headers = f"Host: a\r\nContent-Type: {kind}\r\nContent-Length: {length}"
+        headers = f"Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}"
         return f"POST /predict?top=3 HTTP/1.1\r\n{headers}\r\n\r\n".encode()
 
     async def send(self, writer: asyncio.StreamWriter, body: bytes, kind: str = "image/jpeg") -> None:
@@ -178,29 +181,50 @@ class Load:
         return head.split(" ")[1], "\r\nconnection: close" not in head
 
 
-def memory(pid: int, key: str) -> int:
-    """Resident memory in MiB: VmRSS now, VmHWM at most."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{key}:"))
+def family(pid: int) -> list[int]:
+    """A server and its workers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def memory(pid: int) -> int:
+    """Resident memory in MiB, of all together."""
+    found = 0
+    for one in family(pid):
+        with suppress(FileNotFoundError):
+            lines = Path(f"/proc/{one}/status").read_text().splitlines()
+            found += next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS:"))
+    return found
 
 
 def processor(pid: int) -> float:
-    """Processor time so far, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc(5)
+    """Processor time so far, in seconds: of all that run, and of workers that have ended."""
+    found = 0
+    for one in family(pid):
+        with suppress(FileNotFoundError):
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            # utime and stime, and of the server also cutime and cstime: proc(5)
+            found += sum(int(field) for field in fields[11 : 15 if one == pid else 13])
+    return found / os.sysconf("SC_CLK_TCK")
 
 
-async def load(process: subprocess.Popen[str], port: int, clients: int, seconds: float) -> dict[str, object]:
-    before, worked = memory(process.pid, "VmRSS"), processor(process.pid)
+async def load(process: subprocess.Popen[str], port: int, options: argparse.Namespace) -> dict[str, object]:
+    clients, seconds = options.clients, options.seconds
+    before, worked = memory(process.pid), processor(process.pid)
     kinds = [kind for kind, share in KINDS.items() for _ in range(share)]
+    if options.kinds == "good":
+        kinds = ["good"] * 100
     random.Random(0).shuffle(kinds)
-    whole = Load(port, seconds)
+    whole = Load(port, seconds, *([()] if options.kinds == "good" else []))
     tasks = [asyncio.create_task(whole.client(kinds[number % 100], number)) for number in range(clients)]
-    curve = []
+    curve: list[int] = []
+    restarts = [round(seconds * (number + 1) / (options.restarts + 1)) for number in range(options.restarts)]
     while time.monotonic() < whole.end:
         await asyncio.sleep(1)
-        curve.append(memory(process.pid, "VmRSS"))
-    most, worked = memory(process.pid, "VmHWM"), processor(process.pid) - worked
+        curve.append(memory(process.pid))
+        if len(curve) in restarts:
+            process.send_signal(signal.SIGHUP)
+    most, worked = max(curve, default=before), processor(process.pid) - worked
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
     while process.poll() is None:
@@ -215,6 +239,8 @@ async def load(process: subprocess.Popen[str], port: int, clients: int, seconds:
     p50, p99 = np.percentile(whole.seconds, (50, 99)) * 1000 if whole.seconds else (float("nan"),) * 2
     return {
         "clients": clients,
+        "workers": options.workers,
+        "restarts": options.restarts,
         "seconds": seconds,
         "good_answers_per_second": round(len(whole.seconds) / seconds, 1),
         "processor_seconds": round(worked, 1),
@@ -233,15 +259,20 @@ def main() -> int:
     parser.add_argument("model")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--kinds", choices=("all", "good"), default="all", help="which clients there are")
+    parser.add_argument("--workers", type=int, help="processes of the server (default: one, without a parent)")
+    parser.add_argument("--restarts", type=int, default=0, help="so many times all workers are replaced meanwhile")
     options = parser.parse_args()
     command = [sys.executable, "-m", "mobilenets", "serve", options.model, "--port", "0", "--json"]
+    if options.workers is not None:
+        command += ["--workers", str(options.workers)]
     environment = os.environ.copy()
     environment.pop("MOBILENETS_TOKEN", None)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
             port = int(json.loads(process.stdout.readline())["url"].rsplit(":", 1)[1])
-            result = asyncio.run(load(process, port, options.clients, options.seconds))
+            result = asyncio.run(load(process, port, options))
         finally:
             process.kill()
     print(json.dumps(result, indent=1))

@@ -3,9 +3,10 @@
     pip install uv
     python benchmarks/lock.py
 
-``requirements-runtime.lock`` and ``requirements-train.lock`` have the versions of ``constraints.txt``, for Python 3.11
-on and every system. PyTorch is left out of the second, with the CUDA libraries that it brings: which build of it is
-right depends on the machine, and each build has hashes of its own. What else PyTorch needs is in it.
+``requirements-runtime.lock``, ``requirements-serve.lock`` and ``requirements-train.lock`` have the versions of
+``constraints.txt``, for Python 3.11 on and every system. PyTorch is left out of the last, with the CUDA libraries that
+it brings: which build of it is right depends on the machine, and each build has hashes of its own. What else PyTorch
+needs is in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LOCKS = {"requirements-runtime.lock": (), "requirements-train.lock": ("--extra", "train")}
+LOCKS = {
+    "requirements-runtime.lock": (),
+    "requirements-serve.lock": ("--extra", "serve"),
+    "requirements-train.lock": ("--extra", "train"),
+}
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 _TORCH = re.compile(r"torch|triton|cuda-.*|nvidia-.*")
 
@@ -39,7 +44,7 @@ def compiled(*options: str) -> str:
 
 
 def main() -> int:
-    """Write both files."""
+    """Write them all."""
     for name, extra in LOCKS.items():
         left_out = sorted(filter(_TORCH.fullmatch, set(_PIN.findall(compiled(*extra)))))
         text = compiled(*extra, *(word for package in left_out for word in ("--no-emit-package", package)))

@@ -26,7 +26,7 @@ def pinned(name: str) -> dict[str, str]:
     return {module("licences").name_of(package): version for package, version, _ in PIN.findall(text)}
 
 
-@pytest.mark.parametrize("name", ["requirements-runtime.lock", "requirements-train.lock"])
+@pytest.mark.parametrize("name", ["requirements-runtime.lock", "requirements-serve.lock", "requirements-train.lock"])
 def test_locks_have_hashes_and_the_versions_of_the_constraints(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     parts = re.split(r"\n(?=\S)", text.split("\n", 1)[1].strip())
@@ -43,9 +43,11 @@ def test_the_locks_are_whole() -> None:
     licences = module("licences")
     listed = licences.listed()
     runtime = {name for name, install in listed.items() if install == "runtime"}
+    serve = {name for name, install in listed.items() if install == "serve"}
     train = {name for name, install in listed.items() if install == "train"} - {"torch", "triton"}
     train = {name for name in train if not name.startswith(("nvidia-", "cuda-"))}
     assert "numpy" in runtime and runtime <= set(pinned("requirements-runtime.lock"))
+    assert "uvicorn" in serve and runtime | serve <= set(pinned("requirements-serve.lock"))
     assert "safetensors" in train and runtime | train <= set(pinned("requirements-train.lock"))
 
 

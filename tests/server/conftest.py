@@ -210,9 +210,10 @@ class Process(NamedTuple):
 
 
 @contextmanager
-def serving(model: Path, errors: Path, **environment: str) -> Iterator[Process]:
+def serving(model: Path, errors: Path, *arguments: str, **environment: str) -> Iterator[Process]:
     variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "-m", "mobilenets", "serve", str(model), "--port", "0", "--device", "cpu", "--json"]
+    command += arguments
     with (
         errors.open("w") as log,
         subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=log, text=True) as process,

@@ -82,6 +82,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await batcher.start()
+        batcher.warm.add_done_callback(lambda _: state.warmed(batcher.answered))
+        if state.waits:
+            await batcher.warm
         yield
         await batcher.stop()
 

@@ -60,11 +60,12 @@ class Batcher:
         self._kept = asyncio.Semaphore(predictor.at_once(limits.queue))
 
     async def start(self) -> None:
-        """Begin to work; ``answered`` turns true when the model has answered once."""
+        """Begin to work; ``answered`` turns true when the model has answered once, which ``warm`` waits for."""
         self._decoders = decoding_threads(self._workers)
         # One thread, for an engine need not be safe in several.
         self._engine = ThreadPoolExecutor(1, "engine")
-        self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._warm_up())]
+        self.warm = asyncio.create_task(self._warm_up())
+        self._tasks = [asyncio.create_task(self._work()), self.warm]
 
     async def stop(self) -> None:
         """End; whoever still waits is dropped."""

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -30,9 +30,13 @@ SECURITY = {
 
 @dataclass
 class State:
-    """Whether the server is on its way out."""
+    """Where a server is between its start and its end."""
 
     closing: bool = False
+    waits: bool = False
+    """Whether nobody is let in before the model has answered once."""
+    warmed: Callable[[bool], None] = lambda answered: None
+    """Told when the model has answered once, or failed."""
 
 
 class Guard:

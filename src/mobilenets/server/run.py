@@ -156,6 +156,10 @@ def connections(limits: Limits) -> type[asyncio.Protocol]:
 class Server(uvicorn.Server):
     """A uvicorn server that, told to end, first says so and lets in who is on the way."""
 
+    closes_door = True
+    """Whether the door closes when this server ends: not where others go on behind it."""
+    backlog = 2048
+
     def __init__(self, app: FastAPI, limits: Limits) -> None:
         super().__init__(
             uvicorn.Config(
@@ -169,6 +173,7 @@ class Server(uvicorn.Server):
                 log_level="error",
                 access_log=False,
                 server_header=False,
+                backlog=self.backlog,
                 proxy_headers=False,
                 timeout_keep_alive=limits.keep_alive,
                 timeout_graceful_shutdown=int(limits.shutdown),
@@ -181,10 +186,12 @@ class Server(uvicorn.Server):
         """Answer ``Connection: close`` for a moment, then close the door, answer the rest, and end."""
         self._app.state.server.closing = True
         await asyncio.sleep(self._drain)
-        for listener in sockets or ():
-            _turn_away(listener)
-        await asyncio.sleep(_HANDSHAKE)
-        late = [connection for listener in sockets or () for connection in _queued(listener)]
+        late = []
+        if self.closes_door:
+            for listener in sockets or ():
+                _turn_away(listener)
+            await asyncio.sleep(_HANDSHAKE)
+            late = [connection for listener in sockets or () for connection in _queued(listener)]
         for server in self.servers:
             server.close()
         for connection in late:
@@ -230,10 +237,14 @@ def _queued(listener: socket.socket) -> Iterator[socket.socket]:
 
 def run(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
     """Serve until SIGTERM, which is a good end, or Ctrl-C, which raises ``KeyboardInterrupt``."""
-    # It would say of every broken form where it broke.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    quiet_forms()
     with _terminable():
         Server(app, limits).run(sockets=[listener])
+
+
+def quiet_forms() -> None:
+    """Keep the reader of forms from saying of every broken one where it broke."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -9,9 +9,11 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilenets.base.cores import cores
 from mobilenets.base.extras import how_to_install
 from mobilenets.errors import InputError
 from mobilenets.pictures.stream import default_workers
@@ -19,6 +21,8 @@ from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.predictor import EnginePredictor
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from mobilenets.server.limits import Limits
 
 log = logging.getLogger("mobilenets")
@@ -34,6 +38,7 @@ def serve(
     device: str = "auto",
     runtime: str | None = None,
     threads: int | None = None,
+    workers: int | None = None,
     limits: Limits | None = None,
     allow_hosts: Sequence[str] = (),
     started: Callable[[dict[str, Any]], None] | None = None,
@@ -47,52 +52,106 @@ def serve(
     host, port:
         Where to listen; port 0 takes a free one.
     device, runtime, threads:
-        Where the model runs, as for ``Predictor``.
+        Where the model runs, as for ``Predictor``; of several workers each has its part of the cores.
+    workers:
+        So many processes answer at one port, each with a model of its own; one that dies is started again, and SIGHUP
+        replaces them one by one, by which they read the model anew. By default this process answers.
     limits:
-        Bounds on what the server takes on.
+        Bounds on what the server takes on, each worker by itself.
     allow_hosts:
         Names by which browsers may ask for the server, beside numbers, ``localhost``, the machine's own name and
         ``host``: those that a proxy or your own DNS gives it. ``"*"`` allows any.
     started:
-        Called with ``{"url", "model"}`` once connections are let in.
+        Called with ``{"url", "model"}`` once connections are let in; with ``workers`` and ``pid`` too, when all of them
+        are ready.
 
     The token in the environment variable ``MOBILENETS_TOKEN``, if it is set, is asked of all who predict. Raises
     ``InputError`` for a model or an address that cannot be used, ``KeyboardInterrupt`` on Ctrl-C.
 
     """
-    from mobilenets.server.app import create_app
     from mobilenets.server.limits import Limits
     from mobilenets.server.run import run
 
-    listener = _listen(host, port)
-    with listener:
-        predictor = (
-            model if isinstance(model, EnginePredictor) else Predictor(model, device, runtime=runtime, threads=threads)
-        )
-        name = "model" if isinstance(model, EnginePredictor) else Path(model).resolve().name
-        if not predictor.classes:
-            raise InputError(f"{model}: it has no classifier; train one: mobilenets train DATA --weights MODEL")
-        token = os.environ.get(TOKEN) or None
-        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-            raise InputError(f"{TOKEN}: use printable ASCII characters without spaces")
-        if token is None and not _loopback(listener):
-            log.warning("anyone who can reach this machine can use the model: set %s to require a token", TOKEN)
-        limits = limits or Limits()
-        app = create_app(
-            predictor,
-            explain=_explainer(predictor),
+    limits = limits or Limits()
+    if workers is not None:
+        from mobilenets.server.workers import Workers, check
+
+        check(workers)
+        if isinstance(model, EnginePredictor):
+            raise InputError("workers open the model by themselves: give its path")
+        threads = max(1, cores() // workers) if threads is None else threads
+    with _listen(host, port) as listener:
+        make = partial(
+            _application,
+            model,
+            threads=threads,
+            decoders=max(1, default_workers() // (workers or 1)),
+            device=device,
+            runtime=runtime,
             limits=limits,
-            token=token,
+            token=_token(listener),
             # Also the name that it was told to listen at.
-            allow_hosts=(*allow_hosts, host) if host else allow_hosts,
-            name=name,
-            workers=max(1, default_workers()),
+            allow_hosts=(*allow_hosts, host) if host else tuple(allow_hosts),
         )
-        url = _url(host, listener.getsockname()[1])
-        log.info("%s is served at %s; stop it with Ctrl-C", name, url)
-        if started is not None:
-            started({"url": url, "model": name})
-        run(app, listener, limits)
+
+        def announce() -> None:
+            url, name = _url(host, listener.getsockname()[1]), _name(model)
+            log.info("%s is served at %s; stop it with Ctrl-C", name, url)
+            if started is not None:
+                started(
+                    {"url": url, "model": name} | ({} if workers is None else {"workers": workers, "pid": os.getpid()})
+                )
+
+        if workers is None:
+            app = make()
+            announce()
+            run(app, listener, limits)
+        else:
+            Workers(make, listener, limits, workers).run(announce)
+
+
+def _application(
+    model: str | Path | EnginePredictor,
+    *,
+    device: str,
+    runtime: str | None,
+    threads: int | None,
+    limits: Limits,
+    token: str | None,
+    allow_hosts: Sequence[str],
+    decoders: int,
+) -> FastAPI:
+    """Open the model, and make of it what answers."""
+    from mobilenets.server.app import create_app
+
+    predictor = (
+        model if isinstance(model, EnginePredictor) else Predictor(model, device, runtime=runtime, threads=threads)
+    )
+    if not predictor.classes:
+        raise InputError(f"{model}: it has no classifier; train one: mobilenets train DATA --weights MODEL")
+    return create_app(
+        predictor,
+        explain=_explainer(predictor),
+        limits=limits,
+        token=token,
+        allow_hosts=allow_hosts,
+        name=_name(model),
+        workers=decoders,
+    )
+
+
+def _name(model: str | Path | EnginePredictor) -> str:
+    return "model" if isinstance(model, EnginePredictor) else Path(model).resolve().name
+
+
+def _token(listener: socket.socket) -> str | None:
+    """Return the token that is asked of who predicts."""
+    token = os.environ.get(TOKEN) or None
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise InputError(f"{TOKEN}: use printable ASCII characters without spaces")
+    if token is None and not _loopback(listener):
+        log.warning("anyone who can reach this machine can use the model: set %s to require a token", TOKEN)
+    return token
 
 
 def _explainer(predictor: EnginePredictor) -> Callable[[bytes], bytes] | None:

@@ -127,9 +127,14 @@ class EpochPlan(Sequence[list[int]]):
         for stretch in range(first // self.buffer, -(-last // self.buffer)):
             start = stretch * self.buffer
             parts.append(self._stretch(lane, stretch)[max(0, first - start) : last - start])
-        places = np.concatenate(parts)
-        drawn = np.searchsorted(self._ends, places, "right")
-        return self._numbers[drawn] + places
+        places: Numbers = np.concatenate(parts)
+        if not len(places):
+            return places
+        # Those few among which they lie: the search in all shards takes several times as long.
+        lowest, highest = np.searchsorted(self._ends, (places.min(), places.max()), "right")
+        drawn = lowest + np.searchsorted(self._ends[lowest : highest + 1], places, "right")
+        numbers: Numbers = self._numbers[drawn] + places
+        return numbers
 
     def located(self, samples: npt.ArrayLike) -> tuple[Numbers, Numbers]:
         """Return in which shard samples lie, and at which place of it."""
