@@ -40,6 +40,7 @@ class Processes:
         self.stopping = False
         """Whether all have agreed to stop."""
         self._asked: Callable[[], bool] = bool
+        self._result = ""
 
     @property
     def first(self) -> bool:
@@ -65,6 +66,11 @@ class Processes:
 
     def publish(self, result: str) -> None:
         """Leave the result of all for the others, who wait for it in ``published``."""
+        self._result = result
+
+    def published(self) -> str:
+        """Give the result that the first process has left, or will."""
+        return self._result
 
     def agreeing(self, asked: Callable[[], bool]) -> Callable[[], bool]:
         """Give what says whether to stop: by ``asked`` alone, or once any process was asked, in all after one step."""
@@ -90,8 +96,10 @@ class Processes:
             return
         flat = torch.cat([tensor.reshape(-1).to(dtype or tensor.dtype) for tensor in tensors])
         self.add(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.copy_(part.view(tensor.shape))
+        begin = 0
+        for tensor in tensors:
+            tensor.copy_(flat[begin : begin + tensor.numel()].view(tensor.shape))
+            begin += tensor.numel()
 
     @torch.no_grad()
     def spread(self, tensors: Sequence[Tensor]) -> None:
@@ -118,7 +126,7 @@ ALONE = Processes()
 class Joined(Processes):
     """One of several processes, with their store and process group of PyTorch."""
 
-    def __init__(self, store: dist.Store, group: Any) -> None:
+    def __init__(self, store: Any, group: Any) -> None:
         super().__init__(dist.get_rank(), dist.get_world_size())
         self._store, self._group, self._meetings = store, group, 0
         self._ended = threading.Event()
@@ -147,7 +155,7 @@ class Joined(Processes):
     def published(self) -> str:
         """Wait for the result that the first process leaves."""
         self._wait(lambda: self._store.check(["result"]))
-        return self._store.get("result").decode()
+        return str(self._store.get("result").decode())
 
     def _wait(self, done: Callable[[], bool], count: str | None = None) -> None:
         """Wait for the others, having counted this process, as long as each of them gives signs of life."""
@@ -197,7 +205,7 @@ class Joined(Processes):
                 time.sleep(2 * BEAT)
                 if self._beats()[0] == beats[0]:  # it will say nothing any more
                     break
-            return self._store.add("spoken", 1) == 1
+            return bool(self._store.add("spoken", 1) == 1)
         except RuntimeError:  # the store has gone with the process that held it
             return True
 
@@ -296,7 +304,8 @@ def joined() -> Iterator[Processes]:
         yield ALONE
         return
     _trainings += 1
-    store = dist.PrefixStore(f"mobilenets/{_trainings}", dist.distributed_c10d._get_default_store())
+    distributed: Any = dist  # not all of it is exported to type checkers
+    store = distributed.PrefixStore(f"mobilenets/{_trainings}", distributed.distributed_c10d._get_default_store())
     _joined = Joined(store, group)
     here = _joined
     try:
@@ -342,7 +351,7 @@ def device_of(processes: Processes, device: torch.device) -> torch.device:
     if device.type != "cuda":
         return device
     number = int(os.environ.get("LOCAL_RANK", "0"))
-    if device.index is not None or number >= torch.cuda.device_count():
+    if str(device) != "cuda" or number >= torch.cuda.device_count():
         raise InputError(
             f"device {device}: each process of a machine takes one of its {torch.cuda.device_count()} GPUs; start as "
             "many processes as there are GPUs, with --device cuda, or give --device cpu"

@@ -196,11 +196,13 @@ def _shared_features(
     if shapes is None:
         return None
     if found is None:
-        found = tuple(
+        empty = [
             FeatureLoader(loader.samples, loader.outputs, np.zeros(shape, np.float32), loader.task, recipe.seed)
             for loader, shape in zip(pictures, shapes, strict=True)
-        )
-    for loader in found:
-        for part in torch.from_numpy(loader.values).view(-1).split(SENT_TOGETHER):
-            processes.add(part)
+        ]
+        found = empty[0], empty[1]
+    for features in found:
+        values = torch.from_numpy(features.values).view(-1)
+        for at in range(0, len(values), SENT_TOGETHER):
+            processes.add(values[at : at + SENT_TOGETHER])
     return found

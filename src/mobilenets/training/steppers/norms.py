@@ -56,8 +56,11 @@ class NormActivation(torch.autograd.Function):
         y, gamma = ctx.saved_tensors
         given = dout.contiguous(memory_format=torch.channels_last)
         dy = torch.empty_like(y)
-        given = rows_of(y), rows_of(given), ctx.done, rows_of(gamma), ctx.activation, rows_of(dy), ctx.threads
-        _, dgamma, dbeta = kernels.gradient(*given, None if ctx.part is None else ctx.part.gradients)
+        merge = None if ctx.part is None else ctx.part.gradients
+        ends = rows_of(y), rows_of(given)
+        _, dgamma, dbeta = kernels.gradient(
+            *ends, ctx.done, rows_of(gamma), ctx.activation, rows_of(dy), ctx.threads, merge
+        )
         beside = dout if ctx.needs_input_grad[3] else None
         return dy, torch.from_numpy(dgamma), torch.from_numpy(dbeta), beside, None, None
 
