@@ -1,6 +1,6 @@
 """One training over several processes: is it the same training, and what happens when one of them is killed.
 
-    python benchmarks/processes.py OUT
+    python benchmarks/processes.py OUT [same] [killed]
 
 Digits (1,438 training pictures of 8×8, enlarged to 16), batches of 13 or 12, gloo on this machine:
 
@@ -49,6 +49,7 @@ def noted(folder: Path, words: list[str]) -> int:
     """Be one process of a training that notes each sample and each loss."""
     from mobilenets.cli import main
     from mobilenets.datasets.loader import Loader
+    from mobilenets.training.loop import Training
     from mobilenets.training.steppers.plain import PlainStepper
 
     rank = os.environ.get("RANK", "0")
@@ -58,21 +59,27 @@ def noted(folder: Path, words: list[str]) -> int:
             notes.write(json.dumps(what) + "\n")
 
         note(pid=os.getpid())
-        batch, step = Loader.batch, PlainStepper.step
+        batch, step, fit = Loader.batch, PlainStepper.step, Training.fit
+        fitting = []  # what is only timed is not noted
 
         def batch_noted(self: Loader, indices: Any, epoch: int, start: int) -> Any:
             made = batch(self, indices, epoch, start)
-            if self.augment is not None:
-                own = [self.samples[i].path.name for i in indices[made.first : made.first + len(made)]]
+            if self.augment is not None and fitting:
+                own = [str(self.samples[i].path) for i in indices[made.first : made.first + len(made)]]
                 note(epoch=epoch, start=start, place=start + made.first, samples=own)
             return made
 
         def step_noted(self: PlainStepper, group: Any, number: int, rate: float) -> Any:
             sums = step(self, group, number, rate)
-            note(step=number, loss=sums["loss"] / sum(one.pictures for one in group))
+            if fitting:
+                note(step=number, loss=sums["loss"] / sum(one.pictures for one in group))
             return sums
 
-        Loader.batch, PlainStepper.step = batch_noted, step_noted  # type: ignore[method-assign]
+        def fit_noted(self: Training) -> Any:
+            fitting.append(self)
+            return fit(self)
+
+        Loader.batch, PlainStepper.step, Training.fit = batch_noted, step_noted, fit_noted  # type: ignore[method-assign]
         return main(words)
 
 
@@ -145,12 +152,12 @@ def same_training(data: Path, out: Path) -> None:
 
 def killed(data: Path, out: Path) -> None:
     """Item 2."""
-    settings = [*SETTINGS, *MIXED, "--epochs", "1"]
+    settings = [*SETTINGS, *MIXED, "--steps", "30"]
     finished(out / "notes-whole", 2, ["train", str(data), "--out", str(out / "whole"), *settings])
     whole = samples(out / "notes-whole")
     run, notes = out / "killed", out / "notes-killed"
     process = start(notes, 2, ["train", str(data), "--out", str(run), *settings])
-    while sum("step" in line for line in lines(notes)) < 2 * 40:
+    while sum("step" in line for line in lines(notes)) < 2 * 12:
         time.sleep(0.05)
     first, second = (json.loads((notes / f"{rank}.jsonl").read_text().splitlines()[0])["pid"] for rank in (0, 1))
     os.kill(second, signal.SIGKILL)
@@ -177,13 +184,14 @@ def killed(data: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Do both items."""
-    out = Path(sys.argv[1])
+    """Do both items, or those that are named."""
+    out, wanted = Path(sys.argv[1]), sys.argv[2:]
     shutil.rmtree(out, ignore_errors=True)
     data = out / "digits"
     subprocess.run([sys.executable, "-m", "mobilenets", "fetch", "digits", str(data)], check=True, capture_output=True)
-    same_training(data, out)
-    killed(data, out)
+    for item in (same_training, killed):
+        if not wanted or item.__name__.split("_")[0] in wanted:
+            item(data, out)
 
 
 if __name__ == "__main__":

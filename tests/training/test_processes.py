@@ -24,6 +24,7 @@ from mobilenets.models.network import Network
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
 from mobilenets.training.processes import ALONE, Processes
+from mobilenets.training.run import _shared_features
 from mobilenets.training.start import refuse_lone_pictures
 from mobilenets.training.steppers import together
 from mobilenets.training.steppers.fused import FusedStepper
@@ -182,6 +183,25 @@ def test_validation_is_shared_out(begin: Begin, monkeypatch: pytest.MonkeyPatch)
         assert np.array_equal(found.logits, wanted.logits)  # type: ignore[attr-defined]
         for name, value in whole.state_dict().items():
             assert torch.equal(measured.state_dict()[name], value), name
+
+
+def test_features_of_frozen_blocks_are_computed_once(begin: Begin) -> None:
+    training = begin(views=2, freeze="backbone")
+    network, recipe, taught = training.stepper.network, training.recipe, training.train
+    assert isinstance(taught, Loader) and isinstance(training.validation, Validation)
+    held = training.validation.pictures
+    assert isinstance(held, Loader)
+
+    def values(one: Processes) -> list[Any]:
+        blocks = len(network.body)
+        found = _shared_features(network, recipe, blocks, (taught, held), torch.device("cpu"), None, one)
+        assert found is not None
+        return [loader.values for loader in found]
+
+    alone = values(ALONE)
+    assert alone[0].shape[1] == 2
+    for given in each(2, values):
+        assert all(np.array_equal(a, b) for a, b in zip(given, alone, strict=True))
 
 
 def test_a_request_to_stop_is_met_by_all_at_once() -> None:

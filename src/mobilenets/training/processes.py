@@ -128,7 +128,7 @@ class Joined(Processes):
 
     def __init__(self, store: Any, group: Any) -> None:
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._store, self._group, self._meetings = store, group, 0
+        self._store, self._group, self._meetings, self._told = store, group, 0, False
         self._ended = threading.Event()
         store.set(f"host/{self.rank}", socket.gethostname())
         threading.Thread(target=self._live, daemon=True, name="sign of life").start()
@@ -187,7 +187,10 @@ class Joined(Processes):
                 time.sleep(0.05)
 
     def tell(self, error: BaseException) -> None:
-        """Leave word of why this process ends, for those who will miss it."""
+        """Leave word of why this process ends, for those who will miss it; what is told first stands."""
+        if self._told:
+            return
+        self._told = True
         said = {"kind": type(error).__name__, "line": str(error)}
         for kind in (LostProcess, FaultFound, MobilenetsError, KeyboardInterrupt):
             if isinstance(error, kind):

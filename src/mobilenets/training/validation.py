@@ -50,7 +50,8 @@ class Validation:
         else:
             measured = copy.deepcopy(network).eval()
         if free:
-            self.processes.spread([b for name in free for b in measured.get_submodule(name).buffers()])
+            # Sorted: a set has another order in each process.
+            self.processes.spread([b for name in sorted(free) for b in measured.get_submodule(name).buffers()])
         return measured
 
     def measure(self, network: Network) -> Evaluation:
