@@ -21,3 +21,9 @@ class FaultFound(MobilenetsError):
     """The work itself found fault: a failed gate, a loss that is not finite."""
 
     exit_status = 1
+
+
+class LostProcess(MobilenetsError):
+    """Another process of the same training ended too early; the message says which one, and why where that is known."""
+
+    exit_status = 1

@@ -26,7 +26,7 @@ class Progress:
         self.notes = ""
         self._start = self._spoken = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not log.disabled:
             try:
                 from tqdm import tqdm
             except ImportError:

@@ -73,14 +73,20 @@ def _run(options: Namespace) -> int:
     began = time.monotonic()  # before PyTorch is loaded, which takes seconds
     from mobilenets.runs.folder import run_folder
     from mobilenets.runs.record import RECIPE, SEEDS
+    from mobilenets.training.processes import one_voice
     from mobilenets.verbs.train import train_since
 
     names = [field.name for field in dataclasses.fields(Recipe)]
     settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    with run_folder(options.data, options.out, options.resume) as out:
-        again = f"mobilenets train {quote(options.data)} --out {quote(str(out))} --resume"
-        with resumable(again, out / RECIPE, out / SEEDS):
-            result = train_since(began, options.data, out, recipe=options.recipe, resume=options.resume, **settings)
+    with one_voice() as processes:
+        if not processes.first:
+            train_since(began, options.data, options.out)
+            return 0
+        program = "mobilenets" if processes.count == 1 else "torchrun … -m mobilenets"
+        with run_folder(options.data, options.out, options.resume) as out:
+            again = f"{program} train {quote(options.data)} --out {quote(str(out))} --resume"
+            with resumable(again, out / RECIPE, out / SEEDS):
+                result = train_since(began, options.data, out, recipe=options.recipe, resume=options.resume, **settings)
     print_result(options, result | {"data": options.data}, trained)
     return 0
 

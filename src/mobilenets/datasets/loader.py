@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from mobilenets.base import mounts
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.shards.plan import EpochPlan
 from mobilenets.errors import InputError, UnreadablePicture
-from mobilenets.pictures.augment.mixing import mix
+from mobilenets.pictures.augment import mixing
 from mobilenets.pictures.augment.transforms import Compose, Fit
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.decode import Decoded, decode_scaled
@@ -27,14 +27,24 @@ from mobilenets.pictures.stream import checked, stream
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures float32 N×H×W×3, normalised; targets as the task's loss takes them, an array of N."""
+    """Pictures float32 N×H×W×3, normalised; targets as the task's loss takes them, an array of N.
+
+    Where it is a process's slice of a batch, it begins at ``first`` of the ``whole`` batch's pictures.
+    """
 
     images: npt.NDArray[np.float32]
     targets: Any
+    whole: int | None = None
+    first: int = 0
 
     def __len__(self) -> int:
         """Count the pictures."""
         return len(self.images)
+
+    @property
+    def pictures(self) -> int:
+        """The pictures of the whole batch."""
+        return len(self.images) if self.whole is None else self.whole
 
 
 class Targets(Protocol):
@@ -45,6 +55,10 @@ class Targets(Protocol):
 
     def mix(self, first: Any, second: Any, share: float) -> Any:
         """Return the targets of pictures that are ``share`` of the ``first`` and else of the ``second`` ones."""
+
+
+# Which places of a batch of so many pictures this process makes.
+Share: TypeAlias = Callable[[int], slice]
 
 
 class Batches(Protocol):
@@ -69,6 +83,7 @@ class Loader:
     With ``augment`` each picture is changed by a generator seeded from ``seed``, the epoch and the picture's place
     in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone. ``cache`` may
     keep what was decoded, which changes no pixel. ``contents`` are the hashes of the pictures' files, where known.
+    ``share`` says which places of each batch are made here: by default all.
     """
 
     samples: Sequence[Sample]
@@ -82,6 +97,7 @@ class Loader:
     workers: int | None = None
     cache: PictureCache | None = field(default=None, compare=False, repr=False)
     contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+    share: Share | None = None
 
     def decoded(self, sample: Sample) -> Decoded:
         """Decode one picture and do what is the same in every epoch; every ``view`` of it is made from this."""
@@ -115,21 +131,33 @@ class Loader:
         return self.augment or Compose((Fit(self.preprocessing),))
 
     def batch(self, indices: Sequence[int], epoch: int, start: int) -> Batch:
-        """Make the batch of ``indices``, which begins at place ``start`` of ``epoch``."""
-        size = self.preprocessing.size
-        images = np.empty((len(indices), size, size, 3), np.float32)
-        for place, index in enumerate(indices):
-            rng = np.random.default_rng((self.seed, 1, epoch, start + place))
-            pixels = np.asarray(self.view(self.decoded(self.samples[index]), rng))
-            self.preprocessing.normalise(pixels, images[place])
-        targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
+        """Make the batch of ``indices``, which begins at place ``start`` of ``epoch``.
+
+        Of a ``share`` no picture differs from the same one in the whole batch.
+        """
+        part = slice(0, len(indices)) if self.share is None else self.share(len(indices))
+        size, places = self.preprocessing.size, list(range(len(indices)))[part]
+        own, partners, drawn = len(places), [], None
         if self.mixup or self.cutmix:
             rng = np.random.default_rng((self.seed, 2, epoch, start))
-            images, targets = mix(images, targets, rng, self.mixup, self.cutmix, self.task.mix)
-        return Batch(images, targets)
+            drawn = mixing.draw(len(indices), size, size, rng, self.mixup, self.cutmix)
+        if drawn is not None:
+            partners = drawn.partner[places].tolist()
+            places += sorted(set(partners) - set(places))
+        images = np.empty((len(places), size, size, 3), np.float32)
+        for row, place in enumerate(places):
+            rng = np.random.default_rng((self.seed, 1, epoch, start + place))
+            pixels = np.asarray(self.view(self.decoded(self.samples[indices[place]]), rng))
+            self.preprocessing.normalise(pixels, images[row])
+        targets = self.task.targets([self.samples[indices[place]] for place in places], self.outputs)
+        if drawn is not None:
+            row_of = {place: row for row, place in enumerate(places)}
+            rows = [row_of[place] for place in partners]
+            images, targets = drawn.apply((images[:own], images[rows]), (targets[:own], targets[rows]), self.task.mix)
+        return Batch(images, targets, len(indices), part.start)
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
-        """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
+        """Yield the batches of ``plan`` in order, leaving out the first ``skip``; of each what ``share`` names."""
         left = plan[skip:]
         if self._homes is not None and left:
             tree, numbers = self._homes

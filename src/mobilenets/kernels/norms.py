@@ -10,8 +10,9 @@ order: the same map and the same number of threads always give the same bytes.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from mobilenets.kernels.compile import inlined, kernel
 from mobilenets.kernels.threads import run, split
 
 Map = NDArray[Any]
+
+# Of a part of a map, by all who have parts of it: its sums and rows, and then those of the whole.
+Merge: TypeAlias = Callable[[Map, int], tuple[Map, int]]
 
 NONE, RELU, RELU6, HARD_SWISH = range(4)
 ACTIVATIONS = {"none": NONE, "relu": RELU, "relu6": RELU6, "hard_swish": HARD_SWISH}
@@ -49,11 +53,13 @@ def normalise(
     running: tuple[Map, Map] | None = None,
     momentum: float = 0.0,
     threads: int = 1,
+    merge: Callable[[Map, Map], tuple[Map, Map]] | None = None,
 ) -> Normalised:
     """Measure a map's mean and variance a channel, and return what normalises it.
 
     ``running`` mean and variance are moved in place by ``momentum`` towards the map's, the variance towards the
-    unbiased one, as ``torch.nn.BatchNorm2d`` does. The map is read once.
+    unbiased one, as ``torch.nn.BatchNorm2d`` does. The map is read once. Where it is a part of a larger one, ``merge``
+    makes of the moments and counts of its parts those of the whole.
     """
     rows, channels = y.shape
     ranges = _ranges(rows, channels, threads)
@@ -62,6 +68,8 @@ def normalise(
     run(_moments, [(y, first, last, wide, part) for (first, last), part in zip(ranges, moments, strict=True)])
     lines, inverse = np.empty((3, channels), y.dtype), np.empty(channels)
     counts = np.array([last - first for first, last in ranges])
+    if merge is not None:
+        moments, counts = merge(moments, counts)
     mean, variance = running if running is not None else (lines[0], lines[1])  # which are written over
     finish_moments(moments, counts, gamma, beta, epsilon, mean, variance, momentum, lines, inverse)
     return Normalised(lines, inverse)
@@ -98,17 +106,38 @@ def gradient_sums(y: Map, dout: Map, lines: Map, activation: int, threads: int =
 
 
 def gradient(
-    y: Map, dout: Map, done: Normalised, gamma: Map, activation: int, out: Map | None = None, threads: int = 1
+    y: Map,
+    dout: Map,
+    done: Normalised,
+    gamma: Map,
+    activation: int,
+    out: Map | None = None,
+    threads: int = 1,
+    merge: Merge | None = None,
 ) -> tuple[Map, Map, Map]:
-    """Return the gradients of the map, of gamma and of beta; see ``normalise`` and ``gradient_sums``."""
+    """Return the gradients of the map, of gamma and of beta; see ``normalise`` and ``gradient_sums``.
+
+    Where it is a part of a larger map, ``merge`` makes of its sums and rows those of the whole; the gradients of gamma
+    and beta stay those of the part.
+    """
     rows, channels = y.shape
     sums = gradient_sums(y, dout, done.lines, activation, threads)
     table, dgamma, dbeta = np.empty((5, channels), y.dtype), np.empty_like(gamma), np.empty_like(gamma)
-    finish_sums(sums[None], rows, done.lines, done.inverse, gamma, table, dgamma, dbeta)
+    finished(sums[None], rows, (done.lines, done.inverse, gamma), table, dgamma, dbeta, merge)
     out = np.empty_like(y) if out is None else out
     wide, function = _wide(rows, channels), _gradient(activation)
     run(function, [(y, dout, table, out, *ends, wide) for ends in _ranges(rows, channels, threads)])
     return out, dgamma, dbeta
+
+
+def finished(
+    sums: Map, rows: int, known: tuple[Map, Map, Map], table: Map, dgamma: Map, dbeta: Map, merge: Merge | None
+) -> None:
+    """Call ``finish_sums``; ``known`` has lines, inverse and gamma. Of a part of a map, ``table`` is the whole's."""
+    finish_sums(sums, rows, *known, table, dgamma, dbeta)
+    if merge is not None:
+        whole, count = merge(sums.sum(0), rows)
+        finish_sums(whole[None], count, *known, table, np.empty_like(dgamma), np.empty_like(dbeta))
 
 
 def _ranges(rows: int, channels: int, threads: int) -> list[tuple[int, int]]:

@@ -154,7 +154,9 @@ def begin(
         recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
     if opened.why_not is not None:
         origin = origin | {"why_not": opened.why_not}
-    refuse_lone_pictures(recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds))
+    refuse_lone_pictures(
+        recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds), request.processes.count
+    )
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)
@@ -252,7 +254,7 @@ def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) 
                 f"{recipe.weights}: not the weights that this run started from; train again with another --out"
             )
         say_what_was_kept(saved, network, origin)
-    refuse_lone_pictures(recipe, network, len(dataset.train))
+    refuse_lone_pictures(recipe, network, len(dataset.train), request.processes.count)
     kept, source = origin.get("head") == "kept", find_source(recipe.weights)
     return Run(run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
 

@@ -14,7 +14,7 @@ from mobilenets.runs.record import Record
 
 log = logging.getLogger("mobilenets")
 
-_MACHINE = ("threads", "processor", "device", "gpu")
+_MACHINE = ("processes", "threads", "processor", "device", "gpu")
 _VERSIONS = ("mobilenets", "torch", "numpy", "pillow")
 _KERNELS = "kernels_for"
 

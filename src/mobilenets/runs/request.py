@@ -12,6 +12,7 @@ from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.runs.record import RECIPE
 from mobilenets.runtime.bundle import DETECTION
 from mobilenets.training.detection.auto import refuse_unfit
+from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe, stated
 
@@ -20,13 +21,17 @@ log = logging.getLogger("mobilenets")
 
 @dataclass(frozen=True)
 class Request:
-    """What ``train`` was asked for: a recipe, by itself, by name or in a file, and ``settings`` that differ from it."""
+    """What ``train`` was asked for: a recipe, by itself, by name or in a file, and ``settings`` that differ from it.
+
+    ``processes`` make the run together, of which the first has the request.
+    """
 
     data: Path
     run: Path
     recipe: Recipe | str | Path | None
     settings: Mapping[str, Any]
     resume: bool
+    processes: Processes = ALONE
 
     @property
     def stated(self) -> set[str]:

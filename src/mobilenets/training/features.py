@@ -23,7 +23,7 @@ import torch
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hashes
-from mobilenets.datasets.loader import Batch, Loader, Targets, in_order
+from mobilenets.datasets.loader import Batch, Loader, Share, Targets, in_order
 from mobilenets.models.architecture import table_to_json
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
@@ -49,7 +49,8 @@ MOST_AT_ONCE = 2 << 30  # bytes of memory
 class FeatureLoader:
     """Batches of cached features in place of pictures: ``values`` is float32 pictures×views×H×W×C.
 
-    Which view of a picture a batch holds follows from ``seed``, the epoch and the picture's place in it.
+    Which view of a picture a batch holds follows from ``seed``, the epoch and the picture's place in it. ``share`` is
+    that of ``Loader``.
     """
 
     samples: Sequence[Sample]
@@ -57,16 +58,19 @@ class FeatureLoader:
     values: Floats
     task: Targets
     seed: int = 0
+    share: Share | None = None
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
-        """Yield the batches of ``plan`` in order, leaving out the first ``skip``."""
+        """Yield the batches of ``plan`` in order, leaving out the first ``skip``; of each what ``share`` names."""
         ends = list(accumulate(len(indices) for indices in plan))
         # One draw for the whole epoch: a generator for each picture took as long as the step.
-        views = np.random.default_rng((self.seed, 3, epoch)).integers(self.values.shape[1], size=ends[-1])
+        size = sum(map(len, plan))
+        views = np.random.default_rng((self.seed, 3, epoch)).integers(self.values.shape[1], size=size)
         for indices, end in zip(plan[skip:], ends[skip:], strict=True):
-            chosen = views[end - len(indices) : end]
-            targets = self.task.targets([self.samples[index] for index in indices], self.outputs)
-            yield Batch(self.values[list(indices), chosen], targets)
+            part = slice(0, len(indices)) if self.share is None else self.share(len(indices))
+            some, chosen = list(indices[part]), views[end - len(indices) : end][part]
+            targets = self.task.targets([self.samples[index] for index in some], self.outputs)
+            yield Batch(self.values[some, chosen], targets, len(indices), part.start)
 
 
 def cached_features(

@@ -17,7 +17,7 @@ from torch import nn
 from mobilenets.base.files import write_text
 from mobilenets.base.progress import Progress, duration, progress
 from mobilenets.datasets.loader import Batch, Batches, shards_of, shuffled
-from mobilenets.errors import FaultFound
+from mobilenets.errors import FaultFound, InputError, LostProcess
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS
@@ -29,6 +29,7 @@ from mobilenets.training.history import HISTORY, history_csv
 from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS
 from mobilenets.training.pace import Pace
+from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.stop import stop_requests
@@ -80,7 +81,8 @@ class Training:
     ``measure_before``: the network knows its task already, so it is measured before the first epoch.
     ``began`` is when the run was started, by ``time.monotonic``: before its pictures were read.
     ``pace`` moves the end of the stage where the run has to end by some time.
-    ``judge`` gives the scores of an epoch where these are not just measured.
+    ``judge`` gives the scores of an epoch where these are not just measured. ``processes`` make the run together, each
+    with a stepper and ``train`` of its own for its slice of every batch; all else is the same in all of them.
     """
 
     stepper: Stepper
@@ -92,6 +94,7 @@ class Training:
     began: float = field(default_factory=time.monotonic)
     pace: Pace | None = None
     judge: Judge | None = None
+    processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         """Prepare what does not change from step to step."""
@@ -114,7 +117,8 @@ class Training:
         state = self._taken_up()
         device = self.validation.device
         cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), stop_requests() as stopped:
+        with torch.random.fork_rng(devices=cuda), stop_requests(alone=self.processes.count == 1) as asked:
+            stopped = self.processes.agreeing(asked)
             if state is None:
                 state = self._begun()
             while state.epoch < self.stage.last and not state.finished:
@@ -122,7 +126,11 @@ class Training:
                     state.finished = True
                     self._save(state)
                     break
-                self._epoch(state, stopped)
+                try:
+                    self._epoch(state, stopped)
+                except (InputError, LostProcess):  # between two steps, or as if the one under way had not begun
+                    self._save(state)
+                    raise
                 if stopped():
                     raise KeyboardInterrupt
         return state
@@ -179,7 +187,7 @@ class Training:
                 rate = self._step(state, group)
                 took = time.monotonic() - began
                 state.epoch_seconds += took
-                self._show(shown, state, sum(map(len, group)))
+                self._show(shown, state, sum(batch.pictures for batch in group))
                 self._look(state, begin + state.step, took)
                 if stopped():
                     self._save(state)
@@ -192,7 +200,7 @@ class Training:
     def _step(self, state: State, group: list[Batch]) -> float:
         """Have one step made and count it; returns its learning rate."""
         number = state.epoch * self.stage.steps_per_epoch + state.step
-        rate, count = self.stage.rate(number), sum(map(len, group))
+        rate, count = self.stage.rate(number), sum(batch.pictures for batch in group)
         sums = self.stepper.step(group, number, rate)
         loss = sums["loss"] / count
         if not math.isfinite(loss):

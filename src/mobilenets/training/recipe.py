@@ -226,6 +226,11 @@ class Recipe:
         None, "decay per step of the weights' moving average (EMA); none: off", low=0, high=1, open_high=True
     )
 
+    sync_bn: bool = _setting(
+        True,
+        "several processes: BatchNorm normalises by the whole batch (synchronised), as one process does; no: each "
+        "process by its own part, which is faster, and changes the model with the number of processes",
+    )
     self_test: bool = _setting(
         True, "boxes: before the first epoch, see whether eight pictures can be learned and boxes fit the pictures"
     )

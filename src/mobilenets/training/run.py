@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mobilenets.datasets.loader import Batches, Loader
@@ -16,6 +19,8 @@ from mobilenets.training.checkpoint import State
 from mobilenets.training.features import FeatureLoader, TrunkOpener, cached_features, pooled_features
 from mobilenets.training.loop import Judge, Training
 from mobilenets.training.pace import Pace
+from mobilenets.training.processes import ALONE, Processes
+from mobilenets.training.recipe import Recipe
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
 from mobilenets.training.steppers.base import Stepper
@@ -26,6 +31,7 @@ from mobilenets.training.validation import Validation
 # second, three times those of the forward pass for each picture.
 LONG_RUN = 3e12
 SHORT_MINUTES = 5
+SENT_TOGETHER = 1 << 24  # numbers
 
 
 def fit(
@@ -44,6 +50,7 @@ def fit(
     opener: TrunkOpener | None = None,
     pace: Pace | None = None,
     judge: Judge | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[State, float]:
     """Train the stages of ``plan`` one after the other, from the run's checkpoint if it has one.
 
@@ -75,15 +82,15 @@ def fit(
     pace:
         Moves the ends of the stages where the run has to end by some time; it has the same plan, with the moves
         that the checkpoint knows.
-    judge:
-        That of ``Training``.
+    judge, processes:
+        Those of ``Training``.
 
     Returns how it went, and the moment up to which its ``total_seconds`` count. Raises as ``Training.fit``.
 
     """
     state = checkpoint.peek(run) if checkpoint.exists(run) else State()
     lower = frozen_blocks(network, plan[-1].recipe.freeze)
-    shared = cached_features(network, plan[-1].recipe, lower, train, validation, device, opener)
+    shared = _shared_features(network, plan[-1].recipe, lower, (train, validation), device, opener, processes)
     for index in range(len(plan)):
         # Before each stage, because the one before it may have moved its end.
         plan = plan if pace is None else pace.plan
@@ -92,10 +99,12 @@ def fit(
         stage = plan[index] if pace is None else pace.enter(index)
         if stage.first > 0 and checkpoint.exists(run):
             checkpoint.restore_network(run, network)
-        (taught, held), start = _batches(network, stage, (train, validation), shared, lower, device, opener)
-        stepper = build_stepper(network, stage, task, taught, device, start)
-        measuring = Validation(held, taught, task, classes, root, stage.recipe.seed, device, start)
-        training = Training(stepper, stage, taught, measuring, run, measure_before, began, pace, judge)
+        (taught, held), start = _batches(network, stage, (train, validation), shared, lower, device, opener, processes)
+        stepper = build_stepper(network, stage, task, taught, device, start, processes)
+        measuring = Validation(held, taught, task, classes, root, stage.recipe.seed, device, start, processes)
+        if processes.count > 1:
+            taught = replace(taught, share=processes.places)
+        training = Training(stepper, stage, taught, measuring, run, measure_before, began, pace, judge, processes)
         state = training.fit()
         began = training.began
         if pace is not None and state.finished:
@@ -104,7 +113,13 @@ def fit(
 
 
 def build_stepper(
-    network: Network, stage: Stage, task: Task, train: Batches, device: torch.device, start: int
+    network: Network,
+    stage: Stage,
+    task: Task,
+    train: Batches,
+    device: torch.device,
+    start: int,
+    processes: Processes = ALONE,
 ) -> Stepper:
     """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks.
 
@@ -117,8 +132,8 @@ def build_stepper(
         # Only here, for it needs Numba.
         from mobilenets.training.steppers.fused import FusedStepper
 
-        return FusedStepper(network, stage, task, loss, device, frozen, start)
-    return PlainStepper(network, stage, task, loss, device, frozen, start)
+        return FusedStepper(network, stage, task, loss, device, frozen, start, processes)
+    return PlainStepper(network, stage, task, loss, device, frozen, start, processes)
 
 
 def _pays(network: Network, stage: Stage, start: int) -> bool:
@@ -147,15 +162,47 @@ def _batches(
     lower: int,
     device: torch.device,
     opener: TrunkOpener | None,
-) -> tuple[tuple[Batches, Batches], int]:
+    processes: Processes,
+) -> tuple[tuple[Loader, Loader] | tuple[FeatureLoader, FeatureLoader], int]:
     """Give what a stage trains on and is measured on, and how many blocks lie behind it."""
     blocks = frozen_blocks(network, stage.recipe.freeze)
     if blocks > lower:
         found = (
-            cached_features(network, stage.recipe, blocks, *pictures, device, opener)
+            _shared_features(network, stage.recipe, blocks, pictures, device, opener, processes)
             if shared is None
             else pooled_features(shared, network, lower, device)
         )
     else:
         found = shared
     return (pictures, 0) if found is None else (found, blocks)
+
+
+def _shared_features(
+    network: Network,
+    recipe: Recipe,
+    blocks: int,
+    pictures: tuple[Loader, Loader],
+    device: torch.device,
+    opener: TrunkOpener | None,
+    processes: Processes,
+) -> tuple[FeatureLoader, FeatureLoader] | None:
+    """Give ``cached_features`` to all processes; the first alone computes them, and has their cache on the disk."""
+    found = cached_features(network, recipe, blocks, *pictures, device, opener) if processes.first else None
+    if processes.count == 1:
+        return found
+    processes.meet()  # which may take as long as it does
+    told = json.dumps(None if found is None else [loader.values.shape for loader in found])
+    shapes = json.loads(processes.send(told.encode()))
+    if shapes is None:
+        return None
+    if found is None:
+        empty = [
+            FeatureLoader(loader.samples, loader.outputs, np.zeros(shape, np.float32), loader.task, recipe.seed)
+            for loader, shape in zip(pictures, shapes, strict=True)
+        ]
+        found = empty[0], empty[1]
+    for features in found:
+        values = torch.from_numpy(features.values).view(-1)
+        for at in range(0, len(values), SENT_TOGETHER):
+            processes.add(values[at : at + SENT_TOGETHER])
+    return found

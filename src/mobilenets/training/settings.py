@@ -68,6 +68,7 @@ class Settings(TypedDict, total=False):
     box_loss: str
     clip: float | None
     ema: float | None
+    sync_bn: bool
     self_test: bool
     seed: int
     split_seed: int | None

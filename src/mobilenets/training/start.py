@@ -188,9 +188,17 @@ def frozen_blocks(network: Network, freeze: str) -> int:
     return int(freeze)
 
 
-def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int) -> None:
-    """Refuse a batch of one picture where BatchNorm would see a single value a channel, which has no deviation."""
+def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int, processes: int = 1) -> None:
+    """Refuse a batch of one picture where BatchNorm would see a single value a channel, which has no deviation.
+
+    Where it is not synchronised over ``processes``, each has to have two pictures of every batch.
+    """
     smallest = pictures // -(-pictures // recipe.batch)
+    if not recipe.sync_bn and recipe.freeze != "backbone" and smallest // processes < 2 <= processes:
+        raise InputError(
+            f"no-sync-bn: batches of {smallest} pictures leave one of {processes} processes fewer than two, and "
+            "BatchNorm learns nothing from one; use a larger --batch, fewer processes, or leave --no-sync-bn out"
+        )
     if smallest > 1 or recipe.freeze == "backbone":
         return
     size = network.architecture.size

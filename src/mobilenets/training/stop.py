@@ -16,8 +16,10 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
+def stop_requests(alone: bool = True) -> Iterator[Callable[[], bool]]:
     """Give what says whether the first Ctrl-C or SIGTERM has come.
+
+    With ``alone`` it is said that it came. One of several processes says only how it ended: they stop each other.
 
     The two together, as some send them, are one request. The second of a kind raises ``KeyboardInterrupt`` at once,
     and the third ends the process as it stands: every file is whole or as it was.
@@ -35,7 +37,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
             os._exit(INTERRUPTED)
         if counts[number] > 1:
             raise KeyboardInterrupt
-        if len(counts) == 1:
+        if len(counts) == 1 and alone:
             # A note that this very signal broke into cannot be begun again.
             with suppress(RuntimeError):
                 log.info("stopping after this step; press Ctrl-C again to stop at once")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 
-from mobilenets.base.cores import cores, threads_spin
-from mobilenets.base.fork import forked
-from mobilenets.base.memory import keeping_memory
+from mobilenets.base.cores import threads_spin
 from mobilenets.base.notes import keeping_caveats
 from mobilenets.base.progress import about
 from mobilenets.bench.hardware import hardware, versions
@@ -36,14 +36,18 @@ from mobilenets.runs.record import RECIPE
 from mobilenets.runs.request import Request, looked_at
 from mobilenets.runs.results import finish
 from mobilenets.runs.seeds import SeedPlan, seeds_asked, train_seeds
+from mobilenets.runs.together import agree, follow, hand_out, refuse_together, silent
 from mobilenets.runtime.bundle import DETECTION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.estimate import PLOT, estimate
 from mobilenets.training.forecast import Forecast
+from mobilenets.training.machine import machine
 from mobilenets.training.minutes import say
 from mobilenets.training.pace import Pace, usable
+from mobilenets.training.processes import Processes, device_of, joined
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import load_recipe
 from mobilenets.training.run import fit, long_run
 from mobilenets.training.settings import Settings, spelled_out
 from mobilenets.training.stages import Stage, rates, stages
@@ -110,10 +114,31 @@ def train_since(
             raise InputError(f"{name} must be the path of a folder, not {type(place).__name__}")
         if place is not None and not os.fspath(place):
             raise InputError(f"{name} is empty: give the path of a folder")
-    if out is None:
-        with run_folder(data, out, resume) as chosen_out:
-            return train_since(began, data, chosen_out, recipe=recipe, resume=resume, **settings)
-    return _train(Request(open_data(data), Path(out), recipe, dict(settings), resume), began)
+    with joined() as processes:
+        if not processes.first:
+            with silent():
+                return _follow(processes, open_data(data), began)
+        if out is None:
+            with run_folder(data, out, resume) as chosen_out:
+                return train_since(began, data, chosen_out, recipe=recipe, resume=resume, **settings)
+        result = _train(Request(open_data(data), Path(out), recipe, dict(settings), resume, processes), began)
+        if processes.count > 1:
+            processes.publish(json.dumps(result))
+        return result
+
+
+def _follow(processes: Processes, data: Path, began: float) -> dict[str, Any]:
+    """Make a run with the first process, which writes and measures it; returns its result."""
+    with tempfile.TemporaryDirectory(prefix="mobilenets-") as folder:
+        run = follow(processes, data, Path(folder))
+        device = device_of(processes, pick_device(run.recipe.device))
+        with machine(run.recipe.threads or threads_of(run.record), device), kernels_of(run.record):
+            plan = stages(run.recipe, len(run.dataset.train))
+            run.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            agree(processes, run.network)
+            _fit(run, plan, run.loaders(), device, began, None, processes)
+    result: dict[str, Any] = json.loads(processes.published())
+    return result
 
 
 @keeping_caveats
@@ -127,9 +152,13 @@ def _train(request: Request, began: float) -> dict[str, Any]:
             held.enter_context(owning(request.run))
         several = seeds_asked(request)
         _refuse_of_other_task(request)
+        if request.processes.count > 1:
+            wished = load_recipe(request.recipe).replace(**request.settings)
+            refuse_together(request.processes, wished, several is not None)
         if several is not None:
             return _train_several(request, several, began)
         settled = settle(request)
+        refuse_together(request.processes, settled.recipe)
         if not there:
             held.enter_context(owning(request.run))
         return _train_one(request, settled, began)
@@ -150,29 +179,25 @@ def _refuse_of_other_task(request: Request) -> None:
 def _train_several(request: Request, several: SeedPlan, began: float) -> dict[str, Any]:
     run, state, seeds = train_seeds(request, several, began, _train)
     device, now = pick_device(run.recipe.device), time.monotonic()
-    with _threads(run.recipe.threads), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
+    with machine(run.recipe.threads, device):
         return finish(run, run.loaders()[0], state, device, now, seeds=seeds)
 
 
 def _train_one(request: Request, settled: Settled, began: float) -> dict[str, Any]:
     """Train what was settled, on the machine as the recipe wants it or, of a run that goes on, as it was."""
-    chosen, record = settled.recipe, settled.record
-    device, threads = pick_device(chosen.device), chosen.threads or threads_of(record)
+    chosen, record, processes = settled.recipe, settled.record, request.processes
+    device, threads = device_of(processes, pick_device(chosen.device)), chosen.threads or threads_of(record)
     if threads_spin() and (threads or torch.get_num_threads()) > 1:
         log.info(
             "PyTorch was imported before mobilenets, so its threads spin while they wait; this is slow on a busy "
             "machine: import mobilenets first, or set OMP_WAIT_POLICY=PASSIVE before Python starts"
         )
-    with (
-        _threads(threads),
-        keeping_memory(device.type == "cpu"),
-        _fastest_kernels(device),
-        kernels_of(record),
-    ):
+    with machine(threads, device), kernels_of(record):
+        here = hardware(device) | {"processes": processes.count}
         if chosen.task == DETECTION:
-            return train_boxes(request, settled, device, began, (hardware(device), versions()))
+            return train_boxes(request, settled, device, began, (here, versions()))
         if record is None or settled.dataset is None:
-            run = begin(request, chosen, hardware(device), versions(), _allowance(chosen, began, device))
+            run = begin(request, chosen, here, versions(), _allowance(chosen, began, device))
         else:
             run = take_up(request, chosen, record, settled.dataset)
         loaders = run.loaders()
@@ -180,7 +205,7 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         before = checkpoint.peek(run.folder) if checkpoint.exists(run.folder) else State()
         if record is not None and not before.finished:
             long = any(long_run(run.network, stage) for stage in plan)
-            now = carry_on(run.folder, record, hardware(device), versions(), long)
+            now = carry_on(run.folder, record, here, versions(), long)
             run = dataclasses.replace(run, record=now)
         plot = _make_ready(run, plan, loaders[0], device)
         if run.choice is not None:
@@ -196,21 +221,35 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         if run.recipe.folds is not None:
             state, since, crossed = train_folds(run, loaders, device, began, open_trunk)
         else:
-            state, since = fit(
-                run.network,
-                plan,
-                run.task,
-                *loaders,
-                run.dataset.classes,
-                run.dataset.layout.root,
-                run.folder,
-                device,
-                measure_before=run.head_kept,
-                began=began,
-                opener=open_trunk,
-                pace=pace,
-            )
+            hand_out(processes, run)
+            state, since = _fit(run, plan, loaders, device, began, pace, processes)
         return finish(run, loaders[0], state, device, since, crossed) | {"forecast_seconds": told}
+
+
+def _fit(
+    run: Run,
+    plan: Sequence[Stage],
+    loaders: tuple[Loader, Loader],
+    device: torch.device,
+    began: float,
+    pace: Pace | None,
+    processes: Processes,
+) -> tuple[State, float]:
+    return fit(
+        run.network,
+        plan,
+        run.task,
+        *loaders,
+        run.dataset.classes,
+        run.dataset.layout.root,
+        run.folder,
+        device,
+        measure_before=run.head_kept,
+        began=began,
+        opener=open_trunk,
+        pace=pace,
+        processes=processes,
+    )
 
 
 def _timed_on(run: Run, loaders: tuple[Loader, Loader]) -> tuple[Loader, Loader]:
@@ -260,7 +299,7 @@ def _announce(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State
     if run.choice is not None and run.recipe.minutes is not None:
         say(run.choice, len(network.body), spent, 60 * run.recipe.minutes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    architecture, machine = network.architecture, run.record.hardware
+    architecture, here = network.architecture, run.record.hardware
     folds, count = run.recipe.folds, len(dataset.train)
     pictures = (
         f"{count} training and {len(dataset.validation)} validation pictures"
@@ -273,43 +312,14 @@ def _announce(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State
             f"; epochs 1 to {stage.first} train only the classifier, {stage.first + 1} to {stage.last} also the "
             f"blocks after the first {stage.recipe.freeze}"
         )
+    together = "" if here.get("processes", 1) == 1 else f" in {here['processes']} processes"
     log.info(
-        "%s; %s on this machine",
+        "%s; %s on this machine%s",
         f"{architecture.name} ({architecture.variant}) at width {architecture.width:g} and {architecture.size} "
         f"pixels, {parameters / 1e6:.2f} M parameters; {len(dataset.classes)} classes, {pictures}; "
         f"{stage.steps} steps in {stage.epochs} "
-        f"epoch{'s' * (stage.epochs > 1)} on {machine['device']} ({machine['processor']}){turn}",
+        f"epoch{'s' * (stage.epochs > 1)} on {here['device']} ({here['processor']}){together}{turn}",
         about(seconds),
+        ", for one process alone" if together else "",
     )
     return seconds
-
-
-@contextlib.contextmanager
-def _threads(wish: int | None) -> Iterator[None]:
-    """Give PyTorch this many threads while the block runs; by default no more than there are cores to use.
-
-    It counts the cores when it is loaded, and sees no quota: eight threads on one allowed core took 6 times as long.
-    """
-    before = torch.get_num_threads()
-    if wish is None and "OMP_NUM_THREADS" not in os.environ and before > cores():
-        wish = cores()
-    if forked():
-        log.warning("this process was forked, and PyTorch's threads do not work there: training on one thread")
-        wish = 1
-    if wish is not None:
-        torch.set_num_threads(wish)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _fastest_kernels(device: torch.device) -> Iterator[None]:
-    """Have cuDNN try its kernels for each shape of batch, of which a run has few, while the block runs."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before or device.type == "cuda"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

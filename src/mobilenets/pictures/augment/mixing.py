@@ -50,6 +50,33 @@ def blend(first: Batch, second: Batch, share: float) -> Batch:
     return second
 
 
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """What was drawn for a batch of N: each picture's ``partner``, N places, and the ``share`` that the picture keeps.
+
+    With a ``box`` of rows and columns these are taken from the partner; else all pixels are blended.
+    """
+
+    partner: Any
+    share: float
+    box: tuple[slice, slice] | None = None
+
+    def apply(
+        self, images: tuple[Batch, Batch], targets: tuple[Any, Any], mix_targets: MixTargets
+    ) -> tuple[Batch, Any]:
+        """Mix some pictures of the batch with their partners; both pairs hold theirs second, and may be written over.
+
+        Whoever has only a part of the batch mixes it as it is mixed in the whole.
+        """
+        first, second = images
+        if self.box is None:
+            mixed = blend(first, second, self.share)
+        else:
+            mixed, box = first.copy(), (slice(None), *self.box)
+            mixed[box] = second[box]
+        return mixed, mix_targets(*targets, self.share)
+
+
 @dataclass(frozen=True)
 class Mixup:
     """Each picture blended with another, and the targets alike, by Beta(alpha, alpha).
@@ -65,10 +92,12 @@ class Mixup:
 
     def __call__(self, images: Batch, targets: Any, rng: np.random.Generator) -> tuple[Batch, Any]:
         """Return blended images and targets."""
-        check_batch(images, targets)
+        return _mixed(self.draw(*_shape(images, targets), rng), images, targets, self.mix_targets)
+
+    def draw(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mixing:
+        """Draw share and partners for a batch of ``count`` pictures."""
         share = rng.beta(self.alpha, self.alpha)
-        partner = rng.permutation(len(images))
-        return blend(images, images[partner], share), self.mix_targets(targets, targets[partner], share)
+        return Mixing(rng.permutation(count), share)
 
 
 @dataclass(frozen=True)
@@ -87,16 +116,26 @@ class CutMix:
 
     def __call__(self, images: Batch, targets: Any, rng: np.random.Generator) -> tuple[Batch, Any]:
         """Return images with a foreign box and the mixed targets."""
-        check_batch(images, targets)
-        height, width = images.shape[1:3]
+        return _mixed(self.draw(*_shape(images, targets), rng), images, targets, self.mix_targets)
+
+    def draw(self, count: int, height: int, width: int, rng: np.random.Generator) -> Mixing:
+        """Draw box and partners for a batch of ``count`` pictures of these sides."""
         side = math.sqrt(1 - rng.beta(self.alpha, self.alpha))
         top, bottom = span(height, side, rng)
         left, right = span(width, side, rng)
-        partner = rng.permutation(len(images))
-        mixed = images.copy()
-        mixed[:, top:bottom, left:right] = images[partner, top:bottom, left:right]
         share = 1 - (bottom - top) * (right - left) / (height * width)
-        return mixed, self.mix_targets(targets, targets[partner], share)
+        return Mixing(rng.permutation(count), share, (slice(top, bottom), slice(left, right)))
+
+
+def _shape(images: Batch, targets: Any) -> tuple[int, int, int]:
+    check_batch(images, targets)
+    count, height, width = images.shape[:3]
+    return count, height, width
+
+
+def _mixed(drawn: Mixing, images: Batch, targets: Any, mix_targets: MixTargets) -> tuple[Batch, Any]:
+    partner = drawn.partner
+    return drawn.apply((images, images[partner]), (targets, targets[partner]), mix_targets)
 
 
 def span(length: int, fraction: float, rng: np.random.Generator) -> tuple[int, int]:
@@ -119,10 +158,17 @@ def mix(
     With both off the same two arrays come back. Raises InputError on an alpha that is negative or not a
     number.
     """
+    drawn = draw(*_shape(images, targets), rng, mixup, cutmix)
+    return (images, targets) if drawn is None else _mixed(drawn, images, targets, mix_targets)
+
+
+def draw(
+    count: int, height: int, width: int, rng: np.random.Generator, mixup: float = 0.0, cutmix: float = 0.0
+) -> Mixing | None:
+    """Draw what ``mix`` does with a batch of ``count`` pictures; None with both off."""
     check_alpha("mixup", mixup, off=True)
     check_alpha("cutmix", cutmix, off=True)
     if not (mixup or cutmix):
-        return images, targets
-    if mixup and (not cutmix or rng.random() < 0.5):
-        return Mixup(mixup, mix_targets)(images, targets, rng)
-    return CutMix(cutmix, mix_targets)(images, targets, rng)
+        return None
+    mixer = Mixup(mixup) if mixup and (not cutmix or rng.random() < 0.5) else CutMix(cutmix)
+    return mixer.draw(count, height, width, rng)

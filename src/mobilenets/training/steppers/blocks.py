@@ -11,6 +11,7 @@ from mobilenets.models.blocks import PLAIN, Block, ConvNorm, Step
 from mobilenets.models.operations import Add, MeanPool, Scale
 from mobilenets.training.steppers.chain import Chain
 from mobilenets.training.steppers.norms import MODULES, norm_activation
+from mobilenets.training.steppers.together import NORMS
 from mobilenets.training.steppers.units import Gate, Unit, fitting, gate_of, unit_of
 
 Function = Callable[[Tensor], Tensor]
@@ -173,7 +174,7 @@ def _fused_layer(module: nn.Module) -> Function | None:
 
 
 def _fused_conv(module: nn.Module) -> FusedConv | None:
-    if isinstance(module, ConvNorm) and type(module.norm) is nn.BatchNorm2d and type(module.activation) in MODULES:
+    if isinstance(module, ConvNorm) and type(module.norm) in NORMS and type(module.activation) in MODULES:
         return FusedConv(module)
     return None
 

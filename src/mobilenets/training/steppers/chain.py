@@ -20,6 +20,7 @@ from mobilenets.kernels import norms
 from mobilenets.kernels.norms import NONE
 from mobilenets.training.steppers import passes
 from mobilenets.training.steppers.passes import Map, Read, Weights
+from mobilenets.training.steppers.together import Slice, synchronised
 from mobilenets.training.steppers.units import Unit
 
 # Channels up to which reading a map costs more than computing it again from so many others.
@@ -35,7 +36,7 @@ class Chain(torch.autograd.Function):
 
         ``weights`` are those of each unit.
         """
-        ctx.threads = torch.get_num_threads()
+        ctx.threads, ctx.part = torch.get_num_threads(), synchronised()
         with np.errstate(all="ignore"):  # what is not finite, the loss shows
             matrices = [Weights.of(unit) for unit in units]
             maps, beside = _forward(_values(x), units, matrices, ctx.threads)
@@ -59,7 +60,7 @@ class Chain(torch.autograd.Function):
         maps = [Read.raw(_values(x)), *maps]
         with np.errstate(all="ignore"):  # what is not finite, the loss shows
             gradient, found = _backward(
-                _values(dout), ctx.units, ctx.matrices, maps, ctx.beside, ctx.residual, ctx.threads
+                _values(dout), ctx.units, ctx.matrices, maps, ctx.beside, ctx.residual, ctx.threads, ctx.part
             )
         dx = None if gradient is None else torch.from_numpy(gradient).permute(0, 3, 1, 2)
         return dx, None, None, *found
@@ -110,7 +111,7 @@ def _forward(
 
 def _backward(
     dout: Map, units: Sequence[Unit], matrices: Sequence[Weights], maps: Sequence[Read], beside: dict[int, Any],
-    residual: bool, threads: int,
+    residual: bool, threads: int, part: Slice | None,
 ) -> tuple[Map | None, list[Tensor]]:  # fmt: skip
     """Give the gradient of the input, and those of what each unit learns."""
     dtype = dout.dtype
@@ -121,7 +122,7 @@ def _backward(
     found: list[Map] = []
     for index in reversed(range(len(units))):
         unit, before, after, weights = units[index], maps[index], maps[index + 1], matrices[index]
-        behind, *dnorm = passes.behind(unit, after, sums)
+        behind, *dnorm = passes.behind(unit, after, sums, part)
         dgate: Sequence[Map] = ()
         if after.values is None:
             dweights = passes.unexpand(weights, before, gradient, raw, beside[index], behind, threads)

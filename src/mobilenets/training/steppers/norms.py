@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from mobilenets.kernels import norms as kernels
 from mobilenets.models.blocks import FUNCTIONS
+from mobilenets.training.steppers.together import NORMS, synchronised
 
 MODULES = {
     nn.Identity: "none",
@@ -36,14 +37,16 @@ class NormActivation(torch.autograd.Function):
         running = rows_of(norm.running_mean), rows_of(norm.running_var)  # type: ignore[arg-type]
         scale = rows_of(gamma)
         momentum: float = norm.momentum  # type: ignore[assignment]
-        done = kernels.normalise(rows_of(y), scale, rows_of(beta), norm.eps, running, momentum, threads)
+        part = synchronised()
+        merge = None if part is None else part.moments
+        done = kernels.normalise(rows_of(y), scale, rows_of(beta), norm.eps, running, momentum, threads, merge)
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(1)
         out = torch.empty_like(y)
         beside = None if residual is None else rows_of(residual)
         kernels.apply(rows_of(y), done.lines, activation, beside, rows_of(out), threads)
         ctx.save_for_backward(y, gamma)
-        ctx.done, ctx.activation, ctx.threads = done, activation, threads
+        ctx.done, ctx.activation, ctx.threads, ctx.part = done, activation, threads, part
         return out
 
     @staticmethod
@@ -53,8 +56,10 @@ class NormActivation(torch.autograd.Function):
         y, gamma = ctx.saved_tensors
         given = dout.contiguous(memory_format=torch.channels_last)
         dy = torch.empty_like(y)
+        merge = None if ctx.part is None else ctx.part.gradients
+        ends = rows_of(y), rows_of(given)
         _, dgamma, dbeta = kernels.gradient(
-            rows_of(y), rows_of(given), ctx.done, rows_of(gamma), ctx.activation, rows_of(dy), ctx.threads
+            *ends, ctx.done, rows_of(gamma), ctx.activation, rows_of(dy), ctx.threads, merge
         )
         beside = dout if ctx.needs_input_grad[3] else None
         return dy, torch.from_numpy(dgamma), torch.from_numpy(dbeta), beside, None, None
@@ -111,7 +116,8 @@ def rows_of(x: Tensor) -> np.ndarray[Any, Any]:
 def fits(norm: nn.Module) -> bool:
     """Say whether a norm is in training as the kernels know it."""
     return (
-        type(norm) is nn.BatchNorm2d
+        isinstance(norm, nn.BatchNorm2d)
+        and type(norm) in NORMS
         and norm.training
         and norm.affine
         and norm.track_running_stats

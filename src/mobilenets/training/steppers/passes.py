@@ -11,6 +11,7 @@ from mobilenets.kernels import gates as gating
 from mobilenets.kernels.norms import NONE
 from mobilenets.kernels.products import packed, product_address
 from mobilenets.kernels.threads import run, split
+from mobilenets.training.steppers.together import Slice, synchronised
 from mobilenets.training.steppers.units import Gate, Unit
 
 Map = Any
@@ -86,6 +87,9 @@ def _normalised(values: Map, shape: tuple[int, ...], unit: Unit, parts: Map, cou
     """Make a map of a convolution's output from the moments of its parts, and move the running statistics."""
     norm, momentum = unit.arrays, unit.norm.momentum
     lines, inverse = np.empty((3, shape[-1]), norm.gamma.dtype), np.empty(shape[-1])
+    part = synchronised()
+    if part is not None:
+        parts, counts = part.moments(parts, counts)
     norms.finish_moments(
         parts, counts, norm.gamma, norm.beta, unit.norm.eps, norm.mean, norm.variance, momentum, lines, inverse
     )
@@ -178,15 +182,16 @@ def gates(gate: Gate, before: Read, threads: int) -> Excited:
     return excited
 
 
-def behind(unit: Unit, map: Read, sums: Map) -> tuple[Map, Map, Map]:
+def behind(unit: Unit, map: Read, sums: Map, part: Slice | None) -> tuple[Map, Map, Map]:
     """Give scale, shift, k1, k2, k3 of the gradient behind a norm, k1·g + k2·y + k3, and those of gamma and beta.
 
-    ``sums`` are those of each part.
+    ``sums`` are those of each range; ``part`` is the slice of a batch whose norms are synchronised.
     """
     channels, dtype = map.shape[-1], map.lines.dtype
     table = np.empty((5, channels), dtype if map.values is not None else np.float64)
     dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
-    norms.finish_sums(sums, map.shape[0] * map.places, map.lines, map.inverse, unit.arrays.gamma, table, dgamma, dbeta)
+    known, merge = (map.lines, map.inverse, unit.arrays.gamma), None if part is None else part.gradients
+    norms.finished(sums, map.shape[0] * map.places, known, table, dgamma, dbeta, merge)
     return table, dgamma, dbeta
 
 

@@ -13,7 +13,9 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
 from mobilenets.training.optimizer import build_optimizer
+from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.stages import Stage
+from mobilenets.training.steppers.together import Together
 
 
 class PlainStepper:
@@ -33,6 +35,8 @@ class PlainStepper:
         Modules that keep their weights and their BatchNorm statistics.
     start:
         How many blocks lie behind what the batches hold; 0 for pictures.
+    processes:
+        Those that make each step together, each on its slice of every batch.
 
     """
 
@@ -45,6 +49,7 @@ class PlainStepper:
         device: torch.device,
         frozen: Sequence[nn.Module] = (),
         start: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.eval().requires_grad_(True)  # the first step enters training, as one after measuring does
@@ -53,6 +58,7 @@ class PlainStepper:
         self._recipe, self._begin = stage.recipe, stage.begin
         self._task, self._loss = task, loss.to(device)
         self._device, self._frozen, self._start = device, frozen, start
+        self._together = Together(processes, self.network, stage.recipe.sync_bn)
         self._average = copy.deepcopy(self.network).requires_grad_(False) if stage.recipe.ema else None
         self._optimizer = build_optimizer(stage.recipe, self.network)
         self._precision = precision_of(stage.recipe.precision, device)
@@ -71,10 +77,13 @@ class PlainStepper:
             entry["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
-        pictures = sum(len(batch) for batch in group)
-        for batch in group:
-            for name, value in self._add_gradient(batch, len(batch) / pictures).items():
-                sums[name] = sums.get(name, 0) + value
+        pictures = sum(batch.pictures for batch in group)
+        with self._together.step():
+            for batch in group:
+                with self._together.slice(batch):
+                    for name, value in self._add_gradient(batch, len(batch) / pictures).items():
+                        sums[name] = sums.get(name, 0) + value
+            sums = self._together.sum_up(sums, sum(map(len, group)) / pictures)
         if self._recipe.clip is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.clip)
@@ -141,7 +150,8 @@ class PlainStepper:
         precision = self._precision
         with torch.autocast(self._device.type, precision or torch.bfloat16, enabled=precision is not None):
             output = self._outputs(to_tensor(batch.images, self._device), self._start)
-        loss = self._loss(output.float(), targets)
+        # A mean over no picture is no number.
+        loss = self._loss(output.float(), targets) if len(batch) else output.float().sum()
         penalty = self.network.l2_penalty()
         total = loss if penalty is None else loss + penalty
         self._scaler.scale(total * share).backward()

@@ -14,6 +14,7 @@ from mobilenets.kernels.vectors import LANES
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.padding import padded
 from mobilenets.training.steppers.norms import MODULES, fits, is_rows
+from mobilenets.training.steppers.together import NORMS
 
 # Input channels up to which a convolution that is neither 1×1 nor depthwise is one of pictures.
 FEW = 4
@@ -114,7 +115,7 @@ class Unit:
 
 def unit_of(module: nn.Module) -> Unit | None:
     """Return the unit for a module that a chain can hold, or None."""
-    if not isinstance(module, ConvNorm) or type(module.norm) is not nn.BatchNorm2d or module.conv.bias is not None:
+    if not isinstance(module, ConvNorm) or type(module.norm) not in NORMS or module.conv.bias is not None:
         return None
     conv, activation = module.conv, norms.ACTIVATIONS.get(MODULES.get(type(module.activation), ""))
     size, stride = conv.kernel_size[0], conv.stride[0]
