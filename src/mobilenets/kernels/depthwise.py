@@ -17,6 +17,12 @@ from mobilenets.kernels.products import following, following_both, multiply, out
 from mobilenets.kernels.vectors import activate, unnormalised
 
 
+@kernel
+def _last_of(row, rows, high):
+    """Say from where on ``rows`` rows are asked for: from ``row``, or the last before ``high`` where it has no more."""
+    return max(0, min(row, high - rows))
+
+
 @lru_cache
 def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
     """Give the kernel that multiplies by expansion weights (with ``expand``), normalises, activates and filters."""
@@ -68,8 +74,7 @@ def convolve(size: int, stride: int, activation: int, expand: bool) -> Any:
                             activation, one, real, channels, (given, lines[1].ctypes.data, lines[2].ctypes.data, goal)
                         )
                 have = end
-                # The rows that are read next; at the end some that have been.
-                after = max(0, min(picture * height + min(end - top, height), high * height - band * stride))
+                after = _last_of(picture * height + min(end - top, height), band * stride, high * height)
                 ahead = x.ctypes.data + after * width * inputs * bytes
                 for row in range(first, last):
                     goal = y.ctypes.data + ((picture * rows_out + row) * columns_out) * channels * bytes
@@ -137,26 +142,21 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                                  (dout.ctypes.data + move, y.ctypes.data + move, behind[0].ctypes.data,
                                   behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data,
                                   behind[4].ctypes.data, goal))  # fmt: skip
-                have = end
-                # What is read next, in rows of all pictures.
-                after, below = picture * height + last, picture * rows_out + min(end, rows_out)
+                # And what is read next, in rows of all pictures.
+                have, after, below = end, picture * height + last, picture * rows_out + min(end, rows_out)
                 rows = (last - first) * width
                 source = x.ctypes.data + ((picture * height + first) * width) * inputs * bytes
                 goal = dx.ctypes.data + ((picture * height + first) * width) * inputs * bytes
-                out = goal
-                before = source
+                out, before = goal, source
                 if expand:
-                    out = tile.ctypes.data
+                    out = before = tile.ctypes.data
                     multiply(address, source, inputs, expansion.ctypes.data, out, channels, rows, channels, inputs,
                              following_both(dout, y, columns_out * channels * bytes, below, band // stride + 1,
                                             high * rows_out))  # fmt: skip
-                    before = out
                 origin = grads.ctypes.data + margin * channels * bytes
-                # At the end there is nothing more, and what has been read is asked for.
-                after = max(0, min(after, high * height - band))
-                below = max(0, min(below, high * rows_out - (band + 1) // stride))
-                ahead = x.ctypes.data + after * width * inputs * bytes
-                beside = dout.ctypes.data + below * columns_out * channels * bytes
+                ahead = x.ctypes.data + _last_of(after, band, high * height) * width * inputs * bytes
+                after = _last_of(below, (band + 1) // stride, high * rows_out)
+                beside = dout.ctypes.data + after * columns_out * channels * bytes
                 for row in range(first, last):
                     move = (row - first) * width * channels * bytes
                     unfilter_row(size, stride, activation, reads, one, bytes, row + top, left, before + move, origin,
@@ -170,10 +170,8 @@ def unconvolve(size: int, stride: int, activation: int, closing: int, expand: bo
                           following(x, width * inputs * bytes, after, band, high * height))  # fmt: skip
                     multiply(address, out, channels, scaled.ctypes.data, goal, inputs, rows, inputs, channels,
                              (0, 0, 0))  # fmt: skip
-                for tap in range(size * size):
-                    for c in range(channels):
-                        dweights[tap, c] += filters[tap, c]
-                        filters[tap, c] = 0
+                dweights += filters
+                filters[:] = 0
                 collect(found, sums, products)
 
     return run

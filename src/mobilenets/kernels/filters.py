@@ -79,29 +79,9 @@ PLAIN, NORMALISED, MEASURED = range(3)
 
 @intrinsic(prefer_literal=True)
 def _backward(
-    context,
-    size,
-    stride,
-    parity,
-    lines,
-    places,
-    activation,
-    reads,
-    number,
-    z,
-    table,
-    move,
-    weights,
-    slopes,
-    out,
-    channels,
-    norm,
-    sums,
-    products,
-    ahead,
-    beside,
-    apart,
-):
+    context, size, stride, parity, lines, places, activation, reads, number, z, table, move, weights, slopes, out,
+    channels, norm, sums, products, ahead, beside, apart,
+):  # fmt: skip
     """Give the gradient at ``places`` places of an input row, and add to that of the weights and to ``sums``.
 
     ``z`` are the row's values before their activation; with ``reads`` before the norm too, whose lines (mean, scale,
