@@ -15,11 +15,13 @@ from mobilenets.kernels.products import multiply, outer, packed, product_address
 
 @kernel
 def products(address, a, b, c, into, d, out):
-    multiply(address, a.ctypes.data, a.shape[1], b.ctypes.data, c.ctypes.data, c.shape[1], *into)
+    multiply(
+        address, a.ctypes.data, a.shape[1], b.ctypes.data, c.ctypes.data, c.shape[1], *into, (a.ctypes.data, 8, 100)
+    )
     rows, outputs = a.shape
     if outputs % 8 == 0:
         outer(address, a.ctypes.data, outputs, d.ctypes.data, d.shape[1], out.ctypes.data, out.shape[1], rows, outputs,
-              d.shape[1])  # fmt: skip
+              d.shape[1], (d.ctypes.data, 0, 0))  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from mobilenets.exports.formats import onnx
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.network import Network
+from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs import asked
 from mobilenets.runs.asked import ask, known_places, to_ask
 from mobilenets.tasks.classification.task import Classification
+from mobilenets.training.features import cached_features
+from mobilenets.training.recipe import Recipe
 from mobilenets.verbs.models import create_model
 
 CPU = torch.device("cpu")
@@ -59,6 +63,34 @@ def test_all_is_as_the_network_gives_it_alone(
         again = one.answered(network, CPU, places[half])
         np.testing.assert_allclose(again.features, features[places[half]], atol=1e-4)
         np.testing.assert_allclose(again.logits, logits[places[half]], atol=1e-4)
+
+
+def test_what_a_training_left_in_the_cache_is_not_computed_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    network: Any = create_model("mobilenet_v3_small", 3, 0.35, size=32).eval()
+    plain = Loader(dataset.validation, 3, HOW, Classification(), workers=1)
+    train = replace(plain, samples=dataset.train, augment=build("light", HOW))
+    before = ask(network, dataset, plain, True, CPU, open_trunk)
+    recipe = Recipe(weights="x", freeze="backbone", views=2)
+    assert cached_features(network, recipe, len(network.body), train, plain, CPU, open_trunk) is not None
+
+    def decoded(*_: Any) -> Any:
+        raise AssertionError("decoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mobilenets.datasets.loader.decode_scaled", decoded)
+        after = ask(network, dataset, train, True, CPU, open_trunk)
+    for half in ("train", "validation"):
+        np.testing.assert_array_equal(before[half].values, after[half].values)
+        np.testing.assert_array_equal(before[half].logits, after[half].logits)
+    # Of a picture that is new, its own.
+    sample = dataset.train[0]
+    sample.path.write_bytes(dataset.validation[-1].path.read_bytes() + b"x")
+    again = ask(network, dataset, train, True, CPU, open_trunk)
+    np.testing.assert_array_equal(again["train"].values[0], before["validation"].values[-1])
+    np.testing.assert_array_equal(again["train"].values[1:], before["train"].values[1:])
 
 
 def test_with_folds_the_test_half_alone_is_asked_about(dataset: Dataset) -> None:

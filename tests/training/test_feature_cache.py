@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilenets.training.feature_cache import FeatureCache, count_entries
+from mobilenets.training.feature_cache import FeatureCache, count_entries, look_up
 
 MARKS, SHAPE = ["aa", "bb", "cc"], (1, 1, 6)
 VALUES = np.arange(18, dtype=np.float32).reshape(3, 1, *SHAPE)
 
 
 def opened() -> FeatureCache:
-    return FeatureCache("key", MARKS, 1, SHAPE)
+    return FeatureCache("key", MARKS, np.empty((3, 1, *SHAPE), np.float32))
 
 
 def fill(cache: FeatureCache) -> None:
@@ -59,3 +59,15 @@ def test_a_table_of_other_columns(file: Path, caplog: pytest.LogCaptureFixture) 
     with closing(opened()) as cache:
         assert len(cache.missing) == 3
     assert "the feature cache is damaged; computing it again" in caplog.text
+
+
+def test_looking_up_writes_nothing(file: Path) -> None:
+    found = np.zeros((3, *SHAPE), np.float32)
+    assert look_up("key", ["cc", "none", "aa"], found) == [1]
+    np.testing.assert_array_equal(found[[0, 2]], VALUES[[2, 0], 0])
+    damaged = file.read_bytes()[:-40] + bytes(40)
+    file.write_bytes(damaged)
+    assert look_up("key", MARKS, found)
+    file.write_bytes(b"no data base")
+    assert look_up("key", MARKS, found) == [0, 1, 2]
+    assert file.read_bytes() == b"no data base"

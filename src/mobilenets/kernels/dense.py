@@ -13,7 +13,7 @@ import numpy as np
 from mobilenets.kernels.compile import inlined, kernel
 from mobilenets.kernels.norms import NONE
 from mobilenets.kernels.pointwise import TILE, collect, settle
-from mobilenets.kernels.products import multiply, outer
+from mobilenets.kernels.products import following_both, multiply, outer
 from mobilenets.kernels.vectors import moments, unnormalised
 
 
@@ -66,7 +66,8 @@ def convolve(size: int, stride: int, inputs: int) -> Any:
                 _lay(size, stride, inputs, x[picture], top, left, first, last, columns_out, patches)
                 rows = (last - first) * columns_out
                 goal = np.intp(y.ctypes.data) + (picture * rows_out + first) * columns_out * channels * bytes
-                multiply(address, patches.ctypes.data, deep, weights.ctypes.data, goal, channels, rows, channels, depth)
+                multiply(address, patches.ctypes.data, deep, weights.ctypes.data, goal, channels, rows, channels, depth,
+                         (0, 0, 0))  # fmt: skip
                 if not started:
                     shift[:] = y[picture, 0, 0]
                     started = True
@@ -85,12 +86,13 @@ def unconvolve(size: int, stride: int, inputs: int, closing: int) -> Any:
 
     @kernel
     def run(address, one, dout, y, behind, x, top, left, low, high, dweights):
-        """Add to ``dweights``, outputs×``pitch``."""
+        """Write ``dweights``, outputs×``pitch``."""
         bytes = x.itemsize
         rows_out, columns_out, channels = y.shape[1:]
         band = min(rows_out, max(1, TILE // (columns_out * (deep + channels) * bytes)))
         patches = np.zeros((band * columns_out, deep), x.dtype)
         dy = np.empty((band * columns_out, channels), x.dtype)
+        dweights[:] = 0
         for picture in range(low, high):
             for first in range(0, rows_out, band):
                 last = min(first + band, rows_out)
@@ -102,6 +104,8 @@ def unconvolve(size: int, stride: int, inputs: int, closing: int) -> Any:
                               behind[4].ctypes.data, dy.ctypes.data))  # fmt: skip
                 _lay(size, stride, inputs, x[picture], top, left, first, last, columns_out, patches)
                 outer(address, dy.ctypes.data, channels, patches.ctypes.data, deep, dweights.ctypes.data, deep,
-                      rows, channels, deep)  # fmt: skip
+                      rows, channels, deep,
+                      following_both(dout, y, columns_out * channels * bytes, picture * rows_out + last, band,
+                                     high * rows_out))  # fmt: skip
 
     return run

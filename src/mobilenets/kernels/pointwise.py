@@ -15,7 +15,7 @@ import numpy as np
 
 from mobilenets.kernels.compile import kernel
 from mobilenets.kernels.norms import NONE
-from mobilenets.kernels.products import multiply, outer
+from mobilenets.kernels.products import following, following_both, multiply, outer
 from mobilenets.kernels.vectors import activate, add, masked_slopes, moments, scaled, ungated, unnormalised
 
 ROWS = 96  # of a tile at least
@@ -58,7 +58,8 @@ def gram(address, one, x, low, high, sums, products):
     while at < high:
         rows = min(tile, high - at)
         start = np.intp(x.ctypes.data) + at * channels * bytes
-        outer(address, start, channels, start, channels, part.ctypes.data, channels, rows, channels, channels)
+        outer(address, start, channels, start, channels, part.ctypes.data, channels, rows, channels, channels,
+              following(x, channels * bytes, at + rows, rows, high))  # fmt: skip
         moments(NONE, one, rows, channels, (start, zero.ctypes.data, total.ctypes.data, square.ctypes.data))
         for i in range(channels):
             sums[i] += total[i]
@@ -96,7 +97,8 @@ def convolve(activation: int, gated: bool) -> Any:
                     scaled(NONE, one, count, channels, (start, gates[picture].ctypes.data, start))
                     done += count
             written = np.intp(out.ctypes.data) + at * outputs * bytes
-            multiply(address, goal, channels, weights.ctypes.data, written, outputs, rows, outputs, channels)
+            multiply(address, goal, channels, weights.ctypes.data, written, outputs, rows, outputs, channels,
+                     following(x, channels * bytes, at + rows, rows, high))  # fmt: skip
             if at == low:
                 shift[:] = out[low]
             moments(NONE, one, rows, outputs,
@@ -117,7 +119,7 @@ def unconvolve(activation: int, closing: int, gated: bool) -> Any:
 
     @kernel
     def run(address, one, dout, y, behind, x, lines, gates, places, weights, dx, dgates, low, high, dweights, found):
-        """Write ``dx``, the gradient before the activation of ``x``, and add to ``dweights``.
+        """Write ``dx``, the gradient before the activation of ``x``, and ``dweights``.
 
         ``y`` is the output and ``behind`` its scale, shift, k1, k2, k3: its gradient is k1·g + k2·y + k3. ``found``
         gets Σdx and Σdx·(x − mean). With ``gated`` ``dx`` is the gradient behind the activation, ``dgates`` gets that
@@ -129,6 +131,7 @@ def unconvolve(activation: int, closing: int, gated: bool) -> Any:
         dy = np.empty((tile, outputs), x.dtype)
         sums, products = np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
         found[:] = 0
+        dweights[:] = 0
         at = low
         while at < high:
             rows = min(tile, high - at)
@@ -139,7 +142,8 @@ def unconvolve(activation: int, closing: int, gated: bool) -> Any:
                          (dout.ctypes.data + written, y.ctypes.data + written, behind[0].ctypes.data,
                           behind[1].ctypes.data, behind[2].ctypes.data, behind[3].ctypes.data, behind[4].ctypes.data,
                           dy.ctypes.data))  # fmt: skip
-            multiply(address, dy.ctypes.data, outputs, weights.ctypes.data, goal, channels, rows, channels, outputs)
+            multiply(address, dy.ctypes.data, outputs, weights.ctypes.data, goal, channels, rows, channels, outputs,
+                     following(x, channels * bytes, at + rows, rows, high))  # fmt: skip
             activate(activation, one, rows, channels,
                      (read, lines[1].ctypes.data, lines[2].ctypes.data, active.ctypes.data))  # fmt: skip
             if gated:
@@ -155,7 +159,7 @@ def unconvolve(activation: int, closing: int, gated: bool) -> Any:
                     scaled(NONE, one, count, channels, (start, gates[picture].ctypes.data, start))
                     done += count
             outer(address, dy.ctypes.data, outputs, active.ctypes.data, channels, dweights.ctypes.data, channels,
-                  rows, outputs, channels)  # fmt: skip
+                  rows, outputs, channels, following_both(dout, y, outputs * bytes, at + rows, rows, high))  # fmt: skip
             if not gated:
                 masked_slopes(activation, one, rows, channels,
                               (read, lines[1].ctypes.data, lines[2].ctypes.data, lines[0].ctypes.data, goal,
@@ -177,6 +181,6 @@ def finish(address, one, x, m, shift, dx, low, high):
         rows = min(tile, high - at)
         move = at * channels * bytes
         multiply(address, x.ctypes.data + move, channels, m.ctypes.data, extra.ctypes.data, channels, rows, channels,
-                 channels)  # fmt: skip
+                 channels, following_both(x, dx, channels * bytes, at + rows, rows, high))  # fmt: skip
         add(NONE, one, rows, channels, (extra.ctypes.data, shift.ctypes.data, dx.ctypes.data + move))
         at += rows

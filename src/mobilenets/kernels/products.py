@@ -3,6 +3,10 @@
 A block of C, ``PLACES`` rows of ``PANEL`` eights of values, stays in registers while the sum runs (Goto and van de
 Geijn 2008). The first factor is read where it lies; the second is packed once for a whole map, so that few rows at a
 time cost nothing. Written for our shapes, where one side of a matrix has often 16 to 32 values only.
+
+While a product is computed the memory has nothing to do. So a block first asks for the lines that it will write, and
+with each term of a sum for two lines of what the kernel will read next: ``ahead`` is a tuple of an address, the
+distance from it to a second one, and how many bytes are wanted from each.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from mobilenets.kernels.compile import function_of, kernel
-from mobilenets.kernels.vectors import Vectors, literal
+from mobilenets.kernels.norms import LEAST
+from mobilenets.kernels.threads import run, split
+from mobilenets.kernels.vectors import LINE, Vectors, ask, literal
 
 EIGHT = 8
 # With 32 registers of 16 numbers a block is 12 rows of two registers; with 16 of eight 6 rows of two, or 4.
@@ -26,22 +32,22 @@ LANES = 16 if _WIDE else EIGHT
 PANEL = 4 if _WIDE else 2
 PLACES = 12 if _WIDE else 6
 OUTER = 12 if _WIDE else 4  # divides, with fours, every number of channels that kernels take
-ARGUMENTS = 10
+ARGUMENTS = 13
 
 
 @intrinsic(prefer_literal=True)
-def _block(context, places, eights, outer, number, a, lda, b, ldb, c, ldc, depth):
+def _block(context, places, eights, outer, number, a, lda, b, ldb, c, ldc, depth, ahead, apart, step):
     """Compute ``places`` rows of ``eights``·8 columns of C: A·B written, or with ``outer`` Aᵀ·B added.
 
     ``a``, ``b``, ``c`` are addresses of row-major matrices, ``lda`` … their values a row, ``depth`` terms (at least
-    one) are summed.
+    one) are summed. With each term the lines at ``ahead`` and ``apart`` from it are asked for, then those ``step`` on.
     """
     count, crossed = literal(places), bool(literal(outer))
-    signature = types.void(places, eights, outer, number, *[types.intp] * 7)
+    signature = types.void(places, eights, outer, number, *[types.intp] * 10)
     widths = [min(LANES, EIGHT * literal(eights) - at) for at in range(0, EIGHT * literal(eights), LANES)]
 
     def codegen(context, builder, signature, args):
-        a, lda, b, ldb, c, ldc, depth = args[4:]
+        a, lda, b, ldb, c, ldc, depth, ahead, apart, step = args[4:]
         double = signature.args[3] == types.float64
         scalar, size = (ir.DoubleType(), 8) if double else (ir.FloatType(), 4)
         kinds = [ir.VectorType(scalar, width) for width in widths]
@@ -57,13 +63,22 @@ def _block(context, places, eights, outer, number, a, lda, b, ldb, c, ldc, depth
         rows = [a]
         for _ in range(count - 1):
             rows.append(moved(rows[-1], 1) if crossed else builder.add(rows[-1], row))
+        long = builder.mul(ldc, ir.Constant(whole, size))
+        goals = [c]
+        for _ in range(count - 1):
+            goals.append(builder.add(goals[-1], long))
+        for goal in goals:  # or each store would wait for its line
+            for line in range(0, EIGHT * literal(eights) * size, LINE):
+                ask(builder, moved(goal, line // size))
         entry, loop, done = builder.block, builder.append_basic_block("terms"), builder.append_basic_block("done")
         builder.branch(loop)
         builder.position_at_end(loop)
-        term, along, below = (builder.phi(whole) for _ in range(3))
-        for phi, start in ((term, ir.Constant(whole, 0)), (along, ir.Constant(whole, 0)), (below, b)):
+        term, along, below, asked = (builder.phi(whole) for _ in range(4))
+        for phi, start in ((term, ir.Constant(whole, 0)), (along, ir.Constant(whole, 0)), (below, b), (asked, ahead)):
             phi.add_incoming(start, entry)
         sums = [[builder.phi(kind) for kind in kinds] for _ in rows]
+        for address in (asked, builder.add(asked, apart)):
+            ask(builder, address)
         right = []
         for index, kind in enumerate(kinds):
             right.append(builder.load(at(moved(below, index * LANES), kind), align=size))
@@ -79,19 +94,18 @@ def _block(context, places, eights, outer, number, a, lda, b, ldb, c, ldc, depth
                 phi.add_incoming(ir.Constant(kind, [ir.Constant(scalar, 0.0)] * kind.count), entry)
                 phi.add_incoming(total, loop)
                 of_row[index] = total
+        asked.add_incoming(builder.add(asked, step), loop)
         after = builder.add(term, ir.Constant(whole, 1))
         term.add_incoming(after, loop)
         along.add_incoming(builder.add(along, row if crossed else ir.Constant(whole, size)), loop)
         below.add_incoming(builder.add(below, builder.mul(ldb, ir.Constant(whole, size))), loop)
         builder.cbranch(builder.icmp_signed("<", after, depth), loop, done)
         builder.position_at_end(done)
-        goal, step = c, builder.mul(ldc, ir.Constant(whole, size))
-        for of_row in sums:
+        for goal, of_row in zip(goals, sums, strict=True):
             for index, (kind, total) in enumerate(zip(kinds, of_row, strict=True)):
                 place = at(moved(goal, index * LANES), kind)
                 value = builder.fadd(builder.load(place, align=size), total) if crossed else total
                 builder.store(value, place, align=size)
-            goal = builder.add(goal, step)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -101,28 +115,38 @@ def _columns(eights: int) -> tuple[Any, Any]:
     """Give the kernels for one panel of so many eights: all rows of A·B, and all of Aᵀ·B."""
 
     @kernel
-    def straight(number, bytes, a, lda, b, c, ldc, rows, depth):
+    def straight(number, bytes, a, lda, b, c, ldc, rows, depth, ahead, apart, end):
         at = 0
-        while at + PLACES <= rows:
-            _block(PLACES, eights, 0, number, a + at * lda * bytes, lda, b, 8 * eights, c + at * ldc * bytes, ldc,
-                   depth)  # fmt: skip
-            at += PLACES
-        while at + 4 <= rows:
-            _block(4, eights, 0, number, a + at * lda * bytes, lda, b, 8 * eights, c + at * ldc * bytes, ldc, depth)
-            at += 4
         while at < rows:
-            _block(1, eights, 0, number, a + at * lda * bytes, lda, b, 8 * eights, c + at * ldc * bytes, ldc, depth)
-            at += 1
+            here, goal, step = a + at * lda * bytes, c + at * ldc * bytes, LINE if ahead < end else 0
+            # Once all is asked for, for what is at hand.
+            spot, beside = (ahead, apart) if step else (here, 0)
+            if at + PLACES <= rows:
+                _block(PLACES, eights, 0, number, here, lda, b, 8 * eights, goal, ldc, depth, spot, beside, step)
+                at += PLACES
+            elif at + 4 <= rows:
+                _block(4, eights, 0, number, here, lda, b, 8 * eights, goal, ldc, depth, spot, beside, step)
+                at += 4
+            else:
+                _block(1, eights, 0, number, here, lda, b, 8 * eights, goal, ldc, depth, spot, beside, step)
+                at += 1
+            ahead += step * depth
+        return ahead
 
     @kernel
-    def crossed(number, bytes, a, lda, b, ldb, c, ldc, outputs, depth):
+    def crossed(number, bytes, a, lda, b, ldb, c, ldc, outputs, depth, ahead, apart, end):
         at = 0
-        while at + OUTER <= outputs:
-            _block(OUTER, eights, 1, number, a + at * bytes, lda, b, ldb, c + at * ldc * bytes, ldc, depth)
-            at += OUTER
-        while at + 4 <= outputs:
-            _block(4, eights, 1, number, a + at * bytes, lda, b, ldb, c + at * ldc * bytes, ldc, depth)
-            at += 4
+        while at < outputs:
+            here, goal, step = a + at * bytes, c + at * ldc * bytes, LINE if ahead < end else 0
+            spot, beside = (ahead, apart) if step else (here, 0)
+            if at + OUTER <= outputs:
+                _block(OUTER, eights, 1, number, here, lda, b, ldb, goal, ldc, depth, spot, beside, step)
+                at += OUTER
+            else:
+                _block(4, eights, 1, number, here, lda, b, ldb, goal, ldc, depth, spot, beside, step)
+                at += 4
+            ahead += step * depth
+        return ahead
 
     return straight, crossed
 
@@ -143,31 +167,31 @@ def product_address(dtype: np.dtype[Any]) -> int:
     one: Any = {np.dtype(np.float32): np.float32(1), np.dtype(np.float64): np.float64(1)}[np.dtype(dtype)]
     bytes = one.itemsize
 
-    def product(crossed, a, lda, b, ldb, c, ldc, rows, columns, depth):
-        first = 0
+    def product(crossed, a, lda, b, ldb, c, ldc, rows, columns, depth, ahead, apart, wanted):
+        first, end = 0, ahead + wanted
         while first < columns:
             wide = min(PANEL, (columns - first) // 8)
             goal = c + first * bytes
             if crossed:
                 start = b + first * bytes
                 if wide == 1:
-                    _crossed1(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth)
+                    ahead = _crossed1(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
                 elif wide == 2:
-                    _crossed2(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth)
+                    ahead = _crossed2(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
                 elif wide == 3:
-                    _crossed3(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth)
+                    ahead = _crossed3(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
                 else:
-                    _crossed4(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth)
+                    ahead = _crossed4(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
             else:
                 start = b + first * depth * bytes
                 if wide == 1:
-                    _straight1(one, bytes, a, lda, start, goal, ldc, rows, depth)
+                    ahead = _straight1(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
                 elif wide == 2:
-                    _straight2(one, bytes, a, lda, start, goal, ldc, rows, depth)
+                    ahead = _straight2(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
                 elif wide == 3:
-                    _straight3(one, bytes, a, lda, start, goal, ldc, rows, depth)
+                    ahead = _straight3(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
                 else:
-                    _straight4(one, bytes, a, lda, start, goal, ldc, rows, depth)
+                    ahead = _straight4(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
             first += 8 * wide
 
     return function_of(product, types.void(*[types.intp] * ARGUMENTS))
@@ -188,20 +212,35 @@ def _call(context, address, given):
 
 
 @kernel
-def multiply(address, a, lda, b, c, ldc, rows, columns, depth):
-    """Write C = A·B: A is rows×depth, C rows×columns, row-major at addresses; ``b`` is what ``packed`` gave.
-
-    ``lda`` and ``ldc`` are the values from one row to the next; ``columns`` is a multiple of 8.
-    """
-    if rows > 0:
-        _call(address, (0, np.intp(a), lda, np.intp(b), 0, np.intp(c), ldc, rows, columns, depth))
+def following(x, long, at, rows, high):
+    """Give ``ahead`` for ``rows`` rows of ``long`` bytes from ``at`` on, as far as there are some before ``high``."""
+    half = max(0, min(rows, high - at)) * long // 2
+    return np.intp(x.ctypes.data) + at * long, half, half
 
 
 @kernel
-def outer(address, a, lda, b, ldb, c, ldc, rows, outputs, inputs):
+def following_both(x, y, long, at, rows, high):
+    """Give ``ahead`` for the same rows of two arrays; see ``following``."""
+    start = np.intp(x.ctypes.data)
+    return start + at * long, np.intp(y.ctypes.data) - start, max(0, min(rows, high - at)) * long
+
+
+@kernel
+def multiply(address, a, lda, b, c, ldc, rows, columns, depth, ahead):
+    """Write C = A·B: A is rows×depth, C rows×columns, row-major at addresses; ``b`` is what ``packed`` gave.
+
+    ``lda`` and ``ldc`` are the values from one row to the next; ``columns`` is a multiple of 8. See the module for
+    ``ahead``.
+    """
+    if rows > 0:
+        _call(address, (0, np.intp(a), lda, np.intp(b), 0, np.intp(c), ldc, rows, columns, depth, *ahead))
+
+
+@kernel
+def outer(address, a, lda, b, ldb, c, ldc, rows, outputs, inputs, ahead):
     """Add Aᵀ·B to C: A is rows×outputs, B rows×inputs, C outputs×inputs; outputs and inputs are multiples of 8."""
     if rows > 0:
-        _call(address, (1, np.intp(a), lda, np.intp(b), ldb, np.intp(c), ldc, outputs, inputs, rows))
+        _call(address, (1, np.intp(a), lda, np.intp(b), ldb, np.intp(c), ldc, outputs, inputs, rows, *ahead))
 
 
 @intrinsic(prefer_literal=True)
@@ -229,15 +268,15 @@ def _copy(context, crossed, number, given, pitch, into, wide):
 
 
 @kernel
-def _pack(number, bytes, w, crossed, into):
-    """Lay ``w``, or with ``crossed`` its transpose, out in panels."""
+def _pack(number, bytes, w, crossed, into, low, high):
+    """Lay the columns ``low`` to ``high`` of ``w``, or with ``crossed`` of its transpose, out in panels."""
     outer, inner = w.shape
     depth, columns = (inner, outer) if crossed else (outer, inner)
     whole = depth // 8 * 8
     flat = into.reshape(-1)
-    first = 0
-    while first < columns:
-        wide = 8 * min(PANEL, (columns - first) // 8)
+    first = low
+    while first < high:
+        wide = 8 * min(PANEL, (high - first) // 8)
         start = np.intp(into.ctypes.data) + first * depth * bytes
         for j in range(0, wide, 8):
             for k in range(0, whole, 8):
@@ -252,9 +291,10 @@ def _pack(number, bytes, w, crossed, into):
         first += wide
 
 
-def packed(b: Any) -> Any:
+def packed(b: Any, threads: int = 1) -> Any:
     """Lay a depth×columns matrix, or a transposed view of one, out as ``multiply`` reads it: panel by panel."""
     into = np.empty(b.shape, b.dtype)
     crossed = not b.flags.c_contiguous
-    _pack(b.dtype.type(1), b.itemsize, b.T if crossed else b, crossed, into)
+    given = (b.dtype.type(1), b.itemsize, b.T if crossed else b, crossed, into)
+    run(_pack, [(*given, *ends) for ends in split(b.shape[1], threads, -(-LEAST // b.shape[0]), 8 * PANEL)])
     return into

@@ -18,6 +18,7 @@ from mobilenets.kernels.norms import HARD_SWISH, RELU, RELU6
 
 LANES = 8
 TOGETHER = 4  # places that a pass computes at once
+LINE = 64  # bytes that come from memory at once
 
 
 class Vectors:
@@ -87,6 +88,15 @@ class Vectors:
             slope = builder.select(self.above(self.constant(3), z), slope, self.constant(1))
             return builder.fmul(gradient, slope)
         return gradient
+
+
+def ask(builder: Any, address: Any) -> None:
+    """Ask for a line to be brought into the second cache; no address is a wrong one."""
+    number, near = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [near, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    how = [ir.Constant(number, value) for value in (0, 2, 1)]  # to read, second cache, data
+    builder.call(function, [builder.inttoptr(address, near), *how])
 
 
 def literal(value: Any) -> int:

@@ -23,8 +23,12 @@ from mobilenets.base.cache import cache_folder
 
 log = logging.getLogger("mobilenets")
 
+Floats = npt.NDArray[np.float32]
+
 # Of all caches on the disk, in bytes.
 MOST_KEPT = 8 << 30
+# What reading a damaged file raises.
+_DAMAGED = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError)
 
 _TABLE = (
     "CREATE TABLE features "
@@ -35,14 +39,13 @@ _TABLE = (
 class FeatureCache:
     """The entries of one ``key`` for some pictures, each in so many views.
 
-    ``marks`` are the hashes of the pictures' contents, ``shape`` is that of one entry, H×W×C. ``values``, float32
-    pictures×views×H×W×C, has what was found; ``missing`` has the places and views of what was not. To be closed.
+    ``marks`` are the hashes of the pictures' contents. ``values``, float32 pictures×views×H×W×C, is filled with what is
+    found; ``missing`` has the places and views of what is not. To be closed.
     """
 
-    def __init__(self, key: str, marks: Sequence[str], views: int, shape: tuple[int, ...]) -> None:
-        self._key, self._marks = key, marks
-        self.values = np.empty((len(marks), views, *shape), np.float32)
-        self.missing = [(place, view) for place in range(len(marks)) for view in range(views)]
+    def __init__(self, key: str, marks: Sequence[str], values: Floats) -> None:
+        self._key, self._marks, self.values = key, marks, values
+        self.missing: list[tuple[int, int]] = []
         self._base = self._open()
 
     def close(self) -> None:
@@ -50,7 +53,7 @@ class FeatureCache:
         if self._base is not None:
             self._base.close()
 
-    def add(self, entries: Sequence[tuple[int, int]], computed: npt.NDArray[np.float32]) -> None:
+    def add(self, entries: Sequence[tuple[int, int]], computed: Floats) -> None:
         """Take values, N×H×W×C, of the places and views that ``entries`` names.
 
         A full disk is said once and stops nothing, because the values are in memory too.
@@ -59,7 +62,7 @@ class FeatureCache:
         for (place, view), value in zip(entries, computed, strict=True):
             self.values[place, view] = value
             mark, content = self._marks[place], value.tobytes()
-            rows.append((mark, view, content, self._checksum(mark, view, content)))
+            rows.append((mark, view, content, _checksum(self._key, mark, view, content)))
         if self._base is None:
             return
         try:
@@ -85,13 +88,15 @@ class FeatureCache:
                 base.execute("PRAGMA synchronous = OFF")
                 _make_table(base)
                 path.touch()
-                self.missing = self._read(base)
+                self.missing, damaged = _read(base, self._key, self._marks, self.values)
+                if damaged:
+                    log.warning("%d outputs in the feature cache are damaged; computing them again", damaged)
                 # Into a damaged tree nothing can be put so that it is found again.
                 if self.missing and base.execute("PRAGMA integrity_check").fetchone() != (b"ok",):
                     raise ValueError("not as SQLite leaves it")
                 return base
             # Damage makes SQLite say almost anything, also in words that are not UTF-8.
-            except (sqlite3.Error, sqlite3.Warning, OSError, ValueError, OverflowError, MemoryError) as error:
+            except (*_DAMAGED, OSError) as error:
                 if base is not None:
                     base.close()
                 if again or isinstance(error, OSError) or _in_the_way(error, path):
@@ -101,27 +106,42 @@ class FeatureCache:
         self.missing = [(place, view) for place in range(len(self._marks)) for view in range(self.values.shape[1])]
         return None
 
-    def _read(self, base: sqlite3.Connection) -> list[tuple[int, int]]:
-        """Take the entries that are there and whole; returns the places of those that are not."""
-        missing, damaged = [], 0
-        for place, mark in enumerate(self._marks):
-            rows = base.execute("SELECT view, value, checksum FROM features WHERE picture = ?", (mark,))
-            known = {view: (value, checksum) for view, value, checksum in rows}
-            for view in range(self.values.shape[1]):
-                value, checksum = known.get(view, (None, None))
-                whole = isinstance(value, bytes) and len(value) == self.values[place, view].nbytes
-                if whole and checksum == self._checksum(mark, view, value):
-                    self.values[place, view] = np.frombuffer(value, np.float32).reshape(self.values.shape[2:])
-                else:
-                    missing.append((place, view))
-                    damaged += view in known
-        if damaged:
-            log.warning("%d outputs in the feature cache are damaged; computing them again", damaged)
-        return missing
 
-    def _checksum(self, mark: str, view: int, value: bytes) -> int:
-        """Sum up an entry and what it is the entry of, so that none passes for another either."""
-        return zlib.crc32(value, zlib.crc32(f"{self._key} {mark} {view}".encode()))
+def look_up(key: str, marks: Sequence[str], values: Floats) -> list[int]:
+    """Fill ``values``, N×H×W×C, with the first view of pictures; gives the places of those that are not in the cache.
+
+    Nothing is written, and a damaged cache counts as empty.
+    """
+    try:
+        with closing(sqlite3.connect(_path(key))) as base:
+            base.text_factory = bytes
+            return [place for place, _ in _read(base, key, marks, values[:, None])[0]]
+    except _DAMAGED:
+        return list(range(len(marks)))
+
+
+def _read(
+    base: sqlite3.Connection, key: str, marks: Sequence[str], values: Floats
+) -> tuple[list[tuple[int, int]], int]:
+    """Take the entries that are there and whole; gives the places of those that are not, and how many are damaged."""
+    missing, damaged = [], 0
+    for place, mark in enumerate(marks):
+        rows = base.execute("SELECT view, value, checksum FROM features WHERE picture = ?", (mark,))
+        known = {view: (value, checksum) for view, value, checksum in rows}
+        for view in range(values.shape[1]):
+            value, checksum = known.get(view, (None, None))
+            whole = isinstance(value, bytes) and len(value) == values[place, view].nbytes
+            if whole and checksum == _checksum(key, mark, view, value):
+                values[place, view] = np.frombuffer(value, np.float32).reshape(values.shape[2:])
+            else:
+                missing.append((place, view))
+                damaged += view in known
+    return missing, damaged
+
+
+def _checksum(key: str, mark: str, view: int, value: bytes) -> int:
+    """Sum up an entry and what it is the entry of, so that none passes for another either."""
+    return zlib.crc32(value, zlib.crc32(f"{key} {mark} {view}".encode()))
 
 
 def _make_table(base: sqlite3.Connection) -> None:
@@ -147,16 +167,20 @@ def _in_the_way(error: Exception, path: Path) -> bool:
     }
 
 
+def is_kept(key: str) -> bool:
+    """Say whether there is a cache of this key."""
+    return _path(key).is_file()
+
+
 def count_entries(key: str, marks: Sequence[str], views: int) -> int:
     """Count the entries that a cache has of these pictures; a damaged cache counts as empty."""
-    path = _path(key)
-    if not path.is_file():
+    if not is_kept(key):
         return 0
     query = "SELECT count(*) FROM features WHERE picture = ? AND view < ?"
     try:
-        with closing(sqlite3.connect(path)) as base:
+        with closing(sqlite3.connect(_path(key))) as base:
             return sum(int(base.execute(query, (mark, views)).fetchone()[0]) for mark in marks)
-    except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError):  # damage
+    except _DAMAGED:
         return 0
 
 

@@ -1,7 +1,8 @@
 """What a frozen trunk gives for each picture, computed once: training then runs the blocks after it alone.
 
 It is kept in a cache on the disk, by a key that holds all that it follows from but the picture: the trunk's weights and
-architecture, preprocessing, augmentation and seed.
+architecture, preprocessing, augmentation and seed. Of several views of a picture the first is the picture as it is, so
+that it needs not be computed again when the trained model is asked about its own pictures.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.transforms import Fit
 from mobilenets.pictures.stream import checked, grouped, stream
-from mobilenets.training.feature_cache import FeatureCache, count_entries, prune
+from mobilenets.training.feature_cache import FeatureCache, count_entries, is_kept, look_up, prune
 from mobilenets.training.recipe import Recipe
 
 log = logging.getLogger("mobilenets")
@@ -40,7 +41,7 @@ Floats = npt.NDArray[np.float32]
 Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
 TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
-VERSION = 4
+VERSION = 5
 COMPUTED_TOGETHER = 32
 MOST_AT_ONCE = 2 << 30  # bytes of memory
 
@@ -99,8 +100,11 @@ def cached_features(
     found = []
     trunk, in_torch = open_trunk(network, blocks, device, opener)
     for loader, count in ((train, _views(recipe, train)), (validation, 1)):
-        key = _key(network, blocks, loader, recipe.seed, in_torch)
-        values = _filled(key, shape, trunk, in_torch, loader, count)
+        values, marks = np.empty((len(loader.samples), count, *shape), np.float32), _marks(loader)
+        for part, views in _parts(loader, count):
+            key = _key(network, blocks, part, recipe.seed, in_torch)
+            with closing(FeatureCache(key, marks, values[:, views])) as cache:
+                _compute(cache, trunk, in_torch, part, marks)
         found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
     prune()
     return found[0], found[1]
@@ -137,8 +141,10 @@ def still_to_compute(
         return None
     count = 0
     for loader, views in ((train, _views(recipe, train)), (validation, 1)):
-        key = _key(network, blocks, loader, recipe.seed, in_torch)
-        count += len(loader.samples) * views - count_entries(key, _marks(loader), views)
+        marks = _marks(loader)
+        for part, some in _parts(loader, views):
+            key, these = _key(network, blocks, part, recipe.seed, in_torch), some.stop - some.start
+            count += len(marks) * these - count_entries(key, marks, these)
     return count
 
 
@@ -151,8 +157,19 @@ def _marks(loader: Loader) -> list[str]:
 
 def _views(recipe: Recipe, train: Loader) -> int:
     """Count the views of each training picture: one where nothing about them is drawn at random."""
-    still = train.augment is None or all(isinstance(part, Fit) for part in train.augment.transforms)
-    return 1 if still else recipe.views
+    return 1 if _still(train) else recipe.views
+
+
+def _still(loader: Loader) -> bool:
+    return loader.augment is None or all(isinstance(part, Fit) for part in loader.augment.transforms)
+
+
+def _parts(loader: Loader, views: int) -> list[tuple[Loader, slice]]:
+    """Say what makes which views of each picture: of several the first is the picture as it is."""
+    if views == 1 and not _still(loader):
+        return [(loader, slice(0, 1))]
+    plain = (replace(loader, augment=None), slice(0, 1))
+    return [plain] if views == 1 else [plain, (loader, slice(1, views))]
 
 
 def _why_not(recipe: Recipe, shape: tuple[int, ...], train: Loader, validation: Loader) -> str | None:
@@ -222,14 +239,6 @@ def _block(network: Network, index: int) -> dict[str, torch.Tensor]:
     return {f"{index}.{name}": value for name, value in state.items() if not name.endswith("num_batches_tracked")}
 
 
-def _filled(key: str, shape: tuple[int, ...], trunk: Trunk, in_torch: bool, loader: Loader, views: int) -> Floats:
-    """Give what ``trunk`` makes of all pictures, pictures×views×H×W×C: from the cache, and computed where it lacks."""
-    marks = _marks(loader)
-    with closing(FeatureCache(key, marks, views, shape)) as cache:
-        _compute(cache, trunk, in_torch, loader, marks)
-        return cache.values
-
-
 def _compute(cache: FeatureCache, trunk: Trunk, in_torch: bool, loader: Loader, marks: Sequence[str]) -> None:
     total, missing = cache.values.shape[0] * cache.values.shape[1], cache.missing
     log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
@@ -279,17 +288,31 @@ def pooled(
 ) -> Generator[Floats]:
     """Yield what the whole body of ``network`` makes of each picture as it is, in order, N×1×1×features at a time.
 
-    No cache is asked or filled. ``loader`` has no augmentation, and ``opener`` is that of ``cached_features``.
+    What a training with a frozen body left in the cache is taken from there, and none is filled. ``loader`` has no
+    augmentation, and ``opener`` is that of ``cached_features``.
     """
-    trunk, in_torch = open_trunk(network, len(network.body), device, opener)
+    blocks = len(network.body)
+    trunk, in_torch = open_trunk(network, blocks, device, opener)
+    key, shape = _key(network, blocks, loader, 0, in_torch), shape_behind(network, blocks)
+    marks = _marks(loader) if is_kept(key) else None
     unused = np.random.default_rng(0)
 
-    def made(group: Sequence[int]) -> Floats:
-        samples = [loader.samples[place] for place in group]
+    def made(group: Sequence[int]) -> tuple[Floats, list[int], npt.NDArray[Any] | None]:
+        values, missing = np.empty((len(group), *shape), np.float32), list(range(len(group)))
+        if marks is not None:
+            missing = look_up(key, [marks[place] for place in group], values)
+        if not missing:
+            return values, missing, None
+        samples = [loader.samples[group[row]] for row in missing]
         pixels = np.stack([np.asarray(loader.view(loader.decoded(sample), unused)) for sample in samples])
-        return loader.preprocessing.normalise(pixels) if in_torch else trunk(loader.preprocessing.planes(pixels))
+        if in_torch:
+            return values, missing, loader.preprocessing.normalise(pixels)
+        values[missing] = trunk(loader.preprocessing.planes(pixels))
+        return values, missing, None
 
     groups = in_order(len(loader.samples), COMPUTED_TOGETHER)
     with closing(stream(made, groups, workers=loader.workers)) as results:
-        for found in checked(results):
-            yield trunk(found) if in_torch else found
+        for values, missing, images in checked(results):
+            if images is not None:
+                values[missing] = trunk(images)
+            yield values

@@ -90,7 +90,8 @@ class Recipe:
     )
     views: int = _setting(
         None,
-        "augmented views per picture that go through the frozen blocks once and are cached; 0: new ones in each epoch",
+        "views per picture that go through the frozen blocks once and are cached, the first of several as it is, the "
+        "others augmented; 0: new ones in each epoch",
         low=0,
         high=1000,
         auto=True,

@@ -38,7 +38,7 @@ class Chain(torch.autograd.Function):
         """
         ctx.threads, ctx.part = torch.get_num_threads(), synchronised()
         with np.errstate(all="ignore"):  # what is not finite, the loss shows
-            matrices = [Weights.of(unit) for unit in units]
+            matrices = [Weights.of(unit, ctx.threads) for unit in units]
             maps, beside = _forward(_values(x), units, matrices, ctx.threads)
             last = maps[-1]
             out = np.empty(last.shape, last.values.dtype)
@@ -143,8 +143,9 @@ def _backward(
                 sums, dgate = passes.ungate(unit.gate, before, beside[index], dgates, gradient, threads)
         closing = NONE
         found = [dweights, *dnorm, *dgate, *found]
-    if residual:
-        gradient += dout
+    if residual and gradient is not None:
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        norms.apply(rows, maps[0].lines, NONE, dout.reshape(rows.shape), rows, threads)
     flat = [weight for unit in units for weight in unit.weights]
     return gradient, [
         torch.from_numpy(np.ascontiguousarray(g, dtype)).reshape(weight.shape)

@@ -55,14 +55,16 @@ class Weights(NamedTuple):
     forward: Map
 
     @staticmethod
-    def of(unit: Unit) -> Weights:
+    def of(unit: Unit, threads: int) -> Weights:
         """Lay a unit's weights out; those of pictures in the order of their patches."""
-        weight = unit.conv.weight.detach()
+        matrix = unit.arrays.weight
+        if matrix is None:
+            weight = unit.conv.weight.detach().permute(0, 2, 3, 1)
+            matrix = weight.reshape(len(weight), -1).contiguous().numpy()
         if unit.filters:
-            matrix = weight.reshape(weight.shape[0], -1).t().contiguous().numpy()
+            matrix = np.ascontiguousarray(matrix.T)
             return Weights(matrix, matrix)
-        matrix = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1).contiguous().numpy()
-        return Weights(matrix, packed(matrix.T))
+        return Weights(matrix, packed(matrix.T, threads))
 
 
 class Excited(NamedTuple):
@@ -209,7 +211,7 @@ def unconvolve(
     pictures, rows, columns, inputs = before.shape
     ranges = split(pictures, threads)
     outputs, taps = after.shape[-1], unit.size * unit.size * inputs
-    dweights = np.zeros((len(ranges), outputs, dense.pitch(unit.size, inputs)), gradient.dtype)
+    dweights = np.empty((len(ranges), outputs, dense.pitch(unit.size, inputs)), gradient.dtype)
     function = dense.unconvolve(unit.size, unit.stride, inputs, closing)
     given: tuple[Any, ...] = (gradient, after.values, behind, before.values.reshape(pictures, rows, -1))
     given = (*_given(gradient), *given, unit.pads(rows)[0], unit.pads(columns)[0])
@@ -228,12 +230,12 @@ def unmultiply(
     """
     dx = np.empty(before.shape, gradient.dtype)
     ranges = _rows(before, excited, threads)
-    dweights = np.zeros((len(ranges), *weights.matrix.shape), gradient.dtype)
+    dweights = np.empty((len(ranges), *weights.matrix.shape), gradient.dtype)
     sums = np.empty((len(ranges), 2, before.shape[-1]))
     gates = before.lines if excited is None else excited.gates
     dgates = np.zeros(gates.shape, gates.dtype)
     given: tuple[Any, ...] = (gradient.reshape(after.rows.shape), after.rows, behind, before.rows, before.lines)
-    given = (*_given(gradient), *given, gates, before.places, packed(weights.matrix))
+    given = (*_given(gradient), *given, gates, before.places, packed(weights.matrix, threads))
     given = (*given, dx.reshape(before.rows.shape), dgates)
     function = pointwise.unconvolve(before.activation, closing, excited is not None)
     run(function, [(*given, *ends, *part) for ends, *part in zip(ranges, dweights, sums, strict=True)])

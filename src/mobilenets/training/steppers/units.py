@@ -34,9 +34,13 @@ class Gate:
         return first.weight, first.bias, second.weight, second.bias  # type: ignore[return-value]
 
 
-class Norm(NamedTuple):
-    """A norm's tensors as arrays of the same memory."""
+class Arrays(NamedTuple):
+    """The tensors of a convolution and its norm as arrays of the same memory.
 
+    ``weight`` is outputs × places·inputs; None where it lies in memory in another order.
+    """
+
+    weight: Any
     gamma: Any
     beta: Any
     mean: Any
@@ -70,18 +74,20 @@ class Unit:
         return own if self.gate is None else (*own, *self.gate.weights)
 
     @property
-    def arrays(self) -> Norm:
-        """The norm's tensors as arrays; looked up anew only where they lie elsewhere than before."""
-        norm, kept = self.norm, self._kept
-        where = norm.weight.data_ptr(), norm.running_mean.data_ptr()  # type: ignore[union-attr]
+    def arrays(self) -> Arrays:
+        """The tensors as arrays; looked up anew only where they lie elsewhere than before."""
+        norm, weight, kept = self.norm, self.conv.weight, self._kept
+        where = weight.data_ptr(), norm.weight.data_ptr(), norm.running_mean.data_ptr()  # type: ignore[union-attr]
         if where not in kept:
             kept.clear()
+            laid = weight.detach().permute(0, 2, 3, 1)
+            matrix = laid.reshape(len(laid), -1).numpy() if laid.is_contiguous() else None
             tensors = norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.num_batches_tracked
-            kept[where] = Norm(*(tensor.detach().numpy() for tensor in tensors))  # type: ignore[union-attr]
+            kept[where] = Arrays(matrix, *(tensor.detach().numpy() for tensor in tensors))  # type: ignore[union-attr]
         return kept[where]
 
     @cached_property
-    def _kept(self) -> dict[tuple[int, int], Norm]:
+    def _kept(self) -> dict[tuple[int, int, int], Arrays]:
         return {}
 
     @cached_property
