@@ -137,7 +137,8 @@ def test_on_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.Captur
     words = ["predict", str(trained.run), str(picture)]
     assert main([*words, "--explain", str(tmp_path / "x"), "--sheet", str(tmp_path / "s.png")]) == 0
     assert (tmp_path / "x/000.png").exists() and (tmp_path / "s.png").exists()
-    assert capsys.readouterr().err.strip() == f"contact sheet: {tmp_path / 's.png'}"
+    explained = f"explanations: 1, in {tmp_path / 'x'}\n"
+    assert capsys.readouterr().err.strip() == f"{explained}contact sheet: {tmp_path / 's.png'}"
     assert main([*words, "--explain", str(picture)]) == 2
     assert capsys.readouterr().err.startswith(f"mobilenets: {picture} is a file")
 
