@@ -43,7 +43,6 @@ def commands(work: Path) -> list[Command]:
     names = ("photos", "boxes", "model", "detector", "foreign.pt", "half")
     data, boxes, model, detector, foreign, half = (work / name for name in names)
     draw(data)
-    draw_boxes_set(boxes, 10)
     _save_foreign(foreign)
 
     def have_model(place: Path) -> None:
@@ -79,7 +78,12 @@ def commands(work: Path) -> list[Command]:
         have_model(place)
         shutil.copytree(model / "run", place / "run")
 
+    def have_boxes(place: Path) -> None:
+        if not boxes.exists():
+            draw_boxes_set(boxes, 10)
+
     def trained_boxes(place: Path) -> None:
+        have_boxes(place)
         if not detector.exists():
             _run_once(f"train {boxes} --out {detector / 'run'} {BOXES} {MACHINE}", detector)
         shutil.copytree(detector / "run", place / "run")
@@ -107,7 +111,7 @@ def commands(work: Path) -> list[Command]:
         Command("export over an export", exported, export, export),
         Command("import", lambda _: None, brought, brought),
         Command("evaluate --out --accuracy", trained, evaluate, evaluate),
-        Command("train boxes", lambda _: None, train_boxes, lambda place: [*train_boxes(place), "--resume"]),
+        Command("train boxes", have_boxes, train_boxes, lambda place: [*train_boxes(place), "--resume"]),
         Command("export boxes", trained_boxes, export_boxes, export_boxes),
     ]
 

@@ -59,7 +59,9 @@ def test_a_file_an_answer(trained: Any, predictor: mobilenets.Predictor, tmp_pat
     assert [one["predictions"] for one in plain_answers[:21]] == [one["predictions"] for one in answers[:21]]
 
 
-def test_again_into_the_same_places(trained: Any, predictor: mobilenets.Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_again_into_the_same_places(
+    trained: Any, predictor: mobilenets.Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "mobilenets")
     for _ in range(2):
         drawn = {"explain": tmp_path, "sheet": tmp_path / "sheet.png"}

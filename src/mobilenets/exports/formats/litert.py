@@ -47,7 +47,6 @@ NUMBERS = (TFLOperationName.MUL, TFLOperationName.SUB, TFLOperationName.DIV)
 # What puts a detector's maps together, behind heads that stay in float.
 JOINING = (TFLOperationName.TRANSPOSE, TFLOperationName.RESHAPE, TFLOperationName.CONCATENATION)
 OUTSIDE = "^(?!.*Network_network)"
-# Eight bits would put steps into it.
 DISTANCE = "Distance_distance"
 
 
@@ -128,13 +127,17 @@ def _candidates(
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in NUMBERS:
         made.update_quantization_recipe(OUTSIDE, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    if (
+        job.space is not None
+    ):  # whose distance eight bits would put steps into, and what is made of the scores beside it
+        made.update_quantization_recipe(
+            OUTSIDE, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
     for operation in JOINING if isinstance(job.network, Detector) else ():
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    made.update_quantization_recipe(
-        DISTANCE, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
-    )
+    made.update_quantization_recipe(DISTANCE, WEIGHTED[-1], algorithm_key=AlgorithmName.NO_QUANTIZE)
     for block in scheme.left:
         # Operators are found by the names of what they give: …Block_inverted3/…, …_inverted3; and …_heads__0__…
         made.update_quantization_recipe(
