@@ -101,9 +101,9 @@ def prepare(
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
     stays held out, and new pictures only are drawn. ``pooled``: nothing is held out but a test folder; the pictures of
     a validation folder are training pictures too. With a ``share`` of 0 nothing is drawn: what comes unsplit is all
-    training pictures. ``fix`` drops, moves and relabels pictures before anything else is done with them, and the members
-    of what ``group`` calls one stay on one side of the split. ``look`` gets every picture while it is tried, see
-    ``check_readable``. ``read`` reads DATA where its labels are not the folders.
+    training pictures. ``fix`` drops, moves and relabels pictures before anything else is done with them, and the
+    members of what ``group`` calls one stay on one side of the split. ``look`` gets every picture while it is tried,
+    see ``check_readable``. ``read`` reads DATA where its labels are not the folders.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.

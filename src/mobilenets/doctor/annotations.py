@@ -78,8 +78,8 @@ def look_at_boxes(listing: Listing, reading: Reading, looks: Mapping[Path, Look]
     if reading.bad:
         first = next(one for one in reading.faults if not one.used)
         headlines.append(
-            f"{reading.bad} of {say_boxes(reading.boxes)} cannot be used ({first.path}, {first.detail}): training leaves "
-            "them out"
+            f"{reading.bad} of {say_boxes(reading.boxes)} cannot be used ({first.path}, {first.detail}): training "
+            "leaves them out"
         )
     counts = box_counts(samples, listing.classes)
     told = (tuple(findings), tuple(reading.faults), tuple(notes), tuple(headlines), sizes)

@@ -48,7 +48,7 @@ def test_int8_takes_pixels_and_computes_in_int8(int8: Path, noise: Any) -> None:
     assert (described["input"], described["layout"], described["output"]) == ("uint8", "NHWC", "probabilities")
     assert described["batch"] == 1
     found = operators(int8)
-    # One step into int8 and one out of it: nothing between is left in float. The distance is, behind the same two steps.
+    # One step into int8 and one out of it: nothing between is left in float. Behind them is the distance.
     assert (found.count("QUANTIZE"), found.count("DEQUANTIZE")) == (1, 1)
     predictor = mobilenets.Predictor(int8)
     sums = predictor.probabilities([predictor.prepare(picture) for picture in noise(3)]).sum(axis=1)
