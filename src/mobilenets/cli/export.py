@@ -100,7 +100,8 @@ def _boxes(result: dict[str, Any]) -> list[str]:
     return [
         f"AP  {figures[0]}, the model's {figures[1]}",
         f"{say_boxes(result['boxes'])} beside the model's, which overlap by at least {result['least_overlap']:.3f}, "
-        f"scores differ by at most {result['max_difference']:.2g}; {result['boxes_without_partner']} are found by one of both",
+        f"scores differ by at most {result['max_difference']:.2g}; "
+        f"{result['boxes_without_partner']} are found by one of both",
     ]
 
 

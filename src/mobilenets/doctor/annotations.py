@@ -141,7 +141,8 @@ def _sizes(
             least = float(np.sqrt(np.prod(detection.shapes[0], axis=1)).min())
             small = int((sides[::every][hit] < least).sum())
             why = f": {small} of them are smaller than all anchors" if small else ": they are too long or too high"
-            detail = f"{int(hit.sum())} of {say_boxes(int(own.sum()))} overlap no anchor by half at {detection.size} pixels{why}"
+            many = f"{int(hit.sum())} of {say_boxes(int(own.sum()))}"
+            detail = f"{many} overlap no anchor by half at {detection.size} pixels{why}"
             findings.append(Finding("unreached_box", name, detail))
     return told, findings
 
