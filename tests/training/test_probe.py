@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mobilenets.training import probe
 from mobilenets.training.probe import _nearest, _normal, out_of_fold
 
 
@@ -51,15 +52,27 @@ def test_fewer_pictures_than_features_are_told_apart_too() -> None:
     assert np.isfinite(out_of_fold(np.zeros((90, 4), np.float32), labels, 3, folds)).all()
 
 
-def test_neighbours_are_of_other_folds_and_a_class_of_one_picture_harms_nothing() -> None:
+def test_neighbours_are_of_other_folds_and_a_class_of_one_picture_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     values = torch.eye(8)[[0, 0, 1, 1, 0, 2]]
     truth, folds = torch.tensor([0, 1, 1, 1, 0, 2]), torch.tensor([0, 0, 0, 1, 1, 1])
     near = _nearest(values, truth, folds, 3).exp()
     assert torch.allclose(near.sum(1), torch.ones(6))
     # The second, called 1, lies where one of the other fold is called 0; the one beside it in its own fold has no say.
     assert near[1].argmax() == 0 and near[3].argmax() == 1
+    monkeypatch.setattr(probe, "MANY", 0)
     alone = out_of_fold(values.numpy(), truth.numpy(), 3, folds.numpy())
     assert np.isfinite(alone).all() and np.allclose(alone.sum(axis=1), 1)
+
+
+def test_the_three_together_tell_clouds_apart_and_no_label_has_a_say_in_its_own_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe, "MANY", 0)
+    test_clouds_are_told_apart()
+    test_a_label_has_no_say_in_its_own_answer()
+    test_fewer_pictures_than_features_are_told_apart_too()
 
 
 def test_a_normal_distribution_a_class_is_linear_discriminant_analysis() -> None:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-# Evidence from which a label is suspected: 1,100 times the usual odds.
-LEAST = 7.0
+# Evidence from which a label is suspected: 665 times the usual odds.
+LEAST = 6.5
 TINY = 1e-9  # probabilities below count as this
 _TEMPERATURES = np.geomspace(0.1, 10, 41)
 

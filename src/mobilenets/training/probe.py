@@ -21,6 +21,8 @@ from mobilenets.training.optimizer import eager
 # Shares of the squared weights in the loss; the one that does best on the pictures held out is taken.
 PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
 STEPS = 25
+# Pictures from which on the other two are asked: of fewer they are so unsure that wrong labels are missed.
+MANY = 500
 # Directions kept of the features: with all of them more pictures were wrong, and it took twice as long
 # (docs/measured/wrong-labels.md).
 WIDEST = 200
@@ -39,9 +41,10 @@ def out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integer
     """Give the probabilities of each picture by classifiers that learned from the other folds, (N, ``classes``).
 
     ``features`` are float32 N×D, ``labels`` and ``folds`` (N,). Of their roots, which are less skewed, the directions
-    that vary most are taken. The probabilities are the geometric mean of the classifiers', each at the temperature at
-    which its loss is lowest. One penalty is used for all folds: the one whose answers have the lowest loss. Nothing is
-    drawn at random, and PyTorch's random state is not touched.
+    that vary most are taken. Of ``MANY`` pictures or more the probabilities are the geometric mean of the three
+    classifiers', each at the temperature at which its loss is lowest; of fewer they are the linear one's. It has one
+    penalty for all folds: the one whose answers have the lowest loss. Nothing is drawn at random, and PyTorch's random
+    state is not touched.
     """
     values, truth = _widest(torch.from_numpy(np.ascontiguousarray(features))), torch.from_numpy(labels)
     places = torch.from_numpy(np.ascontiguousarray(folds))
@@ -52,7 +55,10 @@ def out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integer
             linear[place, held] = logits
         normal[held] = _normal(values[~held], truth[~held], values[held], classes)
     losses = [float(cross_entropy(logits, truth)) for logits in linear]
-    said = (linear[int(np.argmin(losses))], normal, _nearest(values, truth, places, classes))
+    best = linear[int(np.argmin(losses))]
+    if len(labels) < MANY:
+        return np.asarray(torch.softmax(best.double(), dim=1).numpy(), dtype=np.float64)
+    said = (best, normal, _nearest(values, truth, places, classes))
     logs = [np.log(np.maximum(sharpened(labels, one.double().numpy()), TINY)) for one in said]
     return sharpened(labels, np.mean(logs, axis=0))
 
@@ -107,7 +113,7 @@ def _normal(values: Tensor, truth: Tensor, asked: Tensor, classes: int) -> Tenso
     covariance = inside.t() @ inside / len(values)
     even = EVEN * covariance.diagonal().mean().clamp_min(1e-12)
     along = torch.linalg.solve((1 - EVEN) * covariance + even * torch.eye(len(covariance)).double(), means.t())
-    logits = asked @ along - (means.t() * along).sum(0) / 2 + (counts.clamp_min(0.5) / len(values)).log()
+    logits: Tensor = asked @ along - (means.t() * along).sum(0) / 2 + (counts.clamp_min(0.5) / len(values)).log()
     return logits.float()
 
 
