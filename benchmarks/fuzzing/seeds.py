@@ -279,3 +279,29 @@ def hdf5() -> list[bytes]:
         layer.attrs["weight_names"] = [b"c/kernel:0"]
         layer["c/kernel:0"] = np.ones((3, 3, 3, 4), np.float32)
     return [file.getvalue()]
+
+
+YOLO = b"path: .\ntrain: images\nnc: 2\nnames:\n  0: cat\n  1: 'dog'\n"
+
+
+def annotations(format: str) -> list[bytes]:
+    """Return files with boxes in the pictures a.png and b.png, 17x13 pixels, in one of the formats that are read."""
+    box = {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 5, 6.5], "area": 32.5, "iscrowd": 0}
+    outline = {"id": 2, "image_id": 2, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 8]], "iscrowd": 1}
+    images = [{"id": n, "file_name": name, "width": 17, "height": 13} for n, name in ((1, "a.png"), (2, "b.png"))]
+    named = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    whole = {"images": images, "annotations": [box, outline], "categories": named}
+    found = {
+        "coco": [json.dumps(whole).encode()],
+        "voc": [
+            b"<annotation><filename>a.png</filename><size><width>17</width><height>13</height></size><object>"
+            b"<name>cat</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax>"
+            b"<ymax>8.5</ymax></bndbox></object></annotation>"
+        ],
+        "yolo": [b"0 0.5 0.5 0.25 0.4\n1 0.2 0.3 0.1 0.2\n", b"1 0.1 0.1 0.6 0.1 0.6 0.7 0.2 0.8\n"],
+        "csv": [
+            b"filename,width,height,class,xmin,ymin,xmax,ymax\na.png,17,13,cat,1,2,9,8\nb.png,17,13,dog,0,0,5,5\n",
+            b"a.png,1,2,9,8,cat\nb.png,,,,,\n",
+        ],
+    }
+    return found[format]

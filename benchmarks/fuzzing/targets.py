@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzzing import seeds
+from mobilenets.datasets.boxes.read import Reading
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.idx import read_idx
 from mobilenets.datasets.split import read_split
@@ -22,6 +23,7 @@ from mobilenets.doctor.groups import grouping
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.models.distance import load_space
 from mobilenets.pictures import decode
+from mobilenets.pictures.header import header
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.record import Record, known_data
 from mobilenets.runs.seen import read_seen
@@ -148,6 +150,32 @@ def _fixes(path: Path) -> object:
     kept = apply(fixes, {"train": _samples(root), "test": ()}, ("cat", "dog", "fox"), root, ("dog/bad.png",))
     assert all(0 <= sample.label < 3 for some in kept.parts.values() for sample in some)
     return kept
+
+
+def _annotated(format: str, name: str) -> Callable[[], Check]:
+    """Read annotations of two small pictures, and judge every box of them."""
+
+    def begin() -> Check:
+        root = _folder()
+        for picture in ("images/a.png", "images/b.png"):
+            (root / picture).parent.mkdir(exist_ok=True)
+            (root / picture).write_bytes(seeds.pictures("png")[0])
+        (root / name).parent.mkdir(exist_ok=True)
+
+        def check(data: bytes) -> None:
+            (root / name).write_bytes(data)
+            try:
+                reading = Reading(format, 1.0, quiet=True)
+                listed = reading(root)
+                reading.headers = {path: header(path) for path in reading.entries}
+                reading.refine(dict(listed.parts), [], [])
+            except InputError as error:
+                assert "\n" not in str(error), str(error)
+            assert all("\n" not in fault.detail for fault in reading.faults)
+
+        return check
+
+    return begin
 
 
 def _groups(path: Path) -> object:
@@ -287,6 +315,11 @@ TARGETS: dict[str, Target] = {
     "distance": Target(
         _reading("distance.safetensors", lambda path: load_space(path, 6)), lambda: [seeds.distance_file()]
     ),
+    "coco": Target(_annotated("coco", "boxes.json"), lambda: seeds.annotations("coco")),
+    "voc": Target(_annotated("voc", "a.xml"), lambda: seeds.annotations("voc")),
+    "yolo": Target(_annotated("yolo", "labels/a.txt"), lambda: seeds.annotations("yolo")),
+    "boxes-csv": Target(_annotated("csv", "boxes.csv"), lambda: seeds.annotations("csv")),
+    "yolo-yaml": Target(_annotated("yolo", "data.yaml"), lambda: [seeds.YOLO]),
     "recipe-json": Target(_reading("recipe.json", _record), _records),
     "idx": Target(_reading("data-idx3", lambda path: read_idx(path, 3)), seeds.idx),
     "form": Target(_form, lambda: [seeds.form()]),

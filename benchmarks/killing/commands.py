@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from killing.children import Fault, run, said
+from mobilenets.datasets.boxes.shapes import draw_boxes_set
 
 SETTINGS = "--model mobilenet_v1_cifar --width 0.25 --size 16 --epochs 2 --batch 6 --lr 0.01"
 MACHINE = "--threads 1 --workers 1 --device cpu"
+BOXES = "--width 0.1 --size 64 --weights none --epochs 2 --batch 4 --no-self-test"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ def draw(folder: Path) -> None:
 
 def commands(work: Path) -> list[Command]:
     """Give the commands; what they start from is made once, in ``work``."""
-    data, model, foreign, half = (work / name for name in ("photos", "model", "foreign.pt", "half"))
+    names = ("photos", "boxes", "model", "detector", "foreign.pt", "half")
+    data, boxes, model, detector, foreign, half = (work / name for name in names)
     draw(data)
     _save_foreign(foreign)
 
@@ -52,6 +55,12 @@ def commands(work: Path) -> list[Command]:
     def frozen(place: Path) -> list[str]:
         more = f"{SETTINGS} {MACHINE} --freeze backbone --weights {model / 'run'} --views 2"
         return f"train {data} --out {place / 'run'} {more}".split()
+
+    def train_boxes(place: Path) -> list[str]:
+        return f"train {boxes} --out {place / 'run'} {BOXES} {MACHINE}".split()
+
+    def export_boxes(place: Path) -> list[str]:
+        return f"export {place / 'run'} --out {place / 'out'} --data {boxes} --nms".split()
 
     def resume(place: Path) -> list[str]:
         return f"train {data} --out {place / 'run'} --resume".split()
@@ -68,6 +77,16 @@ def commands(work: Path) -> list[Command]:
     def trained(place: Path) -> None:
         have_model(place)
         shutil.copytree(model / "run", place / "run")
+
+    def have_boxes(place: Path) -> None:
+        if not boxes.exists():
+            draw_boxes_set(boxes, 10)
+
+    def trained_boxes(place: Path) -> None:
+        have_boxes(place)
+        if not detector.exists():
+            _run_once(f"train {boxes} --out {detector / 'run'} {BOXES} {MACHINE}", detector)
+        shutil.copytree(detector / "run", place / "run")
 
     def exported(place: Path) -> None:
         trained(place)
@@ -92,6 +111,8 @@ def commands(work: Path) -> list[Command]:
         Command("export over an export", exported, export, export),
         Command("import", lambda _: None, brought, brought),
         Command("evaluate --out --accuracy", trained, evaluate, evaluate),
+        Command("train boxes", have_boxes, train_boxes, lambda place: [*train_boxes(place), "--resume"]),
+        Command("export boxes", trained_boxes, export_boxes, export_boxes),
     ]
 
 

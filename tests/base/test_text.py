@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mobilenets.base.notes import shown
 from mobilenets.base.progress import Progress
-from mobilenets.base.text import printable, printable_json, printable_lines
+from mobilenets.base.text import printable, printable_json, printable_lines, say_boxes
 
 RED = "\x1b[31mred\x1b[0m \x9b2J \u202e \x07"
 
@@ -56,3 +56,7 @@ def test_progress_and_notes_of_python(capsys: pytest.CaptureFixture[str]) -> Non
         log.setLevel(level)
     said = capsys.readouterr().err
     assert "red" in said and not commands(said)
+
+
+def test_one_box_is_no_boxes() -> None:
+    assert [say_boxes(number) for number in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]

@@ -18,6 +18,7 @@ from PIL import Image
 
 from mobilenets.base.cells import write_cells
 from mobilenets.cli import main
+from mobilenets.cli.check import checked
 from mobilenets.cli.export import exported
 from mobilenets.cli.output import print_result
 from mobilenets.cli.predict import predicted, rows
@@ -316,3 +317,22 @@ def test_an_export_that_answers_the_same_says_so() -> None:
     lines = exported(result).splitlines()
     assert lines[1].endswith("82.35 %: -5.88 points   95 % interval -20.00 to +10.00")
     assert not any("new pictures" in line for line in lines)
+
+
+def test_every_class_is_named_that_something_is_said_of() -> None:
+    names = ["ant", "bee", "cat"]
+    problems = [{"kind": "unreached_box", "path": name, "detail": "2 of 3 boxes"} for name in names]
+    result = dict.fromkeys(("refused", "fixes", "report")) | {
+        "images": 9,
+        "classes": dict.fromkeys(names, 3),
+        "boxes": 1,
+        "halves": {"train": 9},
+        "headlines": [],
+        "counts": {"unreached_box": 3},
+        "problems": problems,
+        "faults": 0,
+        "notes": [],
+    }
+    told = checked(result)
+    assert "3 classes have boxes that no anchor reaches: ant (2 of 3 boxes); bee, cat too" in told
+    assert told.startswith("1 box of 3 classes in 9 pictures")

@@ -111,6 +111,20 @@ def took_the_nearest() -> Callable[[Path], None]:
 
 
 @pytest.fixture(scope="session")
+def says_none_of_these(trained: Any, noise: Callable[[int], list[Image.Image]]) -> Callable[[Path], None]:
+    """Give ``says_none_of_these(folder)``: the file's distances are about the run's, and its description has them."""
+
+    def check(folder: Path) -> None:
+        ours, theirs = mobilenets.Predictor(trained.run, "cpu"), mobilenets.Predictor(folder)
+        pictures = [*noise(3), *(Image.open(path) for path in sorted(trained.data.rglob("*.png"))[::9])]
+        wanted, found = (one.asked([one.prepare(picture) for picture in pictures])[1] for one in (ours, theirs))
+        assert theirs.bundle.none_of_these == ours.bundle.none_of_these
+        assert found == pytest.approx(wanted, abs=0.5) and np.ptp(wanted) > 2
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder with the files of onnxruntime-web."""
     with pytest.MonkeyPatch.context() as patch:

@@ -59,11 +59,15 @@ def test_a_file_an_answer(trained: Any, predictor: mobilenets.Predictor, tmp_pat
     assert [one["predictions"] for one in plain_answers[:21]] == [one["predictions"] for one in answers[:21]]
 
 
-def test_again_into_the_same_places(trained: Any, predictor: mobilenets.Predictor, tmp_path: Path) -> None:
+def test_again_into_the_same_places(
+    trained: Any, predictor: mobilenets.Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mobilenets")
     for _ in range(2):
         drawn = {"explain": tmp_path, "sheet": tmp_path / "sheet.png"}
         list(mobilenets.predict(predictor, [trained.data / "cat/000.png", trained.data / "dog/000.png"], **drawn))
         assert sorted(path.name for path in tmp_path.iterdir()) == ["000-2.png", "000.png", "sheet.png"]
+    assert caplog.messages[-2:] == [f"explanations: 2, in {tmp_path}", f"contact sheet: {tmp_path / 'sheet.png'}"]
 
 
 def test_nothing_of_the_users_is_replaced(trained: Any, predictor: mobilenets.Predictor, tmp_path: Path) -> None:
@@ -135,7 +139,8 @@ def test_on_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.Captur
     words = ["predict", str(trained.run), str(picture)]
     assert main([*words, "--explain", str(tmp_path / "x"), "--sheet", str(tmp_path / "s.png")]) == 0
     assert (tmp_path / "x/000.png").exists() and (tmp_path / "s.png").exists()
-    assert capsys.readouterr().err.strip() == f"contact sheet: {tmp_path / 's.png'}"
+    explained = f"explanations: 1, in {tmp_path / 'x'}\n"
+    assert capsys.readouterr().err.strip() == f"{explained}contact sheet: {tmp_path / 's.png'}"
     assert main([*words, "--explain", str(picture)]) == 2
     assert capsys.readouterr().err.startswith(f"mobilenets: {picture} is a file")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from mobilenets.training.probe import out_of_fold
+from mobilenets.training import probe
+from mobilenets.training.probe import _nearest, _normal, out_of_fold
 
 
 def clouds(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,3 +50,37 @@ def test_fewer_pictures_than_features_are_told_apart_too() -> None:
     wide = np.concatenate([features, np.random.default_rng(1).normal(0, 0.1, (90, 400)).astype(np.float32)], axis=1)
     assert (out_of_fold(wide, labels, 3, folds).argmax(axis=1) == labels).mean() > 0.9
     assert np.isfinite(out_of_fold(np.zeros((90, 4), np.float32), labels, 3, folds)).all()
+
+
+def test_neighbours_are_of_other_folds_and_a_class_of_one_picture_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = torch.eye(8)[[0, 0, 1, 1, 0, 2]]
+    truth, folds = torch.tensor([0, 1, 1, 1, 0, 2]), torch.tensor([0, 0, 0, 1, 1, 1])
+    near = _nearest(values, truth, folds, 3).exp()
+    assert torch.allclose(near.sum(1), torch.ones(6))
+    # The second, called 1, lies where one of the other fold is called 0; the one beside it in its own fold has no say.
+    assert near[1].argmax() == 0 and near[3].argmax() == 1
+    monkeypatch.setattr(probe, "MANY", 0)
+    alone = out_of_fold(values.numpy(), truth.numpy(), 3, folds.numpy())
+    assert np.isfinite(alone).all() and np.allclose(alone.sum(axis=1), 1)
+
+
+def test_the_three_together_tell_clouds_apart_and_no_label_has_a_say_in_its_own_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe, "MANY", 0)
+    test_clouds_are_told_apart()
+    test_a_label_has_no_say_in_its_own_answer()
+    test_fewer_pictures_than_features_are_told_apart_too()
+
+
+def test_a_normal_distribution_a_class_is_linear_discriminant_analysis() -> None:
+    """With two classes of equal size the odds are even halfway between the means, and grow by the common covariance."""
+    rng = np.random.default_rng(0)
+    values = torch.from_numpy(np.concatenate([rng.normal(side, 1, (4000, 2)) for side in (-1, 1)]).astype("f4"))
+    truth = torch.arange(2).repeat_interleave(4000)
+    logits = _normal(values, truth, torch.tensor([[0.0, 0], [0.5, 0], [0.5, 0.5]]), 3)
+    odds = logits[:, 1] - logits[:, 0]
+    assert odds.tolist() == pytest.approx([0, 1, 2], abs=0.12)
+    assert (logits[:, 2] < logits[:, :2].max(1).values - 5).all()

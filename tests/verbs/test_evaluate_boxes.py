@@ -134,6 +134,12 @@ def test_what_cannot_be_asked_of_a_detector(model: Path, tmp_path: Path) -> None
             evaluate_boxes(predictor, model, tmp_path, None, None, calibrate, alarms)
 
 
+def test_a_folder_that_is_not_split_is_measured_whole(model: Path, tmp_path: Path) -> None:
+    measured = boxes_to_measure(model, write_set(tmp_path / "data", {"train": 1}), ("cat", "dog"))
+    assert (measured.which, len(measured.samples)) == ("all", 1)
+    assert not any("held out" in note or "learned" in note for note in measured.notes), measured.notes
+
+
 def test_what_was_learned_from_is_left_out(model: Path, tmp_path: Path) -> None:
     data = write_set(tmp_path / "data", {"train": 20})
     files = sorted((data / "train").glob("*.png"))

@@ -28,3 +28,8 @@ def printable_json(text: str) -> str:
 def percent(fraction: float, digits: int = 2) -> str:
     """Write a fraction as a percentage."""
     return f"{100 * fraction:.{digits}f} %"
+
+
+def say_boxes(number: int) -> str:
+    """Write a number of boxes: ``1 box``, ``2 boxes``."""
+    return f"{number} box{'es' * (number != 1)}"

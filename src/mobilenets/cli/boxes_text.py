@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mobilenets.base.text import printable
+from mobilenets.base.text import printable, say_boxes
 from mobilenets.cli.text import interval, percent, sentence, table
 
 
 def headline_of_boxes(result: Mapping[str, Any]) -> str:
     """AP with its intervals, by size, and what people see at the threshold."""
-    pictures, boxes = result["images"], result["boxes"]
-    lines = [f"{pictures} pictures with {boxes} boxes ({result['evaluated_on']})"]
+    pictures = result["images"]
+    lines = [f"{pictures} pictures with {say_boxes(result['boxes'])} ({result['evaluated_on']})"]
     for name, key in (("AP50", "ap50"), ("AP  ", "ap")):
         lines.append(f"{name}  {_percent(result[key])}   {interval(result[f'{key}_interval'])}")
     sizes = ", ".join(f"{size} {_percent(result[f'ap_{size}'])}" for size in ("small", "medium", "large"))
@@ -38,7 +38,7 @@ def box_scores(rows: Mapping[str, Mapping[str, Any]], names: Mapping[str, str] |
 def paired_boxes(result: Mapping[str, Any]) -> str:
     """AP and AP50 of two detectors, the differences, and what they say."""
     names = [printable(one["model"]) for one in result["models"]]
-    lines = [f"{result['images']} pictures with {result['boxes']} boxes ({result['evaluated_on']})"]
+    lines = [f"{result['images']} pictures with {say_boxes(result['boxes'])} ({result['evaluated_on']})"]
     rows = [
         [name, words, _percent(one[key]), interval(one[f"{key}_interval"])]
         for name, one in zip(names, result["models"], strict=True)

@@ -7,6 +7,7 @@ from textwrap import shorten
 from typing import Any
 
 from mobilenets.base.shell import quote
+from mobilenets.base.text import say_boxes
 from mobilenets.cli.options import add_data, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -49,19 +50,24 @@ def _run(options: Namespace) -> int:
 
 def checked(result: dict[str, Any]) -> str:
     """The worst first, then what was found by kind, then where it is to be seen and what to type next."""
+    from mobilenets.datasets.listing import names
     from mobilenets.doctor.problems import KINDS, said
 
     total = f"{result['images']} pictures of {len(result['classes'])} classes"
     if "boxes" in result:
-        total = f"{result['boxes']} boxes of {len(result['classes'])} classes in {result['images']} pictures"
+        total = f"{say_boxes(result['boxes'])} of {len(result['classes'])} classes in {result['images']} pictures"
     if len(result["halves"]) > 1:
         total += f" ({', '.join(f'{number} {half}' for half, number in result['halves'].items())})"
     lines = [*map(sentence, map(printable, result["headlines"]))]
     lines += ["", total] if lines else [total]
     for kind, number in result["counts"].items():
-        first = next(one for one in result["problems"] if one["kind"] == kind)
+        first, *others = (one for one in result["problems"] if one["kind"] == kind)
         why = shorten(printable(first["detail"]), 90, placeholder=" …")
-        lines.append(f"  {said(kind, number)}: {printable(first['path'])} ({why})")
+        # Pictures are on the page; a class is one of few.
+        also = dict.fromkeys(one["path"] for one in others if one["path"] in result["classes"])
+        also.pop(first["path"], None)
+        too = f"; {names([*also])} too" if also else ""
+        lines.append(f"  {said(kind, number)}: {printable(first['path'])} ({why}){printable(too)}")
         if kind in KINDS:
             lines.append(f"    {KINDS[kind].what_to_do}")
     if not result["faults"] and result["refused"] is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.shell import quote
+from mobilenets.base.text import say_boxes
 from mobilenets.cli.options import given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -98,8 +99,9 @@ def _boxes(result: dict[str, Any]) -> list[str]:
     figures = ["none" if result[key] is None else percent(result[key]) for key in ("ap_exported", "ap_reference")]
     return [
         f"AP  {figures[0]}, the model's {figures[1]}",
-        f"{result['boxes']} boxes beside the model's: they overlap by at least {result['least_overlap']:.3f}, scores "
-        f"differ by at most {result['max_difference']:.2g}; {result['boxes_without_partner']} are found by one of both",
+        f"{say_boxes(result['boxes'])} beside the model's, which overlap by at least {result['least_overlap']:.3f}, "
+        f"scores differ by at most {result['max_difference']:.2g}; "
+        f"{result['boxes_without_partner']} are found by one of both",
     ]
 
 

@@ -110,9 +110,10 @@ def prepare(
 
     ``seen`` is what the model saw that the run begins with: what it learned from stays in training, what it held out
     stays held out, and new pictures only are drawn. ``pooled``: nothing is held out but a test folder; the pictures of
-    a validation folder are training pictures too. ``fix`` drops, moves and relabels pictures before anything else is
-    done with them, and the members of what ``group`` calls one stay on one side of the split. ``look`` gets every
-    picture while it is tried, see ``check_readable``. ``read`` reads DATA where its labels are not the folders.
+    a validation folder are training pictures too. With a ``share`` of 0 nothing is drawn: what comes unsplit is all
+    training pictures. ``fix`` drops, moves and relabels pictures before anything else is done with them, and the
+    members of what ``group`` calls one stay on one side of the split. ``look`` gets every picture while it is tried,
+    see ``check_readable``. ``read`` reads DATA where its labels are not the folders.
 
     Raises ``InputError`` for data that cannot be trained on: see ``find_data`` and ``read_folder``; also when more
     than ``max_unreadable`` of the pictures do not decode, or a class has no readable picture to learn from.
@@ -131,8 +132,11 @@ def prepare(
     contents = content_hashes([sample.path for sample in used], workers)
     mark = fingerprint(used, layout.root, contents=contents)
     groups = {} if group is None else group(used, layout.root)
+    whole = layout.validation is None and not share
     if pooled:
         parts |= {"train": _in_order([*parts["train"], *parts.get("validation", ())]), "validation": ()}
+    elif whole:
+        parts["validation"] = ()
     elif layout.validation is None:
         taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
         kept = sides(parts["train"], contents, taught, held, fixed, groups)
@@ -143,7 +147,7 @@ def prepare(
         notes += [*kept[2], *_kept_notes(len(taught), len(held), len(new), len(halves.validation))]
     if group is not None:
         notes += _said(group_notes(parts, groups, drawn=pooled or layout.validation is None), data)
-    needed = {half: found for half, found in parts.items() if half != "validation" or not pooled}
+    needed = {half: found for half, found in parts.items() if half != "validation" or not (pooled or whole)}
     _refuse_empty(needed, classes if listed.refine is None else ())
     if tiny := [problem.path for problem in problems if problem.kind == "tiny_class"]:
         notes.append(f"no picture could be held out of {names(tiny)}: no figure here says how well they are told")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.text import say_boxes
 from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.boxes.entries import Fault
 from mobilenets.datasets.boxes.read import Reading
@@ -77,8 +78,8 @@ def look_at_boxes(listing: Listing, reading: Reading, looks: Mapping[Path, Look]
     if reading.bad:
         first = next(one for one in reading.faults if not one.used)
         headlines.append(
-            f"{reading.bad} of {reading.boxes} boxes cannot be used ({first.path}, {first.detail}): training leaves "
-            "them out"
+            f"{reading.bad} of {say_boxes(reading.boxes)} cannot be used ({first.path}, {first.detail}): training "
+            "leaves them out"
         )
     counts = box_counts(samples, listing.classes)
     told = (tuple(findings), tuple(reading.faults), tuple(notes), tuple(headlines), sizes)
@@ -140,9 +141,8 @@ def _sizes(
             least = float(np.sqrt(np.prod(detection.shapes[0], axis=1)).min())
             small = int((sides[::every][hit] < least).sum())
             why = f": {small} of them are smaller than all anchors" if small else ": they are too long or too high"
-            detail = (
-                f"{int(hit.sum())} of {int(own.sum())} boxes overlap no anchor by half at {detection.size} pixels{why}"
-            )
+            many = f"{int(hit.sum())} of {say_boxes(int(own.sum()))}"
+            detail = f"{many} overlap no anchor by half at {detection.size} pixels{why}"
             findings.append(Finding("unreached_box", name, detail))
     return told, findings
 

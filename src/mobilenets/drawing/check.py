@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mobilenets.base.text import say_boxes
 from mobilenets.datasets.boxes.entries import BAD, Fault
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.doctor.pairs import clusters
@@ -105,9 +106,7 @@ def _sample_tiles(boxed: Boxed, root: Path) -> list[_Tile]:
     every = max(1, len(having) // SAMPLE)
     tiles = []
     for sample in having[every // 2 :: every][:SAMPLE]:
-        name = relative(sample.path, root)
-        many = len(sample.target)
-        words = "1 box" if many == 1 else f"{many} boxes"
+        name, words = relative(sample.path, root), say_boxes(len(sample.target))
         tiles.append(_Tile([name], [words], None, 0, [(name, _boxed_picture(sample.path, boxed, sample.target, ()))]))
     return tiles
 

@@ -58,7 +58,8 @@ class Drawings:
         return answer | {"explanation": str(path)}
 
     def close(self) -> None:
-        """Write the contact sheet, when every picture has been added."""
+        """Write the contact sheet, when every picture has been added, and say where the drawings are."""
+        self.files.say()
         if self.files.file is not None:
             write_drawing(self.files.file, self._sheet.draw())
             log.info("contact sheet: %s", self.files.file)
@@ -92,7 +93,8 @@ class BoxedCopies:
         return answer | {"drawing": str(path)}
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Say where the copies are."""
+        self.files.say()
 
 
 def _decoded(answer: dict[str, Any], picture: Source | UnreadablePicture) -> Image.Image | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import unicodedata
 from collections import defaultdict
@@ -14,6 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from mobilenets.base.files import writing
 from mobilenets.errors import InputError
+
+log = logging.getLogger("mobilenets")
 
 SOFTWARE = "mobilenets"
 NAME_BYTES = 120
@@ -47,6 +50,12 @@ class DrawnFiles:
         """Refuse to draw into a folder that holds the user's pictures."""
         if self.folder is not None and self.folder.resolve() == picture.resolve().parent:
             raise InputError(f"{self.folder} holds {picture.name}: give another folder for the {self._what}")
+
+    def say(self) -> None:
+        """Tell the user where the drawings are, and how many."""
+        drawn = len(self._used) - (self.file is not None)
+        if self.folder is not None and drawn:
+            log.info("%s: %d, in %s", self._what, drawn, self.folder)
 
     def new(self, image: str) -> Path:
         """Give a file in the folder, called after a picture, that holds nothing of the user's or of this run."""

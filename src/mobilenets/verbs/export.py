@@ -120,7 +120,8 @@ def export(
     halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
     measured = halves.measured
     with drafting(folder) as draft:
-        exported = _written(saved, options, draft, calibration, task)
+        job = Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space)
+        exported = write(job)
         _describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
@@ -139,7 +140,7 @@ def export(
         }
         if verdict.faults:
             return result | {"file": None, "layer": _breaking_layer(saved, draft, exported, measured)}
-        exported = _unless_strayed(verdict, exported, result)
+        exported = _unless_strayed(saved, verdict, exported, result)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
         golden = golden_pictures(candidate, measured, halves.root)
         _describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
@@ -234,24 +235,14 @@ def _calibration(samples: Sequence[Sample], bundle: Bundle) -> npt.NDArray[np.ui
     return fitted_pictures(samples, bundle.preprocessing, most, "calibration pictures")
 
 
-def _written(
-    saved: SavedModel, options: Options, draft: Path, calibration: npt.NDArray[np.uint8] | None, task: Task
-) -> Exported:
-    """Write a file, and say so where it cannot say all that the model can."""
-    exported = write(Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space))
-    if saved.space is not None and not exported.distance:
-        log.warning(
-            'a file in %s, %s, gives no distance: it does not say "none of these"', exported.format, exported.precision
-        )
-    return exported
-
-
-def _unless_strayed(verdict: Any, exported: Exported, result: dict[str, Any]) -> Exported:
-    """Take "none of these" from a file whose distances are not the model's, and say so."""
+def _unless_strayed(saved: SavedModel, verdict: Any, exported: Exported, result: dict[str, Any]) -> Exported:
+    """Take "none of these" from a file whose distances are not the model's, and say where it has none."""
     strayed = getattr(verdict, "strayed", None)
-    if strayed is None:
+    result["none_of_these"] = None if saved.space is None else exported.distance and strayed is None
+    if result["none_of_these"] is not False:
         return exported
-    note = f'{strayed}: so this file does not say "none of these"'
+    why = strayed or f"a file in {exported.format}, {exported.precision}, gives no distance"
+    note = f'{why}: so this file does not say "none of these"'
     log.warning("%s", note)
     result["notes"].append(note)
     return replace(exported, distance=False)

@@ -42,3 +42,7 @@ def test_int8_takes_pixels_and_is_smaller(trained, int8: Path, noise: Any) -> No
 
 def test_the_quantizer_nearest_to_float_was_taken(int8: Path, took_the_nearest: Any) -> None:
     took_the_nearest(int8)
+
+
+def test_int8_says_none_of_these(int8: Path, says_none_of_these: Any) -> None:
+    says_none_of_these(int8)

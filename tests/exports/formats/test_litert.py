@@ -48,7 +48,7 @@ def test_int8_takes_pixels_and_computes_in_int8(int8: Path, noise: Any) -> None:
     assert (described["input"], described["layout"], described["output"]) == ("uint8", "NHWC", "probabilities")
     assert described["batch"] == 1
     found = operators(int8)
-    # One step into int8 and one out of it: nothing between is left in float.
+    # One step into int8 and one out of it: nothing between is left in float. Behind them is the distance.
     assert (found.count("QUANTIZE"), found.count("DEQUANTIZE")) == (1, 1)
     predictor = mobilenets.Predictor(int8)
     sums = predictor.probabilities([predictor.prepare(picture) for picture in noise(3)]).sum(axis=1)
@@ -57,3 +57,7 @@ def test_int8_takes_pixels_and_computes_in_int8(int8: Path, noise: Any) -> None:
 
 def test_the_quantizer_nearest_to_float_was_taken(int8: Path, took_the_nearest: Any) -> None:
     took_the_nearest(int8)
+
+
+def test_int8_says_none_of_these(int8: Path, says_none_of_these: Any) -> None:
+    says_none_of_these(int8)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mobilenets.base.text import say_boxes
 from mobilenets.datasets.boxes.entries import BAD, Box, Entry, Fault, Four
 from mobilenets.datasets.listing import names
 from mobilenets.pictures.boxes import Boxes, overlaps
@@ -49,7 +50,7 @@ class Judge:
         if turn is None and entry.size is not None:
             told = f"{entry.size[0]:g}×{entry.size[1]:g}"
             has = f"{width}×{height}"
-            many = f" and its {len(entry.boxes)} boxes are" if entry.boxes else " is"
+            many = f" and {say_boxes(len(entry.boxes))} of it are" if entry.boxes else " is"
             wrong("", f"its size is written as {told}, and the picture has {has}: the picture{many} left out")
             self.counts["bad"] += len(entry.boxes)
             return Judged(None, faults)

@@ -321,7 +321,7 @@ class Reading:
     def finished(self, made: Dataset) -> BoxDataset:
         """Add to a data set what is known of its boxes."""
         sizes = {sample.path: self.headers[sample.path].upright for half in made.halves.values() for sample in half}
-        if "validation" not in self.told:
+        if "validation" not in self.told and made.validation:
             validation = box_counts(made.validation, made.classes)
             counts = Counter({label: validation[name] for label, name in enumerate(made.classes)})
             made = replace(made, notes=(*made.notes, *self._missing({"validation": counts})))

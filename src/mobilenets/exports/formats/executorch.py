@@ -40,13 +40,11 @@ def write(job: Job) -> Exported:
 
     int8 has int8 weights, one scale per output channel, and int8 activations, one scale per tensor; it takes and gives
     float32, or takes uint8 with ``options.pixels``. Where the job has a ``space`` the distances follow the scores,
-    except in int8.
+    computed in float.
     """
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("executorch", "torchao")}
     graph: torch.nn.Module
-    if options.precision == "int8":  # whose quantizer would put steps into the distance
-        job = replace(job, space=None)
     deployed = Deployed(job)
     if options.precision == "int8":
         graph, about["quantization"] = quantized(job, partial(_candidates, job, batch))
@@ -75,8 +73,8 @@ def _candidates(
         quantizer.set_operator_type(
             torch.ops.aten.linear.default, get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
         )
-        # None means float; set_module_name would not take it.
-        quantizer.module_name_config |= {f"network.{block}": None for block in scheme.left}
+        # None means float; set_module_name would not take it. Eight bits would put steps into the distance.
+        quantizer.module_name_config |= {f"network.{block}": None for block in scheme.left} | {"distance": None}
         with quiet():
             prepared = prepare_pt2e(copy.deepcopy(captured), quantizer)
             _answers(prepared, fitted, batch)

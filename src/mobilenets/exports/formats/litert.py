@@ -47,6 +47,7 @@ NUMBERS = (TFLOperationName.MUL, TFLOperationName.SUB, TFLOperationName.DIV)
 # What puts a detector's maps together, behind heads that stay in float.
 JOINING = (TFLOperationName.TRANSPOSE, TFLOperationName.RESHAPE, TFLOperationName.CONCATENATION)
 OUTSIDE = "^(?!.*Network_network)"
+DISTANCE = "Distance_distance"
 
 
 def write(job: Job) -> Exported:
@@ -54,12 +55,10 @@ def write(job: Job) -> Exported:
 
     float16 stores the weights in half precision and computes in float32. int8 has int8 weights, one scale per
     output channel, and int8 activations, one scale per tensor; it takes and gives float32, or takes uint8 with
-    ``options.pixels``. Where the job has a ``space`` the distances follow the scores, except in int8.
+    ``options.pixels``. Where the job has a ``space`` the distances follow the scores, computed in float.
     """
     options, batch = job.options, job.options.batch or 1
     about: dict[str, Any] = {name: version(name) for name in ("litert-torch", "ai-edge-quantizer")}
-    if options.precision == "int8":  # whose quantizer would put steps into the distance
-        job = replace(job, space=None)
     deployed = Deployed(job)
     distance = deployed.distance is not None
     if options.precision == "int8":
@@ -128,10 +127,17 @@ def _candidates(
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in NUMBERS:
         made.update_quantization_recipe(OUTSIDE, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    if (
+        job.space is not None
+    ):  # whose distance eight bits would put steps into, and what is made of the scores beside it
+        made.update_quantization_recipe(
+            OUTSIDE, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
     # Logits of 8 bits would be equal where classes are near one another: these come out in float.
     made.add_dynamic_config(ANY, TFLOperationName.FULLY_CONNECTED, num_bits=8)
     for operation in JOINING if isinstance(job.network, Detector) else ():
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    made.update_quantization_recipe(DISTANCE, WEIGHTED[-1], algorithm_key=AlgorithmName.NO_QUANTIZE)
     for block in scheme.left:
         # Operators are found by the names of what they give: …Block_inverted3/…, …_inverted3; and …_heads__0__…
         made.update_quantization_recipe(

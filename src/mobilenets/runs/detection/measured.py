@@ -90,8 +90,9 @@ def boxes_to_export(model: Path, data: Path, classes: tuple[str, ...]) -> Halves
 
 def _chosen(model: Path, data: Path, classes: tuple[str, ...], look: Look | None) -> BoxesToMeasure:
     seen = read_seen(find_bundle(model))
-    found = read_boxes(data, classes=classes, max_bad=1, max_unreadable=1, look=look)
-    notes = [note for note in found.notes if "teach" not in note]  # nothing is taught here
+    found = read_boxes(data, share=0, classes=classes, max_bad=1, max_unreadable=1, look=look)
+    # Nothing is taught here.
+    notes = [note for note in found.notes if not any(word in note for word in ("teach", "cannot be learned"))]
     if found.bad:
         notes.append(f"{found.bad} boxes that cannot be used are left out; problems names each with file and line")
     to_choose_on: tuple[Sample, ...] = ()
@@ -128,7 +129,7 @@ def _without_learned(measured: BoxesToMeasure, model: Path) -> BoxesToMeasure:
 
 def _unsplit(found: BoxDataset, seen: SeenPictures | None, notes: list[str]) -> tuple[str, tuple[Sample, ...]]:
     """Of a folder that is not split, take what the model did not learn from; all where it learned from none or all."""
-    samples = tuple(sorted((*found.train, *found.validation), key=lambda sample: sample.path))
+    samples = tuple(sorted(found.train, key=lambda sample: sample.path))
     rest = () if seen is None else _new(samples, found, seen)
     if len(rest) in (0, len(samples)):
         return "all", samples
