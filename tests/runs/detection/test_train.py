@@ -161,6 +161,11 @@ def test_what_weights_bring(run: Path) -> None:
     found, given = other.state_dict(), saved.network.state_dict()
     kept = {name for name in found if found[name].shape == given[name].shape and torch.equal(found[name], given[name])}
     assert {name for name in found if name not in kept} == {name for name in found if ".scores.predict." in name} - kept
+    more, origin = fresh_detector(recipe, architecture, detection, ("cat", "square", "disc"), saved)
+    assert origin["head"] == "extended"
+    for name in (name for name in given if ".scores.predict." in name):
+        old, new = (net.state_dict()[name].unflatten(0, (-1, n)) for net, n in ((saved.network, 3), (more, 4)))
+        assert torch.equal(new[:, [0, 3, 2]], old)  # the background, disc and square
     with pytest.raises(InputError, match="do not fit"):
         wide = recipe.replace(width=0.5)
         fresh_detector(wide, *described(wide, None), ("a",), saved)

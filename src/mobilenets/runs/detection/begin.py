@@ -39,10 +39,10 @@ log = logging.getLogger("mobilenets")
 
 def begin_boxes(
     request: Request, recipe: Recipe, hardware: Mapping[str, str | int], versions: Mapping[str, str]
-) -> tuple[Run, Callable[[], None]]:
+) -> tuple[Run, Callable[[Run], None]]:
     """Begin a run: open weights, read and split pictures and boxes, fill in what was left to auto.
 
-    Also gives what writes it all down, once it is known that this can be trained.
+    Also gives what writes it all down, once it is known that this can be trained, and for how long.
     """
     asked, opened = recipe.weights, open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
@@ -78,14 +78,14 @@ def begin_boxes(
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(recipe, command, _record(dataset), hardware, versions, weights)
 
-    def write() -> None:
+    def write(run: Run) -> None:
         with filling(request.run):
             write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
             write_seen(request.run, dataset.seen.with_earlier(earlier))
             keep(request.run)
             write_bundle(request.run, bundle)
             # Last, because it is what marks a run as begun.
-            record.write(request.run)
+            run.record.write(request.run)
 
     task = find_task(recipe.task)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, None, kept), write
