@@ -211,8 +211,9 @@ def test_a_test_half_is_opened_and_what_was_found_stays_known(draw_shapes: Calla
 
 
 def test_a_run_that_starts_from_another_keeps_its_split(run: Path, drawn: Path, tmp_path: Path) -> None:
-    recipe = load_recipe("boxes").replace(**{**SETTINGS, "weights": str(run), "split_seed": 5})
-    begun, _ = begin_boxes(Request(drawn, tmp_path / "run", recipe, {}, False), recipe, {}, {})
+    recipe = load_recipe("boxes").replace(weights=str(run), split_seed=5, workers=1)
+    begun, _ = begin_boxes(Request(drawn, tmp_path / "run", "boxes", {}, False), recipe, {}, {})
+    assert begun.recipe.size == 64  # its own, as its width
     with (run / "split.csv").open() as file:
         held_out = {row["image"] for row in csv.DictReader(file) if row["split"] == "validation"}
     assert {sample.path.name for sample in begun.dataset.validation} == held_out

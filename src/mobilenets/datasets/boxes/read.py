@@ -31,6 +31,7 @@ from mobilenets.runtime.labels import is_showable
 
 log = logging.getLogger("mobilenets")
 
+LACKS = "has no box of"
 MANY = 50  # pictures without annotation: so many are counted, not listed
 _HALVES = ("train", "validation", "test")
 
@@ -148,7 +149,7 @@ class Reading:
         notes += [f"annotations in {names([one.upper() for one in found.others])} are there too, and not used"] * bool(
             found.others
         )
-        if _has_class_folders(data):
+        if _has_class_folders(data, self.classes):
             notes.append("the folders could be classes too: --task classification takes them so")
         notes += read.notes
         if pictures.outside:
@@ -307,7 +308,7 @@ class Reading:
             lacking = [name for label, name in enumerate(self.classes) if not found[label]]
             if lacking:
                 effect = "it cannot be learned" if half == "train" else "no figure says how well it is found"
-                notes.append(f"{half} has no box of {names(lacking)}: {effect}")
+                notes.append(f"{half} {LACKS} {names(lacking)}: {effect}")
         return notes
 
     def _accept(self, pictures: int, slip: str | None) -> None:
@@ -338,12 +339,12 @@ class Reading:
         )
 
 
-def _has_class_folders(data: Path) -> bool:
+def _has_class_folders(data: Path, classes: Sequence[str]) -> bool:
     try:
-        find_data(data)
+        train = find_data(data).train
     except InputError:
         return False
-    return True
+    return any((train / name).is_dir() for name in classes)
 
 
 def _notes(counts: Mapping[str, int]) -> list[str]:

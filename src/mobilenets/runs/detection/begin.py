@@ -47,7 +47,9 @@ def begin_boxes(
     asked, opened = recipe.weights, open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:
-        recipe = follow(recipe, saved, request.stated)
+        # A detector keeps its size, unless another was asked for; that of a classifier says nothing.
+        own = saved.bundle.detection is not None and request.recipe == "boxes" and "size" not in request.settings
+        recipe = follow(recipe, saved, request.stated - ({"size"} if own else set()))
     architecture, detection = described(recipe, saved)
     preprocessing = preprocessing_of(recipe, saved)
     # Refused before the pictures are read, which may take minutes.
