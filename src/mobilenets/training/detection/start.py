@@ -97,7 +97,7 @@ def _by_class(
     found = {}
     for name in (one for one in expected if ".scores.predict." in one and one in given):
         old, new = (
-            tensors[name].unflatten(0, (-1, 1 + count))
+            tensors[name].view(-1, 1 + count, *tensors[name].shape[1:])
             for tensors, count in zip((given, expected), counts, strict=True)
         )
         if old.shape[0] == new.shape[0] and old.shape[2:] == new.shape[2:]:
