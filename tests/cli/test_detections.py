@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -66,8 +67,11 @@ def test_ids_of_the_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (0, 18),
         (0, 3),
     ]
-    with pytest.raises(InputError, match=r"other\.jpg: the file given by --ids does not name it"):
-        Coco(("dog",), file)({"image": "other.jpg", "detections": [DOG]})
+    with closing(Coco(("dog",), file)) as write:
+        write({"image": "none.jpg", "detections": [DOG]})
+        with pytest.raises(InputError, match=r"other\.jpg: the file given by --ids does not name it"):
+            write({"image": "other.jpg", "detections": [DOG]})
+    assert not capsys.readouterr().out  # nothing, and not half a list
     with pytest.raises(InputError, match="does not name the model's class 'cat'"):
         Coco(("cat",), file)
     file.write_text("[]")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
+import tempfile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +67,7 @@ def rows(answer: dict[str, Any]) -> list[list[str]]:
 
 
 class Coco:
-    """Writes COCO's results: a list of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``.
+    """Prints COCO's results, all at the end: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``.
 
     ``file_name`` and ``category`` stand there too, for people. The ids are those of ``annotations``, an
     ``instances_*.json``, by the names of classes and of files, or the ends of their paths; without it pictures count
@@ -83,11 +85,20 @@ class Coco:
             if lacking:
                 raise InputError(f"{annotations}: it does not name the model's class {lacking[0]!r}")
             self._classes = {name: known[name] for name in classes}
+        # On the disk, and printed at the end: half a list, where something fails on the way, is no JSON.
+        self._written = tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass")  # noqa: SIM115
+
+    def close(self) -> None:
+        """Let go of what was not printed."""
+        self._written.close()
 
     def __call__(self, answer: dict[str, Any] | None) -> None:
-        """Write the boxes of a picture; None ends the list."""
+        """Take the boxes of a picture; None ends the list, and prints it."""
         if answer is None:
+            self._written.seek(0)
+            shutil.copyfileobj(self._written, sys.stdout)
             print("\n]" if self._begun else "[]")
+            self.close()
             return
         self._count += 1
         if "error" in answer:
@@ -112,7 +123,7 @@ class Coco:
                 "file_name": name,
                 "category": one["label"],
             }
-            sys.stdout.write((",\n" if self._begun else "[\n") + to_json(entry))
+            self._written.write((",\n" if self._begun else "[\n") + to_json(entry))
             self._begun = True
 
 

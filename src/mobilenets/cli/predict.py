@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 from mobilenets.base.cells import write_cells
@@ -66,15 +68,13 @@ def _run(options: Namespace) -> int:
     settings = given(options, "top", "language", "threshold", "explain", "sheet", "out")
     form = "json" if options.json else options.format or "text"
     coco = detections.coco_writer(predictor, form, options.ids)
+    if coco is not None:
+        return _coco(coco, predict(predictor, pictures, **{"threshold": 0.0, **settings}))
     head, lines = (detections.COLUMNS, detections.rows) if predictor.places else (COLUMNS, rows)
-    if coco is not None and options.threshold is None:
-        settings["threshold"] = 0.0
     failed = begun = False
     for answer in predict(predictor, pictures, **settings):
         failed |= "error" in answer
-        if coco is not None:
-            coco(answer)
-        elif form == "json":
+        if form == "json":
             print(to_json(answer))
         elif form == "csv":
             # Only now, so that a wrong command writes nothing.
@@ -83,7 +83,15 @@ def _run(options: Namespace) -> int:
             print(predicted(answer))
         begun = True
         sys.stdout.flush()
-    if coco is not None:
+    return int(failed)
+
+
+def _coco(coco: detections.Coco, answers: Iterable[dict[str, Any]]) -> int:
+    failed = False
+    with closing(coco):
+        for answer in answers:
+            failed |= "error" in answer
+            coco(answer)
         coco(None)
     return int(failed)
 

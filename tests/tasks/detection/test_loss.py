@@ -50,7 +50,9 @@ def by_loops(detection: Detection, boxes: Boxes) -> tuple[list[int], list[int], 
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_matching_is_that_of_loops(seed: int) -> None:
+def test_matching_is_that_of_loops(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if seed % 2:  # picture by picture
+        monkeypatch.setattr("mobilenets.tasks.detection.matching.MANY", 1)
     rng = np.random.default_rng(seed)
     detection = small()
     pictures = [random_boxes(rng, int(count)) for count in rng.integers(0, 5, 4)]

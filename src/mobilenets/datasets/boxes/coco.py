@@ -8,6 +8,7 @@ name``. Ids may have gaps.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _PARTS = ("images", "annotations", "categories")
 _KEPT = frozenset(
     (*_PARTS, "id", "file_name", "width", "height", "image_id", "category_id", "bbox", "iscrowd", "name")
 ) | {"supercategory"}
+_OUTLINED = "box of the outline"  # a key of ours
+_NOTHING = ("background", "_background_", "__background__")
 # Files of COCO that have no boxes of things, or the same boxes once more.
 _OTHERS = ("captions_", "image_info_", "panoptic_", "person_keypoints_", "stuff_")
 
@@ -65,13 +68,18 @@ def read_coco(root: Path, files: Sequence[Path], pictures: Pictures) -> Annotati
     classes = sorted(named, key=lambda name: (isinstance(named[name], str), named[name]))
     for (path, data), (_, categories) in zip(read, known, strict=True):
         _read(path, data, categories, root, pictures, found)
-    told = [one.get("supercategory") for _, data in read for one in data["categories"] if isinstance(one, dict)]
+    listed = [one for _, data in read for one in data["categories"] if isinstance(one, dict)]
+    told = [one.get("supercategory") for one in listed if one.get("supercategory") != one.get("name")]
     above = {one for one in told if isinstance(one, str)}
     used = {box.name for entry in found.entries for box in entry.boxes}
-    empty = [name for name in classes if name in above and name not in used]
+    empty = [name for name in classes if name not in used and (name in above or name.lower() in _NOTHING)]
     if empty and len(empty) < len(classes):  # Roboflow writes the project's name as a category
-        found.notes.append(f"not a class, because it has no box and only stands above others: {names(empty)}")
+        found.notes.append(
+            f"not a class, because it has no box and only stands above others, or for the background: {names(empty)}"
+        )
         classes = [name for name in classes if name not in empty]
+    if outlined := sum(_OUTLINED in one for _, data in read for one in data["annotations"] if isinstance(one, dict)):
+        found.notes.append(f"annotations without a box, of whose outlines the boxes were taken: {outlined}")
     found.classes = tuple(classes)
     return found
 
@@ -87,7 +95,22 @@ def _opened(path: Path) -> dict[str, Any]:
 
 
 def _slim(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in pairs if key in _KEPT}
+    kept = {key: value for key, value in pairs if key in _KEPT}
+    if "image_id" in kept and not kept.get("bbox") and (box := _around(dict(pairs).get("segmentation"))):
+        kept |= {"bbox": box, _OUTLINED: True}
+    return kept
+
+
+def _around(outline: Any) -> list[float]:
+    """The box around an outline, a list of polygons x, y, x, y, …; nothing where it is none."""
+    parts = outline if isinstance(outline, list) else []
+    try:
+        across, down = ([number(side) for part in parts for side in part[start::2]] for start in (0, 1))
+    except (TypeError, ValueError):
+        return []
+    if len(across) != len(down) or len(down) < 3:
+        return []
+    return [min(across), min(down), max(across) - min(across), max(down) - min(down)]
 
 
 def _categories(path: Path, listed: Sequence[Any], found: Annotations) -> dict[Any, str]:
@@ -119,7 +142,8 @@ def _read(
     found: Annotations,
 ) -> None:
     half = half_of_file(path, root)
-    images, lost = _images(path, data["images"], half, pictures, found)
+    of = (one.get("image_id") for one in data["annotations"] if isinstance(one, dict))
+    images, lost = _images(path, data["images"], half, pictures, found, Counter(filter(_is_id, of)))
     seen: set[Any] = set()
     for place, one in enumerate(data["annotations"]):
         where = f"annotations[{place}]"
@@ -146,9 +170,14 @@ def _read(
 
 
 def _images(
-    path: Path, listed: Sequence[Any], half: str | None, pictures: Pictures, found: Annotations
+    path: Path,
+    listed: Sequence[Any],
+    half: str | None,
+    pictures: Pictures,
+    found: Annotations,
+    boxes: Mapping[Any, int],
 ) -> tuple[dict[Any, Entry], set[Any]]:
-    """Entries by image id, and the ids of images that are not there, whose annotations are told with them."""
+    """Entries by image id, and the ids of images that cannot be told, whose ``boxes`` are counted with them."""
     images: dict[Any, Entry] = {}
     lost: set[Any] = set()
     for place, one in enumerate(listed):
@@ -158,21 +187,27 @@ def _images(
             found.wrong(path, where, "an image without id or file_name")
             continue
         where += f" (id {str(id_)[:20]})"
-        if id_ in images or id_ in lost:
-            found.wrong(path, where, f"the id of an image before it, here for {name!r}")
-            continue
         try:
             picture = pictures.find(name, path, half)
         except ValueError as error:
+            found.wrong(path, where, str(error), boxes=boxes[id_] * (id_ not in images and id_ not in lost))
             lost.add(id_)
-            found.wrong(path, where, str(error))
+            continue
+        if id_ in images or id_ in lost:
+            # Of two pictures it is not known which one the boxes are of.
+            unclear = id_ in images and images[id_].picture != picture
+            what = f"the id of an image before it, here for {name!r}"
+            found.wrong(path, where, what, boxes=boxes[id_] if unclear else 1)
+            if unclear:
+                found.lost |= {images.pop(id_).picture, picture}
+                lost.add(id_)
             continue
         try:
             size = (number(one["width"]), number(one["height"]))
         except (KeyError, ValueError):
             size = None
-        images[id_] = Entry(picture, path, half, size)
-        found.entries.append(images[id_])
+        images[id_] = Entry(picture, path, half, size, written="sides")
+    found.entries += images.values()
     return images, lost
 
 
@@ -194,4 +229,6 @@ def _box(one: Mapping[str, Any], where: str, categories: Mapping[Any, str]) -> B
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
+    """Whether this can be an id; pandas writes 7.0 for 7."""
+    whole = isinstance(value, (int, str)) or (isinstance(value, float) and value % 1 == 0)
+    return whole and not isinstance(value, bool)

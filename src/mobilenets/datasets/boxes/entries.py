@@ -31,7 +31,8 @@ class Entry:
     """The boxes of one picture. ``source`` is the annotation file; ``size`` is width and height as written there.
 
     ``shares``: the corners are shares of the sides, not pixels. ``half`` is ``train``, ``validation``, ``test`` or
-    None, where nothing tells it.
+    None, where nothing tells it. ``written`` is how the four numbers of a box stand there: ``corners``, ``sides``
+    (left, top, width, height) or ``middle`` (and width, height).
     """
 
     picture: Path
@@ -40,6 +41,7 @@ class Entry:
     size: tuple[float, float] | None = None
     shares: bool = False
     boxes: list[Box] = field(default_factory=list)
+    written: str = "corners"
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class Fault(Problem):
     """A box, entry or annotation file that is wrong: ``path`` is the annotation file, ``detail`` begins with the line.
 
     ``picture`` is the picture that it belongs to, ``corners`` the box in its pixels, where they are known. ``used``: it
-    was mended, as said, and is used all the same.
+    was mended, as said, and is used all the same. ``boxes`` are lost by it.
     """
 
     picture: str = ""
     corners: Four | None = None
     used: bool = False
+    boxes: int = 1
 
 
 @dataclass
@@ -70,10 +73,13 @@ class Annotations:
     lost: set[Path] = field(default_factory=set)
     unused: set[str] = field(default_factory=set)
 
-    def wrong(self, source: Path, where: str, what: str, picture: Path | str = "", used: bool = False) -> None:
-        """Write down a fault."""
-        detail = f"{where}: {what}" if where else what
-        self.faults.append(Fault(BAD, str(source), detail, str(picture), used=used))
+    def wrong(
+        self, source: Path, where: str, what: str, picture: Path | str = "", used: bool = False, boxes: int = 1
+    ) -> None:
+        """Write down a fault; of one that takes several ``boxes`` along their number is said."""
+        many = f": its {boxes} boxes are left out" if boxes > 1 else ""
+        detail = f"{where}: {what}{many}" if where else f"{what}{many}"
+        self.faults.append(Fault(BAD, str(source), detail, str(picture), used=used, boxes=max(1, boxes)))
 
 
 class Faulty(Exception):

@@ -19,6 +19,9 @@ from mobilenets.pictures.header import Header
 ROUNDING = 1.0  # pixels beyond the edge that tools leave by rounding
 SMALLEST = 1.0  # pixels: a side that can be learned
 SAME = 0.95  # overlap of two boxes of one class that were surely meant for one thing
+_AT_ONCE = 1 << 20  # pairs of boxes
+# From so many boxes on, of which that share sticks out, it is asked whether the numbers are corners.
+_MANY, _STICKING = 10, 0.1
 
 
 class Judged(NamedTuple):
@@ -57,6 +60,7 @@ class Judge:
         good: list[tuple[Box, Four]] = []
         for box in entry.boxes:
             corners = _scaled(box.corners, width, height) if entry.shares else box.corners
+            self._meant(corners, entry, width, height)
             if turn:
                 corners = turned(corners, turn, head.size)
             what = _fault(corners, width, height)
@@ -74,6 +78,30 @@ class Judge:
             self.counts["emptied"] += 1
             return Judged(None, faults)  # with none of its boxes it would teach that nothing is there
         return Judged(_boxes(good, self.labels), faults)
+
+    @property
+    def corners_taken_for_sides(self) -> str | None:
+        """Say so where boxes stick out that were read as place and sides, and as corners all would lie inside."""
+        counts = self.counts
+        if counts["sides"] < _MANY or counts["sticking"] < _STICKING * counts["sides"]:
+            return None
+        if counts["as corners"] < counts["sides"]:
+            return None
+        return (
+            f"{counts['sticking']} of {counts['sides']} boxes reach beyond their pictures, and all would lie inside if "
+            "their numbers were left, top, right, bottom; COCO has left, top, width, height, YOLO middle, width, height"
+        )
+
+    def _meant(self, corners: Four, entry: Entry, width: int, height: int) -> None:
+        """Count what speaks for corners in the place of sides."""
+        if entry.written == "corners":
+            return
+        left, top, right, bottom = corners
+        across, down = right - left, bottom - top
+        x, y = (left, top) if entry.written == "sides" else ((left + right) / 2, (top + bottom) / 2)
+        self.counts["sides"] += 1
+        self.counts["sticking"] += min(left, top, width - right, height - bottom) < -ROUNDING
+        self.counts["as corners"] += 0 <= x < across <= width + ROUNDING and 0 <= y < down <= height + ROUNDING
 
     def _turn(self, entry: Entry, head: Header) -> int | None:
         """Say by which EXIF orientation boxes must be turned, 0 for not; None where the written size fits neither."""
@@ -144,12 +172,18 @@ def _without_copies(good: Sequence[tuple[Box, Four]], wrong: Callable[..., None]
 
 
 def _near(kept: Sequence[tuple[Box, Four]]) -> list[tuple[int, int]]:
-    if len(kept) < 2:
-        return []
-    corners = np.array([corners for _, corners in kept])
+    """The places of boxes of one class that are nearly the same."""
+    corners = np.array([corners for _, corners in kept]).reshape(-1, 4)
     called = np.array([box.name for box, _ in kept])
-    close = np.triu((overlaps(corners, corners) >= SAME) & (called[:, None] == called), 1)
-    return [(int(one), int(other)) for one, other in zip(*np.nonzero(close), strict=True)]
+    found: list[tuple[int, int]] = []
+    step = max(1, _AT_ONCE // max(1, len(kept)))  # all pairs of 20,000 boxes would take gigabytes
+    for start in range(0, len(kept), step):
+        rows = slice(start, start + step)
+        close = (overlaps(corners[rows], corners[start:]) >= SAME) & (called[rows, None] == called[start:])
+        found += [
+            (start + int(one), start + int(other)) for one, other in zip(*np.nonzero(np.triu(close, 1)), strict=True)
+        ]
+    return found
 
 
 def _boxes(good: Sequence[tuple[Box, Four]], labels: Mapping[str, int]) -> Boxes:

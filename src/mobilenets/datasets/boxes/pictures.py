@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from mobilenets.base.files import nfc
 from mobilenets.datasets.boxes.entries import is_there
@@ -37,7 +38,7 @@ class Pictures:
         """Find the picture that the annotation file ``source`` calls ``name``; raises ValueError with the reason.
 
         It is looked for beside the file, below DATA, then by its name anywhere in DATA: there the most of its path must
-        fit, then the half, then it must be the nearest to the file. A name that leads out of DATA is refused, but not
+        fit, then the half, then it must be the nearest to the file. A name that leads out of DATA is not followed, but
         a whole path to a picture that is there.
         """
         if not name or "\0" in name:
@@ -47,8 +48,7 @@ class Pictures:
         if bare != told and is_there(Path(told)) and Path(told).is_file():
             return self._whole(Path(told))
         places = [Path(os.path.normpath(base / bare)) for base in (source.parent, self.root)]
-        if ".." in PurePosixPath(bare).parts and not any(place.is_relative_to(self.root) for place in places):
-            raise ValueError(f"{name[:200]!r} leads out of {self.root.name or self.root}: not followed")
+        out = ".." in PurePosixPath(bare).parts and not any(place.is_relative_to(self.root) for place in places)
         for place in places:
             if place in self._all:
                 return place
@@ -56,8 +56,11 @@ class Pictures:
         found = self._named.get(_plain(pure.name), [])
         if not found and pure.suffix.lower() in ("", *SUFFIXES):
             found = self._stems.get(_plain(pure.stem), []) or self._stems.get(_plain(pure.name), [])
+        if not found and (plain := unquote(name)) != name:  # Label Studio writes names as in addresses
+            return self.find(plain, source, half)
         if not found:
-            raise ValueError(f"there is no picture {name[:200]!r}")
+            leads = f"; it leads out of {self.root.name or self.root}: not followed" if out else ""
+            raise ValueError(f"there is no picture {name[:200]!r}{leads}")
         return _nearest(found, pure, source, half, name)
 
     def beside(self, source: Path, half: str | None = None) -> list[Path]:

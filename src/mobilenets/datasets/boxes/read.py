@@ -31,6 +31,7 @@ from mobilenets.runtime.labels import is_showable
 
 log = logging.getLogger("mobilenets")
 
+LACKS = "has no box of"
 MANY = 50  # pictures without annotation: so many are counted, not listed
 _HALVES = ("train", "validation", "test")
 
@@ -142,10 +143,13 @@ class Reading:
                 f"{data}: the class {hidden!r} has a character that cannot be shown, such as a line break; rename it"
             )
         notes = [f"boxes were read from {found.format.upper()} annotations"]
+        alike = Counter(name.casefold() for name in self.classes)
+        if twins := [name for name in self.classes if alike[name.casefold()] > 1]:
+            notes.append(f"classes whose names differ in case alone, each learned as its own: {names(twins)}")
         notes += [f"annotations in {names([one.upper() for one in found.others])} are there too, and not used"] * bool(
             found.others
         )
-        if _has_class_folders(data):
+        if _has_class_folders(data, self.classes):
             notes.append("the folders could be classes too: --task classification takes them so")
         notes += read.notes
         if pictures.outside:
@@ -262,7 +266,8 @@ class Reading:
             raise InputError("relabel: a fix for classes of whole pictures; mend the class in the annotation instead")
         counts: dict[str, Counter[int]] = {}
         # A list of pictures that data.yaml names and that is missing is no box.
-        refused = sum(not fault.used and Path(fault.path).suffix not in (".yaml", ".yml") for fault in self.faults)
+        named = [fault for fault in self.faults if Path(fault.path).suffix not in (".yaml", ".yml")]
+        refused = sum(fault.boxes for fault in named if not fault.used)
         for half, samples in parts.items():
             kept = []
             counts[half] = Counter()
@@ -281,13 +286,14 @@ class Reading:
         self.boxes, self.bad = judge.counts["boxes"] + refused, judge.counts["bad"] + refused
         told = [Problem(fault.kind, fault.path, fault.detail) for fault in self.faults]
         problems += told
-        more = [*_notes(judge.counts), *self._missing(counts)]
+        slip = judge.corners_taken_for_sides
+        more = [*_notes(judge.counts), *self._missing(counts), *([slip] if slip else [])]
         notes += more
         if not self.quiet:
             say(told)
             for note in more:
                 log.info("%s: %s", self.root, note, extra={"noted": True})
-        self._accept(sum(map(len, parts.values())))
+        self._accept(sum(map(len, parts.values())), slip)
 
     def _told(self, fault: Fault) -> Fault:
         """Name files below DATA, and the picture where the annotation file's name does not tell it."""
@@ -302,11 +308,13 @@ class Reading:
             lacking = [name for label, name in enumerate(self.classes) if not found[label]]
             if lacking:
                 effect = "it cannot be learned" if half == "train" else "no figure says how well it is found"
-                notes.append(f"{half} has no box of {names(lacking)}: {effect}")
+                notes.append(f"{half} {LACKS} {names(lacking)}: {effect}")
         return notes
 
-    def _accept(self, pictures: int) -> None:
-        """Refuse where too much had to be left out."""
+    def _accept(self, pictures: int, slip: str | None) -> None:
+        """Refuse where too much had to be left out, or boxes surely are not where they were taken to be."""
+        if slip is not None and self.max_bad < 1:
+            raise InputError(f"{self.root}: {slip}; write them so, or give --max-bad 1 to take them as they are")
         first = next((f"; the first is {one.path}, {one.detail}" for one in self.faults if not one.used), "")
         for number, total, what in (
             (self.bad, self.boxes, "boxes are wrong"),
@@ -331,12 +339,12 @@ class Reading:
         )
 
 
-def _has_class_folders(data: Path) -> bool:
+def _has_class_folders(data: Path, classes: Sequence[str]) -> bool:
     try:
-        find_data(data)
+        train = find_data(data).train
     except InputError:
         return False
-    return True
+    return any((train / name).is_dir() for name in classes)
 
 
 def _notes(counts: Mapping[str, int]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,8 +36,10 @@ _WORDS = {
     "height": "height image_height img_height imageheight",
     "half": "split subset set half",
 }
+_NUMBERS = _WORDS.keys() - {"picture", "class", "half"}
 _MEANING = {word: meaning for meaning, words in _WORDS.items() for word in words.split()}
 _PLAIN = ("picture", "left", "top", "right", "bottom", "class")  # without heading
+_SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # a first line of Excel's
 
 
 def table_files(listed: Sequence[Path]) -> list[Path]:
@@ -54,8 +57,9 @@ def table_files(listed: Sequence[Path]) -> list[Path]:
 
 
 def _first_lines(text: str) -> list[list[str]]:
-    lines = text.splitlines()[:2]
-    return list(csv.reader(lines, delimiter=_delimiter(lines[0] if lines else "")))
+    lines = text.splitlines()[:3]
+    lines = lines[bool(lines and _SEP.fullmatch(lines[0])) :]
+    return list(csv.reader(lines[:2], delimiter=_delimiter(lines[0] if lines else "")))
 
 
 def _delimiter(line: str) -> str:
@@ -114,9 +118,12 @@ def _read(path: Path, root: Path, pictures: Pictures, found: Annotations) -> Non
     bare = columns.pop("bare", 0)
     wanted = 1 + max(columns.values())
     entries: dict[str, Entry] = {}
-    read = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.split("\n", 1)[0]), strict=False)
-    first = 0 if bare else 1
-    missing: set[str] = set()
+    head, *more = text.split("\n", 2)
+    above = int(_SEP.fullmatch(head) is not None)
+    delimiter = _delimiter(more[0] if above else head)
+    read = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
+    first = above if bare else above + 1
+    missing: dict[str, list[str]] = {}
     half = half_of_file(path, root)
     try:
         for place, row in enumerate(read):
@@ -127,14 +134,19 @@ def _read(path: Path, root: Path, pictures: Pictures, found: Annotations) -> Non
                 found.wrong(path, where, f"{len(row)} columns: {wanted} are wanted")
                 continue
             cells = {meaning: row[column].strip() for meaning, column in columns.items()}
+            if delimiter == ";":  # written where 0.5 is 0,5
+                cells |= {side: cells[side].replace(",", ".") for side in _NUMBERS & cells.keys()}
             _take(path, where, cells, entries, missing, half, pictures, found)
     except csv.Error as error:
         raise InputError(f"{path}, line {read.line_num}: not CSV: {error}") from error
+    for where, why, *others in missing.values():
+        found.wrong(path, where, why, boxes=1 + len(others))
     found.entries += entries.values()
     boxes = [side for entry in entries.values() for box in entry.boxes for side in box.corners]
     shares = bool(boxes) and all(-0.01 <= side <= 1.01 for side in boxes if side == side)
     for entry in entries.values():
         entry.shares = shares
+        entry.written = "corners" if "left" in columns else "sides"
     corners = "left" in columns
     said = "left, top, right, bottom" if corners else "left, top, width, height"
     unit = "shares of the picture's sides" if shares else "pixels counted from 0"
@@ -146,7 +158,7 @@ def _take(
     where: str,
     cells: Mapping[str, str],
     entries: dict[str, Entry],
-    missing: set[str],
+    missing: dict[str, list[str]],
     half: str | None,
     pictures: Pictures,
     found: Annotations,
@@ -158,9 +170,10 @@ def _take(
         try:
             picture = pictures.find(name, path, half)
         except ValueError as error:
-            if name not in missing or not name:
-                found.wrong(path, where, str(error))
-            missing.add(name)
+            if name in missing:
+                missing[name].append(where)
+            else:
+                missing[name or where] = [where, str(error)]
             return
         entries[name] = Entry(picture, path, half, _size(cells))
     elif half != entries[name].half:

@@ -54,7 +54,8 @@ def read_voc(root: Path, files: Sequence[Path], pictures: Pictures) -> Annotatio
         try:
             top = parse(content_of(path, LARGEST))
             if top.name != "annotation":
-                raise Faulty(f"its outermost element is {top.name[:40]}, not annotation", top.line)
+                cvat = " (CVAT's own form: export as COCO, YOLO or Pascal VOC)" if top.name == "annotations" else ""
+                raise Faulty(f"its outermost element is {top.name[:40]}, not annotation{cvat}", top.line)
         except (Faulty, expat.ExpatError) as error:
             where, why = _explained(error)
             found.wrong(path, where, why, next(iter(pictures.beside(path, half)), ""))
@@ -82,7 +83,7 @@ def _read(path: Path, top: Node, half: str | None, pictures: Pictures, found: An
         # People rename pictures together with their files, and the name inside stays.
         picture = beside[0] if beside else pictures.find(told, path, half)
     except ValueError as error:
-        found.wrong(path, where, str(error))
+        found.wrong(path, where, str(error), boxes=len(top.all("object")))
         return
     if beside and told and nfc(Path(told).stem) != nfc(path.stem):
         what = f"it says {told[:80]!r}: the picture of the file's own name was taken"
@@ -123,7 +124,7 @@ def _box(node: Node) -> Box | str:
     except ValueError as error:
         return f"in its bndbox {error}"
     flag = node.find("difficult")
-    difficult = flag is not None and flag.text not in ("", "0")
+    difficult = flag is not None and flag.text.casefold() in ("1", "true", "yes")  # some write Unspecified
     return Box((left, top, right, bottom), nfc(name.text), f"line {box.line}", difficult)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.files import nfc
@@ -59,7 +60,8 @@ def yolo_files(listed: Sequence[Path]) -> YoloFiles | None:
     labels = tuple(path for path in texts if path.parent.name == "labels" or path.parent.parent.name == "labels")
     if called is not None and not labels:
         labels = tuple(texts)
-    return YoloFiles(names=called, labels=labels) if any(map(_looks_so, labels[:50])) else None
+    written = [path for path in labels if path.stat().st_size]  # an empty one says that nothing is there
+    return YoloFiles(names=called, labels=labels) if any(map(_looks_so, written[:50])) else None
 
 
 def _is_yaml(path: Path) -> bool:
@@ -118,9 +120,9 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(
-            f"{path}{where}: not YAML: {getattr(error, 'problem', None) or 'too deep, or damaged'}"
-        ) from error
+        problem = getattr(error, "problem", None) or "too deep, or damaged"
+        tip = "; in quotes \\ begins an escape: write / in paths" if "escape" in problem else ""
+        raise InputError(f"{path}{where}: not YAML: {problem}{tip}") from error
     if not isinstance(told, dict):
         raise InputError(f"{path}: train, val and names are wanted in it")
     return told
@@ -237,7 +239,7 @@ def _listed(place: Path, pictures: Pictures, found: Annotations) -> list[Path]:
 
 
 def _read(picture: Path, half: str | None, labels: _Labels) -> None:
-    entry = Entry(picture, picture, half, shares=True)
+    entry = Entry(picture, picture, half, shares=True, written="middle")
     path = next((one for one in _places_of_labels(picture) if one.exists() or one.is_symlink()), None)
     if path is not None:
         labels.read.add(path)
@@ -261,11 +263,13 @@ def _read(picture: Path, half: str | None, labels: _Labels) -> None:
 def _places_of_labels(picture: Path) -> Iterable[Path]:
     """Where the labels of a picture may lie: ``images/`` becomes ``labels/``, or beside it."""
     parts = picture.parts
+    folders = [picture.parent, picture.parent.parent / "labels", picture.parent / "labels"]
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
-        yield Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
-    for folder in (picture.parent, picture.parent.parent / "labels", picture.parent / "labels"):
-        yield folder / f"{picture.stem}.txt"
+        folders.insert(0, Path(*parts[:last], "labels", *parts[last + 1 : -1]))
+    # Label Studio writes the names of labels as in addresses.
+    for name in dict.fromkeys((picture.stem, quote(picture.stem))):
+        yield from (folder / f"{name}.txt" for folder in folders)
 
 
 def _box(values: Sequence[str], where: str, labels: _Labels) -> Box | str:
@@ -311,4 +315,5 @@ def _orphans(root: Path, labels: _Labels, pictures: Pictures, files: YoloFiles) 
             if path in labels.read or path.name in _NAMES or path.suffix != ".txt" or not _looks_so(path):
                 continue
             if not pictures.beside(path):
-                labels.found.wrong(path, "line 1", f"there is no picture {path.stem!r} for these labels")
+                lines = sum(map(bool, map(str.strip, path.read_text("utf-8", "replace").splitlines())))
+                labels.found.wrong(path, "line 1", f"there is no picture {path.stem!r} for these labels", boxes=lines)

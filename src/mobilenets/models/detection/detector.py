@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -19,6 +20,22 @@ from mobilenets.models.network import Network
 from mobilenets.runtime.detection import Detection
 
 INIT_STD = 0.03
+
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Parts(NamedTuple):
+    """What a detector computes: blocks, of which one may stand for several, and heads of boxes and scores.
+
+    ``both`` is the block inside which the first heads' map is made: it gives its own output, and that map.
+    """
+
+    before: Sequence[Function]
+    both: Callable[[Tensor], tuple[Tensor, Tensor]]
+    after: Sequence[Function]
+    extras: Sequence[Function]
+    heads: Sequence[tuple[Function, Function]]
 
 
 class Detector(Network):
@@ -51,30 +68,32 @@ class Detector(Network):
             place for place, block in enumerate(plan.blocks) if any(plan.tap.name in o.inputs for o in block.operations)
         )
 
-    def forward(self, x: Tensor, start: int = 0, blocks: Sequence[Callable[[Tensor], Tensor]] = ()) -> Tensor:
-        """Give the outputs for a batch.
+    @property
+    def parts(self) -> Parts:
+        """What is computed, in its order, by the modules themselves."""
+        body, place = list(self.body), self.tapped
+        tapped, name = body[place], self.plan.tap.name
 
-        ``blocks`` are functions that compute what the blocks of the body do; one may stand for several. The block that
-        gives two maps, ``body[tapped]``, must be among them as it is.
-        """
+        def both(x: Tensor) -> tuple[Tensor, Tensor]:
+            return tapped.both(x, name) if isinstance(tapped, Block) else (tapped(x), x)
+
+        heads = [(head["boxes"], head["scores"]) for head in self.heads]  # type: ignore[index]
+        return Parts(body[:place], both, body[place + 1 :], list(self.extras), heads)
+
+    def forward(self, x: Tensor, start: int = 0, parts: Parts | None = None) -> Tensor:
+        """Give the outputs for a batch; ``parts`` compute what the modules do, where given."""
         if start:
             raise ValueError("a detector runs from its pictures on")
-        maps = []
-        functions: Sequence[Callable[[Tensor], Tensor]] = blocks or list(self.body)
-        part = self.body[self.tapped]
-        for block in functions:
-            if block is part:
-                x, tap = part.both(x, self.plan.tap.name) if isinstance(part, Block) else (part(x), x)
-                maps.append(tap)
-            else:
-                x = block(x)
-        maps.append(x)
-        for extra in self.extras:
+        before, both, after, extras, heads = parts or self.parts
+        for block in before:
+            x = block(x)
+        x, tap = both(x)
+        for block in after:
+            x = block(x)
+        maps = [tap, x]
+        for extra in extras:
             maps.append(extra(maps[-1]))
-        found: list[Tensor] = []
-        for head, map_ in zip(self.heads, maps, strict=True):
-            assert isinstance(head, nn.ModuleDict)
-            found += (head["boxes"](map_), head["scores"](map_))
+        found = [part(map_) for head, map_ in zip(heads, maps, strict=True) for part in head]
         return joined(*found, columns=self.plan.join.columns)
 
 

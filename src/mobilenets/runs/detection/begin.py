@@ -39,15 +39,17 @@ log = logging.getLogger("mobilenets")
 
 def begin_boxes(
     request: Request, recipe: Recipe, hardware: Mapping[str, str | int], versions: Mapping[str, str]
-) -> tuple[Run, Callable[[], None]]:
+) -> tuple[Run, Callable[[Run], None]]:
     """Begin a run: open weights, read and split pictures and boxes, fill in what was left to auto.
 
-    Also gives what writes it all down, once it is known that this can be trained.
+    Also gives what writes it all down, once it is known that this can be trained, and for how long.
     """
     asked, opened = recipe.weights, open_begun(recipe, request.run)
     recipe, saved = recipe.replace(weights=opened.weights), opened.model
     if saved is not None:
-        recipe = follow(recipe, saved, request.stated)
+        # A detector keeps its size, unless another was asked for; that of a classifier says nothing.
+        own = saved.bundle.detection is not None and request.recipe == "boxes" and "size" not in request.settings
+        recipe = follow(recipe, saved, request.stated - ({"size"} if own else set()))
     architecture, detection = described(recipe, saved)
     preprocessing = preprocessing_of(recipe, saved)
     # Refused before the pictures are read, which may take minutes.
@@ -78,14 +80,14 @@ def begin_boxes(
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(recipe, command, _record(dataset), hardware, versions, weights)
 
-    def write() -> None:
+    def write(run: Run) -> None:
         with filling(request.run):
             write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
             write_seen(request.run, dataset.seen.with_earlier(earlier))
             keep(request.run)
             write_bundle(request.run, bundle)
             # Last, because it is what marks a run as begun.
-            record.write(request.run)
+            run.record.write(request.run)
 
     task = find_task(recipe.task)
     return Run(request.run, task, recipe, dataset, network, preprocessing, record, None, kept), write

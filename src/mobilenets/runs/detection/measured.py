@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
+from mobilenets.datasets.boxes.counts import box_counts
+from mobilenets.datasets.boxes.read import LACKS, BoxDataset, read_boxes
 from mobilenets.datasets.folder import Sample
-from mobilenets.datasets.listing import Problem
+from mobilenets.datasets.listing import Problem, names
 from mobilenets.datasets.readable import Look
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
@@ -92,7 +93,7 @@ def _chosen(model: Path, data: Path, classes: tuple[str, ...], look: Look | None
     seen = read_seen(find_bundle(model))
     found = read_boxes(data, share=0, classes=classes, max_bad=1, max_unreadable=1, look=look)
     # Nothing is taught here.
-    notes = [note for note in found.notes if not any(word in note for word in ("teach", "cannot be learned"))]
+    notes = [note for note in found.notes if not any(word in note for word in ("teach", LACKS))]
     if found.bad:
         notes.append(f"{found.bad} boxes that cannot be used are left out; problems names each with file and line")
     to_choose_on: tuple[Sample, ...] = ()
@@ -105,6 +106,8 @@ def _chosen(model: Path, data: Path, classes: tuple[str, ...], look: Look | None
         which, samples = _unsplit(found, seen, notes)
     if not samples:
         raise InputError(f"{data}: no picture to measure on")
+    if lacking := [name for name, boxes in box_counts(samples, classes).items() if not boxes]:
+        notes.append(f"what is measured {LACKS} {names(lacking)}: no figure says how well it is found")
     learned = None if seen is None else len(samples) - len(_new(samples, found, seen))
     about = (found.sizes, found.contents, learned, found.problems, tuple(notes))
     return BoxesToMeasure(found.layout.root, which, samples, to_choose_on, *about)

@@ -17,6 +17,7 @@ from mobilenets.runs.begin import Run, Settled
 from mobilenets.runs.conditions import carry_on
 from mobilenets.runs.detection.begin import begin_boxes, box_loaders, detector_of, take_up_boxes
 from mobilenets.runs.detection.finish import finish_boxes
+from mobilenets.runs.fitting import paced
 from mobilenets.runs.request import Request
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
@@ -24,6 +25,9 @@ from mobilenets.training.detection.estimate import estimate_boxes
 from mobilenets.training.detection.run import fit_boxes, takes_kernels
 from mobilenets.training.detection.self_test import self_test
 from mobilenets.training.detection.validation import BoxValidation
+from mobilenets.training.forecast import Forecast
+from mobilenets.training.minutes import Option, fit, say
+from mobilenets.training.pace import usable
 from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import place_network
 
@@ -51,15 +55,9 @@ def train_boxes(
         run = dataclasses.replace(run, record=carry_on(run.folder, record, *machine, long))
     still = dataclasses.replace(train, augment=None)
     place_network(network, run.folder, stage.recipe, still, device)
-    if write is not None:
-        found = None
-        if run.recipe.self_test:
-            found = self_test(network, stage, run.task, train, device, run.recipe.weights != "none")
-        write()
-        if found is not None:
-            write_json(run.folder / SELF_TEST, found.to_json())
-    if not (run.folder / SCHEDULE).exists():
-        draw_schedule(*rates([stage]), f"Learning rate: {run.recipe.schedule}", run.folder / SCHEDULE)
+    found = None
+    if write is not None and run.recipe.self_test:
+        found = self_test(network, stage, run.task, train, device, run.recipe.weights != "none")
     measuring = BoxValidation(
         validation,
         train,
@@ -72,12 +70,34 @@ def train_boxes(
     )
     final = len(run.dataset.validation) + len(run.dataset.test or ())
     forecast = estimate_boxes(network, stage, train, measuring, final)
+    if write is not None:
+        if run.recipe.minutes is not None:
+            run, stage = _in_time(run, stage, forecast, request, began)
+        write(run)
+        if found is not None:
+            write_json(run.folder / SELF_TEST, found.to_json())
+    if not (run.folder / SCHEDULE).exists():
+        draw_schedule(*rates([stage]), f"Learning rate: {run.recipe.schedule}", run.folder / SCHEDULE)
+    pace = paced(run.record, run.choice, [stage], forecast, before, began)
+    stage = stage if pace is None else pace.plan[0]
     told = before.total_seconds + time.monotonic() - began + forecast.seconds([stage], before.epoch)
     _announce(run, stage, told)
     state, since = fit_boxes(
-        network, stage, run.task, train, measuring, run.folder, measure_before=run.head_kept, began=began
+        network, stage, run.task, train, measuring, run.folder, measure_before=run.head_kept, began=began, pace=pace
     )
     return finish_boxes(run, train, measuring, state, since) | {"forecast_seconds": told}
+
+
+def _in_time(run: Run, stage: Stage, forecast: Forecast, request: Request, began: float) -> tuple[Run, Stage]:
+    """Give a run that begins as many epochs as ``--minutes`` leaves time for; all else stays."""
+    seconds, spent = 60 * (run.recipe.minutes or 0), time.monotonic() - began
+    trained, pictures = run.recipe.weights != "none", len(run.dataset.train)
+    option = Option(run.recipe, (stage,), forecast)
+    choice, _ = fit(option, usable(seconds) - spent, trained=trained, pictures=pictures, given=request.stated)
+    say(choice, len(run.network.body), spent, seconds)
+    about = {"chosen": {"epochs": choice.recipe.epochs}, "most_epochs": choice.most}
+    record = dataclasses.replace(run.record, recipe=choice.recipe, minutes=about)
+    return dataclasses.replace(run, recipe=choice.recipe, record=record, choice=choice), choice.plan[0]
 
 
 def _announce(run: Run, stage: Stage, seconds: float) -> None:

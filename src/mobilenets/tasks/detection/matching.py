@@ -12,6 +12,9 @@ from mobilenets.datasets.box_loader import IGNORED, LABEL
 OVERLAP = 0.5
 """From this overlap on an anchor is to find a box."""
 
+MANY = 500
+"""Boxes in a picture up to which a batch is matched at once."""
+
 
 class Matches(NamedTuple):
     """For N pictures and A anchors: ``labels`` N×A with 0 for the background and 1 + the class, ``boxes`` N×A×4.
@@ -37,6 +40,9 @@ def match(anchors: Tensor, targets: Tensor) -> Matches:
     Of two boxes with the same best anchor the one that overlaps it more gets it. Anchors that would be background and
     lie mostly in an ignored box are left out.
     """
+    if len(targets) > 1 and targets.shape[1] > MANY:  # of pictures with thousands of boxes all pairs take gigabytes
+        apart = (match(anchors, one[None, : max(1, int((one[:, LABEL] >= 0).sum()))]) for one in targets)
+        return Matches(*map(torch.cat, zip(*apart, strict=True)))
     corners = corners_of(anchors)
     boxes, real = targets[..., :4], targets[..., LABEL] >= 0
     ignored = real & (targets[..., IGNORED] > 0)

@@ -17,7 +17,7 @@ LEAST_SIZE = 32
 
 def refuse_unfit(recipe: Recipe) -> None:
     """Raise ``InputError`` for a setting that training on boxes does not have."""
-    for name in ("folds", "seeds", "minutes", "mixup", "cutmix", "head_epochs", "views"):
+    for name in ("folds", "seeds", "mixup", "cutmix", "head_epochs", "views"):
         if getattr(recipe, name):
             raise InputError(f"{name}: not for boxes yet; leave --{name.replace('_', '-')} out")
     for name, unset in (("label_smoothing", 0), ("dropout", None), ("variant", "standard")):

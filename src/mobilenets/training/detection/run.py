@@ -14,6 +14,7 @@ from mobilenets.tasks.detection.loss import DetectionLoss
 from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.validation import BoxValidation
 from mobilenets.training.loop import Training
+from mobilenets.training.pace import Pace
 from mobilenets.training.run import long_run
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_parts
@@ -30,10 +31,12 @@ def fit_boxes(
     *,
     measure_before: bool,
     began: float,
+    pace: Pace | None = None,
 ) -> tuple[State, float]:
     """Train, from the run's checkpoint if it has one; returns as ``mobilenets.training.run.fit`` does."""
+    stage = stage if pace is None else pace.enter(0)
     stepper = build_box_stepper(network, stage, task, measuring.device)
-    training = Training(stepper, stage, train, measuring, run, measure_before, began)
+    training = Training(stepper, stage, train, measuring, run, measure_before, began, pace)
     state = training.fit()
     return state, training.began
 

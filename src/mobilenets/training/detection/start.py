@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
@@ -44,8 +46,8 @@ def fresh_detector(
 ) -> tuple[Detector, dict[str, Any]]:
     """Build the detector with the weights it begins with; also says where they came from, for ``model.json``.
 
-    Of a classifier the body is taken, of a detector also what fits of the rest; ``head`` is then ``kept`` where the
-    classes are the same, else ``replaced``.
+    Of a classifier the body is taken, of a detector also what fits of the rest, and what it knows of each class by
+    name; ``head`` is then ``kept`` where all classes are known, ``extended`` where some are, else ``replaced``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -62,23 +64,47 @@ def fresh_detector(
                 f"{saved.bundle.architecture['width']:g} and do not fit {recipe.model} at width {recipe.width:g} "
                 f"({name}); leave --model and --width out to use theirs"
             )
-    same = saved.bundle.detection is not None and saved.bundle.classes == classes
-    same = same and saved.bundle.detection is not None and saved.bundle.detection.scores == detection.scores
+    before = saved.bundle.detection
+    alike = before is not None and before.scores == detection.scores
+    known = [name for name in classes if alike and name in saved.bundle.classes]
     taken = {
         name: value
         for name, value in given.items()
-        if name in expected and value.shape == expected[name].shape and (same or ".scores.predict." not in name)
+        if name in expected and value.shape == expected[name].shape and ".scores.predict." not in name
     }
+    if known:
+        places = [[1 + some.index(name) for name in known] for some in (saved.bundle.classes, classes)]
+        taken |= _by_class(given, expected, [len(saved.bundle.classes), len(classes)], places)
     network.load_state_dict(taken, strict=False)
-    kept = same and len(taken) == len(expected)
-    log.info(
-        "%s",
-        "the weights were trained on these classes: all tensors kept"
-        if kept
-        else f"{len(taken)} of {len(expected)} tensors from the weights; the rest, which finds boxes, is new",
-    )
-    origin = {"weights": recipe.weights, "head": "kept" if kept else "replaced"}
-    return network, origin | {"before": dict(saved.bundle.origin)}
+    whole = len(taken) == len(expected)
+    head = "kept" if whole and len(known) == len(classes) else "extended" if whole and known else "replaced"
+    said = {
+        "kept": "the weights were trained on these classes: all tensors kept",
+        "extended": f"{len(known)} of {len(classes)} classes are known: what finds them is kept",
+        "replaced": f"{len(taken)} of {len(expected)} tensors from the weights; the rest, which finds boxes, is new",
+    }
+    log.info("%s", said[head])
+    return network, {"weights": recipe.weights, "head": head, "before": dict(saved.bundle.origin)}
+
+
+def _by_class(
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor], counts: Sequence[int], places: Sequence[Sequence[int]]
+) -> dict[str, Tensor]:
+    """Give the layers of the scores with the columns of known classes, and of the background, from other weights.
+
+    ``counts`` are the classes there and here, ``places`` the columns of the known ones there and here.
+    """
+    found = {}
+    for name in (one for one in expected if ".scores.predict." in one and one in given):
+        old, new = (
+            tensors[name].view(-1, 1 + count, *tensors[name].shape[1:])
+            for tensors, count in zip((given, expected), counts, strict=True)
+        )
+        if old.shape[0] == new.shape[0] and old.shape[2:] == new.shape[2:]:
+            new = new.clone()
+            new[:, [0, *places[1]]] = old[:, [0, *places[0]]]
+            found[name] = new.flatten(0, 1)
+    return found
 
 
 def _start_rare(network: Detector) -> None:

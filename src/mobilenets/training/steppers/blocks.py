@@ -76,12 +76,15 @@ class FusedChain:
 
 
 class FusedBlock:
-    """The steps of a ``Block`` in their order: chains, convolutions fused with their norms and with the sums after."""
+    """The steps of a ``Block`` in their order: chains, convolutions fused with their norms and with the sums after.
 
-    def __init__(self, block: Block) -> None:
-        self._entry, self._last = block.entry, block.steps[-1].output
+    ``kept`` names a map inside that ``both`` gives too: no chain goes over it.
+    """
+
+    def __init__(self, block: Block, kept: str = "") -> None:
+        self._entry, self._last, self._kept = block.entry, block.steps[-1].output, kept
         self._runs: list[_Run] = []
-        steps = list(block.steps)
+        steps = [replace(step, done=tuple(name for name in step.done if name != kept)) for step in block.steps]
         while steps:
             step = steps[0]
             module = None if step.function is not None else block.get_submodule(step.path)
@@ -112,6 +115,14 @@ class FusedBlock:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the block's output."""
+        return self._values(x)[self._last]
+
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the output and the map that is kept."""
+        values = self._values(x)
+        return values[self._last], values[self._kept]
+
+    def _values(self, x: Tensor) -> dict[str, Tensor]:
         values = {self._entry: x}
         del x
         for run in self._runs:
@@ -119,7 +130,7 @@ class FusedBlock:
             for name in run.done:
                 del values[name]
             values[run.output] = run.function(*given)
-        return values[self._last]
+        return values
 
 
 def _added(step: Step, after: Step) -> str | None:

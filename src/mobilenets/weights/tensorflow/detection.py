@@ -167,6 +167,7 @@ class _Figures:
     def fields(self) -> dict[str, Any]:
         """Read how codes and scores become boxes: fields of ``Detection``."""
         found: dict[str, Any] = {"least_score": 0.01}
+        told = False
         scores = self.nodes.get("Postprocessor/convert_scores")
         scores = scores and scores.behind(self.nodes, _SAME)
         if scores is None or scores.op not in _SCORES:
@@ -188,10 +189,15 @@ class _Figures:
                     most = next((v for place in (0, 1) if (v := self._constant(least, place)) is not None), None)
                 found |= {"iou": _rounded(overlap)} if overlap is not None else {}
                 found |= {"most": int(most.reshape(-1)[0])} if most is not None else {}
-                found |= {"least_score": max(_rounded(score), 0.001)} if score is not None else {}
+                if score is not None:
+                    found["least_score"], told = max(_rounded(score), 0.001), True
                 break
         if "iou" not in found:
             self.assumed.append("boxes of one class that overlap by more than 0.6 are one")
+        if "most" not in found:
+            self.assumed.append("at most 100 boxes a picture")
+        if not told:
+            self.assumed.append("boxes are given from a score of 0.01 on")
         return found
 
     @staticmethod
