@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.models import create_model as create_model
     from mobilenets.verbs.models import load_model as load_model
     from mobilenets.verbs.predict import predict as predict
+    from mobilenets.verbs.prune import prune as prune
     from mobilenets.verbs.serve import serve as serve
     from mobilenets.verbs.summary import summary as summary
     from mobilenets.verbs.train import train as train
@@ -61,6 +62,7 @@ _HOMES = {
     "import_weights": "mobilenets.verbs.import_weights",
     "load_model": "mobilenets.verbs.models",
     "predict": "mobilenets.verbs.predict",
+    "prune": "mobilenets.verbs.prune",
     "published_weights": "mobilenets.verbs.import_weights",
     "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",

@@ -81,6 +81,9 @@ def test_a_count_of_channels_is_checked() -> None:
     for count in (0, 145):
         with pytest.raises(InputError, match="give 1 to 144"):
             narrowed(architecture, plan, {"body.inverted3.expand": count})
+    # No residual comes where the channels come to agree: 32 to 16, and 32 to 32.
+    agreeing = narrowed(architecture, plan, {"body.conv0": 16}).plan(5).blocks[1]
+    assert agreeing.input.shape == agreeing.output.shape and not agreeing.residual
     # As many inside as come in: the layer that expands stays.
     same = narrowed(architecture, plan, {"body.inverted3.expand": 24})
     assert "body.inverted3.expand" in [part.name for part in same.plan(5).operations]

@@ -17,6 +17,7 @@ from mobilenets.cli import (
     fetch,
     import_weights,
     predict,
+    prune,
     serve,
     summary,
     train,
@@ -31,6 +32,7 @@ GROUPS: Mapping[str, Sequence[Verb]] = {
     "Before training": (check.VERB,),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
+    "Make it smaller": (prune.VERB,),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),
     "Weights from elsewhere": (import_weights.VERB, weights.VERB),
 }

@@ -76,6 +76,9 @@ def as_it_is(architecture: Architecture, classes: int = 0) -> Architecture:
             rows[row] = _with(rows[row], field, made[name])
         elif field == "expanded":  # no layer expands here: what comes is filtered as it is
             rows[row] = _with(_with(rows[row], "expanded", None), "expand", 1)
+    for place, block in enumerate(plan.blocks):
+        if _has(block.row, "residual") and not block.residual:  # none comes where channels come to agree
+            rows[place] = _with(rows[place], "residual", False)
     return _of_rows(replace(architecture, width=1.0, variant="custom"), rows)
 
 
@@ -133,7 +136,7 @@ def _kept(gone: Flags) -> Tensor:
 
 def _counted(architecture: Architecture, plan: Plan) -> Iterator[tuple[int, str, str]]:
     """Give each field that counts channels: its row, its name and the layer that has them."""
-    scopes = [(place, block.name, block.row) for place, block in enumerate(plan.blocks)]
+    scopes: list[tuple[int, str, Row | Head]] = [(at, block.name, block.row) for at, block in enumerate(plan.blocks)]
     for place, scope, row in [*scopes, (HEAD, "head", architecture.table.head)]:
         for field, layer in row.counts.items():
             yield place, field, f"{scope}.{layer}" if layer else scope
@@ -142,9 +145,13 @@ def _counted(architecture: Architecture, plan: Plan) -> Iterator[tuple[int, str,
 def _with(row: Any, field: str, value: int | None) -> Any:
     """Set a field; a block with a count of its own for what is inside has a layer that expands to it."""
     changed: dict[str, Any] = {field: value}
-    if field == "expanded" and any(known.name == "always_expand" for known in fields(row)):
+    if field == "expanded" and _has(row, "always_expand"):
         changed["always_expand"] = value is not None
     return replace(row, **changed)
+
+
+def _has(row: Row | Head, field: str) -> bool:
+    return any(known.name == field for known in fields(row))
 
 
 def _of_rows(architecture: Architecture, rows: list[Any]) -> Architecture:

@@ -82,22 +82,26 @@ class Separable(Row):
         return plan.conv("pointwise", y, plan.style.channels(self.channels), activation=self.activation)
 
 
+# The channels of what V2's, V3's and V4's blocks have in common.
+BOTTLENECK = {"channels": "project", "expanded": "expand"}
+
+
 @dataclass(frozen=True)
 class Inverted(Row):
     """An inverted residual of V2 (arXiv 1801.04381, sections 3.2 and 3.3, table 1).
 
     It expands, filters, and projects without an activation; the input is added where stride is 1 and the channels
-    agree. ``expand`` is the paper's *t*, which may be a fraction, or ``expanded`` gives the channels inside. Where
-    those are the input's there is no expansion layer, as in the reference code's first block, unless
-    ``always_expand``, as in some re-implementations. ``squeeze`` is the share of the channels inside to which V3's
-    squeeze-and-excitation narrows them behind the filter (arXiv 1905.02244, section 5.3), rounded as channels are;
-    ``squeezed`` gives that number itself.
+    agree, unless ``residual`` is false. ``expand`` is the paper's *t*, which may be a fraction, or ``expanded`` gives
+    the channels inside. Where those are the input's there is no expansion layer, as in the reference code's first
+    block, unless ``always_expand``, as in some re-implementations. ``squeeze`` is the share of the channels inside to
+    which V3's squeeze-and-excitation narrows them behind the filter (arXiv 1905.02244, section 5.3), rounded as
+    channels are; ``squeezed`` gives that number itself.
     """
 
     kind: ClassVar[str] = "inverted"
     title: ClassVar[str] = "inverted residual"
     expands: ClassVar[bool] = True
-    counts: ClassVar[Mapping[str, str]] = {"channels": "project", "expanded": "expand", "squeezed": "excite.reduce"}
+    counts: ClassVar[Mapping[str, str]] = {**BOTTLENECK, "squeezed": "excite.reduce"}
     channels: int
     kernel: Kernel = 3
     stride: int = 1
@@ -107,6 +111,7 @@ class Inverted(Row):
     activation: Activation | None = None
     squeeze: Share = 0.0
     squeezed: int | None = None
+    residual: bool | None = None
 
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the bottleneck."""
@@ -123,7 +128,7 @@ class Inverted(Row):
             gate = plan.conv("excite.expand", gate, wide, activation="hard_sigmoid", **BIASED)
             y = plan.scale(y, gate, "excite")
         y = plan.conv("project", y, style.channels(self.channels), activation="none")
-        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+        return plan.closed(x, y, self.stride, self.residual)
 
 
 @dataclass(frozen=True)
@@ -133,20 +138,21 @@ class Fused(Row):
     kind: ClassVar[str] = "fused"
     title: ClassVar[str] = "fused inverted"
     expands: ClassVar[bool] = True
-    counts: ClassVar[Mapping[str, str]] = {"channels": "project", "expanded": "expand"}
+    counts: ClassVar[Mapping[str, str]] = BOTTLENECK
     channels: int
     kernel: Kernel = 3
     stride: int = 1
     expand: Factor = 4
     activation: Activation | None = None
     expanded: int | None = None
+    residual: bool | None = None
 
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the bottleneck."""
         wide = plan.style.inside(x.channels, self.expand, self.expanded)
         y = plan.conv("expand", x, wide, self.kernel, self.stride, activation=self.activation)
         y = plan.conv("project", y, plan.style.channels(self.channels), activation="none")
-        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+        return plan.closed(x, y, self.stride, self.residual)
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ class Universal(Row):
     kind: ClassVar[str] = "universal"
     title: ClassVar[str] = "universal inverted"
     expands: ClassVar[bool] = True
-    counts: ClassVar[Mapping[str, str]] = {"channels": "project", "expanded": "expand"}
+    counts: ClassVar[Mapping[str, str]] = BOTTLENECK
     channels: int
     start: Kernel | None = None
     middle: Kernel | None = None
@@ -170,6 +176,7 @@ class Universal(Row):
     expand: Factor = 4
     activation: Activation | None = None
     expanded: int | None = None
+    residual: bool | None = None
 
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the bottleneck; raises ``InputError`` for a stride without a filter."""
@@ -183,7 +190,7 @@ class Universal(Row):
         if self.middle:
             y = plan.depthwise("middle", y, self.middle, self.stride, activation=self.activation)
         y = plan.conv("project", y, plan.style.channels(self.channels), activation="none")
-        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+        return plan.closed(x, y, self.stride, self.residual)
 
 
 @dataclass(frozen=True)
