@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.pack import pack as pack
     from mobilenets.verbs.predict import predict as predict
     from mobilenets.verbs.predict_many import predict_many as predict_many
+    from mobilenets.verbs.prune import prune as prune
     from mobilenets.verbs.serve import serve as serve
     from mobilenets.verbs.summary import summary as summary
     from mobilenets.verbs.train import train as train
@@ -65,6 +66,7 @@ _HOMES = {
     "pack": "mobilenets.verbs.pack",
     "predict": "mobilenets.verbs.predict",
     "predict_many": "mobilenets.verbs.predict_many",
+    "prune": "mobilenets.verbs.prune",
     "published_weights": "mobilenets.verbs.import_weights",
     "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",

@@ -19,7 +19,20 @@ from mobilenets.models.catalog import CATALOG
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
 
-VERBS = ["demo", "fetch", "train", "evaluate", "predict", "export", "summary", "benchmark", "compare", "audit", "check"]
+VERBS = [
+    "demo",
+    "fetch",
+    "train",
+    "evaluate",
+    "predict",
+    "export",
+    "summary",
+    "benchmark",
+    "compare",
+    "audit",
+    "check",
+    "prune",
+]
 
 
 def test_help_names_the_verbs(command: Any) -> None:

@@ -33,14 +33,14 @@ def latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> 
         networks = [_ready(candidate) for candidate in candidates]
         eager = [partial(_in_torch, network, _picture(one)) for network, one in zip(networks, candidates, strict=True)]
         onnx = {
-            index: _onnx_session(network, threads)
+            index: onnx_session(network, threads)
             for index, network in enumerate(networks)
             if candidates[index].exports and _has_onnx()
         }
         with progress("measuring", ROUNDS * (len(eager) + len(onnx)), "turns") as shown:
-            in_torch = _medians(eager, seconds, shown.advance)
+            in_torch = medians(eager, seconds, shown.advance)
             runs = [partial(session.run, None, {"images": _picture(candidates[i])}) for i, session in onnx.items()]
-            in_onnx = dict(zip(onnx, _medians(runs, seconds, shown.advance), strict=True))
+            in_onnx = dict(zip(onnx, medians(runs, seconds, shown.advance), strict=True))
     finally:
         torch.set_num_threads(before)
     if not _has_onnx():
@@ -48,7 +48,9 @@ def latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> 
     return [(ms, in_onnx.get(index)) for index, ms in enumerate(in_torch)]
 
 
-def _medians(runs: Sequence[Callable[[], object]], seconds: float, done: Callable[[int], None]) -> list[float]:
+def medians(runs: Sequence[Callable[[], object]], seconds: float, done: Callable[[int], None]) -> list[float]:
+    """Give the median milliseconds of each of ``runs``, which take turns; ``done`` hears of every turn."""
+
     def turn(run: Callable[[], object], share: float) -> list[float]:
         times = bursts(run, share)
         done(1)
@@ -84,7 +86,7 @@ def _has_onnx() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
-def _onnx_session(network: Network, threads: int) -> Any:
+def onnx_session(network: Network, threads: int) -> Any:
     """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
     from mobilenets.exports.graph.build import onnx_model
     from mobilenets.exports.job import Options

@@ -18,6 +18,7 @@ from mobilenets.cli import (
     import_weights,
     pack,
     predict,
+    prune,
     serve,
     summary,
     train,
@@ -32,6 +33,7 @@ GROUPS: Mapping[str, Sequence[Verb]] = {
     "Before training": (check.VERB, pack.VERB),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
+    "Make it smaller": (prune.VERB,),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),
     "Weights from elsewhere": (import_weights.VERB, weights.VERB),
 }

@@ -88,6 +88,10 @@ class Builder:
             raise ValueError(f"{self.scope}: {x.shape} and {y.shape} cannot be added")
         return self._written(Add(**self._names(name, x, y), output_shape=x.shape))
 
+    def closed(self, x: Value, y: Value, stride: int, wanted: bool | None) -> Value:
+        """Write the residual of a block, where stride is 1 and the shapes agree, unless ``wanted`` is false."""
+        return self.add(x, y) if wanted is not False and stride == 1 and x.shape == y.shape else y
+
     def scale(self, x: Value, gate: Value, name: str) -> Value:
         """Write a map times a gate of one value a channel (C×1×1)."""
         if gate.shape != (x.channels, 1, 1):

@@ -8,7 +8,7 @@ dataclass with ``kind``, ``title`` and ``write``, and an entry in ``ROWS``, by w
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -30,12 +30,14 @@ class Row:
     """A row of a table: one block, or several equal ones with ``stage``.
 
     ``kind`` names it in JSON and in the state dictionary (``body.inverted3``), ``title`` in tables and diagrams.
-    ``expands`` says that ``Block.expansion`` means something.
+    ``expands`` says that ``Block.expansion`` means something. ``counts`` names the convolution whose channels a field
+    counts, by field: pruning (``mobilenets.models.prune``) writes what it leaves there.
     """
 
     kind: ClassVar[str]
     title: ClassVar[str]
     expands: ClassVar[bool] = False
+    counts: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def write(self, plan: Builder, x: Value) -> Value:
@@ -49,6 +51,7 @@ class Conv(Row):
 
     kind: ClassVar[str] = "conv"
     title: ClassVar[str] = "conv"
+    counts: ClassVar[Mapping[str, str]] = {"channels": ""}
     channels: int
     kernel: Kernel = 3
     stride: int = 1
@@ -67,6 +70,7 @@ class Separable(Row):
 
     kind: ClassVar[str] = "separable"
     title: ClassVar[str] = "separable"
+    counts: ClassVar[Mapping[str, str]] = {"channels": "pointwise"}
     channels: int
     kernel: Kernel = 3
     stride: int = 1
@@ -78,20 +82,26 @@ class Separable(Row):
         return plan.conv("pointwise", y, plan.style.channels(self.channels), activation=self.activation)
 
 
+# The channels of what V2's, V3's and V4's blocks have in common.
+BOTTLENECK = {"channels": "project", "expanded": "expand"}
+
+
 @dataclass(frozen=True)
 class Inverted(Row):
     """An inverted residual of V2 (arXiv 1801.04381, sections 3.2 and 3.3, table 1).
 
     It expands, filters, and projects without an activation; the input is added where stride is 1 and the channels
-    agree. ``expand`` is the paper's *t*, which may be a fraction, or ``expanded`` gives the channels inside. Where
-    those are the input's there is no expansion layer, as in the reference code's first block, unless
-    ``always_expand``, as in some re-implementations. ``squeeze`` is the share of the channels inside to which V3's
-    squeeze-and-excitation narrows them behind the filter (arXiv 1905.02244, section 5.3), rounded as channels are.
+    agree, unless ``residual`` is false. ``expand`` is the paper's *t*, which may be a fraction, or ``expanded`` gives
+    the channels inside. Where those are the input's there is no expansion layer, as in the reference code's first
+    block, unless ``always_expand``, as in some re-implementations. ``squeeze`` is the share of the channels inside to
+    which V3's squeeze-and-excitation narrows them behind the filter (arXiv 1905.02244, section 5.3), rounded as
+    channels are; ``squeezed`` gives that number itself.
     """
 
     kind: ClassVar[str] = "inverted"
     title: ClassVar[str] = "inverted residual"
     expands: ClassVar[bool] = True
+    counts: ClassVar[Mapping[str, str]] = {**BOTTLENECK, "squeezed": "excite.reduce"}
     channels: int
     kernel: Kernel = 3
     stride: int = 1
@@ -100,22 +110,25 @@ class Inverted(Row):
     expanded: int | None = None
     activation: Activation | None = None
     squeeze: Share = 0.0
+    squeezed: int | None = None
+    residual: bool | None = None
 
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the bottleneck."""
         style, activation = plan.style, self.activation
-        wide = style.channels(self.expanded) if self.expanded else style.expanded(x.channels, self.expand)
+        wide = style.inside(x.channels, self.expand, self.expanded)
         y = x
         if self.always_expand or wide != x.channels:
             y = plan.conv("expand", y, wide, activation=activation)
         y = plan.depthwise("depthwise", y, self.kernel, self.stride, activation=activation)
         if self.squeeze:
             gate = plan.mean_pool(y, "excite.mean")
-            gate = plan.conv("excite.reduce", gate, style.rounded(wide * self.squeeze), activation="relu", **BIASED)
+            few = self.squeezed or style.rounded(wide * self.squeeze)
+            gate = plan.conv("excite.reduce", gate, few, activation="relu", **BIASED)
             gate = plan.conv("excite.expand", gate, wide, activation="hard_sigmoid", **BIASED)
             y = plan.scale(y, gate, "excite")
         y = plan.conv("project", y, style.channels(self.channels), activation="none")
-        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+        return plan.closed(x, y, self.stride, self.residual)
 
 
 @dataclass(frozen=True)
@@ -125,18 +138,21 @@ class Fused(Row):
     kind: ClassVar[str] = "fused"
     title: ClassVar[str] = "fused inverted"
     expands: ClassVar[bool] = True
+    counts: ClassVar[Mapping[str, str]] = BOTTLENECK
     channels: int
     kernel: Kernel = 3
     stride: int = 1
     expand: Factor = 4
     activation: Activation | None = None
+    expanded: int | None = None
+    residual: bool | None = None
 
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the bottleneck."""
-        wide = plan.style.expanded(x.channels, self.expand)
+        wide = plan.style.inside(x.channels, self.expand, self.expanded)
         y = plan.conv("expand", x, wide, self.kernel, self.stride, activation=self.activation)
         y = plan.conv("project", y, plan.style.channels(self.channels), activation="none")
-        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+        return plan.closed(x, y, self.stride, self.residual)
 
 
 @dataclass(frozen=True)
@@ -152,12 +168,15 @@ class Universal(Row):
     kind: ClassVar[str] = "universal"
     title: ClassVar[str] = "universal inverted"
     expands: ClassVar[bool] = True
+    counts: ClassVar[Mapping[str, str]] = BOTTLENECK
     channels: int
     start: Kernel | None = None
     middle: Kernel | None = None
     stride: int = 1
     expand: Factor = 4
     activation: Activation | None = None
+    expanded: int | None = None
+    residual: bool | None = None
 
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the bottleneck; raises ``InputError`` for a stride without a filter."""
@@ -166,11 +185,12 @@ class Universal(Row):
         y = x
         if self.start:
             y = plan.depthwise("start", y, self.start, 1 if self.middle else self.stride, activation="none")
-        y = plan.conv("expand", y, plan.style.expanded(x.channels, self.expand), activation=self.activation)
+        wide = plan.style.inside(x.channels, self.expand, self.expanded)
+        y = plan.conv("expand", y, wide, activation=self.activation)
         if self.middle:
             y = plan.depthwise("middle", y, self.middle, self.stride, activation=self.activation)
         y = plan.conv("project", y, plan.style.channels(self.channels), activation="none")
-        return plan.add(x, y) if self.stride == 1 and x.shape == y.shape else y
+        return plan.closed(x, y, self.stride, self.residual)
 
 
 @dataclass(frozen=True)
@@ -222,6 +242,7 @@ class Head:
     """
 
     kind: ClassVar[str]
+    counts: ClassVar[Mapping[str, str]] = {}
     dropout: Share = 0.0
     l2: Share = 0.0
 
@@ -265,6 +286,7 @@ class HiddenHead(Head):
     """
 
     kind: ClassVar[str] = "hidden"
+    counts: ClassVar[Mapping[str, str]] = {"channels": "hidden"}
     channels: int = 1280
     norm: bool = False
     activation: Activation | None = None

@@ -48,6 +48,11 @@ class Style:
         """Round a channel count that is at this network's width already."""
         return ROUNDING[self.rounding](channels)
 
-    def expanded(self, channels: int, factor: float) -> int:
-        """Give ``channels`` times ``factor``: as it is for whole factors, and else rounded."""
+    def inside(self, channels: int, factor: float, expanded: int | None = None) -> int:
+        """Give the channels inside a block that expands ``channels``: those named, or ``factor`` times as many.
+
+        Whole factors are taken as they are, and else the product is rounded.
+        """
+        if expanded:
+            return self.channels(expanded)
         return channels * factor if isinstance(factor, int) else self.rounded(channels * factor)

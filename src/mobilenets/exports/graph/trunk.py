@@ -28,26 +28,14 @@ def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], np
     """
     if importlib.util.find_spec("onnx") is None:
         return None
-    import onnx
-
     from mobilenets.exports.graph.build import onnx_model
+    from mobilenets.exports.graph.part import part_of
     from mobilenets.exports.job import Options
 
-    last = network.plan.kept(blocks)
-    model = onnx_model(network, Preprocessing(network.architecture.size), Options("onnx"))
-    model.graph.output[0].CopyFrom(onnx.ValueInfoProto(name=last.name))
-    # What comes after is taken out, weights too.
-    needed = {last.name}
-    kept = []
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            kept.append(node)
-    weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    for field, values in ((model.graph.node, kept[::-1]), (model.graph.initializer, weights)):
-        copies = [type(value).FromString(value.SerializeToString()) for value in values]
-        del field[:]
-        field.extend(copies)
+    whole_graph = onnx_model(network, Preprocessing(network.architecture.size), Options("onnx"))
+    images, last = network.plan.images, network.plan.kept(blocks)
+    # What comes after is left out, weights too.
+    model = part_of(whole_graph, images.name, images.shape, [last.name])
     session = open_session(model.SerializeToString(), threads=1)
     entry, whole = session.get_inputs()[0].name, blocks == len(network.body)
 

@@ -1,0 +1,216 @@
+"""``prune``: a narrower network out of a trained one, by what its channels are worth and the time that they take."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.files import write_json
+from mobilenets.base.progress import duration
+from mobilenets.bench.channels import milliseconds, milliseconds_a_channel
+from mobilenets.bench.settings import check_numbers
+from mobilenets.datasets.loader import Loader, evenly, in_order
+from mobilenets.datasets.readable import check_readable
+from mobilenets.errors import InputError
+from mobilenets.measure.allotment import Costed, least_worth
+from mobilenets.models.prune import groups
+from mobilenets.models.prune import prune as without
+from mobilenets.models.saved import SavedModel, load_classifier, save_weights
+from mobilenets.runs.folder import check_folder
+from mobilenets.runs.held_out import pictures_to_export
+from mobilenets.runs.record import RECIPE
+from mobilenets.runs.seen import SEEN
+from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, write_bundle
+from mobilenets.tasks.classification.task import Classification
+from mobilenets.training.importance import Scores, importance
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import load_recipe
+from mobilenets.verbs.compare_models import compare_models
+from mobilenets.verbs.train import train
+
+log = logging.getLogger("mobilenets")
+
+PICTURES, BATCH = 1024, 32
+SECONDS = 1.0
+PRUNED = "prune.json"
+STEP = 8
+# What a part takes alone is not quite what it takes in the whole: so many corrections, until so near to the wish.
+CLOSE, CORRECTIONS = 0.02, 4
+
+
+def prune(
+    model: str | Path,
+    data: str | Path,
+    *,
+    to: float = 0.7,
+    out: str | Path | None = None,
+    steps: int = 2,
+    epochs: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Prune a trained network to a share of the time that it takes, and train what is left.
+
+    Whole channels go (``mobilenets.models.prune``), in eights: those that are worth least to the loss on training
+    pictures (``mobilenets.training.importance``) for the time that they take in ONNX Runtime on this machine. What is
+    left is a run like any other.
+
+    Parameters
+    ----------
+    model:
+        The run folder of a classifier.
+    data:
+        The pictures that it was trained on, or others of its classes.
+    to:
+        The share of its time that is to be left, between 0 and 1.
+    out:
+        The run folder to write; by default ``MODEL-pruned-70`` for 0.7.
+    steps:
+        In how many rounds of pruning and training it gets there.
+    epochs:
+        Of training in each round; by default a quarter of the run's own, at least 2.
+    threads:
+        Threads of ONNX Runtime, for the measurement.
+    device:
+        Where it is trained.
+
+    Returns the content of ``prune.json``: ``milliseconds`` of a picture and ``macs`` before and after, their
+    ``share``, the ``channels`` of each group, and ``compare``, what ``compare_models`` says of the run and the pruned
+    one on pictures that neither learned from. Raises ``InputError`` for what cannot be pruned so far.
+
+    """
+    run, pictures = Path(model), Path(data)
+    if not 0 < to < 1:
+        raise InputError(f"to {to:g}: give the share of the time that is to be left, above 0 and below 1, such as 0.7")
+    check_numbers("threads", [threads])
+    check_numbers("steps", [steps], 100)
+    folder = check_folder(Path(out) if out is not None else run.with_name(f"{run.name}-pruned-{round(100 * to)}"))
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; choose another --out")
+    saved = _opened(run)
+    began = time.monotonic()
+    recipe = _recipe(run, epochs, device)
+    with tempfile.TemporaryDirectory(prefix="mobilenets-prune-") as aside:
+        last = run
+        for step in range(1, steps + 1):
+            target = to ** (step / steps)
+            log.info("round %d of %d: to %.0f %% of the time", step, steps, 100 * target)
+            start = Path(aside) / f"step-{step}"
+            _write(_narrowed(load_classifier(last), run, saved, pictures, target, threads), run, start)
+            last = folder if step == steps else Path(aside) / f"trained-{step}"
+            train(pictures, last, recipe=_of(recipe, start))
+    result = _result(run, folder, pictures, threads)
+    result |= {"to": to, "seconds": time.monotonic() - began}
+    write_json(folder / PRUNED, result)
+    log.info("pruned in %s", duration(time.monotonic() - began))
+    return result
+
+
+def _opened(run: Path) -> SavedModel:
+    saved = load_classifier(run)
+    if saved.bundle.task != CLASSIFICATION:
+        raise InputError(f"{run}: only classifiers are pruned so far")
+    if not groups(saved.network.architecture, saved.network.plan):
+        raise InputError(f"{run}: its network has no channels that can go by themselves")
+    return saved
+
+
+def _recipe(run: Path, epochs: int | None, device: str) -> Recipe:
+    """Give the recipe of the run, for a training that goes on from the weights that are left."""
+    path = find_bundle(run) / RECIPE
+    if not path.is_file():
+        raise InputError(f"{run}: no {RECIPE} there: give the folder that `mobilenets train --out` wrote")
+    own, usual = load_recipe(path), Recipe()
+    kept = {
+        name: getattr(usual, name) for name in ("minutes", "folds", "seeds", "lr", "head_lr", "head_epochs", "views")
+    }
+    few = epochs or max(2, round((own.epochs or 8) / 4))
+    return own.replace(**kept, epochs=few, freeze="none", steps=None, variant="auto", device=device)
+
+
+def _of(recipe: Recipe, start: Path) -> Recipe:
+    """Give the recipe with the network and the weights of a model in ``start``."""
+    described = load_classifier(start).bundle.architecture
+    network = {"model": described["name"], "width": 1.0, "table": described["table"], "size": described["size"]}
+    return recipe.replace(weights=str(start), **network)
+
+
+def _narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: float, threads: int) -> SavedModel:
+    """Take channels out of ``now`` until it takes the share ``to`` of the time of ``first``."""
+    network = now.network
+    found = groups(network.architecture, network.plan)
+    scores = _importance(now, run, data)
+    cost = milliseconds_a_channel(network, found, threads, SECONDS / 4)
+    costed = {group.name: Costed(scores[group.name], cost[group.name]) for group in found}
+    save, left = 0.0, network
+    for _ in range(CORRECTIONS):
+        whole, takes = milliseconds([first.network, left], threads, SECONDS)
+        over = takes - to * whole
+        if abs(over) <= CLOSE * to * whole:
+            break
+        save += over
+        left = without(network, least_worth(costed, save, STEP)) if save > 0 else network
+    else:
+        if takes > (1 + 2 * CLOSE) * to * whole:
+            raise InputError(
+                f"{run}: takes {takes / whole:.0%} of its time with the fewest channels: give a larger --to"
+            )
+    return replace(now, network=left)
+
+
+def _importance(now: SavedModel, run: Path, data: Path) -> Scores:
+    halves = pictures_to_export(run, data, now.bundle.classes, training=True)
+    chosen = [halves.training[place] for place in evenly(len(halves.training), PICTURES)]
+    samples, _ = check_readable(chosen)
+    if not samples:
+        raise InputError(f"{data}: no pictures to learn from, so nothing tells what a channel is worth")
+    task, outputs = Classification(), now.bundle.network_outputs
+    loader = Loader(samples, outputs, now.bundle.preprocessing, task)
+    plan = in_order(len(samples), BATCH)
+    loss = task.loss(samples, outputs, Recipe(label_smoothing=0.0))
+    found = groups(now.network.architecture, now.network.plan)
+    return importance(now.network, loss, loader.batches(plan), found)
+
+
+def _write(saved: SavedModel, run: Path, folder: Path) -> None:
+    """Write what is left as a model to train from, which has seen what the run has seen."""
+    folder.mkdir()
+    described = saved.network.architecture.to_json()
+    bundle = Bundle(
+        described,
+        saved.bundle.classes,
+        saved.bundle.preprocessing,
+        {"weights": str(run), "pruned": True, "before": dict(saved.bundle.origin)},
+        saved.bundle.labels,
+        task=saved.bundle.task,
+        outputs=saved.bundle.outputs,
+    )
+    write_bundle(folder, bundle)
+    save_weights(folder / WEIGHTS, saved.network.state_dict())
+    seen = find_bundle(run) / SEEN
+    if seen.is_file():
+        shutil.copy(seen, folder / SEEN)
+
+
+def _result(run: Path, folder: Path, data: Path, threads: int) -> dict[str, Any]:
+    """Measure the run and what became of it, in turns and on the same pictures."""
+    before, after = load_classifier(run).network, load_classifier(folder).network
+    times = milliseconds([before, after], threads, 2 * SECONDS)
+    counts = [{group.name: group.channels for group in groups(one.architecture, one.plan)} for one in (before, after)]
+    return {
+        "model": str(run),
+        "run": str(folder),
+        "runtime": "onnxruntime",
+        "threads": threads,
+        "milliseconds": times,
+        "share": times[1] / times[0],
+        "macs": [before.plan.macs, after.plan.macs],
+        "parameters": [before.plan.parameters, after.plan.parameters],
+        "channels": {name: [count, counts[1][name]] for name, count in counts[0].items()},
+        "compare": compare_models(run, folder, data),
+    }
