@@ -126,7 +126,7 @@ def _checkpoints() -> list[bytes]:
 
 
 def _keras(path: Path) -> object:
-    return describe(path, path.read_bytes().decode("utf-8", "replace"))
+    return describe(path.read_bytes().decode("utf-8", "replace"))
 
 
 def _split(path: Path) -> object:

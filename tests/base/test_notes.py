@@ -15,11 +15,11 @@ import mobilenets
 from mobilenets.base.notes import MOST, caveats, keeping_caveats
 
 PROGRAM = """
-import asyncio, logging, sys
+import asyncio, logging
 import mobilenets
 {before}
 async def cell():  # as in a notebook, where a loop is running already
-    return mobilenets.fetch("digits", sys.argv[1], size=12), mobilenets.demo.__module__
+    return mobilenets.summary("mobilenet_v1_cifar"), mobilenets.demo.__module__
 result, home = asyncio.run(cell())
 logging.getLogger("mobilenets").info("after")
 log = logging.getLogger("mobilenets")
@@ -27,29 +27,29 @@ assert (log.handlers, log.level, logging.getLogger().handlers) == ([], {level}, 
 """
 
 
-def run(tmp_path: Path, before: str = "", level: int = 0, root: str = "[]") -> str:
+def run(before: str = "", level: int = 0, root: str = "[]") -> str:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     program = PROGRAM.format(before=before, level=level, root=root) + (
         "\nfrom mobilenets.base.notes import noted\nnoted(lambda: (log.info('a note'), log.warning('a caveat')))()\n"
     )
-    words = [sys.executable, "-c", program, str(tmp_path / "digits")]
+    words = [sys.executable, "-c", program]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     return done.stderr
 
 
-def test_seen_where_no_logging_is_set_up(tmp_path: Path) -> None:
-    err = run(tmp_path)
+def test_seen_where_no_logging_is_set_up() -> None:
+    err = run()
     assert err.endswith("a note\na caveat\n") and "after" not in err
 
 
-def test_silenced_by_a_level(tmp_path: Path) -> None:
-    assert run(tmp_path, 'logging.getLogger("mobilenets").setLevel("ERROR")', level=logging.ERROR) == ""
+def test_silenced_by_a_level() -> None:
+    assert run('logging.getLogger("mobilenets").setLevel("ERROR")', level=logging.ERROR) == ""
 
 
-def test_logging_that_is_set_up_decides(tmp_path: Path) -> None:
+def test_logging_that_is_set_up_decides() -> None:
     set_up = "logging.basicConfig(format='own %(message)s')"
-    assert run(tmp_path, set_up, root="logging.getLogger().handlers[:]") == "own a caveat\n"
+    assert run(set_up, root="logging.getLogger().handlers[:]") == "own a caveat\n"
 
 
 def test_public_verbs_can_be_handed_to_a_process() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,6 +19,7 @@ from mobilenets.datasets.folder import Sample, relative
 from mobilenets.doctor.pairs import clusters
 from mobilenets.doctor.problems import KINDS, Finding, counted, said
 from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
+from mobilenets.drawing.page import address_of
 from mobilenets.drawing.page import write_page as fill
 from mobilenets.drawing.style import LIGHT
 from mobilenets.errors import InputError
@@ -151,7 +150,8 @@ def _boxed_picture(path: Path, boxed: Boxed, boxes: Boxes | None, faults: Sequen
             Drawn(_at(corners, share), word, color_of(int(label)))
             for corners, word, label in zip(boxes.corners, words, boxes.labels, strict=True)
         ]
-    return _address(draw_boxes(small, drawn, least=BOXED), "jpeg")
+    # Less than twice as large: it is made no smaller.
+    return address_of(draw_boxes(small, drawn, least=BOXED), 2 * BOXED, quality=80)
 
 
 def _at(corners: Sequence[float] | npt.NDArray[np.float32], share: tuple[float, float]) -> list[float]:
@@ -180,16 +180,6 @@ def _tiles(findings: Sequence[Finding], examples: Mapping[str, Sequence[str]]) -
 def _picture(path: Path) -> str | None:
     """A picture, made small, as a data address; None where it cannot be shown."""
     try:
-        small = decode(path, lambda width, height: min(width, height) / THUMBNAIL).convert("RGB")
+        return address_of(decode(path, lambda width, height: min(width, height) / THUMBNAIL), THUMBNAIL, quality=80)
     except (InputError, OSError, ValueError):
         return None
-    if max(small.size) > THUMBNAIL:
-        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=None)
-    # JPEG would smear what is tiny to begin with.
-    return _address(small, "png" if max(small.size) <= 64 else "jpeg")
-
-
-def _address(small: Image.Image, form: str) -> str:
-    buffer = io.BytesIO()
-    small.save(buffer, form, quality=80)
-    return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

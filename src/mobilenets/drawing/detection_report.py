@@ -12,8 +12,9 @@ from PIL import Image
 from mobilenets.drawing.boxes import Drawn, draw_boxes, words_of
 from mobilenets.drawing.confusion import confusion_matrix, draw_confusion
 from mobilenets.drawing.lettering import drawable
+from mobilenets.drawing.page import address_of
 from mobilenets.drawing.precision_recall import draw_precision_recall, precision_recall
-from mobilenets.drawing.report import RunReport, address_of, on_both, opened, write_run_page
+from mobilenets.drawing.report import RunReport, on_both, opened, write_run_page
 from mobilenets.drawing.style import LIGHT
 from mobilenets.measure.detection import AP, DetectionEvaluation
 from mobilenets.measure.detection_faults import KINDS, FalseAlarm, Faults, Miss

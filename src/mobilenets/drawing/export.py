@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.style import LIGHT, Theme, dress, legend, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, Theme, dress, legend, new_figure, printable, save, signed
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 
@@ -49,10 +49,10 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     change, (low, high) = 100 * pair.top1_change, (100 * end for end in pair.top1_change_interval)
     dress(axes, theme)
     axes.axhline(0, color=theme.muted, linewidth=1)
-    label = f"allowed: {_signed(-tolerance)}"
+    label = f"allowed: {signed(-tolerance)}"
     axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
     images, (_, lost, gained, _) = sum(pair.table), pair.table
-    said = f"{_signed(change)}\n({_signed(low)} to {_signed(high)})"
+    said = f"{signed(change)}\n({signed(low)} to {signed(high)})"
     if lost == gained == 0:
         said = f"the same answer\non all {images}" if pair.same == images else "the same ones\nright"
     spread = [[change - low], [high - change]] if lost or gained else None
@@ -60,7 +60,7 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     axes.set_xlim(-1, 1)
     axes.set_xticks([0], [said])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.yaxis.set_major_formatter(lambda value, _: _signed(value, 3))
+    axes.yaxis.set_major_formatter(lambda value, _: signed(value, 3))
     _heading(axes, "Top-1, points", theme)
     _legend(axes, theme)
 
@@ -114,7 +114,7 @@ def _by_class(axes: Axes, pair: Pair, names: Sequence[str], theme: Theme) -> Non
     axes.set_ylim(max(len(shown), 6) - 0.4, -0.6)
     axes.set_xlim(min(0.0, 1.1 * values[0]), max(0.0, 1.1 * values[-1]))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
-    axes.xaxis.set_major_formatter(lambda value, _: _signed(value, 3))
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value, 3))
     if len(changes) > len(shown):
         axes.set_xlabel(f"worst {len(shown)} of {len(changes)}")
 
@@ -126,9 +126,3 @@ def _heading(axes: Axes, text: str, theme: Theme) -> None:
 def _legend(axes: Axes, theme: Theme) -> None:
     close = {"ncols": 3, "handletextpad": 0.3, "columnspacing": 1.0, "handlelength": 1.4}
     legend(axes, theme, fontsize=LETTERS, loc="upper center", bbox_to_anchor=(0.5, -0.17), **close)
-
-
-def _signed(points: float, digits: int | None = None) -> str:
-    """Write points with a sign that is as wide as plus: two decimals, or this many digits."""
-    text = f"{points:+.2f}" if digits is None else f"{points:+.{digits}g}"
-    return "0" if float(text) == 0 and digits is not None else text.replace("-", "\N{MINUS SIGN}")

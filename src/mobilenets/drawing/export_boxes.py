@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save, signed
 from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.runtime.labels import Labels
 
@@ -57,7 +57,7 @@ def export_figure(
     dress(right, theme, grid=False)
     right.grid(axis="x", color=theme.grid, linewidth=0.8)
     ap, change = 100 * pair.candidate.ap, 100 * pair.ap_change
-    heading(right, "No box to find" if math.isnan(ap) else f"AP {ap:.1f} % ({_signed(change)} points)", theme)
+    heading(right, "No box to find" if math.isnan(ap) else f"AP {ap:.1f} % ({signed(change)} points)", theme)
     right.axvline(0, color=theme.muted, linewidth=1)
     right.axvline(-tolerance, color=theme.orange, linewidth=1.5, linestyle=(0, (4, 2)), label="allowed on average")
     shown = sorted(changes, key=lambda one: -abs(one[0]))[:MOST_CLASSES]
@@ -78,7 +78,3 @@ def _changes(pair: DetectionPair, classes: Sequence[str]) -> list[tuple[float, s
         if was is not None and now is not None and was != now:
             found.append((100 * (now - was), printable(name, 18)))
     return found
-
-
-def _signed(points: float) -> str:
-    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")

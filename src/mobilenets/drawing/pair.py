@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, new_figure, printable, save, signed
 
 LETTERS = 11
 
@@ -54,7 +54,7 @@ def _change(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Them
         linewidth=2,
     )
     axes.annotate(
-        f"{_signed(change)}   ({_signed(low)} to {_signed(high)})",
+        f"{signed(change)}   ({signed(low)} to {signed(high)})",
         (change, 0),
         (0, 14),
         textcoords="offset points",
@@ -66,7 +66,7 @@ def _change(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Them
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-1, 1)
     axes.set_yticks([])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", "\N{MINUS SIGN}") if value else "0")
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value, 6))
     told = f"in grey: what {result['images']} pictures cannot tell (80 % power)" if least is not None else ""
     label(axes, theme, x=f"points of top-1: left {names[0]} is better, right {names[1]}\n{told}".rstrip())
     heading(axes, _title(result, names), theme)
@@ -103,7 +103,3 @@ def _counts(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Them
 def _short(model: str) -> str:
     parts = Path(model).parts
     return "/".join(parts[-2:]) if len(parts) > 1 and len("/".join(parts[-2:])) <= 28 else Path(model).name
-
-
-def _signed(points: float) -> str:
-    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")

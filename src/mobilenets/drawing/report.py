@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +18,7 @@ from mobilenets.datasets.listing import Problem
 from mobilenets.drawing.confusion import confusion_matrix
 from mobilenets.drawing.curves import curves
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.page import write_page
+from mobilenets.drawing.page import address_of, data_address, write_page
 from mobilenets.drawing.reliability import reliability_diagram
 from mobilenets.drawing.style import DARK, DPI, LIGHT, Theme, count, png
 from mobilenets.errors import InputError
@@ -150,7 +148,7 @@ def write_run_page(
         report=report,
         metric=metric.title,
         figures=figures,
-        batch=[(address_of(image), label) for image, label in report.batch[:BATCH]],
+        batch=[(address_of(image, THUMBNAIL), label) for image, label in report.batch[:BATCH]],
         time=duration(report.seconds if report.total_seconds is None else report.total_seconds),
         training_time=duration(report.seconds),
         kinds=Counter(problem.kind for problem in report.data["left_out"]).most_common(),
@@ -210,7 +208,7 @@ def on_both(draw: Callable[[Theme], Figure]) -> Drawing:
     light, dark = (png(draw(theme)) for theme in (LIGHT, DARK))
     # A PNG's width stands in its first chunk, after the signature, the chunk's length and its name.
     width = int.from_bytes(light[16:20], "big") * 96 // DPI
-    return Drawing(_address("png", light), _address("png", dark), width)
+    return Drawing(data_address("png", light), data_address("png", dark), width)
 
 
 def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dict[str, Drawing]:
@@ -236,8 +234,8 @@ def _mistakes(report: Report) -> list[dict[str, Any]]:
         looked = None if image is None or report.explain is None else report.explain(image, one.predicted)
         shown.append(
             {
-                "picture": None if image is None else address_of(image),
-                "looked": None if looked is None else address_of(looked),
+                "picture": None if image is None else address_of(image, THUMBNAIL),
+                "looked": None if looked is None else address_of(looked, THUMBNAIL),
                 "path": evaluation.images[one.index],
                 "true": evaluation.classes[one.true],
                 "predicted": evaluation.classes[one.predicted],
@@ -252,7 +250,7 @@ def _suspects(report: Report) -> list[dict[str, Any]]:
     shown = []
     for one in report.suspects[:SUSPECTS]:
         image = opened(report.root / one["path"])
-        picture = None if image is None else address_of(image)
+        picture = None if image is None else address_of(image, THUMBNAIL)
         about = {"path": one["path"], "true": one["given"], "predicted": one["suggested"], "score": one["score"]}
         shown.append({"picture": picture, **about})
     return shown
@@ -274,18 +272,3 @@ def opened(path: Path) -> Image.Image | None:
     except (InputError, OSError, ValueError):
         # The file has gone since it was evaluated, or its path cannot be one here; its name still tells.
         return None
-
-
-def address_of(image: Image.Image, side: int = THUMBNAIL) -> str:
-    """A picture, made small, as a data address."""
-    small = image.convert("RGB")
-    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
-    buffer = io.BytesIO()
-    # JPEG would smear what is tiny to begin with.
-    form = "png" if max(small.size) <= 64 else "jpeg"
-    small.save(buffer, form, quality=85)
-    return _address(form, buffer.getvalue())
-
-
-def _address(form: str, content: bytes) -> str:
-    return f"data:image/{form};base64,{base64.b64encode(content).decode('ascii')}"

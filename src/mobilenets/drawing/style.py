@@ -168,6 +168,12 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def signed(points: float, digits: int | None = None) -> str:
+    """Write points with a sign that is as wide as plus: two decimals, or this many digits."""
+    text = f"{points:+.2f}" if digits is None else f"{points:+.{digits}g}"
+    return "0" if float(text) == 0 and digits is not None else text.replace("-", "\N{MINUS SIGN}")
+
+
 def dress(axes: Axes, theme: Theme, grid: bool = True) -> None:
     """Give axes the house style: no box, quiet ticks, a faint horizontal grid."""
     axes.set_facecolor(theme.paper)

@@ -11,18 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobilenets.models.operations import (
-    Activation,
-    Add,
-    Conv,
-    Flatten,
-    Join,
-    Linear,
-    MaxPool,
-    MeanPool,
-    Operation,
-    Scale,
-)
+from mobilenets.models import operations as ops
 from mobilenets.models.padding import padded
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -39,12 +28,12 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "hard_sigmoid": functional.hardsigmoid,
     "none": torch.clone,
 }
-PLAIN: dict[type[Operation], Callable[..., Tensor]] = {
-    Add: operator.add,
-    Scale: operator.mul,
+PLAIN: dict[type[ops.Operation], Callable[..., Tensor]] = {
+    ops.Add: operator.add,
+    ops.Scale: operator.mul,
     # The one form that every converter knows.
-    MeanPool: partial(torch.mean, dim=(2, 3), keepdim=True),
-    Flatten: partial(torch.flatten, start_dim=1),
+    ops.MeanPool: partial(torch.mean, dim=(2, 3), keepdim=True),
+    ops.Flatten: partial(torch.flatten, start_dim=1),
 }
 
 
@@ -55,7 +44,7 @@ class ConvNorm(nn.Module):
     rounded down).
     """
 
-    def __init__(self, plan: Conv) -> None:
+    def __init__(self, plan: ops.Conv) -> None:
         super().__init__()
         self.padding = plan.padding
         beside = plan.kernel // 2 if plan.padding == "symmetric" else 0
@@ -101,7 +90,7 @@ class Block(nn.Module):
     block's own. Takes what the first operation takes and gives what the last one gives.
     """
 
-    def __init__(self, name: str, operations: Sequence[Operation]) -> None:
+    def __init__(self, name: str, operations: Sequence[ops.Operation]) -> None:
         super().__init__()
         self.entry = operations[0].inputs[0]
         self.steps: list[Step] = []
@@ -131,7 +120,7 @@ class Block(nn.Module):
         return values[self.steps[-1].output], values[name]
 
 
-def build(name: str, operations: Sequence[Operation]) -> nn.Module:
+def build(name: str, operations: Sequence[ops.Operation]) -> nn.Module:
     """Return the module of a block: the layer itself where it is the only operation, and nothing for nothing."""
     if not operations:
         return nn.Identity()
@@ -140,10 +129,10 @@ def build(name: str, operations: Sequence[Operation]) -> nn.Module:
     return Block(name, operations)
 
 
-def _module(operation: Operation) -> nn.Module:
-    if isinstance(operation, Conv):
+def _module(operation: ops.Operation) -> nn.Module:
+    if isinstance(operation, ops.Conv):
         return ConvNorm(operation)
-    if isinstance(operation, Linear):
+    if isinstance(operation, ops.Linear):
         return nn.Linear(operation.input_shape[0], operation.output_shape[0])
     raise TypeError(f"{operation.name}: PyTorch has no module for a {type(operation).__name__}")
 
@@ -158,16 +147,16 @@ def joined(*maps: Tensor, columns: Sequence[int]) -> Tensor:
     return torch.cat(groups, 1)
 
 
-def function_of(operation: Operation) -> Callable[..., Tensor] | None:
+def function_of(operation: ops.Operation) -> Callable[..., Tensor] | None:
     """Return what an operation without weights does, or None for one with weights."""
-    if isinstance(operation, MaxPool):
+    if isinstance(operation, ops.MaxPool):
         kernel, stride, [pad, _] = operation.kernel, operation.stride, operation.pads
         return partial(
             functional.max_pool2d, kernel_size=kernel, stride=stride, padding=pad, ceil_mode=operation.ceil_mode
         )
-    if isinstance(operation, Join):
+    if isinstance(operation, ops.Join):
         return partial(joined, columns=operation.columns)
-    if isinstance(operation, Activation):
+    if isinstance(operation, ops.Activation):
         return FUNCTIONS[operation.activation]
     return PLAIN.get(type(operation))
 

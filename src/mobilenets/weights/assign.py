@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Conv
 from mobilenets.weights.classifier import find_head
-from mobilenets.weights.layers import Floats, Foreign, Layer, of_kind
+from mobilenets.weights.layers import Floats, Foreign, Layer, listed, of_kind
 
 LISTED = 3
 KINDS = ("conv", "depthwise")
@@ -90,17 +89,12 @@ class _Faults:
 
     def report(self) -> None:
         parts = [
-            f"{len(names)} {what} ({_some(names)})"
+            f"{len(names)} {what} ({listed(names, LISTED)})"
             for what, names in (("missing", self.missing), ("surplus", self.surplus), ("of another shape", self.shapes))
             if names
         ]
         if parts:
             raise InputError(f"its layers do not fit this network: {', '.join(parts)}; give weights of this network")
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(" ".join(name[:100].split()) for name in names[:LISTED])
-    return shown + (", …" if len(names) > LISTED else "")
 
 
 def _unit(part: Conv, conv: Layer, norm: Layer | None) -> dict[str, Floats]:

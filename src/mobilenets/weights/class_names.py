@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import nfc, read_json, read_text
+from mobilenets.datasets.boxes.yolo import read_yaml
 from mobilenets.errors import InputError
 
 log = logging.getLogger("mobilenets")
@@ -32,7 +33,7 @@ def read_classes(source: str | Path) -> tuple[str, ...]:
     if path.suffix.lower() == ".json":
         found = names_in(read_json(path, "give a list of class names"))
     elif path.suffix.lower() in (".yaml", ".yml"):
-        found = _of_yaml(read_text(path))
+        found = _of_yaml(path)
     else:
         found = _of_lines(path)
     if not found:
@@ -77,31 +78,11 @@ def _of_lines(path: Path) -> list[str]:
     return lines
 
 
-def _of_yaml(text: str) -> list[str] | None:
-    """Read the ``names:`` of an Ultralytics data.yaml: a list in brackets or in lines, or names by number."""
-    match = re.search(r"^names\s*:[ \t]*(\[[^\]]*\]|\{[^}]*\})?", text, re.MULTILINE)
-    if match is None:
-        return None
-    if match[1]:
-        parts = [part.strip() for part in match[1][1:-1].split(",") if part.strip()]
-    else:
-        rest = text[match.end() :].split("\n")[1:]
-        indented = iter(rest)
-        parts = []
-        for line in indented:
-            if line.strip() and not line.startswith((" ", "\t", "-", "#")):
-                break
-            if line.strip() and not line.strip().startswith("#"):
-                parts.append(line.strip().removeprefix("- ").strip())
-    numbered = [re.fullmatch(r"(\d+)\s*:\s*(.+)", part) for part in parts]
-    if parts and all(numbered):
-        return _placed({int(match[1]): _unquoted(match[2]) for match in numbered if match})
-    return [_unquoted(part) for part in parts]
-
-
-def _unquoted(word: str) -> str:
-    word = re.sub(r"\s+#.*$", "", word).strip()
-    return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"" else word
+def _of_yaml(path: Path) -> list[str] | None:
+    """Read the ``names:`` of an Ultralytics data.yaml: a list, or names by number. Numbers may be names there."""
+    names = read_yaml(path).get("names")
+    named = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else ())
+    return names_in({key: str(name) if type(name) in (int, float) else name for key, name in named}) or None
 
 
 def checked(names: Sequence[str]) -> tuple[str, ...]:

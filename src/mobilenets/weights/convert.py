@@ -25,14 +25,13 @@ from mobilenets.weights.classifier import find_head
 from mobilenets.weights.coco import COCO_OUTPUTS, coco_classes
 from mobilenets.weights.detector import classes_of
 from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
-from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, of_kind, two_classes
+from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, listed, of_kind, two_classes
 from mobilenets.weights.read import path_in, read
 from mobilenets.weights.recognise import recognise
 
 log = logging.getLogger("mobilenets")
 
 INPUTS = {"tensorflow": TENSORFLOW_INPUT, "torch": TORCH_INPUT}
-SHOWN = 5
 # With slim's class 0, the background, or without.
 IMAGENET_OUTPUTS = (1000, 1001)
 NAME_THEM = "if they are others, name them with import --classes FILE"
@@ -170,8 +169,7 @@ def _input(foreign: Foreign, outputs: int, given: Mapping[str, Any]) -> tuple[di
 def _left_out(assigned: Assigned) -> list[str]:
     if not assigned.surplus:
         return []
-    shown = ", ".join(" ".join(name[:100].split()) for name in assigned.surplus[:SHOWN])
-    return [f"left out, not part of this network: {shown}{', …' if len(assigned.surplus) > SHOWN else ''}"]
+    return [f"left out, not part of this network: {listed(assigned.surplus)}"]
 
 
 def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:

@@ -13,25 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.weights.operations import (
-    Activation,
-    Add,
-    Affine,
-    Array,
-    AveragePool,
-    BatchNorm,
-    Clip,
-    Conv,
-    Flatten,
-    Join,
-    Linear,
-    MaxPool,
-    MeanPool,
-    Norm,
-    Operation,
-    Pair,
-    Unknown,
-)
+from mobilenets.weights import operations as ops
 
 ENDS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid"}
 MAX_WORK = 10**10  # multiplications to join layers
@@ -53,15 +35,15 @@ class Scores:
 
     side: int | None
     width: int
-    weight: Array | None = None
-    bias: Array | None = None
+    weight: ops.Array | None = None
+    bias: ops.Array | None = None
     ends: str = ""
     flat: bool = False
     last: int = -1
-    parts: tuple[Operation, ...] = ()
+    parts: tuple[ops.Operation, ...] = ()
 
     @property
-    def matrix(self) -> Array:
+    def matrix(self) -> ops.Array:
         """The weight, as a matrix of (outputs, features)."""
         return _diagonal(np.ones(self.width)) if self.weight is None else self.weight
 
@@ -73,7 +55,7 @@ Value = Scores | NotLinear
 class Folded:
     """A graph with one linear layer at its end, or none: then ``reason`` may say why. ``ends``: as of ``Scores``."""
 
-    operations: list[Operation]
+    operations: list[ops.Operation]
     output: int
     ends: str = ""
     parts: tuple[str, ...] = ()
@@ -84,7 +66,10 @@ Choose = Callable[[Mapping[int, Value]], Scores | None]
 
 
 def fold(
-    operations: Sequence[Operation], sides: Sequence[Pair | None], outputs: Sequence[int], choose: Choose | None = None
+    operations: Sequence[ops.Operation],
+    sides: Sequence[ops.Pair | None],
+    outputs: Sequence[int],
+    choose: Choose | None = None,
 ) -> Folded:
     """Fold what stands behind the last activation.
 
@@ -141,37 +126,37 @@ def fold(
         return Folded(list(operations), outputs[0]) if alone else Folded(made, start)
     name = operations[scores.last].name
     if side != 1 and not scores.flat:
-        made.append(MeanPool(name, (start,)))
-    made.append(Flatten(name, (len(made) - 1,)))
-    made.append(Linear(name, (len(made) - 1,), scores.matrix, scores.bias))
+        made.append(ops.MeanPool(name, (start,)))
+    made.append(ops.Flatten(name, (len(made) - 1,)))
+    made.append(ops.Linear(name, (len(made) - 1,), scores.matrix, scores.bias))
     parts = tuple(dict.fromkeys(op.name for op in scores.parts)) if len(scores.parts) > 1 else ()
     return Folded(made, len(made) - 1, scores.ends, parts)
 
 
-def _bends(operation: Operation, side: Pair | None) -> bool:
+def _bends(operation: ops.Operation, side: ops.Pair | None) -> bool:
     """Whether an operation of a body is not linear: an activation, or the maximum of less than the map."""
-    if isinstance(operation, Activation):
+    if isinstance(operation, ops.Activation):
         return operation.function not in (*ENDS, "argmax")
-    return isinstance(operation, Clip) or (isinstance(operation, MaxPool) and side != (1, 1))
+    return isinstance(operation, ops.Clip) or (isinstance(operation, ops.MaxPool) and side != (1, 1))
 
 
-def channels(operations: Sequence[Operation], place: int) -> int:
+def channels(operations: Sequence[ops.Operation], place: int) -> int:
     """Count the channels of what an operation gives; 0 where nothing before it tells."""
-    while not isinstance(operation := operations[place], Conv | Linear):
+    while not isinstance(operation := operations[place], ops.Conv | ops.Linear):
         if not operation.inputs:
             return 0
         place = operation.inputs[0]
     return len(operation.weight)
 
 
-def pooled(operations: Sequence[Operation], place: int) -> bool:
+def pooled(operations: Sequence[ops.Operation], place: int) -> bool:
     """Whether an operation gives a map of one pixel or a vector: what follows pooling."""
-    while isinstance(operations[place], Conv | Linear | Activation | Clip | Affine | Norm):
+    while isinstance(operations[place], ops.Conv | ops.Linear | ops.Activation | ops.Clip | ops.Affine | ops.Norm):
         place = operations[place].inputs[0]
-    return isinstance(operations[place], MeanPool | Flatten)
+    return isinstance(operations[place], ops.MeanPool | ops.Flatten)
 
 
-def _side(pair: Pair | None) -> int | None:
+def _side(pair: ops.Pair | None) -> int | None:
     return pair[0] if pair is not None and pair[0] == pair[1] else None
 
 
@@ -203,53 +188,53 @@ def classifier(values: Sequence[Value], labels: Sequence[str]) -> Scores | None:
     return value
 
 
-def _work(op: Operation, taken: Sequence[Scores]) -> int:
+def _work(op: ops.Operation, taken: Sequence[Scores]) -> int:
     """Count the multiplications that folding an operation takes."""
     sizes = [value.weight.size for value in taken if value.weight is not None]
-    return sum(size * len(op.weight) for size in sizes) if isinstance(op, Conv | Linear) else sum(sizes)
+    return sum(size * len(op.weight) for size in sizes) if isinstance(op, ops.Conv | ops.Linear) else sum(sizes)
 
 
-def _apply(place: int, op: Operation, taken: Sequence[Scores]) -> Scores:
+def _apply(place: int, op: ops.Operation, taken: Sequence[Scores]) -> Scores:
     """Give what one operation makes of linear functions."""
-    if isinstance(op, Unknown):
+    if isinstance(op, ops.Unknown):
         raise NotLinear(op.what)
-    if isinstance(op, Add | Join):
-        return _join(op, "add" if isinstance(op, Add) else op.how, taken)
+    if isinstance(op, ops.Add | ops.Join):
+        return _join(op, "add" if isinstance(op, ops.Add) else op.how, taken)
     value, what = taken[0], f"{op} ({type(op).__name__})"
-    if len(taken) > 1 or isinstance(op, MaxPool):
+    if len(taken) > 1 or isinstance(op, ops.MaxPool):
         raise NotLinear(f"its {what} is not linear")
-    if isinstance(op, MeanPool | AveragePool):
+    if isinstance(op, ops.MeanPool | ops.AveragePool):
         return _pool(op, value)
-    if isinstance(op, Flatten):
+    if isinstance(op, ops.Flatten):
         if value.side and value.side > 1 and not op.channels_last and not value.parts:
             return replace(value, side=1, width=value.width * value.side**2, flat=True)
         if value.side != 1:
             side = "several" if value.side is None else f"{value.side} × {value.side}"
             raise NotLinear(f"its {what} takes all {side} pixels of the map rather than their average")
         return value
-    if isinstance(op, Activation):
+    if isinstance(op, ops.Activation):
         return _end(op, value)
     if value.ends:
         raise NotLinear(f"its {what} comes after its {value.ends}")
-    if isinstance(op, Conv | Linear):
+    if isinstance(op, ops.Conv | ops.Linear):
         return _multiply(place, op, value)
-    if isinstance(op, Norm):
+    if isinstance(op, ops.Norm):
         return _scale(op, value, *factor(op.numbers))
-    if isinstance(op, Affine):
+    if isinstance(op, ops.Affine):
         return _scale(op, value, op.scale, op.shift)
     raise NotLinear(f"its {what} is not linear")
 
 
-def factor(numbers: BatchNorm) -> tuple[Array, Array]:
+def factor(numbers: ops.BatchNorm) -> tuple[ops.Array, ops.Array]:
     """Give scale and shift of a BatchNorm as a multiplication and an addition."""
     scale = numbers.scale / np.sqrt(numbers.variance.astype(np.float64) + numbers.epsilon)
     return scale, numbers.shift - numbers.mean * scale
 
 
-def _pool(op: MeanPool | AveragePool, value: Scores) -> Scores:
+def _pool(op: ops.MeanPool | ops.AveragePool, value: Scores) -> Scores:
     if value.ends and value.side != 1:
         raise NotLinear(f"its {op} averages after its {value.ends}")
-    if isinstance(op, MeanPool):
+    if isinstance(op, ops.MeanPool):
         return replace(value, side=1)
     # Averages over parts that cover the map, and each the same, have the average of the whole.
     side, window = value.side, op.window
@@ -258,7 +243,7 @@ def _pool(op: MeanPool | AveragePool, value: Scores) -> Scores:
     return replace(value, side=side // window)
 
 
-def _end(op: Activation, value: Scores) -> Scores:
+def _end(op: ops.Activation, value: Scores) -> Scores:
     ends = ENDS.get(op.function)
     if ends is None:  # argmax
         return value
@@ -271,9 +256,9 @@ def _end(op: Activation, value: Scores) -> Scores:
     return replace(value, ends=ends)
 
 
-def _multiply(place: int, op: Conv | Linear, value: Scores) -> Scores:
+def _multiply(place: int, op: ops.Conv | ops.Linear, value: Scores) -> Scores:
     matrix = op.weight
-    if isinstance(op, Conv):
+    if isinstance(op, ops.Conv):
         if matrix.shape[2:] != (1, 1) or op.groups > 1:
             raise NotLinear(f"its {op} is a convolution of {matrix.shape[2]} × {matrix.shape[3]} pixels")
         if value.side != 1 and op.stride != (1, 1):
@@ -291,7 +276,7 @@ def _multiply(place: int, op: Conv | Linear, value: Scores) -> Scores:
     return replace(value, width=len(weight), weight=weight, bias=bias, last=place, parts=(*value.parts, op))
 
 
-def _scale(op: Operation, value: Scores, scale: Array, shift: Array) -> Scores:
+def _scale(op: ops.Operation, value: Scores, scale: ops.Array, shift: ops.Array) -> Scores:
     """Multiply and add, one figure for all or one each."""
     if {scale.size, shift.size} - {1, value.width}:
         raise NotLinear(f"its {op} has {max(scale.size, shift.size)} values for {value.width} features")
@@ -303,7 +288,7 @@ def _scale(op: Operation, value: Scores, scale: Array, shift: Array) -> Scores:
     return replace(value, weight=weight, bias=bias, parts=(*value.parts, op))
 
 
-def _join(op: Operation, how: str, taken: Sequence[Scores]) -> Scores:
+def _join(op: ops.Operation, how: str, taken: Sequence[Scores]) -> Scores:
     """Take a sum, an average or a row of linear functions of the same features."""
     if len({(value.side, value.flat) for value in taken}) != 1 or any(value.ends for value in taken):
         raise NotLinear(f"its {op} ({how}) joins what cannot be joined into one linear layer")
@@ -324,7 +309,7 @@ def _join(op: Operation, how: str, taken: Sequence[Scores]) -> Scores:
     return Scores(taken[0].side, len(weight), weight, bias, "", taken[0].flat, last, parts)
 
 
-def _diagonal(scale: Array) -> Array:
+def _diagonal(scale: ops.Array) -> ops.Array:
     if len(scale) > _MAX_WIDTH:
         raise NotLinear(f"it has {len(scale)} features, more than any MobileNet")
     return np.diag(scale)

@@ -7,7 +7,8 @@ A reader knows one format; it knows nothing of our networks. ``recognise`` finds
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,6 +138,23 @@ TORCH_INPUT: Mapping[str, Any] = {
 }
 
 
+@contextmanager
+def reported(path: object, damaged: str = "", *damages: type[Exception]) -> Iterator[None]:
+    """Make one ``InputError`` that begins with the path of whatever reading a file raises.
+
+    ``damages`` are raised beside ``OSError`` where the file is not what it should be; ``damaged`` then says so, with
+    the reason in place of ``{}``.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or 'damaged'}") from error
+    except damages as error:
+        raise InputError(f"{path}: {damaged.replace('{}', str(error))}") from error
+
+
 def check_room(path: object, arrays: int, size: int) -> None:
     """Refuse a file that claims more arrays or bytes than a MobileNet could have; raises ``InputError``."""
     if arrays > MAX_ARRAYS:
@@ -221,6 +239,17 @@ def two_classes(layer: Layer) -> Layer:
     return replace(
         layer, arrays={part: np.concatenate([np.zeros_like(array), array]) for part, array in layer.arrays.items()}
     )
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Name the first ones for a message, on one line."""
+    shown = ", ".join(" ".join(name[:100].split()) for name in names[:most])
+    return shown + ", …" * (len(names) > most)
+
+
+def bfloat16(halves: npt.NDArray[np.uint16]) -> Floats:
+    """Widen bfloat16, which numpy does not have, given as its bits: the upper half of a float32."""
+    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def of_kind(layers: Sequence[Layer], kind: str) -> list[Layer]:

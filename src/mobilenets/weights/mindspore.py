@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.errors import InputError
 from mobilenets.weights import wire
-from mobilenets.weights.layers import Foreign, check_room, count
-from mobilenets.weights.pytorch.safetensors_file import bfloat16
+from mobilenets.weights.layers import Foreign, bfloat16, check_room, count, reported
 from mobilenets.weights.pytorch.state import read_state
 
 _TYPES = {"Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "BFloat16": "<u2", "Bool": "?"} | {
@@ -37,16 +35,10 @@ def read(path: Path) -> Foreign:
 
     Raises ``InputError`` in one line for a file that is missing, damaged, or holds no MobileNet's layers.
     """
-    try:
+    damaged = "not a MindSpore checkpoint, or a damaged or encrypted one ({}); copy or save it again"
+    with reported(path, damaged, wire.WireError, MemoryError):
         check_room(path, 0, path.stat().st_size)
-        content = path.read_bytes()
-        arrays = _arrays(path, _checked(memoryview(content)))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (wire.WireError, MemoryError) as error:
-        raise InputError(
-            f"{path}: not a MindSpore checkpoint, or a damaged or encrypted one ({error}); copy or save it again"
-        ) from error
+        arrays = _arrays(path, _checked(memoryview(path.read_bytes())))
     return read_state(path, "MindSpore", arrays)
 
 

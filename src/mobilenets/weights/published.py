@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,115 +114,89 @@ _NEARLY_WHOLE: Mapping[str, Any] = {**_TIMM_V2, "crop_fraction": 0.95}
 _UNIT: Mapping[str, Any] = {**TORCH_INPUT, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 
-def _timm(
-    network: str,
-    width: float,
-    top1: float,
-    name: str,
-    preprocessing: Mapping[str, Any],
-    revision: str = "main",
-    count: int | None = None,
-    sha256: str | None = None,
-    size: int = 224,
-) -> Published:
-    place, file, licence = f"timm/{name}", "model.safetensors", "Apache-2.0"
-    habits = {"padding": "same", "epsilon": 1e-3} if name.startswith("tf_") else {}
-    return Published(
-        network, width, size, top1, "timm", place, file, revision, count, sha256, licence, preprocessing, habits
-    )
-
-
-# top1: results/results-imagenet.csv of pytorch-image-models, at 224 pixels. Licence: the model cards. Commits: the
-# repositories' histories on the hub. Bytes equal what a safetensors file of timm's arrays comes to; SHA-256: the hub's
-# page for 1.0 of V2, and for the others checkpoints.json of D-Robotics' rdk_model_zoo, which has the same for that one.
-# The full commit of V2 0.5 could not be found in print, nor of most of V3 and V4, so that these follow the branch.
-_TIMM = (
-    _timm(
-        "mobilenet_v1",
-        1.0,
-        75.388,
-        "mobilenetv1_100.ra4_e3600_r224_in1k",
-        _TIMM_V1,
+# top1: results/results-imagenet.csv of pytorch-image-models. Licence: the model cards. Commits: the repositories'
+# histories on the hub. Bytes equal what a safetensors file of timm's arrays comes to; SHA-256: the hub's page for 1.0
+# of V2, and for the others checkpoints.json of D-Robotics' rdk_model_zoo, which has the same for that one. The full
+# commit of V2 0.5 could not be found in print, nor of most of V3 and V4, so that these follow the branch.
+# By network: width, size, top1, name on the hub, preprocessing.
+_TIMM: Mapping[str, Sequence[tuple[float, int, float, str, Mapping[str, Any]]]] = {
+    "mobilenet_v1": (
+        (1.0, 224, 75.388, "mobilenetv1_100.ra4_e3600_r224_in1k", _TIMM_V1),
+        (1.25, 224, 76.920, "mobilenetv1_125.ra4_e3600_r224_in1k", {**_TIMM_V1, "crop_fraction": 0.9}),
+    ),
+    "mobilenet_v2": (
+        (0.5, 224, 65.928, "mobilenetv2_050.lamb_in1k", _TIMM_V2),
+        (1.0, 224, 72.910, "mobilenetv2_100.ra_in1k", _TIMM_V2),
+        (1.4, 224, 76.528, "mobilenetv2_140.ra_in1k", _TIMM_V2),
+    ),
+    "mobilenet_v3_large": (
+        (1.0, 224, 77.920, "mobilenetv3_large_100.miil_in21k_ft_in1k", _UNIT),
+        (1.0, 224, 76.310, "mobilenetv3_large_100.ra4_e3600_r224_in1k", {**_TIMM_V1, "crop_fraction": 0.95}),
+        (1.0, 224, 75.784, "mobilenetv3_large_100.ra_in1k", _TIMM_V2),
+        (1.0, 224, 75.510, "tf_mobilenetv3_large_100.in1k", TENSORFLOW_INPUT),
+        (0.75, 224, 73.442, "tf_mobilenetv3_large_075.in1k", TENSORFLOW_INPUT),
+    ),
+    "mobilenet_v3_large_minimalistic": ((1.0, 224, 72.270, "tf_mobilenetv3_large_minimal_100.in1k", TENSORFLOW_INPUT),),
+    "mobilenet_v3_small": (
+        (1.0, 224, 67.922, "tf_mobilenetv3_small_100.in1k", TENSORFLOW_INPUT),
+        (1.0, 224, 67.636, "mobilenetv3_small_100.lamb_in1k", _TIMM_V2),
+        (0.75, 224, 65.706, "tf_mobilenetv3_small_075.in1k", TENSORFLOW_INPUT),
+        (0.75, 224, 65.284, "mobilenetv3_small_075.lamb_in1k", _TIMM_V2),
+        (0.5, 224, 57.918, "mobilenetv3_small_050.lamb_in1k", _TIMM_V2),
+    ),
+    "mobilenet_v3_small_minimalistic": ((1.0, 224, 62.892, "tf_mobilenetv3_small_minimal_100.in1k", TENSORFLOW_INPUT),),
+    "mobilenet_v4_conv_small": (
+        (1.0, 224, 73.756, "mobilenetv4_conv_small.e2400_r224_in1k", _TIMM_V2),
+        (1.0, 224, 73.450, "mobilenetv4_conv_small.e1200_r224_in1k", _TIMM_V2),
+        (1.0, 256, 74.534, "mobilenetv4_conv_small.e3600_r256_in1k", {**_TIMM_V1, "crop_fraction": 0.95}),
+        (0.5, 224, 64.778, "mobilenetv4_conv_small_050.e3000_r224_in1k", _TIMM_V1),
+    ),
+    "mobilenet_v4_conv_medium": (
+        (1.0, 224, 79.092, "mobilenetv4_conv_medium.e500_r224_in1k", _NEARLY_WHOLE),
+        (1.0, 256, 79.916, "mobilenetv4_conv_medium.e500_r256_in1k", _NEARLY_WHOLE),
+        (1.0, 384, 82.776, "mobilenetv4_conv_medium.e250_r384_in12k_ft_in1k", _NEARLY_WHOLE),
+    ),
+    "mobilenet_v4_conv_large": (
+        (1.0, 256, 81.864, "mobilenetv4_conv_large.e500_r256_in1k", _NEARLY_WHOLE),
+        (1.0, 384, 82.974, "mobilenetv4_conv_large.e600_r384_in1k", _NEARLY_WHOLE),
+    ),
+}
+# Of those whose file is known: commit, bytes and SHA-256.
+_FILES: Mapping[str, tuple[str, int | None, str | None]] = {
+    "mobilenetv1_100.ra4_e3600_r224_in1k": (
         "dda9ab42e23f3061aa191630817df76e8fe9cace",
         17_030_248,
         "15c2f1411deb8e0533acbb41fe9523062f80d444d0393e7ad2b429f41378efc3",
     ),
-    _timm(
-        "mobilenet_v1",
-        1.25,
-        76.920,
-        "mobilenetv1_125.ra4_e3600_r224_in1k",
-        {**_TIMM_V1, "crop_fraction": 0.9},
+    "mobilenetv1_125.ra4_e3600_r224_in1k": (
         "c59613f4f7c8154cc48d2c1c1d02007751309983",
         25_207_640,
         "5616b1d4d774ac5bdf3fb254a72da78a5f27b19aa13bcceac03a743077c6acd8",
     ),
-    _timm("mobilenet_v2", 0.5, 65.928, "mobilenetv2_050.lamb_in1k", _TIMM_V2, "main"),
-    _timm(
-        "mobilenet_v2",
-        1.0,
-        72.910,
-        "mobilenetv2_100.ra_in1k",
-        _TIMM_V2,
+    "mobilenetv2_100.ra_in1k": (
         "f3ff81ba89de0bc46b546568ebeab2edef6b9d49",
         14_184_144,
         "55ea4fb3a96010b933710ebf44fc965b070d5cd054d3f35e44f2d1320b4a714e",
     ),
-    _timm(
-        "mobilenet_v2",
-        1.4,
-        76.528,
-        "mobilenetv2_140.ra_in1k",
-        _TIMM_V2,
+    "mobilenetv2_140.ra_in1k": (
         "008fa2eb59c0080738c65898a7666059e11c0a75",
         24_655_288,
         "7cf3adc9931d132b0629481082a7b3fd2092139e355e89718da151ef50857c2f",
     ),
-    _timm("mobilenet_v3_large", 1.0, 77.920, "mobilenetv3_large_100.miil_in21k_ft_in1k", _UNIT),
-    _timm(
-        "mobilenet_v3_large",
-        1.0,
-        76.310,
-        "mobilenetv3_large_100.ra4_e3600_r224_in1k",
-        {**_TIMM_V1, "crop_fraction": 0.95},
+    "mobilenetv3_large_100.ra4_e3600_r224_in1k": (
         "26a545b7c557e54fa13caff7e76da391f6bcbc1a",
         22_058_008,
         "bd595a2d59301fc6264c4aabb203f93ec17b0aa7bdd7532c8d9e1cf07dfc9bdc",
     ),
-    _timm("mobilenet_v3_large", 1.0, 75.784, "mobilenetv3_large_100.ra_in1k", _TIMM_V2),
-    _timm("mobilenet_v3_large", 1.0, 75.510, "tf_mobilenetv3_large_100.in1k", TENSORFLOW_INPUT),
-    _timm("mobilenet_v3_large", 0.75, 73.442, "tf_mobilenetv3_large_075.in1k", TENSORFLOW_INPUT),
-    _timm("mobilenet_v3_large_minimalistic", 1.0, 72.270, "tf_mobilenetv3_large_minimal_100.in1k", TENSORFLOW_INPUT),
-    _timm("mobilenet_v3_small", 1.0, 67.922, "tf_mobilenetv3_small_100.in1k", TENSORFLOW_INPUT),
-    _timm("mobilenet_v3_small", 1.0, 67.636, "mobilenetv3_small_100.lamb_in1k", _TIMM_V2),
-    _timm("mobilenet_v3_small", 0.75, 65.706, "tf_mobilenetv3_small_075.in1k", TENSORFLOW_INPUT),
-    _timm("mobilenet_v3_small", 0.75, 65.284, "mobilenetv3_small_075.lamb_in1k", _TIMM_V2),
-    _timm("mobilenet_v3_small", 0.5, 57.918, "mobilenetv3_small_050.lamb_in1k", _TIMM_V2),
-    _timm("mobilenet_v3_small_minimalistic", 1.0, 62.892, "tf_mobilenetv3_small_minimal_100.in1k", TENSORFLOW_INPUT),
-    _timm("mobilenet_v4_conv_small", 1.0, 73.756, "mobilenetv4_conv_small.e2400_r224_in1k", _TIMM_V2),
-    _timm("mobilenet_v4_conv_small", 1.0, 73.450, "mobilenetv4_conv_small.e1200_r224_in1k", _TIMM_V2),
-    _timm(
-        "mobilenet_v4_conv_small",
-        1.0,
-        74.534,
-        "mobilenetv4_conv_small.e3600_r256_in1k",
-        {**_TIMM_V1, "crop_fraction": 0.95},
-        size=256,
-    ),
-    _timm("mobilenet_v4_conv_small", 0.5, 64.778, "mobilenetv4_conv_small_050.e3000_r224_in1k", _TIMM_V1),
-    _timm("mobilenet_v4_conv_medium", 1.0, 79.092, "mobilenetv4_conv_medium.e500_r224_in1k", _NEARLY_WHOLE),
-    _timm("mobilenet_v4_conv_medium", 1.0, 79.916, "mobilenetv4_conv_medium.e500_r256_in1k", _NEARLY_WHOLE, size=256),
-    _timm(
-        "mobilenet_v4_conv_medium",
-        1.0,
-        82.776,
-        "mobilenetv4_conv_medium.e250_r384_in12k_ft_in1k",
-        _NEARLY_WHOLE,
-        size=384,
-    ),
-    _timm("mobilenet_v4_conv_large", 1.0, 81.864, "mobilenetv4_conv_large.e500_r256_in1k", _NEARLY_WHOLE, size=256),
-    _timm("mobilenet_v4_conv_large", 1.0, 82.974, "mobilenetv4_conv_large.e600_r384_in1k", _NEARLY_WHOLE, size=384),
-)
+}
+
+
+def _timm(network: str, width: float, size: int, top1: float, name: str, how: Mapping[str, Any]) -> Published:
+    commit, count, sha256 = _FILES.get(name, ("main", None, None))
+    place = "timm", f"timm/{name}", "model.safetensors"
+    habits = {"padding": "same", "epsilon": 1e-3} if name.startswith("tf_") else {}
+    return Published(network, width, size, top1, *place, commit, count, sha256, "Apache-2.0", how, habits)
+
 
 # Keras's files are slim's checkpoints in another format: of V1 those of 2017-06-14 (Keras had them before slim renewed
 # its own in 2018), of V2 those of 2018. top1 is what slim's pages said of these: nets/mobilenet_v1.md of 2017, and
@@ -271,7 +245,7 @@ def _keras(network: str, width: float, size: int, top1: float) -> Published:
 PUBLISHED: tuple[Published, ...] = tuple(
     sorted(
         (
-            *_TIMM,
+            *(_timm(network, *entry) for network, entries in _TIMM.items() for entry in entries),
             *(
                 _keras(network, width, size, top1)
                 for network, table in {"mobilenet_v1": _SLIM_V1, "mobilenet_v2": _SLIM_V2, **_KERAS_V3}.items()

@@ -11,23 +11,8 @@ import numpy as np
 from mobilenets.errors import InputError
 from mobilenets.models.operations import ACTIVATIONS
 from mobilenets.models.padding import PADDINGS, padded
+from mobilenets.weights import operations as ops
 from mobilenets.weights.layers import Foreign, Layer, check_room
-from mobilenets.weights.operations import (
-    NO_PADDING,
-    Activation,
-    Affine,
-    Conv,
-    Flatten,
-    Linear,
-    MaxPool,
-    MeanPool,
-    Multiply,
-    Operation,
-    Pair,
-    Picture,
-    Unknown,
-    layers_of,
-)
 from mobilenets.weights.simplify import Simplified
 from mobilenets.weights.wiring import Wiring
 
@@ -84,17 +69,17 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
     operations, sides = simplified.operations, simplified.sides
     start = head_start(operations)
     _check_body(operations[:start])
-    pictures = [operation for operation in operations if isinstance(operation, Picture)]
+    pictures = [operation for operation in operations if isinstance(operation, ops.Picture)]
     if len(pictures) != 1:
         raise InputError("its output is not made of one picture; give a network that classifies pictures")
     reason, scores = _head(simplified, start)
     units = [
         unit
         for place, unit in enumerate(operations)
-        if isinstance(unit, Conv | Linear) and not (reason and place >= start)
+        if isinstance(unit, ops.Conv | ops.Linear) and not (reason and place >= start)
     ]
     check_room("it", 6 * len(units), sum(4 * unit.weight.size for unit in units))
-    norms = [unit.norm for unit in units if isinstance(unit, Conv) and unit.norm is not None]
+    norms = [unit.norm for unit in units if isinstance(unit, ops.Conv) and unit.norm is not None]
     # The smallest, so that no variance falls below 0 where the epsilons of a file differ.
     epsilon = min((norm.epsilon for norm in norms), default=_EPSILON)
     side = pictures[0].side
@@ -105,14 +90,14 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
             f"it was made for pictures of {side[1]} × {side[0]}, which are not square; here they are, so its answers "
             "are others than there (--size chooses the side)",
         )
-    convs = [(unit, sides[unit.inputs[0]]) for unit in operations[:start] if isinstance(unit, Conv)]
+    convs = [(unit, sides[unit.inputs[0]]) for unit in operations[:start] if isinstance(unit, ops.Conv)]
     functions = {unit.activation for unit, _ in convs} - {""}
     padding = padding_of(convs, _order(convs) if tensorflow else PADDINGS)
     first = convs[0] if convs else None
     if padding == "keras" and first and first[0].padding is not None and first[1] is None:
         notes += ("its first convolution is padded only at the end; here, at odd sizes, at both ends",)
     return Traced(
-        layers=tuple(layer for unit in units for layer in layers_of(unit, epsilon)),
+        layers=tuple(layer for unit in units for layer in ops.layers_of(unit, epsilon)),
         padding=padding,
         epsilon=epsilon,
         strides=tuple(unit.stride[0] for i, (unit, _) in enumerate(convs) if i == 0 or unit.depthwise),
@@ -126,60 +111,62 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
     )
 
 
-def gates(operations: Sequence[Operation]) -> set[int]:
+def gates(operations: Sequence[ops.Operation]) -> set[int]:
     """Give the places of all that makes the gates of squeeze-and-excite, from their pooling on."""
     found: set[int] = set()
     for operation in operations:
-        for place in operation.inputs if isinstance(operation, Multiply) else ():
+        for place in operation.inputs if isinstance(operation, ops.Multiply) else ():
             chain: list[int] = []
-            while operations[place].inputs and not isinstance(operations[place], MeanPool | Multiply):
+            while operations[place].inputs and not isinstance(operations[place], ops.MeanPool | ops.Multiply):
                 chain.append(place)
                 place = operations[place].inputs[0]
-            if isinstance(operations[place], MeanPool):
+            if isinstance(operations[place], ops.MeanPool):
                 found.update((*chain, place))
     return found
 
 
-def head_start(operations: Sequence[Operation]) -> int:
+def head_start(operations: Sequence[ops.Operation]) -> int:
     """Give the place where the map becomes a vector for good: of the last pooling that makes no gate.
 
     What is unknown behind the last convolution of a network with depthwise ones belongs to the head, too.
     """
     inside = gates(operations)
-    layers = [isinstance(part, Conv) or (isinstance(part, Unknown) and part.layer) for part in operations]
+    layers = [isinstance(part, ops.Conv) or (isinstance(part, ops.Unknown) and part.layer) for part in operations]
     last = max((place for place, layer in enumerate(layers) if layer), default=0)
-    deep = any(isinstance(part, Conv) and part.depthwise for part in operations)
+    deep = any(isinstance(part, ops.Conv) and part.depthwise for part in operations)
     ends = [
         place
         for place, part in enumerate(operations)
-        if (isinstance(part, MeanPool | Flatten) and place not in inside)
-        or (isinstance(part, Unknown) and deep and place > last)
+        if (isinstance(part, ops.MeanPool | ops.Flatten) and place not in inside)
+        or (isinstance(part, ops.Unknown) and deep and place > last)
     ]
     return min(ends, default=len(operations))
 
 
-def _check_body(operations: Sequence[Operation]) -> None:
+def _check_body(operations: Sequence[ops.Operation]) -> None:
     """Refuse what no table here can have, with all such differences in one line."""
     faults: dict[str, list[str]] = {}
     for operation in operations:
-        if isinstance(operation, Unknown):
+        if isinstance(operation, ops.Unknown):
             raise InputError(operation.what)
         for fault in _faults(operation):
-            faults.setdefault(fault, []).append(" ".join(operation.name[:100].split()))
+            faults.setdefault(fault, []).append(str(operation))
     if faults:
-        told = (f"{what} ({names[0]!r}{', …' * (len(names) > 1)})" for what, names in faults.items())
+        told = (f"{what} ({names[0]}{', …' * (len(names) > 1)})" for what, names in faults.items())
         raise InputError(f"it has {'; '.join(told)}: no network here has that")
 
 
-def _faults(operation: Operation) -> Iterator[str]:
-    function = operation.activation if isinstance(operation, Conv) else ""
-    if isinstance(operation, Activation):
+def _faults(operation: ops.Operation) -> Iterator[str]:
+    function = operation.activation if isinstance(operation, ops.Conv) else ""
+    if isinstance(operation, ops.Activation):
         function = operation.function
     if function and function not in ACTIVATIONS:
         yield f"a {function}"
-    if isinstance(operation, MaxPool) and (operation.padding != NO_PADDING or operation.kernel != operation.stride):
+    if isinstance(operation, ops.MaxPool) and (
+        operation.padding != ops.NO_PADDING or operation.kernel != operation.stride
+    ):
         yield "max pooling with windows that overlap"
-    if not isinstance(operation, Conv):
+    if not isinstance(operation, ops.Conv):
         return
     rows, columns = operation.weight.shape[2:]
     if operation.stride[0] != operation.stride[1]:
@@ -196,15 +183,15 @@ def _head(simplified: Simplified, start: int) -> tuple[str, int]:
     if folded.reason or not head:
         return folded.reason, 0
     for operation in head:
-        if isinstance(operation, Unknown):
+        if isinstance(operation, ops.Unknown):
             return operation.what, 0
-        if not isinstance(operation, Conv | Linear | Activation | MeanPool | Flatten):
+        if not isinstance(operation, ops.Conv | ops.Linear | ops.Activation | ops.MeanPool | ops.Flatten):
             return f"its {operation} ({type(operation).__name__}) stands behind the pooling", 0
     last = head[-1]
-    return "", len(last.weight) if isinstance(last, Linear) and not last.activation else 0
+    return "", len(last.weight) if isinstance(last, ops.Linear) and not last.activation else 0
 
 
-def _order(convs: Sequence[tuple[Conv, Pair | None]]) -> tuple[str, ...]:
+def _order(convs: Sequence[tuple[ops.Conv, ops.Pair | None]]) -> tuple[str, ...]:
     """Give the ways of padding of TensorFlow and Keras, the likelier first."""
     strided = [(unit, side) for unit, side in convs if unit.stride != (1, 1)]
     if all(unit.padding is None for unit, _ in strided):
@@ -221,7 +208,7 @@ def habitual_padding(convs: int, depthwises: int) -> str:
     return "keras" if convs <= depthwises + 2 else "same"
 
 
-def padding_of(convs: Sequence[tuple[Conv, Pair | None]], order: Sequence[str]) -> str:
+def padding_of(convs: Sequence[tuple[ops.Conv, ops.Pair | None]], order: Sequence[str]) -> str:
     """Name the way of padding that all convolutions share, a value of ``Foreign.padding``. Raises InputError.
 
     ``convs`` have rows and columns of the map that each takes, where the file tells them.
@@ -238,7 +225,7 @@ def padding_of(convs: Sequence[tuple[Conv, Pair | None]], order: Sequence[str]) 
     raise InputError(f"its convolutions of stride 2 are padded by {' and '.join(pads)}, in no MobileNet")
 
 
-def _agrees(unit: Conv, side: Pair | None, padding: str) -> bool:
+def _agrees(unit: ops.Conv, side: ops.Pair | None, padding: str) -> bool:
     """Whether a strided convolution is padded so: at the size of its map, or at every size where that is open."""
     kernel, stride = unit.weight.shape[2], unit.stride[0]
     after = {padded(0, kernel, stride, "after")}
@@ -253,12 +240,12 @@ def _agrees(unit: Conv, side: Pair | None, padding: str) -> bool:
     return given == {padded(0, kernel, stride, "symmetric")}
 
 
-def preprocessing_of(operations: Sequence[Operation]) -> Mapping[str, Any]:
+def preprocessing_of(operations: Sequence[ops.Operation]) -> Mapping[str, Any]:
     """Put what a graph does to its pictures into ``Preprocessing``'s fields; none for nothing. Raises InputError."""
     picture = operations[0]
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, ops.Picture)
     takers = [operation for operation in operations if 0 in operation.inputs]
-    steps = [operation for operation in takers if isinstance(operation, Affine)]
+    steps = [operation for operation in takers if isinstance(operation, ops.Affine)]
     if not steps and not picture.pixels:
         return {}
     factor, offset = np.ones(3), np.zeros(3)

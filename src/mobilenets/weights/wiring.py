@@ -11,26 +11,14 @@ from dataclasses import dataclass
 from mobilenets.errors import InputError
 from mobilenets.models import operations as ours
 from mobilenets.models.plan import Plan
-from mobilenets.weights.operations import (
-    Activation,
-    Add,
-    Affine,
-    Conv,
-    Flatten,
-    Linear,
-    MaxPool,
-    MeanPool,
-    Multiply,
-    Operation,
-    Picture,
-)
+from mobilenets.weights import operations as ops
 
-_KINDS: dict[type[Operation], str] = {
-    Add: "a sum of two maps",
-    Multiply: "a product of two maps",
-    MeanPool: "the average of the map",
-    Flatten: "a flattened map",
-    Linear: "a linear layer",
+_KINDS: dict[type[ops.Operation], str] = {
+    ops.Add: "a sum of two maps",
+    ops.Multiply: "a product of two maps",
+    ops.MeanPool: "the average of the map",
+    ops.Flatten: "a flattened map",
+    ops.Linear: "a linear layer",
 }
 
 
@@ -38,7 +26,7 @@ _KINDS: dict[type[Operation], str] = {
 class Wiring:
     """The operations of a graph, of which those from ``start`` on are its head."""
 
-    operations: Sequence[Operation]
+    operations: Sequence[ops.Operation]
     start: int
 
     def check(self, plan: Plan) -> str:
@@ -57,49 +45,48 @@ class Wiring:
                 f"its {operation} ({described(operation)}) stands behind the body of the network that its weights fit"
             )
         head = range(self.start, len(self.operations))
-        if not head or not isinstance(self.operations[-1], Linear):
+        if not head or not isinstance(self.operations[-1], ops.Linear):
             return ""
         behind = [*plan.pool, *plan.head, *([plan.classifier] if plan.classifier else [])]
         return self._compare(behind, head, places)
 
     def _entry(self) -> int:
         """Give the place of the picture as the first convolution takes it."""
-        return (
-            next((place for place, part in enumerate(self.operations) if not isinstance(part, Picture | Affine)), 1) - 1
-        )
+        behind = (place for place, part in enumerate(self.operations) if not isinstance(part, ops.Picture | ops.Affine))
+        return next(behind, 1) - 1
 
     def _compare(self, expected: Sequence[ours.Operation], given: range, places: dict[str, int]) -> str:
         """Say how operations differ from the ones expected; notes in ``places`` where each of these stands."""
         for part, place in zip(expected, given, strict=False):
             operation = self.operations[place]
             here, there = _words(part), described(operation)
-            name = " ".join(operation.name[:100].split())
             if here != there:
-                return f"its {name!r} is {there}, where the network that its weights fit has {here} ({part.name})"
+                return f"its {operation} is {there}, where the network that its weights fit has {here} ({part.name})"
             if {places.get(source) for source in part.inputs} != set(operation.inputs):
-                return f"its {name!r} ({there}) takes other maps than {part.name} of the network that its weights fit"
+                return (
+                    f"its {operation} ({there}) takes other maps than {part.name} of the network that its weights fit"
+                )
             places[part.name] = place
         if len(expected) < len(given):
             operation = self.operations[given[len(expected)]]
-            name = " ".join(operation.name[:100].split())
-            return f"its {name!r} ({described(operation)}) stands in no network here with these weights"
+            return f"its {operation} ({described(operation)}) stands in no network here with these weights"
         if len(given) < len(expected):
             return f"it ends before {expected[len(given)].name} ({_words(expected[len(given)])})"
         return ""
 
 
-def described(operation: Operation) -> str:
+def described(operation: ops.Operation) -> str:
     """Say what an operation is, in words."""
-    if isinstance(operation, Conv):
+    if isinstance(operation, ops.Conv):
         kind = "depthwise" if operation.depthwise else "a convolution"
         form = f"{kind} {_sides(operation.weight.shape[2:])} of stride {_sides(operation.stride, ' × ')}"
         return f"{form} with {_function(operation.activation)}"
-    if isinstance(operation, MaxPool):
+    if isinstance(operation, ops.MaxPool):
         return f"max pooling {_sides(operation.kernel)} of stride {_sides(operation.stride, ' × ')}"
-    if isinstance(operation, Activation):
+    if isinstance(operation, ops.Activation):
         return _function(operation.function)
-    if isinstance(operation, Linear) and operation.activation:
-        return f"{_KINDS[Linear]} with {_function(operation.activation)}"
+    if isinstance(operation, ops.Linear) and operation.activation:
+        return f"{_KINDS[ops.Linear]} with {_function(operation.activation)}"
     return _KINDS.get(type(operation), f"a {type(operation).__name__}")
 
 
@@ -112,7 +99,13 @@ def _words(part: ours.Operation) -> str:
         return f"max pooling {part.kernel}×{part.kernel} of stride {part.stride}"
     if isinstance(part, ours.Activation):
         return _function(part.activation)
-    kinds = {ours.Add: Add, ours.Scale: Multiply, ours.MeanPool: MeanPool, ours.Flatten: Flatten, ours.Linear: Linear}
+    kinds = {
+        ours.Add: ops.Add,
+        ours.Scale: ops.Multiply,
+        ours.MeanPool: ops.MeanPool,
+        ours.Flatten: ops.Flatten,
+        ours.Linear: ops.Linear,
+    }
     return _KINDS[kinds[type(part)]]
 
 

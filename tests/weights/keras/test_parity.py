@@ -179,13 +179,14 @@ def test_biases_expansion_by_one_cut_widths_and_a_convolution_as_head(
     model, odd = xiaochus(96, alpha), xiaochus(75, alpha)
     disturb(model)
     disturb(odd)
+    expected = {96: theirs(model, 96), 75: theirs(odd, 75)}
     for kind, (file, save) in FORMATS.items():
         save(model, tmp_path / file)
         converted = convert(tmp_path / file)
         assert converted.assigned.surplus == ()
         what = f"Keras {keras.__version__}, xiaochus/MobileNetV2, at 96 and 75"
-        compared(kind, what, ours(converted.model.network, 96), theirs(model, 96))
-        compared(kind, what, ours(converted.model.network, 75), theirs(odd, 75))
+        for size, logits in expected.items():
+            compared(kind, what, ours(converted.model.network, size), logits)
 
 
 def test_a_v2_built_without_an_input_size(tmp_path: Path, compared: Compared) -> None:

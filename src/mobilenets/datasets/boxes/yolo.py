@@ -86,7 +86,7 @@ def _looks_so(path: Path) -> bool:
 def read_yolo(root: Path, files: YoloFiles, pictures: Pictures) -> Annotations:
     """Read all labels of DATA; raises InputError for a ``data.yaml`` that cannot be used."""
     found = Annotations()
-    told: Mapping[str, Any] = {} if files.yaml is None else _yaml(files.yaml)
+    told: Mapping[str, Any] = {} if files.yaml is None else read_yaml(files.yaml)
     labels = _Labels(_classes(files, told, found), found, _points(told))
     if files.yaml is None:
         halves: dict[Path, str | None] = {path: half_by_path(path, root) for path in pictures}
@@ -104,7 +104,7 @@ def read_yolo(root: Path, files: YoloFiles, pictures: Pictures) -> Annotations:
     return found
 
 
-def _yaml(path: Path) -> Mapping[str, Any]:
+def read_yaml(path: Path) -> Mapping[str, Any]:
     """Read ``data.yaml``, safely: plain values only, and no aliases, which can grow without end."""
     try:
         import yaml

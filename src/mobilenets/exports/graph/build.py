@@ -17,24 +17,18 @@ from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.graph.nodes import Graph
 from mobilenets.exports.job import Options
+from mobilenets.models import operations as ops
 from mobilenets.models.network import Network
-from mobilenets.models.operations import (
-    Activation,
-    Add,
-    Conv,
-    Flatten,
-    Join,
-    Linear,
-    MaxPool,
-    MeanPool,
-    Operation,
-    Scale,
-)
 from mobilenets.pictures.preprocess import Preprocessing
 
 IMAGES = "images"
 # Operations without numbers of their own, and their operators.
-PLAIN: dict[type[Operation], str] = {Add: "Add", Scale: "Mul", MeanPool: "GlobalAveragePool", Flatten: "Flatten"}
+PLAIN: dict[type[ops.Operation], str] = {
+    ops.Add: "Add",
+    ops.Scale: "Mul",
+    ops.MeanPool: "GlobalAveragePool",
+    ops.Flatten: "Flatten",
+}
 
 
 def onnx_model(network: Network, preprocessing: Preprocessing, options: Options) -> onnx.ModelProto:
@@ -80,19 +74,19 @@ class _Writer(Graph):
             )
         return self.node("Transpose", [x], "numbers", perm=[0, 3, 1, 2])
 
-    def operation(self, part: Operation, inputs: list[str]) -> str:
+    def operation(self, part: ops.Operation, inputs: list[str]) -> str:
         """Write an operation; returns the name of what it gives."""
         match part:
-            case Conv():
+            case ops.Conv():
                 return self._conv(part, inputs[0])
-            case Activation():
+            case ops.Activation():
                 return self._activation(part.name, part.activation, inputs[0])
-            case MaxPool():
+            case ops.MaxPool():
                 sides, steps = [part.kernel] * 2, [part.stride] * 2
                 return self.node("MaxPool", inputs, part.name, kernel_shape=sides, strides=steps, ceil_mode=1)
-            case Join():
+            case ops.Join():
                 return self._join(part, inputs)
-            case Linear():
+            case ops.Linear():
                 layer: Any = self._network.get_submodule(part.name)
                 output = "logits" if part is self._network.plan.classifier else part.name
                 weights = self._weights(part.name, layer.weight, layer.bias)
@@ -101,7 +95,7 @@ class _Writer(Graph):
             raise TypeError(f"{part.name}: no operator of ONNX is known for a {type(part).__name__}")
         return self.node(PLAIN[type(part)], inputs, part.name)
 
-    def _conv(self, part: Conv, x: str) -> str:
+    def _conv(self, part: ops.Conv, x: str) -> str:
         layer: Any = self._network.get_submodule(part.name)
         weights = self._weights(part.name, *folded(layer))
         before, after = part.pads
@@ -118,7 +112,7 @@ class _Writer(Graph):
             return self._clip(part.name, x, 1)
         return x if part.activation == "none" else self._activation(part.name, part.activation, x)
 
-    def _join(self, part: Join, inputs: list[str]) -> str:
+    def _join(self, part: ops.Join, inputs: list[str]) -> str:
         """Put maps together: N×(anchors · columns)×H×W as N × rows × columns, side by side and below one another."""
         width, groups = len(part.columns), []
         for start in range(0, len(inputs), width):

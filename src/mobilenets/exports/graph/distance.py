@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from mobilenets.exports.graph.nodes import NumberedGraph
 from mobilenets.models.distance import LEAST, OUT, Space
@@ -24,12 +24,7 @@ def with_distance(model: onnx.ModelProto, space: Space) -> bool:
         return False
     writer = _Writer(space)
     writer.write(layer.input[0], layer.output[0], model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
-    model.graph.node.extend(writer.nodes)
-    model.graph.initializer.extend(writer.tensors.values())
-    batch = model.graph.output[0].type.tensor_type.shape.dim[0]
-    shape = [batch.dim_param or batch.dim_value]
-    model.graph.output.append(helper.make_tensor_value_info(DISTANCE, TensorProto.FLOAT, shape))
-    onnx.checker.check_model(model, full_check=True)
+    writer.add_to(model, DISTANCE)
     return True
 
 

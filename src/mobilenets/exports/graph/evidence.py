@@ -38,13 +38,8 @@ def with_evidence(model: onnx.ModelProto) -> bool:
         writer.write()
     except _NoForm:
         return False
-    model.graph.node.extend(writer.nodes)
-    model.graph.initializer.extend(writer.tensors.values())
     model.graph.input.append(helper.make_tensor_value_info(CLASS, TensorProto.INT64, [1]))
-    batch = model.graph.output[0].type.tensor_type.shape.dim[0]
-    shape = [batch.dim_param or batch.dim_value, *writer.cells]
-    model.graph.output.append(helper.make_tensor_value_info(EVIDENCE, TensorProto.FLOAT, shape))
-    onnx.checker.check_model(model, full_check=True)
+    writer.add_to(model, EVIDENCE, *writer.cells)
     return True
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 # Read by every runtime of the last years; holds all that our networks and their int8 forms need.
 OPSET = 17
@@ -33,6 +33,15 @@ class Graph:
         # For NumPy a contiguous scalar has one dimension.
         self.tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
         return name
+
+    def add_to(self, model: onnx.ModelProto, output: str, *sides: int) -> None:
+        """Add what was written to a finished model, with an output float32 N×``sides``; N is that of its first one."""
+        model.graph.node.extend(self.nodes)
+        model.graph.initializer.extend(self.tensors.values())
+        batch = model.graph.output[0].type.tensor_type.shape.dim[0]
+        shape = [batch.dim_param or batch.dim_value, *sides]
+        model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
+        onnx.checker.check_model(model, full_check=True)
 
     def model(
         self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]

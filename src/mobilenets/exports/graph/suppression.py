@@ -44,13 +44,8 @@ def with_boxes(model: onnx.ModelProto, detection: Detection) -> None:
     graph = model.graph
     writer = _Writer(graph.output[0].name, detection, graph.output[0].type.tensor_type.shape.dim[2].dim_value - 5)
     rows = writer.write()
-    batch = graph.output[0].type.tensor_type.shape.dim[0]
-    del graph.output[:]
-    graph.node.extend(writer.nodes)
-    graph.initializer.extend(writer.tensors.values())
-    shape = [batch.dim_param or batch.dim_value, rows, ROW]
-    graph.output.append(helper.make_tensor_value_info(BOXES, TensorProto.FLOAT, shape))
-    onnx.checker.check_model(model, full_check=True)
+    writer.add_to(model, BOXES, rows, ROW)
+    del graph.output[0]
 
 
 class _Writer(NumberedGraph):

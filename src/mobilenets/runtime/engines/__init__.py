@@ -96,6 +96,34 @@ def laid_out(images: Array, layout: str) -> Array:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if layout == "NCHW" else images)
 
 
+class InTurn:
+    """An engine that runs one batch at a time: threads that call it take turns."""
+
+    runtime: str
+    version: str
+
+    def __init__(self, exported: Exported, threads: int) -> None:
+        self.threads = threads
+        self._layout = exported.layout
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+        """Run a batch of the file's own size."""
+        return self._run(images)[0]
+
+    def with_distance(self, images: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Run a batch; gives the distances, float32 N, too. Only for a file whose description has ``distance``."""
+        scores, distances = self._run(images)
+        return scores, distances
+
+    def _run(self, images: Array) -> list[npt.NDArray[np.float32]]:
+        with self._lock:
+            return self._outputs(laid_out(images, self._layout))
+
+    def _outputs(self, batch: Array) -> list[npt.NDArray[np.float32]]:
+        raise NotImplementedError
+
+
 class _AfterFork:
     """An engine that is opened again, on one thread, in a process forked since: its threads are not there any more."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from mobilenets.errors import InputError
 from mobilenets.weights.keras.graph import MODELS, Call, follow, is_model
@@ -51,7 +50,7 @@ class Described:
         return {call.path[-1] for call in inside} - known
 
 
-def describe(path: Path, text: str) -> Described | None:
+def describe(text: str) -> Described | None:
     """Read a model_config; None where it is of a model class that does not list its layers.
 
     Raises InputError for one that is malformed, or holds what no MobileNet has; Lambda layers are never run.
@@ -72,10 +71,8 @@ def describe(path: Path, text: str) -> Described | None:
                 flags = bool(config.get("scale", True)), bool(config.get("center", True))
                 layers.append(WeightedLayer(WEIGHTED[call.kind], call.path, call.store, place, *flags))
         return Described(tuple(calls), tuple(outputs), tuple(layers))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise InputError(f"{path}: {MALFORMED}") from error
+        raise InputError(MALFORMED) from error
 
 
 def foreign_code(call: Call) -> str:

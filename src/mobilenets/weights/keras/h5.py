@@ -20,20 +20,24 @@ from mobilenets.weights.keras import keras3
 from mobilenets.weights.keras.config import Described, describe
 from mobilenets.weights.keras.hdf5 import DAMAGED, Tree, load
 from mobilenets.weights.keras.layers import PARTS, StoredLayer, foreign, known_place, natural, stored_layer
-from mobilenets.weights.layers import Foreign
+from mobilenets.weights.layers import Foreign, reported
 
 
 def read(path: Path) -> Foreign:
     """Read any HDF5 file of Keras as data; raises InputError, one line that says what to do."""
-    tree = load(path)
+    with reported(path):
+        return _read(load(path))
+
+
+def _read(tree: Tree) -> Foreign:
     roots = [root for root in ("model_weights", "") if _list(tree, root, "layer_names")]
     if not roots:
-        return keras3.from_tree(path, tree, None, "Keras 3 weights (.weights.h5)")
+        return keras3.from_tree(tree, None, "Keras 3 weights (.weights.h5)")
     root = roots[0]
     if "theano" in (*_text(tree, root, "backend"), *_text(tree, "", "backend")):
-        raise InputError(f"{path}: written by Theano, whose kernels are flipped; save it again with TensorFlow")
+        raise InputError("written by Theano, whose kernels are flipped; save it again with TensorFlow")
     config = _text(tree, "", "model_config")
-    described = describe(path, config[0]) if config else None
+    described = describe(config[0]) if config else None
     layers: list[StoredLayer] = []
     used: set[str] = set()
     listed = _list(tree, root, "layer_names") or ()
@@ -43,15 +47,15 @@ def read(path: Path) -> Foreign:
     for layer in listed:
         group = f"{root}/{layer}" if root else layer
         if group not in tree.texts:
-            raise InputError(f"{path}: it lists a layer {layer[:100]!r} that it does not hold; it is {DAMAGED}")
+            raise InputError(f"it lists a layer {layer[:100]!r} that it does not hold; it is {DAMAGED}")
         names = _list(tree, group, "weight_names") or ()
         if described is not None and (unknown := described.unknown(layer)):
             names = [name for name in names if (_split(name)[0] or layer).rpartition("/")[2] not in unknown]
         used.update(f"{group}/{name}" for name in names)
-        layers += _in_order(path, layer, names, _owned(path, tree, group, layer, names), described)
+        layers += _in_order(layer, names, _owned(tree, group, layer, names), described)
     ignored = [name for name in (*tree.arrays, *tree.unread) if name not in used]
     form = f"Keras HDF5, {'whole model' if config else 'weights only'}"
-    return foreign(path, form, layers, described, ignored, told=bool(config))
+    return foreign(form, layers, described, ignored, told=bool(config))
 
 
 def _text(tree: Tree, group: str, name: str) -> Sequence[str]:
@@ -71,7 +75,7 @@ def _list(tree: Tree, group: str, name: str) -> Sequence[str] | None:
     return pieces if number else None
 
 
-def _owned(path: Path, tree: Tree, group: str, layer: str, names: Sequence[str]) -> list[StoredLayer]:
+def _owned(tree: Tree, group: str, layer: str, names: Sequence[str]) -> list[StoredLayer]:
     """Join the weights of one group by the inner layers that own them, in the order of their last weight.
 
     The untrained weights come last and are always in forward order, so that BatchNorms, by their moving variance, are.
@@ -83,15 +87,15 @@ def _owned(path: Path, tree: Tree, group: str, layer: str, names: Sequence[str])
         if dataset in tree.unread:
             # A Normalization's count and the state of random layers are whole numbers.
             if part in PARTS or not tree.unread[dataset].startswith(("int", "uint")):
-                raise InputError(f"{path}: {dataset[:100]!r} holds {tree.unread[dataset]}, not floating-point numbers")
+                raise InputError(f"{dataset[:100]!r} holds {tree.unread[dataset]}, not floating-point numbers")
             continue
         if dataset not in tree.arrays:
-            raise InputError(f"{path}: it lists {dataset[:100]!r} and does not hold it; it is {DAMAGED}")
+            raise InputError(f"it lists {dataset[:100]!r} and does not hold it; it is {DAMAGED}")
         parts = owners.pop(owner, {})
         if part in parts:
-            raise InputError(f"{path}: {owner[:100]!r} has {part[:100]!r} twice; it is {DAMAGED}")
+            raise InputError(f"{owner[:100]!r} has {part[:100]!r} twice; it is {DAMAGED}")
         owners[owner] = {**parts, part: tree.arrays[dataset]}
-    return [stored_layer(path, owner or layer, parts) for owner, parts in owners.items()]
+    return [stored_layer(owner or layer, parts) for owner, parts in owners.items()]
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -101,7 +105,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _in_order(
-    path: Path, layer: str, names: Sequence[str], owned: Sequence[StoredLayer], described: Described | None
+    layer: str, names: Sequence[str], owned: Sequence[StoredLayer], described: Described | None
 ) -> list[StoredLayer]:
     """Put the inner layers of one group into forward order, each kind by itself."""
     if len(owned) == 1:
@@ -116,7 +120,7 @@ def _in_order(
             members = [members[i] for i in sorted(range(len(members)), key=keys.__getitem__)]
         elif kind != "norm" and _part_was_frozen(names):
             raise InputError(
-                f"{path}: part of {layer[:100]!r} was frozen, so that its weights are out of order; "
+                f"part of {layer[:100]!r} was frozen, so that its weights are out of order; "
                 "save the whole model (model.save) and import that"
             )
         ordered += members

@@ -23,7 +23,7 @@ from mobilenets.errors import InputError
 from mobilenets.weights.keras.config import Described, WeightedLayer, describe
 from mobilenets.weights.keras.hdf5 import Tree, load
 from mobilenets.weights.keras.layers import StoredLayer, foreign, natural, stored_layer
-from mobilenets.weights.layers import MAX_BYTES, Foreign, check_room
+from mobilenets.weights.layers import MAX_BYTES, Foreign, check_room, reported
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MAX_CONFIG = 16 << 20
@@ -33,7 +33,9 @@ _MAXIMUM = re.compile(r"(global_)?max_pooling2d(_\d+)?")
 
 def read(path: Path) -> Foreign:
     """Read a ``.keras`` archive as data; raises InputError, one line that says what to do."""
-    try:
+    damaged = "a damaged or incomplete .keras archive; copy or download it again"
+    errors = (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error)
+    with reported(path, damaged, *errors):
         # The list of an archive's members is read whole, and is no longer than the archive.
         check_room(path, 0, path.stat().st_size)
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="mobilenets-") as folder:
@@ -45,14 +47,10 @@ def read(path: Path) -> Foreign:
                 for piece in _pieces(path, archive, _WEIGHTS, MAX_BYTES + _MAX_CONFIG):
                     out.write(piece)
             tree = load(path, weights)
-        return from_tree(path, tree, describe(path, config.decode("utf-8")), "Keras 3 archive (.keras)")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or 'damaged'}") from error
-    except (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
-        raise InputError(f"{path}: a damaged or incomplete .keras archive; copy or download it again") from error
+        return from_tree(tree, describe(config.decode("utf-8")), "Keras 3 archive (.keras)")
 
 
-def from_tree(path: Path, tree: Tree, described: Described | None, form: str) -> Foreign:
+def from_tree(tree: Tree, described: Described | None, form: str) -> Foreign:
     """Make the layers of a Keras 3 weights file; raises InputError where it is none."""
     stores = _stores(tree)
     groups = list(stores)
@@ -66,13 +64,13 @@ def from_tree(path: Path, tree: Tree, described: Described | None, form: str) ->
     else:
         order = sorted(groups, key=_place)
     if not order:
-        raise InputError(f"{path}: an HDF5 file without the layers of a Keras model; give one that Keras saved")
-    owned = [layer for group in order if (layer := _layer(path, tree, group, stores[group], named.get(group)))]
+        raise InputError("an HDF5 file without the layers of a Keras model; give one that Keras saved")
+    owned = [layer for group in order if (layer := _layer(tree, group, stores[group], named.get(group)))]
     ignored = [name for group in stores if group not in order for name in stores[group]]
     # Layers without weights have groups too.
     pool = next((name for group in tree.texts if _MAXIMUM.fullmatch(name := group.rpartition("/")[2])), None)
     headless = f"it has a layer {pool!r}, which takes the maximum of a map rather than its average" if pool else ""
-    return foreign(path, form, owned, described, ignored, told=form.endswith("(.keras)"), headless=headless)
+    return foreign(form, owned, described, ignored, told=form.endswith("(.keras)"), headless=headless)
 
 
 def _pieces(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> Any:
@@ -80,11 +78,11 @@ def _pieces(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> Any:
     try:
         info = archive.getinfo(name)
     except KeyError:
-        raise InputError(f"{path}: a zip file without {name}; give a .keras archive that Keras 3 saved") from None
+        raise InputError(f"a zip file without {name}; give a .keras archive that Keras 3 saved") from None
     if info.file_size > most:
         check_room(path, 0, max(info.file_size, MAX_BYTES + 1))
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{path}: {name} is packed in a way that Keras does not use; save the model again")
+        raise InputError(f"{name} is packed in a way that Keras does not use; save the model again")
     with archive.open(info) as member:
         while piece := member.read(_PIECE):
             yield piece
@@ -110,16 +108,14 @@ def _place(group: str) -> list[tuple[bool, Any]]:
     return [(depth == len(parts) - 1, natural(part)) for depth, part in enumerate(parts)]
 
 
-def _layer(
-    path: Path, tree: Tree, group: str, datasets: Sequence[str], named: WeightedLayer | None
-) -> StoredLayer | None:
+def _layer(tree: Tree, group: str, datasets: Sequence[str], named: WeightedLayer | None) -> StoredLayer | None:
     """Give names to the numbered arrays of one layer; None where it has no weights of a network."""
     label = next(iter(tree.texts.get(datasets[0].rpartition("/")[0], {}).get("name", ())), group)
     whole = [dataset for dataset in datasets if dataset in tree.unread]
     for dataset in whole:
         # A Normalization's count and the state of random layers are whole numbers.
         if tree.unread[dataset] not in ("int32", "int64", "uint32", "uint64"):
-            raise InputError(f"{path}: {dataset[:100]!r} holds {tree.unread[dataset]}, not floating-point numbers")
+            raise InputError(f"{dataset[:100]!r} holds {tree.unread[dataset]}, not floating-point numbers")
     arrays = [tree.arrays[dataset] for dataset in datasets if dataset in tree.arrays]
     if not arrays:
         return None
@@ -127,10 +123,10 @@ def _layer(
     if names is None or len(names) != len(arrays):
         shapes = ", ".join(str(array.shape) for array in arrays[:4])
         raise InputError(
-            f"{path}: {label[:100]!r} holds arrays of shapes {shapes}, as no layer of a MobileNet does; "
+            f"{label[:100]!r} holds arrays of shapes {shapes}, as no layer of a MobileNet does; "
             "give the whole model as .keras, or a MobileNet's weights"
         )
-    return stored_layer(path, label, dict(zip(names, arrays, strict=True)))
+    return stored_layer(label, dict(zip(names, arrays, strict=True)))
 
 
 def _names(arrays: Sequence[npt.NDArray[Any]], whole: int, named: WeightedLayer | None) -> Sequence[str] | None:

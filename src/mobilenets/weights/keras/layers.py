@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -50,14 +49,12 @@ class StoredLayer:
     parts: Mapping[str, npt.NDArray[Any]]
 
 
-def stored_layer(path: Path, name: str, parts: Mapping[str, npt.NDArray[Any]]) -> StoredLayer:
+def stored_layer(name: str, parts: Mapping[str, npt.NDArray[Any]]) -> StoredLayer:
     """Tell the kind of a layer by the names and shapes of its arrays; InputError if a MobileNet has no such layer."""
     kind = _kind(parts)
     if kind is None:
         held = ", ".join(f"{part[:30]} {array.shape}" for part, array in list(parts.items())[:4])
-        raise InputError(
-            f"{path}: {name[:100]!r} holds {held!r}, as no layer of a MobileNet does; give a MobileNet's weights"
-        )
+        raise InputError(f"{name[:100]!r} holds {held!r}, as no layer of a MobileNet does; give a MobileNet's weights")
     return StoredLayer(name, kind, parts)
 
 
@@ -79,7 +76,6 @@ def _kind(parts: Mapping[str, npt.NDArray[Any]]) -> str | None:
 
 
 def foreign(
-    path: Path,
     form: str,
     owned: Sequence[StoredLayer],
     described: Described | None,
@@ -88,36 +84,33 @@ def foreign(
     told: bool = False,
     headless: str = "",
 ) -> Foreign:
-    """Make the layers, each kind in the order of ``owned``; raises InputError, one line that begins with ``path``.
+    """Make the layers, each kind in the order of ``owned``; raises InputError.
 
     ``told``: whether the file has a config, also one that does not list its layers. ``headless``: why what stands
     behind the body is no classifier, where the file tells it beside its layers.
     """
-    try:
-        if described is not None:
-            return _described(form, owned, described, ignored)
-        layers = tuple(_make(found) for found in owned if found.kind != "scale")
-        if not layers:
-            raise InputError("no convolution weights in it; give a MobileNet saved by Keras")
-        padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
-        steps: list[Operation] = [Picture("pictures", (), pixels=True)]
-        for found in owned:
-            if found.kind == "scale":
-                steps.append(normalization(found.name, (0,), found.parts["mean"], found.parts["variance"]))
-        scaled = preprocessing_of(steps) if len(steps) > 1 else {}
-        return Foreign(
-            form,
-            layers,
-            padding,
-            _EPSILON,
-            preprocessing={**TENSORFLOW_INPUT, **scaled},
-            own=OWN,
-            ignored=tuple(ignored),
-            notes=(_assumed(told, padding, bool(scaled)), *[_SCALED] * bool(scaled)),
-            headless=headless,
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    if described is not None:
+        return _described(form, owned, described, ignored)
+    layers = tuple(_make(found) for found in owned if found.kind != "scale")
+    if not layers:
+        raise InputError("no convolution weights in it; give a MobileNet saved by Keras")
+    padding = habitual_padding(len(of_kind(layers, "conv")), len(of_kind(layers, "depthwise")))
+    steps: list[Operation] = [Picture("pictures", (), pixels=True)]
+    for found in owned:
+        if found.kind == "scale":
+            steps.append(normalization(found.name, (0,), found.parts["mean"], found.parts["variance"]))
+    scaled = preprocessing_of(steps) if len(steps) > 1 else {}
+    return Foreign(
+        form,
+        layers,
+        padding,
+        _EPSILON,
+        preprocessing={**TENSORFLOW_INPUT, **scaled},
+        own=OWN,
+        ignored=tuple(ignored),
+        notes=(_assumed(told, padding, bool(scaled)), *[_SCALED] * bool(scaled)),
+        headless=headless,
+    )
 
 
 def _described(form: str, owned: Sequence[StoredLayer], described: Described, ignored: Sequence[str]) -> Foreign:

@@ -10,31 +10,11 @@ from typing import Any
 import numpy as np
 
 from mobilenets.pictures.preprocess import INTERPOLATIONS
+from mobilenets.weights import operations as ops
 from mobilenets.weights.keras.config import MALFORMED, Described, foreign_code, other_channels
 from mobilenets.weights.keras.graph import Call, spelt
 from mobilenets.weights.keras.passing import PASSING, PIXELS
 from mobilenets.weights.layers import Layer
-from mobilenets.weights.operations import (
-    NO_PADDING,
-    Activation,
-    Add,
-    Affine,
-    Array,
-    AveragePool,
-    BatchNorm,
-    Clip,
-    Conv,
-    Flatten,
-    Join,
-    Linear,
-    MeanPool,
-    Multiply,
-    Norm,
-    Operation,
-    Pad,
-    Picture,
-    Unknown,
-)
 
 # Operators of Keras 3 (keras.src.ops.numpy), by class; of TensorFlow's Keras 2, by the function of a TFOpLambda.
 _OPERATORS = {
@@ -52,7 +32,7 @@ _FUNCTIONS = {
 }  # fmt: skip
 _REBUILD = "build the model without it, copy the weights (set_weights) and save that"
 
-Weights = Mapping[int, Layer | tuple[Array, Array]]
+Weights = Mapping[int, Layer | tuple[ops.Array, ops.Array]]
 
 
 class Translation:
@@ -63,7 +43,7 @@ class Translation:
     """
 
     def __init__(self, described: Described, weights: Weights) -> None:
-        self.operations: list[Operation] = []
+        self.operations: list[ops.Operation] = []
         self.notes: list[str] = []
         self.resize: dict[str, Any] = {}
         self.size: int | None = None
@@ -78,21 +58,23 @@ class Translation:
             ends.append(end)
         self.outputs = [ends[place] for place in described.outputs]
 
-    def _add(self, operation: Operation) -> int:
+    def _add(self, operation: ops.Operation) -> int:
         self.operations.append(operation)
         return len(self.operations) - 1
 
     def _unknown(self, call: Call, inputs: tuple[int, ...], reason: str) -> int:
-        return self._add(Unknown(call.path[-1], inputs, reason))
+        return self._add(ops.Unknown(call.path[-1], inputs, reason))
 
-    def _translate(self, call: Call, inputs: tuple[int, ...], weights: Layer | tuple[Array, Array] | None) -> int:
+    def _translate(
+        self, call: Call, inputs: tuple[int, ...], weights: Layer | tuple[ops.Array, ops.Array] | None
+    ) -> int:
         """Add the operations that one call is; give the place of the last."""
         kind, config, name = call.kind, call.layer["config"], call.path[-1]
         if reason := foreign_code(call) or other_channels(call):
             return self._unknown(call, inputs, reason)
         self._take_size(config)
         if kind == "InputLayer" or not inputs:
-            picture = self._add(Picture(name, (), _square(self.size), channels_last=True))
+            picture = self._add(ops.Picture(name, (), _square(self.size), channels_last=True))
             if kind == "InputLayer":
                 return picture
             inputs = (picture,)
@@ -104,10 +86,10 @@ class Translation:
                 return self._unknown(call, inputs, "it has an inverted Normalization layer")
             return self._add(normalization(name, inputs, mean, variance))
         if kind == "Rescaling":
-            return self._add(Affine(name, inputs, _numbers(config["scale"]), _numbers(config["offset"])))
+            return self._add(ops.Affine(name, inputs, _numbers(config["scale"]), _numbers(config["offset"])))
         if kind == "ZeroPadding2D":
             (top, bottom), (left, right) = ((s, s) if isinstance(s, int) else s for s in config["padding"])
-            return self._add(Pad(name, inputs, ((int(top), int(bottom)), (int(left), int(right)))))
+            return self._add(ops.Pad(name, inputs, ((int(top), int(bottom)), (int(left), int(right)))))
         if kind in ("Resizing", "CenterCrop", "RandomCrop"):
             reason = self._resize(call, config)
             return self._unknown(call, inputs, reason) if reason else inputs[0]
@@ -121,16 +103,16 @@ class Translation:
         if kind in _OPERATORS and (found := _operator(call, inputs)) is not None:
             return self._add(found)
         if kind == "GlobalAveragePooling2D" or (kind == "Mean" and config.get("axis") in ([1, 2], [-3, -2])):
-            return self._add(MeanPool(name, inputs))
+            return self._add(ops.MeanPool(name, inputs))
         if kind == "AveragePooling2D":
             (window, across), (stride, _) = (
                 _sides(config.get(x) or config["pool_size"]) for x in ("pool_size", "strides")
             )
-            return self._add(AveragePool(name, inputs, window if window == across else 0, stride))
+            return self._add(ops.AveragePool(name, inputs, window if window == across else 0, stride))
         if kind in ("Flatten", "Squeeze", "Reshape"):
-            return self._add(Flatten(name, inputs, channels_last=True)) if self.convolved else inputs[0]
+            return self._add(ops.Flatten(name, inputs, channels_last=True)) if self.convolved else inputs[0]
         if kind == "Average" or (kind == "Concatenate" and config.get("axis", -1) in (-1, 1, 3)):
-            return self._add(Join(name, inputs, {"Average": "average"}.get(kind, "concat")))
+            return self._add(ops.Join(name, inputs, {"Average": "average"}.get(kind, "concat")))
         if kind in PASSING or kind == "cast":
             return inputs[0]
         return self._unknown(call, inputs, _why(call))
@@ -140,19 +122,19 @@ class Translation:
         config, arrays = call.layer["config"], layer.arrays
         if layer.kind == "norm":
             scale, shift, mean, variance = (arrays[part] for part in ("weight", "bias", "running_mean", "running_var"))
-            numbers = BatchNorm(layer.name, scale, shift, mean, variance, float(config["epsilon"]))
-            return self._add(Norm(layer.name, inputs, numbers))
+            numbers = ops.BatchNorm(layer.name, scale, shift, mean, variance, float(config["epsilon"]))
+            return self._add(ops.Norm(layer.name, inputs, numbers))
         weight, bias = arrays["weight"], arrays.get("bias")
         if layer.kind == "linear":
-            place = self._add(Linear(layer.name, inputs, weight, bias))
+            place = self._add(ops.Linear(layer.name, inputs, weight, bias))
         else:
             self.convolved = True
             if _sides(config.get("dilation_rate", 1)) != (1, 1) or config.get("groups", 1) not in (1, None):
                 return self._unknown(call, inputs, f"its {call.path[-1][:100]!r} is dilated or grouped")
-            padding = NO_PADDING if config["padding"] == "valid" else None
+            padding = ops.NO_PADDING if config["padding"] == "valid" else None
             groups = len(weight) if layer.kind == "depthwise" else 1
             stride = _sides(config["strides"])
-            place = self._add(Conv(layer.name, inputs, weight, bias, stride, padding, groups))
+            place = self._add(ops.Conv(layer.name, inputs, weight, bias, stride, padding, groups))
         function = spelt(config.get("activation"))
         return place if function == "linear" else self._activate(call, (place,), function)
 
@@ -161,16 +143,16 @@ class Translation:
         if function == "linear":
             return inputs[0]
         if function in ("relu", "relu6"):
-            return self._add(Clip(call.path[-1], inputs, 0, 6 if function == "relu6" else math.inf))
+            return self._add(ops.Clip(call.path[-1], inputs, 0, 6 if function == "relu6" else math.inf))
         if function == "hard_sigmoid" and "module" not in call.layer:  # of Keras 2
             function = "hard sigmoid of slope 0.2"
-        return self._add(Activation(call.path[-1], inputs, function))
+        return self._add(ops.Activation(call.path[-1], inputs, function))
 
     def _rectify(self, call: Call, inputs: tuple[int, ...], config: Mapping[str, Any]) -> int:
         most, slope, threshold = (config.get(key) for key in ("max_value", "negative_slope", "threshold"))
         if slope or threshold:
-            return self._add(Activation(call.path[-1], inputs, "a ReLU with a slope or threshold"))
-        return self._add(Clip(call.path[-1], inputs, 0, math.inf if most is None else float(most)))
+            return self._add(ops.Activation(call.path[-1], inputs, "a ReLU with a slope or threshold"))
+        return self._add(ops.Clip(call.path[-1], inputs, 0, math.inf if most is None else float(most)))
 
     def _take_size(self, config: Mapping[str, Any]) -> None:
         """Take the first square input shape that is told."""
@@ -215,15 +197,15 @@ class Translation:
             f"a {name} layer inside the model is part of the preprocessing: pictures come at {side} pixels"
         )
         self.operations = [
-            replace(one, side=_square(side)) if isinstance(one, Picture) else one for one in self.operations
+            replace(one, side=_square(side)) if isinstance(one, ops.Picture) else one for one in self.operations
         ]
         return ""
 
 
-def normalization(name: str, inputs: tuple[int, ...], mean: Array, variance: Array) -> Affine:
+def normalization(name: str, inputs: tuple[int, ...], mean: ops.Array, variance: ops.Array) -> ops.Affine:
     """What a Normalization layer does (keras.layers.Normalization.call)."""
     scale = 1 / np.maximum(np.sqrt(variance.reshape(-1).astype(np.float64)), 1e-7)
-    return Affine(name, inputs, scale, -mean.reshape(-1) * scale)
+    return ops.Affine(name, inputs, scale, -mean.reshape(-1) * scale)
 
 
 def _square(side: int | None) -> tuple[int, int] | None:
@@ -248,7 +230,7 @@ def _why(call: Call) -> str:
     return f"it has a {kind!r} layer, {name!r}, which no MobileNet has"
 
 
-def _operator(call: Call, inputs: tuple[int, ...]) -> Operation | None:
+def _operator(call: Call, inputs: tuple[int, ...]) -> ops.Operation | None:
     """An arithmetic operator, on a tensor and a constant or on several tensors; None for what it cannot be."""
     sign, name = _OPERATORS[call.kind], call.path[-1]
     layer = call.layer["class_name"] != "TFOpLambda" and "trainable" in call.layer["config"]
@@ -257,19 +239,21 @@ def _operator(call: Call, inputs: tuple[int, ...]) -> Operation | None:
         if sign == "/" or len(inputs) < 2 or (sign != "+" and len(inputs) > 2):
             return None
         if sign == "+" and len(inputs) == 2:
-            return Add(name, inputs)
-        return Multiply(name, inputs) if sign == "*" else Join(name, inputs, "add" if sign == "+" else "subtract")
+            return ops.Add(name, inputs)
+        return (
+            ops.Multiply(name, inputs) if sign == "*" else ops.Join(name, inputs, "add" if sign == "+" else "subtract")
+        )
     ((first, figures),) = called_with
     one, nothing = np.ones(1), np.zeros(1)
     if sign in "*/":
         if sign == "/" and first:
             raise ValueError("no scaling")
-        return Affine(name, inputs, figures if sign == "*" else 1 / figures, nothing)
+        return ops.Affine(name, inputs, figures if sign == "*" else 1 / figures, nothing)
     turned = sign == "-"
-    return Affine(name, inputs, -one if turned and first else one, -figures if turned and not first else figures)
+    return ops.Affine(name, inputs, -one if turned and first else one, -figures if turned and not first else figures)
 
 
-def _constants(nodes: Any) -> list[tuple[bool, Array]]:
+def _constants(nodes: Any) -> list[tuple[bool, ops.Array]]:
     """The constants that an operator is called with, by its ``inbound_nodes``, and whether each stands first."""
     if len(nodes) != 1:
         raise ValueError("an operator is called more than once")
@@ -290,7 +274,7 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, list) and isinstance(value[0], str)
 
 
-def _numbers(value: Any) -> Array:
+def _numbers(value: Any) -> ops.Array:
     """A constant: a number, nested lists of them, or an array that Keras wrote as a dictionary; as one row."""
     if isinstance(value, dict):
         value = value["config"]["value"]

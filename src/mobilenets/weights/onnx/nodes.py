@@ -9,26 +9,10 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.models.padding import padded
+from mobilenets.weights import operations as ops
 from mobilenets.weights.onnx.constants import axes_of, measure
 from mobilenets.weights.onnx.file import Array, Node
 from mobilenets.weights.onnx.translation import HALF_AVERAGED, State, Taker, Translation, Value
-from mobilenets.weights.operations import (
-    Activation,
-    Add,
-    Affine,
-    BatchNorm,
-    Clip,
-    Conv,
-    Flatten,
-    Linear,
-    MaxPool,
-    MeanPool,
-    Multiply,
-    Norm,
-    Pad,
-    Padding,
-    Pair,
-)
 from mobilenets.weights.simplify import hard_sigmoid
 
 _MAX_PADDING = 16
@@ -68,7 +52,7 @@ def _arithmetic(run: Translation, node: Node, given: Sequence[State]) -> Value |
     if isinstance(left, Value) and isinstance(right, Value):
         if node.op not in ("Add", "Mul", "Sum") or left.axes != right.axes:
             return run.unknown(node, given)
-        kind = Multiply if node.op == "Mul" else Add
+        kind = ops.Multiply if node.op == "Mul" else ops.Add
         return run.add(kind(node.name, (left.place, right.place)), left.axes)
     value, array = (left, right) if isinstance(left, Value) else (right, left)
     vector = _vector(array, value.axes) if isinstance(value, Value) else None
@@ -81,7 +65,7 @@ def _arithmetic(run: Translation, node: Node, given: Sequence[State]) -> Value |
         scale, shift = (scale, -vector) if value is left else (-scale, vector)
     else:
         shift = vector
-    return run.add(Affine(node.name, (value.place,), scale, shift), value.axes)
+    return run.add(ops.Affine(node.name, (value.place,), scale, shift), value.axes)
 
 
 def _same(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
@@ -89,11 +73,11 @@ def _same(run: Translation, node: Node, value: Value, given: Sequence[State]) ->
 
 
 def _function(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
-    return run.add(Activation(node.name, (value.place,), _FUNCTIONS[node.op]), value.axes)
+    return run.add(ops.Activation(node.name, (value.place,), _FUNCTIONS[node.op]), value.axes)
 
 
 def _relu(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
-    return run.add(Clip(node.name, (value.place,), 0.0, math.inf), value.axes)
+    return run.add(ops.Clip(node.name, (value.place,), 0.0, math.inf), value.axes)
 
 
 def _clip(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
@@ -104,7 +88,7 @@ def _clip(run: Translation, node: Node, value: Value, given: Sequence[State]) ->
         if bound is None:
             return run.unknown(node, [value], "has bounds that are not in the file")
         bounds[place] = bound
-    return run.add(Clip(node.name, (value.place,), *bounds), value.axes)
+    return run.add(ops.Clip(node.name, (value.place,), *bounds), value.axes)
 
 
 def _bound(run: Translation, node: Node, given: Sequence[State]) -> Value | None:
@@ -114,13 +98,13 @@ def _bound(run: Translation, node: Node, given: Sequence[State]) -> Value | None
     if value is None or bound is None or len(given) != 2:
         return run.unknown(node, given)
     bounds = (-math.inf, bound) if node.op == "Min" else (bound, math.inf)
-    return run.add(Clip(node.name, (value.place,), *bounds), value.axes)
+    return run.add(ops.Clip(node.name, (value.place,), *bounds), value.axes)
 
 
 def _hard_sigmoid(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
     if node.given("beta", 0.5) != 0.5:
         return run.unknown(node, [value])
-    return run.add(Activation(node.name, (value.place,), hard_sigmoid(node.given("alpha", 0.2))), value.axes)
+    return run.add(ops.Activation(node.name, (value.place,), hard_sigmoid(node.given("alpha", 0.2))), value.axes)
 
 
 def _answer(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
@@ -128,7 +112,7 @@ def _answer(run: Translation, node: Node, value: Value, given: Sequence[State]) 
     axis = node.given("axis", 0 if node.op == "ArgMax" else usual)
     if not -len(value.axes) <= axis < len(value.axes) or value.axes[axis] != "C":
         return run.unknown(node, [value], "is not over the classes")
-    return run.add(Activation(node.name, (value.place,), _ENDS[node.op]), value.axes)
+    return run.add(ops.Activation(node.name, (value.place,), _ENDS[node.op]), value.axes)
 
 
 # Layers
@@ -154,11 +138,11 @@ def _conv(run: Translation, node: Node, value: Value, given: Sequence[State]) ->
     stride, padding = _window(run, node, value, (weight.shape[2], weight.shape[3]))
     if stride is None:
         return run.unknown(node, [value], "is padded as in no MobileNet")
-    conv = Conv(_layer(run, node), (value.place,), weight, bias, stride, padding, node.given("group", 1))
+    conv = ops.Conv(_layer(run, node), (value.place,), weight, bias, stride, padding, node.given("group", 1))
     return run.add(conv, value.axes)
 
 
-def _window(run: Translation, node: Node, value: Value, kernel: Pair) -> tuple[Pair | None, Padding | None]:
+def _window(run: Translation, node: Node, value: Value, kernel: ops.Pair) -> tuple[ops.Pair | None, ops.Padding | None]:
     """Read strides and zeros: rows, then columns; no stride where they are not understood."""
     stride = _pair(node, node.given("strides", [1, 1]))
     way = node.given("auto_pad", "NOTSET")
@@ -185,8 +169,8 @@ def _norm(run: Translation, node: Node, value: Value, given: Sequence[State]) ->
     scale, shift, mean, variance = arrays
     # float32's 0.001 as the decimal that it was written as.
     epsilon = float(f"{node.given('epsilon', 1e-5):.6g}")
-    numbers = BatchNorm(_layer(run, node), scale, shift, mean, variance, epsilon)
-    return run.add(Norm(node.name, (value.place,), numbers), value.axes)
+    numbers = ops.BatchNorm(_layer(run, node), scale, shift, mean, variance, epsilon)
+    return run.add(ops.Norm(node.name, (value.place,), numbers), value.axes)
 
 
 def _product(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
@@ -195,11 +179,11 @@ def _product(run: Translation, node: Node, value: Value, given: Sequence[State])
         return run.unknown(node, [value, *given])
     name, inputs = _layer(run, node), (value.place,)
     if node.op == "MatMul" and value.axes == "NHWC":  # each pixel by itself
-        return run.add(Conv(name, inputs, weight.T[:, :, None, None]), value.axes)
+        return run.add(ops.Conv(name, inputs, weight.T[:, :, None, None]), value.axes)
     if value.axes != "NC":
         return run.unknown(node, [value])
     if node.op == "MatMul":
-        return run.add(Linear(name, inputs, weight.T), value.axes)
+        return run.add(ops.Linear(name, inputs, weight.T), value.axes)
     matrix = weight if node.given("transB", 0) else weight.T
     matrix = matrix if (factor := node.given("alpha", 1.0)) == 1 else matrix * factor
     vector = None if bias is None else _vector(bias, "NC")
@@ -207,7 +191,7 @@ def _product(run: Translation, node: Node, value: Value, given: Sequence[State])
         return run.unknown(node, [value, *given])
     if vector is not None:
         vector = np.broadcast_to(vector, len(matrix)) * node.given("beta", 1.0)
-    return run.add(Linear(name, inputs, matrix, vector), value.axes)
+    return run.add(ops.Linear(name, inputs, matrix, vector), value.axes)
 
 
 # Maps
@@ -217,18 +201,18 @@ def _pool(run: Translation, node: Node, value: Value, given: Sequence[State]) ->
     if value.axes != "NCHW":
         return run.unknown(node, [value])
     if node.op == "GlobalAveragePool":
-        return run.add(MeanPool(node.name, (value.place,)), value.axes)
+        return run.add(ops.MeanPool(node.name, (value.place,)), value.axes)
     kernel, side = _pair(node, node.given("kernel_shape", [0, 0])), run.sides[value.place]
     stride, padding = _window(run, node, value, kernel)
     if node.given("dilations", [1, 1]) != [1, 1] or stride is None or padding is None:
         return run.unknown(node, [value])
     if node.op == "MaxPool":
         ceil = bool(node.given("ceil_mode", 0))
-        return run.add(MaxPool(node.name, (value.place,), kernel, stride, padding, ceil), value.axes)
+        return run.add(ops.MaxPool(node.name, (value.place,), kernel, stride, padding, ceil), value.axes)
     if kernel != side or padding != ((0, 0), (0, 0)):
         size = f"of {side[0]} × {side[1]}" if side else "of unknown size; export it with a fixed input size"
         return run.unknown(node, [value], f"averages {kernel[0]} × {kernel[1]} pixels of a map {size}")
-    return run.add(MeanPool(node.name, (value.place,)), value.axes)
+    return run.add(ops.MeanPool(node.name, (value.place,)), value.axes)
 
 
 def _mean(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
@@ -241,10 +225,10 @@ def _mean(run: Translation, node: Node, value: Value, given: Sequence[State]) ->
     if letters not in ({"H", "W"}, {"P"}) and not rest:
         return run.unknown(node, [value], "does not average over the map")
     layout = "NHWC" if value.axes.endswith("C") else "NCHW"
-    mean = run.add(MeanPool(node.name, (value.place,)), layout)
+    mean = run.add(ops.MeanPool(node.name, (value.place,)), layout)
     if kept and letters != {"P"}:
         return mean
-    return run.add(Flatten(node.name, (mean.place,)), "NC")
+    return run.add(ops.Flatten(node.name, (mean.place,)), "NC")
 
 
 def _first_mean(axes: str, averaged: str, kept: bool) -> str:
@@ -265,7 +249,7 @@ def _pad(run: Translation, node: Node, value: Value, given: Sequence[State]) -> 
     rows, columns = by.pop("H", (0, 0)), by.pop("W", (0, 0))
     if any(map(any, by.values())) or not all(0 <= zeros < _MAX_PADDING for zeros in (*rows, *columns)):
         return run.unknown(node, [value])
-    return run.add(Pad(node.name, (value.place,), (rows, columns)), value.axes) if any((*rows, *columns)) else value
+    return run.add(ops.Pad(node.name, (value.place,), (rows, columns)), value.axes) if any((*rows, *columns)) else value
 
 
 def _transpose(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value:
@@ -282,7 +266,7 @@ def _squeeze(run: Translation, node: Node, value: Value, given: Sequence[State])
     left = "".join(letter for axis, letter in enumerate(value.axes) if axis not in axes and axis - rank not in axes)
     if "C" not in left or len(left) + len(axes) != rank:
         return run.unknown(node, [value])
-    return run.add(Flatten(node.name, (value.place,)), left) if left == "NC" else Value(value.place, left)
+    return run.add(ops.Flatten(node.name, (value.place,)), left) if left == "NC" else Value(value.place, left)
 
 
 def _unsqueeze(run: Translation, node: Node, value: Value, given: Sequence[State]) -> Value | None:
@@ -305,7 +289,7 @@ def _reshape(run: Translation, node: Node, value: Value, given: Sequence[State])
         target = told.values
     channels, pixel = run.channels(value.place), run.sides[value.place] in ((1, 1), None)
     if len(target) == 2 and len(value.axes) == 4:
-        return run.add(Flatten(node.name, (value.place,), channels_last=value.axes.endswith("C")), "NC")
+        return run.add(ops.Flatten(node.name, (value.place,), channels_last=value.axes.endswith("C")), "NC")
     if len(target) <= 2 and value.axes == "NC":
         return value
     if len(target) == 3 and value.axes == "NCHW" and target[1] in (0, None, channels):
@@ -343,7 +327,7 @@ def _single(state: State) -> float | None:
     return float(state.flat[0]) if isinstance(state, np.ndarray) and state.size == 1 else None
 
 
-def _pair(node: Node, values: list[int]) -> Pair:
+def _pair(node: Node, values: list[int]) -> ops.Pair:
     if len(values) != 2 or not all(0 < value < 1 << 12 for value in values):
         raise InputError(f"{node} has windows of a size that no MobileNet has")
     return values[0], values[1]

@@ -14,7 +14,7 @@ from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle
 from mobilenets.weights.class_names import names_in
 from mobilenets.weights.keras.layers import OWN
-from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign
+from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, reported
 from mobilenets.weights.onnx.file import Graph, Node, read_graph, shown
 from mobilenets.weights.onnx.nodes import TAKERS
 from mobilenets.weights.onnx.translation import Translation
@@ -30,13 +30,8 @@ _MAX_NAMES = 1 << 20
 
 def read(path: Path, output: str | None = None) -> Foreign:
     """Read an ONNX model; ``output`` names which of several outputs to take. Raises InputError for anything else."""
-    try:
-        graph = read_graph(path)
-        return _foreign(path, graph, output)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; give a model (.onnx)") from error
-    except InputError as error:
-        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    with reported(path):
+        return _foreign(path, read_graph(path), output)
 
 
 def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import MAX_ARRAYS, Foreign, check_room, count
+from mobilenets.weights.layers import MAX_ARRAYS, Foreign, bfloat16, check_room, count, reported
 from mobilenets.weights.pytorch.described import from_folder
 from mobilenets.weights.pytorch.state import read_state
 
@@ -29,12 +29,13 @@ def read(path: Path, output: str | None = None) -> Foreign:
 
     Raises ``InputError`` in one line for a file that is missing, damaged, or holds no MobileNet's layers.
     """
-    try:
+    damaged = "damaged, not a complete safetensors file; copy or download it again"
+    with reported(path, damaged, SafetensorError, ValueError, OverflowError, MemoryError):
         with path.open("rb") as file:
             check_room(path, 0, path.stat().st_size)
             length = int.from_bytes(file.read(8), "little")
             if length > MAX_HEADER:
-                raise InputError(f"{path}: damaged: a header of {length} bytes; copy or download it again")
+                raise InputError(f"damaged: a header of {length} bytes; copy or download it again")
             file.seek(0)
             entries: list[tuple[str, dict[str, Any]]] = deserialize(file.read())  # type: ignore[no-untyped-call]
         check_room(path, len(entries), sum(4 * count(entry["shape"]) for _, entry in entries))
@@ -44,21 +45,7 @@ def read(path: Path, output: str | None = None) -> Foreign:
         for _ in range(len(entries)):
             name, entry = entries.pop()  # a copy of the file's bytes, freed once it is converted
             arrays[name] = _array(name, entry)
-        foreign = read_state(path, "safetensors", arrays, ordered=False, output=output)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
-        raise InputError(f"{path}: damaged, not a complete safetensors file; copy or download it again") from error
-    except UnknownTypeError as error:
-        raise InputError(f"{path}: {error}; save the weights as float32") from error
-    try:
-        return from_folder(path, foreign)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-class UnknownTypeError(Exception):
-    """An array of numbers that no weights are kept in."""
+        return from_folder(path, read_state(path, "safetensors", arrays, ordered=False, output=output))
 
 
 def _array(name: str, entry: dict[str, Any]) -> npt.NDArray[Any]:
@@ -66,10 +53,5 @@ def _array(name: str, entry: dict[str, Any]) -> npt.NDArray[Any]:
     if kind == "BF16":
         return bfloat16(np.frombuffer(data, "<u2")).reshape(shape)
     if kind not in _TYPES:
-        raise UnknownTypeError(f"{name[:100]!r} holds numbers of type {kind}")
+        raise InputError(f"{name[:100]!r} holds numbers of type {kind}; save the weights as float32")
     return np.frombuffer(data, _TYPES[kind]).reshape(shape)
-
-
-def bfloat16(halves: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """Widen bfloat16, which numpy does not have, given as its bits: the upper half of a float32."""
-    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)

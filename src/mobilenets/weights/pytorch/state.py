@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, read_bundle
-from mobilenets.weights.layers import Foreign, Layer, conv, linear, norm, of_kind, strides_of
+from mobilenets.weights.layers import Foreign, Layer, conv, linear, listed, norm, of_kind, reported, strides_of
 from mobilenets.weights.pytorch import ssdlite
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State
 from mobilenets.weights.pytorch.choice import TRAINING, head_norms_of, one_head, one_network, without_measures
@@ -96,7 +96,7 @@ def read_state(
 
     """
     notes = list(notes)
-    try:
+    with reported(path):
         arrays, output, choices = one_network(joined(arrays), output)
         if ssdlite.is_ssdlite(arrays):
             return replace(_ssdlite(file_format, arrays, notes, choices, left_out), classes=classes)
@@ -128,8 +128,6 @@ def read_state(
             ignored=(*ignored, *extras, *left_out, *head_norms),
         )
         foreign, seen = (foreign, ()) if module is None else check_module(foreign, module)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     notes += _left_out([*extras, *left_out])
     if unknown:
         choices.append(_UNKNOWN.format(order="of the file" if told else "of the numbers in them"))
@@ -163,8 +161,7 @@ def _ssdlite(
 
 def _left_out(names: Sequence[str]) -> list[str]:
     """Say what of a file is no part of the network."""
-    shown = ", ".join(" ".join(name[:60].split()) for name in names[:5])
-    return [f"left out, not part of the network: {shown}{', …' if len(names) > 5 else ''}"] if names else []
+    return [f"left out, not part of the network: {listed(names)}"] if names else []
 
 
 def _with_habits(

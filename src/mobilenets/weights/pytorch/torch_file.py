@@ -20,10 +20,9 @@ import numpy.typing as npt
 
 from mobilenets.base.pickled import NotPlainError, Object, exactly
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import Foreign, check_room, count
+from mobilenets.weights.layers import Foreign, bfloat16, check_room, count, reported
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State, choose, find, is_average, settings_of
 from mobilenets.weights.pytorch.described import from_folder, from_training
-from mobilenets.weights.pytorch.safetensors_file import bfloat16
 from mobilenets.weights.pytorch.state import read_state
 from mobilenets.weights.pytorch.torch_pickle import BRAIN, TYPES, Storage, Tensor, TorchPickle
 
@@ -31,6 +30,10 @@ MAX_PICKLE = 16 << 20
 
 LEGACY_START = (0x1950A86A20F9469CFC6C, 1001)  # a number of their own, and the version
 HINT = "in PyTorch, save only model.state_dict()"
+_DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, MemoryError),
+    *(ValueError, TypeError, LookupError, OverflowError),
+)
 
 
 def read(path: Path, output: str | None = None) -> Foreign:
@@ -40,7 +43,8 @@ def read(path: Path, output: str | None = None) -> Foreign:
     moving average where there is one. Raises ``InputError`` in one line for a file that is missing, damaged, or holds
     no MobileNet's layers.
     """
-    try:
+    damaged = "damaged, not a complete torch.save file; copy or download it again"
+    with reported(path, damaged, *_DAMAGES), reported(path, f"it {{}}; {HINT}", NotPlainError):
         check_room(path, 0, path.stat().st_size)
         content = path.read_bytes()
         if not content.startswith(b"PK"):
@@ -51,15 +55,6 @@ def read(path: Path, output: str | None = None) -> Foreign:
         with zipfile.ZipFile(path) as archive:
             check_room(path, 0, sum(entry.file_size for entry in archive.infolist()))
             return _foreign(path, *_open_zip(archive), output)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or 'damaged'}") from error
-    except NotPlainError as error:
-        raise InputError(f"{path}: it {error}; {HINT}") from error
-    except (
-        *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, MemoryError),
-        *(ValueError, TypeError, LookupError, OverflowError),
-    ) as error:
-        raise InputError(f"{path}: damaged, not a complete torch.save file; copy or download it again") from error
 
 
 Fetch = Callable[[Storage], bytes | memoryview]
@@ -118,12 +113,9 @@ def _foreign(path: Path, value: object, fetch: Fetch, output: str | None) -> For
     """Group the tensors of the weights in ``value``."""
     states = find(value)
     if not states:
-        raise InputError(f"{path}: it holds no state dictionary; {HINT}")
-    try:
-        state, others = choose(states, output)
-        tensors, passed_over = _tensors(state)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"it holds no state dictionary; {HINT}")
+    state, others = choose(states, output)
+    tensors, passed_over = _tensors(state)
     check_room(path, len(tensors), sum(4 * count(tensor.shape) for tensor in tensors.values()))
     arrays = {name: _array(tensor, fetch) for name, tensor in tensors.items()}
     settings = settings_of(value)
@@ -133,10 +125,7 @@ def _foreign(path: Path, value: object, fetch: Fetch, output: str | None) -> For
     foreign = read_state(
         path, "PyTorch", arrays, classes=classes, notes=notes, left_out=passed_over, module=state, output=output
     )
-    try:
-        foreign = from_folder(path, from_training(foreign, settings))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    foreign = from_folder(path, from_training(foreign, settings))
     if not state.name:
         return foreign
     average = ", a moving average" if is_average(state.name) else ""

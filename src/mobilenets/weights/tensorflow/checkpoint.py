@@ -28,10 +28,12 @@ from mobilenets.weights.layers import (
     linear,
     norm,
     of_kind,
+    reported,
 )
 from mobilenets.weights.tensorflow.crc32c import crc32c, mask
 from mobilenets.weights.tensorflow.sstable import TableError, read_table
 from mobilenets.weights.tensorflow.tensor import KINDS, STRING, Array, from_bytes, read_shape
+from mobilenets.weights.traced import habitual_padding
 from mobilenets.weights.wire import Budget, WireError, blob, fields, number, signed, varint
 
 _INDEX_BYTES = 4 << 20
@@ -63,19 +65,11 @@ def read(path: Path) -> Foreign:
     """Read a checkpoint given as its index, one of its data files, or their common prefix; raises InputError."""
     prefix = re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", str(path))
     index = Path(prefix + ".index")
-    try:
+    damaged = "not a complete TensorFlow checkpoint: {}; copy its files again"
+    with reported(path, damaged, WireError, TableError):
         if not index.is_file():
-            raise InputError(f"{path}: {index.name!r} is not beside it; keep a checkpoint's files together")
+            raise InputError(f"{index.name!r} is not beside it; keep a checkpoint's files together")
         return _foreign(open_bundle(path, index))
-    except (WireError, TableError) as error:
-        raise InputError(f"{path}: not a complete TensorFlow checkpoint: {error}; copy its files again") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except InputError as error:
-        if str(error).startswith(f"{path}:"):
-            raise
-        # The makers of layers.py name the layer alone.
-        raise InputError(f"{path}: {error}") from error
 
 
 def _parse(data: bytes) -> tuple[int, dict[str, _Entry]]:
@@ -198,20 +192,16 @@ def _foreign(bundle: Bundle) -> Foreign:
         layers += _layers(module, {leaf: bundle[stored] for leaf, stored in modules[module].items()})
     if objects:
         notes += ("padding is assumed to be that of keras.applications; a checkpoint does not tell",)
+    convs, depthwises = (len(of_kind(layers, kind)) for kind in ("conv", "depthwise"))
     return Foreign(
         format="TensorFlow checkpoint",
         layers=tuple(layers),
-        padding=_padding_of_keras(layers) if objects else "same",
+        padding=habitual_padding(convs, depthwises) if objects else "same",
         epsilon=1e-3,
         preprocessing=TENSORFLOW_INPUT,
         ignored=tuple(sorted(bundle.entries.keys() - names.values())),
         notes=notes,
     )
-
-
-def _padding_of_keras(layers: list[Layer]) -> str:
-    """V1 has a convolution a depthwise layer, the first and a classifier; V2, which pads as SAME does, two each."""
-    return "keras" if len(of_kind(layers, "conv")) <= len(of_kind(layers, "depthwise")) + 2 else "same"
 
 
 def _names(entries: Mapping[str, _Entry]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.weights.head import NotLinear, Scores, Value, channels, classifier
-from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, check_room
+from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, check_room, reported
 from mobilenets.weights.operations import Conv, Unknown
 from mobilenets.weights.simplify import simplify
 from mobilenets.weights.tensorflow import detection
@@ -32,7 +32,7 @@ def read(path: Path, output: str | None = None) -> Foreign:
 
     A head that ``retrain.py`` put behind the logits of another comes as one linear layer that holds both.
     """
-    with reported(path, "not a frozen graph of a MobileNet"):
+    with reading(path, "not a frozen graph of a MobileNet"):
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{path}: not a file; give a frozen graph (.pb)")
@@ -44,20 +44,12 @@ def read(path: Path, output: str | None = None) -> Foreign:
 
 
 @contextmanager
-def reported(path: Path, what: str) -> Iterator[None]:
+def reading(path: Path, what: str) -> Iterator[None]:
     """Make one InputError that begins with the path of whatever reading raises."""
-    try:
-        with np.errstate(all="ignore"):  # what is not finite is refused when layers are made
-            yield
-    except (WireError, GraphError, TableError) as error:
-        raise InputError(f"{path}: {what}: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except InputError as error:
-        if str(error).startswith(f"{path}:"):
-            raise
-        # The makers of layers.py name the layer alone.
-        raise InputError(f"{path}: {error}") from error
+    errors = (WireError, GraphError, TableError)
+    # What is not finite is refused when layers are made.
+    with np.errstate(all="ignore"), reported(path, f"{what}: {{}}", *errors):
+        yield
 
 
 def foreign(path: Path, nodes: Mapping[str, Node], form: str, output: str | None = None) -> Foreign:

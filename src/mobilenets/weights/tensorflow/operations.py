@@ -12,25 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mobilenets.weights import operations as ops
 from mobilenets.weights.head import channels
 from mobilenets.weights.layers import check_room, conv_hwio, depthwise_hwcm, linear
-from mobilenets.weights.operations import (
-    Activation,
-    Add,
-    Affine,
-    BatchNorm,
-    Clip,
-    Conv,
-    Flatten,
-    Linear,
-    MeanPool,
-    Multiply,
-    Norm,
-    Operation,
-    Pad,
-    Picture,
-    Unknown,
-)
 from mobilenets.weights.tensorflow.fold import SHAPED, fold
 from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.norm import Apart, as_written, vector
@@ -76,7 +60,7 @@ class Translation:
 
     def __init__(self, path: object, nodes: Mapping[str, Node]) -> None:
         self.path, self.nodes = path, nodes
-        self.operations: list[Operation] = []
+        self.operations: list[ops.Operation] = []
         self.made_by: list[Node] = []
         self.resize = ""
         self.notes: dict[str, None] = {}
@@ -117,7 +101,7 @@ class Translation:
                 return _Other(fed=True)
             pixels = node.op in _DECODED or node.kind("dtype") == 4
             side = side_of(node.shape("shape"))
-            return self._add(node, Picture(node.name, (), side, pixels, channels_last=True))
+            return self._add(node, ops.Picture(node.name, (), side, pixels, channels_last=True))
         if node.op.startswith(_RANDOM):
             return _Other(random=True)
         given = [self._given(name, port) for name, port in node.inputs]
@@ -126,7 +110,7 @@ class Translation:
                 return _Other() if node.op in _MEASURED else self._flow(node, given)
             except GraphError as error:
                 places = tuple(state for state in given if isinstance(state, int))
-                return self._add(node, Unknown(node.name, places, str(error)))
+                return self._add(node, ops.Unknown(node.name, places, str(error)))
         others = [state for state in given if isinstance(state, _Other)]
         constants = [state for state in given if isinstance(state, np.ndarray)]
         if others or not constants:
@@ -147,7 +131,7 @@ class Translation:
         if node.op in _QUANTIZED:
             self.notes["its simulated quantisation is left out; the weights are used as they are"] = None
 
-    def _add(self, node: Node, operation: Operation) -> int:
+    def _add(self, node: Node, operation: ops.Operation) -> int:
         self.operations.append(operation)
         self.made_by.append(node)
         return len(self.operations) - 1
@@ -165,7 +149,7 @@ class Translation:
             self._note_quantized(node)
             return place
         if op in _FUNCTIONS:
-            made = self._add(node, Activation(node.name, (place,), _FUNCTIONS[op]))
+            made = self._add(node, ops.Activation(node.name, (place,), _FUNCTIONS[op]))
             self._answered.add(made)
             return made
         if op in ("Relu", "Relu6", "Maximum", "Minimum"):
@@ -175,10 +159,11 @@ class Translation:
         if op == "MatMul":
             return self._product(node, *_weights(node, given, 2))
         if op == "Pad" and isinstance(given[-1], np.ndarray):
-            return self._add(node, Pad(node.name, (place,), pad_of(node, given[-1])))
+            return self._add(node, ops.Pad(node.name, (place,), pad_of(node, given[-1])))
         if op in SHAPED and isinstance(first, int):
-            return self._add(node, Flatten(node.name, (place,), channels_last=True)) if self._weighed(place) else place
-        if op in _RESIZED and isinstance(picture := self.operations[place], Picture):
+            flat = ops.Flatten(node.name, (place,), channels_last=True)
+            return self._add(node, flat) if self._weighed(place) else place
+        if op in _RESIZED and isinstance(picture := self.operations[place], ops.Picture):
             size = constant.reshape(-1)[:2].tolist() if constant is not None and constant.dtype.kind == "i" else []
             self.resize = _RESIZED[op]
             return self._add(node, replace(picture, side=side_of((*size, 3))))
@@ -187,7 +172,7 @@ class Translation:
         if op in _NORMS and isinstance(first, int):
             return self._norm(node, place, given[1:])
         if op in ("Mean", "AvgPool") and _over_picture(op, constant):
-            return self._add(node, MeanPool(node.name, (place,)))
+            return self._add(node, ops.MeanPool(node.name, (place,)))
         if op in ("Select", "SelectV2") and any(state.random for state in others):
             return self._without_dropout(place)
         if op in _LAST or any(state.fed for state in others):
@@ -196,13 +181,13 @@ class Translation:
 
     def _weighed(self, place: int) -> bool:
         """Whether a layer with weights stands before."""
-        return any(isinstance(one, Conv | Linear) for one in self.operations[: place + 1])
+        return any(isinstance(one, ops.Conv | ops.Linear) for one in self.operations[: place + 1])
 
     def _answer(self, node: Node, *places: int) -> int:
         """Take what is made of the scores or probabilities of classes, which is anything but another layer."""
         if node.op in (*_CONVOLUTIONS, "MatMul"):
             raise GraphError(f"{node} comes after the probabilities of classes, in no MobileNet")
-        made = self._add(node, Activation(node.name, places[:1], "argmax"))
+        made = self._add(node, ops.Activation(node.name, places[:1], "argmax"))
         self._answered.add(made)
         return made
 
@@ -213,16 +198,16 @@ class Translation:
             if bound is None or bound.size != 1:
                 raise GraphError(f"unknown operation {node}; {_ONLY}")
             low, high = (float(bound.flat[0]), high) if node.op == "Maximum" else (low, float(bound.flat[0]))
-        return self._add(node, Clip(node.name, (place,), low, high))
+        return self._add(node, ops.Clip(node.name, (place,), low, high))
 
     def _arithmetic(self, node: Node, given: Sequence[_State]) -> int:
         left, right = given
         if isinstance(left, int) and isinstance(right, int):
             if node.op == "Mul":
-                return self._add(node, Multiply(node.name, (left, right)))
+                return self._add(node, ops.Multiply(node.name, (left, right)))
             if node.op not in ("Add", "AddV2"):
                 raise GraphError(f"unknown operation {node}; {_ONLY}")
-            return self._add(node, Add(node.name, (left, right)))
+            return self._add(node, ops.Add(node.name, (left, right)))
         times = node.op in _PRODUCTS
         if not isinstance(left, int) and node.op not in ("Add", "AddV2", "Mul"):
             raise GraphError(f"{node} has the picture as its second input, in no MobileNet")
@@ -232,25 +217,25 @@ class Translation:
             return self._without_dropout(place)
         if not isinstance(value, np.ndarray):
             reason = f"{node} needs something that is not in the file; freeze the graph first"
-            return self._add(node, Unknown(node.name, (place,), reason))
+            return self._add(node, ops.Unknown(node.name, (place,), reason))
         if value.dtype.kind != "f" or not max(value.shape, default=1) == value.size <= _MAX_CHANNELS:
             raise GraphError(f"{node} has a constant of {value.size} {value.dtype}, not one number a channel")
         before, figures = self.operations[place], value.astype(np.float64).reshape(-1)
         if times:
             scale = figures if node.op == "Mul" else 1 / figures
-            return self._add(node, Affine(node.name, (place,), scale, np.zeros(1)))
-        if isinstance(before, Affine) and self.made_by[place].op == "Mul":
+            return self._add(node, ops.Affine(node.name, (place,), scale, np.zeros(1)))
+        if isinstance(before, ops.Affine) and self.made_by[place].op == "Mul":
             width = channels(self.operations, place)
             numbers = self._apart.find(self.made_by[place], node, width) if width else None
             if numbers is not None:
-                return self._add(node, Norm(node.name, before.inputs, numbers))
-        return self._add(node, Affine(node.name, (place,), np.ones(1), -figures if node.op == "Sub" else figures))
+                return self._add(node, ops.Norm(node.name, before.inputs, numbers))
+        return self._add(node, ops.Affine(node.name, (place,), np.ones(1), -figures if node.op == "Sub" else figures))
 
     def _without_dropout(self, place: int) -> int:
         """Leave out a random mask, and the multiplication that makes up for it."""
         self.notes["its dropout is left out, as at inference"] = None
         before = self.operations[place]
-        scalar = isinstance(before, Unknown) or (isinstance(before, Affine) and before.scale.size == 1)
+        scalar = isinstance(before, ops.Unknown) or (isinstance(before, ops.Affine) and before.scale.size == 1)
         return before.inputs[0] if scalar and self.made_by[place].op in _PRODUCTS else place
 
     def _convolution(self, node: Node, place: int, kernel: Array) -> int:
@@ -260,14 +245,14 @@ class Translation:
         weight = layer.arrays["weight"]
         stride, padding = window_of(node)
         groups = len(weight) if depthwise else 1
-        return self._add(node, Conv(layer.name, (place,), weight, None, (stride, stride), padding, groups))
+        return self._add(node, ops.Conv(layer.name, (place,), weight, None, (stride, stride), padding, groups))
 
     def _product(self, node: Node, place: int, kernel: Array) -> int:
         if node.flag("transpose_a"):
             raise GraphError(f"unknown operation {node}; {_ONLY}")
         self._make_room(kernel)
         layer = linear(self._name(node), kernel if node.flag("transpose_b") else kernel.T)
-        return self._add(node, Linear(layer.name, (place,), layer.arrays["weight"]))
+        return self._add(node, ops.Linear(layer.name, (place,), layer.arrays["weight"]))
 
     def _make_room(self, kernel: Array) -> None:
         """Refuse a constant that stands for more numbers than a MobileNet has; raises InputError."""
@@ -286,8 +271,8 @@ class Translation:
             raise GraphError(f"{node} takes its statistics from the pictures; freeze the graph for inference")
         scale, shift, mean, variance = (vector(node, value, width or value.size) for value in arrays)
         # The operation's own default, which files may leave out, is 1e-4.
-        numbers = BatchNorm(node.name, scale, shift, mean, variance, as_written(node.real("epsilon", 1e-4)))
-        return self._add(node, Norm(node.name, (place,), numbers))
+        numbers = ops.BatchNorm(node.name, scale, shift, mean, variance, as_written(node.real("epsilon", 1e-4)))
+        return self._add(node, ops.Norm(node.name, (place,), numbers))
 
 
 def _cast(node: Node, value: Array) -> Array:

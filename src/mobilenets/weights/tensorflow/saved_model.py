@@ -38,7 +38,7 @@ def read(path: Path) -> Foreign:
     if file is None:
         raise InputError(f"{path}: not a SavedModel; give the folder that holds {FILE} and variables/")
     folder = file.parent
-    with graph.reported(path, "not a SavedModel of a MobileNet"):
+    with graph.reading(path, "not a SavedModel of a MobileNet"):
         check_room(path, 0, file.stat().st_size)
         saved = _Saved(file.read_bytes())
         variables = folder / "variables" / "variables.index"

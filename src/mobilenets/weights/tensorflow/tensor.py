@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.weights.layers import MAX_BYTES, count
+from mobilenets.weights.layers import MAX_BYTES, bfloat16, count
 from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields, number, signed, varints
 
 Array = npt.NDArray[Any]
@@ -45,7 +45,8 @@ def from_bytes(kind: int, data: memoryview | bytes) -> Array:
     form = np.dtype(KINDS[kind])
     if len(data) % form.itemsize:
         raise WireError(f"{len(data)} bytes do not divide into values of {form.itemsize} bytes")
-    return _widened(kind, np.frombuffer(data, form))
+    values: Array = np.frombuffer(data, form)
+    return bfloat16(values) if kind == BFLOAT16 else values
 
 
 def read_tensor(data: memoryview, budget: Budget) -> Array | None:
@@ -104,9 +105,3 @@ def _whole(data: memoryview, form: str) -> memoryview:
     if len(data) % np.dtype(form).itemsize:
         raise WireError("a list of numbers ends within one")
     return data
-
-
-def _widened(kind: int, values: Array) -> Array:
-    if kind != BFLOAT16:
-        return values
-    return (values.astype(np.uint32) << 16).view(np.float32)

@@ -147,9 +147,9 @@ class Model:
         powers = np.exp(scores - scores.max())
         return powers / powers.sum(), known
 
-    def right(self, name: str, pixels: Array, same: bool, expected: list[float]) -> bool:
+    def right(self, name: str, image: Image.Image, same: bool, expected: list[float]) -> bool:
         """Print and return whether pixels and outputs match those of the export."""
-        off = float(np.abs(self.outputs(pixels) - expected).max())
+        off = float(np.abs(self.outputs(self.pixels(image)) - expected).max())
         # int8 rounds differently on other processors.
         good = same and off <= (0.1 if self.export["precision"] == "int8" else 0.01) * np.abs(expected).max()
         pixels_are = "same pixels" if same else "PIXELS DIFFER"
@@ -166,17 +166,18 @@ def drawn(width: int, height: int) -> Image.Image:
 def check(model: Model) -> bool:
     """Check pixels and outputs of the drawn picture against the export's."""
     about = model.export["drawn"]
-    pixels = model.pixels(drawn(about["width"], about["height"]))
-    return model.right("drawn", pixels, zlib.crc32(pixels.tobytes()) == about["pixels_crc32"], about["outputs"])
+    image = drawn(about["width"], about["height"])
+    same = zlib.crc32(model.pixels(image).tobytes()) == about["pixels_crc32"]
+    return model.right("drawn", image, same, about["outputs"])
 
 
 def test(model: Model, folder: Path) -> bool:
     """Check pixels and outputs of the golden pictures against the export's."""
     found = []
     for one in model.export["golden"]:
-        pixels = model.pixels(decode(folder / one["picture"]))
-        same = hashlib.sha256(pixels.tobytes()).hexdigest() == one["pixels_sha256"]
-        found.append(model.right(one["picture"], pixels, same, one["outputs"]))
+        image = decode(folder / one["picture"])
+        same = hashlib.sha256(model.pixels(image).tobytes()).hexdigest() == one["pixels_sha256"]
+        found.append(model.right(one["picture"], image, same, one["outputs"]))
     return all(found)
 
 
