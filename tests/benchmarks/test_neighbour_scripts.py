@@ -32,10 +32,10 @@ def test_neighbour() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
 def test_memory() -> None:
-    words = ["--model", "mobilenet_v1_cifar", "--pictures", "12", "--epochs", "2", "--size", "32", "--batch", "4"]
+    words = ["--model", "mobilenet_v1_cifar", "--pictures", "6", "--epochs", "2", "--size", "32", "--batch", "4"]
     epochs, _, sizes = printed("memory.py", *words).partition("\n\n")
     assert [row.split("|")[1].strip() for row in epochs.splitlines()[2:]] == ["1", "2"]
-    assert [row.split("|")[1].strip() for row in sizes.splitlines()[2:]] == ["12", "120"]
+    assert [row.split("|")[1].strip() for row in sizes.splitlines()[2:]] == ["6", "60"]
 
 
 def test_gpu_script_on_the_cpu() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,11 +36,20 @@ def test_the_first_use_says_so_and_later_ones_find_it_on_disk(tmp_path: Path) ->
     assert again.stdout == first.stdout == "2.0\n"
 
 
-@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-@pytest.mark.parametrize("bytes_kept", [0, 40])
-def test_a_kept_file_that_was_cut_short_is_made_anew(tmp_path: Path, suffix: str, bytes_kept: int) -> None:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a cache with what the kernels of ``USE`` were compiled to, to be copied."""
+    folder = tmp_path_factory.mktemp("kernels")
+    run(USE, MOBILENETS_CACHE=str(folder), NUMBA_CACHE_DIR="")
+    return folder
+
+
+@pytest.mark.parametrize(("suffix", "bytes_kept"), [("nbi", 40), ("nbc", 0), ("nbc", 40)])
+def test_a_kept_file_that_was_cut_short_is_made_anew(
+    filled: Path, tmp_path: Path, suffix: str, bytes_kept: int
+) -> None:
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
     folder = {"MOBILENETS_CACHE": str(tmp_path), "NUMBA_CACHE_DIR": ""}
-    run(USE, **folder)
     cut = list((tmp_path / "kernels").rglob(f"*.{suffix}"))
     assert cut
     for path in cut:

@@ -46,7 +46,9 @@ def test_nothing_is_left_of_a_mistake(here: Path, photos: Path) -> None:
     assert list(here.iterdir()) == []
 
 
-def test_train_and_resume_without_out(here: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_and_resume_without_out(
+    here: Path, photos: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     def command(*words: object) -> tuple[int, str, str]:
         return main([str(word) for word in words]), *capsys.readouterr()
 

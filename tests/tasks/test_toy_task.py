@@ -149,7 +149,7 @@ class Brightness:
 
 
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def _registered(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> None:
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
     monkeypatch.setattr(answers, "_ANSWERS", dict(answers._ANSWERS))
     mobilenets.register_task(Brightness())

@@ -437,7 +437,7 @@ def model(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("freeze", ["backbone", "6"])
-def test_training_from_the_cache(model: Path, data: Path, tmp_path: Path, freeze: str) -> None:
+def test_training_from_the_cache(model: Path, data: Path, tmp_path: Path, freeze: str, undrawn: None) -> None:
     settings = SMALL | {"weights": str(model), "size": 32, "freeze": freeze, "epochs": 3}
     mobilenets.train(data, tmp_path / "run", **settings)
     trained = load_model(tmp_path / "run").network
@@ -448,7 +448,7 @@ def test_training_from_the_cache(model: Path, data: Path, tmp_path: Path, freeze
         assert all(same) if index < blocks else not all(same)
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(model: Path, data: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_to_the_same_bytes(model: Path, data: Path, tmp_path: Path, undrawn: None) -> None:
     settings = SMALL | {"weights": str(model), "size": 32, "freeze": "backbone", "epochs": 40}
     mobilenets.train(data, tmp_path / "whole", **settings)
     code = f"import sys, mobilenets; mobilenets.train({str(data)!r}, {str(tmp_path / 'run')!r}, **{settings!r})"

@@ -19,6 +19,7 @@ from mobilenets.verbs.models import create_model
 
 SMALL: dict[str, Any] = {"device": "cpu", "threads": 1, "workers": 1, "epochs": 1, "batch": 8, "augment": "none"}
 TENSORFLOW = Path(__file__).parents[1] / "fixtures" / "tensorflow"
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")

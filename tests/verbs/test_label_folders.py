@@ -94,7 +94,9 @@ def test_evaluate_tells_of_labels_changed_since(
     assert set(result["groups"]["groups"]) == {"furry", "feathered"}
 
 
-def test_training_tells_which_classes_lack_a_group(tmp_path: Path, draw: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_training_tells_which_classes_lack_a_group(
+    tmp_path: Path, draw: Any, caplog: pytest.LogCaptureFixture, undrawn: None
+) -> None:
     data = draw(tmp_path / "pets", {"cat": 4, "dog": 4, "newt": 4})
     (data / "classes.json").write_text(json.dumps(LABELS), encoding="utf-8")
     machine = {"device": "cpu", "threads": 1, "workers": 1}

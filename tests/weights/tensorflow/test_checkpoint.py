@@ -186,13 +186,13 @@ def test_keras_objects_come_in_the_order_of_their_numbers(tmp_path):
 
 
 def refused(path: Path, match: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError, match=match) as caught:
         read(path)
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_objects_without_an_order_are_refused(tmp_path):
