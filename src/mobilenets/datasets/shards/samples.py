@@ -44,10 +44,6 @@ def read_shard(path: Path) -> Iterator[Found]:
 
     What is damaged is a sample with its reason, and what follows it is read all the same. Raises ``InputError`` for a
     file that cannot be read, or is compressed.
-
-    >>> [(one.key, one.label, one.reason) for one in read_shard(Path("shards/train-00000.tar"))][0]
-    ('000000000', 'dog', None)
-
     """
     try:
         with path.open("rb", buffering=PIECE) as stream:
