@@ -130,7 +130,7 @@ def _handed_out(ray: Any, crew: Sequence[Any], parts: Sequence[Part], where: str
             except ray.exceptions.RayError as error:
                 if asked_for is not None:
                     losses[asked_for.name] += 1
-                    log.warning("%s: its worker was lost; it is done again", asked_for.name, extra={"detail": True})
+                    log.warning("%s: its worker was lost; it is done again", asked_for.name)
                     if losses[asked_for.name] >= MOST_LOSSES:
                         yield asked_for, Failed(f"lost {MOST_LOSSES} times: {type(error).__name__}")
                     else:
