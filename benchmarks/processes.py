@@ -5,7 +5,8 @@
 Digits (1,438 training pictures of 8×8, enlarged to 16), batches of 13 or 12, gloo on this machine:
 
 1. The samples that 1, 2 and 3 processes see, in order, with Mixup and CutMix on; and how far the losses of 100 steps
-   with synchronised BatchNorm are apart.
+   with synchronised BatchNorm are apart: in float64, and in float32, where rounding grows from step to step as it does
+   between two runs of one process (``benchmarks/same_losses.py``).
 2. One of two processes is killed in mid-epoch: seconds until the other and torchrun have ended, and what is said. Then
    the run is resumed with 2, 1 and 3 processes: are the samples exactly those that were not yet seen, and does it end
    in the same bytes as a run that was never killed?
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,14 @@ MIXED = ["--mixup", "0.2", "--cutmix", "1"]
 
 
 def noted(folder: Path, words: list[str]) -> int:
-    """Be one process of a training that notes each sample and each loss."""
+    """Be one process of a training that notes each sample and each loss; with ``--double`` in float64."""
     from mobilenets.cli import main
     from mobilenets.datasets.loader import Loader
     from mobilenets.training.loop import Training
     from mobilenets.training.steppers.plain import PlainStepper
 
-    rank = os.environ.get("RANK", "0")
+    rank, double = os.environ.get("RANK", "0"), "--double" in words
+    words = [word for word in words if word != "--double"]
     with (folder / f"{rank}.jsonl").open("w", buffering=1) as notes:
 
         def note(**what: Any) -> None:
@@ -60,7 +63,7 @@ def noted(folder: Path, words: list[str]) -> int:
 
         note(pid=os.getpid())
         batch, step, fit = Loader.batch, PlainStepper.step, Training.fit
-        fitting = []  # what is only timed is not noted
+        fitting: list[Training] = []  # what is only timed, or drawn, is not noted
 
         def batch_noted(self: Loader, indices: Any, epoch: int, start: int) -> Any:
             made = batch(self, indices, epoch, start)
@@ -70,14 +73,22 @@ def noted(folder: Path, words: list[str]) -> int:
             return made
 
         def step_noted(self: PlainStepper, group: Any, number: int, rate: float) -> Any:
+            if double and fitting:
+                self.network.double()
+                group = [replace(one, images=one.images.astype("float64")) for one in group]
             sums = step(self, group, number, rate)
             if fitting:
                 note(step=number, loss=sums["loss"] / sum(one.pictures for one in group))
+            if double and fitting and number == 99:
+                os._exit(0)  # nothing else takes float64
             return sums
 
         def fit_noted(self: Training) -> Any:
             fitting.append(self)
-            return fit(self)
+            try:
+                return fit(self)
+            finally:
+                fitting.clear()
 
         Loader.batch, PlainStepper.step, Training.fit = batch_noted, step_noted, fit_noted  # type: ignore[method-assign]
         return main(words)
@@ -134,7 +145,7 @@ def losses(folder: Path) -> dict[int, float]:
 
 def same_training(data: Path, out: Path) -> None:
     """Item 1."""
-    for name, more in (("SGD", [*STEADY, *MIXED]), ("AdamW", MIXED)):
+    for name, more in (("float64", [*STEADY, *MIXED, "--double"]), ("float32", [*STEADY, *MIXED])):
         for count in (1, 2, 3):
             words = ["train", str(data), "--out", str(out / f"run-{name}-{count}"), "--steps", "100"]
             finished(out / f"notes-{count}", count, [*words, *SETTINGS, *more])

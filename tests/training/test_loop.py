@@ -285,6 +285,9 @@ def test_mixed_precision_trains_and_resumes(begin: Begin, tmp_path: Path, monkey
 
 
 class stops_at_the_third:  # noqa: N801 (stands in for a function)
+    def __init__(self, alone: bool) -> None:
+        assert alone
+
     def __enter__(self) -> Callable[[], bool]:
         asked = iter(range(1, 100))
         return lambda: next(asked) == 3
