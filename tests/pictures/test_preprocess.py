@@ -358,3 +358,9 @@ def test_linear_is_pytorchs() -> None:
     given = torch.from_numpy(np.asarray(picture).astype(np.float32)).permute(2, 0, 1)[None]
     expected = torch.nn.functional.interpolate(given, (32, 32), mode="bilinear")[0].permute(1, 2, 0).numpy()
     assert np.abs(found - expected).max() < 0.501
+
+
+def test_a_key_with_a_line_end_is_named_in_one_line() -> None:
+    with pytest.raises(InputError) as refused:
+        Preprocessing.from_json(Preprocessing(8).to_json() | {"mea\n": 1})
+    assert str(refused.value).endswith(r"does not know: mea\n")

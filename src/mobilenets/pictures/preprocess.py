@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mobilenets.base.text import printable
 from mobilenets.errors import InputError
 
 RESIZES = ("crop", "stretch", "pad")
@@ -191,7 +192,9 @@ class Preprocessing:
             raise InputError("preprocessing must be a JSON object")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(map(str, value.keys() - known)):
-            raise InputError(f"preprocessing has keys that this version does not know: {', '.join(unknown)}")
+            raise InputError(
+                f"preprocessing has keys that this version does not know: {', '.join(map(printable, unknown))}"
+            )
         if missing := sorted(known - value.keys()):
             raise InputError(f"preprocessing lacks {', '.join(missing)}")
         return cls(**value)

@@ -91,7 +91,9 @@ def reader_of(path: Path) -> Reader:
     if path.suffix == ".pb":
         return graph.read
     # ONNX has no signature: its first field is the version of the format.
-    if path.suffix.lower() == ".onnx" or (head[:1] == b"\x08" and 3 <= head[1] < 32 and head[2:3] in b"\x12\x3a"):
+    if path.suffix.lower() == ".onnx" or (
+        head[:1] == b"\x08" and head[1:2] and 3 <= head[1] < 32 and head[2:3] in b"\x12\x3a"
+    ):
         return onnx_file.read
     raise InputError(f"{path}: not a known format of weights; give {KNOWN}")
 

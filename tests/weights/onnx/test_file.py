@@ -16,6 +16,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.weights.convert import Converted, convert
 from mobilenets.weights.onnx.read import read
+from mobilenets.weights.read import read as read_any
 
 Disturbed = Callable[..., Network]
 Saved = Callable[..., Path]
@@ -206,3 +207,11 @@ def test_unknown_kinds_of_numbers(path: Path) -> None:
         model.graph.initializer[0].CopyFrom(helper.make_tensor("x", TensorProto.STRING, [1], [b"a"]))
 
     assert "of an unknown kind" in refused(changed(path, strings))
+
+
+def test_a_name_that_is_no_text_and_a_file_of_one_byte(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"\x04Conv", b"\x04C\xffnv", 1))
+    assert "a name in it is not UTF-8" in refused(path)
+    (tmp_path / "w.bin").write_bytes(b"\x08")
+    with pytest.raises(InputError, match="not a known format of weights"):
+        read_any(tmp_path / "w.bin")

@@ -6,7 +6,7 @@ Source: ``onnx.proto`` of https://github.com/onnx/onnx, and its ``ExternalData.m
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -97,6 +97,8 @@ def read_graph(path: Path) -> Graph:
         raise InputError(f"damaged, or not an ONNX file ({error}); copy or download it again") from error
     if not model.graph.node:
         raise InputError("not an ONNX file, or one without a network; give a model (.onnx)")
+    if any(isinstance(name, bytes) for name in _names(model)):  # how protobuf gives what is not UTF-8
+        raise InputError("damaged: a name in it is not UTF-8; copy or download it again")
     if model.functions:
         raise InputError("it has functions of its own; put them in their places: onnx.inliner.inline_local_functions")
     domains = ("", "ai.onnx")
@@ -142,6 +144,19 @@ def _attribute(part: onnx.AttributeProto, constants: _Tensors) -> Any:
     known = (part.FLOAT, part.INT, part.STRING, part.FLOATS, part.INTS, part.STRINGS)
     value = helper.get_attribute_value(part) if part.type in known else None
     return list(value) if isinstance(value, Iterable) and not isinstance(value, bytes | str) else value
+
+
+def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    """Give every name that is read of a model."""
+    graph = model.graph
+    yield model.producer_name
+    for part in (*graph.initializer, *graph.input, *graph.output):
+        yield part.name
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (part.name for part in node.attribute)
 
 
 def _fed(value: onnx.ValueInfoProto) -> Fed:
