@@ -37,6 +37,8 @@ MOST_LOSSES = 4
 # The answers of a part are small and are fetched at once: a store of the least size that Ray takes does.
 STORE = 80 << 20
 PATIENCE = 60.0
+# Seconds that a cluster may take to answer.
+LONGEST = 10.0
 
 
 class Answerer:
@@ -78,6 +80,9 @@ def _cluster(address: str | None, workers: int | None, threads: int) -> Iterator
     else:
         settings["address"] = address or os.environ["RAY_ADDRESS"]
     try:
+        host, _, port = settings["address"].rpartition(":")
+        if port.isdigit() and "/" not in host:  # where nobody answers, Ray itself tries for minutes
+            socket.create_connection((host, int(port)), LONGEST).close()
         ray.init(**settings)
     except Exception as error:  # a cluster that is not there, or that does not start: each its own, some bare
         reason = " ".join(str(error).split())[:300]
