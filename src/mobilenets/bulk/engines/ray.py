@@ -37,6 +37,8 @@ MOST_LOSSES = 4
 # The answers of a part are small and are fetched at once: a store of the least size that Ray takes does.
 STORE = 80 << 20
 PATIENCE = 60.0
+# Seconds that a cluster may take to answer.
+LONGEST = 10.0
 
 
 class Answerer:
@@ -72,13 +74,17 @@ def _cluster(address: str | None, workers: int | None, threads: int) -> Iterator
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None and "RAY_ADDRESS" not in os.environ:
-        own = {"include_dashboard": False, "object_store_memory": STORE}
+        # Without "local" it would join a cluster that somebody runs on this machine.
+        own = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
         settings |= own if workers is None else own | {"num_cpus": workers * threads}
     else:
         settings["address"] = address or os.environ["RAY_ADDRESS"]
     try:
+        host, _, port = settings["address"].rpartition(":")
+        if port.isdigit() and "/" not in host:  # where nobody answers, Ray itself tries for minutes
+            socket.create_connection((host, int(port)), LONGEST).close()
         ray.init(**settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a cluster that is not there, or that does not start: each its own, some bare
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"Ray: {reason}; start one with `ray start --head`, or leave --ray-address out") from error
     try:
