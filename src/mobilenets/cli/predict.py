@@ -69,7 +69,9 @@ def _run(options: Namespace) -> int:
     form = "json" if options.json else options.format or "text"
     coco = detections.coco_writer(predictor, form, options.ids)
     if coco is not None:
-        return _coco(coco, predict(predictor, pictures, **{"threshold": 0.0, **settings}))
+        if options.threshold is None:
+            settings["threshold"] = 0.0
+        return _coco(coco, predict(predictor, pictures, **settings))
     head, lines = (detections.COLUMNS, detections.rows) if predictor.places else (COLUMNS, rows)
     failed = begun = False
     for answer in predict(predictor, pictures, **settings):
