@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--buffer", type=int, default=4096, help="samples in a stretch of one worker")
     add("--lost", type=int, default=5, help="workers lost in the epoch")
     add("--checkpoint", type=int, default=500, help="steps between two checkpoints")
-    add("--step-seconds", type=float, default=0.27, help="a step of 8 pictures at 29.7 a second")
+    add("--step-seconds", type=float, default=0.27, help="a step of 8 pictures at about 30 a second")
     add("--restart-seconds", type=float, default=120, help="until all have started again")
     add("--sample-kb", type=float, default=25)
     add("--disk-mb", type=float, default=20, help="MB a second that a worker reads")
