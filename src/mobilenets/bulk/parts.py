@@ -20,6 +20,7 @@ from mobilenets.datasets.shards.remote import Remote, address_of
 from mobilenets.errors import InputError
 
 FILES, LISTED, SHARD = "files", "listed", "shard"
+PARQUET = (".parquet", ".pq")
 # How a column of paths or addresses is usually called.
 COLUMNS = ("image", "path", "file", "filename", "file_name", "url", "uri", "address")
 
@@ -73,7 +74,7 @@ def kind_of(place: str) -> str:
     if source.is_file():
         if source.suffix.lower() == ".tar":
             return SHARD
-        if source.suffix.lower() in (".parquet", ".pq", ".txt", ".list", ".csv"):
+        if source.suffix.lower() in (*PARQUET, ".txt", ".list", ".csv"):
             return LISTED
         raise InputError(
             f"{source}: neither a folder nor a list: give a Parquet file (.parquet) or a text file (.txt) with a path "
@@ -95,7 +96,7 @@ def parts_of(place: str, size: int, column: str | None = None, firsts: Mapping[s
     picture that came or went changes one part, and not all after it. Raises ``InputError`` where nothing is found.
     """
     kind, source = kind_of(place), Path(place)
-    if column is not None and (kind != LISTED or source.suffix.lower() not in (".parquet", ".pq")):
+    if column is not None and (kind != LISTED or source.suffix.lower() not in PARQUET):
         raise InputError(f"--column is for a list in Parquet, which {source} is not")
     if kind == FILES:
         return list(_cut(source, size, dict(firsts or {})))
@@ -197,7 +198,7 @@ def _state(path: Path, name: str) -> bytes:
 
 def _rows(source: Path, column: str | None) -> Iterable[str]:
     """Give the paths or addresses of a list."""
-    if source.suffix.lower() not in (".parquet", ".pq"):
+    if source.suffix.lower() not in PARQUET:
         lines = (line.strip() for line in read_text(source).splitlines())
         return (line for line in lines if line)
     return _column(source, column)
@@ -209,22 +210,17 @@ def _column(source: Path, column: str | None) -> Iterator[str]:
 
     try:
         file = pq.ParquetFile(source)
-        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type) or _large(field.type)]
+        kinds = (pa.string(), pa.large_string())
+        texts = [field.name for field in file.schema_arrow if field.type in kinds]
         usual = [name for name in texts if name.lower() in COLUMNS]
         chosen = column or (usual or texts or [""])[0]
         if chosen not in texts or (column is None and len(usual or texts) > 1):
             has = ", ".join(texts) or "none"
             raise InputError(f"{source}: which column has the paths? give --column; its columns of text: {has}")
         for batch in file.iter_batches(columns=[chosen]):
-            for number, name in enumerate(batch.column(0).to_pylist()):
+            for name in batch.column(0).to_pylist():
                 if not name:
-                    raise InputError(f"{source}: {chosen} is empty in a row (such as {number}): remove those rows")
+                    raise InputError(f"{source}: {chosen} is empty in some rows: remove them")
                 yield name
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{source}: not a Parquet file that can be read: {' '.join(str(error).split())}") from error
-
-
-def _large(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_large_string(kind))

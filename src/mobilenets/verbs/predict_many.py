@@ -19,7 +19,7 @@ from mobilenets.base.progress import progress
 from mobilenets.bench.latency import describe_machine
 from mobilenets.bulk import job as jobs
 from mobilenets.bulk.engines import Course
-from mobilenets.bulk.parts import Part, parts_of, place_of
+from mobilenets.bulk.parts import PARQUET, Part, parts_of, place_of
 from mobilenets.bulk.tables import pick_format
 from mobilenets.errors import InputError
 from mobilenets.runs.predictor import Predictor
@@ -149,7 +149,7 @@ def _check(
         raise InputError(f"engine {engine!r}: choose {' or '.join(ENGINES)}")
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError(f"ray is not installed: {how_to_install('ray')}; or use --engine local")
-    if Path(source).suffix.lower() in (".parquet", ".pq") and importlib.util.find_spec("pyarrow") is None:
+    if Path(source).suffix.lower() in PARQUET and importlib.util.find_spec("pyarrow") is None:
         raise InputError(f"{source}: a list in Parquet needs pyarrow: {how_to_install('bulk')}; or give a text file")
     for name, value in (("workers", workers), ("threads", threads), ("batch", batch), ("part", part)):
         if value is not None and value < 1:
