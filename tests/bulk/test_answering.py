@@ -73,7 +73,8 @@ def test_formats() -> None:
         pick_format("csv")
 
 
-def test_addresses_are_fetched_and_failures_named(tmp_path: Path) -> None:
+def test_addresses_are_fetched_and_failures_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobilenets.bulk.reading.PAUSE", 0.0)
     (tmp_path / "a.png").write_bytes(b"content")
     part = {"kind": "listed", "where": str(tmp_path), "names": ["a.png", "http://127.0.0.1:9/b.png"]}
     (one, path), (other, fault) = read_part(part, 1.0)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -136,3 +138,12 @@ def test_what_is_no_source(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         parts_of(str(tmp_path / name), 2)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["../../a.tar", "..\\a.tar", None])
+def test_an_index_at_an_address_names_no_other_files(file: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = [{"file": file, "bytes": 1, "blake2b": "", "samples": 1, "split": None}]
+    head = json.dumps({"format": "mobilenets shards", "version": 1, "shards": shards}).encode()
+    monkeypatch.setattr("mobilenets.bulk.parts.Remote", lambda address: SimpleNamespace(read=lambda name: head))
+    with pytest.raises(InputError, match=r"https://there\.org/shards\.json: damaged"):
+        parts_of("https://there.org", 2)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from mobilenets.bulk import worker as workers
 from mobilenets.bulk.engines import local
 from mobilenets.bulk.job import Answered, Failed
-from mobilenets.bulk.parts import parts_of
+from mobilenets.bulk.parts import Part, parts_of
 from mobilenets.bulk.worker import Worker
 from mobilenets.errors import InputError
 
@@ -62,6 +63,23 @@ def test_a_picture_that_ends_its_process_is_a_bad_row(
         "cannot be read: ZeroDivisionError: of a decoder",
         "took longer than 0.6 s",
     ]
+
+
+def test_what_comes_from_elsewhere_may_take_longer_than_a_picture(
+    trained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = "def late(part, limit): time.sleep(1.0); yield 'a', pathlib.Path(part['names'][0])"
+    program = HOSTILE.replace("import json", "import json, pathlib", 1)
+    monkeypatch.setattr(
+        workers, "_PROGRAM", program.replace("child.main", f"{late}\nchild.read_part = late\nchild.main")
+    )
+    names = zlib.compress(json.dumps([str(trained.data / "cat/000.png")]).encode())
+    worker = Worker(asked(trained.run, limit=0.6))
+    try:
+        found = rows(worker.answer(Part("a", "shard", "https://there.org", "", 1, packed=names)))
+    finally:
+        worker.close()
+    assert [row["predictions"][0]["label"] for row in found] == ["cat"]
 
 
 def test_a_process_that_dies_costs_one_more_try(trained: Any, tmp_path: Path) -> None:

@@ -96,5 +96,7 @@ def test_what_does_not_go_together() -> None:
 
 def test_coco_has_all_boxes_unless_a_threshold_is_given(command: Any, finder: Any) -> None:
     words = ("predict", finder.run, finder.data / "pictures/000.png", "--format", "coco")
-    counts = [len(json.loads(command(*words, *more).out)) for more in ((), ("--threshold", "0"), ("--threshold", "0.6"))]
+    counts = [
+        len(json.loads(command(*words, *more).out)) for more in ((), ("--threshold", "0"), ("--threshold", "0.6"))
+    ]
     assert counts[0] == counts[1] > counts[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,6 +14,8 @@ from mobilenets.runtime.predictor import EnginePredictor
 
 # Where a worker is while no picture is being read: in the network.
 NETWORK = -1
+# How a worker says at which picture it is, and how many are answered for.
+PLACE = struct.Struct("<qq")
 # Bad pictures that a part names in the summary; all are in its rows.
 NAMED = 5
 

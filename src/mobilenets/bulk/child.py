@@ -12,7 +12,6 @@ import json
 import mmap
 import os
 import signal
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -20,15 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mobilenets.bulk.answering import NETWORK, answers, counted
-from mobilenets.bulk.reading import Named, read_part
+from mobilenets.bulk.answering import NETWORK, PLACE, answers, counted
+from mobilenets.bulk.reading import Named, from_elsewhere, read_part
 from mobilenets.bulk.tables import encode
 from mobilenets.errors import MobilenetsError, UnreadablePicture
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.predictor import EnginePredictor
 
-# The picture it is at, and how many are answered for.
-PLACE = struct.Struct("<qq")
+# Seconds that a picture, or a shard, may take to come from elsewhere, which has limits of its own.
+LONGEST = 3600.0
 
 
 def open_predictor(asked: dict[str, Any]) -> EnginePredictor:
@@ -59,6 +58,11 @@ class _Watch:
             self._armed = now
             faulthandler.dump_traceback_later(1.25 * self._limit, exit=True)
 
+    def wait(self) -> None:
+        """Give the step that follows more time, until the next one."""
+        faulthandler.dump_traceback_later(LONGEST, exit=True)
+        self._armed = 0.0
+
     def rest(self) -> None:
         faulthandler.cancel_dump_traceback_later()
         self._armed = 0.0
@@ -69,10 +73,13 @@ def _answer(predictor: EnginePredictor, asked: dict[str, Any], part: dict[str, A
     """Answer for a part; gives the line, and under ``content`` the bytes."""
     begun = time.monotonic()
     aside = {int(index): reason for index, reason in part["aside"].items()}
+    wait = watch.wait if from_elsewhere(part) else lambda: None
 
     def named() -> Iterator[Named]:
+        wait()
         for index, (name, picture) in enumerate(read_part(part, asked["limit"])):
             yield name, UnreadablePicture(aside[index]) if index in aside else picture
+            wait()
 
     try:
         watch.begin()

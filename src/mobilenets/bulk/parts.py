@@ -15,7 +15,7 @@ from mobilenets.base.files import read_text
 from mobilenets.base.leftovers import UNFINISHED
 from mobilenets.datasets.folder import relative
 from mobilenets.datasets.listing import Problem, has_pictures, instead, pictures, say
-from mobilenets.datasets.shards.index import INDEX, is_index
+from mobilenets.datasets.shards.index import INDEX, is_index, shards_of
 from mobilenets.datasets.shards.remote import Remote, address_of
 from mobilenets.errors import InputError
 
@@ -122,7 +122,7 @@ def _shards(place: str) -> Iterator[Part]:
         head = Remote(place).read(INDEX)
         if not is_index(head):
             raise InputError(f"{place}/{INDEX}: not an index of shards: pack the pictures with mobilenets pack")
-        files = {one["file"]: (one["bytes"], one["blake2b"], one["samples"]) for one in json.loads(head)["shards"]}
+        files = {one.file: (one.bytes, one.blake2b, one.samples) for one in shards_of(head, f"{place}/{INDEX}")}
     else:
         counts = _counts(source / INDEX)
         tars = [source] if source.is_file() else sorted(_tars(source))
@@ -145,8 +145,8 @@ def _counts(index: Path) -> dict[str, int]:
     """Read how many samples the shards of a folder have, where an index of ours says so."""
     try:
         head = index.read_bytes()
-        return {one["file"]: one["samples"] for one in json.loads(head)["shards"]} if is_index(head) else {}
-    except (OSError, LookupError, TypeError):
+        return {one.file: one.samples for one in shards_of(head, str(index))} if is_index(head) else {}
+    except (OSError, InputError):
         return {}
 
 

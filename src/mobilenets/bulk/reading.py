@@ -27,6 +27,11 @@ CHUNK = 1 << 18
 Named = tuple[str, Source | UnreadablePicture]
 
 
+def from_elsewhere(part: Mapping[str, Any]) -> bool:
+    """Say whether pictures of a part lie at addresses."""
+    return address_of(part["where"]) is not None or any("://" in name for name in part["names"])
+
+
 def read_part(part: Mapping[str, Any], limit: float) -> Iterator[Named]:
     """Give the pictures of a part, as ``Part.to_json`` tells of it, each with its name; ``limit`` seconds an address.
 
@@ -48,8 +53,8 @@ def read_part(part: Mapping[str, Any], limit: float) -> Iterator[Named]:
             return fetched(name, limit) if "://" in name else where / name
 
         # Without an address nothing is waited for: a path is read where it is decoded.
-        remote = any("://" in name for name in part["names"])
-        with closing(stream(source, part["names"], workers=AT_ONCE if remote else 1)) as found:
+        workers = AT_ONCE if from_elsewhere(part) else 1
+        with closing(stream(source, part["names"], workers=workers)) as found:
             yield from found
 
 

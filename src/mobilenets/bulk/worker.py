@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -12,14 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from mobilenets.bulk.answering import NETWORK
+from mobilenets.bulk.answering import NETWORK, PLACE
 from mobilenets.bulk.job import Answered, Failed
 from mobilenets.bulk.parts import Part
 from mobilenets.errors import InputError
 
 # Deaths that a part may cost, where each of them tells a bad picture.
 MOST_DEATHS = 20
-_PLACE_BYTES = 16
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from mobilenets.bulk.child import main; main(sys.argv[2])"
 )
@@ -38,7 +38,7 @@ class Worker:
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._folder = tempfile.TemporaryDirectory(prefix="mobilenets-")
         self._place = Path(self._folder.name) / "place"
-        self._place.write_bytes(bytes(_PLACE_BYTES))
+        self._place.write_bytes(bytes(PLACE.size))
         self._closed = threading.Event()
 
     def open(self) -> None:
@@ -93,8 +93,8 @@ class Worker:
 
     def done(self) -> int:
         """Say how many pictures of the part under way are answered for, about."""
-        with suppress(OSError):
-            return int.from_bytes(self._place.read_bytes()[8:], "little")
+        with suppress(OSError, struct.error):  # another process is being started
+            return int(PLACE.unpack(self._place.read_bytes())[1])
         return 0
 
     def close(self) -> None:
@@ -122,8 +122,8 @@ class Worker:
         assert self._process is not None
         status = self._process.wait()
         self._stop()
-        at = int.from_bytes(self._place.read_bytes()[:8], "little", signed=True)
-        self._place.write_bytes(bytes(_PLACE_BYTES))
+        at, _ = PLACE.unpack(self._place.read_bytes())
+        self._place.write_bytes(bytes(PLACE.size))
         self._complaints.seek(0)
         words = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
         if status < 0:

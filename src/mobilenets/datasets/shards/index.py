@@ -165,15 +165,23 @@ def table_of(head: bytes, where: str) -> str:
         raise _damaged(where) from error
 
 
-def read_index(head: bytes, table: bytes, where: str) -> Index:
-    """Read the contents of ``shards.json`` and of its table; raises ``InputError`` where they are damaged."""
+def shards_of(head: bytes, where: str) -> tuple[Shard, ...]:
+    """Read the shards that a ``shards.json`` names; raises ``InputError`` for a damaged one, or of another version."""
     try:
         about = json.loads(head)
         if about["version"] != VERSION:
             raise InputError(f"{where}: made by another version of mobilenets: pack the pictures again")
+        return tuple(_shard(value) for value in about["shards"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(where) from error
+
+
+def read_index(head: bytes, table: bytes, where: str) -> Index:
+    """Read the contents of ``shards.json`` and of its table; raises ``InputError`` where they are damaged."""
+    try:
+        about, shards = json.loads(head), shards_of(head, where)
         if hash_of(table) != about["table"]["blake2b"]:
             raise InputError(f"{where}: {about['table']['file']} is not the one that it names: copy both again")
-        shards = tuple(_shard(value) for value in about["shards"])
         with np.load(io.BytesIO(table), allow_pickle=False) as held:
             columns = {name: held[name] for name in _COLUMNS}
         damaged = {int(number): str(reason) for number, reason in about["damaged"].items()}
