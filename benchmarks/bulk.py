@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,7 @@ def speeds(model: Path, source: Path, place: Path) -> dict[str, float]:
         for engine, *words in (("local",), ("ray", "--ray-address", ADDRESS)):
             out = place / f"speed-{engine}-{workers}"
             shutil.rmtree(out, ignore_errors=True)
-            with cluster(2) if engine == "ray" else contextmanager(lambda: iter([None]))():
+            with cluster(2) if engine == "ray" else nullcontext():
                 settings = ("--engine", engine, *words, "--workers", str(workers), "--part", "500")
                 result = predict_many(model, source, out, *settings)
             found[f"{engine}, {workers} worker(s)"] = result["images_per_second"]

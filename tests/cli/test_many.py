@@ -18,7 +18,7 @@ def test_answers_by_the_command_line(command: Any, trained: Any, tmp_path: Path)
     (source / "empty.png").write_bytes(b"")
     status, out, _ = command(*words)
     assert status == 1
-    assert out.startswith("2 pictures in 1 parts, 2 now in ") and "empty.png: the file is empty" in out
+    assert out.startswith("2 pictures in 1 part, 2 now in ") and "empty.png: the file is empty" in out
     status, out, err = command(*words, "--top", "2")
     assert status == 2 and "was begun with top by default, not 2" in err
 

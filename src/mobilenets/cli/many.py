@@ -7,12 +7,12 @@ from typing import Any
 
 from mobilenets.base.progress import duration
 from mobilenets.base.text import printable
+from mobilenets.bulk.tables import FORMATS
 from mobilenets.cli.options import given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser
 from mobilenets.errors import InputError
 
-FORMATS = ("parquet", "jsonl")
 # What has no meaning for millions of pictures, and what has none without them.
 _ALONE = ("explain", "sheet", "ids", "language")
 _MANY = ("workers", "batch", "part", "timeout", "column", "ray_address")
@@ -73,17 +73,21 @@ def words(result: dict[str, Any]) -> str:
     speed = (
         f", {now:,} now in {duration(result['seconds'])} ({result['images_per_second']:g} per second)" if now else ""
     )
-    lines = [f"{result['pictures']:,} pictures in {result['parts']:,} parts{speed}"]
+    lines = [f"{_many(result['pictures'], 'picture')} in {_many(result['parts'], 'part')}{speed}"]
     best = list(result["classes"].items())
     shown = ", ".join(f"{printable(name)} {count:,}" for name, count in best[:SHOWN])
     more = f" and {len(best) - SHOWN} more classes" if len(best) > SHOWN else ""
     lines += [f"{shown}{more}"] if best else []
     if result["none_of_these"]:
-        lines.append(f"{result['none_of_these']:,} are none of these")
+        lines.append(f"none of these: {result['none_of_these']:,}")
     if result["bad"]:
         lines.append(f"{result['bad']:,} could not be answered:")
         lines += [printable(f"  {one['image']}: {one['error']}") for one in result["first_bad"][:SHOWN]]
     if result["failed_parts"]:
-        lines.append(f"{result['failed_parts']:,} parts failed; run the same command again to try them once more:")
+        lines.append(f"{_many(result['failed_parts'], 'part')} failed; run the same command again to try once more:")
         lines += [printable(f"  {one['part']}: {one['reason']}") for one in result["failed"][:SHOWN]]
     return "\n".join([*lines, f"answers in {printable(result['answers'])}"])
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"

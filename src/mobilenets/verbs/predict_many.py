@@ -171,11 +171,10 @@ def _carried_out(
     if already:
         log.info("%d of %d parts are done already", len(parts) - len(missing), len(parts))
     if missing:
-        where = missing[0].where
         if engine == "ray":
             from mobilenets.bulk.engines import ray
 
-            course: Course = ray.answered(missing, asked, workers, address, where)
+            course: Course = ray.answered(missing, asked, workers, address)
         else:
             from mobilenets.bulk.engines import local
 

@@ -55,7 +55,8 @@ def serve(
         Where the model runs, as for ``Predictor``; of several workers each has its part of the cores.
     workers:
         So many processes answer at one port, each with a model of its own; one that dies is started again, and SIGHUP
-        replaces them one by one, by which they read the model anew. By default this process answers.
+        replaces them one by one, by which they read the model anew. By default this process answers. A script that
+        asks for workers needs ``if __name__ == "__main__":``, as whatever starts processes does.
     limits:
         Bounds on what the server takes on, each worker by itself.
     allow_hosts:

@@ -94,31 +94,29 @@ def _cluster(address: str | None, workers: int | None, threads: int) -> Iterator
         ray.shutdown()
 
 
-def answered(
-    parts: Sequence[Part], asked: dict[str, Any], workers: int | None, address: str | None, where: str
-) -> Course:
+def answered(parts: Sequence[Part], asked: dict[str, Any], workers: int | None, address: str | None) -> Course:
     """Have parts answered by actors; gives each as it is done.
 
-    ``where`` is what every machine has to see. Parts of a machine that is lost are done again by others. Raises
-    ``InputError`` where a machine cannot open the model or does not see the pictures.
+    Parts of a machine that is lost are done again by others. Raises ``InputError`` where a machine cannot open the
+    model or does not see the pictures.
     """
     with _cluster(address, workers, asked["threads"]) as (ray, count):
         kind = ray.remote(num_cpus=asked["threads"], max_restarts=-1, max_task_retries=0)(Answerer)
         crew = [kind.remote(asked) for _ in range(min(count, len(parts)))]
         try:
-            yield from _handed_out(ray, crew, parts, where)
+            yield from _handed_out(ray, crew, parts)
         finally:
             for actor in crew:
                 with suppress(Exception):  # one that is gone anyway
                     ray.kill(actor)
 
 
-def _handed_out(ray: Any, crew: Sequence[Any], parts: Sequence[Part], where: str) -> Course:
+def _handed_out(ray: Any, crew: Sequence[Any], parts: Sequence[Part]) -> Course:
     """Hand parts to actors as they become free; one that is lost is waited for, and its part goes to another."""
 
     def opening(actor: Any) -> Any:
         # Waits until it has been started, again if need be: calls of an actor that is down fail at once otherwise.
-        return actor.ready.options(max_task_retries=-1).remote(where, VERSION)
+        return actor.ready.options(max_task_retries=-1).remote(parts[0].where, VERSION)
 
     waiting, idle, losses = deque(parts), list[Any](), Counter[str]()
     under_way: dict[Any, tuple[Any, Part | None]] = {opening(actor): (actor, None) for actor in crew}

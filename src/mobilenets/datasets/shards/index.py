@@ -172,7 +172,7 @@ def shards_of(head: bytes, where: str) -> tuple[Shard, ...]:
         if about["version"] != VERSION:
             raise InputError(f"{where}: made by another version of mobilenets: pack the pictures again")
         return tuple(_shard(value) for value in about["shards"])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _damaged(where) from error
 
 
