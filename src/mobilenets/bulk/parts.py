@@ -118,16 +118,16 @@ def parts_of(place: str, size: int, column: str | None = None, firsts: Mapping[s
 def _shards(place: str) -> Iterator[Part]:
     """Give a part for each shard: one tar, those of a folder, or those that the index at an address names."""
     folder, source = place, Path(place)
+    files: dict[str, tuple[int, str, int | None]] = {}
     if address_of(place) is not None:
         head = Remote(place).read(INDEX)
         if not is_index(head):
             raise InputError(f"{place}/{INDEX}: not an index of shards: pack the pictures with mobilenets pack")
-        files = {one.file: (one.bytes, one.blake2b, one.samples) for one in shards_of(head, f"{place}/{INDEX}")}
+        files.update((one.file, (one.bytes, one.blake2b, one.samples)) for one in shards_of(head, f"{place}/{INDEX}"))
     else:
         counts = _counts(source / INDEX)
         tars = [source] if source.is_file() else sorted(_tars(source))
         folder, source = (str(source.parent), source.parent) if source.is_file() else (place, source)
-        files = {}
         for path in tars:
             name, status = relative(path, source), path.stat()
             digest = hashlib.blake2b(f"{name} {status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)

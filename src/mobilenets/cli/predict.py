@@ -10,6 +10,7 @@ from typing import Any
 
 from mobilenets.base.cells import write_cells
 from mobilenets.base.text import printable
+from mobilenets.bulk.tables import FORMATS
 from mobilenets.cli import detections, many
 from mobilenets.cli.options import MODEL, add_engine, check_order, engine, given
 from mobilenets.cli.output import to_json
@@ -42,7 +43,7 @@ def _arguments(parser: Parser) -> None:
     add_engine(parser)
     add(
         "--format",
-        choices=("text", "json", "csv", "coco", *many.FORMATS),
+        choices=("text", "json", "csv", "coco", *FORMATS),
         help="text, json (as --json), csv, or coco: boxes as COCO's results, all of them unless --threshold is given; "
         "with --engine parquet or jsonl",
     )
