@@ -47,7 +47,9 @@ def test_from_the_command_line_stopped_and_taken_up(
         patch.setattr(verb, "train", stopped)
         assert main(command) == 130
     assert capsys.readouterr().err.splitlines()[-1].endswith("to continue: run the same command again")
-    assert main([*command, "--to", "0.5"]) == 2 and "begun with other settings" in capsys.readouterr().err
+    assert (
+        main([*command, "--to", "0.5"]) == 2 and "begun with another model or other settings" in capsys.readouterr().err
+    )
     monkeypatch.setattr(verb, "_narrowed", stopped)  # what is left was chosen, and is kept
     assert main([*command, "--json"]) == 0
     assert not (tmp_path / "narrow-rounds").exists()

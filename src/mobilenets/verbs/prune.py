@@ -18,6 +18,7 @@ from mobilenets.bench.channels import milliseconds, milliseconds_a_channel
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.loader import Loader, evenly, in_order
 from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 from mobilenets.measure.allotment import Costed, least_worth
 from mobilenets.models.network import Network
@@ -29,6 +30,7 @@ from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.seen import SEEN
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.importance import Scores, importance
 from mobilenets.training.recipe import Recipe
@@ -63,7 +65,8 @@ def prune(
 
     Whole channels go (``mobilenets.models.prune``), in eights: those that are worth least to the loss on training
     pictures (``mobilenets.training.importance``) for the time that they take in ONNX Runtime on this machine. What is
-    left is a run like any other. Until all is done the rounds are kept in ``OUT-rounds``: stopped, the same call goes on.
+    left is a run like any other. The rounds are kept in ``OUT-rounds`` until all is done: if it is stopped, the same
+    call goes on there.
 
     Parameters
     ----------
@@ -89,12 +92,12 @@ def prune(
     one on pictures that neither learned from. Raises ``InputError`` for what cannot be pruned so far.
 
     """
-    run, pictures = Path(model), Path(data)
+    run, pictures = Path(model), open_data(data)
     if not 0 < to < 1:
         raise InputError(f"to {to:g}: give the share of the time that is to be left, above 0 and below 1, such as 0.7")
     check_numbers("threads", [threads])
     check_numbers("steps", [steps], 100)
-    named = run.absolute()  # "." has no name
+    named = run if run.name.strip(".") else run.resolve()
     folder = check_folder(Path(out) if out is not None else named.with_name(f"{named.name}-pruned-{round(100 * to)}"))
     rounds = folder.with_name(f"{folder.name}-rounds")
     if folder.exists() and not (rounds / PRUNED).exists():
@@ -102,7 +105,8 @@ def prune(
     saved = _opened(run)
     began = time.monotonic()
     recipe = _recipe(run, epochs, device)
-    _begin(saved, rounds, {"model": str(run.resolve()), "to": to, "steps": steps, "epochs": epochs}, threads)
+    asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "to": to, "steps": steps}
+    _begin(saved, rounds, asked | {"epochs": epochs}, threads)
     last = run
     for step in range(1, steps + 1):
         start, before = rounds / f"start-{step}", last
@@ -141,7 +145,9 @@ def _begin(saved: SavedModel, rounds: Path, asked: dict[str, Any], threads: int)
         _refuse_hollow(saved.network, asked["model"], asked["to"], threads)
         write_json(mark, asked)
     elif read_json(mark, "remove its folder, and prune again") != asked:
-        raise InputError(f"{rounds}: was begun with other settings: give those, remove it, or choose another --out")
+        raise InputError(
+            f"{rounds}: was begun with another model or other settings: give those, or choose another --out"
+        )
     else:
         log.info("going on with what was begun in %s", rounds)
 
