@@ -124,7 +124,7 @@ def prune(
     result = _result(run, folder, pictures, threads)
     result |= {"to": to, "seconds": time.monotonic() - began}
     write_json(folder / PRUNED, result)
-    shutil.rmtree(rounds)
+    shutil.rmtree(rounds, ignore_errors=True)  # Windows removes nothing that is open
     log.info("pruned in %s", duration(time.monotonic() - began))
     return result
 
