@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,37 @@ def test_the_cache_stays_in_its_limit_for_many_threads(tmp_path: Path) -> None:
     assert max(largest) <= most and len(set(fetched)) == 5
     with pytest.raises(InputError, match=r"more than the 0\.00 that may be kept"):
         kept[0].get("large", 4000, "", lambda part: None)
+
+
+def test_two_that_wait_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both were begun by a killed process, and only one of them fits."""
+    kept, both, room = ShardCache(1000, tmp_path), threading.Barrier(2), ShardCache._make_room
+    mark = hashlib.blake2b(bytes(600), digest_size=16).hexdigest()
+
+    def killed(part: Path) -> None:
+        part.write_bytes(bytes(100))
+        raise KeyboardInterrupt
+
+    for name in "ab":
+        with pytest.raises(KeyboardInterrupt):
+            kept.get(name, 600, mark, killed)
+
+    def together(*given: Any) -> None:
+        both.wait(10)  # now both are at work
+        room(*given)
+
+    monkeypatch.setattr(ShardCache, "_make_room", together)
+    threads = [
+        threading.Thread(
+            target=kept.get, args=(name, 600, mark, lambda part: part.write_bytes(bytes(600))), daemon=True
+        )
+        for name in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 @pytest.mark.parametrize("said", ["", "x", "-1"])

@@ -99,12 +99,13 @@ class ShardCache:
                 for at, path, length in sorted(kept):
                     if coming + sum(one[2] for one in kept) + size <= self.most:
                         break
-                    kept.remove((at, path, length))
-                    with suppress(OSError):
+                    with suppress(OSError):  # Windows removes none that is being read
                         path.unlink(missing_ok=True)
+                        kept.remove((at, path, length))
                 if coming + sum(one[2] for one in kept) + size <= self.most:
                     own.touch()
                     return
+                own.unlink(missing_ok=True)  # of a killed process: others that wait would count it as on its way
             time.sleep(_PAUSE)
 
     def _listed(self, own: Path) -> tuple[int, list[tuple[float, Path, int]]]:
