@@ -1,6 +1,6 @@
 """The same pictures as a folder, as shards, and as shards behind a server that fails now and then.
 
-    python benchmarks/shards.py [--pictures 20000] [--epochs 1] [--seeds 1] [--json]
+    python benchmarks/shards.py [--pictures 20000] [--shard-mb 4] [--epochs 1] [--seeds 1] [--json]
 
 Pictures of Fashion-MNIST (Debian's dataset-fashion-mnist, or a download) are written as PNG into a temporary folder, a
 tenth of them for validation, and packed. Then, in this order:
@@ -11,7 +11,8 @@ tenth of them for validation, and packed. Then, in this order:
 - accuracy: a small network, of each seed trained on both.
 - resume: stopped by Ctrl-C in the middle of a shard, and taken up: the weights, byte for byte.
 - damage: one byte of a picture changed in a shard.
-- server: on 127.0.0.1, slow, with 503 and cut connections; a cache of three fifths of the set, watched all along.
+- server: on 127.0.0.1, slow, with 503 and cut connections; a cache of three fifths of the set, or what the plan of an
+  epoch needs where that is more, watched all along.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ from mobilenets.datasets.known import KNOWN
 from mobilenets.datasets.loader import Loader, shards_of, shuffled
 from mobilenets.datasets.prepare import Dataset, prepare
 from mobilenets.datasets.shards import cache, remote
-from mobilenets.datasets.shards.open import find_index, open_data
+from mobilenets.datasets.shards.index import INDEX, TABLE, Index, read_index
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.datasets.shards.tree import ShardTree
 from mobilenets.datasets.sources import SOURCES
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.loop import Training
 
-BATCH, SHARD_MB, ROUNDS, STEPS = 32, 4.0, 5, 100
+BATCH, ROUNDS, STEPS = 32, 5, 100
 MACHINE = {"device": "cpu", "threads": 1, "workers": 1, "weights": "none"}
 NETWORK = {"model": "mobilenet_v1_cifar", "width": 0.25, "size": 28, "augment": "none", "dropout": 0.0, "batch": BATCH}
 
@@ -184,10 +186,13 @@ def resume(dataset: Dataset, place: Path, whole: str, epochs: int, steps: int) -
     }
 
 
+def index_of(shards: Path) -> Index:
+    return read_index((shards / INDEX).read_bytes(), (shards / TABLE).read_bytes(), str(shards))
+
+
 def damage(shards: Path) -> dict[str, Any]:
-    index = find_index(shards)
-    assert index is not None
-    file, offset = shards / index.shards[2].file, int(index.offsets[index.firsts[2] + 7])
+    index = index_of(shards)
+    file, offset = shards / index.shards[-1].file, int(index.offsets[index.firsts[-2] + 7])
     with file.open("r+b") as stream:
         stream.seek(offset + 50)
         byte = stream.read(1)
@@ -207,11 +212,8 @@ def server(folder: Path, counted: dict[str, int]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            content, said, draw = (
-                (folder / self.path.lstrip("/")).read_bytes(),
-                self.headers.get("Range"),
-                chance.random(),
-            )
+            content = (folder / self.path.lstrip("/")).read_bytes()
+            said, draw = self.headers.get("Range"), chance.random()
             counted["requests"] = counted.get("requests", 0) + 1
             if draw < 0.1:
                 counted["503"] = counted.get("503", 0) + 1
@@ -263,10 +265,9 @@ def watched(place: Path, work: Callable[[], Any]) -> int:
 
 
 def behind_a_server(shards: Path, place: Path, whole: str, epochs: int) -> dict[str, Any]:
-    index = find_index(shards)
-    assert index is not None
+    index = index_of(shards)
     total = sum(shard.bytes for shard in index.shards)
-    limit = int(total * 0.6)
+    limit = max(int(total * 0.6), remote.needed_at_once(index)[1])
     os.environ[cache.VARIABLE] = str(limit / 2**30)
     os.environ["MOBILENETS_CACHE"] = str(place / "cache")
     remote.PIECE = 1 << 20
@@ -277,6 +278,7 @@ def behind_a_server(shards: Path, place: Path, whole: str, epochs: int) -> dict[
         seconds = time.perf_counter() - began
     return {
         **counted,
+        "shards": len(index.shards),
         "set_mb": round(total / 1e6, 1),
         "limit_mb": round(limit / 1e6, 1),
         "most_in_cache_mb": round(most / 1e6, 1),
@@ -289,6 +291,7 @@ def behind_a_server(shards: Path, place: Path, whole: str, epochs: int) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--shard-mb", type=float, default=4.0)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -304,7 +307,7 @@ def main() -> None:
         place = Path(top)
         write(place / "folder", options.pictures)
         began = time.perf_counter()
-        packed = mobilenets.pack(place / "folder", place / "shards", shard_mb=SHARD_MB, workers=1)
+        packed = mobilenets.pack(place / "folder", place / "shards", shard_mb=options.shard_mb, workers=1)
         took = round(time.perf_counter() - began, 1)
         say("pack", {"shards": packed["shards"], "mb": round(packed["bytes"] / 1e6, 1), "seconds": took})
         data = open_data(place / "shards")

@@ -138,14 +138,18 @@ def open_remote(address: str) -> tuple[Index, Source]:
         raise InputError(f"{address}/{INDEX}: not an index of shards: pack the pictures with mobilenets pack")
     index = read_index(head, remote.read(table_of(head, f"{address}/{INDEX}")), f"{address}/{INDEX}")
     cache = ShardCache()
+    count, needed = needed_at_once(index)
+    if cache.most < needed:
+        raise InputError(
+            f"{address}: reading in shuffled order needs {count} shards at once, {needed / 2**30:.2f} GiB, and "
+            f"{cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with a smaller --shard-mb"
+        )
+    return index, Fetched(remote, index.shards, cache)
+
+
+def needed_at_once(index: Index) -> tuple[int, int]:
+    """Say how many shards the plan of an epoch reads from at once, and how many bytes they have at most."""
     sizes = sorted((shard.bytes for shard in index.shards), reverse=True)
     # Those that a stretch of the plan lies in, with the one that it begins in, and those on their way.
     window = -(-EpochPlan.buffer * len(sizes) // max(1, len(index))) + 1 + AHEAD
-    needed = sum(sizes[:window])
-    if cache.most < needed:
-        raise InputError(
-            f"{address}: reading in shuffled order needs {min(window, len(sizes))} shards at once, "
-            f"{needed / 2**30:.2f} GiB, and {cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with "
-            "a smaller --shard-mb"
-        )
-    return index, Fetched(remote, index.shards, cache)
+    return min(window, len(sizes)), sum(sizes[:window])
