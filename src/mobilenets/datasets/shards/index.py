@@ -1,6 +1,6 @@
 """What is in a set of shards: ``shards.json``, and for each sample a row in ``shards.npz``.
 
-A sample takes 40 bytes and its name: of a million about 70 MB, in the file and in memory.
+A sample takes 44 bytes and its name: of a million about 70 MB, in the file and in memory.
 """
 
 from __future__ import annotations
