@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import mobilenets
+from mobilenets.cli import main
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.prepare import listed_of
 from mobilenets.datasets.readable import check_readable
@@ -192,3 +193,14 @@ def test_the_limit_is_said_by_the_environment(said: str, monkeypatch: pytest.Mon
             cache.most_kept()
     else:
         assert cache.most_kept() == int(cache.GIB * 2**30)
+
+
+def test_the_limit_is_said_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, "1")
+    nowhere = str(tmp_path / "nowhere")
+    assert main(["check", nowhere, "--cache-gb", "lots"]) == 2
+    assert "--cache-gb" in capsys.readouterr().err and cache.most_kept() == 2**30
+    assert main(["check", nowhere, "--cache-gb", "50"]) == 2
+    assert cache.most_kept() == 50 * 2**30
