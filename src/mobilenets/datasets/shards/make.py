@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import content_hash
 from mobilenets.datasets.parts import half_of
 from mobilenets.datasets.shards.index import HASH, Index, Row, Shard, index_of
 from mobilenets.datasets.shards.samples import Found, read_samples
@@ -61,11 +62,9 @@ def read_whole(path: Path) -> tuple[list[tuple[Found, bytes]], str]:
     try:
         with path.open("rb", buffering=PIECE) as stream:
             samples = [(replace(one, content=None), _hash(one.content)) for one in read_samples(stream, path)]
-        with path.open("rb") as whole:
-            mark = hashlib.file_digest(whole, lambda: hashlib.blake2b(digest_size=HASH)).hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    return samples, mark
+    return samples, content_hash(path).hex()
 
 
 def _hash(content: bytes | None) -> bytes:
