@@ -111,6 +111,8 @@ def test_what_cannot_be_brought(served: Server, tmp_path: Path, monkeypatch: pyt
         open_data(served.address)
     with pytest.raises(InputError, match="not known to fsspec"):
         open_data("nothing://a/b")
+    with pytest.raises(InputError, match=r"to read smb://, .*smbprotocol"):
+        open_data("smb://a/b")
 
 
 def test_a_part_is_continued(tmp_path: Path, served: Server) -> None:

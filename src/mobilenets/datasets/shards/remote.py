@@ -24,7 +24,7 @@ ATTEMPTS = 7  # in a row without one new byte
 PAUSE = 0.25  # seconds before the second attempt; doubled after each further failure
 STALLED = 30.0  # seconds without a byte before a connection counts as cut
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+]+):/+", re.IGNORECASE)
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+_EXTRAS = {"http": "shards", "https": "shards", "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 # Asking again does not help: what is not there, or may not be read.
 _FINAL = (FileNotFoundError, PermissionError, NotImplementedError)
 _FINAL_STATUS = {400, 401, 403, 404, 405, 410}
@@ -57,8 +57,9 @@ class Remote:
                 settings = {"client_kwargs": {"timeout": stalled, "trust_env": True}, "use_listings_cache": False}
             self.files = fsspec.filesystem(scheme, skip_instance_cache=True, **settings)
         except ImportError as error:
-            extra = _EXTRAS.get(scheme, "shards")
-            raise InputError(f"{address}: to read {scheme}:// install {extra}: {how_to_install(extra)}") from error
+            extra = _EXTRAS.get(scheme, "shards" if error.name == "fsspec" else None)
+            what = f"install {extra}: {how_to_install(extra)}" if extra else error  # fsspec names what it needs
+            raise InputError(f"{address}: to read {scheme}://, {what}") from error
         except ValueError as error:
             raise InputError(
                 f"{address}: {scheme}:// is not known to fsspec; give a folder, or https://, s3:// or gs://"
