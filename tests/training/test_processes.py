@@ -79,7 +79,7 @@ def steps(
     return losses, {name: value.clone() for name, value in network.state_dict().items()}
 
 
-@pytest.mark.parametrize(("kind", "count", "batch"), [(PlainStepper, 3, 2), (FusedStepper, 2, 5)])
+@pytest.mark.parametrize(("kind", "count", "batch"), [(PlainStepper, 2, 5), (FusedStepper, 3, 2)])
 def test_steps_are_those_of_one_process(begin: Begin, kind: type[PlainStepper], count: int, batch: int) -> None:
     training = begin(optimizer="sgd", dropout=0.0, clip=1.0, mixup=0.5, cutmix=0.5, model="mobilenet_v3_small")
     alone, weights = steps(training, ALONE, kind, batch)  # of batches of two, the third process has nothing
