@@ -43,6 +43,17 @@ def test_any_step_and_any_part_of_it_is_known_alone(plan: EpochPlan, ranks: int,
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+def test_a_reader_goes_forward() -> None:
+    """A shard is read within two stretches of its own length, and not again."""
+    order = np.concatenate([EpochPlan([50] * 8, 7, seed=2, epoch=1, buffer=50).part(step) for step in range(58)]) // 50
+    for shard in range(8):
+        places = np.flatnonzero(order == shard)
+        assert len(places) == 50 and places[-1] - places[0] < 50
+    whole = EpochPlan([50] * 8, 7, seed=2, epoch=1, buffer=75)
+    order = np.array([number for step in whole for number in step]) // 50
+    assert all(len({*order[start : start + 75].tolist()}) <= 3 for start in range(0, 400, 75))
+
+
 def test_processes_read_different_shards() -> None:
     """With as many lanes as processes, each of which has its own part of the drawn order."""
     plan = EpochPlan([100] * 24, batch=48, seed=3, epoch=0, buffer=64, lanes=8)
