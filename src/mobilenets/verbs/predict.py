@@ -176,7 +176,7 @@ def _below(name: str, drawings: Drawings | BoxedCopies | None) -> Iterator[tuple
         if drawings is not None:
             drawings.files.keep_out_of(source)
         try:
-            found = pictures_below(source)
+            found = pictures_below(open_data(source))
         except InputError as error:  # one bad folder is no reason to leave the others unanswered
             yield name, UnreadablePicture(str(error).removeprefix(f"{source} "))
         else:
