@@ -107,8 +107,9 @@ def test_what_cannot_be_brought(served: Server, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv(cache.VARIABLE, "0.00001")
     with pytest.raises(InputError, match=r"needs \d+ shards at once, .* set MOBILENETS_SHARD_GB higher"):
         open_data(served.address)
-    with pytest.raises(InputError, match="not known to fsspec"):
-        open_data("nothing://a/b")
+    for address in ("nothing://a/b", "ftp://example.org/photos"):
+        with pytest.raises(InputError, match="not known to fsspec, or needs more than an address"):
+            open_data(address)
 
 
 def test_a_part_is_continued(tmp_path: Path, served: Server) -> None:

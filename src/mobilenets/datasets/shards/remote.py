@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import re
 import time
@@ -55,13 +56,17 @@ class Remote:
                     total=None, sock_connect=STALLED, sock_read=STALLED
                 )
                 settings = {"client_kwargs": {"timeout": stalled, "trust_env": True}, "use_listings_cache": False}
-            self.files = fsspec.filesystem(scheme, skip_instance_cache=True, **settings)
+            kind = fsspec.get_filesystem_class(scheme)
+            _, *asked = inspect.signature(kind.__init__).parameters.values()
+            if any(one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in asked):
+                raise ValueError(scheme)  # as ftp, for its host
+            self.files = kind(skip_instance_cache=True, **settings)
         except ImportError as error:
             extra = _EXTRAS.get(scheme, "shards")
             raise InputError(f"{address}: to read {scheme}:// install {extra}: {how_to_install(extra)}") from error
         except ValueError as error:
             raise InputError(
-                f"{address}: {scheme}:// is not known to fsspec; give a folder, or https://, s3:// or gs://"
+                f"{address}: {scheme}:// is not known to fsspec, or needs more than an address; give a folder, or https://, s3:// or gs://"
             ) from error
 
     def read(self, file: str) -> bytes:
