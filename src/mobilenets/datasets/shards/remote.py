@@ -66,7 +66,8 @@ class Remote:
             raise InputError(f"{address}: to read {scheme}:// install {extra}: {how_to_install(extra)}") from error
         except ValueError as error:
             raise InputError(
-                f"{address}: {scheme}:// is not known to fsspec, or needs more than an address; give a folder, or https://, s3:// or gs://"
+                f"{address}: {scheme}:// is not known to fsspec, or needs more than an address; give a folder, or "
+                "https://, s3:// or gs://"
             ) from error
 
     def read(self, file: str) -> bytes:
@@ -150,7 +151,7 @@ def open_remote(address: str) -> tuple[Index, Source]:
     if cache.most < needed:
         raise InputError(
             f"{address}: reading in shuffled order needs {min(window, len(sizes))} shards at once, "
-            f"{needed / 2**30:.2f} GiB, and {cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with "
-            "a smaller --shard-mb"
+            f"{needed / 2**30:.2f} GiB, and {cache.most / 2**30:.2f} may be kept: give more with --cache-gb, or "
+            f"set {VARIABLE} higher, or pack with a smaller --shard-mb"
         )
     return index, Fetched(remote, index.shards, cache)
