@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mobilenets
@@ -32,11 +33,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verb, "milliseconds_a_channel", a_channel)
 
 
+def stopped(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("clock", "undrawn")
-def test_from_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line_stopped_and_taken_up(
+    trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "narrow"
-    command = ["prune", str(trained.run), str(trained.data), "--to", "0.7", "--steps", "1", "--epochs", "1"]
-    assert main([*command, "--out", str(out), "--json"]) == 0
+    command = ["prune", str(trained.run), str(trained.data), "--steps", "1", "--epochs", "1", "--out", str(out)]
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "train", stopped)
+        assert main(command) == 130
+    assert capsys.readouterr().err.splitlines()[-1].endswith("to continue: run the same command again")
+    assert (
+        main([*command, "--to", "0.5"]) == 2 and "begun with another model or other settings" in capsys.readouterr().err
+    )
+    monkeypatch.setattr(verb, "_narrowed", stopped)  # what is left was chosen, and is kept
+    assert main([*command, "--json"]) == 0
+    assert not (tmp_path / "narrow-rounds").exists()
     result = json.loads(capsys.readouterr().out)
     before, after = load_model(trained.run).network, load_model(out).network
     assert result["macs"] == [before.plan.macs, after.plan.macs]
@@ -44,7 +60,7 @@ def test_from_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.Capt
     assert result["share"] == pytest.approx(after.plan.macs / before.plan.macs)
     assert all(now <= was for was, now in result["channels"].values())
     assert result["compare"]["models"][1]["model"] == str(out)
-    assert result["compare"]["evaluated_on"] == "validation"
+    assert result["compare"]["evaluated_on"] == "not learned from"
     assert json.loads((out / "prune.json").read_text())["run"] == str(out)
     # The same pictures are held out, and the run says where it came from.
     assert (out / "seen.csv").read_text() == (trained.run / "seen.csv").read_text()
@@ -63,12 +79,45 @@ def test_parts_are_timed_by_the_runtime(trained: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("floor", "to", "message"),
+    [(0.8, 0.7, "takes 80% of its time with 8 channels"), (0.6, 0.65, "its time hardly follows its channels: 65%")],
+)
+def test_a_network_whose_time_does_not_follow_its_channels_is_left_alone(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: float, to: float, message: str
+) -> None:
+    monkeypatch.setattr(verb, "milliseconds", lambda networks, *_: [1.0, floor][: len(networks)])
+    with pytest.raises(InputError, match=message):
+        mobilenets.prune(trained.run, trained.data, to=to, out=tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_nearest_of_noisy_times_is_taken_and_said(
+    trained: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved = load_model(trained.run)
+    shares = iter([1.0, 0.8, 0.9, 1.1])
+    found = verb.groups(saved.network.architecture, saved.network.plan)
+    monkeypatch.setattr(verb, "_importance", lambda *_: {one.name: np.arange(float(one.channels)) for one in found})
+    tried = []
+
+    def milliseconds(networks: list[Network], *_: Any) -> list[float]:
+        tried.append(networks[1])
+        return [1.0, next(shares)]
+
+    monkeypatch.setattr(verb, "milliseconds", milliseconds)
+    left = verb._narrowed(saved, trained.run, saved, trained.data, 0.7, 1)
+    assert left.network is tried[1] and "takes 80 % of the time, not 70 %" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"to": 1.0}, "to 1: give the share"),
         ({"to": float("nan")}, "to nan: give the share"),
         ({"steps": 0}, "steps 0"),
         ({"threads": 0}, "threads 0"),
+        ({"epochs": 0}, "epochs"),
         ({"data": "nowhere"}, "nowhere"),
         ({"model": "nowhere"}, "nowhere: no such model"),
     ],
