@@ -83,3 +83,10 @@ def test_quoted_for_the_shell(word: str, windows: str, monkeypatch: pytest.Monke
         patched.setattr(shell.os, "name", "nt")
         there = quote(word)
     assert there == windows
+
+
+def test_an_address_that_was_a_path_is_one_again() -> None:
+    assert [quote(str(Path(word))) for word in ("https://example.org/photos", "s3://bucket/photos")] == [
+        "https://example.org/photos",
+        "s3://bucket/photos",
+    ]

@@ -125,6 +125,9 @@ def test_a_shard_is_a_part(tmp_path: Path) -> None:
     assert list(read_part(alone.to_json(), 1.0)) == [("x", b"other")] and alone.inputs == one.inputs
     tar(tmp_path / "a.tar", x_png=b"other", y_png=b"more" * 9999)
     assert changed([one, two], parts_of(str(tmp_path), 1)) == ["a"]
+    (tmp_path / "a.tar").write_bytes(b"hello" * 200)
+    [damaged] = parts_of(str(tmp_path / "a.tar"), 1)
+    assert [name for name, _ in read_part(damaged.to_json(), 1.0)] == ["a.tar, byte 0"]
     fill(tmp_path, "lying/1.jpg")
     with pytest.raises(InputError, match="has both pictures and shards"):
         parts_of(str(tmp_path), 1)

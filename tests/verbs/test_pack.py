@@ -45,10 +45,13 @@ def test_a_run_is_taken_up_in_the_middle_of_a_shard(
     assert len(answers) == 31 and not any("error" in one for one in answers)
 
 
-def test_other_verbs_and_what_cannot_be(photos: Path, tmp_path: Path) -> None:
+def test_other_verbs_and_what_cannot_be(photos: Path, trained: Any, tmp_path: Path) -> None:
     mobilenets.pack(photos, tmp_path / "shards")
     found, folder = (mobilenets.check(data, tmp_path / f"out-{data.name}") for data in (tmp_path / "shards", photos))
     assert (found["images"], found["counts"]) == (30, folder["counts"])
+    own = trained.data / "cat/000.png"
+    answers = list(mobilenets.predict(trained.run, [own, tmp_path / "shards"]))  # not only where it stands alone
+    assert len(answers) == 31 and not any("error" in answer for answer in answers)
     with pytest.raises(InputError, match="sampling draws from all shards at once"):
         mobilenets.train(tmp_path / "shards", tmp_path / "run", balance="sampling", weights="none")
     with pytest.raises(InputError, match="give the size of a shard in MB"):

@@ -9,6 +9,7 @@ import shlex
 
 def quote(word: str) -> str:
     """Quote a word where the shell would not take it as it is: in double quotes on Windows, which has no others."""
+    word = re.sub(r"^([a-z][a-z0-9+]+):/(?=[^/])", r"\1://", word)  # an address that was a path
     if os.name != "nt":
         return shlex.quote(word)
     plain = re.fullmatch(r"[\w.:\\/=+@-]+", word)

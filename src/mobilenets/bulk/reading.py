@@ -44,7 +44,7 @@ def read_part(part: Mapping[str, Any], limit: float) -> Iterator[Named]:
     if not where.exists():
         raise InputError(f"{where}: not there on this machine: give a place that every machine sees")
     if part["kind"] == SHARD:
-        yield from members(where / part["names"][0])
+        yield from members(where / part["names"][0], part["names"][0])
     elif part["kind"] == FILES:
         yield from ((name, where / name) for name in part["names"])
     else:
@@ -58,11 +58,15 @@ def read_part(part: Mapping[str, Any], limit: float) -> Iterator[Named]:
             yield from found
 
 
-def members(shard: Path) -> Iterator[Named]:
-    """Give the pictures of a shard: by the name that ``mobilenets pack`` gave them, else by their key."""
+def members(shard: Path, file: str) -> Iterator[Named]:
+    """Give the pictures of a shard: by the name that ``mobilenets pack`` gave them, else by their key.
+
+    What is lost has neither: it is named by ``file``, which is what the shard is called, and its place there.
+    """
     for one in read_shard(shard):
         content = UnreadablePicture(one.reason or "it has no picture") if one.content is None else one.content
-        yield one.name or one.key, content
+        lost = one.content is None and not one.suffix and one.label is None
+        yield one.name or (f"{file}, {one.key}" if lost else one.key), content
 
 
 def _fetched_members(address: str, file: str, size: str) -> Iterator[Named]:
@@ -70,7 +74,7 @@ def _fetched_members(address: str, file: str, size: str) -> Iterator[Named]:
     with tempfile.TemporaryDirectory(prefix="mobilenets-") as folder:
         shard = Path(folder) / "shard.tar"
         Remote(address).append(file, int(size), shard)
-        yield from members(shard)
+        yield from members(shard, file)
 
 
 def fetched(address: str, limit: float) -> bytes:

@@ -113,6 +113,9 @@ def trained(result: dict[str, Any]) -> str:
     told = result.get("forecast_seconds")
     total = duration(result["total_seconds"]) + ("" if told is None else f" ({about(told)} expected)")
     kept = f"model of epoch {result['epoch']}" if result["epoch"] else "the weights it started from were kept"
+    how = "--out seen" if "ap" in result else "--top 3"
+    if "://" in pictures:  # an address of shards
+        how = "--engine local --out answers"
     return "\n".join(
         [
             *leak(result),
@@ -126,7 +129,7 @@ def trained(result: dict[str, Any]) -> str:
             f"The run:     {result['run']}",
             f"The report:  {result['report']}",
             "Next:",
-            f"  mobilenets predict {run} {pictures} {'--out seen' if 'ap' in result else '--top 3'}",
+            f"  mobilenets predict {run} {pictures} {how}",
             f"  mobilenets evaluate {run} {pictures}",
         ]
     )

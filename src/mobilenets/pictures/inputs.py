@@ -63,7 +63,10 @@ def _path(name: str) -> Path:
     if not name:
         raise UnreadablePicture("the path is empty")
     if _ADDRESS.match(name):
-        raise UnreadablePicture("this is a web address: download the picture first, then pass its path or bytes")
+        raise UnreadablePicture(
+            "this is a web address: download the picture first, then pass its path or bytes; for shards or lists of "
+            "addresses: mobilenets predict MODEL ADDRESS --engine local --out FOLDER"
+        )
     if name.startswith("data:"):
         raise UnreadablePicture("this is a data URL: decode its Base64 and pass the bytes")
     if name.startswith("file://"):

@@ -48,6 +48,7 @@ def index_shards(folder: Path, files: Sequence[str]) -> Index:
     if not found:
         raise InputError(
             f"{folder}: no sample in its shards has a picture and a class (.cls, .json or a folder in its key)"
+            + (f"; {left_out[0]}" if left_out else "")
         )
     labels = _labels([one.label or "" for _, one, _ in found])
     rows = []

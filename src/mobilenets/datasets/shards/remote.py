@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import re
 import time
@@ -55,14 +56,19 @@ class Remote:
                     total=None, sock_connect=STALLED, sock_read=STALLED
                 )
                 settings = {"client_kwargs": {"timeout": stalled, "trust_env": True}, "use_listings_cache": False}
-            self.files = fsspec.filesystem(scheme, skip_instance_cache=True, **settings)
+            kind = fsspec.get_filesystem_class(scheme)
+            _, *asked = inspect.signature(kind.__init__).parameters.values()
+            if any(one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in asked):
+                raise ValueError(scheme)  # as ftp, for its host
+            self.files = kind(skip_instance_cache=True, **settings)
         except ImportError as error:
             extra = _EXTRAS.get(scheme, "shards" if error.name == "fsspec" else None)
             what = f"install {extra}: {how_to_install(extra)}" if extra else error  # fsspec names what it needs
             raise InputError(f"{address}: to read {scheme}://, {what}") from error
         except ValueError as error:
             raise InputError(
-                f"{address}: {scheme}:// is not known to fsspec; give a folder, or https://, s3:// or gs://"
+                f"{address}: {scheme}:// is not known to fsspec, or needs more than an address; give a folder, or "
+                "https://, s3:// or gs://"
             ) from error
 
     def read(self, file: str) -> bytes:
@@ -143,7 +149,8 @@ def open_remote(address: str) -> tuple[Index, Source]:
     if cache.most < needed:
         raise InputError(
             f"{address}: reading in shuffled order needs {count} shards at once, {needed / 2**30:.2f} GiB, and "
-            f"{cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with a smaller --shard-mb"
+            f"{cache.most / 2**30:.2f} may be kept: give more with --cache-gb, or set {VARIABLE} higher, or pack with "
+            "a smaller --shard-mb"
         )
     return index, Fetched(remote, index.shards, cache)
 

@@ -58,6 +58,8 @@ def read_samples(stream: IO[bytes], path: Path) -> Iterator[Found]:
     for start, tool in _COMPRESSED.items():
         if head.startswith(start):
             raise InputError(f"{path} is compressed, and cannot be read from the middle: unpack it first ({tool})")
+    if not head:
+        yield Found("byte 0", "", None, None, "the shard is empty: copy it again")
     stream.seek(0)
     key: str | None = None
     group: list[Member] = []
