@@ -44,7 +44,7 @@ def test_from_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.Capt
     assert result["share"] == pytest.approx(after.plan.macs / before.plan.macs)
     assert all(now <= was for was, now in result["channels"].values())
     assert result["compare"]["models"][1]["model"] == str(out)
-    assert result["compare"]["evaluated_on"] == "validation"
+    assert result["compare"]["evaluated_on"] == "not learned from"
     assert json.loads((out / "prune.json").read_text())["run"] == str(out)
     # The same pictures are held out, and the run says where it came from.
     assert (out / "seen.csv").read_text() == (trained.run / "seen.csv").read_text()
@@ -62,12 +62,26 @@ def test_parts_are_timed_by_the_runtime(trained: Any) -> None:
     assert 0 < once < 1000
 
 
+@pytest.mark.usefixtures("clock")
+def test_only_what_cannot_get_narrower_is_refused(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = verb.load_classifier(trained.run)
+    with pytest.raises(InputError, match="with the fewest channels"):
+        verb._narrowed(saved, trained.run, saved, trained.data, 0.01, 1)
+    # On a busy machine the clock may never agree, however narrow the network: that is no reason to give up.
+    whole = saved.network.plan.macs / 1e3
+    monkeypatch.setattr(verb, "milliseconds", lambda *_: [whole, 0.8 * whole])
+    left = verb._narrowed(saved, trained.run, saved, trained.data, 0.7, 1).network
+    assert left.plan.macs < saved.network.plan.macs
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"to": 1.0}, "to 1: give the share"),
         ({"to": float("nan")}, "to nan: give the share"),
         ({"steps": 0}, "steps 0"),
+        ({"epochs": 0}, "epochs 0"),
+        ({"device": "tpu"}, "tpu"),
         ({"threads": 0}, "threads 0"),
         ({"data": "nowhere"}, "nowhere"),
         ({"model": "nowhere"}, "nowhere: no such model"),
