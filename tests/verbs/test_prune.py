@@ -13,7 +13,8 @@ from mobilenets.bench import channels
 from mobilenets.cli import main
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
-from mobilenets.models.saved import load_model
+from mobilenets.models.prune import groups
+from mobilenets.models.saved import load_classifier, load_model
 from mobilenets.verbs import prune as verb
 
 
@@ -54,7 +55,7 @@ def test_from_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.Capt
 
 def test_parts_are_timed_by_the_runtime(trained: Any) -> None:
     network = load_model(trained.run).network
-    groups = verb.groups(network.architecture, network.plan)
+    groups = groups(network.architecture, network.plan)
     found = channels.milliseconds_a_channel(network, groups, 1, 0.02)
     assert list(found) == [group.name for group in groups]
     assert all(0 < value < 10 for value in found.values())
@@ -64,7 +65,7 @@ def test_parts_are_timed_by_the_runtime(trained: Any) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_only_what_cannot_get_narrower_is_refused(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = verb.load_classifier(trained.run)
+    saved = load_classifier(trained.run)
     with pytest.raises(InputError, match="with the fewest channels"):
         verb._narrowed(saved, trained.run, saved, trained.data, 0.01, 1)
     # On a busy machine the clock may never agree, however narrow the network: that is no reason to give up.

@@ -94,7 +94,8 @@ def _sample(key: str | None, group: list[Member]) -> Iterator[Found]:
     parts: dict[str, Member] = {}
     for member in group:
         parts.setdefault(key_of(member.name)[1], member)
-    picture, *others = _pictures(group) or [None]
+    pictures = _pictures(group)
+    picture = pictures[0] if pictures else None
     about = _about(parts)
     label = _label(parts, about, key)
     name = about.get("name")
@@ -113,9 +114,9 @@ def _sample(key: str | None, group: list[Member]) -> Iterator[Found]:
     content = None if reason else picture.content
     said = name if isinstance(name, str) and _is_plain(name) else None
     yield Found(key, suffix, content, label, reason, said, picture.offset, picture.length)
-    for one in others:
-        lost = f"its key ends at the first dot, so it is of one sample with {picture.name}, which is read: rename it"
-        yield Found(one.name or key, "", None, None, lost, None, one.offset, one.length)
+    for one in pictures[1:]:
+        twin = f"its key ends at the first dot, so it is of one sample with {picture.name}, which is read: rename it"
+        yield Found(one.name or key, "", None, None, twin, None, one.offset, one.length)
 
 
 def _pictures(group: list[Member]) -> list[Member]:
