@@ -55,9 +55,9 @@ def test_from_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.Capt
 
 def test_parts_are_timed_by_the_runtime(trained: Any) -> None:
     network = load_model(trained.run).network
-    groups = groups(network.architecture, network.plan)
-    found = channels.milliseconds_a_channel(network, groups, 1, 0.02)
-    assert list(found) == [group.name for group in groups]
+    found_groups = groups(network.architecture, network.plan)
+    found = channels.milliseconds_a_channel(network, found_groups, 1, 0.02)
+    assert list(found) == [group.name for group in found_groups]
     assert all(0 < value < 10 for value in found.values())
     [once] = channels.milliseconds([network], 1, 0.02)
     assert 0 < once < 1000
