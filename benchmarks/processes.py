@@ -29,20 +29,8 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = ["--model", "mobilenet_v1_cifar", "--width", "0.25", "--size", "16", "--weights", "none", "--freeze", "none"]
-SETTINGS += [
-    "--batch",
-    "13",
-    "--device",
-    "cpu",
-    "--threads",
-    "1",
-    "--workers",
-    "1",
-    "--seed",
-    "3",
-    "--augment",
-    "digits",
-]
+SETTINGS += ["--batch", "13", "--device", "cpu", "--threads", "1", "--workers", "1", "--seed", "3"]
+SETTINGS += ["--augment", "digits"]
 STEADY = ["--optimizer", "sgd", "--lr", "0.01"]
 MIXED = ["--mixup", "0.2", "--cutmix", "1"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ def test_a_run_is_taken_up_in_the_middle_of_a_shard(
     assert (measured["top1"], measured["seen_in_training"]) == (trained["top1"], 0)
     assert mobilenets.evaluate(whole, photos)["confusion"] == measured["confusion"]
     assert next(one["image"] for one in mobilenets.predict(whole, shards)).startswith(str(shards / "blue"))
+    shutil.copytree(shards, tmp_path / "copied")
+    answers = list(mobilenets.predict(whole, [tmp_path / "copied", photos / "red/000.png"]))
+    assert len(answers) == 31 and not any("error" in one for one in answers)
 
 
 def test_other_verbs_and_what_cannot_be(photos: Path, tmp_path: Path) -> None:

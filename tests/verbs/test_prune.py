@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mobilenets
@@ -13,8 +14,7 @@ from mobilenets.bench import channels
 from mobilenets.cli import main
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
-from mobilenets.models.prune import groups
-from mobilenets.models.saved import load_classifier, load_model
+from mobilenets.models.saved import load_model
 from mobilenets.verbs import prune as verb
 
 
@@ -33,11 +33,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verb, "milliseconds_a_channel", a_channel)
 
 
+def stopped(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("clock", "undrawn")
-def test_from_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line_stopped_and_taken_up(
+    trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "narrow"
-    command = ["prune", str(trained.run), str(trained.data), "--to", "0.7", "--steps", "1", "--epochs", "1"]
-    assert main([*command, "--out", str(out), "--json"]) == 0
+    command = ["prune", str(trained.run), str(trained.data), "--steps", "1", "--epochs", "1", "--out", str(out)]
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "train", stopped)
+        assert main(command) == 130
+    assert capsys.readouterr().err.splitlines()[-1].endswith("to continue: run the same command again")
+    assert (
+        main([*command, "--to", "0.5"]) == 2 and "begun with another model or other settings" in capsys.readouterr().err
+    )
+    monkeypatch.setattr(verb, "_narrowed", stopped)  # what is left was chosen, and is kept
+    assert main([*command, "--json"]) == 0
+    assert not (tmp_path / "narrow-rounds").exists()
     result = json.loads(capsys.readouterr().out)
     before, after = load_model(trained.run).network, load_model(out).network
     assert result["macs"] == [before.plan.macs, after.plan.macs]
@@ -55,24 +70,44 @@ def test_from_the_command_line(trained: Any, tmp_path: Path, capsys: pytest.Capt
 
 def test_parts_are_timed_by_the_runtime(trained: Any) -> None:
     network = load_model(trained.run).network
-    found_groups = groups(network.architecture, network.plan)
-    found = channels.milliseconds_a_channel(network, found_groups, 1, 0.02)
-    assert list(found) == [group.name for group in found_groups]
+    groups = verb.groups(network.architecture, network.plan)
+    found = channels.milliseconds_a_channel(network, groups, 1, 0.02)
+    assert list(found) == [group.name for group in groups]
     assert all(0 < value < 10 for value in found.values())
     [once] = channels.milliseconds([network], 1, 0.02)
     assert 0 < once < 1000
 
 
+@pytest.mark.parametrize(
+    ("floor", "to", "message"),
+    [(0.8, 0.7, "takes 80% of its time with 8 channels"), (0.6, 0.65, "its time hardly follows its channels: 65%")],
+)
+def test_a_network_whose_time_does_not_follow_its_channels_is_left_alone(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: float, to: float, message: str
+) -> None:
+    monkeypatch.setattr(verb, "milliseconds", lambda networks, *_: [1.0, floor][: len(networks)])
+    with pytest.raises(InputError, match=message):
+        mobilenets.prune(trained.run, trained.data, to=to, out=tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures("clock")
-def test_only_what_cannot_get_narrower_is_refused(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = load_classifier(trained.run)
-    with pytest.raises(InputError, match="with the fewest channels"):
-        verb._narrowed(saved, trained.run, saved, trained.data, 0.01, 1)
-    # On a busy machine the clock may never agree, however narrow the network: that is no reason to give up.
-    whole = saved.network.plan.macs / 1e3
-    monkeypatch.setattr(verb, "milliseconds", lambda *_: [whole, 0.8 * whole])
-    left = verb._narrowed(saved, trained.run, saved, trained.data, 0.7, 1).network
-    assert left.plan.macs < saved.network.plan.macs
+def test_the_nearest_of_noisy_times_is_taken_and_said(
+    trained: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved = load_model(trained.run)
+    shares = iter([1.0, 0.8, 0.9, 1.1])
+    found = verb.groups(saved.network.architecture, saved.network.plan)
+    monkeypatch.setattr(verb, "_importance", lambda *_: {one.name: np.arange(float(one.channels)) for one in found})
+    tried = []
+
+    def milliseconds(networks: list[Network], *_: Any) -> list[float]:
+        tried.append(networks[1])
+        return [1.0, next(shares)]
+
+    monkeypatch.setattr(verb, "milliseconds", milliseconds)
+    left = verb._narrowed(saved, trained.run, saved, trained.data, 0.7, 1)
+    assert left.network is tried[1] and "takes 80 % of the time, not 70 %" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -81,9 +116,9 @@ def test_only_what_cannot_get_narrower_is_refused(trained: Any, monkeypatch: pyt
         ({"to": 1.0}, "to 1: give the share"),
         ({"to": float("nan")}, "to nan: give the share"),
         ({"steps": 0}, "steps 0"),
-        ({"epochs": 0}, "epochs 0"),
         ({"device": "tpu"}, "tpu"),
         ({"threads": 0}, "threads 0"),
+        ({"epochs": 0}, "epochs"),
         ({"data": "nowhere"}, "nowhere"),
         ({"model": "nowhere"}, "nowhere: no such model"),
     ],

@@ -67,7 +67,7 @@ def keeping_memory(wanted: bool = True) -> Iterator[bool]:
 
 
 def _ask_for_large_pages(library: Any) -> None:
-    """Have what the heap grows by filled in pages of 2 MiB, where Linux gives them to who asks: 2 % less time a step.
+    """Ask for pages of 2 MiB for what the heap grows by, where Linux gives them on request: 2 % less time a step.
 
     The heap is made longer by what may be needed, and nothing of it is used yet.
     """

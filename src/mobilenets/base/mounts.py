@@ -92,6 +92,11 @@ def mount(root: Path, tree: Tree) -> None:
     _trees[os.fspath(root)] = tree
 
 
+def unmount(root: Path) -> None:
+    """Have the folder ``root`` stand for itself again."""
+    _trees.pop(os.fspath(root), None)
+
+
 def mounted(path: Path) -> Place | None:
     """Say where in which tree a path is; None where it is on the disk."""
     if not _trees:

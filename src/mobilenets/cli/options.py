@@ -22,7 +22,8 @@ def add_data(parser: Parser) -> None:
     """Add DATA, and how much of shards from elsewhere may be kept."""
     parser.add_argument("data", metavar="DATA", help=DATA)
     kept = "GiB of shards from an address that are kept on the disk (default: 10, or $MOBILENETS_SHARD_GB)"
-    parser.add_argument("--cache-gb", action=_Kept, metavar="N", help=kept if parser.everything else argparse.SUPPRESS)
+    shown = kept if parser.everything else argparse.SUPPRESS
+    parser.add_argument("--cache-gb", action=_Kept, type=float, metavar="N", help=shown)
 
 
 class _Kept(argparse.Action):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from mobilenets.cli.compare import paired
@@ -11,6 +12,7 @@ from mobilenets.cli.options import DATA, check_order, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import percent, printable, table
+from mobilenets.cli.train import resumable
 
 
 def _arguments(parser: Parser) -> None:
@@ -30,7 +32,7 @@ def _run(options: Namespace) -> int:
 
     check_order(options.model, options.data, "prune")
     settings = given(options, "to", "out", "steps", "epochs", "threads", "device")
-    with without_repeated(options.json):
+    with without_repeated(options.json), resumable("run the same command again", Path(options.model)):
         result = prune(options.model, options.data, **settings)
     print_result(options, result, pruned)
     return 0

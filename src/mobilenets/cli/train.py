@@ -73,7 +73,7 @@ def _run(options: Namespace) -> int:
     began = time.monotonic()  # before PyTorch is loaded, which takes seconds
     from mobilenets.runs.folder import run_folder
     from mobilenets.runs.record import RECIPE, SEEDS
-    from mobilenets.training.processes import one_voice
+    from mobilenets.training.joining import one_voice
     from mobilenets.verbs.train import train_since
 
     names = [field.name for field in dataclasses.fields(Recipe)]

@@ -63,13 +63,12 @@ class FeatureLoader:
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``; of each what ``share`` names."""
-        ends = list(accumulate(len(indices) for indices in plan))
+        starts = list(accumulate(map(len, plan), initial=0))
         # One draw for the whole epoch: a generator for each picture took as long as the step.
-        size = sum(map(len, plan))
-        views = np.random.default_rng((self.seed, 3, epoch)).integers(self.values.shape[1], size=size)
-        for indices, end in zip(plan[skip:], ends[skip:], strict=True):
+        views = np.random.default_rng((self.seed, 3, epoch)).integers(self.values.shape[1], size=starts[-1])
+        for indices, start in zip(plan[skip:], starts[skip:-1], strict=True):
             part = slice(0, len(indices)) if self.share is None else self.share(len(indices))
-            some, chosen = list(indices[part]), views[end - len(indices) : end][part]
+            some, chosen = list(indices[part]), views[start : start + len(indices)][part]
             targets = self.task.targets([self.samples[index] for index in some], self.outputs)
             yield Batch(self.values[some, chosen], targets, len(indices), part.start)
 

@@ -48,15 +48,17 @@ def out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integer
     """
     values, truth = _widest(torch.from_numpy(np.ascontiguousarray(features))), torch.from_numpy(labels)
     places = torch.from_numpy(np.ascontiguousarray(folds))
-    linear, normal = torch.zeros((len(PENALTIES), len(labels), classes)), torch.zeros((len(labels), classes))
+    many, linear = len(labels) >= MANY, torch.zeros((len(PENALTIES), len(labels), classes))
+    normal = torch.zeros_like(linear[0])
     for fold in np.unique(folds):
         held = places == int(fold)
         for place, logits in enumerate(_along_penalties(values[~held], truth[~held], values[held], classes)):
             linear[place, held] = logits
-        normal[held] = _normal(values[~held], truth[~held], values[held], classes)
+        if many:
+            normal[held] = _normal(values[~held], truth[~held], values[held], classes)
     losses = [float(cross_entropy(logits, truth)) for logits in linear]
     best = linear[int(np.argmin(losses))]
-    if len(labels) < MANY:
+    if not many:
         return np.asarray(torch.softmax(best.double(), dim=1).numpy(), dtype=np.float64)
     said = (best, normal, _nearest(values, truth, places, classes))
     logs = [np.log(np.maximum(sharpened(labels, one.double().numpy()), TINY)) for one in said]

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.files import write_bytes
 from mobilenets.base.leftovers import filling, occupants
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import is_detection
@@ -20,8 +21,6 @@ from mobilenets.runs.folder import check_folder
 from mobilenets.runtime.labels import FILE
 
 log = logging.getLogger("mobilenets")
-
-_TEXTS = (FILE,)  # of DATA, beside its pictures
 
 
 def pack(
@@ -114,8 +113,7 @@ def _written(
             packed.append(done)
         if not any(one.rows for one in packed):
             raise InputError(f"{root}: no picture could be read")
-        for name in _TEXTS:
-            if (root / name).is_file():
-                (out / name).write_bytes((root / name).read_bytes())
+        if (root / FILE).is_file():
+            write_bytes(out / FILE, (root / FILE).read_bytes())
         index_of([one.shard for one in packed], [row for one in packed for row in one.rows], classes).write(out)
     return packed

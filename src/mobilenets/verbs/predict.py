@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from mobilenets.base.mounts import mounted
 from mobilenets.datasets.folder import pictures_below
 from mobilenets.datasets.listing import has_pictures
 from mobilenets.datasets.shards.open import open_data
@@ -176,7 +177,7 @@ def _below(name: str, drawings: Drawings | BoxedCopies | None) -> Iterator[tuple
         if drawings is not None:
             drawings.files.keep_out_of(source)
         try:
-            found = pictures_below(source)
+            found = pictures_below(source if mounted(source) else open_data(source))
         except InputError as error:  # one bad folder is no reason to leave the others unanswered
             yield name, UnreadablePicture(str(error).removeprefix(f"{source} "))
         else:

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
-import tempfile
 import time
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.files import write_json
+import numpy as np
+
+from mobilenets.base.files import read_json, write_json
 from mobilenets.base.progress import duration
 from mobilenets.bench.channels import milliseconds, milliseconds_a_channel
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.loader import Loader, evenly, in_order
 from mobilenets.datasets.readable import check_readable
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 from mobilenets.measure.allotment import Costed, least_worth
 from mobilenets.models.device import pick_device
+from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
 from mobilenets.models.saved import SavedModel, load_classifier, save_weights
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.held_out import pictures_to_export
-from mobilenets.runs.record import RECIPE
+from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.seen import SEEN
-from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, write_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.importance import Scores, importance
 from mobilenets.training.recipe import Recipe
@@ -43,6 +47,8 @@ PRUNED = "prune.json"
 STEP = 8
 # What a part takes alone is not quite what it takes in the whole: so many corrections, until so near to the wish.
 CLOSE, CORRECTIONS = 0.02, 4
+# A share of the time that would leave less than this part of it of the multiply-accumulates is refused.
+HOLLOW = 0.5
 
 
 def prune(
@@ -60,7 +66,8 @@ def prune(
 
     Whole channels go (``mobilenets.models.prune``), in eights: those that are worth least to the loss on training
     pictures (``mobilenets.training.importance``) for the time that they take in ONNX Runtime on this machine. What is
-    left is a run like any other.
+    left is a run like any other. The rounds are kept in ``OUT-rounds`` until all is done: if it is stopped, the same
+    call goes on there.
 
     Parameters
     ----------
@@ -83,36 +90,48 @@ def prune(
 
     Returns the content of ``prune.json``: ``milliseconds`` of a picture and ``macs`` before and after, their
     ``share``, the ``channels`` of each group, and ``compare``, what ``compare_models`` says of the run and the pruned
-    one on pictures that neither learned from. Raises ``InputError`` for what cannot be pruned so far.
+    one on pictures that neither learned from. Raises ``InputError`` for what cannot be pruned so far, and
+    ``KeyboardInterrupt`` on Ctrl-C.
 
-    >>> result = mobilenets.prune("run", "photos", to=0.7)  # doctest: +SKIP
-    >>> result["share"], result["compare"]["change"]  # doctest: +SKIP
+    >>> result = mobilenets.prune("run", "photos", to=0.6, steps=1, epochs=1)
+    >>> result["run"], result["macs"][1] < result["macs"][0]
+    ('run-pruned-60', True)
 
     """
-    run, pictures = Path(model), Path(data)
+    run, pictures = Path(model), open_data(data)
     if not 0 < to < 1:
         raise InputError(f"to {to:g}: give the share of the time that is to be left, above 0 and below 1, such as 0.7")
     check_numbers("threads", [threads])
     check_numbers("steps", [steps], 100)
-    folder = check_folder(Path(out) if out is not None else run.with_name(f"{run.name}-pruned-{round(100 * to)}"))
-    if folder.exists():
+    named = run if run.name.strip(".") else run.resolve()
+    folder = check_folder(Path(out) if out is not None else named.with_name(f"{named.name}-pruned-{round(100 * to)}"))
+    rounds = folder.with_name(f"{folder.name}-rounds")
+    if folder.exists() and not (rounds / PRUNED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
     saved = _opened(run)
     pick_device(device)
     began = time.monotonic()
     recipe = _recipe(run, epochs, device)
-    with tempfile.TemporaryDirectory(prefix="mobilenets-prune-") as aside:
-        last = run
-        for step in range(1, steps + 1):
-            target = to ** (step / steps)
-            log.info("round %d of %d: to %.0f %% of the time", step, steps, 100 * target)
-            start = Path(aside) / f"step-{step}"
-            _write(_narrowed(load_classifier(last), run, saved, pictures, target, threads), run, start)
-            last = folder if step == steps else Path(aside) / f"trained-{step}"
+    asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "to": to, "steps": steps}
+    _begin(saved, rounds, asked | {"epochs": epochs}, threads)
+    last = run
+    for step in range(1, steps + 1):
+        start, before = rounds / f"start-{step}", last
+        last = folder if step == steps else rounds / f"trained-{step}"
+        if (last / METRICS).exists():
+            continue
+        target = to ** (step / steps)
+        log.info("round %d of %d: to %.0f %% of the time", step, steps, 100 * target)
+        if not (start / WEIGHTS).exists():
+            _write(_narrowed(load_classifier(before), run, saved, pictures, target, threads), run, start)
+        if (last / RECIPE).exists():
+            train(pictures, last, resume=True)
+        else:
             train(pictures, last, recipe=_of(recipe, start))
     result = _result(run, folder, pictures, threads)
     result |= {"to": to, "seconds": time.monotonic() - began}
     write_json(folder / PRUNED, result)
+    shutil.rmtree(rounds, ignore_errors=True)  # Windows removes nothing that is open
     log.info("pruned in %s", duration(time.monotonic() - began))
     return result
 
@@ -126,22 +145,59 @@ def _opened(run: Path) -> SavedModel:
     return saved
 
 
+def _begin(saved: SavedModel, rounds: Path, asked: dict[str, Any], threads: int) -> None:
+    """Take up what was begun in ``rounds``, or see whether what is asked can be had, and begin."""
+    mark = rounds / PRUNED
+    if not mark.exists():
+        _refuse_hollow(saved.network, asked["model"], asked["to"], threads)
+        write_json(mark, asked)
+    elif read_json(mark, "remove its folder, and prune again") != asked:
+        raise InputError(
+            f"{rounds}: was begun with another model or other settings: give those, or choose another --out"
+        )
+    else:
+        log.info("going on with what was begun in %s", rounds)
+
+
+def _refuse_hollow(network: Network, model: str, to: float, threads: int) -> None:
+    """Refuse a share that no pruning reaches, or only one that leaves hardly a network: its time is spent elsewhere."""
+    found = groups(network.architecture, network.plan)
+    least = without(network, {one.name: np.arange(one.channels) >= STEP for one in found if one.channels > STEP})
+    whole, takes = milliseconds([network, least], threads, SECONDS)
+    floor, few = takes / whole, least.plan.macs / network.plan.macs
+    if floor >= to:
+        raise InputError(
+            f"{model}: takes {floor:.0%} of its time with {STEP} channels in each block still: give a larger --to"
+        )
+    left = few + (1 - few) * (to - floor) / (1 - floor)
+    if left < HOLLOW * to:
+        raise InputError(
+            f"{model}: its time hardly follows its channels: {to:.0%} of the time would leave about {left:.0%} of its "
+            "multiply-accumulates; give a larger --to, or train with a smaller --size"
+        )
+
+
 def _recipe(run: Path, epochs: int | None, device: str) -> Recipe:
     """Give the recipe of the run, for a training that goes on from the weights that are left."""
     path = find_bundle(run) / RECIPE
     if not path.is_file():
         raise InputError(f"{run}: no {RECIPE} there: give the folder that `mobilenets train --out` wrote")
     own, usual = load_recipe(path), Recipe()
-    kept = {
-        name: getattr(usual, name) for name in ("minutes", "folds", "seeds", "lr", "head_lr", "head_epochs", "views")
-    }
+    reset = ("minutes", "folds", "seeds", "lr", "head_lr", "head_epochs", "views")
     few = max(2, round((own.epochs or 8) / 4)) if epochs is None else epochs
-    return own.replace(**kept, epochs=few, freeze="none", steps=None, variant="auto", device=device)
+    return own.replace(
+        **{name: getattr(usual, name) for name in reset},
+        epochs=few,
+        freeze="none",
+        steps=None,
+        variant="auto",
+        device=device,
+    )
 
 
 def _of(recipe: Recipe, start: Path) -> Recipe:
     """Give the recipe with the network and the weights of a model in ``start``."""
-    described = load_classifier(start).bundle.architecture
+    described = read_bundle(start).architecture
     network = {"model": described["name"], "width": 1.0, "table": described["table"], "size": described["size"]}
     return recipe.replace(weights=str(start), **network)
 
@@ -153,20 +209,18 @@ def _narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: flo
     scores = _importance(now, run, data)
     cost = milliseconds_a_channel(network, found, threads, SECONDS / 4)
     costed = {group.name: Costed(scores[group.name], cost[group.name]) for group in found}
-    fewest = without(network, least_worth(costed, math.inf, STEP)).plan.macs
-    save, left = 0.0, network
+    save, left, tried = 0.0, network, []
     for _ in range(CORRECTIONS):
         whole, takes = milliseconds([first.network, left], threads, SECONDS)
-        over = takes - to * whole
-        if abs(over) <= CLOSE * to * whole:
+        share = takes / whole
+        tried.append((abs(share - to), share, left))
+        if abs(share - to) <= CLOSE * to:
             break
-        # Where the clock is uneven, as on a busy machine, the corrections may end less near.
-        if over > 2 * CLOSE * to * whole and left.plan.macs <= fewest:
-            raise InputError(
-                f"{run}: takes {takes / whole:.0%} of its time with the fewest channels: give a larger --to"
-            )
-        save += over
+        save += takes - to * whole
         left = without(network, least_worth(costed, save, STEP)) if save > 0 else network
+    _, share, left = min(tried, key=itemgetter(0))
+    if abs(share - to) > CLOSE * to:
+        log.warning("the nearest that was found takes %.0f %% of the time, not %.0f %%", 100 * share, 100 * to)
     return replace(now, network=left)
 
 
@@ -186,7 +240,7 @@ def _importance(now: SavedModel, run: Path, data: Path) -> Scores:
 
 def _write(saved: SavedModel, run: Path, folder: Path) -> None:
     """Write what is left as a model to train from, which has seen what the run has seen."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     described = saved.network.architecture.to_json()
     bundle = Bundle(
         described,
@@ -198,10 +252,11 @@ def _write(saved: SavedModel, run: Path, folder: Path) -> None:
         outputs=saved.bundle.outputs,
     )
     write_bundle(folder, bundle)
-    save_weights(folder / WEIGHTS, saved.network.state_dict())
     seen = find_bundle(run) / SEEN
     if seen.is_file():
         shutil.copy(seen, folder / SEEN)
+    # Last, because they mark it as whole.
+    save_weights(folder / WEIGHTS, saved.network.state_dict())
 
 
 def _result(run: Path, folder: Path, data: Path, threads: int) -> dict[str, Any]:

@@ -42,10 +42,11 @@ from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.estimate import PLOT, estimate
 from mobilenets.training.forecast import Forecast
+from mobilenets.training.joining import joined
 from mobilenets.training.machine import machine
 from mobilenets.training.minutes import say
 from mobilenets.training.pace import Pace
-from mobilenets.training.processes import Processes, device_of, joined
+from mobilenets.training.processes import Processes, device_of
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
 from mobilenets.training.run import fit, long_run

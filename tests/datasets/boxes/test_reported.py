@@ -78,6 +78,11 @@ def test_ids_with_a_point_and_ids_of_two_pictures(tmp_path: Path) -> None:
     dataset = read(tmp_path)
     assert set(boxes_of(dataset)) == {"a.png", "b.png"} and dataset.bad == 2
     assert "images[3] (id 2): the id of an image before it, here for 'd.png': its 2 boxes are left out" in told(dataset)
+    # So it is where the second is not there.
+    coco(tmp_path, [], annotations, images=[*images, {"id": 2, "file_name": "gone.png"}])
+    dataset = read(tmp_path)
+    assert set(boxes_of(dataset)) == {"a.png", "b.png"} and dataset.bad == 2
+    assert "there is no picture 'gone.png': its 2 boxes are left out" in told(dataset)
 
 
 def test_names_that_lead_elsewhere(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from mobilenets.datasets.folder import content_hash, content_hashes, fingerprint
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.loader import shards_of, shuffled
 from mobilenets.datasets.prepare import Dataset, prepare
-from mobilenets.datasets.shards.index import INDEX, TABLE
-from mobilenets.datasets.shards.open import find_index, open_data
+from mobilenets.datasets.shards.index import INDEX, TABLE, read_index
+from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.decode import decode
 
@@ -67,8 +67,7 @@ def test_each_is_read_forward_and_once(packed: Path) -> None:
 
 
 def test_a_damaged_picture_is_named_and_left_out(packed: Path) -> None:
-    index = find_index(packed)
-    assert index is not None
+    index = read_index((packed / INDEX).read_bytes(), (packed / TABLE).read_bytes(), "")
     shard = packed / index.shards[1].file
     place = int(index.firsts[1])
     content = bytearray(shard.read_bytes())
@@ -91,7 +90,7 @@ def test_halves_labels_and_odd_names(draw: Draw, tmp_path: Path) -> None:
     assert result["splits"] == {"train": 6, "validation": 4} and result["shards"] == 2
     shards = open_data(tmp_path / "out")
     assert named(prepared(shards)) == named(prepared(data))
-    assert (shards / "classes.json").is_file()
+    assert open_data(shards / INDEX) == shards and (shards / "classes.json").is_file()
     mobilenets.pack(shards, tmp_path / "again", shard_mb=0.004)
     assert named(prepared(open_data(tmp_path / "again"))) == named(prepared(data))
 
@@ -125,16 +124,17 @@ def test_what_cannot_be_used(photos: Path, packed: Path) -> None:
     (packed / TABLE).unlink()
     with pytest.raises(InputError, match="its table is missing"):
         open_data(packed)
-    (packed / INDEX).write_text('{"format": "mobilenets shards", "table": {"file": "../x"}}')
-    with pytest.raises(InputError, match="damaged"):
-        open_data(packed)
+    for file in ("../x", 5):
+        (packed / INDEX).write_text(json.dumps({"format": "mobilenets shards", "table": {"file": file}}))
+        with pytest.raises(InputError, match="damaged"):
+            open_data(packed)
     (packed / INDEX).unlink()
     assert len(prepared(open_data(packed)).train) == 24  # by the names in its own tars
     with pytest.raises(InputError, match="is not empty"):
         mobilenets.pack(photos, packed)
 
 
-def test_a_shard_that_is_gone_or_cut(packed: Path, tmp_path: Path) -> None:
+def test_a_shard_that_is_gone_or_cut(photos: Path, packed: Path) -> None:
     first = next(packed.glob("*.tar"))
     whole = first.read_bytes()
     first.write_bytes(whole[:-512])
@@ -145,4 +145,6 @@ def test_a_shard_that_is_gone_or_cut(packed: Path, tmp_path: Path) -> None:
         open_data(packed)
     shutil.rmtree(packed)
     with pytest.raises(InputError, match="there is no folder"):
-        find_data(open_data(tmp_path / "nowhere"))
+        find_data(open_data(packed))
+    shutil.copytree(photos, packed)
+    assert len(read_folder(find_data(open_data(packed)).train).samples) == 30

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mobilenets
+from mobilenets.cli import main
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.prepare import listed_of
 from mobilenets.datasets.readable import check_readable
@@ -50,7 +52,7 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
 
 @pytest.fixture
@@ -109,6 +111,8 @@ def test_what_cannot_be_brought(served: Server, tmp_path: Path, monkeypatch: pyt
         open_data(served.address)
     with pytest.raises(InputError, match="not known to fsspec"):
         open_data("nothing://a/b")
+    with pytest.raises(InputError, match=r"to read smb://, .*smbprotocol"):
+        open_data("smb://a/b")
 
 
 def test_a_part_is_continued(tmp_path: Path, served: Server) -> None:
@@ -152,6 +156,37 @@ def test_the_cache_stays_in_its_limit_for_many_threads(tmp_path: Path) -> None:
         kept[0].get("large", 4000, "", lambda part: None)
 
 
+def test_two_that_wait_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both were begun by a killed process, and only one of them fits."""
+    kept, both, room = ShardCache(1000, tmp_path), threading.Barrier(2), ShardCache._make_room
+    mark = hashlib.blake2b(bytes(600), digest_size=16).hexdigest()
+
+    def killed(part: Path) -> None:
+        part.write_bytes(bytes(100))
+        raise KeyboardInterrupt
+
+    for name in "ab":
+        with pytest.raises(KeyboardInterrupt):
+            kept.get(name, 600, mark, killed)
+
+    def together(*given: Any) -> None:
+        both.wait(10)  # now both are at work
+        room(*given)
+
+    monkeypatch.setattr(ShardCache, "_make_room", together)
+    threads = [
+        threading.Thread(
+            target=kept.get, args=(name, 600, mark, lambda part: part.write_bytes(bytes(600))), daemon=True
+        )
+        for name in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 @pytest.mark.parametrize("said", ["", "x", "-1"])
 def test_the_limit_is_said_by_the_environment(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.VARIABLE, said)
@@ -160,3 +195,14 @@ def test_the_limit_is_said_by_the_environment(said: str, monkeypatch: pytest.Mon
             cache.most_kept()
     else:
         assert cache.most_kept() == int(cache.GIB * 2**30)
+
+
+def test_the_limit_is_said_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, "1")
+    nowhere = str(tmp_path / "nowhere")
+    assert main(["check", nowhere, "--cache-gb", "lots"]) == 2
+    assert "--cache-gb" in capsys.readouterr().err and cache.most_kept() == 2**30
+    assert main(["check", nowhere, "--cache-gb", "50"]) == 2
+    assert cache.most_kept() == 50 * 2**30

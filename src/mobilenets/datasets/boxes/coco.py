@@ -190,7 +190,9 @@ def _images(
         try:
             picture = pictures.find(name, path, half)
         except ValueError as error:
-            found.wrong(path, where, str(error), boxes=boxes[id_] * (id_ not in images and id_ not in lost))
+            found.wrong(path, where, str(error), boxes=boxes[id_] * (id_ not in lost))
+            if id_ in images:  # whose boxes these are is not known
+                found.lost.add(images.pop(id_).picture)
             lost.add(id_)
             continue
         if id_ in images or id_ in lost:

@@ -144,10 +144,10 @@ def _read(path: Path, root: Path, pictures: Pictures, found: Annotations) -> Non
     found.entries += entries.values()
     boxes = [side for entry in entries.values() for box in entry.boxes for side in box.corners]
     shares = bool(boxes) and all(-0.01 <= side <= 1.01 for side in boxes if side == side)
+    corners = "left" in columns
     for entry in entries.values():
         entry.shares = shares
-        entry.written = "corners" if "left" in columns else "sides"
-    corners = "left" in columns
+        entry.written = "corners" if corners else "sides"
     said = "left, top, right, bottom" if corners else "left, top, width, height"
     unit = "shares of the picture's sides" if shares else "pixels counted from 0"
     found.notes.append(f"{path.name}{' has no heading: it' if bare else ''} was read as {said}, {unit}")

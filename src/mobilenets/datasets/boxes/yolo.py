@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -60,8 +61,8 @@ def yolo_files(listed: Sequence[Path]) -> YoloFiles | None:
     labels = tuple(path for path in texts if path.parent.name == "labels" or path.parent.parent.name == "labels")
     if called is not None and not labels:
         labels = tuple(texts)
-    written = [path for path in labels if path.stat().st_size]  # an empty one says that nothing is there
-    return YoloFiles(names=called, labels=labels) if any(map(_looks_so, written[:50])) else None
+    written = (path for path in labels if is_there(path) and path.stat().st_size)  # an empty one: nothing is there
+    return YoloFiles(names=called, labels=labels) if any(map(_looks_so, islice(written, 50))) else None
 
 
 def _is_yaml(path: Path) -> bool:

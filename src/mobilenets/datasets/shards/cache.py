@@ -12,6 +12,7 @@ from pathlib import Path
 from mobilenets.base.cache import cache_folder
 from mobilenets.base.files import explaining, sync
 from mobilenets.base.lock import holding
+from mobilenets.datasets.folder import content_hash
 from mobilenets.datasets.shards.index import HASH
 from mobilenets.errors import InputError
 
@@ -79,9 +80,7 @@ class ShardCache:
     def _bring(self, part: Path, name: str, blake2b: str, fetch: Callable[[Path], None]) -> None:
         for again in (True, False):
             fetch(part)
-            with part.open("rb") as stream:
-                found = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=HASH)).hexdigest()
-            if found == blake2b:
+            if content_hash(part).hex() == blake2b:
                 return
             if again:
                 part.write_bytes(b"")  # and not away: it keeps the room
@@ -99,12 +98,13 @@ class ShardCache:
                 for at, path, length in sorted(kept):
                     if coming + sum(one[2] for one in kept) + size <= self.most:
                         break
-                    kept.remove((at, path, length))
-                    with suppress(OSError):
+                    with suppress(OSError):  # Windows removes none that is being read
                         path.unlink(missing_ok=True)
+                        kept.remove((at, path, length))
                 if coming + sum(one[2] for one in kept) + size <= self.most:
                     own.touch()
                     return
+                own.unlink(missing_ok=True)  # of a killed process: others that wait would count it as on its way
             time.sleep(_PAUSE)
 
     def _listed(self, own: Path) -> tuple[int, list[tuple[float, Path, int]]]:

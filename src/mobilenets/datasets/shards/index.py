@@ -1,6 +1,6 @@
 """What is in a set of shards: ``shards.json``, and for each sample a row in ``shards.npz``.
 
-A sample takes 40 bytes and its name: of a million about 70 MB, in the file and in memory.
+A sample takes 44 bytes and its name: of a million about 70 MB, in the file and in memory.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def table_of(head: bytes, where: str) -> str:
     """Name the file of the table that a ``shards.json`` belongs to; raises ``InputError`` for a damaged one."""
     try:
         return _plain(json.loads(head)["table"]["file"])
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _damaged(where) from error
 
 
@@ -212,7 +212,7 @@ def _check(index: Index) -> None:
     if not count:
         return
     sizes = np.repeat([shard.bytes for shard in index.shards], [shard.samples for shard in index.shards])
-    inside = (index.offsets >= 0) & (index.lengths >= 0) & (index.offsets + index.lengths <= sizes)
+    inside = (index.offsets >= 0) & (index.lengths >= 0) & (index.offsets <= sizes - index.lengths)
     known = (index.labels >= 0) & (index.labels < len(index.classes))
     grows = index.ends[0] > 0 and bool((np.diff(index.ends) > 0).all()) and int(index.ends[-1]) == len(index.names)
     if not (inside.all() and known.all() and grows):

@@ -7,9 +7,11 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from mobilenets.base.progress import progress
+from mobilenets.datasets.folder import content_hash
 from mobilenets.datasets.parts import half_of
 from mobilenets.datasets.shards.index import HASH, Index, Row, Shard, index_of
 from mobilenets.datasets.shards.samples import Found, read_samples
@@ -48,16 +50,10 @@ def index_shards(folder: Path, files: Sequence[str]) -> Index:
             f"{folder}: no sample in its shards has a picture and a class (.cls, .json or a folder in its key)"
         )
     labels = _labels([one.label or "" for _, one, _ in found])
-    rows = [
-        Row(
-            _name(one, shards[number], labels[one.label or ""]),
-            labels[one.label or ""],
-            *_place(one),
-            content,
-            one.reason,
-        )
-        for number, one, content in found
-    ]
+    rows = []
+    for number, one, content in found:
+        label = labels[one.label or ""]
+        rows.append(Row(_name(one, shards[number], label), label, one.offset, one.length, content, one.reason))
     return index_of(shards, _apart(rows, shards), sorted({*labels.values()}), left_out)
 
 
@@ -65,24 +61,14 @@ def read_whole(path: Path) -> tuple[list[tuple[Found, bytes]], str]:
     """Read a shard; gives its samples without their pictures but with the hashes of these, and its own hash."""
     try:
         with path.open("rb", buffering=PIECE) as stream:
-            samples = [(_emptied(one), _hash(one.content)) for one in read_samples(stream, path)]
-        with path.open("rb") as whole:
-            mark = hashlib.file_digest(whole, lambda: hashlib.blake2b(digest_size=HASH)).hexdigest()
+            samples = [(replace(one, content=None), _hash(one.content)) for one in read_samples(stream, path)]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    return samples, mark
-
-
-def _emptied(one: Found) -> Found:
-    return Found(one.key, one.suffix, None, one.label, one.reason, one.name, one.offset, one.length)
+    return samples, content_hash(path).hex()
 
 
 def _hash(content: bytes | None) -> bytes:
     return _NONE if content is None else hashlib.blake2b(content, digest_size=HASH).digest()
-
-
-def _place(one: Found) -> tuple[int, int]:
-    return one.offset, one.length
 
 
 def _halves(files: Sequence[str]) -> dict[str, str]:
@@ -129,5 +115,5 @@ def _apart(rows: Sequence[Row], shards: Sequence[Shard]) -> list[Row]:
         counts[row.name] += 1
         stem, suffix = os.path.splitext(row.name)  # noqa: PTH122 - a name, not a file
         name = row.name if counts[row.name] == 1 else f"{stem}-{counts[row.name]}{suffix}"
-        result.append(Row(name, row.label, row.offset, row.length, row.content, row.reason))
+        result.append(replace(row, name=name))
     return result

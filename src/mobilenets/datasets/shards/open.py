@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mobilenets.base.cache import cache_folder
 from mobilenets.base.leftovers import UNFINISHED
-from mobilenets.base.mounts import mount
+from mobilenets.base.mounts import mount, unmount
 from mobilenets.base.shell import quote
 from mobilenets.datasets.listing import has_pictures
 from mobilenets.datasets.parts import half_of
@@ -31,14 +31,16 @@ def open_data(data: str | os.PathLike[str]) -> Path:
     shards that cannot be used, and for an address that cannot be read.
     """
     text = os.fspath(data)
-    path = Path(text)
     address = address_of(text) if isinstance(text, str) else None
+    given = Path(text) if address is None else Path(address)
+    path = given.parent if given.name == INDEX else given
+    # What lies in "." is called by names that do not begin so.
+    path = path.resolve() if path == Path() else path
     opened = _at(path) if address is None else open_remote(address)
     if opened is None:
-        return path
+        unmount(path)  # of shards that were there before
+        return given
     index, source = opened
-    # What lies in "." is called by names that do not begin so.
-    path = Path(address) if address is not None else path.resolve() if path == Path() else path
     for number, line in enumerate(index.left_out):
         if number < _SHOWN:
             log.warning("%s: %s (left out)", path, line)
@@ -48,15 +50,7 @@ def open_data(data: str | os.PathLike[str]) -> Path:
     return path
 
 
-def find_index(folder: Path) -> Index | None:
-    """Read the index of a folder of shards, or make it; None where it is none."""
-    opened = _at(folder)
-    return None if opened is None else opened[0]
-
-
 def _at(path: Path) -> tuple[Index, Source] | None:
-    if path.name == INDEX:
-        path = path.parent
     if not path.is_dir():
         return None
     head = _read(path / INDEX)
@@ -98,12 +92,15 @@ def _refuse_missing(path: Path, index: Index) -> None:
 
 def _tars(path: Path) -> list[str]:
     """Name the tars in a folder, or in its halves; none where there are pictures too."""
-    found = [one.name for one in sorted(path.glob("*.tar")) if one.is_file()]
-    for half in sorted(one for one in path.iterdir() if half_of(one.name)[0] is not None and one.is_dir()):
-        found += [f"{half.name}/{one.name}" for one in sorted(half.glob("*.tar")) if one.is_file()]
-    return (
-        [] if not found or any(has_pictures(place, deep=True) for place in path.iterdir() if place.is_dir()) else found
-    )
+    try:
+        folders = sorted(one for one in path.iterdir() if one.is_dir())
+    except OSError:  # who lists it as a folder of pictures says so
+        return []
+    halves = [one for one in folders if half_of(one.name)[0] is not None]
+    found = [one for place in (path, *halves) for one in sorted(place.glob("*.tar")) if one.is_file()]
+    if not found or any(has_pictures(place, deep=True) for place in folders):
+        return []
+    return [one.relative_to(path).as_posix() for one in found]
 
 
 def _made(path: Path, tars: list[str]) -> Index:

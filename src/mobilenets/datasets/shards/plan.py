@@ -89,10 +89,6 @@ class EpochPlan(Sequence[list[int]]):
         """How many samples there are."""
         return int(np.sum(self.counts, dtype=np.int64))
 
-    def start(self, step: int) -> int:
-        """Return at which place of the epoch a step begins; that of ``len(plan)`` is its end."""
-        return min(self.samples, self.row(step) * self.lanes)
-
     def row(self, step: int) -> int:
         """Return with which row a step begins: a row is one sample of each lane."""
         return step * -(-self.samples // self.lanes) // max(1, len(self))
@@ -135,30 +131,6 @@ class EpochPlan(Sequence[list[int]]):
         drawn = lowest + np.searchsorted(self._ends[lowest : highest + 1], places, "right")
         numbers: Numbers = self._numbers[drawn] + places
         return numbers
-
-    def located(self, samples: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-        """Return in which shard samples lie, and at which place of it."""
-        numbers = np.asarray(samples, np.int64)
-        ends = np.cumsum(self.counts, dtype=np.int64)
-        shards = np.searchsorted(ends, numbers, "right")
-        return shards, numbers - (ends - self.counts)[shards]
-
-    def stretches(self, lane: int) -> int:
-        """Count the stretches of a lane: its row ``n`` is in stretch ``n // buffer``."""
-        return -(-int(self._sizes[lane]) // self.buffer)
-
-    def pieces(self, lane: int, stretch: int) -> list[tuple[int, int, int]]:
-        """List what is to be read for a stretch: of which shard, from which sample to before which, in drawn order."""
-        begin, end = self._bounds(lane, stretch)
-        found = []
-        for drawn in range(int(np.searchsorted(self._ends, begin, "right")), len(self._ends)):
-            count = int(self.counts[self._order[drawn]])
-            first = int(self._ends[drawn]) - count
-            if first >= end:
-                break
-            if count:
-                found.append((int(self._order[drawn]), max(0, begin - first), min(end - first, count)))
-        return found if begin < end else []
 
     @cached_property
     def _order(self) -> Numbers:

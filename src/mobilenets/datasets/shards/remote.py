@@ -24,7 +24,7 @@ ATTEMPTS = 7  # in a row without one new byte
 PAUSE = 0.25  # seconds before the second attempt; doubled after each further failure
 STALLED = 30.0  # seconds without a byte before a connection counts as cut
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+]+):/+", re.IGNORECASE)
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+_EXTRAS = {"http": "shards", "https": "shards", "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 # Asking again does not help: what is not there, or may not be read.
 _FINAL = (FileNotFoundError, PermissionError, NotImplementedError)
 _FINAL_STATUS = {400, 401, 403, 404, 405, 410}
@@ -57,8 +57,9 @@ class Remote:
                 settings = {"client_kwargs": {"timeout": stalled, "trust_env": True}, "use_listings_cache": False}
             self.files = fsspec.filesystem(scheme, skip_instance_cache=True, **settings)
         except ImportError as error:
-            extra = _EXTRAS.get(scheme, "shards")
-            raise InputError(f"{address}: to read {scheme}:// install {extra}: {how_to_install(extra)}") from error
+            extra = _EXTRAS.get(scheme, "shards" if error.name == "fsspec" else None)
+            what = f"install {extra}: {how_to_install(extra)}" if extra else error  # fsspec names what it needs
+            raise InputError(f"{address}: to read {scheme}://, {what}") from error
         except ValueError as error:
             raise InputError(
                 f"{address}: {scheme}:// is not known to fsspec; give a folder, or https://, s3:// or gs://"
@@ -138,14 +139,18 @@ def open_remote(address: str) -> tuple[Index, Source]:
         raise InputError(f"{address}/{INDEX}: not an index of shards: pack the pictures with mobilenets pack")
     index = read_index(head, remote.read(table_of(head, f"{address}/{INDEX}")), f"{address}/{INDEX}")
     cache = ShardCache()
+    count, needed = needed_at_once(index)
+    if cache.most < needed:
+        raise InputError(
+            f"{address}: reading in shuffled order needs {count} shards at once, {needed / 2**30:.2f} GiB, and "
+            f"{cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with a smaller --shard-mb"
+        )
+    return index, Fetched(remote, index.shards, cache)
+
+
+def needed_at_once(index: Index) -> tuple[int, int]:
+    """Say how many shards the plan of an epoch reads from at once, and how many bytes they have at most."""
     sizes = sorted((shard.bytes for shard in index.shards), reverse=True)
     # Those that a stretch of the plan lies in, with the one that it begins in, and those on their way.
     window = -(-EpochPlan.buffer * len(sizes) // max(1, len(index))) + 1 + AHEAD
-    needed = sum(sizes[:window])
-    if cache.most < needed:
-        raise InputError(
-            f"{address}: reading in shuffled order needs {min(window, len(sizes))} shards at once, "
-            f"{needed / 2**30:.2f} GiB, and {cache.most / 2**30:.2f} may be kept: set {VARIABLE} higher, or pack with "
-            "a smaller --shard-mb"
-        )
-    return index, Fetched(remote, index.shards, cache)
+    return min(window, len(sizes)), sum(sizes[:window])

@@ -163,13 +163,17 @@ def _finished(place: Path, planned: Planned, root: Path, classes: Sequence[str])
     for sample, (found, content) in zip(planned.samples, samples, strict=True):
         name, label = relative(sample.path, root), classes[sample.label]
         same = found.name == name and found.label == label and found.reason is None
-        if not same or found.length != mounts.file_size(sample.path) or _changed(sample.path, written):
+        if not same or not _unchanged(sample.path, found.length, content, written):
             return None
         rows.append(Row(name, label, found.offset, found.length, content))
     shard = Shard(planned.file, place.stat().st_size, mark, len(rows), planned.split)
     return Packed(shard, tuple(rows), reused=True)
 
 
-def _changed(path: Path, since: float) -> bool:
-    """Whether a file on the disk was written after that time; one in a shard is known by its name and size."""
-    return mounts.mounted(path) is None and path.stat().st_mtime > since
+def _unchanged(path: Path, length: int, content: bytes, since: float) -> bool:
+    """Whether a file is what was packed: by length and time of writing, or the hash that is known of one in a shard."""
+    known = mounts.known_content(path)
+    if known is not None:
+        return known == content
+    status = path.stat()
+    return status.st_size == length and status.st_mtime <= since

@@ -127,9 +127,7 @@ def _candidates(
         made.update_quantization_recipe(ANY, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in NUMBERS:
         made.update_quantization_recipe(OUTSIDE, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    if (
-        job.space is not None
-    ):  # whose distance eight bits would put steps into, and what is made of the scores beside it
+    if job.space is not None:  # eight bits would put steps into its distance, and into the scores beside it
         made.update_quantization_recipe(
             OUTSIDE, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
