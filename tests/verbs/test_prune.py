@@ -14,6 +14,7 @@ from mobilenets.bench import channels
 from mobilenets.cli import main
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
+from mobilenets.models.prune import groups as groups_of
 from mobilenets.models.saved import load_model
 from mobilenets.verbs import prune as verb
 
@@ -70,7 +71,7 @@ def test_from_the_command_line_stopped_and_taken_up(
 
 def test_parts_are_timed_by_the_runtime(trained: Any) -> None:
     network = load_model(trained.run).network
-    groups = verb.groups(network.architecture, network.plan)
+    groups = groups_of(network.architecture, network.plan)
     found = channels.milliseconds_a_channel(network, groups, 1, 0.02)
     assert list(found) == [group.name for group in groups]
     assert all(0 < value < 10 for value in found.values())
@@ -97,7 +98,7 @@ def test_the_nearest_of_noisy_times_is_taken_and_said(
 ) -> None:
     saved = load_model(trained.run)
     shares = iter([1.0, 0.8, 0.9, 1.1])
-    found = verb.groups(saved.network.architecture, saved.network.plan)
+    found = groups_of(saved.network.architecture, saved.network.plan)
     monkeypatch.setattr(verb, "_importance", lambda *_: {one.name: np.arange(float(one.channels)) for one in found})
     tried = []
 
@@ -116,6 +117,7 @@ def test_the_nearest_of_noisy_times_is_taken_and_said(
         ({"to": 1.0}, "to 1: give the share"),
         ({"to": float("nan")}, "to nan: give the share"),
         ({"steps": 0}, "steps 0"),
+        ({"device": "tpu"}, "tpu"),
         ({"threads": 0}, "threads 0"),
         ({"epochs": 0}, "epochs"),
         ({"data": "nowhere"}, "nowhere"),

@@ -28,7 +28,7 @@ def least_worth(groups: Mapping[str, Costed], save: float, step: int = 8) -> dic
     the time that they take; what is left of a group is a multiple of ``step``, and at least ``step``: runtimes compute
     in vectors. Fewer go where no group has any left to give.
 
-    >>> found = least_worth({"a": Costed(np.arange(16.0), 0.1), "b": Costed(np.arange(16.0) + 9, 0.3)}, 1.0)
+    >>> found = least_worth({"a": Costed(np.arange(16.0), 0.1), "b": Costed(np.arange(16.0) + 9, 0.4)}, 1.0)
     >>> {name: int(flags.sum()) for name, flags in found.items()}
     {'b': 8}
     """

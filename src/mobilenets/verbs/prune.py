@@ -21,6 +21,7 @@ from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 from mobilenets.measure.allotment import Costed, least_worth
+from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
@@ -108,6 +109,7 @@ def prune(
     if folder.exists() and not (rounds / PRUNED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
     saved = _opened(run)
+    pick_device(device)
     began = time.monotonic()
     recipe = _recipe(run, epochs, device)
     asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "to": to, "steps": steps}

@@ -71,3 +71,39 @@ def test_what_is_no_sample(tmp_path: Path) -> None:
         list(read_shard(tmp_path / "b.tar"))
     with pytest.raises(InputError, match="cannot be read"):
         list(read_shard(tmp_path / "c.tar"))
+
+
+def test_no_picture_is_lost_silently(tmp_path: Path) -> None:
+    # The key of cat.0.jpg ends at its first dot, so both are one sample, of which one picture is read.
+    names = ["cat/cat.0.jpg", "cat/cat.1.jpg", "cat/x.depth.png", "cat/x.jpg", "cat/y.jpg", "cat/y.1.jpg"]
+    write(tmp_path / "a.tar", {name: name.encode() for name in names})
+    samples = list(read_shard(tmp_path / "a.tar"))
+    assert [one.content.decode() for one in samples if one.content] == ["cat/cat.0.jpg", "cat/x.jpg", "cat/y.jpg"]
+    lost = {one.key: one.reason or "" for one in samples if not one.content}
+    assert list(lost) == ["cat/cat.1.jpg", "cat/y.1.jpg"]
+    assert "one sample with cat/cat.0.jpg" in lost["cat/cat.1.jpg"]
+
+
+def test_the_first_of_a_name_that_is_there_twice(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in [("a.jpg", b"one"), ("a.cls", b"1"), ("a.jpg", b"two"), ("a.cls", b"2")]:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    assert found(tmp_path / "a.tar") == [("a", b"one", "1", False), ("a.jpg", None, None, True)]
+
+
+def test_hidden_files_of_macos_are_no_pictures(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", {"photos/cat/._1.jpg": b"xattr", "photos/cat/1.jpg": b"one", "photos/.DS_Store": b""})
+    assert found(tmp_path / "a.tar") == [("photos/cat/1", b"one", "cat", False)]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_is_named(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        info = tarfile.TarInfo("cat/1.jpg")
+        info.type, info.linkname = kind, "dog/1.jpg"
+        tar.addfile(info)
+    [one] = read_shard(tmp_path / "a.tar")
+    assert (one.key, one.label) == ("cat/1", "cat")
+    assert "--dereference" in (one.reason or "")

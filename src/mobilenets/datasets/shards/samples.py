@@ -64,6 +64,8 @@ def read_samples(stream: IO[bytes], path: Path) -> Iterator[Found]:
     key: str | None = None
     group: list[Member] = []
     for member in members(stream):
+        if member.name.rpartition("/")[2].startswith("."):
+            continue  # hidden in a folder too: what macOS adds, such as ._1.jpg
         its = key_of(member.name)[0] if member.name else None
         if group and its != key:
             yield from _sample(key, group)
@@ -91,8 +93,11 @@ def _sample(key: str | None, group: list[Member]) -> Iterator[Found]:
         for lost in group:
             yield Found(f"byte {lost.offset}", "", None, None, lost.reason, None, lost.offset, lost.length)
         return
-    parts = {key_of(member.name)[1]: member for member in group}
-    picture = next((one for suffix, one in parts.items() if f".{suffix.rpartition('.')[2]}" in SUFFIXES), None)
+    parts: dict[str, Member] = {}
+    for member in group:
+        parts.setdefault(key_of(member.name)[1], member)
+    pictures = _pictures(group)
+    picture = pictures[0] if pictures else None
     about = _about(parts)
     label = _label(parts, about, key)
     name = about.get("name")
@@ -111,6 +116,22 @@ def _sample(key: str | None, group: list[Member]) -> Iterator[Found]:
     content = None if reason else picture.content
     said = name if isinstance(name, str) and _is_plain(name) else None
     yield Found(key, suffix, content, label, reason, said, picture.offset, picture.length)
+    for one in pictures[1:]:
+        twin = f"its key ends at the first dot, so it is of one sample with {picture.name}, which is read: rename it"
+        yield Found(one.name or key, "", None, None, twin, None, one.offset, one.length)
+
+
+def _pictures(group: list[Member]) -> list[Member]:
+    """Give the picture of a sample, 1.jpg before 1.seg.jpg, then those that are no mask or the like of it."""
+
+    def inner(one: Member) -> str:
+        return key_of(one.name)[1].rpartition(".")[0]
+
+    found = [one for one in group if f".{key_of(one.name)[1].rpartition('.')[2]}" in SUFFIXES]
+    found.sort(key=lambda one: bool(inner(one)))
+    if found and not inner(found[0]):
+        return [one for one in found if not inner(one) or inner(one).isdigit()]
+    return found
 
 
 def _about(parts: dict[str, Member]) -> dict[str, Any]:

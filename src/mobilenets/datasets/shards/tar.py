@@ -15,6 +15,8 @@ PIECE = 8 << 20
 """Bytes that are read at a time."""
 
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
+_LINKS = (tarfile.SYMTYPE, tarfile.LNKTYPE)
+_LINK = "a link, whose picture is not in the shard: make it anew (tar --dereference --hard-dereference)"
 _EXTENDED = (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE)
 _MOST_EXTENDED = 1 << 20
 
@@ -33,8 +35,8 @@ class Member:
 def members(stream: IO[bytes]) -> Iterator[Member]:
     """Read a tar from its start to its end, holding one member at a time.
 
-    Folders, links and devices are passed over. Where a header is damaged, a member without a name, with the reason and
-    its place, stands for what is lost up to the next whole one; one that the file ends within has a reason too.
+    Folders and devices are passed over. Where a header is damaged, a member without a name, with the reason and its
+    place, stands for what is lost up to the next whole one; one that the file ends within has a reason too, and a link.
     """
     at, name = 0, None
     while True:
@@ -67,6 +69,8 @@ def members(stream: IO[bytes]) -> Iterator[Member]:
                 yield Member(name or info.name, at, len(content), None, short)
                 return
             yield Member(name or info.name, at, info.size, content)
+        elif info.type in _LINKS:
+            yield Member(name or info.name, at, 0, None, _LINK)
         stream.read(padded - info.size)
         at, name = at + padded, None
 
