@@ -128,8 +128,8 @@ class Worker:
         words = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
         if status < 0:
             with suppress(ValueError):
-                memory = " (out of memory?)" if status == -signal.SIGKILL else ""
-                return f"{signal.Signals(-status).name}{memory}", at, False
+                name = signal.Signals(-status).name
+                return f"{name} (out of memory?)" if name == "SIGKILL" else name, at, False
         slow = any(line.startswith("Timeout (") for line in words)
         limit = f"a step took longer than {self._asked['limit']:g} s"
         return limit if slow else f"status {status}: {''.join(words[-1:])}".rstrip(": "), at, slow

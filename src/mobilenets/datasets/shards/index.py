@@ -182,7 +182,7 @@ def read_index(head: bytes, table: bytes, where: str) -> Index:
         about, shards = json.loads(head), shards_of(head, where)
         if hash_of(table) != about["table"]["blake2b"]:
             raise InputError(f"{where}: {about['table']['file']} is not the one that it names: copy both again")
-        with np.load(io.BytesIO(table), allow_pickle=False) as held:
+        with np.load(io.BytesIO(table)) as held:
             columns = {name: held[name] for name in _COLUMNS}
         damaged = {int(number): str(reason) for number, reason in about["damaged"].items()}
         left_out = tuple(str(one) for one in about["left_out"])
