@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mobilenets.training import machine
 from mobilenets.training.recipe import Recipe
 
 verb = importlib.import_module("mobilenets.verbs.train")  # the package holds the verb under this name
@@ -33,18 +34,18 @@ def test_no_more_than_may_be_used(
     monkeypatch: pytest.MonkeyPatch, loaded_with: int, allowed: int, wish: int | None, expected: int
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(verb, "cores", lambda: allowed)
+    monkeypatch.setattr(machine, "cores", lambda: allowed)
     torch.set_num_threads(loaded_with)
-    with verb._threads(wish):
+    with machine._threads(wish):
         assert torch.get_num_threads() == expected
     assert torch.get_num_threads() == loaded_with
 
 
 def test_what_the_environment_says_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setattr(verb, "cores", lambda: 1)
+    monkeypatch.setattr(machine, "cores", lambda: 1)
     torch.set_num_threads(3)
-    with verb._threads(None):
+    with machine._threads(None):
         assert torch.get_num_threads() == 3
 
 
@@ -52,7 +53,7 @@ def test_what_the_environment_says_stands(monkeypatch: pytest.MonkeyPatch) -> No
 def test_affinity_narrowed_after_torch_was_loaded() -> None:
     script = (
         "import os, torch; torch.set_num_threads(2); os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
-        "from mobilenets.verbs.train import _threads\n"
+        "from mobilenets.training.machine import _threads\n"
         "with _threads(None): print(torch.get_num_threads())"
     )
     kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
@@ -68,7 +69,7 @@ def test_memory_is_kept_for_the_cpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_p
         raise KeyboardInterrupt
 
     settled = SimpleNamespace(recipe=Recipe(), record=None)
-    monkeypatch.setattr(verb, "keeping_memory", stop)
+    monkeypatch.setattr(machine, "keeping_memory", stop)
     monkeypatch.setattr(verb, "settle", lambda _: settled)
     for device, expected in (("cpu", True), ("meta", False)):
         monkeypatch.setattr(verb, "pick_device", lambda _, device=device: torch.device(device))
@@ -80,6 +81,6 @@ def test_memory_is_kept_for_the_cpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.parametrize(("device", "expected"), [("cpu", False), ("cuda", True)])
 def test_kernels_are_tried_on_a_gpu_alone(device: str, expected: bool) -> None:
     assert not torch.backends.cudnn.benchmark
-    with verb._fastest_kernels(torch.device(device)):
+    with machine._fastest_kernels(torch.device(device)):
         assert torch.backends.cudnn.benchmark is expected
     assert not torch.backends.cudnn.benchmark
