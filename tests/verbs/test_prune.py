@@ -53,7 +53,10 @@ def test_from_the_command_line_stopped_and_taken_up(
     )
     monkeypatch.setattr(verb, "_narrowed", stopped)  # what is left was chosen, and is kept
     assert main([*command, "--json"]) == 0
-    assert not (tmp_path / "narrow-rounds").exists()
+    start = tmp_path / "narrow-rounds" / "start-1"
+    assert list(start.parent.iterdir()) == [start]
+    assert json.loads((out / "recipe.json").read_text())["recipe"]["weights"] == str(start)
+    assert load_model(start).network.plan.macs == load_model(out).network.plan.macs
     result = json.loads(capsys.readouterr().out)
     before, after = load_model(trained.run).network, load_model(out).network
     assert result["macs"] == [before.plan.macs, after.plan.macs]
@@ -65,7 +68,10 @@ def test_from_the_command_line_stopped_and_taken_up(
     assert json.loads((out / "prune.json").read_text())["run"] == str(out)
     # The same pictures are held out, and the run says where it came from.
     assert (out / "seen.csv").read_text() == (trained.run / "seen.csv").read_text()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="narrow: is there already"):
+        mobilenets.prune(trained.run, trained.data, out=out)
+    out.rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="narrow-rounds: is there already"):
         mobilenets.prune(trained.run, trained.data, out=out)
 
 

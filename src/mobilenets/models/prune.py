@@ -1,9 +1,9 @@
 """Structured pruning: whole channels out of a network, which becomes a narrower one of an ordinary table.
 
 The channels inside a block are made by one convolution, filtered each alone, perhaps scaled by a gate, and read by the
-next ordinary convolution. Nothing else sees them, so they go without a trace: what is left computes what the network
-computes with those channels held at 0. The plan knows these groups, so no graph is traced. Channels that a residual is
-added to stay, as every block of a stage reads them.
+next ordinary layer; so are those between layers that no residual passes. Nothing else sees them: what is left computes
+what the network computes with those channels held at 0. The plan knows these groups, so no graph is traced. Channels
+that a residual is added to stay, as every block of a stage reads them.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def prune(
     Whole channels go (``mobilenets.models.prune``), in eights: those that are worth least to the loss on training
     pictures (``mobilenets.training.importance``) for the time that they take in ONNX Runtime on this machine. What is
     left is a run like any other. The rounds are kept in ``OUT-rounds`` until all is done: if it is stopped, the same
-    call goes on there.
+    call goes on there. What the last training began with stays there, because its recipe names it.
 
     Parameters
     ----------
@@ -131,7 +131,10 @@ def prune(
     result = _result(run, folder, pictures, threads)
     result |= {"to": to, "seconds": time.monotonic() - began}
     write_json(folder / PRUNED, result)
-    shutil.rmtree(rounds, ignore_errors=True)  # Windows removes nothing that is open
+    (rounds / PRUNED).unlink()
+    for part in rounds.iterdir():
+        if part != start:
+            shutil.rmtree(part, ignore_errors=True)  # Windows removes nothing that is open
     log.info("pruned in %s", duration(time.monotonic() - began))
     return result
 
@@ -149,6 +152,8 @@ def _begin(saved: SavedModel, rounds: Path, asked: dict[str, Any], threads: int)
     """Take up what was begun in ``rounds``, or see whether what is asked can be had, and begin."""
     mark = rounds / PRUNED
     if not mark.exists():
+        if rounds.exists():
+            raise InputError(f"{rounds}: is there already, of an earlier pruning; remove it, or choose another --out")
         _refuse_hollow(saved.network, asked["model"], asked["to"], threads)
         write_json(mark, asked)
     elif read_json(mark, "remove its folder, and prune again") != asked:
