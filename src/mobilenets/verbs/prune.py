@@ -27,15 +27,15 @@ from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
 from mobilenets.models.saved import SavedModel, load_classifier, save_weights
 from mobilenets.runs.folder import check_folder
+from mobilenets.runs.further import further, starting_from
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.seen import SEEN
-from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, write_bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.importance import Scores, importance
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.recipes import load_recipe
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train
 
@@ -111,7 +111,7 @@ def prune(
     saved = _opened(run)
     pick_device(device)
     began = time.monotonic()
-    recipe = _recipe(run, epochs, device)
+    recipe = further(run, epochs, device)
     asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "to": to, "steps": steps}
     _begin(saved, rounds, asked | {"epochs": epochs}, threads)
     last = run
@@ -127,7 +127,7 @@ def prune(
         if (last / RECIPE).exists():
             train(pictures, last, resume=True)
         else:
-            train(pictures, last, recipe=_of(recipe, start))
+            train(pictures, last, recipe=starting_from(recipe, start))
     result = _result(run, folder, pictures, threads)
     result |= {"to": to, "seconds": time.monotonic() - began}
     write_json(folder / PRUNED, result)
@@ -180,31 +180,6 @@ def _refuse_hollow(network: Network, model: str, to: float, threads: int) -> Non
             f"{model}: its time hardly follows its channels: {to:.0%} of the time would leave about {left:.0%} of its "
             "multiply-accumulates; give a larger --to, or train with a smaller --size"
         )
-
-
-def _recipe(run: Path, epochs: int | None, device: str) -> Recipe:
-    """Give the recipe of the run, for a training that goes on from the weights that are left."""
-    path = find_bundle(run) / RECIPE
-    if not path.is_file():
-        raise InputError(f"{run}: no {RECIPE} there: give the folder that `mobilenets train --out` wrote")
-    own, usual = load_recipe(path), Recipe()
-    reset = ("minutes", "folds", "seeds", "lr", "head_lr", "head_epochs", "views")
-    few = max(2, round((own.epochs or 8) / 4)) if epochs is None else epochs
-    return own.replace(
-        **{name: getattr(usual, name) for name in reset},
-        epochs=few,
-        freeze="none",
-        steps=None,
-        variant="auto",
-        device=device,
-    )
-
-
-def _of(recipe: Recipe, start: Path) -> Recipe:
-    """Give the recipe with the network and the weights of a model in ``start``."""
-    described = read_bundle(start).architecture
-    network = {"model": described["name"], "width": 1.0, "table": described["table"], "size": described["size"]}
-    return recipe.replace(weights=str(start), **network)
 
 
 def _narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: float, threads: int) -> SavedModel:
