@@ -90,7 +90,7 @@ def test_help_of_train_has_those_that_matter(command: Any) -> None:
     short, whole = command("train", "--help").out, command("train", "--help-all").out
     flags = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Recipe)}
     shown = {flag for flag in flags if re.search(rf"^  {flag}\b", short, re.MULTILINE)}
-    assert shown == {f"--{name}" for name in MAIN_SETTINGS} and len(shown) == 12
+    assert shown == {f"--{name}" for name in MAIN_SETTINGS} and len(shown) == 13
     assert "--help-all shows the rest" in short and "--help-all" not in whole
     assert command("predict", "--help-all") == command("predict", "--help")
 

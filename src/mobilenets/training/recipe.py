@@ -21,6 +21,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
 BALANCES = ("none", "sampling", "weights")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+SOFT_LOSSES = ("kl", "dist")
 BOX_LOSSES = ("mining", "focal")
 KEEPS = ("best", "last")
 AUTO = "auto"
@@ -227,6 +228,31 @@ class Recipe:
         None, "decay per step of the weights' moving average (EMA); none: off", low=0, high=1, open_high=True
     )
 
+    # A teacher (distillation).
+    teacher: str | list[Any] | None = _setting(
+        None,
+        "a trained model, or several, whose answers are learned beside the labels (distillation): run folder, bundle "
+        "or exported file of a classifier that knows all classes of DATA",
+    )
+    unlabelled: str | None = _setting(
+        None, "a folder of pictures without labels, of which --teacher says what they show"
+    )
+    temperature: float = _setting(
+        4.0, "teacher: temperature that softens both answers; higher: more of the improbable classes", low=0.1, high=100
+    )
+    soft_share: float = _setting(
+        0.9,
+        "teacher: the share of its answers in the loss; the rest is that of the labels",
+        low=0,
+        open_low=True,
+        high=1,
+    )
+    soft_loss: str = _setting(
+        "kl",
+        "teacher: how its answers are compared, by Kullback-Leibler divergence or by correlation (DIST)",
+        choices=SOFT_LOSSES,
+    )
+
     sync_bn: bool = _setting(
         True,
         "several processes: BatchNorm normalises by the whole batch (synchronised), as one process does; no: each "
@@ -256,7 +282,31 @@ class Recipe:
             raise InputError(f"freeze {self.freeze!r}: choose auto, none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
+        if self.teacher is not None:
+            object.__setattr__(self, "teacher", _paths("teacher", self.teacher))
+        self._refuse_with_teacher()
         self._refuse_together()
+
+    def _refuse_with_teacher(self) -> None:
+        if self.teacher is None:
+            for name in ("unlabelled", "temperature", "soft_share", "soft_loss"):
+                if getattr(self, name) != getattr(Recipe, name):
+                    flag = name.replace("_", "-")
+                    raise InputError(
+                        f"{name}: without effect where nobody teaches; give --teacher MODEL too, or leave --{flag} out"
+                    )
+            return
+        if self.task != "classification":
+            raise InputError(f"teacher: teaches classes of whole pictures so far, not {self.task}; leave --teacher out")
+        if self.folds is not None:
+            raise InputError(
+                "folds: a teacher that learned from all pictures tells each fold about those held out; use --seeds, or "
+                "leave --teacher out"
+            )
+        if self.unlabelled is not None and self.balance == "sampling":
+            raise InputError(
+                "balance: sampling draws by class, and unlabelled pictures have none; use --balance weights"
+            )
 
     def _refuse_together(self) -> None:
         if self.folds is None:
@@ -345,6 +395,14 @@ def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]
                 f" and {'below' if metadata['open_high'] else 'at most'} {high:.12g}"
             )
     return value
+
+
+def _paths(name: str, value: Any) -> list[str]:
+    """Return one path, or several, as a list of texts."""
+    given = value if isinstance(value, list) else [value]
+    if not given or not all(isinstance(one, (str, os.PathLike)) and os.fspath(one) for one in given):
+        raise InputError(f"{name} {value!r}: give the path of a model, or a list of such")
+    return [os.fspath(one) for one in given]
 
 
 def left_to_auto(name: str, value: Any) -> bool:

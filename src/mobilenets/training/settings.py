@@ -68,6 +68,11 @@ class Settings(TypedDict, total=False):
     box_loss: str
     clip: float | None
     ema: float | None
+    teacher: str | list[Any] | None
+    unlabelled: str | None
+    temperature: float
+    soft_share: float
+    soft_loss: str
     sync_bn: bool
     self_test: bool
     seed: int
