@@ -36,7 +36,7 @@ from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, Record, data_record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import SEEN, write_seen
-from mobilenets.runs.teachers import Opened, begin_lesson, open_teachers, take_up_lesson
+from mobilenets.runs.teachers import begin_lesson, open_teachers, seen_before, take_up_lesson, with_whole_paths
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, DETECTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import Labels, doubts, read_labels
@@ -147,7 +147,7 @@ def begin(
     architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     _refuse_early(recipe, architecture, preprocessing, saved)
     source, teachers = find_source(recipe.weights), open_teachers(recipe, pick_device(recipe.device))
-    earlier = _seen_before(source, teachers)
+    earlier = seen_before(source, teachers)
     dataset, folds, keep = _pictures(request, recipe, task, earlier)
     renamed, teaching = renamed_classes(source, dataset), begin_lesson(teachers, recipe, dataset)
     choice = None
@@ -161,8 +161,7 @@ def begin(
     kept, count = origin.get("head") == "kept", len(dataset.train) + teaching.unlabelled
     if choice is None:
         recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
-    if opened.why_not is not None:
-        origin = origin | {"why_not": opened.why_not}
+    origin = origin | ({} if opened.why_not is None else {"why_not": opened.why_not})
     refuse_lone_pictures(
         recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds), request.processes.count
     )
@@ -190,12 +189,6 @@ def begin(
         record.write(request.run)
     run = (request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
     return Run(*run, lesson=teaching.lesson)
-
-
-def _seen_before(source: Source | None, teachers: Opened | None) -> SeenPictures | None:
-    """Say what the model that a run begins with saw, and what its teachers did: they would tell of what is held out."""
-    own, theirs = None if source is None else source.seen, None if teachers is None else teachers.seen()
-    return theirs if own is None else own.with_earlier(theirs)
 
 
 def _pictures(
@@ -314,11 +307,7 @@ def _taken_in(recipe: Recipe) -> Recipe:
     # A folder that happens to be called imagenet is not what --weights imagenet asks for.
     if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
         recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
-    if recipe.teacher is not None:
-        recipe = recipe.replace(teacher=[str(Path(place).resolve()) for place in recipe.teacher])
-    if recipe.unlabelled is not None:
-        recipe = recipe.replace(unlabelled=str(Path(recipe.unlabelled).resolve()))
-    return recipe
+    return with_whole_paths(recipe)
 
 
 def refuse_place(run: Path, layout: Layout, resume: bool) -> None:

@@ -17,14 +17,11 @@ import onnxruntime
 import torch
 from PIL import Image
 
-from mobilenets.base.mounts import mounted
 from mobilenets.base.progress import progress
 from mobilenets.base.text import percent
-from mobilenets.datasets.folder import Sample, content_hashes, fingerprint, pictures_below, relative
-from mobilenets.datasets.listing import names, say
+from mobilenets.datasets.listing import names
 from mobilenets.datasets.loader import Loader, evenly, in_order
 from mobilenets.datasets.prepare import Dataset
-from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
 from mobilenets.exports.beside import graph_of
@@ -33,12 +30,14 @@ from mobilenets.models.saved import load_classifier
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.predictor import ONNX
 from mobilenets.runs.seen import read_seen
+from mobilenets.runs.unlabelled import begin_unlabelled, take_up_unlabelled
+from mobilenets.runs.update import Source
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import file_hash
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.runtime.tie import contract_hash
-from mobilenets.training.distillation import UNLABELLED, Lesson
+from mobilenets.training.distillation import Lesson
 from mobilenets.training.features import COMPUTED_TOGETHER
 from mobilenets.training.recipe import Recipe
 
@@ -138,6 +137,14 @@ class Opened:
         return found
 
 
+def with_whole_paths(recipe: Recipe) -> Recipe:
+    """Name teachers and pictures without labels by whole paths, so that the run can be repeated anywhere."""
+    if recipe.teacher is None:
+        return recipe
+    more = None if recipe.unlabelled is None else str(Path(recipe.unlabelled).resolve())
+    return recipe.replace(teacher=[str(Path(place).resolve()) for place in recipe.teacher], unlabelled=more)
+
+
 def open_teachers(recipe: Recipe, device: torch.device) -> Opened | None:
     """Open the teachers of a recipe; None where it has none. Raises ``InputError`` for one that cannot teach."""
     if recipe.teacher is None:
@@ -168,6 +175,12 @@ class Begun:
         return replace(self, about=about, notes=(*self.notes, note))
 
 
+def seen_before(source: Source | None, opened: Opened | None) -> SeenPictures | None:
+    """Say what the model that a run begins with saw, and what its teachers did: they would tell of what is held out."""
+    own, theirs = None if source is None else source.seen, None if opened is None else opened.seen()
+    return theirs if own is None else own.with_earlier(theirs)
+
+
 def begin_lesson(opened: Opened | None, recipe: Recipe, dataset: Dataset) -> Begun:
     """Give what teaches a run that begins; nothing where no teacher is ``opened``."""
     if opened is None:
@@ -187,10 +200,11 @@ def begin_lesson(opened: Opened | None, recipe: Recipe, dataset: Dataset) -> Beg
             "figures are too high"
         )
     about: dict[str, Any] = {"teachers": opened.about}
-    lesson = Lesson(teachers)
-    if recipe.unlabelled is not None:
-        lesson, about["unlabelled"], more = _with_unlabelled(teachers, recipe, dataset)
-        notes += more
+    more = begin_unlabelled(recipe, dataset)
+    if more.about:
+        about["unlabelled"] = more.about
+    notes += more.notes
+    lesson = Lesson(teachers, more.samples, more.contents)
     return Begun(lesson, about, tuple(filter(None, notes)))
 
 
@@ -202,18 +216,8 @@ def take_up_lesson(opened: Opened, recipe: Recipe, about: Mapping[str, Any], cla
                 f"{then['model']}: not the teacher that this run began with; bring that one back, or train again with "
                 "another --out"
             )
-    teachers = Teachers(opened.models, classes)
-    if recipe.unlabelled is None:
-        return Lesson(teachers)
-    known, root = about["unlabelled"], Path(recipe.unlabelled)
-    left_out = set(known["left_out"])
-    samples = [Sample(path, UNLABELLED) for path in pictures_below(root) if relative(path, root) not in left_out]
-    contents = content_hashes([sample.path for sample in samples], recipe.workers)
-    if fingerprint_of(samples, root, contents) != known["fingerprint"]:
-        raise InputError(
-            f"{root}: the pictures have changed since this run began; train again with another --out, without --resume"
-        )
-    return Lesson(teachers, tuple(samples), contents)
+    more = take_up_unlabelled(recipe, about.get("unlabelled", {}))
+    return Lesson(Teachers(opened.models, classes), more.samples, more.contents)
 
 
 def try_teacher(lesson: Lesson, validation: Loader) -> float | None:
@@ -236,62 +240,12 @@ def note_of(about: Mapping[str, Any], recipe: Recipe, pictures: int) -> str:
     """Say who taught, and how good it is on what the student sees."""
     who = " and ".join(str(one["words"]) for one in about["teachers"])
     more = about.get("unlabelled")
-    beside = "" if more is None else f", of {more['pictures']} pictures without labels too"
+    beside = "" if more is None else f"; {more['pictures']} pictures without labels beside those with"
     worth = ""
     if about.get("top1") is not None:
-        half = f"{min(pictures, TRIED)} validation pictures"
-        worth = f"; it has {percent(about['top1'])} of {half} right, as the student sees them at {recipe.size} pixels"
-    return f"Taught by {who}{beside}{worth}."
-
-
-def fingerprint_of(samples: Sequence[Sample], root: Path, contents: Mapping[Path, str]) -> str:
-    """Hash the pictures without labels: which file has which content."""
-    return fingerprint([Sample(sample.path, 0) for sample in samples], root, contents=contents)
-
-
-def _with_unlabelled(teachers: Teachers, recipe: Recipe, dataset: Dataset) -> tuple[Lesson, dict[str, Any], list[str]]:
-    """Read the pictures without labels: those that do not decode are named, copies of held-out ones left out."""
-    root = Path(str(recipe.unlabelled))
-    if mounted(dataset.layout.root) is not None:
-        raise InputError(
-            "unlabelled: not beside shards yet; use a folder of pictures as DATA, or leave --unlabelled out"
-        )
-    for place in (dataset.layout.train, dataset.layout.validation, dataset.layout.test):
-        if place is not None and root.resolve().is_relative_to(place.resolve()):
-            raise InputError(f"{root} is inside the picture folder {place}, where it is a class: move it out of it")
-    found = [Sample(path, UNLABELLED) for path in pictures_below(root)]
-    with progress("checking pictures", len(found), "pictures") as shown:
-        readable, problems = check_readable(found, recipe.workers, shown.advance)
-    say(problems)
-    if len(problems) > recipe.max_unreadable * len(found):
-        raise InputError(
-            f"{root}: {len(problems)} of {len(found)} pictures cannot be read, more than --max-unreadable "
-            f"{recipe.max_unreadable:g} allows: repair or remove them; the first is {problems[0].path}"
-        )
-    contents = content_hashes([sample.path for sample in readable], recipe.workers)
-    held = {dataset.contents[one.path] for half in ("validation", "test") for one in dataset.halves[half]}
-    used = tuple(sample for sample in readable if contents[sample.path] not in held)
-    if not used:
-        raise InputError(f"{root}: no picture is left that is not held out to measure on; leave --unlabelled out")
-    out = sorted({relative(sample.path, root) for sample in found} - {relative(one.path, root) for one in used})
-    notes = []
-    if problems:
-        notes.append(
-            f"{len(problems)} of the {len(found)} pictures without labels cannot be read and are left out, such as "
-            f"{relative(Path(problems[0].path), root)}"
-        )
-    if copies := len(readable) - len(used):
-        notes.append(f"{copies} of the pictures without labels are copies of pictures measured on, and are left out")
-    for note in notes:
-        log.warning("%s: %s", root, note, extra={"detail": True})
-    kept = {sample.path: contents[sample.path] for sample in used}
-    about = {
-        "folder": str(root),
-        "pictures": len(used),
-        "left_out": out,
-        "fingerprint": fingerprint_of(used, root, kept),
-    }
-    return Lesson(teachers, used, kept), about, notes
+        verb, half = "are" if len(about["teachers"]) > 1 else "is", f"{min(pictures, TRIED)} validation pictures"
+        worth = f", which {verb} right on {percent(about['top1'], 1)} of {half} as the student sees them"
+    return f"Taught at {recipe.size} pixels by {who}{worth}{beside}."
 
 
 def _opened(place: str, device: torch.device) -> _Model:
