@@ -105,3 +105,8 @@ def test_only_given_settings_are_handed_on() -> None:
 def test_version(command: Any) -> None:
     for word in ("--version", "version", "-V"):
         assert command(word) == (0, f"mobilenets {mobilenets.__version__}\n", "")
+
+
+def test_several_teachers() -> None:
+    words = ["train", "photos", "--teacher", "big", "other", "--teacher", "third", "--seed", "1"]
+    assert build_parser().parse_args(words).teacher == ["big", "other", "third"]

@@ -269,9 +269,7 @@ def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) 
     kept, source = origin.get("head") == "kept", find_source(recipe.weights)
     lesson = None
     if recipe.teacher is not None and not (checkpoint.exists(run) and checkpoint.peek(run).finished):
-        teachers = open_teachers(recipe, pick_device(recipe.device))
-        assert teachers is not None
-        lesson = take_up_lesson(teachers, recipe, record.teaching, dataset.classes)
+        lesson = take_up_lesson(recipe, record.teaching, dataset.classes, pick_device(recipe.device))
     begun = (run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
     return Run(*begun, lesson=lesson)
 
