@@ -22,8 +22,8 @@ def prunable(network: nn.Module, pattern: str = "none") -> Iterator[tuple[str, n
     """Give the layers that become sparse by name, and whether ``pattern`` fits each.
 
     They are the 1×1 convolutions, those of squeeze-and-excite too, and the linear layers, the classifier among them.
-    The first convolution and the depthwise ones keep all weights: they have about one in a hundred (section 4.2 of the
-    paper). Two of four fits where the number of input channels is a multiple of 4.
+    The first convolution and the depthwise ones keep all weights: they have about one in a hundred, and
+    the paper leaves them whole too. Two of four fits where the number of input channels is a multiple of 4.
     """
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Linear) or (
