@@ -37,6 +37,8 @@ def test_every_public_name_has_an_example(
     name: str, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are for a folder that holds ``photos``, a ``run`` that learned from them, and ``photo.jpg``."""
+    if name == "tune":
+        pytest.importorskip("optuna", reason="Optuna is not installed (pip install -e '.[tune]')")
     (tmp_path / "photos").symlink_to(trained.data)
     shutil.copytree(trained.run, tmp_path / "run")
     Image.open(trained.data / "dog/001.png").save(tmp_path / "photo.jpg", quality=95)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.sparsify import sparsify as sparsify
     from mobilenets.verbs.summary import summary as summary
     from mobilenets.verbs.train import train as train
+    from mobilenets.verbs.tune import tune as tune
 
 _HOMES = {
     "FaultFound": "mobilenets.errors",
@@ -74,6 +75,7 @@ _HOMES = {
     "sparsify": "mobilenets.verbs.sparsify",
     "summary": "mobilenets.verbs.summary",
     "train": "mobilenets.verbs.train",
+    "tune": "mobilenets.verbs.tune",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -33,6 +33,7 @@ VERBS = [
     "check",
     "prune",
     "sparsify",
+    "tune",
 ]
 
 

@@ -23,6 +23,7 @@ from mobilenets.cli import (
     sparsify,
     summary,
     train,
+    tune,
     weights,
 )
 from mobilenets.cli.parser import Parser, Verb
@@ -32,6 +33,7 @@ from mobilenets.cli.text import sentence
 GROUPS: Mapping[str, Sequence[Verb]] = {
     "Main commands": (train.VERB, predict.VERB, export.VERB),
     "Before training": (check.VERB, pack.VERB),
+    "Make it better": (tune.VERB,),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
     "Make it smaller": (prune.VERB, sparsify.VERB),
