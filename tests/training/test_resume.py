@@ -388,7 +388,8 @@ def test_what_a_killed_writer_left_is_removed(
     photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None
 ) -> None:
     train(photos, tmp_path / "run", **small | {"epochs": 1})
-    left = [tmp_path / "run" / name for name in (".writing-a.json", "checkpoint/.writing-b.safetensors")]
+    names = (".writing-a.json", "checkpoint/.writing-b.safetensors", ".writing-unfinished")
+    left = [tmp_path / "run" / name for name in names]
     for path in left:
         path.touch()
     train(photos, tmp_path / "run", resume=True)
