@@ -94,6 +94,7 @@ def fit_with_stops(make: Callable[[], Training]) -> int:
             "balance": "sampling",
         }
         | {"accumulate": 2, "batch": 4, "steps": 4, "keep": "last"},
+        {"optimizer": "adamw", "ema": 0.9, "sparsity": 0.7, "keep": "last"},
     ],
     ids=lambda settings: settings["optimizer"],
 )

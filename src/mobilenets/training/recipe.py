@@ -14,7 +14,9 @@ from typing import Any, get_args, get_type_hints
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import NAMES
-from mobilenets.training.fields import checked, paths, setting
+from mobilenets.training.checked import checked
+from mobilenets.training.fields import paths, setting
+from mobilenets.training.refused import TWO_OF_FOUR, refuse_together
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
@@ -23,6 +25,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 SOFT_LOSSES = ("kl", "dist")
 BOX_LOSSES = ("mining", "focal")
 KEEPS = ("best", "last")
+PATTERNS = ("none", TWO_OF_FOUR)
 AUTO = "auto"
 
 
@@ -206,6 +209,18 @@ class Recipe:
     ema: float | None = setting(
         None, "decay per step of the weights' moving average (EMA); none: off", low=0, high=1, open_high=True
     )
+    sparsity: float | None = setting(
+        None,
+        "share of the weights of 1x1 convolutions and linear layers that become 0, the smallest first; needs "
+        "--keep last; none: off",
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+    )
+    sparsity_pattern: str = setting(
+        "none", "which become 0: none: any; 2:4: two of every four along the input channels", choices=PATTERNS
+    )
 
     # A teacher (distillation).
     teacher: str | list[Any] | None = setting(
@@ -263,41 +278,12 @@ class Recipe:
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
         if self.teacher is not None:
             object.__setattr__(self, "teacher", paths("teacher", self.teacher))
-        self._refuse_with_teacher()
-        self._refuse_together()
+        refuse_together(self, Recipe)
 
-    def _refuse_with_teacher(self) -> None:
-        if self.teacher is None:
-            for name in ("unlabelled", "temperature", "soft_share", "soft_loss"):
-                if getattr(self, name) != getattr(Recipe, name):
-                    flag = name.replace("_", "-")
-                    raise InputError(
-                        f"{name}: without effect where nobody teaches; give --teacher MODEL too, or leave --{flag} out"
-                    )
-            return
-        if self.task != "classification":
-            raise InputError(f"teacher: teaches classes of whole pictures so far, not {self.task}; leave --teacher out")
-        if self.folds is not None:
-            raise InputError(
-                "folds: a teacher that learned from all pictures tells each fold about those held out; use --seeds, or "
-                "leave --teacher out"
-            )
-        if self.unlabelled is not None and self.balance == "sampling":
-            raise InputError(
-                "balance: sampling draws by class, and unlabelled pictures have none; use --balance weights"
-            )
-
-    def _refuse_together(self) -> None:
-        if self.folds is None:
-            return
-        if self.seeds is not None:
-            raise InputError("folds: already several trainings; choose --folds or --seeds")
-        if self.minutes is not None:
-            raise InputError("folds: all folds train equally long, so --minutes cannot end them; give --epochs instead")
-        if self.steps is not None:
-            raise InputError(
-                "folds: each fold has fewer steps in an epoch than all pictures; give --epochs, not --steps"
-            )
+    @property
+    def share_of_zeros(self) -> float:
+        """The share of the weights that become 0 in a layer that becomes sparse; 0: none does."""
+        return self.sparsity or (0.5 if self.sparsity_pattern == TWO_OF_FOUR else 0.0)
 
     @property
     def seed_of_split(self) -> int:
