@@ -33,17 +33,20 @@ SETTINGS += ["--batch", "13", "--device", "cpu", "--threads", "1", "--workers", 
 SETTINGS += ["--augment", "digits"]
 STEADY = ["--optimizer", "sgd", "--lr", "0.01"]
 MIXED = ["--mixup", "0.2", "--cutmix", "1"]
+MOVED = 1e-6
 
 
 def noted(folder: Path, words: list[str]) -> int:
     """Be one process of a training that notes each sample and each loss; with ``--double`` in float64."""
+    import torch
+
     from mobilenets.cli import main
     from mobilenets.datasets.loader import Loader
     from mobilenets.training.loop import Training
     from mobilenets.training.steppers.plain import PlainStepper
 
-    rank, double = os.environ.get("RANK", "0"), "--double" in words
-    words = [word for word in words if word != "--double"]
+    rank, double, moved = os.environ.get("RANK", "0"), "--double" in words, "--moved" in words
+    words = [word for word in words if word not in ("--double", "--moved")]
     with (folder / f"{rank}.jsonl").open("w", buffering=1) as notes:
 
         def note(**what: Any) -> None:
@@ -61,6 +64,11 @@ def noted(folder: Path, words: list[str]) -> int:
             return made
 
         def step_noted(self: PlainStepper, group: Any, number: int, rate: float) -> Any:
+            if moved and fitting and not number:
+                draws = torch.Generator().manual_seed(5)
+                with torch.no_grad():
+                    for weights in self.network.parameters():
+                        weights.mul_(1 + MOVED * torch.randn(weights.shape, generator=draws))
             if double and fitting:
                 self.network.double()
                 group = [replace(one, images=one.images.astype("float64")) for one in group]
