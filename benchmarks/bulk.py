@@ -1,12 +1,12 @@
 """Predicting many: a cluster of two nodes loses one, then its driver; is every answer there, and how fast was it?
 
-    python benchmarks/bulk.py PLACE [--model MODEL] [--pictures 50000] [--bad 200] [--speeds 5000] [--only PART] [--json]
+    python benchmarks/bulk.py PLACE [--model MODEL] [--pictures 50000] [--bad 200] [--only PART] [--json]
 
 PLACE is a folder for pictures and answers. It draws pictures of 32 to 64 pixels, bad ones among them, trains a small
-model (or takes MODEL: then no PyTorch is needed), takes the serial answer (``mobilenets.predict``), starts a Ray cluster
-of two nodes of one core each on the loopback, kills one node when half of the parts are done and the driver when three
-quarters are, and runs the same command again. Then come the speeds, in pictures a second: plain loops, and 1 and 2
-workers of both engines. ``--only survival`` or ``--only speeds`` does one of the two. It needs Ray and pyarrow.
+model (or takes MODEL: then no PyTorch is needed), takes the serial answer (``mobilenets.predict``), starts a Ray
+cluster of two nodes of one core each on the loopback, kills one node when half of the parts are done and the driver
+when three quarters are, and runs the same command again. Then come the speeds, in pictures a second: plain loops, and
+1 and 2 workers of both engines. ``--only survival`` or ``--only speeds`` does one of the two. It needs Ray and pyarrow.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def command(model: Path, source: Path, out: Path, *words: str) -> list[str]:
 
 def predict_many(*words: Any) -> dict[str, Any]:
     done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1) and done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
