@@ -175,7 +175,10 @@ def survive(model: Path, source: Path, out: Path, part: int, count: int) -> dict
             kill_all(victim)
         said["seconds_until_the_driver_was_killed"] = round(time.monotonic() - begun, 1)
         before = {file.name: file.stat().st_mtime_ns for file in (out / "answers").glob("*.parquet")}
-        said["next_run"] = predict_many(model, source, out, *ray)
+        found = predict_many(model, source, out, *ray)
+        said["next_run"] = {
+            name: found[name] for name in ("pictures", "bad", "answered_now", "failed_parts", "seconds")
+        }
     after = {file.name: file.stat().st_mtime_ns for file in (out / "answers").glob("*.parquet")}
     said["parts_kept"] = sum(after[name] == time for name, time in before.items())
     said["parts"] = len(after)
@@ -281,13 +284,16 @@ def main() -> None:
     if options.only != "speeds":
         result |= survival(model, source, place / "answers-ray", spoilt, options.part, options.pictures)
         if not options.json:
-            print(json.dumps(result, indent=1), flush=True)
+            print(json.dumps(result), flush=True)
     if options.only != "survival":
         few = place / "few"
         for folder in sorted(source.iterdir())[: -(-options.speeds // FOLDER)]:
             shutil.copytree(folder, few / folder.name, dirs_exist_ok=True)
         result["pictures_a_second"] = speeds(model, few, place)
-    print(json.dumps(result if options.json else result.get("pictures_a_second", {}), indent=1))
+        if not options.json:
+            print(json.dumps(result["pictures_a_second"]), flush=True)
+    if options.json:
+        print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from mobilenets.datasets.prepare import listed_of
 from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.shards import cache, remote
 from mobilenets.datasets.shards.cache import ShardCache
+from mobilenets.datasets.shards.index import Shard
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 
@@ -115,6 +116,36 @@ def test_what_cannot_be_brought(served: Server, tmp_path: Path, monkeypatch: pyt
             open_data(address)
     with pytest.raises(InputError, match=r"to read smb://, .*smbprotocol"):
         open_data("smb://a/b")
+
+
+def test_a_shard_that_cannot_be_brought_is_asked_for_once(tmp_path: Path) -> None:
+    """By all threads that wait for it, each of which would try for a long time."""
+    threads, asked, waiting, all_wait = 4, list[str](), threading.Semaphore(0), threading.Event()
+
+    class Gone(remote.Remote):
+        def __init__(self) -> None:
+            self.address = "https://example.org"
+
+        def append(self, file: str, size: int, part: Path) -> None:
+            asked.append(file)
+            all_wait.wait(60)
+            raise InputError("gone")
+
+    class Kept(ShardCache):
+        def get(self, name: str, size: int, blake2b: str, fetch: Callable[[Path], None]) -> Path:
+            waiting.release()
+            return super().get(name, size, blake2b, fetch)
+
+    source = remote.Fetched(Gone(), [Shard("a.tar", 9, "", 1)], Kept(99, tmp_path))
+    with ThreadPoolExecutor(threads) as pool:
+        made = [pool.submit(source.bring, 0) for _ in range(threads)]
+        for _ in range(threads):
+            assert waiting.acquire(timeout=60)
+        all_wait.set()
+        for one in made:
+            with pytest.raises(InputError, match="gone"):
+                one.result(60)
+    assert asked == ["a.tar"]
 
 
 def test_a_part_is_continued(tmp_path: Path, served: Server) -> None:

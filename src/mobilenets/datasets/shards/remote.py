@@ -159,7 +159,7 @@ def open_remote(address: str) -> tuple[Index, Source]:
     if cache.most < needed:
         raise InputError(
             f"{address}: reading in shuffled order needs {counted(count, 'shard')} at once, {needed / 2**30:.2f} GiB, "
-            f"and {cache.most / 2**30:.2f} may be kept: give more with --cache-gb, or set {VARIABLE} higher, or pack with "
+            f"and {cache.most / 2**30:.2f} may be kept: give more with --cache-gb, set {VARIABLE} higher, or pack with "
             "a smaller --shard-mb"
         )
     return index, Fetched(remote, index.shards, cache)
