@@ -1,6 +1,6 @@
 """The same pictures as a folder, as shards, and as shards behind a server that fails now and then.
 
-    python benchmarks/shards.py [--pictures 20000] [--shard-mb 4] [--epochs 1] [--seeds 1] [--json]
+    python benchmarks/shards.py [--pictures 20000] [--shard-mb 4] [--epochs 1] [--seeds 1] [--only server] [--json]
 
 Pictures of Fashion-MNIST (Debian's dataset-fashion-mnist, or a download) are written as PNG into a temporary folder, a
 tenth of them for validation, and packed. Then, in this order:
@@ -28,7 +28,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -296,12 +296,30 @@ def behind_a_server(shards: Path, place: Path, epochs: int) -> dict[str, Any]:
     }
 
 
+def from_disk(place: Path, options: argparse.Namespace, say: Callable[[str, dict[str, Any]], None]) -> None:
+    """Compare the folder with its shards on the disk."""
+    data = open_data(place / "shards")
+    folder, shards = prepared(place / "folder"), prepared(data)
+    say("samples", samples(folder, shards))
+    say("speed", speed(folder, shards))
+    say("memory", memory(shards))
+    accuracy: dict[str, list[float]] = {"folder": [], "shards": []}
+    for seed in range(options.seeds):
+        for name in accuracy:
+            accuracy[name].append(trained(place / name, place / f"{name}-{seed}", options.epochs, seed)["top1"])
+    say("accuracy", accuracy)
+    steps = (options.epochs - 1) * -(-len(shards.train) // BATCH) + len(shards.train) // BATCH // 3
+    say("resume", resume(shards, place, weights(place / "shards-0"), options.epochs, steps))
+    say("damage", damage(place / "shards"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--shard-mb", type=float, default=4.0)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", choices=["server"], help="nothing but this, and the run from the disk beside it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result: dict[str, Any] = {}
@@ -316,22 +334,12 @@ def main() -> None:
         write(place / "folder", options.pictures)
         began = time.perf_counter()
         packed = mobilenets.pack(place / "folder", place / "shards", shard_mb=options.shard_mb, workers=1)
-        took = round(time.perf_counter() - began, 1)
-        say("pack", {"shards": packed["shards"], "mb": round(packed["bytes"] / 1e6, 1), "seconds": took})
-        data = open_data(place / "shards")
-        folder, shards = prepared(place / "folder"), prepared(data)
-        say("samples", samples(folder, shards))
-        say("speed", speed(folder, shards))
-        say("memory", memory(shards))
-        accuracy: dict[str, list[float]] = {"folder": [], "shards": []}
-        for seed in range(options.seeds):
-            for name in accuracy:
-                accuracy[name].append(trained(place / name, place / f"{name}-{seed}", options.epochs, seed)["top1"])
-        say("accuracy", accuracy)
-        whole = weights(place / "shards-0")
-        steps = (options.epochs - 1) * -(-len(shards.train) // BATCH) + len(shards.train) // BATCH // 3
-        say("resume", resume(shards, place, whole, options.epochs, steps))
-        say("damage", damage(place / "shards"))
+        seconds = round(time.perf_counter() - began, 1)
+        say("pack", {"shards": packed["shards"], "mb": round(packed["bytes"] / 1e6, 1), "seconds": seconds})
+        if options.only == "server":
+            trained(place / "shards", place / "shards-0", options.epochs, 0)
+        else:
+            from_disk(place, options, say)
         say("server", behind_a_server(place / "shards", place, options.epochs))
     if options.json:
         print(json.dumps(result, indent=2))
