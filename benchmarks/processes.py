@@ -1,6 +1,6 @@
 """One training over several processes: is it the same training, and what happens when one of them is killed.
 
-    python benchmarks/processes.py OUT [same] [killed]
+    python benchmarks/processes.py OUT [float64] [float32] [fine-tuning] [killed]
 
 Digits (1,438 training pictures of 8×8, enlarged to 16), batches of 13 or 12, gloo on this machine:
 
@@ -141,31 +141,26 @@ def losses(folder: Path) -> dict[int, float]:
     return found
 
 
-def same_training(data: Path, out: Path) -> None:
-    """Item 1."""
-    source = out / "source"
-    finished(out / "notes-source", 1, ["train", str(data), "--out", str(source), "--epochs", "10", *SETTINGS])
-    cases = {
-        "float64, random weights": [*NEW, *STEADY, "--double"],
-        "float32, random weights": [*NEW, *STEADY],
-        "float32, fine-tuning": ["--weights", str(source)],
-    }
-    for case, (name, settings) in enumerate(cases.items()):
-        seen, loss = [], []
-        for count, more in ((1, []), (2, []), (3, []), (1, ["--moved"])):
-            notes = out / f"notes-{case}-{count}{''.join(more)}"
-            words = ["train", str(data), "--out", str(notes / "run"), "--steps", "100"]
-            finished(notes, count, [*words, *COMMON, *settings, *MIXED, *more])
-            seen.append(samples(notes))
-            loss.append(losses(notes))
-        two, three, moved = (max(abs(loss[0][step] - other[step]) for step in loss[0]) for other in loss[1:])
-        print(
-            f"{name}: {len(seen[0])} samples, the same in 1, 2 and 3 processes: {seen[0] == seen[1] == seen[2]}; "
-            f"largest difference of a loss in {len(loss[0])} steps from 1 process: 2 processes {two:.1e}, 3 processes "
-            f"{three:.1e}, 1 that begins {MOVED:g} away {moved:.1e} (losses {max(loss[0].values()):.2f} to "
-            f"{min(loss[0].values()):.2f})",
-            flush=True,
-        )
+def same_training(data: Path, out: Path, case: str) -> None:
+    """Do one case of item 1."""
+    settings = [*NEW, *STEADY, *(["--double"] if case == "float64" else [])]
+    if case == "fine-tuning":
+        settings = ["--weights", str(out / "source")]
+        finished(out / "notes", 1, ["train", str(data), "--out", settings[1], "--epochs", "10", *SETTINGS])
+    seen, loss = [], []
+    for count, more in ((1, []), (2, []), (3, []), (1, ["--moved"])):
+        notes = out / f"notes-{case}-{count}{''.join(more)}"
+        words = ["train", str(data), "--out", str(notes / "run"), "--steps", "100"]
+        finished(notes, count, [*words, *COMMON, *settings, *MIXED, *more])
+        seen.append(samples(notes))
+        loss.append(losses(notes))
+    two, three, moved = (max(abs(loss[0][step] - other[step]) for step in loss[0]) for other in loss[1:])
+    print(
+        f"{case}: {len(seen[0])} samples, the same in 1, 2 and 3 processes: {seen[0] == seen[1] == seen[2]}; largest "
+        f"difference of a loss in {len(loss[0])} steps from 1 process: 2 processes {two:.1e}, 3 processes {three:.1e}, "
+        f"1 that begins {MOVED:g} away {moved:.1e} (losses {max(loss[0].values()):.2f} to {min(loss[0].values()):.2f})",
+        flush=True,
+    )
 
 
 def killed(data: Path, out: Path) -> None:
@@ -202,14 +197,16 @@ def killed(data: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Do both items, or those that are named."""
+    """Do all, or what is named."""
     out, wanted = Path(sys.argv[1]), sys.argv[2:]
     shutil.rmtree(out, ignore_errors=True)
     data = out / "digits"
     subprocess.run([sys.executable, "-m", "mobilenets", "fetch", "digits", str(data)], check=True, capture_output=True)
-    for item in (same_training, killed):
-        if not wanted or item.__name__.split("_")[0] in wanted:
-            item(data, out)
+    for case in ("float64", "float32", "fine-tuning"):
+        if not wanted or case in wanted:
+            same_training(data, out, case)
+    if not wanted or "killed" in wanted:
+        killed(data, out)
 
 
 if __name__ == "__main__":
