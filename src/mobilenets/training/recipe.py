@@ -20,7 +20,8 @@ from mobilenets.models.catalog import NAMES
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
 BALANCES = ("none", "sampling", "weights")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+INT8 = "int8"
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", INT8)
 BOX_LOSSES = ("mining", "focal")
 KEEPS = ("best", "last")
 AUTO = "auto"
@@ -241,7 +242,11 @@ class Recipe:
     split_seed: int | None = _setting(
         None, "random seed of which pictures are held out; none: that of --seed", low=0, high=2**31 - 1
     )
-    precision: str = _setting("auto", "precision; auto: mixed on a GPU, float32 on a CPU", choices=PRECISIONS)
+    precision: str = _setting(
+        "auto",
+        "precision; auto: mixed on a GPU, float32 on a CPU; int8: float32 with all rounding of int8, see quantize",
+        choices=PRECISIONS,
+    )
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
     threads: int | None = _setting(None, "CPU threads of PyTorch; none: PyTorch's default", low=1, high=4096)
     workers: int | None = _setting(None, "threads that decode pictures; none: one per core, up to 16", low=1, high=256)
@@ -256,6 +261,12 @@ class Recipe:
             raise InputError(f"freeze {self.freeze!r}: choose auto, none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
+        if self.precision == INT8 and (
+            self.weights in (AUTO, "none") or self.freeze != "none" or self.folds or self.task != "classification"
+        ):
+            raise InputError(
+                "precision int8: goes on from a classifier, with all its blocks: use mobilenets quantize RUN DATA"
+            )
         self._refuse_together()
 
     def _refuse_together(self) -> None:

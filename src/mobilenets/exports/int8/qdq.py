@@ -18,6 +18,7 @@ import onnx
 from onnx import numpy_helper
 
 from mobilenets.exports.graph.nodes import Graph
+from mobilenets.models.int8 import block_named
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Range: TypeAlias = tuple[float, float]
@@ -60,12 +61,6 @@ class Scheme:
 def block_of(node: onnx.NodeProto) -> str:
     """Name the block that a node belongs to, as ``block_named`` does its layer."""
     return "classifier" if node.output[0] in ("logits", "features") else block_named(node.name)
-
-
-def block_named(layer: str) -> str:
-    """Name the block of a layer: ``body.inverted3``, ``head``, ``classifier``; of a detector ``extras``, ``heads``."""
-    parts = layer.split(".")
-    return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
 
 
 def flowing(model: onnx.ModelProto, left: frozenset[str] = frozenset()) -> list[str]:

@@ -21,8 +21,10 @@ from mobilenets.exports.int8.bias import corrected_biases
 from mobilenets.exports.int8.observe import RANGE_RULES, observe
 from mobilenets.exports.int8.qdq import Scheme, block_of, in_int8, weight_steps
 from mobilenets.exports.int8.selection import ENOUGH, HELD_BACK
+from mobilenets.exports.int8.trained import learned
 from mobilenets.exports.job import Job
 from mobilenets.models.detection.detector import Detector
+from mobilenets.models.int8 import Rounding
 from mobilenets.runtime.engines import Array, laid_out
 
 # Pixels that the bias correction runs at once, which bounds its memory: 16 pictures at 224. More changed nothing.
@@ -86,14 +88,15 @@ def search(model: onnx.ModelProto, job: Job) -> tuple[Scheme, dict[str, Any]]:
 
     ``job.calibration`` has the pictures, uint8 N×S×S×3; nothing else is looked at. Ranges of the activations, steps of
     the weights, bias correction and blocks left in float are chosen one after the other, each where it brings the
-    probabilities closer to those of float. The same pictures give the same scheme.
+    probabilities closer to those of float. The same pictures give the same scheme. Of a network that was trained for
+    int8 it is what was learned, and nothing is chosen.
     """
     assert job.calibration is not None and len(job.calibration)
     images: Array = job.calibration
     if not job.options.pixels:
         images = laid_out(job.preprocessing.normalise(job.calibration), "NCHW")
     found = _Search(_of_any_batch(model), images, job)
-    best = found.best()
+    best = found.best() if job.network.int8 is None else found.learned(job.network.int8)
     return best.scheme, {
         "weights": "int8, one scale per output channel",
         "activations": "uint8, one scale per tensor",
@@ -115,6 +118,12 @@ class _Search:
         self._wanted = self._float.outputs[self.judged]
         self._always = frozenset({HEADS}) if isinstance(job.network, Detector) else frozenset[str]()
         self.tried: list[Candidate] = []
+
+    def learned(self, rounding: Rounding) -> Candidate:
+        """Try what was learned, to say how far it is from float."""
+        scheme = learned(self._model, rounding, self._job.options.format in RUN_BY_ONNX_RUNTIME)
+        with progress("int8: trying what was learned", None, "candidates") as shown:
+            return self._try(Candidate("learned", "learned", scheme), shown)
 
     def best(self) -> Candidate:
         """Try step by step; a later candidate wins only by being better."""
