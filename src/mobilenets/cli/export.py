@@ -17,7 +17,18 @@ from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import percent, printable, size
 from mobilenets.exports.catalog import FORMATS
 
-_SETTINGS = ("precision", "data", "pixels", "camera", "probabilities", "nms", "batch", "tolerance", "web_runtime")
+_SETTINGS = (
+    "precision",
+    "data",
+    "pixels",
+    "camera",
+    "probabilities",
+    "nms",
+    "per_tensor",
+    "batch",
+    "tolerance",
+    "web_runtime",
+)
 
 
 def _arguments(parser: Parser) -> None:
@@ -57,6 +68,12 @@ def _arguments(parser: Parser) -> None:
     )
     add("--probabilities", action="store_true", help="the file outputs probabilities instead of logits")
     add("--nms", action="store_true", help="a detector's file outputs finished boxes (onnx, openvino)")
+    add(
+        "--per-tensor",
+        action="store_true",
+        help="int8 with one scale for each weight tensor, for chips that know no scale per channel (onnx, openvino, "
+        "web)",
+    )
     add("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
     add(
         "--tolerance",

@@ -19,6 +19,7 @@ from mobilenets.cli import (
     pack,
     predict,
     prune,
+    quantize,
     serve,
     summary,
     train,
@@ -33,7 +34,7 @@ GROUPS: Mapping[str, Sequence[Verb]] = {
     "Before training": (check.VERB, pack.VERB),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
-    "Make it smaller": (prune.VERB,),
+    "Make it smaller": (prune.VERB, quantize.VERB),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),
     "Weights from elsewhere": (import_weights.VERB, weights.VERB),
 }

@@ -22,11 +22,12 @@ class Rounding(nn.Module):
     ``names`` has the T tensors in forward order, with ``.conv`` for what a convolution gives to its hard-swish, and
     ``blocks`` the B blocks. ``logs``, float32 T, are the natural logarithms of the steps: so a step stays above 0, and
     one rate suits all of them (Jain et al. 2019, arXiv 1903.08066, section 5.2). ``zeros`` is uint8 T, ``left`` uint8
-    B: 1 for a block in float.
+    B: 1 for a block in float; ``one``, uint8 without a side, is 1 where each weight has a single step.
     """
 
     zeros: Tensor
     left: Tensor
+    one: Tensor
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -35,6 +36,7 @@ class Rounding(nn.Module):
         self.logs = nn.Parameter(torch.zeros(len(self.names)))
         self.register_buffer("zeros", torch.zeros(len(self.names), dtype=torch.uint8))
         self.register_buffer("left", torch.zeros(len(self.blocks), dtype=torch.uint8))
+        self.register_buffer("one", torch.zeros((), dtype=torch.uint8))
 
     @property
     def steps(self) -> Tensor:
@@ -47,8 +49,9 @@ class Rounding(nn.Module):
         return frozenset(name for name, left in zip(self.blocks, self.left.tolist(), strict=True) if left)
 
     @torch.no_grad()
-    def set(self, steps: Mapping[str, tuple[float, int]], left: Collection[str]) -> None:
-        """Take step and zero point of each tensor that flows, and the names of the blocks left in float."""
+    def set(self, steps: Mapping[str, tuple[float, int]], left: Collection[str], one: bool = False) -> None:
+        """Take step and zero point of each tensor that flows, the blocks left in float, and ``one``."""
+        self.one.fill_(one)
         self.logs.copy_(torch.tensor([steps[name][0] for name in self.names], dtype=torch.float64).log())
         self.zeros.copy_(torch.tensor([steps[name][1] for name in self.names]))
         self.left.copy_(torch.tensor([name in left for name in self.blocks]))

@@ -9,7 +9,7 @@ does not clip (straight-through estimator). The steps of what flows are learned 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,13 @@ class Int8Network(Network):
                 layer.norm = Folded(layer.norm.num_features)
         parts = self.plan.operations
         self._last = {name: part.name for part in parts for name in part.inputs}
+
+    @classmethod
+    def of(cls, network: Network) -> Self:
+        """Return a copy, in evaluation mode, of a network that has ``int8``."""
+        made = cls(network.architecture, network.classes)
+        made.load_state_dict(network.state_dict())
+        return made.eval()
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Give the logits of a batch; ``start`` is 0, because the blocks before would not be rounded."""
@@ -81,7 +88,7 @@ class _Run:
         rounded, steps = rounding.rounded(network.plan), rounding.steps.unbind()
         zeros = rounding.zeros.int().unbind()
         self._steps = {name: pair for name, *pair in zip(rounding.names, steps, zeros, strict=True) if name in rounded}
-        self._left = rounding.float_blocks
+        self._left, self._one = rounding.float_blocks, bool(rounding.one)
 
     def round(self, name: str, x: Tensor) -> Tensor:
         """Round a tensor to its steps, where it is rounded."""
@@ -132,11 +139,11 @@ class _Run:
     def _weights(self, part: ops.Operation, weight: Tensor, bias: Tensor, inside: bool) -> tuple[Tensor, Tensor]:
         if not inside:
             return weight, bias
-        return in_steps(weight, bias, self._steps[part.inputs[0]][0].detach())
+        return in_steps(weight, bias, self._steps[part.inputs[0]][0].detach(), self._one)
 
 
-def in_steps(weight: Tensor, bias: Tensor, entry: Tensor) -> tuple[Tensor, Tensor]:
-    """Round a weight O×… to 127 steps either side, one step an output channel, and its bias O to int32.
+def in_steps(weight: Tensor, bias: Tensor, entry: Tensor, one: bool = False) -> tuple[Tensor, Tensor]:
+    """Round a weight O×… to 127 steps either side, one step an output channel or in all, and its bias O to int32.
 
     ``entry`` is the step of what the layer takes: a bias is counted in products of both steps.
     """
@@ -144,6 +151,7 @@ def in_steps(weight: Tensor, bias: Tensor, entry: Tensor) -> tuple[Tensor, Tenso
         steps = weight.flatten(1).abs().amax(1) / LARGEST
         steps = torch.maximum(steps, bias.abs() / (entry * BIAS_STEPS))
         steps = torch.where(steps > 1e-30, steps, 1.0)
+        steps = steps.amax().expand(len(steps)) if one else steps
         wide = steps.reshape(-1, *[1] * (weight.ndim - 1))
         whole = (weight / wide).round_().clamp_(-LARGEST, LARGEST).mul_(wide)
         unit = (steps * entry).double()

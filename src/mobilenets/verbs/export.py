@@ -60,6 +60,7 @@ def export(
     web_runtime: str | Path | None = None,
     camera: bool = False,
     nms: bool = False,
+    per_tensor: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a file for another runtime, if its answers are the model's as far as its precision allows.
 
@@ -96,6 +97,9 @@ def export(
     nms:
         End a detector's file in finished boxes, non-maximum suppression inside: float32 N×100×6, rows of x0, y0, x1, y1
         as shares of the picture, score and class (−1 in rows that only fill up). ``onnx`` and ``openvino`` only.
+    per_tensor:
+        Give each weight one scale in int8 and not one a channel, for chips that know no other; it loses more.
+        ``onnx``, ``openvino`` and ``web`` only.
 
     Returns the object of ``export --json``; ``seen_in_training`` and ``notes`` are as in ``evaluate``. Where ``passed``
     is false nothing was written, ``faults`` says why and ``layer`` which layer differs first. Raises ``InputError`` for
@@ -107,7 +111,7 @@ def export(
 
     """
     runtime = None if web_runtime is None else Path(web_runtime)
-    options = Options(format, precision, pixels, probabilities, batch, runtime, camera, nms)
+    options = Options(format, precision, pixels, probabilities, batch, runtime, camera, nms, per_tensor)
     find_format(format, precision, camera, nms)
     source = Path(model)
     task = _task(source, options)
@@ -117,12 +121,12 @@ def export(
     saved = load_classifier(source)
     if camera:
         _check_geometry(saved.bundle)
-    halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
+    halves, calibration = pictures_of(source, _data(source, data, precision), saved.bundle, precision)
     measured = halves.measured
     with drafting(folder) as draft:
         job = Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space)
         exported = write(job)
-        _describe(draft, saved, exported, source)
+        describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
         reference = Predictor(source, "cpu", runtime="torch")
@@ -143,7 +147,7 @@ def export(
         exported = _unless_strayed(saved, verdict, exported, result)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
         golden = golden_pictures(candidate, measured, halves.root)
-        _describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
+        describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
         if task.has_device_code:
             write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
@@ -204,7 +208,7 @@ def _data(model: Path, data: str | Path | None, precision: str) -> Path:
     return open_data(found)
 
 
-def _pictures(model: Path, data: Path, bundle: Bundle, precision: str) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
+def pictures_of(model: Path, data: Path, bundle: Bundle, precision: str) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
     """Give the readable pictures to check a file on and, for int8, those to calibrate it on."""
     if bundle.detection is None:
         halves = pictures_to_export(model, data, bundle.classes, training=precision == "int8")
@@ -248,7 +252,8 @@ def _unless_strayed(saved: SavedModel, verdict: Any, exported: Exported, result:
     return replace(exported, distance=False)
 
 
-def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
+def describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
+    """Write the ``model.json`` of an exported file that was made of the model in ``source``."""
     known = saved.bundle.none_of_these if exported.distance else None
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
     about = replace(saved.bundle, origin=origin, export=exported, graph=None, weights=None, none_of_these=known)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from mobilenets.base.progress import Progress, progress
+from mobilenets.errors import InputError
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.bias import corrected_biases
@@ -79,6 +80,11 @@ def quantize(model: onnx.ModelProto, job: Job) -> tuple[onnx.ModelProto, dict[st
 
 def find_scheme(job: Job) -> tuple[Scheme, dict[str, Any]]:
     """Search for a network that another converter takes to int8; see ``search``."""
+    if job.network.int8 is not None and job.network.int8.one:
+        raise InputError(
+            f"{job.options.format}: the model was trained for int8 with one scale per weight tensor, and this format "
+            "has one per channel; choose onnx, openvino or web"
+        )
     options = replace(job.options, format="onnx", precision="float32", camera=False, batch=None)
     return search(onnx_model(job.network, job.preprocessing, options), job)
 
@@ -98,7 +104,7 @@ def search(model: onnx.ModelProto, job: Job) -> tuple[Scheme, dict[str, Any]]:
     found = _Search(_of_any_batch(model), images, job)
     best = found.best() if job.network.int8 is None else found.learned(job.network.int8)
     return best.scheme, {
-        "weights": "int8, one scale per output channel",
+        "weights": f"int8, one scale per {'tensor' if best.scheme.one else 'output channel'}",
         "activations": "uint8, one scale per tensor",
         "pictures": len(images),
         "pictures_held_back": len(found.judged) if found.split else 0,
@@ -127,12 +133,13 @@ class _Search:
 
     def best(self) -> Candidate:
         """Try step by step; a later candidate wins only by being better."""
+        one = self._job.options.per_tensor
         with progress("int8: trying quantizers", None, "candidates") as shown:
-            largest, least = (weight_steps(self._model, rule) for rule in ("largest", "least squares"))
+            largest, least = (weight_steps(self._model, rule, one) for rule in ("largest", "least squares"))
             split = self._job.options.format in RUN_BY_ONNX_RUNTIME
             for rule in RANGE_RULES:
                 ranges = self._float.ranges(rule, self._fitted)
-                plain = Candidate(rule, "largest", Scheme(ranges, largest, left=self._always, split=split))
+                plain = Candidate(rule, "largest", Scheme(ranges, largest, left=self._always, split=split, one=one))
                 self._try(plain, shown)
                 self._try(self._corrected(plain), shown)
             best = min(self.tried, key=_divergence)

@@ -34,7 +34,7 @@ def with_scheme(network: Network, scheme: Scheme) -> Network:
             layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     made.int8 = Rounding(made.plan)
     found = {name: activation_scale(*ends) for name, ends in scheme.ranges.items()}
-    made.int8.set({name: (float(step), int(zero)) for name, (step, zero) in found.items()}, scheme.left)
+    made.int8.set({name: (float(step), int(zero)) for name, (step, zero) in found.items()}, scheme.left, scheme.one)
     return made.eval()
 
 
@@ -45,7 +45,8 @@ def learned(model: onnx.ModelProto, rounding: Rounding, split: bool) -> Scheme:
         name: (-zero * step, (255 - zero) * step)
         for name, step, zero in zip(rounding.names, steps, rounding.zeros.tolist(), strict=True)
     }
-    return Scheme(ends, weight_steps(model, "largest"), left=rounding.float_blocks, split=split)
+    one = bool(rounding.one)
+    return Scheme(ends, weight_steps(model, "largest", one), left=rounding.float_blocks, split=split, one=one)
 
 
 def _taken(name: str, weight: Tensor, bias: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
