@@ -154,6 +154,8 @@ def _outcome(result: dict[str, Any]) -> list[str]:
     lines = [f"failed, nothing was written: {fault}" for fault in result["faults"]]
     if result["layer"] is not None:
         lines.append(f"the difference starts at {result['layer']['layer']} ({result['layer']['decibels']:.0f} dB)")
+    if result["advice"] is not None:
+        lines.append(f"training for int8 may win it back:  {result['advice']}")
     return lines
 
 

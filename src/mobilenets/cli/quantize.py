@@ -58,7 +58,7 @@ def quantized(result: dict[str, Any]) -> str:
         "int8 had lost nothing before: the plain export is as good"
         if regained is None
         else f"regained of what int8 had lost: {percent(regained)}",
-        f"the file answers as the network that was trained on {trained['same_answers']} of {trained['images']} pictures",
+        f"the file answers as the trained network on {trained['same_answers']} of {trained['images']} pictures",
         *(sentence(note) for note in result["notes"]),
         f"the trained model is a run: {printable(result['run'])}",
     ]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import write_json
+from mobilenets.base.shell import quote
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
@@ -30,8 +31,8 @@ from mobilenets.runs.detection.measured import boxes_to_export
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runs.record import data_folder
-from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runs.record import RECIPE, data_folder
+from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
@@ -102,7 +103,8 @@ def export(
         ``onnx``, ``openvino`` and ``web`` only.
 
     Returns the object of ``export --json``; ``seen_in_training`` and ``notes`` are as in ``evaluate``. Where ``passed``
-    is false nothing was written, ``faults`` says why and ``layer`` which layer differs first. Raises ``InputError`` for
+    is false nothing was written, ``faults`` says why, ``layer`` which layer differs first, and ``advice`` the command
+    that trains the model for int8, where that may help. Raises ``InputError`` for
     what cannot be used.
 
     >>> result = mobilenets.export("run", "exported", data="photos")
@@ -141,9 +143,11 @@ def export(
             "runtime": exported_runtime(candidate),
             "quantization": exported.about.get("quantization"),
             "layer": None,
+            "advice": None,
         }
         if verdict.faults:
-            return result | {"file": None, "layer": _breaking_layer(saved, draft, exported, measured)}
+            layer = _breaking_layer(saved, draft, exported, measured)
+            return result | {"file": None, "layer": layer, "advice": _advice(saved, source, halves.root, options)}
         exported = _unless_strayed(saved, verdict, exported, result)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
         golden = golden_pictures(candidate, measured, halves.root)
@@ -160,6 +164,15 @@ def _check_geometry(bundle: Bundle) -> None:
     from mobilenets.exports.graph.geometry import check_geometry  # onnx, which not every export needs
 
     check_geometry(bundle.preprocessing)
+
+
+def _advice(saved: SavedModel, model: Path, data: Path, options: Options) -> str | None:
+    """Name the command that trains a refused model for int8; None where it cannot, or was."""
+    if options.precision != "int8" or saved.bundle.task != CLASSIFICATION or saved.network.int8 is not None:
+        return None
+    if not (find_bundle(model) / RECIPE).is_file():
+        return None
+    return f"mobilenets quantize {quote(str(model))} {quote(str(data))}" + " --per-tensor" * options.per_tensor
 
 
 def _breaking_layer(
