@@ -51,8 +51,8 @@ class Options:
             raise InputError(f"precision {self.precision!r}: choose {', '.join(PRECISIONS)}")
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
             raise InputError(f"batch {self.batch}: give a number from 1 to {MAX_BATCH}")
-        if self.per_tensor and (self.precision != "int8" or self.format not in OWN_GRAPH):
-            raise InputError(f"--per-tensor only works with --int8 and --format {', '.join(OWN_GRAPH)}")
+        if self.per_tensor and self.format not in OWN_GRAPH:
+            raise InputError(f"--per-tensor only works with --format {', '.join(OWN_GRAPH)}")
         if self.web_runtime is not None and self.format != "web":
             raise InputError("--web-runtime only works with --format web")
         if self.camera:

@@ -197,6 +197,8 @@ def _task(model: Path, options: Options) -> Task:
     task = find_task(bundle.task)
     if options.probabilities and not task.answers.softmax:
         raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
+    if options.per_tensor and options.precision != "int8":
+        raise InputError("--per-tensor only works with --int8: add it, or leave --per-tensor out")
     if options.nms:
         if bundle.detection is None:
             raise InputError(f"nms: a model for {task.name} finds no boxes; leave --nms out")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+import mobilenets
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import folded
@@ -159,7 +160,8 @@ def test_it_is_saved_and_exported_as_it_was_learned(tmp_path: Path, lively: Live
         find_scheme(replace(job, options=Options("litert", "int8")))
 
 
-@pytest.mark.parametrize("options", [("litert", "int8"), ("onnx", "float32")])
-def test_one_scale_is_refused_where_there_is_none(options: tuple[str, str]) -> None:
-    with pytest.raises(InputError, match="--per-tensor only works with --int8 and --format onnx"):
-        Options(*options, per_tensor=True)
+def test_one_scale_is_refused_where_there_is_none(trained: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--per-tensor only works with --format onnx"):
+        Options("litert", "int8", per_tensor=True)
+    with pytest.raises(InputError, match="--per-tensor only works with --int8"):
+        mobilenets.export(trained.run, tmp_path / "out", data=trained.data, per_tensor=True)
