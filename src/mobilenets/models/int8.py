@@ -69,6 +69,11 @@ class Rounding(nn.Module):
         return names - {part.inputs[0] for part in clips}
 
 
+def float_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a network's state dictionary without what it knows of int8."""
+    return {name: value for name, value in state.items() if not name.startswith(PREFIX)}
+
+
 def block_of(plan: Plan, part: ops.Operation) -> str:
     """Name the block that an operation belongs to."""
     return "classifier" if part is plan.classifier else block_named(part.name)

@@ -16,7 +16,7 @@ from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import IMAGENET_CLASSES, describe, load_table
-from mobilenets.models.int8 import PREFIX
+from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network, head_names
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import UNFILTERED, Preprocessing
@@ -102,7 +102,7 @@ def fresh_network(
         return network, {"weights": "random"}
     given = dict(saved.network.state_dict())
     if recipe.precision != INT8:
-        given = {name: value for name, value in given.items() if not name.startswith(PREFIX)}
+        given = float_part(given)
     elif saved.network.int8 is None:
         raise InputError(f"precision int8: {recipe.weights} has no steps for it: use mobilenets quantize RUN DATA")
     expected = network.state_dict()

@@ -25,6 +25,7 @@ from mobilenets.exports.job import Job, Options
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.int8 import flowing as flowing_in_plan
 from mobilenets.models.network import Network
+from mobilenets.models.prune import prune
 from mobilenets.models.saved import load_model, save_weights
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import Bundle, write_bundle
@@ -156,6 +157,10 @@ def test_it_is_saved_and_exported_as_it_was_learned(tmp_path: Path, lively: Live
     _, tried = quantize(onnx_model(saved.network, job.preprocessing, job.options), job)
     assert tried["weights"] == "int8, one scale per tensor" and tried["candidates"] == [tried["chosen"]]
     assert tried["chosen"]["activations"] == "learned" and tried["chosen"]["float_blocks"] == ["body.conv0"]
+    carrying.int8.one.zero_()  # type: ignore[union-attr]
+    wished = replace(job, network=carrying, options=Options("onnx", "int8", per_tensor=True))
+    with pytest.raises(InputError, match="trained for int8 with one scale per channel"):
+        find_scheme(wished)
     with pytest.raises(InputError, match="this format has one per channel; choose onnx, openvino"):
         find_scheme(replace(job, options=Options("litert", "int8")))
 
@@ -165,3 +170,16 @@ def test_one_scale_is_refused_where_there_is_none(trained: Any, tmp_path: Path) 
         Options("litert", "int8", per_tensor=True)
     with pytest.raises(InputError, match="--per-tensor only works with --int8"):
         mobilenets.export(trained.run, tmp_path / "out", data=trained.data, per_tensor=True)
+
+
+def test_in_float_it_goes_on_as_any_network(tmp_path: Path, lively: Lively) -> None:
+    network = lively("mobilenet_v2", classes=2, width=0.35, size=32)
+    carrying = with_scheme(network, a_scheme(network, pictures(4, 32), frozenset()))
+    write_bundle(tmp_path, Bundle(network.architecture.to_json(), ("a", "b"), Preprocessing(32)))
+    save_weights(tmp_path / "model.safetensors", carrying.state_dict())
+    made = mobilenets.create_model("mobilenet_v2", classes=2, width=0.35, size=32, weights=tmp_path)
+    wanted, found = carrying.state_dict(), made.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in found.items())
+    assert wanted.keys() - found.keys() == {f"int8.{name}" for name in ("logs", "zeros", "left", "one")}
+    pruned = prune(carrying, {})
+    assert pruned.state_dict().keys() == found.keys() and pruned.int8 is None

@@ -23,7 +23,7 @@ from mobilenets.exports.int8.observe import RANGE_RULES, observe
 from mobilenets.exports.int8.qdq import Scheme, block_of, in_int8, weight_steps
 from mobilenets.exports.int8.selection import ENOUGH, HELD_BACK
 from mobilenets.exports.int8.trained import learned
-from mobilenets.exports.job import Job
+from mobilenets.exports.job import OWN_GRAPH, Job
 from mobilenets.models.detection.detector import Detector
 from mobilenets.models.int8 import Rounding
 from mobilenets.runtime.engines import Array, laid_out
@@ -80,7 +80,8 @@ def quantize(model: onnx.ModelProto, job: Job) -> tuple[onnx.ModelProto, dict[st
 
 def find_scheme(job: Job) -> tuple[Scheme, dict[str, Any]]:
     """Search for a network that another converter takes to int8; see ``search``."""
-    if job.network.int8 is not None and job.network.int8.one:
+    trained = job.network.int8
+    if trained is not None and trained.one and job.options.format not in OWN_GRAPH:
         raise InputError(
             f"{job.options.format}: the model was trained for int8 with one scale per weight tensor, and this format "
             "has one per channel; choose onnx, openvino or web"
@@ -128,6 +129,8 @@ class _Search:
     def learned(self, rounding: Rounding) -> Candidate:
         """Try what was learned, to say how far it is from float."""
         scheme = learned(self._model, rounding, self._job.options.format in RUN_BY_ONNX_RUNTIME)
+        if self._job.options.per_tensor and not scheme.one:
+            raise InputError("--per-tensor: the model was trained for int8 with one scale per channel; leave it out")
         with progress("int8: trying what was learned", None, "candidates") as shown:
             return self._try(Candidate("learned", "learned", scheme), shown)
 
