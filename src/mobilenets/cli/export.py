@@ -71,7 +71,7 @@ def _arguments(parser: Parser) -> None:
     add(
         "--per-tensor",
         action="store_true",
-        help="int8 with one scale for each weight tensor, for chips that know no scale per channel (onnx, openvino, "
+        help="int8 for chips that know nothing else: one scale for each weight tensor, no block in float (onnx, openvino, "
         "web)",
     )
     add("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")

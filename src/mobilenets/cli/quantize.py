@@ -22,7 +22,11 @@ def _arguments(parser: Parser) -> None:
     add("--out", metavar="DIR", help="run folder to write (default: RUN-int8)")
     add("--epochs", type=int, metavar="N", help="epochs of training (default: a quarter of the run's)")
     add("--lr", type=float, default=1e-4, metavar="RATE", help="peak learning rate (default: 1e-4)")
-    add("--per-tensor", action="store_true", help="one scale for each weight tensor, as `export --per-tensor`")
+    add(
+        "--per-tensor",
+        action="store_true",
+        help="one scale for each weight tensor and no block in float, as `export --per-tensor`",
+    )
     add("--device", default="auto", metavar="NAME", help="where it is trained: auto, cpu, cuda (default: auto)")
 
 

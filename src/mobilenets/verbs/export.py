@@ -99,8 +99,8 @@ def export(
         End a detector's file in finished boxes, non-maximum suppression inside: float32 N×100×6, rows of x0, y0, x1, y1
         as shares of the picture, score and class (−1 in rows that only fill up). ``onnx`` and ``openvino`` only.
     per_tensor:
-        Give each weight one scale in int8 and not one a channel, for chips that know no other; it loses more.
-        ``onnx``, ``openvino`` and ``web`` only.
+        int8 for chips that know nothing else: each weight has one scale and not one a channel, and no block stays in
+        float. It loses more. ``onnx``, ``openvino`` and ``web`` only.
 
     Returns the object of ``export --json``; ``seen_in_training`` and ``notes`` are as in ``evaluate``. Where ``passed``
     is false nothing was written, ``faults`` says why, ``layer`` which layer differs first, and ``advice`` the command

@@ -86,7 +86,7 @@ def quantize(
     lr:
         The peak learning rate.
     per_tensor:
-        Give each weight one scale and not one a channel, as ``export`` does with the same setting.
+        Give each weight one scale, and leave no block in float, as ``export`` does with the same setting.
     device:
         Where it is trained.
 

@@ -148,7 +148,9 @@ class _Search:
             best = min(self.tried, key=_divergence)
             finer = replace(best, weights="least squares", scheme=replace(best.scheme, steps=least))
             self._try(self._corrected(finer) if best.scheme.biases else finer, shown)
-            return self._partly_float(min(self.tried, key=_divergence), shown)
+            best = min(self.tried, key=_divergence)
+            # Chips that know one scale for a weight know nothing but integers.
+            return best if one else self._partly_float(best, shown)
 
     def _partly_float(self, best: Candidate, shown: Progress) -> Candidate:
         """Leave the first blocks in float, then the most sensitive of the others, as far as it pays."""
