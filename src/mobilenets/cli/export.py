@@ -71,8 +71,8 @@ def _arguments(parser: Parser) -> None:
     add(
         "--per-tensor",
         action="store_true",
-        help="int8 for chips that know nothing else: one scale for each weight tensor, no block in float (onnx, openvino, "
-        "web)",
+        help="int8 for chips that know nothing else: one scale for each weight tensor, no block in float "
+        "(onnx, openvino, web)",
     )
     add("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
     add(

@@ -32,8 +32,8 @@ class Options:
     resizing and cropping give it. ``camera`` puts the geometry there too: the file takes one upright picture a run,
     uint8 1×H×W×3 for any H and W. ``probabilities`` ends it in a softmax, ``nms`` a detector's in finished boxes
     (``mobilenets.exports.graph.suppression``). ``batch`` fixes the number of pictures a run,
-    None leaves it open. ``per_tensor`` gives each weight one scale in int8, and leaves no block in float. ``web_runtime`` is the folder of
-    onnxruntime-web, for the format ``web``.
+    None leaves it open. ``per_tensor`` gives each weight one scale in int8, and leaves no block in float.
+    ``web_runtime`` is the folder of onnxruntime-web, for the format ``web``.
     """
 
     format: str
