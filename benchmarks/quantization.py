@@ -38,7 +38,7 @@ def write(folder: Path) -> None:
     for half, (name, start, end) in PARTS.items():
         part = getattr(found, name)
         for number in range(start, end):
-            place = folder / half / known.classes[int(part.labels[number])]
+            place = folder / half / known.classes[int(part.labels[number])].replace("/", "-")
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(part.pixels[number]).save(place / f"{number:05}.png")
 

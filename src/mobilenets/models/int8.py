@@ -49,7 +49,7 @@ class Rounding(nn.Module):
         return frozenset(name for name, left in zip(self.blocks, self.left.tolist(), strict=True) if left)
 
     @torch.no_grad()
-    def set(self, steps: Mapping[str, tuple[float, int]], left: Collection[str], one: bool = False) -> None:
+    def take(self, steps: Mapping[str, tuple[float, int]], left: Collection[str], one: bool = False) -> None:
         """Take step and zero point of each tensor that flows, the blocks left in float, and ``one``."""
         self.one.fill_(one)
         self.logs.copy_(torch.tensor([steps[name][0] for name in self.names], dtype=torch.float64).log())

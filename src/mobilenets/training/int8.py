@@ -40,7 +40,7 @@ class Int8Network(Network):
         self.int8 = Rounding(self.plan)
         for layer in self.modules():
             if isinstance(layer, ConvNorm) and isinstance(layer.norm, nn.BatchNorm2d):
-                layer.norm = Folded(layer.norm.num_features)
+                layer.norm = Folded(layer.norm.num_features)  # type: ignore[assignment]
         parts = self.plan.operations
         self._last = {name: part.name for part in parts for name in part.inputs}
 

@@ -43,6 +43,7 @@ from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.int8 import Int8Network
 from mobilenets.training.recipe import INT8, Recipe
+from mobilenets.training.stages import WARMUP_SHARE
 from mobilenets.verbs.compare_models import figures
 from mobilenets.verbs.export import describe, export, pictures_of
 from mobilenets.verbs.train import train
@@ -144,7 +145,8 @@ def _recipe(recipe: Recipe, start: Path, lr: float) -> Recipe:
 
     Weights are not made smaller: what decay was chosen for was normalised, and these are folded.
     """
-    settings = {"precision": INT8, "keep": "last", "patience": None, "lr": lr, "weight_decay": 0.0}
+    warmup = min(recipe.warmup, WARMUP_SHARE * recipe.epochs)
+    settings = {"precision": INT8, "keep": "last", "patience": None, "lr": lr, "weight_decay": 0.0, "warmup": warmup}
     return starting_from(recipe, start).replace(**settings)
 
 

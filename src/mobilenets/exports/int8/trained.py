@@ -34,7 +34,7 @@ def with_scheme(network: Network, scheme: Scheme) -> Network:
             layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     made.int8 = Rounding(made.plan)
     found = {name: activation_scale(*ends) for name, ends in scheme.ranges.items()}
-    made.int8.set({name: (float(step), int(zero)) for name, (step, zero) in found.items()}, scheme.left, scheme.one)
+    made.int8.take({name: (float(step), int(zero)) for name, (step, zero) in found.items()}, scheme.left, scheme.one)
     return made.eval()
 
 
