@@ -115,7 +115,7 @@ def quantize(
         raise InputError(f"{run}: only classifiers are trained for int8 so far")
     pick_device(device)
     began = time.monotonic()
-    recipe = further(run, epochs, device)
+    recipe = further(run, epochs, device).replace(lr=lr)
     asked: dict[str, Any] = {
         "model": str(run),
         "sha256": file_hash(find_bundle(run) / WEIGHTS),
@@ -131,7 +131,7 @@ def quantize(
         if (folder / RECIPE).exists():
             train(pictures, folder, resume=True)
         else:
-            train(pictures, folder, recipe=_recipe(recipe, start, lr))
+            train(pictures, folder, recipe=_recipe(recipe, start))
     result = _result(run, start, folder, pictures)
     result["seconds"] = time.monotonic() - began
     write_json(folder / QUANTIZED, result)
@@ -140,13 +140,13 @@ def quantize(
     return result
 
 
-def _recipe(recipe: Recipe, start: Path, lr: float) -> Recipe:
+def _recipe(recipe: Recipe, start: Path) -> Recipe:
     """Give the recipe for int8: the last model is kept, so that the pictures held out choose nothing.
 
     Weights are not made smaller: what decay was chosen for was normalised, and these are folded.
     """
     warmup = min(recipe.warmup, WARMUP_SHARE * recipe.epochs)
-    settings = {"precision": INT8, "keep": "last", "patience": None, "lr": lr, "weight_decay": 0.0, "warmup": warmup}
+    settings = {"precision": INT8, "keep": "last", "patience": None, "weight_decay": 0.0, "warmup": warmup}
     return starting_from(recipe, start).replace(**settings)
 
 
