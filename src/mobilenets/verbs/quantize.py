@@ -146,8 +146,10 @@ def _recipe(recipe: Recipe, start: Path) -> Recipe:
     Weights are not made smaller: what decay was chosen for was normalised, and these are folded.
     """
     warmup = min(recipe.warmup, WARMUP_SHARE * recipe.epochs)
-    settings = {"precision": INT8, "keep": "last", "patience": None, "weight_decay": 0.0, "warmup": warmup}
-    return starting_from(recipe, start).replace(**settings)
+    # The rate is one for Adam.
+    adam = {"optimizer": "adamw", "momentum": 0.9, "nesterov": False, "weight_decay": 0.0}
+    course = {"schedule": "cosine", "warmup": warmup, "keep": "last", "patience": None}
+    return starting_from(recipe, start).replace(precision=INT8, **adam, **course)
 
 
 def _rounded(saved: SavedModel, run: Path, data: Path, per_tensor: bool) -> SavedModel:
