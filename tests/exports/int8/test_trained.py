@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 import mobilenets
 from mobilenets.errors import InputError
+from mobilenets.exports.formats.onnx import write
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.graph.session import open_session
@@ -182,3 +183,10 @@ def test_in_float_it_goes_on_as_any_network(tmp_path: Path, lively: Lively) -> N
     assert wanted.keys() - found.keys() == {f"int8.{name}" for name in ("logs", "zeros", "left", "one")}
     pruned = prune(carrying, {})
     assert pruned.state_dict().keys() == found.keys() and pruned.int8 is None
+
+
+def test_a_file_of_one_scale_tells_where_it_looked(tmp_path: Path, lively: Lively) -> None:
+    network = lively("mobilenet_v2", classes=2, width=0.35, size=64)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    exported = write(Job(network, Preprocessing(64), Options("onnx", "int8", per_tensor=True), tmp_path, pixels))
+    assert exported.evidence and exported.about["quantization"]["chosen"]["float_blocks"] == []
