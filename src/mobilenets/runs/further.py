@@ -10,14 +10,29 @@ from typing import Any
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
-from mobilenets.models.saved import SavedModel, save_weights
+from mobilenets.models.saved import SavedModel, load_classifier, save_weights
+from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE
 from mobilenets.runs.seen import SEEN
-from mobilenets.runtime.bundle import WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.training.recipe import INT8, Recipe
 from mobilenets.training.recipes import load_recipe
 
 log = logging.getLogger("mobilenets")
+
+
+def open_to_go_on(run: Path, done: str) -> SavedModel:
+    """Open the classifier that is to be ``done`` something with; raises ``InputError`` for a detector."""
+    saved = load_classifier(run)
+    if saved.bundle.task != CLASSIFICATION:
+        raise InputError(f"{run}: only classifiers are {done} so far")
+    return saved
+
+
+def folder_beside(run: Path, out: str | Path | None, word: str) -> Path:
+    """Give the run folder to write: ``out``, by default that of the run with a word behind its name."""
+    named = run if run.name.strip(".") else run.resolve()
+    return check_folder(Path(out) if out is not None else named.with_name(f"{named.name}-{word}"))
 
 
 def further(run: Path, epochs: int | None, device: str) -> Recipe:
