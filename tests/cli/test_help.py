@@ -32,6 +32,7 @@ VERBS = [
     "audit",
     "check",
     "prune",
+    "quantize",
     "sparsify",
     "tune",
 ]
