@@ -42,7 +42,8 @@ from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.int8 import Int8Network
-from mobilenets.training.recipe import INT8, Recipe
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.refused import INT8
 from mobilenets.training.stages import WARMUP_SHARE
 from mobilenets.verbs.compare_models import figures
 from mobilenets.verbs.export import describe, export, pictures_of
