@@ -15,8 +15,9 @@ from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE
 from mobilenets.runs.seen import SEEN
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
-from mobilenets.training.recipe import INT8, Recipe
+from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
+from mobilenets.training.refused import INT8
 
 log = logging.getLogger("mobilenets")
 

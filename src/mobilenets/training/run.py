@@ -20,7 +20,8 @@ from mobilenets.training.features import FeatureLoader, TrunkOpener, cached_feat
 from mobilenets.training.loop import Judge, Training
 from mobilenets.training.pace import Pace
 from mobilenets.training.processes import ALONE, Processes
-from mobilenets.training.recipe import INT8, Recipe
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.refused import INT8
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
 from mobilenets.training.steppers.base import Stepper

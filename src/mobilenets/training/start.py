@@ -25,7 +25,8 @@ from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.int8 import Int8Network
 from mobilenets.training.norms import measure_norms
-from mobilenets.training.recipe import AUTO, INT8, Recipe
+from mobilenets.training.recipe import AUTO, Recipe
+from mobilenets.training.refused import INT8
 
 log = logging.getLogger("mobilenets")
 
