@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from mobilenets.verbs.predict_many import predict_many as predict_many
     from mobilenets.verbs.prune import prune as prune
     from mobilenets.verbs.serve import serve as serve
+    from mobilenets.verbs.sparsify import sparsify as sparsify
     from mobilenets.verbs.summary import summary as summary
     from mobilenets.verbs.train import train as train
+    from mobilenets.verbs.tune import tune as tune
 
 _HOMES = {
     "FaultFound": "mobilenets.errors",
@@ -70,8 +72,10 @@ _HOMES = {
     "published_weights": "mobilenets.verbs.import_weights",
     "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",
+    "sparsify": "mobilenets.verbs.sparsify",
     "summary": "mobilenets.verbs.summary",
     "train": "mobilenets.verbs.train",
+    "tune": "mobilenets.verbs.tune",
 }
 
 __all__ = [*_HOMES, "__version__"]

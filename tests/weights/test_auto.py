@@ -246,7 +246,7 @@ def test_why_not_in_one_sentence_and_soon(server: Server, monkeypatch: pytest.Mo
     words = cause(server, monkeypatch)
     began = time.monotonic()
     found = find(ARCHITECTURE)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert (found.weights, found.model) == ("none", None)
     assert found.why_not is not None
     assert found.why_not.startswith("Training from scratch, because ImageNet weights could not be loaded (")

@@ -20,8 +20,10 @@ from mobilenets.cli import (
     predict,
     prune,
     serve,
+    sparsify,
     summary,
     train,
+    tune,
     weights,
 )
 from mobilenets.cli.parser import Parser, Verb
@@ -31,9 +33,10 @@ from mobilenets.cli.text import sentence
 GROUPS: Mapping[str, Sequence[Verb]] = {
     "Main commands": (train.VERB, predict.VERB, export.VERB),
     "Before training": (check.VERB, pack.VERB),
+    "Make it better": (tune.VERB,),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
-    "Make it smaller": (prune.VERB,),
+    "Make it smaller": (prune.VERB, sparsify.VERB),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),
     "Weights from elsewhere": (import_weights.VERB, weights.VERB),
 }
