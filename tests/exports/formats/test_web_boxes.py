@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import pytest
 import mobilenets
 from mobilenets.page import PAGE
 from mobilenets.pictures.preprocess import RESIZES, Preprocessing
-from mobilenets.runtime.bundle import read_bundle, write_bundle
 from mobilenets.runtime.detection import Detection
 from mobilenets.runtime.detections import decode
 
@@ -34,12 +33,17 @@ DECODED = """(async () => {
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "corner"])  # in levels, and not rounded to them
 def test_the_page_finds_what_predict_finds(
-    finder: Any, runtime_folder: Path, hosting: Any, chromium: Any, tmp_path: Path, interpolation: str
+    finder: Any,
+    finder_by: Callable[[str], Path],
+    runtime_folder: Path,
+    hosting: Any,
+    chromium: Any,
+    tmp_path: Path,
+    interpolation: str,
 ) -> None:
-    run = shutil.copytree(finder.run, tmp_path / "run")
-    bundle = read_bundle(run)
-    write_bundle(run, replace(bundle, preprocessing=replace(bundle.preprocessing, interpolation=interpolation)))
-    out = mobilenets.export(run, tmp_path / "web", "web", data=finder.data, web_runtime=runtime_folder)
+    out = mobilenets.export(
+        finder_by(interpolation), tmp_path / "web", "web", data=finder.data, web_runtime=runtime_folder
+    )
     assert out["passed"], out
     (tmp_path / "blank.html").write_text(BLANK)
     with hosting(tmp_path) as url:
