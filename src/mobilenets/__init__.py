@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.predict_many import predict_many as predict_many
     from mobilenets.verbs.prune import prune as prune
     from mobilenets.verbs.serve import serve as serve
+    from mobilenets.verbs.shrink import shrink as shrink
     from mobilenets.verbs.summary import summary as summary
     from mobilenets.verbs.train import train as train
 
@@ -70,6 +71,7 @@ _HOMES = {
     "published_weights": "mobilenets.verbs.import_weights",
     "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",
+    "shrink": "mobilenets.verbs.shrink",
     "summary": "mobilenets.verbs.summary",
     "train": "mobilenets.verbs.train",
 }

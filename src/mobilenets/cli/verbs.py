@@ -20,6 +20,7 @@ from mobilenets.cli import (
     predict,
     prune,
     serve,
+    shrink,
     summary,
     train,
     weights,
@@ -33,7 +34,10 @@ GROUPS: Mapping[str, Sequence[Verb]] = {
     "Before training": (check.VERB, pack.VERB),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
-    "Make it smaller": (prune.VERB,),
+    "Make it smaller": (
+        shrink.VERB,
+        prune.VERB,
+    ),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),
     "Weights from elsewhere": (import_weights.VERB, weights.VERB),
 }

@@ -35,5 +35,7 @@ def further(run: Path, epochs: int | None, device: str) -> Recipe:
 def starting_from(recipe: Recipe, start: Path) -> Recipe:
     """Give the recipe with the network and the weights of the model in ``start``."""
     described = read_bundle(start).architecture
-    network = {"model": described["name"], "width": 1.0, "table": described["table"], "size": described["size"]}
-    return recipe.replace(weights=str(start), **network)
+    network = {name: described[name] for name in ("width", "size", "variant")} | {"table": None}
+    if described["variant"] == "custom":
+        network |= {"width": 1.0, "table": described["table"], "variant": recipe.variant}
+    return recipe.replace(weights=str(start), model=described["name"], **network)

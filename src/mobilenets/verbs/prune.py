@@ -123,7 +123,7 @@ def prune(
         target = to ** (step / steps)
         log.info("round %d of %d: to %.0f %% of the time", step, steps, 100 * target)
         if not (start / WEIGHTS).exists():
-            _write(_narrowed(load_classifier(before), run, saved, pictures, target, threads), run, start)
+            write_start(narrowed(load_classifier(before), run, saved, pictures, target, threads), run, start)
         if (last / RECIPE).exists():
             train(pictures, last, resume=True)
         else:
@@ -182,11 +182,11 @@ def _refuse_hollow(network: Network, model: str, to: float, threads: int) -> Non
         )
 
 
-def _narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: float, threads: int) -> SavedModel:
+def narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: float, threads: int) -> SavedModel:
     """Take channels out of ``now`` until it takes the share ``to`` of the time of ``first``."""
     network = now.network
     found = groups(network.architecture, network.plan)
-    scores = _importance(now, run, data)
+    scores = worth(now, run, data)
     cost = milliseconds_a_channel(network, found, threads, SECONDS / 4)
     costed = {group.name: Costed(scores[group.name], cost[group.name]) for group in found}
     save, left, tried = 0.0, network, []
@@ -204,7 +204,8 @@ def _narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: flo
     return replace(now, network=left)
 
 
-def _importance(now: SavedModel, run: Path, data: Path) -> Scores:
+def worth(now: SavedModel, run: Path, data: Path) -> Scores:
+    """Say what each channel is worth on training pictures of ``data``, by group."""
     halves = pictures_to_export(run, data, now.bundle.classes, training=True)
     chosen = [halves.training[place] for place in evenly(len(halves.training), PICTURES)]
     samples, _ = check_readable(chosen)
@@ -218,7 +219,7 @@ def _importance(now: SavedModel, run: Path, data: Path) -> Scores:
     return importance(now.network, loss, loader.batches(plan), found)
 
 
-def _write(saved: SavedModel, run: Path, folder: Path) -> None:
+def write_start(saved: SavedModel, run: Path, folder: Path) -> None:
     """Write what is left as a model to train from, which has seen what the run has seen."""
     folder.mkdir(exist_ok=True)
     described = saved.network.architecture.to_json()
