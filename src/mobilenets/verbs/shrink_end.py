@@ -81,7 +81,7 @@ def add_int8(search: Search) -> None:
             continue
         about = {"ms": point.ms, "bytes": found["bytes"], "folder": folder.name}
         quantized = replace(point, precision=INT8, **about, **figures(search.judged.answers(folder, search.threads)))
-        (taken,) = _timed_anew(search, [quantized], SECONDS / 4)
+        (taken,) = timed_anew(search, [quantized], SECONDS / 4)
         longest = time.monotonic() - began
         search.lines.add("point", replace(taken, seconds=longest).to_json())
 
@@ -107,12 +107,12 @@ def choose(search: Search) -> tuple[list[Point], Point]:
         next_ones = [chosen, *sorted(left, key=lambda one: -share(one.choosing))]
         some = list({one.name: one for one in next_ones}.values())[:ANEW]
         seconds = min(SECONDS, max(0.2, search.budget.left() / 40))
-        for point in _timed_anew(search, some, seconds):
+        for point in timed_anew(search, some, seconds):
             points[point.name] = point
             timed.add(point.name)
 
 
-def _timed_anew(search: Search, points: list[Point], seconds: float) -> list[Point]:
+def timed_anew(search: Search, points: list[Point], seconds: float) -> list[Point]:
     """Time finished models in turns with the run's network; the times of another device are only scaled."""
     network = search.saved.network
     reference = _run_of_network(network, search.threads)
