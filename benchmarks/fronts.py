@@ -198,7 +198,8 @@ def report(work: Path, out: Path) -> None:
     best = {point.folder for point in front([*points.values()])}
     rows = sorted(points.values(), key=lambda one: one.ms)
     print(
-        "| network | ms | MMACs | MB | epochs | top-1 | 95 % interval | front |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+    head = ["network", "ms", "MMACs", "MB", "epochs", "top-1", "95 % interval", "front"]
+    print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     )
     for one in rows:
         low, high = one.interval
