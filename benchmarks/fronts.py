@@ -197,10 +197,8 @@ def report(work: Path, out: Path) -> None:
     points = points_of(work)
     best = {point.folder for point in front([*points.values()])}
     rows = sorted(points.values(), key=lambda one: one.ms)
-    print(
     head = ["network", "ms", "MMACs", "MB", "epochs", "top-1", "95 % interval", "front"]
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
-    )
     for one in rows:
         low, high = one.interval
         name, mark = one.folder.removeprefix("mobilenet_"), "✓" * (one.folder in best)

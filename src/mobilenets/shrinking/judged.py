@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.runs.held_out import finder, pictures_to_measure
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.seen import read_seen
+from mobilenets.runtime.bundle import find_bundle
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 
@@ -33,6 +35,14 @@ class Judged:
     reporting: tuple[Sample, ...]
     note: str
     test: bool
+
+    def learned(self, model: Path) -> int:
+        """Count the pictures that a model learned from, by their content; 0 where it does not say."""
+        seen = read_seen(find_bundle(model), self.root)
+        if seen is None:
+            return 0
+        samples = [*self.choosing, *self.reporting]
+        return len(seen.sides(samples, content_hashes([sample.path for sample in samples]))[0])
 
     def answers(self, model: Path, threads: int) -> tuple[str, str]:
         """Ask a model about all; gives for each half, picture by picture, 1 for right and 0 for wrong."""

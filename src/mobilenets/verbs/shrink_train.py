@@ -123,8 +123,8 @@ def _rung(search: Search, entries: Sequence[Candidate], rung: int, left: int) ->
             continue
         began = time.monotonic()
         log.info("round %d, %d of %d: %s for %d epochs", rung + 1, place + 1, len(chosen), candidate.name, epochs)
-        _train(search, candidate, rung, epochs, began)
-        done.add(candidate.name)
+        if _train(search, candidate, rung, epochs, began):
+            done.add(candidate.name)
     return [one for one in chosen if one.name in done]
 
 
@@ -147,8 +147,8 @@ def _plan(search: Search, entries: Sequence[Candidate], rung: int, left: int) ->
     return {"rung": rung, "epochs": epochs, "longer": longer, "candidates": chosen}
 
 
-def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: float) -> None:
-    """Train a candidate further, ask it about the pictures, and write its point down."""
+def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: float) -> bool:
+    """Train a candidate further, ask it about the pictures, and write its point down; says whether that could be."""
     folder = search.work / f"{candidate.name}-{rung}"
     before = _latest(search, candidate, rung)
     if (folder / RECIPE).exists():
@@ -158,6 +158,13 @@ def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: 
         if not math.isinf(search.budget.left()):
             recipe = recipe.replace(minutes=max(search.budget.training(), 1.0) / 60)
         trained = train_since(began, search.data, folder, recipe=recipe, measured=False)
+    if taught := search.judged.learned(folder):
+        log.warning(
+            "%s: left out, because it learned from %d of the held-out pictures; give train/ and validation/",
+            candidate.name,
+            taught,
+        )
+        return False
     model = load_classifier(folder).network
     known = search.measured[replace(candidate, taught=False).name, FLOAT]
     if candidate.how == "pruned" and known.macs != model.plan.macs:
@@ -184,6 +191,7 @@ def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: 
     )
     search.lines.add("point", point.to_json())
     log.info("%s: %.1f %% right, %.3g ms", point.name, 100 * share(point.choosing), point.ms)
+    return True
 
 
 def remeasured(search: Search, candidate: Candidate, known: Measured, model: Network) -> Measured:
