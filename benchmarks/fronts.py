@@ -134,11 +134,9 @@ def train(data: Path, kept: Path, work: Path, sizes: list[int], epochs: int, wei
         model = Predictor(folder, "cpu", threads=1)
         samples = read_folder(kept, model.classes).samples
         [found] = evaluate_predictors([model], samples, kept, workers=1)
-        size = sum(file.stat().st_size for file in folder.glob("model.*") if file.suffix != ".json")
         line = point | {
             "top1": found.top1,
             "right": "".join("01"[int(rank == 0)] for rank in found.ranks),
-            "bytes": size,
             "seconds": time.monotonic() - began[0],
             "cpu_seconds": time.process_time() - began[1],
         }
@@ -149,7 +147,7 @@ def train(data: Path, kept: Path, work: Path, sizes: list[int], epochs: int, wei
 
 def opened(folder: Path) -> tuple[Callable[[], object], int, int]:
     """Give what runs a model in ONNX Runtime, its multiply-accumulates and the bytes of its file."""
-    if (folder / "model.onnx").is_file():
+    if folder.name.endswith("-int8"):
         model = Predictor(folder, "cpu", threads=1)
         size = model.bundle.preprocessing.size
         run = partial(model.engine, noise((1, size, size, 3), np.float32))

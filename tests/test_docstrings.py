@@ -37,12 +37,15 @@ def test_every_public_name_has_an_example(
     name: str, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are for a folder that holds ``photos``, a ``run`` that learned from them, and ``photo.jpg``."""
+    if name == "tune":
+        pytest.importorskip("optuna", reason="Optuna is not installed (pip install -e '.[tune]')")
     (tmp_path / "photos").symlink_to(trained.data)
     shutil.copytree(trained.run, tmp_path / "run")
     Image.open(trained.data / "dog/001.png").save(tmp_path / "photo.jpg", quality=95)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mobilenets.runs.class_report.write_report", lambda *_: None)  # half of the time
-    monkeypatch.setattr("mobilenets.verbs.prune.SECONDS", 0.05)
+    for verb in ("prune", "sparsify"):
+        monkeypatch.setattr(f"mobilenets.verbs.{verb}.SECONDS", 0.05)
     value = getattr(mobilenets, name)
     examples = doctest.DocTestParser().get_doctest(
         inspect.getdoc(value) or "", {"mobilenets": mobilenets}, name, None, None

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from mobilenets.verbs.prune import prune as prune
     from mobilenets.verbs.serve import serve as serve
     from mobilenets.verbs.shrink import shrink as shrink
+    from mobilenets.verbs.sparsify import sparsify as sparsify
     from mobilenets.verbs.summary import summary as summary
     from mobilenets.verbs.train import train as train
+    from mobilenets.verbs.tune import tune as tune
 
 _HOMES = {
     "FaultFound": "mobilenets.errors",
@@ -72,8 +74,10 @@ _HOMES = {
     "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",
     "shrink": "mobilenets.verbs.shrink",
+    "sparsify": "mobilenets.verbs.sparsify",
     "summary": "mobilenets.verbs.summary",
     "train": "mobilenets.verbs.train",
+    "tune": "mobilenets.verbs.tune",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -32,6 +32,8 @@ VERBS = [
     "audit",
     "check",
     "prune",
+    "sparsify",
+    "tune",
 ]
 
 

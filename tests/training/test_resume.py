@@ -94,6 +94,7 @@ def fit_with_stops(make: Callable[[], Training]) -> int:
             "balance": "sampling",
         }
         | {"accumulate": 2, "batch": 4, "steps": 4, "keep": "last"},
+        {"optimizer": "adamw", "ema": 0.9, "sparsity": 0.7, "keep": "last"},
     ],
     ids=lambda settings: settings["optimizer"],
 )
@@ -387,7 +388,8 @@ def test_what_a_killed_writer_left_is_removed(
     photos: Path, tmp_path: Path, small: dict[str, Any], undrawn: None
 ) -> None:
     train(photos, tmp_path / "run", **small | {"epochs": 1})
-    left = [tmp_path / "run" / name for name in (".writing-a.json", "checkpoint/.writing-b.safetensors")]
+    names = (".writing-a.json", "checkpoint/.writing-b.safetensors", ".writing-unfinished")
+    left = [tmp_path / "run" / name for name in names]
     for path in left:
         path.touch()
     train(photos, tmp_path / "run", resume=True)

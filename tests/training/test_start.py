@@ -74,6 +74,18 @@ def test_weights_bring_their_settings(saved: SavedModel) -> None:
     assert preprocessing_of(recipe, saved) == saved.bundle.preprocessing
 
 
+def test_training_goes_over_to_pillows_filter_and_says_so(saved: SavedModel, caplog: pytest.LogCaptureFixture) -> None:
+    contract = dataclasses.replace(saved.bundle.preprocessing, interpolation="corner")
+    corner = dataclasses.replace(saved, bundle=dataclasses.replace(saved.bundle, preprocessing=contract))
+    with caplog.at_level("INFO", "mobilenets"):
+        assert follow(Recipe(weights="x"), corner, {"weights"}).interpolation == "bilinear"
+        assert "without antialiasing (corner); training resizes by Pillow's bilinear" in caplog.text
+        caplog.clear()
+        given = Recipe(weights="x", interpolation="lanczos")
+        assert follow(given, corner, {"weights", "interpolation"}).interpolation == "lanczos"
+    assert caplog.text == ""
+
+
 def test_what_is_given_stands(saved: SavedModel) -> None:
     recipe = follow(Recipe(weights="x", size=32, resize="pad"), saved, {"weights", "size", "resize"})
     assert (recipe.model, recipe.size, recipe.variant, recipe.resize) == ("mobilenet_v1", 32, "auto", "pad")

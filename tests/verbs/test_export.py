@@ -136,12 +136,17 @@ def test_what_a_camera_file_cannot_be(trained: Any, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             mobilenets.export(trained.run, tmp_path / "out", camera=True, **settings)
     shutil.copytree(trained.run, tmp_path / "run")
-    value = json.loads((tmp_path / "run/model.json").read_bytes())
-    value["preprocessing"]["interpolation"] = "nearest"
-    value["contract_sha256"] = contract_hash(value)
-    (tmp_path / "run/model.json").write_text(json.dumps(value))
-    with pytest.raises(InputError, match="but this model uses nearest: use --pixels"):
-        mobilenets.export(tmp_path / "run", tmp_path / "out", data=trained.data, camera=True)
+    for rule, option, message in (
+        ("nearest", "camera", "but this model uses nearest: use --pixels"),
+        ("corner", "camera", "--camera: .* resizes by corner, which does not round to them: leave it out"),
+        ("corner", "pixels", "--pixels: .* resizes by corner, which does not round to them: leave it out"),
+    ):
+        value = json.loads((tmp_path / "run/model.json").read_bytes())
+        value["preprocessing"]["interpolation"] = rule
+        value["contract_sha256"] = contract_hash(value)
+        (tmp_path / "run/model.json").write_text(json.dumps(value))
+        with pytest.raises(InputError, match=message):
+            mobilenets.export(tmp_path / "run", tmp_path / "out", data=trained.data, **{option: True})
 
 
 def test_a_broken_geometry_is_named(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def untrained(_: Any, wanted: Sequence[Any], classes: int, *__: Any) -> list[Timed]:
         timed.extend(f"{one.name}-{one.width:g}-{one.size} {precision}" for one, precision in wanted)
         plans = [(one.plan(classes), 0.5 if precision == "int8" else 1.0) for one, precision in wanted]
-        return [Timed(1.0, 0), *(Timed(plan.macs / A_MS * share, 4 * plan.stored) for plan, share in plans)]
+        return [Timed(1.0, 0), *(Timed(plan.macs / A_MS * share, 4 * plan.parameters) for plan, share in plans)]
 
     def milliseconds(networks: list[Network], *_: Any) -> list[float]:
         return [network.plan.macs / A_MS for network in networks]
@@ -41,6 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(shrink_train, "milliseconds", milliseconds)
     monkeypatch.setattr(shrink_train, "narrowed", lambda saved, *_: saved)
     monkeypatch.setattr(shrink_end, "timed_anew", anew)
+    monkeypatch.setattr(shrink_end, "TRIED", 1)
     return timed
 
 
@@ -83,5 +84,5 @@ def test_from_the_command_line_stopped_and_taken_up(
     by_name = {point["name"]: point for point in result["points"]}
     cut = next(point for point in result["points"] if point["candidate"]["how"] in ("cut", "pruned"))
     assert by_name[result["control"]]["epochs"] >= cut["epochs"]
-    assert Predictor(out).predict(trained.data / "dog/001.png")[0].label
+    assert Predictor(out)(trained.data / "dog/001.png")[0]
     assert main(command) == 2 and "is there already" in capsys.readouterr().err

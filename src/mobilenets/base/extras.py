@@ -14,7 +14,7 @@ from mobilenets.base.shell import quote
 EXTRAS = (
     dict.fromkeys(("torch", "safetensors", "matplotlib", "jinja2", "sklearn", "h5py", "huggingface_hub"), "train")
     | dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
-    | {"onnx": "train", "openvino": "openvino", "pyarrow": "bulk", "ray": "ray"}
+    | {"onnx": "train", "openvino": "openvino", "pyarrow": "bulk", "ray": "ray", "optuna": "tune"}
 )
 # Their packages do not agree with every version that constraints.txt pins: with them it pins PyTorch alone.
 UNPINNED = ("litert", "executorch")

@@ -48,10 +48,11 @@ def _arguments(parser: Parser) -> None:
         "settings", f"each overrides the recipe; the defaults are those of the recipe photos{more}"
     )
     for field in sorted(dataclasses.fields(Recipe), key=lambda field: field.name not in MAIN_SETTINGS):
-        _add_setting(group, field, parser.everything or field.name in MAIN_SETTINGS)
+        add_setting(group, field, parser.everything or field.name in MAIN_SETTINGS)
 
 
-def _add_setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None:
+def add_setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None:
+    """Add one setting of the recipe, in the help where it is ``shown``; one that is not given is left out."""
     default = "auto" if field.metadata["auto"] else field.default
     if isinstance(default, bool):
         default = "yes" if default else "no"

@@ -21,8 +21,10 @@ from mobilenets.cli import (
     prune,
     serve,
     shrink,
+    sparsify,
     summary,
     train,
+    tune,
     weights,
 )
 from mobilenets.cli.parser import Parser, Verb
@@ -32,12 +34,10 @@ from mobilenets.cli.text import sentence
 GROUPS: Mapping[str, Sequence[Verb]] = {
     "Main commands": (train.VERB, predict.VERB, export.VERB),
     "Before training": (check.VERB, pack.VERB),
+    "Make it better": (tune.VERB,),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
-    "Make it smaller": (
-        shrink.VERB,
-        prune.VERB,
-    ),
+    "Make it smaller": (shrink.VERB, prune.VERB, sparsify.VERB),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),
     "Weights from elsewhere": (import_weights.VERB, weights.VERB),
 }

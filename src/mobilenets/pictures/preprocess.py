@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ IN_CACHE = 1 << 16
 ENOUGH = 5
 """A picture decoded at this many times the size that ``fit`` needs gives nearly the same pixels as the full picture."""
 
+Levels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Triple = tuple[float, float, float]
 Box = tuple[float, float, float, float]
 
@@ -56,8 +57,7 @@ class Preprocessing:
     rounded to whole levels, then the columns, whatever the picture's shape: left to itself Pillow takes tall
     pictures the other way round from version 13 on, which gives other pixels. Between the two passes there are
     at most ``size`` x the picture's height. Bilinear without antialiasing are ``corner``, TensorFlow 1's
-    ``resize_bilinear``, and ``linear``, PyTorch's ``interpolate`` and OpenCV's ``INTER_LINEAR``: in float32, rounded
-    at the end to the nearest level, a half up.
+    ``resize_bilinear``, and ``linear``, PyTorch's ``interpolate``: in float32, and not rounded to levels.
     Then each channel becomes ``(value * scale - mean) / std``, with values from 0 to 255.
 
     Raises InputError when a setting is malformed.
@@ -101,10 +101,17 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Upright RGB picture of any size to float32 of shape (size, size, 3)."""
-        return self.normalise(np.asarray(self.fit(image)))
+        return self.normalise(self.fitted(image))
 
     def fit(self, image: Image.Image) -> Image.Image:
-        """Upright RGB picture of any size to RGB of ``size`` x ``size``: geometry only."""
+        """Upright RGB picture of any size to RGB of ``size`` x ``size``: geometry only, in whole levels, a half up."""
+        pixels = self.fitted(image)
+        if self.interpolation in UNFILTERED:
+            pixels = np.floor(pixels + np.float32(0.5)).astype(np.uint8)
+        return Image.fromarray(pixels)
+
+    def fitted(self, image: Image.Image) -> Levels:
+        """Upright RGB picture of any size to (size, size, 3) from 0 to 255: uint8, float32 where it is not rounded."""
         if image.mode != "RGB":
             raise InputError(f"preprocessing takes an RGB picture, as decode() gives it, not mode {image.mode}")
         if 0 in image.size:
@@ -116,9 +123,11 @@ class Preprocessing:
             return _resized(image, target, self.interpolation, everything)
         longer = max(image.size)
         width, height = (max(1, round(self.size * side / longer)) for side in image.size)
-        canvas = Image.new("RGB", target, self.fill)
         fitted = _resized(image, (width, height), self.interpolation, everything)
-        canvas.paste(fitted, ((self.size - width) // 2, (self.size - height) // 2))
+        left, upper = (self.size - width) // 2, (self.size - height) // 2
+        canvas = np.empty((self.size, self.size, 3), fitted.dtype)
+        canvas[:] = self.fill
+        canvas[upper : upper + height, left : left + width] = fitted
         return canvas
 
     def seen(self, width: int, height: int) -> Box:
@@ -150,9 +159,7 @@ class Preprocessing:
         resized = round(self.size / self.crop_fraction) if self.resize == "crop" else self.size
         return min(width, height) / (ENOUGH * resized)
 
-    def normalise(
-        self, pixels: npt.NDArray[np.uint8], out: npt.NDArray[np.float32] | None = None
-    ) -> npt.NDArray[np.float32]:
+    def normalise(self, pixels: Levels, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
         """Pixels of shape (..., 3), values 0 to 255, to float32 of that shape: ``out``, contiguous, or a new array."""
         numbers = np.empty(pixels.shape, np.float32) if out is None else out
         if not pixels.size:
@@ -215,13 +222,18 @@ class Preprocessing:
         return starts[0], starts[1], ends[0], ends[1]
 
 
-def _resized(image: Image.Image, size: tuple[int, int], interpolation: str, box: Box) -> Image.Image:
+def _resized(image: Image.Image, size: tuple[int, int], interpolation: str, box: Box) -> Levels:
+    """Resample ``box`` to width × height of ``size``; gives height × width × 3."""
+    if interpolation in UNFILTERED:
+        return _unfiltered(image, size, UNFILTERED[interpolation], box)
+    return np.asarray(_filtered(image, size, interpolation, box))
+
+
+def _filtered(image: Image.Image, size: tuple[int, int], interpolation: str, box: Box) -> Image.Image:
     """Filter the rows of ``box`` to the width of ``size``, then the columns to its height.
 
     Two calls of Pillow, each of which finds nothing to do in the other direction.
     """
-    if interpolation in UNFILTERED:
-        return _unfiltered(image, size, UNFILTERED[interpolation], box)
     resample = INTERPOLATIONS[interpolation]
     if interpolation == "nearest":
         return image.resize(size, resample, box=box)
@@ -233,13 +245,13 @@ def _resized(image: Image.Image, size: tuple[int, int], interpolation: str, box:
     if last - first > 0.75 * image.height:  # to copy them takes longer
         first, last = 0, image.height
     if image.mode == "RGB" and width * (last - first) > MANY:
-        return Image.merge("RGB", [_resized(one, size, interpolation, box) for one in image.split()])
+        return Image.merge("RGB", [_filtered(one, size, interpolation, box) for one in image.split()])
     rows = image.crop((0, first, image.width, last)) if last - first < image.height else image
     rows = rows.resize((width, rows.height), resample, box=(left, 0, right, rows.height))
     return rows.resize(size, resample, box=(0, upper - first, width, lower - first))
 
 
-def _unfiltered(image: Image.Image, size: tuple[int, int], middle: float, box: Box) -> Image.Image:
+def _unfiltered(image: Image.Image, size: tuple[int, int], middle: float, box: Box) -> npt.NDArray[np.float32]:
     """Resample ``box`` of an RGB picture between the pixels around each output; ``middle`` as in ``UNFILTERED``.
 
     TensorFlow's ``resize_bilinear_op.cc`` without half_pixel_centers, or PyTorch's ``upsample_bilinear2d``.
@@ -257,8 +269,7 @@ def _unfiltered(image: Image.Image, size: tuple[int, int], middle: float, box: B
     for line in lines:
         here, beside = (pixels[line[:, None], column].astype(np.float32) for column in columns)
         rows.append(here + (beside - here) * across[:, None])
-    values = rows[0] + (rows[1] - rows[0]) * down[:, None, None]
-    return Image.fromarray(np.floor(values + np.float32(0.5)).astype(np.uint8))
+    return np.asarray(rows[0] + (rows[1] - rows[0]) * down[:, None, None], np.float32)
 
 
 def _known(name: str, value: object, names: tuple[str, ...]) -> None:

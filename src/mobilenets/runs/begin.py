@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_json, write_json
-from mobilenets.base.leftovers import clear_leftovers, filling, occupants
+from mobilenets.base.leftovers import UNFINISHED, clear_leftovers, filling, occupants
 from mobilenets.base.mounts import mounted
 from mobilenets.base.shell import quote
 from mobilenets.datasets.box_dataset import layout_of_boxes, prepare_boxes_again
@@ -102,6 +102,8 @@ def settle(request: Request) -> Settled:
     run = request.run
     if request.resume and (run / RECIPE).is_file():
         settled = _begun(request)
+        # Killed when all was written and the mark still stood: with it, the run would count as an empty folder.
+        (run / UNFINISHED).unlink(missing_ok=True)
     else:
         boxes = request.task == DETECTION
         refuse_place(run, layout_of_boxes(request.data) if boxes else find_data(request.data), request.resume)

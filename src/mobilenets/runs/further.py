@@ -5,10 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilenets.errors import InputError
+from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE
-from mobilenets.runtime.bundle import find_bundle, read_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, find_bundle, read_bundle
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
+
+
+def open_to_go_on(run: Path, done: str) -> SavedModel:
+    """Open the classifier that is to be ``done`` something with; raises ``InputError`` for a detector."""
+    saved = load_classifier(run)
+    if saved.bundle.task != CLASSIFICATION:
+        raise InputError(f"{run}: only classifiers are {done} so far")
+    return saved
+
+
+def folder_beside(run: Path, out: str | Path | None, word: str) -> Path:
+    """Give the run folder to write: ``out``, by default that of the run with a word behind its name."""
+    named = run if run.name.strip(".") else run.resolve()
+    return check_folder(Path(out) if out is not None else named.with_name(f"{named.name}-{word}"))
 
 
 def further(run: Path, epochs: int | None, device: str) -> Recipe:

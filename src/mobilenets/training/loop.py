@@ -33,6 +33,7 @@ from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.stop import stop_requests
+from mobilenets.training.watch import epoch_done
 
 log = logging.getLogger("mobilenets")
 
@@ -268,6 +269,7 @@ class Training:
             self.pace.closed(time.monotonic() - began)
         if stale >= patience:
             log.info("no improvement for %d epochs: stopped early; epoch %d was best", stale, best_trained)
+        epoch_done(state)
 
     def _scores(self, epoch: int, network: Network) -> Scores:
         def measure() -> Evaluation:

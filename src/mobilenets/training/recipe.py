@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import NAMES
+from mobilenets.training.checked import checked
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
@@ -23,6 +22,8 @@ BALANCES = ("none", "sampling", "weights")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 BOX_LOSSES = ("mining", "focal")
 KEEPS = ("best", "last")
+TWO_OF_FOUR = "2:4"
+PATTERNS = ("none", TWO_OF_FOUR)
 AUTO = "auto"
 
 
@@ -226,6 +227,18 @@ class Recipe:
     ema: float | None = _setting(
         None, "decay per step of the weights' moving average (EMA); none: off", low=0, high=1, open_high=True
     )
+    sparsity: float | None = _setting(
+        None,
+        "share of the weights of 1x1 convolutions and linear layers that become 0, the smallest first; needs "
+        "--keep last; none: off",
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+    )
+    sparsity_pattern: str = _setting(
+        "none", "which become 0: none: any; 2:4: two of every four along the input channels", choices=PATTERNS
+    )
 
     sync_bn: bool = _setting(
         True,
@@ -251,7 +264,7 @@ class Recipe:
         types = _types()
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
-            object.__setattr__(self, entry.name, _checked(entry.name, value, types[entry.name], entry.metadata))
+            object.__setattr__(self, entry.name, checked(entry.name, value, types[entry.name], entry.metadata))
         if self.freeze not in (AUTO, "none", "backbone") and not (self.freeze.isdecimal() and int(self.freeze) > 0):
             raise InputError(f"freeze {self.freeze!r}: choose auto, none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
@@ -259,6 +272,7 @@ class Recipe:
         self._refuse_together()
 
     def _refuse_together(self) -> None:
+        self._refuse_sparse()
         if self.folds is None:
             return
         if self.seeds is not None:
@@ -269,6 +283,27 @@ class Recipe:
             raise InputError(
                 "folds: each fold has fewer steps in an epoch than all pictures; give --epochs, not --steps"
             )
+
+    def _refuse_sparse(self) -> None:
+        if not self.share_of_zeros:
+            return
+        if self.sparsity_pattern == TWO_OF_FOUR and self.sparsity not in (None, 0.5):
+            raise InputError("sparsity_pattern: 2:4 makes half of the weights 0; leave --sparsity out")
+        if self.keep != "last":
+            raise InputError("sparsity: the best epoch may be one before the weights are sparse; give --keep last")
+        whys = {
+            "minutes": self.minutes is not None,
+            "folds": self.folds is not None,
+            "patience": self.patience is not None,
+            "boxes": self.task == "detection",
+        }
+        for name in (name for name, wanted in whys.items() if wanted):
+            raise InputError(f"sparsity: not with {name} yet; leave one of the two out")
+
+    @property
+    def share_of_zeros(self) -> float:
+        """The share of the weights that become 0 in a layer that becomes sparse; 0: none does."""
+        return self.sparsity or (0.5 if self.sparsity_pattern == TWO_OF_FOUR else 0.0)
 
     @property
     def seed_of_split(self) -> int:
@@ -293,17 +328,6 @@ class Recipe:
         return cls(**value)
 
 
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    list: "a list",
-    dict: "an object",
-    type(None): "none",
-}
-
-
 def _types() -> dict[str, Any]:
     return get_type_hints(Recipe)
 
@@ -314,37 +338,6 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
             raise InputError(f"recipe: unknown setting {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
-
-
-def _checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
-    """Return ``value`` as the field's type, or raise a line that says what fits."""
-    kinds = get_args(annotation) or (annotation,)
-    if value is None and (type(None) in kinds or metadata["auto"]):
-        return None
-    if type(value).__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "shape", None):
-        plain_value = value.item()
-        # 0.35, as it is written, and not float32's neighbour of it.
-        value = float(str(value)) if isinstance(plain_value, float) else plain_value
-    if str in kinds and isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    plain = tuple(getattr(kind, "__origin__", None) or kind for kind in kinds)
-    if not isinstance(value, plain) or (isinstance(value, bool) and bool not in kinds):
-        words = [_WORDS[kind] for kind in plain]
-        raise InputError(f"{name} {value!r}: give {' or '.join(words)}")
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise InputError(f"{name} {value!r}: choose {', '.join(metadata['choices'])}")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        low, high = metadata["low"], metadata["high"]
-        above = low is None or (value > low if metadata["open_low"] else value >= low)
-        below = high is None or (value < high if metadata["open_high"] else value <= high)
-        if not (math.isfinite(value) and above and below):
-            raise InputError(
-                f"{name} {value:g}: give a number {'above' if metadata['open_low'] else 'of at least'} {low:.12g}"
-                f" and {'below' if metadata['open_high'] else 'at most'} {high:.12g}"
-            )
-    return value
 
 
 def left_to_auto(name: str, value: Any) -> bool:

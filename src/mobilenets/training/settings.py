@@ -68,6 +68,8 @@ class Settings(TypedDict, total=False):
     box_loss: str
     clip: float | None
     ema: float | None
+    sparsity: float | None
+    sparsity_pattern: str
     sync_bn: bool
     self_test: bool
     seed: int

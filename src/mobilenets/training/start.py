@@ -40,6 +40,13 @@ def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
     architecture = saved.bundle.architecture
     preprocessing = saved.bundle.preprocessing
     table = architecture["table"] if architecture["variant"] == "custom" else None
+    filter = preprocessing.interpolation
+    if filter in UNFILTERED and "interpolation" not in given:
+        log.info(
+            "the weights resize without antialiasing (%s); training resizes by Pillow's bilinear filter, which has it, "
+            "and so will the model that comes of it (--interpolation takes another)",
+            filter,
+        )
     carried = {
         "model": architecture["name"],
         "width": architecture["width"],
@@ -48,7 +55,7 @@ def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
         "resize": preprocessing.resize,
         "crop_fraction": preprocessing.crop_fraction,
         # Augmentation resamples by Pillow's filters, and so the network learns by one.
-        "interpolation": "bilinear" if preprocessing.interpolation in UNFILTERED else preprocessing.interpolation,
+        "interpolation": "bilinear" if filter in UNFILTERED else filter,
     }
     if "size" not in given and "variant" not in given and table is None:
         carried["variant"] = architecture["variant"]

@@ -26,6 +26,7 @@ from mobilenets.exports.formats import write
 from mobilenets.exports.job import Job, Options
 from mobilenets.exports.use.code import write_device_code
 from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.pictures.preprocess import UNFILTERED, Preprocessing
 from mobilenets.runs.detection.measured import boxes_to_export
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
@@ -115,8 +116,7 @@ def export(
     folder = export_folder(find_bundle(source), format, precision) if out is None else Path(out)
     check_place(folder, format)
     saved = load_classifier(source)
-    if camera:
-        _check_geometry(saved.bundle)
+    _check_geometry(saved.bundle.preprocessing, options)
     halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
     measured = halves.measured
     with drafting(folder) as draft:
@@ -152,10 +152,16 @@ def export(
     return result
 
 
-def _check_geometry(bundle: Bundle) -> None:
-    from mobilenets.exports.graph.geometry import check_geometry  # onnx, which not every export needs
+def _check_geometry(preprocessing: Preprocessing, options: Options) -> None:
+    if options.pixels and preprocessing.interpolation in UNFILTERED:
+        raise InputError(
+            f"--{'camera' if options.camera else 'pixels'}: the file would take whole levels, but this model resizes "
+            f"by {preprocessing.interpolation}, which does not round to them: leave it out"
+        )
+    if options.camera:
+        from mobilenets.exports.graph.geometry import check_geometry  # onnx, which not every export needs
 
-    check_geometry(bundle.preprocessing)
+        check_geometry(preprocessing)
 
 
 def _breaking_layer(

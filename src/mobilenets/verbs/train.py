@@ -252,7 +252,8 @@ def _fit(
         run.dataset.layout.root,
         run.folder,
         device,
-        measure_before=run.head_kept,
+        # Whole weights do not compete with sparse ones.
+        measure_before=run.head_kept and not run.recipe.share_of_zeros,
         began=began,
         opener=open_trunk,
         pace=pace,

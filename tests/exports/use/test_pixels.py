@@ -58,8 +58,8 @@ class Job(NamedTuple):
             exif = image.getexif()
             exif[0x0112] = self.orientation
             image = ImageOps.exif_transpose(image)
-        fitted = np.asarray(self.how.fit(decode(image)))
-        return fitted, self.how.normalise(fitted)
+        image = decode(image)
+        return np.asarray(self.how.fit(image)), self.how(image)
 
 
 def noise(width: int, height: int, channels: int = 3) -> Pixels:
@@ -176,7 +176,8 @@ def test_every_rule_filter_and_shape(runner: Runner) -> None:
 def test_rules_that_only_python_and_browsers_have(runner: Runner, interpolation: str) -> None:
     job = Job(noise(31, 50), Preprocessing(24, interpolation=interpolation))
     if not runner.turns:
-        assert runner.wrong([job]) == []
+        padded = Job(noise(31, 50), Preprocessing(24, "pad", interpolation=interpolation, fill=(7, 200, 90)))
+        assert runner.wrong([job, padded]) == []
         return
     with pytest.raises(subprocess.CalledProcessError) as caught:
         runner.wrong([job])
@@ -270,6 +271,9 @@ def test_python_fits_as_the_contract_says(tmp_path: Path) -> None:
     for number, size in enumerate(SIZES):
         path = tmp_path / f"{number}.png"
         Image.fromarray(noise(*size, 4 if number % 2 else 3)).save(path)
-        for how in rules():
-            expected = np.asarray(how.fit(decode(path)))
-            np.testing.assert_array_equal(made["fit"](made["decode"](path), how.to_json()), expected, str((size, how)))
+        for how in [*rules(), *(Preprocessing(20, "pad", interpolation=rule) for rule in UNFILTERED)]:
+            picture = decode(path)
+            found = made["fit"](made["decode"](path), how.to_json())
+            np.testing.assert_array_equal(found, how.fitted(picture), str((size, how)))
+            assert found.dtype == how.fitted(picture).dtype
+            np.testing.assert_array_equal(made["levels"](found), np.asarray(how.fit(picture)))

@@ -16,7 +16,7 @@ export function fit(picture, { size, resize: rule, crop_fraction, interpolation,
   const longer = Math.max(width, height);
   const [wide, high] = [width, height].map((side) => Math.max(1, round((size * side) / longer)));
   const small = resize(picture, wide, high, interpolation);
-  const canvas = new Uint8ClampedArray(size * size * 3);
+  const canvas = new small.data.constructor(size * size * 3);
   for (let i = 0; i < canvas.length; i++) canvas[i] = fill[i % 3];
   const left = Math.floor((size - wide) / 2), upper = Math.floor((size - high) / 2);
   for (let y = 0; y < high; y++) {
@@ -57,15 +57,19 @@ export function numbers(picture, { scale, mean, std }, { input, layout }) {
   const { data, width, height, start, across, down } = picture;
   const area = width * height, step = layout === "NCHW" ? 1 : 3, plane = layout === "NCHW" ? area : 1;
   const made = input === "uint8" ? new Uint8Array(3 * area) : new Float32Array(3 * area);
-  const table = new Float32Array(256);
+  const table = new Float32Array(256), whole = !(data instanceof Float32Array);
   for (let channel = 0; channel < 3; channel++) {
-    for (let value = 0; value < 256; value++) {
-      const scaled = Math.fround(value * Math.fround(scale));
-      const shifted = Math.fround(scaled - Math.fround(mean[channel]));
-      table[value] = input === "uint8" ? value : shifted / Math.fround(std[channel]);
-    }
+    const number = (value) => {
+      if (input === "uint8") return Math.floor(value + 0.5);
+      const shifted = Math.fround(Math.fround(value * Math.fround(scale)) - Math.fround(mean[channel]));
+      return shifted / Math.fround(std[channel]);
+    };
+    for (let value = 0; value < 256; value++) table[value] = number(value);
     for (let y = 0, to = channel * plane; y < height; y++) {
-      for (let x = 0; x < width; x++, to += step) made[to] = table[data[start + x * across + y * down + channel]];
+      for (let x = 0; x < width; x++, to += step) {
+        const value = data[start + x * across + y * down + channel];
+        made[to] = whole ? table[value] : number(value);
+      }
     }
   }
   return made;

@@ -20,7 +20,7 @@ const FILTERS = {
 /**
  * A picture: `data` has its pixels in RGB, whose (x, y) begins at `start + x * across + y * down`, so that turning one
  * copies nothing.
- * @typedef {{data: Uint8Array | Uint8ClampedArray, width: number, height: number, start: number, across: number, down: number}} Picture
+ * @typedef {{data: Uint8Array | Uint8ClampedArray | Float32Array, width: number, height: number, start: number, across: number, down: number}} Picture
  */
 
 /** A picture of plain rows. @returns {Picture} */
@@ -114,7 +114,7 @@ function nearest({ data, width: wide, height: high, start, across, down }, width
   return rows(made, width, height, 3);
 }
 
-// Bilinear rules without antialiasing, in float32 as pictures/preprocess.py has them.
+// Bilinear rules without antialiasing, in float32 and not rounded to levels, as pictures/preprocess.py has them.
 function unfiltered({ data, width: wide, height: high, start, across, down }, width, height, middle, [left, upper, right, lower]) {
   const float = Math.fround, between = (one, other, share) => float(one + float(float(other - one) * share));
   const spots = (from, to, wanted, side) => Array.from({ length: wanted }, (_, i) => {
@@ -122,7 +122,7 @@ function unfiltered({ data, width: wide, height: high, start, across, down }, wi
     return [low, Math.min(low + 1, side - 1), float(at - low)];
   });
   const xs = spots(left, right, width, wide), ys = spots(upper, lower, height, high);
-  const made = new Uint8ClampedArray(width * height * 3);
+  const made = new Float32Array(width * height * 3);
   let to = 0;
   for (const [top, bottom, below] of ys) {
     for (const [here, beside, aside] of xs) {
@@ -131,7 +131,7 @@ function unfiltered({ data, width: wide, height: high, start, across, down }, wi
           const line = start + y * down + channel;
           return between(data[line + here * across], data[line + beside * across], aside);
         });
-        made[to++] = Math.floor(float(between(first, second, below) + 0.5));
+        made[to++] = between(first, second, below);
       }
     }
   }

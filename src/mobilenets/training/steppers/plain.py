@@ -14,6 +14,7 @@ from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.processes import ALONE, Processes
+from mobilenets.training.sparsity import masks_of
 from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.together import Together
 
@@ -60,6 +61,7 @@ class PlainStepper:
         self._device, self._frozen, self._start = device, frozen, start
         self._together = Together(processes, self.network, stage.recipe.sync_bn)
         self._average = copy.deepcopy(self.network).requires_grad_(False) if stage.recipe.ema else None
+        self._masks = masks_of(self.network, stage)
         self._optimizer = build_optimizer(stage.recipe, self.network)
         self._precision = precision_of(stage.recipe.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._precision is torch.float16)
@@ -84,6 +86,8 @@ class PlainStepper:
                     for name, value in self._add_gradient(batch, len(batch) / pictures).items():
                         sums[name] = sums.get(name, 0) + value
             sums = self._together.sum_up(sums, sum(map(len, group)) / pictures)
+        if self._masks is not None:
+            self._masks.stop_gradients()
         if self._recipe.clip is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.clip)
@@ -91,13 +95,17 @@ class PlainStepper:
         self._scaler.update()
         if self._average is not None:
             _follow(self._average, self.network, self._recipe.ema or 0.0, number - self._begin)
+        if self._masks is not None:
+            self._masks.apply(number, self._average)
         return sums
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the tensors of network, average, optimiser and gradient scaler."""
+        """Return the tensors of network, average, masks, optimiser and gradient scaler."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
+        if self._masks is not None:
+            tensors |= {f"mask.{name}": tensor for name, tensor in self._masks.state_dict().items()}
         for index, entries in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": v for name, v in entries.items() if isinstance(v, Tensor)}
         # In float64, which holds its numbers exactly.
@@ -112,6 +120,8 @@ class PlainStepper:
         self.network.load_state_dict(_under(tensors, "network."))
         if self._average is not None:
             self._average.load_state_dict(_under(tensors, "average."))
+        if self._masks is not None:
+            self._masks.load_state_dict(_under(tensors, "mask."))
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         fused = self._optimizer.defaults.get("fused")  # which counts its steps on the device
         for index, parameter in enumerate(parameters):

@@ -1,0 +1,307 @@
+"""``tune``: which settings of the recipe suit these pictures, tried out with Optuna."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Unpack
+
+from mobilenets.base.files import DiskFull, write_json
+from mobilenets.base.progress import duration
+from mobilenets.bench.settings import check_numbers
+from mobilenets.datasets.boxes.recognise import is_detection
+from mobilenets.datasets.shards.open import open_data
+from mobilenets.errors import FaultFound, InputError
+from mobilenets.runs.folder import RUNS, check_folder, owning
+from mobilenets.runs.record import METRICS, RECIPE, Record
+from mobilenets.runs.tuning import best_of, by_epoch, figure, open_study, optuna, prepare, rows, space
+from mobilenets.runtime.bundle import CLASSIFICATION
+from mobilenets.training import checkpoint
+from mobilenets.training.checkpoint import State
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import load_recipe
+from mobilenets.training.settings import Settings
+from mobilenets.training.watch import watching
+from mobilenets.verbs.compare_models import compare_models
+from mobilenets.verbs.train import train
+
+log = logging.getLogger("mobilenets")
+
+TUNED, TRIALS, PICTURE = "tune.json", "trials", "tune.png"
+# Of the minutes, what measuring the best trial and the first, and drawing, may take.
+RESERVE = 0.1
+
+
+class _Ended(Exception):
+    """A trial has made its last epoch."""
+
+
+class _OutOfTime(Exception):
+    """The next epoch would end too late."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    data: Path
+    folder: Path
+    recipe: Recipe
+    fixed: Set[str]
+    trials: int
+    # By ``time.monotonic``; None: there is no hurry.
+    end: float | None
+
+    def run(self, number: int) -> Path:
+        return self.folder / TRIALS / f"{number:03}"
+
+
+def tune(
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    trials: int = 20,
+    minutes: float | None = None,
+    recipe: Recipe | str | Path | None = None,
+    **settings: Unpack[Settings],
+) -> dict[str, Any]:
+    """Try settings of the recipe on a folder of labelled pictures, and write the best recipe.
+
+    The first trial is the recipe as it is. The others change learning rate, weight decay, batch, label smoothing,
+    dropout, mixup, augmentation and frozen blocks, drawn by Optuna's TPE; a trial whose validation top-1 lies below the
+    median of the others at the same epoch is given up. All see the same pictures for the same epochs. A trial that
+    fails is a row like the others. Stopped, the same call goes on, to the epoch.
+
+    The best trial is chosen on the validation pictures, so its figure there is too good: it is measured on ``test/``
+    where DATA has one, beside the first trial.
+
+    Parameters
+    ----------
+    data:
+        A folder as for ``train``, with classes.
+    out:
+        The folder to write; by default ``runs/<data>-tuned``.
+    trials:
+        How many trials there are in all.
+    minutes:
+        How long this call may take; trials that do not fit are left for the next call.
+    recipe, **settings:
+        As in ``train``: what the trials start from. A setting that is given here is not tried.
+
+    Returns the content of ``tune.json``: a row for each of ``trials``, the number of the ``best``, the ``changes`` that
+    it makes to the first, its ``run``, what it was measured at, and ``compare``, what ``compare_models`` says of the
+    first and the best. ``recipe.json`` beside it is for ``train --recipe``, ``study.db`` for ``optuna-dashboard``.
+    Raises ``InputError`` for what cannot be tuned, and where not one trial ends in time; ``KeyboardInterrupt`` on
+    Ctrl-C.
+
+    >>> small = {"model": "mobilenet_v1_cifar", "size": 32, "weights": "none", "epochs": 1}
+    >>> result = mobilenets.tune("photos", "tuned", trials=2, **small)
+    >>> len(result["trials"]), result["trials"][0]["settings"]["batch"], result["recipe"]
+    (2, 8, 'tuned/recipe.json')
+
+    """
+    began = time.monotonic()
+    optuna()
+    check_numbers("trials", [trials], 10_000)
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"minutes {minutes:g}: give a number above 0")
+    pictures = open_data(data)
+    base = load_recipe(recipe).replace(**settings)
+    _refuse(base, pictures)
+    folder = check_folder(Path(out) if out is not None else RUNS / f"{pictures.resolve().name}-tuned")
+    end = None if minutes is None else began + 60 * minutes * (1 - RESERVE)
+    job = _Job(pictures, folder, base, frozenset(settings), trials, end)
+    with owning(folder):
+        study = open_study(folder)
+        _same(study, job)
+        first = _first(study, job)
+        _others(study, job, first)
+        result = _result(study, job) | {"seconds": time.monotonic() - began}
+        from mobilenets.drawing.tuning import draw_tuning  # a bare install has no matplotlib
+
+        draw_tuning(result["trials"], folder / PICTURE)
+        write_json(folder / TUNED, result)
+    log.info("%d trials in %s", len(result["trials"]), duration(time.monotonic() - began))
+    return result
+
+
+def _refuse(recipe: Recipe, data: Path) -> None:
+    if recipe.task != CLASSIFICATION or is_detection(data):
+        raise InputError("tune: only classifiers are tuned so far")
+    for name in ("folds", "seeds", "minutes", "patience"):
+        if getattr(recipe, name) is not None:
+            raise InputError(f"{name}: not for a trial; leave --{name} out")
+
+
+def _same(study: Any, job: _Job) -> None:
+    """Note what is tuned; raises ``InputError`` where the study is of something else."""
+    asked = {"data": str(job.data.resolve()), "recipe": job.recipe.to_json(), "fixed": sorted(job.fixed)}
+    begun = study.user_attrs.get("asked")
+    if begun is None:
+        study.set_user_attr("asked", asked)
+    elif begun != asked:
+        raise InputError(f"{job.folder}: was begun with other pictures or settings: give those, or another --out")
+    elif study.trials:
+        log.info("going on with %d trials in %s", len(study.trials), job.folder)
+
+
+def _first(study: Any, job: _Job) -> Recipe:
+    """Have the first trial made, which changes nothing; returns its recipe, in which nothing is left to auto."""
+    run, late = job.run(0), ""
+    if not study.trials:
+        log.info("trial 0: the recipe as it is")
+
+        def watch(state: State) -> None:
+            takes = state.seconds / state.epoch * (Record.read(run).recipe.epochs or 1)
+            if job.end is not None and takes > job.end - time.monotonic() + state.seconds:
+                nonlocal late
+                late = duration(takes)
+                raise _OutOfTime
+
+        try:
+            state = _trained(job, run, job.recipe, watch)
+        except _OutOfTime:
+            raise InputError(
+                f"one trial takes about {late}, which is longer than there is time: give more --minutes, or fewer "
+                "--epochs with another --out"
+            ) from None
+        found = Record.read(run).recipe
+        choices = space(found, job.fixed)
+        study.add_trial(
+            optuna().trial.create_trial(
+                params={name: getattr(found, name) for name in choices},
+                distributions=choices,
+                value=figure(state.history),
+                intermediate_values=by_epoch(state.history),
+                user_attrs={"seconds": state.seconds},
+            )
+        )
+    return Record.read(run).recipe
+
+
+def _others(study: Any, job: _Job, first: Recipe) -> None:
+    """Make the trials that are missing, as far as there is time."""
+    epochs, api = first.epochs, optuna()
+    while True:
+        begun = [one for one in study.trials if one.state == api.trial.TrialState.RUNNING]
+        if not begun and len(study.trials) >= job.trials:
+            return
+        took = [one.user_attrs["seconds"] for one in study.trials if "seconds" in one.user_attrs]
+        if job.end is not None and not begun and time.monotonic() + median(took) > job.end:
+            log.info("no time is left for another trial: the same command with more --minutes goes on")
+            return
+        prepare(study, first.seed, epochs)
+        if begun:  # and stopped in it
+            trial = api.trial.Trial(study, begun[0]._trial_id)
+        else:
+            trial = study.ask(space(first, job.fixed))
+        if not _one(study, job, trial, first):
+            return
+
+
+def _one(study: Any, job: _Job, trial: Any, first: Recipe) -> bool:
+    """Make one trial, or go on with it; False where there is no time to end it."""
+    run, states, since = job.run(trial.number), optuna().trial.TrialState, time.monotonic()
+    words = ", ".join(f"{name} {_said(value)}" for name, value in trial.params.items())
+    log.info("trial %d of %d: %s", trial.number, job.trials - 1, words)
+
+    def watch(state: State) -> None:
+        reported = trial.study.trials[trial.number].intermediate_values
+        for epoch, value in by_epoch(state.history).items():
+            if epoch not in reported:
+                trial.report(value, epoch)
+        if state.finished:
+            return
+        if trial.should_prune():
+            raise optuna().TrialPruned
+        if job.end is not None and time.monotonic() + state.seconds / state.epoch > job.end:
+            raise _OutOfTime
+
+    try:
+        state = _trained(job, run, first.replace(**trial.params), watch)
+        if Record.read(run).data.fingerprint != Record.read(job.run(0)).data.fingerprint:
+            raise InputError(f"the pictures in {job.data} are not those of trial 0; tune anew with another --out")
+    except _OutOfTime:
+        log.info("no time is left to end trial %d: the same command with more --minutes goes on", trial.number)
+        return False
+    except optuna().TrialPruned:
+        log.info("trial %d is given up: others did better by then", trial.number)
+        _close(study, trial, since, states.PRUNED)
+        shutil.rmtree(run, ignore_errors=True)  # its figures are in the study
+    except DiskFull:
+        raise
+    except (InputError, FaultFound, RuntimeError, MemoryError, ValueError) as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        log.warning("trial %d failed: %s", trial.number, why)
+        trial.set_user_attr("why", why)
+        _close(study, trial, since, states.FAIL)
+        shutil.rmtree(run, ignore_errors=True)
+    else:
+        _close(study, trial, since, None, figure(state.history))
+    return True
+
+
+def _close(study: Any, trial: Any, since: float, state: Any, value: float | None = None) -> None:
+    trial.set_user_attr("seconds", time.monotonic() - since)
+    study.tell(trial, value, state)
+
+
+def _trained(job: _Job, run: Path, recipe: Recipe, watch: Any) -> State:
+    """Train in ``run``, from where it was left, up to its last epoch; nothing is measured but validation."""
+
+    def until_the_end(state: State) -> None:
+        watch(state)
+        if state.finished:
+            raise _Ended
+
+    if not checkpoint.exists(run) or not checkpoint.peek(run).finished:
+        begun = (run / RECIPE).exists()
+        try:
+            with watching(until_the_end):
+                train(job.data, run, recipe=None if begun else recipe, resume=run.exists())
+        except _Ended:
+            pass
+    return checkpoint.peek(run)
+
+
+def _result(study: Any, job: _Job) -> dict[str, Any]:
+    """Choose the best trial, write its recipe, and measure it beside the first."""
+    found = rows(study)
+    best = best_of(found)
+    run, first = job.run(best["number"]), job.run(0)
+    for one in {run, first}:
+        if not (one / METRICS).exists():
+            train(job.data, one, resume=True)
+    chosen = Record.read(run).recipe
+    write_json(job.folder / RECIPE, {"recipe": chosen.to_json()})
+    compare = None if run == first else compare_models(first, run, job.data)
+    figures = Record.read(run)
+    changes = {
+        name: [found[0]["settings"][name], value]
+        for name, value in best["settings"].items()
+        if value != found[0]["settings"][name]
+    }
+    note = (
+        f"trial {best['number']} was chosen among {sum(row['state'] == 'complete' for row in found)} on the validation "
+        "pictures: its figure there is too good"
+    )
+    if figures.data.test is None:
+        note += "; a test/ folder beside validation/ gives a figure that nothing was chosen on"
+    return {
+        "out": str(job.folder),
+        "recipe": str(job.folder / RECIPE),
+        "trials": found,
+        "best": best["number"],
+        "changes": changes,
+        "run": str(run),
+        "tested": figures.data.test is not None,
+        "compare": compare,
+        "notes": [note],
+    }
+
+
+def _said(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
