@@ -10,7 +10,7 @@ from mobilenets.cli.notes import without_repeated
 from mobilenets.cli.options import DATA, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import interval, percent, printable, sentence, size, table
+from mobilenets.cli.text import percent, printable, sentence, size, table
 from mobilenets.cli.train import resumable
 
 
@@ -62,7 +62,7 @@ def shrunk(result: dict[str, Any]) -> str:
                 f"{point['macs'] / 1e6:.1f}",
                 str(point["epochs"]),
                 percent(point["top1"]),
-                interval(point["top1_interval"]),
+                "{:.1f} to {:.1f}".format(*(100 * end for end in point["top1_interval"])),
                 ", ".join(_marks(point["name"], result)),
             ]
         )

@@ -16,12 +16,11 @@ from mobilenets.bench.models import write_device_script
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
-from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.folder import check_folder
-from mobilenets.runs.further import further
+from mobilenets.models.saved import SavedModel
+from mobilenets.runs.further import folder_beside, further, open_to_go_on
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS
-from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, find_bundle
+from mobilenets.runtime.bundle import WEIGHTS, find_bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.shrinking.candidates import (
     FLOAT,
@@ -110,11 +109,8 @@ def shrink(
     check_numbers("most", [most], 1000)
     if epochs is not None:
         check_numbers("epochs", [epochs], 1_000_000)
-    saved = load_classifier(run)
-    if saved.bundle.task != CLASSIFICATION:
-        raise InputError(f"{run}: only classifiers are shrunk so far")
-    named = run if run.name.strip(".") else run.resolve()
-    folder = check_folder(Path(out) if out is not None else named.with_name(f"{named.name}-shrunk"))
+    saved = open_to_go_on(run, "shrunk")
+    folder = folder_beside(run, out, "shrunk")
     if folder.exists() and write is None:
         raise InputError(f"{folder}: is there already; choose another --out")
     recipe = further(run, epochs, "auto")

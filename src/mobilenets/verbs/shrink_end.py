@@ -37,8 +37,9 @@ RESULT, CHART = "shrink.json", "front.png"
 TRIED, ANEW = 6, 4
 # Points of top-1 that int8 may lose, because what it has is measured and stands in the table.
 ANY = 100.0
-# What an export may take, before one was timed, and how much longer than the longest the next may take.
-FIRST, DOUBT = 10.0, 1.5
+# What an export may take, before one was timed; and how many times the longest so far is to be left before another
+# begins, because the choice, the last export and the chart follow.
+FIRST, AFTER = 10.0, 5
 
 
 def folder_of(search: Search, point: Point) -> Path:
@@ -70,7 +71,7 @@ def add_int8(search: Search) -> None:
     for point in wanted[:TRIED]:
         if (f"{point.name}-{INT8}", point.rung) in done:
             continue
-        if search.budget.left() < 2 * DOUBT * longest:
+        if search.budget.left() < AFTER * longest:
             log.info("%s: not tried in int8, because the time is up", point.name)
             continue
         began = time.monotonic()
