@@ -19,7 +19,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel
 from mobilenets.runs.further import folder_beside, further, open_to_go_on
 from mobilenets.runs.held_out import pictures_to_export
-from mobilenets.runs.record import METRICS
+from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runtime.bundle import WEIGHTS, find_bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.shrinking.candidates import (
@@ -39,6 +39,8 @@ from mobilenets.shrinking.judged import judged
 from mobilenets.shrinking.latency import onnx_file, run_of, time_all
 from mobilenets.shrinking.limit import Limit, parse_limit
 from mobilenets.shrinking.points import POINTS, Lines
+from mobilenets.training.pace import usable
+from mobilenets.training.recipes import load_recipe
 from mobilenets.verbs.shrink_end import add_int8, add_run, choose, finish, result_of
 from mobilenets.verbs.shrink_train import Search, climb
 
@@ -162,7 +164,7 @@ def _seconds(minutes: float | None) -> float | None:
         return None
     if not 0 < minutes <= 100_000:
         raise InputError(f"minutes {minutes:g}: give a number above 0, and at most 100000")
-    return 60 * minutes
+    return usable(60 * minutes)
 
 
 def _aim(limit: Limit | None, run_ms: float) -> float:
@@ -173,7 +175,7 @@ def _epochs(run: Path) -> int:
     """Give the epochs that a run was trained, by its figures or its recipe."""
     metrics = find_bundle(run) / METRICS
     known = read_json(metrics, "train it again").get("epochs") if metrics.is_file() else None
-    return int(known or further(run, None, "auto").epochs * 4)
+    return int(known or load_recipe(find_bundle(run) / RECIPE).epochs or 8)
 
 
 def _begin(work: Path, asked: dict[str, Any]) -> None:
