@@ -92,7 +92,7 @@ def test_help_of_train_has_those_that_matter(command: Any) -> None:
     short, whole = command("train", "--help").out, command("train", "--help-all").out
     flags = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Recipe)}
     shown = {flag for flag in flags if re.search(rf"^  {flag}\b", short, re.MULTILINE)}
-    assert shown == {f"--{name}" for name in MAIN_SETTINGS} and len(shown) == 12
+    assert shown == {f"--{name}" for name in MAIN_SETTINGS} and len(shown) == 13
     assert "--help-all shows the rest" in short and "--help-all" not in whole
     assert command("predict", "--help-all") == command("predict", "--help")
 
@@ -107,3 +107,8 @@ def test_only_given_settings_are_handed_on() -> None:
 def test_version(command: Any) -> None:
     for word in ("--version", "version", "-V"):
         assert command(word) == (0, f"mobilenets {mobilenets.__version__}\n", "")
+
+
+def test_several_teachers() -> None:
+    words = ["train", "photos", "--teacher", "big", "other", "--teacher", "third", "--seed", "1"]
+    assert build_parser().parse_args(words).teacher == ["big", "other", "third"]

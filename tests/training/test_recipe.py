@@ -55,6 +55,13 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
         ({"nesterov": True, "optimizer": "sgd", "momentum": 0}, "and a momentum above 0"),
         ({"epoch": 3}, "unknown setting 'epoch'; did you mean epochs?"),
         ({"zzz": 3}, "unknown setting 'zzz'"),
+        ({"unlabelled": "more"}, "unlabelled: without effect where nobody teaches; give --teacher MODEL too"),
+        ({"soft_share": 0.5}, "soft_share: without effect where nobody teaches"),
+        ({"teacher": []}, "teacher []: give the path of a model, or a list of such"),
+        ({"teacher": ["big", 3]}, "teacher ['big', 3]: give the path of a model"),
+        ({"teacher": "big", "folds": 3}, "folds: a teacher that learned from all pictures tells each fold"),
+        ({"teacher": "big", "task": "detection"}, "teacher: teaches classes of whole pictures so far, not detection"),
+        ({"teacher": "big", "unlabelled": "more", "balance": "sampling"}, "use --balance weights"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
@@ -117,6 +124,12 @@ def test_numbers_of_numpy() -> None:
     assert all(type(value) in (int, float, bool, str, type(None)) for value in recipe.to_json().values())
     with pytest.raises(InputError, match=r"epochs 2\.5: give a whole number"):
         Recipe(epochs=np.float32(2.5))  # type: ignore[arg-type]
+
+
+def test_one_teacher_or_several() -> None:
+    assert Recipe(teacher="big") == Recipe(teacher=["big"]) == Recipe(teacher=Path("big"))  # type: ignore[arg-type]
+    both = Recipe(teacher=[Path("big"), "other"])
+    assert both.teacher == ["big", "other"] and Recipe.from_json(both.to_json()) == both
 
 
 def test_a_path_is_as_good_as_its_text() -> None:

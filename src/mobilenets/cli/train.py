@@ -24,8 +24,23 @@ from mobilenets.training.recipes import RECIPES
 
 # The settings of ``train --help``; ``--help-all`` has the others too.
 MAIN_SETTINGS = (
-    *("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr", "folds", "seeds"),
+    *(
+        "minutes",
+        "model",
+        "width",
+        "size",
+        "weights",
+        "freeze",
+        "augment",
+        "epochs",
+        "batch",
+        "lr",
+        "folds",
+        "seeds",
+        "teacher",
+    ),
 )
+_SEVERAL = ("teacher",)
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}
 _METAVARS = {
     "weights": "auto|none|imagenet|MODEL|FILE",
@@ -34,6 +49,8 @@ _METAVARS = {
     "minutes": "M",
     "groups": "copies|FILE|PATTERN",
     "fixes": "FILE",
+    "teacher": "MODEL",
+    "unlabelled": "FOLDER",
 }
 
 
@@ -67,6 +84,8 @@ def add_setting(group: Any, field: dataclasses.Field[Any], shown: bool) -> None:
         parse = settings["type"] = parse_setting(field.name)
         choices = field.metadata["choices"] or (_KINDS[parse.__name__],)
         settings["metavar"] = _METAVARS.get(field.name) or "|".join(choices)
+        if field.name in _SEVERAL:
+            settings |= {"nargs": "+", "action": "extend"}
     group.add_argument(f"--{field.name.replace('_', '-')}", **settings)
 
 

@@ -57,6 +57,17 @@ class Targets(Protocol):
         """Return the targets of pictures that are ``share`` of the ``first`` and else of the ``second`` ones."""
 
 
+class Teacher(Protocol):
+    """What says something of each view that a network is trained on."""
+
+    @property
+    def mark(self) -> str:
+        """A hash of all that it follows from: the same mark says the same of the same view."""
+
+    def __call__(self, images: npt.NDArray[np.float32], preprocessing: Preprocessing, /) -> npt.NDArray[np.float32]:
+        """Give its logits, N×outputs, for pictures N×S×S×3 that ``preprocessing`` made; from any thread."""
+
+
 # Which places of a batch of so many pictures this process makes.
 Share: TypeAlias = Callable[[int], slice]
 
@@ -83,7 +94,8 @@ class Loader:
     With ``augment`` each picture is changed by a generator seeded from ``seed``, the epoch and the picture's place
     in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone. ``cache`` may
     keep what was decoded, which changes no pixel. ``contents`` are the hashes of the pictures' files, where known.
-    ``share`` says which places of each batch are made here: by default all.
+    ``share`` says which places of each batch are made here: by default all. What ``teacher`` says of a picture is
+    written over the last ``outputs`` numbers of its target.
     """
 
     samples: Sequence[Sample]
@@ -98,6 +110,7 @@ class Loader:
     cache: PictureCache | None = field(default=None, compare=False, repr=False)
     contents: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
     share: Share | None = None
+    teacher: Teacher | None = None
 
     def decoded(self, sample: Sample) -> Decoded:
         """Decode one picture and do what is the same in every epoch; every ``view`` of it is made from this."""
@@ -154,6 +167,8 @@ class Loader:
             row_of = {place: row for row, place in enumerate(places)}
             rows = [row_of[place] for place in partners]
             images, targets = drawn.apply((images[:own], images[rows]), (targets[:own], targets[rows]), self.task.mix)
+        if self.teacher is not None:  # on this thread: each core decodes and asks, and none waits for another
+            targets[:, -self.outputs :] = self.teacher(images, self.preprocessing)
         return Batch(images, targets, len(indices), part.start)
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:

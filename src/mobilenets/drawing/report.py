@@ -98,7 +98,7 @@ class Report(RunReport):
     ``calibration`` is what ``model.json`` says of the temperature, and ``reliability`` has the evaluations to draw
     without and with it, if there are any. ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed``
     where ``evaluation`` is what the models of the folds answered. ``suspects`` are pictures whose labels look wrong,
-    with ``path``, ``given``, ``suggested`` and ``score``.
+    with ``path``, ``given``, ``suggested`` and ``score``. ``taught_by`` names the teacher, if there was one.
     """
 
     evaluation: Evaluation
@@ -107,6 +107,7 @@ class Report(RunReport):
     reliability: tuple[Evaluation | None, Evaluation | None] = (None, None)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
     suspects: Sequence[Mapping[str, Any]] = ()
+    taught_by: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -25,6 +25,7 @@ from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import TABLE_HINT
+from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
@@ -35,6 +36,7 @@ from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, Record, data_record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import SEEN, write_seen
+from mobilenets.runs.teachers import begin_lesson, open_teachers, seen_before, take_up_lesson, with_whole_paths
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, DETECTION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import Labels, doubts, read_labels
@@ -42,6 +44,7 @@ from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.auto import resolve
+from mobilenets.training.distillation import Lesson, taught
 from mobilenets.training.minutes import Choice
 from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
 from mobilenets.training.recipes import load_recipe, stated
@@ -74,7 +77,7 @@ class Run:
     """A run that is ready to be trained. ``source`` is the model of ours that it starts from, if there is one.
 
     ``head_kept``: the classifier is the source's, and so there is something to measure before training. ``choice`` is
-    what ``--minutes`` came to, of a run that begins.
+    what ``--minutes`` came to, of a run that begins. ``lesson`` is what teaches beside the labels.
     """
 
     folder: Path
@@ -87,10 +90,16 @@ class Run:
     source: Source | None
     head_kept: bool
     choice: Choice | None = None
+    lesson: Lesson | None = None
 
     def loaders(self) -> tuple[Loader, Loader]:
         """Give the loaders of the training and of the validation pictures."""
         return loaders(self.recipe, self.dataset, self.preprocessing, self.network.classes)
+
+    def taught(self, pictures: tuple[Loader, Loader]) -> tuple[Task, tuple[Loader, Loader]]:
+        """Give task and loaders of the training itself: with the teacher, where there is one."""
+        task, train = taught(self.lesson, self.task, pictures[0], self.recipe)
+        return task, (train, pictures[1])
 
 
 def settle(request: Request) -> Settled:
@@ -139,39 +148,38 @@ def begin(
         recipe = follow(recipe, saved, request.stated)
     architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     _refuse_early(recipe, architecture, preprocessing, saved)
-    source = find_source(recipe.weights)
-    earlier = None if source is None else source.seen
+    source, teachers = find_source(recipe.weights), open_teachers(recipe, pick_device(recipe.device))
+    earlier = seen_before(source, teachers)
     dataset, folds, keep = _pictures(request, recipe, task, earlier)
-    renamed = renamed_classes(source, dataset)
+    renamed, teaching = renamed_classes(source, dataset), begin_lesson(teachers, recipe, dataset)
     choice = None
     if allowance is not None:
-        choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance)
+        choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance, teaching.lesson)
         saved, recipe = _of_size(saved, recipe, choice.recipe.size), choice.recipe
         architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
     if saved is not None:
         say_what_was_kept(saved, network, origin)
-    kept, count = origin.get("head") == "kept", len(dataset.train)
+    kept, count = origin.get("head") == "kept", len(dataset.train) + teaching.unlabelled
     if choice is None:
         recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
-    if opened.why_not is not None:
-        origin = origin | {"why_not": opened.why_not}
+    origin = origin | ({} if opened.why_not is None else {"why_not": opened.why_not})
     refuse_lone_pictures(
         recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds), request.processes.count
     )
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)
-    dataset = replace(dataset, notes=(*dataset.notes, *notes))
+    teaching = teaching.tried(recipe, loaders(recipe, dataset, preprocessing, network.classes)[1])
+    dataset = replace(dataset, notes=(*dataset.notes, *notes, *teaching.notes))
     labels = read_labels(dataset.layout.root, dataset.classes)
     for doubt in doubts(labels, dataset.classes):
         log.warning("%s", doubt)
     bundle = _bundle(network, dataset.classes, preprocessing, origin, labels, recipe.task)
     command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
-    record = Record(
-        recipe, command, data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request)
-    )
+    about = (data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request))
+    record = Record(recipe, command, *about, teaching=teaching.about)
     with filling(request.run):
         keep(request.run)
         write_seen(request.run, dataset.seen.with_earlier(earlier))
@@ -181,7 +189,8 @@ def begin(
         write_bundle(request.run, bundle)
         # Last, because it is what marks a run as begun.
         record.write(request.run)
-    return Run(request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+    run = (request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
+    return Run(*run, lesson=teaching.lesson)
 
 
 def _pictures(
@@ -256,9 +265,13 @@ def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) 
                 f"{recipe.weights}: not the weights that this run started from; train again with another --out"
             )
         say_what_was_kept(saved, network, origin)
-    refuse_lone_pictures(recipe, network, len(dataset.train), request.processes.count)
+    refuse_lone_pictures(recipe, network, record.pictures, request.processes.count)
     kept, source = origin.get("head") == "kept", find_source(recipe.weights)
-    return Run(run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
+    lesson = None
+    if recipe.teacher is not None and not (checkpoint.exists(run) and checkpoint.peek(run).finished):
+        lesson = take_up_lesson(recipe, record.teaching, dataset.classes, pick_device(recipe.device))
+    begun = (run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
+    return Run(*begun, lesson=lesson)
 
 
 def open_begun(recipe: Recipe, run: Path) -> ChosenWeights:
@@ -294,7 +307,7 @@ def _taken_in(recipe: Recipe) -> Recipe:
     # A folder that happens to be called imagenet is not what --weights imagenet asks for.
     if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
         recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
-    return recipe
+    return with_whole_paths(recipe)
 
 
 def refuse_place(run: Path, layout: Layout, resume: bool) -> None:

@@ -122,6 +122,7 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         crossed=finished.on == CROSSED,
         seeds=figures["seeds"],
         suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
+        taught_by=" and ".join(one["words"] for one in run.record.teaching.get("teachers", ())),
         # Of an answer of another model, that of a fold, this one has nothing to show.
         explain=partial(explain_picture, finished.predictor) if explained else None,
     )

@@ -25,6 +25,7 @@ from mobilenets.runs.record import Record
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.auto import resolve
 from mobilenets.training.checkpoint import State
+from mobilenets.training.distillation import Lesson, taught
 from mobilenets.training.estimate import estimate
 from mobilenets.training.features import TrunkOpener
 from mobilenets.training.forecast import Forecast
@@ -80,9 +81,10 @@ def fitted(
     saved: SavedModel | None,
     renamed: Mapping[str, str],
     allowance: Allowance,
+    lesson: Lesson | None = None,
 ) -> Choice:
     """Choose the settings that are not ``given`` so that the run ends in time; ``weights`` is no longer auto."""
-    task, count = find_task(recipe.task), len(dataset.train)
+    count = len(dataset.train) + (0 if lesson is None else len(lesson.unlabelled))
     plot = _plot()
 
     def measure(changes: Mapping[str, Any]) -> Option:
@@ -93,9 +95,10 @@ def fitted(
         whole = resolve(asked, count, architecture, trained=saved is not None, head_kept=kept)
         plan = stages(whole, count)
         network.to(allowance.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        pictures = loaders(whole, dataset, preprocessing_of(asked, saved), network.classes)
+        train, validation = loaders(whole, dataset, preprocessing_of(asked, saved), network.classes)
+        task, train = taught(lesson, find_task(recipe.task), train, whole)
         after = ending(dataset, network, whole, plot)
-        forecast = estimate(network, plan, 0, task, *pictures, after, allowance.device, allowance.opener)
+        forecast = estimate(network, plan, 0, task, train, validation, after, allowance.device, allowance.opener)
         return Option(whole, plan, forecast)
 
     trained = saved is not None

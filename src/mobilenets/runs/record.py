@@ -62,7 +62,9 @@ class Record:
     """What a run depends on; ``weights`` says what was asked for, and why there are none where there should be.
 
     ``minutes`` has the settings that were ``chosen`` to fit the time, and the ``most_epochs`` that it may come to.
-    ``resumed`` says how the machine of a later part of the run differed, so that it ends in other bytes.
+    ``teaching`` has the ``teachers`` by path and sha256, their ``top1`` on validation pictures as the student sees
+    them, and what is ``unlabelled``. ``resumed`` says how the machine of a later part of the run differed, so that it
+    ends in other bytes.
     """
 
     recipe: Recipe
@@ -73,6 +75,13 @@ class Record:
     weights: Mapping[str, str | None] = field(default_factory=dict)
     minutes: Mapping[str, Any] = field(default_factory=dict)
     resumed: tuple[str, ...] = ()
+    teaching: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> int:
+        """Count the pictures of an epoch: those with a label, and those without."""
+        more: int = self.teaching.get("unlabelled", {}).get("pictures", 0)
+        return sum(self.data.train.values()) + more
 
     def write(self, run: Path) -> None:
         """Write ``recipe.json``, which marks a run as begun."""
@@ -85,7 +94,8 @@ class Record:
             value = _read(run / RECIPE)
             recipe, data = Recipe.from_json(value["recipe"]), DataRecord.from_json(value["data"])
             more = (value.get("weights", {}), value.get("minutes", {}), tuple(value.get("resumed", ())))
-            return cls(recipe, value["command"], data, value["hardware"], value["versions"], *more)
+            teaching = value.get("teaching", {})
+            return cls(recipe, value["command"], data, value["hardware"], value["versions"], *more, teaching)
         except (*_FAULTS, InputError) as error:
             raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error
 

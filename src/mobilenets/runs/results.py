@@ -85,6 +85,7 @@ def finish(
         "cross_validation": None if crossed is None else crossed.to_json(),
         "seeds": None if seeds is None else seeds.to_json(),
         "weights": run.recipe.weights,
+        "taught_by": dict(run.record.teaching) or None,
         "parameters": costs.parameters,
         "macs": costs.macs,
         "seen_by_source": dataset.seen_by_source,
@@ -184,7 +185,7 @@ def said(
         *(None if one is None else one.note for one in more),
         _chosen(evaluation, metric, on, state, kept, recipe, near),
         _no_better(metric, state, kept, recipe),
-        _moved(recipe, state, len(run.dataset.train)),
+        _moved(recipe, state, run.record.pictures),
     )
     return {
         f"{metric.name}_around": None if near is None else near.value,

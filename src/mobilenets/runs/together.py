@@ -35,6 +35,7 @@ def refuse_together(processes: Processes, recipe: Recipe, several: bool = False)
         "folds": recipe.folds is not None,
         "minutes": recipe.minutes is not None,
         "boxes": recipe.task == DETECTION,
+        "teacher": recipe.teacher is not None,
     }
     for name in (name for name, wanted in whys.items() if wanted):
         way = "start one process" if name == "boxes" else f"leave --{name} out, or start one process"

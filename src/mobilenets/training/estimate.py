@@ -6,8 +6,8 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from mobilenets.training.features import (
     TrunkOpener,
     open_trunk,
     shape_behind,
+    still_to_ask,
     still_to_compute,
 )
 from mobilenets.training.forecast import Forecast, Part
@@ -128,11 +129,24 @@ class _Probe:
 
     def decoding(self, batch: int) -> float:
         """Time the decoding of pictures of a batch."""
-        train = self._train
+        train = replace(self._train, teacher=None)
         sample = [index % len(train.samples) for index in range(min(DECODED, batch))]
         seconds = timed(lambda: train.batch(sample, 0, 0), self._device) / len(sample)
         # Threads decode ahead, and share the cores with the network where it computes on them.
-        return seconds / min(train.workers or default_workers(), default_workers())
+        return seconds / self._at_once
+
+    @property
+    def _at_once(self) -> int:
+        return min(self._train.workers or default_workers(), default_workers())
+
+    @cached_property
+    def asking(self) -> float:
+        """Time the teacher, who is asked on the threads that decode; 0 where there is none."""
+        teacher, contract = self._train.teacher, self._train.preprocessing
+        if teacher is None:
+            return 0.0
+        images = np.zeros((COMPUTED_TOGETHER, contract.size, contract.size, 3), np.float32)
+        return timed(lambda: teacher(images, contract), self._device) / COMPUTED_TOGETHER / self._at_once
 
     def frozen(self, blocks: int, recipe: Recipe, decoding: float) -> tuple[int | None, float]:
         """Count the outputs of frozen blocks that are to be computed, and give the seconds that they take in all."""
@@ -143,8 +157,11 @@ class _Probe:
         images = _made_up(self._network, COMPUTED_TOGETHER, 0)
         each = timed(lambda: trunk(images), self._device) / COMPUTED_TOGETHER if count else 0.0
         if not in_torch:  # as many at once as there are threads that decode
-            each /= min(self._train.workers or default_workers(), default_workers())
-        return count, (count or 0) * _together(decoding, each, self._device)
+            each /= self._at_once
+        seconds = (count or 0) * _together(decoding, each, self._device)
+        if count is not None and self._train.teacher is not None:
+            seconds += still_to_ask(recipe, self._train) * (decoding + self.asking)
+        return count, seconds
 
     def part(self, stage: Stage, start: int, prepare: float, decoding: float) -> Part:
         """Time the steps of a stage behind ``start`` blocks, and what ends each of its epochs."""
@@ -153,6 +170,7 @@ class _Probe:
         step, forward = self._step(stepper, stage, start), self.forward(len(network.body), start)
         if start == 0:
             step, forward = (_together(decoding, seconds, self._device) for seconds in (step, forward))
+            step += self.asking
         count = len(self._validation.samples)
         if stage.steps_per_epoch < ENOUGH_STEPS and free_norms(network):
             count += min(PICTURES, len(self._train.samples))

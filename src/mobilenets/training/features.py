@@ -51,7 +51,7 @@ class FeatureLoader:
     """Batches of cached features in place of pictures: ``values`` is float32 pictures×views×H×W×C.
 
     Which view of a picture a batch holds follows from ``seed``, the epoch and the picture's place in it. ``share`` is
-    that of ``Loader``.
+    that of ``Loader``. ``taught``, float32 pictures×views×outputs, has what its teacher says of each view.
     """
 
     samples: Sequence[Sample]
@@ -60,6 +60,7 @@ class FeatureLoader:
     task: Targets
     seed: int = 0
     share: Share | None = None
+    taught: Floats | None = None
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:
         """Yield the batches of ``plan`` in order, leaving out the first ``skip``; of each what ``share`` names."""
@@ -70,6 +71,8 @@ class FeatureLoader:
             part = slice(0, len(indices)) if self.share is None else self.share(len(indices))
             some, chosen = list(indices[part]), views[start : start + len(indices)][part]
             targets = self.task.targets([self.samples[index] for index in some], self.outputs)
+            if self.taught is not None:
+                targets[:, -self.outputs :] = self.taught[some, chosen]
             yield Batch(self.values[some, chosen], targets, len(indices), part.start)
 
 
@@ -104,7 +107,8 @@ def cached_features(
             key = _key(network, blocks, part, recipe.seed, in_torch)
             with closing(FeatureCache(key, marks, values[:, views])) as cache:
                 _compute(cache, trunk, in_torch, part, marks)
-        found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed))
+        taught = None if loader.teacher is None else _taught(loader, count, marks)
+        found.append(FeatureLoader(loader.samples, loader.outputs, values, loader.task, recipe.seed, taught=taught))
     prune()
     return found[0], found[1]
 
@@ -145,6 +149,29 @@ def still_to_compute(
             key, these = _key(network, blocks, part, recipe.seed, in_torch), some.stop - some.start
             count += len(marks) * these - count_entries(key, marks, these)
     return count
+
+
+def still_to_ask(recipe: Recipe, train: Loader) -> int:
+    """Count the views of which ``cached_features`` would have to ask the teacher."""
+    count, marks, views = 0, _marks(train), _views(recipe, train)
+    for part, some in _parts(train, views):
+        these = some.stop - some.start
+        count += len(marks) * these - count_entries(_teacher_key(part), marks, these)
+    return count
+
+
+def _taught(loader: Loader, count: int, marks: Sequence[str]) -> Floats:
+    """Give what the teacher says of ``count`` views of each picture, from the cache where it is there."""
+    values = np.empty((len(loader.samples), count, 1, 1, loader.outputs), np.float32)
+    for part, views in _parts(loader, count):
+
+        def ask(images: npt.NDArray[Any], part: Loader = part) -> Floats:
+            assert part.teacher is not None
+            return part.teacher(images, part.preprocessing)[:, None, None]
+
+        with closing(FeatureCache(_teacher_key(part), marks, values[:, views])) as cache:
+            _compute(cache, ask, False, part, marks, "answers of the teacher")
+    return values[:, :, 0, 0]
 
 
 def _marks(loader: Loader) -> list[str]:
@@ -232,15 +259,30 @@ def _key(network: Network, blocks: int, loader: Loader, seed: int, in_torch: boo
     return digest.hexdigest()
 
 
+def _teacher_key(loader: Loader) -> str:
+    """Hash all that a teacher's answers follow from, but the pictures."""
+    assert loader.teacher is not None
+    augment = None if loader.augment is None else [loader.augment.to_json(), loader.seed]
+    about = [VERSION, loader.teacher.mark, loader.preprocessing.to_json(), augment]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
 def _block(network: Network, index: int) -> dict[str, torch.Tensor]:
     state = network.body[index].state_dict()
     # How many batches a BatchNorm has seen changes nothing that it computes.
     return {f"{index}.{name}": value for name, value in state.items() if not name.endswith("num_batches_tracked")}
 
 
-def _compute(cache: FeatureCache, trunk: Trunk, in_torch: bool, loader: Loader, marks: Sequence[str]) -> None:
+def _compute(
+    cache: FeatureCache,
+    trunk: Trunk,
+    in_torch: bool,
+    loader: Loader,
+    marks: Sequence[str],
+    what: str = "outputs of the frozen blocks",
+) -> None:
     total, missing = cache.values.shape[0] * cache.values.shape[1], cache.missing
-    log.info("outputs of the frozen blocks: %d of %d found in the cache", total - len(missing), total)
+    log.info("%s: %d of %d found in the cache", what, total - len(missing), total)
     if not missing:
         return
 
@@ -253,7 +295,7 @@ def _compute(cache: FeatureCache, trunk: Trunk, in_torch: bool, loader: Loader, 
     groups = _groups(missing, max(1, COMPUTED_TOGETHER // cache.values.shape[1]))
     with (
         closing(stream(made, groups, workers=loader.workers)) as results,
-        progress("frozen blocks", len(missing), "pictures") as shown,
+        progress(what.rpartition("of the ")[2], len(missing), "pictures") as shown,
     ):
         for group, found in zip(groups, checked(results), strict=True):
             cache.add(group, trunk(found) if in_torch else found)

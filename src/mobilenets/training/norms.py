@@ -41,7 +41,7 @@ def measure_norms(
     Cached features are taken as they are. A single picture has no deviation: then nothing is measured.
     """
     if isinstance(pictures, Loader):
-        pictures = replace(pictures, augment=None, mixup=0.0, cutmix=0.0)
+        pictures = replace(pictures, augment=None, mixup=0.0, cutmix=0.0, teacher=None)
     count = min(len(pictures.samples), most)
     chosen = np.random.default_rng((seed, 5)).permutation(len(pictures.samples))[:count]
     plan = [part.tolist() for part in np.array_split(chosen, -(-count // TOGETHER)) if len(part) > 1]

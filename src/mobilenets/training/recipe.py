@@ -9,38 +9,24 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import NAMES
 from mobilenets.training.checked import checked
+from mobilenets.training.fields import paths, setting
+from mobilenets.training.refused import TWO_OF_FOUR, refuse_together
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
 BALANCES = ("none", "sampling", "weights")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+SOFT_LOSSES = ("kl", "dist")
 BOX_LOSSES = ("mining", "focal")
 KEEPS = ("best", "last")
-TWO_OF_FOUR = "2:4"
 PATTERNS = ("none", TWO_OF_FOUR)
 AUTO = "auto"
-
-
-def _setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    open_low: bool = False,
-    open_high: bool = False,
-    auto: bool = False,
-) -> Any:
-    """Describe one setting; with ``auto`` it is None until ``mobilenets.training.auto`` has filled it in."""
-    bounds = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
-    return field(default=default, metadata={"help": help, "choices": choices, "auto": auto, **bounds})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,45 +37,45 @@ class Recipe:
     ``freeze`` may be ``auto``: ``mobilenets.training.auto.resolve`` fills them in, and only then can a run use them.
     """
 
-    task: str = _setting(
+    task: str = setting(
         "classification", "what to learn of each picture: classification, detection (boxes), or a task of your own"
     )
 
     # The network.
-    model: str = _setting("mobilenet_v2", f"network: {NAMES}")
-    width: float = _setting(1.0, "width multiplier", low=0, open_low=True, high=16)
-    size: int = _setting(224, "input size in pixels per side", low=1, high=4096)
-    variant: str = _setting(
+    model: str = setting("mobilenet_v2", f"network: {NAMES}")
+    width: float = setting(1.0, "width multiplier", low=0, open_low=True, high=16)
+    size: int = setting(224, "input size in pixels per side", low=1, high=4096)
+    variant: str = setting(
         "auto",
         "auto: the variant for small pictures up to 64 pixels, standard above",
         choices=("auto", "standard", "small"),
     )
-    table: str | list[Any] | dict[str, Any] | None = _setting(
+    table: str | list[Any] | dict[str, Any] | None = setting(
         None, "your own layer table, or a JSON file of one: rows of t, c, n, s, or a full table"
     )
-    dropout: float | None = _setting(
+    dropout: float | None = setting(
         None, "dropout before the classifier; none: the network's default", low=0, high=1, open_high=True
     )
-    weights: str = _setting(
+    weights: str = setting(
         AUTO,
         "weights to start from: auto (ImageNet's if available, else none), none (from scratch), imagenet, "
         "imagenet:timm, imagenet:keras, a trained model (run folder or bundle), or a weights file from another "
         "framework",
     )
-    freeze: str = _setting(
+    freeze: str = setting(
         AUTO,
         "blocks that keep their weights: none, backbone (train only the classifier), or N (the first N); auto: with "
         "trained weights, first backbone, then only the lower blocks",
     )
 
     # The pictures.
-    augment: str | list[Any] = _setting(
+    augment: str | list[Any] = setting(
         AUTO,
         "augmentation: none, light, photo, imagenet, strong, digits, keras-cifar100, garbage-mindspore or "
         "cifar10-light; or, in a recipe file, a list of transforms; auto: light where --freeze backbone leaves only "
         "the classifier to train, else photo",
     )
-    views: int = _setting(
+    views: int = setting(
         None,
         "views per picture that go through the frozen blocks once and are cached, the first of several as it is, the "
         "others augmented; 0: new ones in each epoch",
@@ -97,14 +83,14 @@ class Recipe:
         high=1000,
         auto=True,
     )
-    mixup: float = _setting(0.0, "mixup alpha; 0: off", low=0, high=100)
-    cutmix: float = _setting(0.0, "CutMix alpha; 0: off", low=0, high=100)
-    resize: str = _setting("crop", "how a picture is made square for evaluation", choices=("crop", "stretch", "pad"))
-    crop_fraction: float = _setting(
+    mixup: float = setting(0.0, "mixup alpha; 0: off", low=0, high=100)
+    cutmix: float = setting(0.0, "CutMix alpha; 0: off", low=0, high=100)
+    resize: str = setting("crop", "how a picture is made square for evaluation", choices=("crop", "stretch", "pad"))
+    crop_fraction: float = setting(
         0.875, "share of the shorter side that the centre crop keeps", low=0, open_low=True, high=1
     )
-    interpolation: str = _setting("bicubic", "resampling filter", choices=("nearest", "bilinear", "bicubic", "lanczos"))
-    validation_share: float = _setting(
+    interpolation: str = setting("bicubic", "resampling filter", choices=("nearest", "bilinear", "bicubic", "lanczos"))
+    validation_share: float = setting(
         0.2,
         "share of each class held out for validation, if the folder has no validation/",
         low=0,
@@ -112,25 +98,25 @@ class Recipe:
         open_low=True,
         open_high=True,
     )
-    groups: str | None = _setting(
+    groups: str | None = setting(
         None,
         "pictures that stay on one side of the split: copies (near copies), a CSV file with the columns image "
         "and group, or a pattern (regular expression) with one (…) for the group in a picture's path",
     )
-    fixes: str | list[Any] | None = _setting(
+    fixes: str | list[Any] | None = setting(
         None,
         "fixes.csv of mobilenets check, edited: pictures to drop, move or relabel for this run; no file is changed",
     )
-    balance: str = _setting(
+    balance: str = setting(
         "none", "for classes of uneven size: sample them evenly, or weight the loss", choices=BALANCES
     )
-    max_unreadable: float = _setting(
+    max_unreadable: float = setting(
         0.1,
         "largest share of unreadable pictures that may be left out; with more, training does not start",
         low=0,
         high=1,
     )
-    max_bad: float = _setting(
+    max_bad: float = setting(
         0.05,
         "boxes: largest share of wrong ones that may be left out; with more, training does not start",
         low=0,
@@ -138,14 +124,14 @@ class Recipe:
     )
 
     # Length.
-    epochs: int = _setting(
+    epochs: int = setting(
         None,
         "passes over the training pictures; auto: more for few pictures, fewer for many",
         low=1,
         high=1_000_000,
         auto=True,
     )
-    head_epochs: int = _setting(
+    head_epochs: int = setting(
         None,
         "how many of the first epochs train only the classifier; auto: three fifths of them with --freeze auto and "
         "trained weights, else none",
@@ -153,7 +139,7 @@ class Recipe:
         high=1_000_000,
         auto=True,
     )
-    minutes: float | None = _setting(
+    minutes: float | None = setting(
         None,
         "how long the whole run may take: whatever of network, width, size, epochs and frozen blocks is not given is "
         "chosen to fit, and it ends by then with the best model so far",
@@ -161,39 +147,35 @@ class Recipe:
         open_low=True,
         high=100_000,
     )
-    steps: int | None = _setting(None, "train for this many steps instead of --epochs", low=1, high=10**9)
-    batch: int = _setting(
-        None, "pictures per step; auto: 8 to 32, fewer for few pictures", low=1, high=65536, auto=True
-    )
-    accumulate: int = _setting(
-        1, "batches per step, their gradients added up (gradient accumulation)", low=1, high=4096
-    )
-    patience: int | None = _setting(
+    steps: int | None = setting(None, "train for this many steps instead of --epochs", low=1, high=10**9)
+    batch: int = setting(None, "pictures per step; auto: 8 to 32, fewer for few pictures", low=1, high=65536, auto=True)
+    accumulate: int = setting(1, "batches per step, their gradients added up (gradient accumulation)", low=1, high=4096)
+    patience: int | None = setting(
         None, "stop early after this many epochs without a better one", low=1, high=1_000_000
     )
-    folds: int | None = _setting(
+    folds: int | None = setting(
         None,
         "cross-validate in so many folds, then train one model on all pictures for as many epochs as did best; none: "
         "hold pictures out once",
         low=2,
         high=100,
     )
-    seeds: int | None = _setting(
+    seeds: int | None = setting(
         None,
         "train so many times, from --seed on, on the same split: mean and deviation of the accuracy; the model that "
         "does best on the validation pictures is kept",
         low=2,
         high=100,
     )
-    keep: str = _setting(
+    keep: str = setting(
         "best",
         "model to keep: that of the best epoch on the validation pictures, or the last (so nothing is chosen on them)",
         choices=KEEPS,
     )
 
     # Optimisation.
-    optimizer: str = _setting("adamw", "optimiser", choices=OPTIMIZERS)
-    lr: float = _setting(
+    optimizer: str = setting("adamw", "optimiser", choices=OPTIMIZERS)
+    lr: float = setting(
         None,
         "peak learning rate; auto: 2e-3, and 1e-3 for the upper blocks of a trained network",
         low=0,
@@ -201,33 +183,33 @@ class Recipe:
         high=1000,
         auto=True,
     )
-    head_lr: float = _setting(
+    head_lr: float = setting(
         None, "peak learning rate during --head-epochs; auto: 2e-3", low=0, open_low=True, high=1000, auto=True
     )
-    momentum: float = _setting(0.9, "momentum (sgd, rmsprop), or beta1 (adam, adamw)", low=0, high=1, open_high=True)
-    nesterov: bool = _setting(False, "Nesterov momentum (sgd)")
-    weight_decay: float = _setting(0.05, "weight decay; not applied to BatchNorm and biases", low=0, high=10)
-    schedule: str = _setting("cosine", "learning rate schedule", choices=SCHEDULES)
-    warmup: float = _setting(1.0, "epochs of linear warm-up", low=0, high=1_000_000)
-    final_lr: float = _setting(
+    momentum: float = setting(0.9, "momentum (sgd, rmsprop), or beta1 (adam, adamw)", low=0, high=1, open_high=True)
+    nesterov: bool = setting(False, "Nesterov momentum (sgd)")
+    weight_decay: float = setting(0.05, "weight decay; not applied to BatchNorm and biases", low=0, high=10)
+    schedule: str = setting("cosine", "learning rate schedule", choices=SCHEDULES)
+    warmup: float = setting(1.0, "epochs of linear warm-up", low=0, high=1_000_000)
+    final_lr: float = setting(
         0.0, "final learning rate as a share of --lr (cosine, polynomial, one_cycle)", low=0, high=1
     )
-    decay: float = _setting(
+    decay: float = setting(
         0.1, "factor of the step schedule (every --decay-epochs) and the exponential one", low=0, high=1, open_low=True
     )
-    decay_epochs: float = _setting(10.0, "epochs between two decays", low=0, high=1_000_000, open_low=True)
-    power: float = _setting(2.0, "power of the polynomial schedule (2: square)", low=0, high=100, open_low=True)
-    label_smoothing: float = _setting(0.1, "label smoothing", low=0, high=1, open_high=True)
-    box_loss: str = _setting(
+    decay_epochs: float = setting(10.0, "epochs between two decays", low=0, high=1_000_000, open_low=True)
+    power: float = setting(2.0, "power of the polynomial schedule (2: square)", low=0, high=100, open_low=True)
+    label_smoothing: float = setting(0.1, "label smoothing", low=0, high=1, open_high=True)
+    box_loss: str = setting(
         "mining",
         "boxes: how classes are learned, by cross-entropy of the hardest negatives (SSD) or by the focal loss",
         choices=BOX_LOSSES,
     )
-    clip: float | None = _setting(None, "largest gradient norm; none: no clipping", low=0, open_low=True, high=1e9)
-    ema: float | None = _setting(
+    clip: float | None = setting(None, "largest gradient norm; none: no clipping", low=0, open_low=True, high=1e9)
+    ema: float | None = setting(
         None, "decay per step of the weights' moving average (EMA); none: off", low=0, high=1, open_high=True
     )
-    sparsity: float | None = _setting(
+    sparsity: float | None = setting(
         None,
         "share of the weights of 1x1 convolutions and linear layers that become 0, the smallest first; needs "
         "--keep last; none: off",
@@ -236,28 +218,53 @@ class Recipe:
         open_low=True,
         open_high=True,
     )
-    sparsity_pattern: str = _setting(
+    sparsity_pattern: str = setting(
         "none", "which become 0: none: any; 2:4: two of every four along the input channels", choices=PATTERNS
     )
 
-    sync_bn: bool = _setting(
+    # A teacher (distillation).
+    teacher: str | list[Any] | None = setting(
+        None,
+        "a trained model, or several, whose answers are learned beside the labels (distillation): run folder, bundle "
+        "or exported file of a classifier that knows all classes of DATA",
+    )
+    unlabelled: str | None = setting(
+        None, "a folder of pictures without labels, of which --teacher says what they show"
+    )
+    temperature: float = setting(
+        4.0, "teacher: temperature that softens both answers; higher: more of the improbable classes", low=0.1, high=100
+    )
+    soft_share: float = setting(
+        0.9,
+        "teacher: the share of its answers in the loss; the rest is that of the labels",
+        low=0,
+        open_low=True,
+        high=1,
+    )
+    soft_loss: str = setting(
+        "kl",
+        "teacher: how its answers are compared, by Kullback-Leibler divergence or by correlation (DIST)",
+        choices=SOFT_LOSSES,
+    )
+
+    sync_bn: bool = setting(
         True,
         "several processes: BatchNorm normalises by the whole batch (synchronised), as one process does; no: each "
         "process by its own part, which is faster, and changes the model with the number of processes",
     )
-    self_test: bool = _setting(
+    self_test: bool = setting(
         True, "boxes: before the first epoch, see whether eight pictures can be learned and boxes fit the pictures"
     )
 
     # The machine.
-    seed: int = _setting(0, "random seed", low=0, high=2**31 - 1)
-    split_seed: int | None = _setting(
+    seed: int = setting(0, "random seed", low=0, high=2**31 - 1)
+    split_seed: int | None = setting(
         None, "random seed of which pictures are held out; none: that of --seed", low=0, high=2**31 - 1
     )
-    precision: str = _setting("auto", "precision; auto: mixed on a GPU, float32 on a CPU", choices=PRECISIONS)
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    threads: int | None = _setting(None, "CPU threads of PyTorch; none: PyTorch's default", low=1, high=4096)
-    workers: int | None = _setting(None, "threads that decode pictures; none: one per core, up to 16", low=1, high=256)
+    precision: str = setting("auto", "precision; auto: mixed on a GPU, float32 on a CPU", choices=PRECISIONS)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    threads: int | None = setting(None, "CPU threads of PyTorch; none: PyTorch's default", low=1, high=4096)
+    workers: int | None = setting(None, "threads that decode pictures; none: one per core, up to 16", low=1, high=256)
 
     def __post_init__(self) -> None:
         """Check every field against its type, choices and range."""
@@ -269,36 +276,9 @@ class Recipe:
             raise InputError(f"freeze {self.freeze!r}: choose auto, none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")
-        self._refuse_together()
-
-    def _refuse_together(self) -> None:
-        self._refuse_sparse()
-        if self.folds is None:
-            return
-        if self.seeds is not None:
-            raise InputError("folds: already several trainings; choose --folds or --seeds")
-        if self.minutes is not None:
-            raise InputError("folds: all folds train equally long, so --minutes cannot end them; give --epochs instead")
-        if self.steps is not None:
-            raise InputError(
-                "folds: each fold has fewer steps in an epoch than all pictures; give --epochs, not --steps"
-            )
-
-    def _refuse_sparse(self) -> None:
-        if not self.share_of_zeros:
-            return
-        if self.sparsity_pattern == TWO_OF_FOUR and self.sparsity not in (None, 0.5):
-            raise InputError("sparsity_pattern: 2:4 makes half of the weights 0; leave --sparsity out")
-        if self.keep != "last":
-            raise InputError("sparsity: the best epoch may be one before the weights are sparse; give --keep last")
-        whys = {
-            "minutes": self.minutes is not None,
-            "folds": self.folds is not None,
-            "patience": self.patience is not None,
-            "boxes": self.task == "detection",
-        }
-        for name in (name for name, wanted in whys.items() if wanted):
-            raise InputError(f"sparsity: not with {name} yet; leave one of the two out")
+        if self.teacher is not None:
+            object.__setattr__(self, "teacher", paths("teacher", self.teacher))
+        refuse_together(self, Recipe)
 
     @property
     def share_of_zeros(self) -> float:

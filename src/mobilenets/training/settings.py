@@ -70,6 +70,11 @@ class Settings(TypedDict, total=False):
     ema: float | None
     sparsity: float | None
     sparsity_pattern: str
+    teacher: str | list[Any] | None
+    unlabelled: str | None
+    temperature: float
+    soft_share: float
+    soft_loss: str
     sync_bn: bool
     self_test: bool
     seed: int

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.errors import InputError
-from mobilenets.training.recipe import TWO_OF_FOUR
+from mobilenets.training.refused import TWO_OF_FOUR
 from mobilenets.training.stages import Stage
 
 # The share of the steps over which weights go; in the others those that are left learn.

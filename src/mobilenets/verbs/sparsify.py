@@ -20,7 +20,8 @@ from mobilenets.models.saved import load_classifier
 from mobilenets.runs.further import folder_beside, further, open_to_go_on
 from mobilenets.runs.record import METRICS, RECIPE, Record
 from mobilenets.runtime.bundle import WEIGHTS, find_bundle
-from mobilenets.training.recipe import TWO_OF_FOUR, Recipe
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.refused import TWO_OF_FOUR
 from mobilenets.training.sparsity import prunable
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train

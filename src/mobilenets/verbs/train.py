@@ -207,7 +207,7 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         else:
             run = take_up(request, chosen, record, settled.dataset)
         loaders = run.loaders()
-        plan = stages(run.recipe, len(run.dataset.train))
+        plan = stages(run.recipe, run.record.pictures)
         before = checkpoint.peek(run.folder) if checkpoint.exists(run.folder) else State()
         if record is not None and not before.finished:
             long = any(long_run(run.network, stage) for stage in plan)
@@ -218,9 +218,8 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
             forecast = run.choice.forecast
         else:
             after = ending(run.dataset, run.network, run.recipe, plot)
-            forecast = estimate(
-                run.network, plan, before.epoch, run.task, *_timed_on(run, loaders), after, device, open_trunk
-            )
+            task, timed = run.taught(_timed_on(run, loaders))
+            forecast = estimate(run.network, plan, before.epoch, task, *timed, after, device, open_trunk)
         pace = paced(run.record, run.choice, plan, forecast, before, began)
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)
         crossed = None
@@ -243,11 +242,12 @@ def _fit(
     pace: Pace | None,
     processes: Processes,
 ) -> tuple[State, float]:
+    task, pictures = run.taught(loaders)
     return fit(
         run.network,
         plan,
-        run.task,
-        *loaders,
+        task,
+        *pictures,
         run.dataset.classes,
         run.dataset.layout.root,
         run.folder,
@@ -297,9 +297,10 @@ def _announce(run: Run, plan: Sequence[Stage], forecast: Forecast, before: State
         say(run.choice, len(network.body), spent, 60 * run.recipe.minutes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     architecture, here = network.architecture, run.record.hardware
-    folds, count = run.recipe.folds, len(dataset.train)
+    folds, count, more = run.recipe.folds, len(dataset.train), run.record.pictures - len(dataset.train)
+    beside = f" and {more} more without labels" if more else ""
     pictures = (
-        f"{count} training and {len(dataset.validation)} validation pictures"
+        f"{count} training{beside} and {len(dataset.validation)} validation pictures"
         if folds is None
         else f"{count} pictures in {folds} folds, and so {folds + 1} trainings"
     )

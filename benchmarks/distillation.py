@@ -1,0 +1,166 @@
+"""A student taught by a larger network against the same one trained alone, in the same number of steps.
+
+    mobilenets import dog_breed_mobilenetv2.h5 --out dog      # examples/garbage/README.md says where it comes from
+    python benchmarks/distillation.py OUT --weights dog [--data garbage] [--seeds 5] [--steps 792] [--arms alone kl …]
+
+On the drawn garbage (``examples/garbage/draw.py``: 26 kinds, 1,040 training and 312 validation pictures) unless DATA is
+another folder. The teacher is MobileNetV2 1.0 from WEIGHTS by the default recipe, the student V2 0.35 from scratch,
+both at 96 pixels on one thread. The last epoch is kept, so that nothing is chosen on the validation pictures.
+Everything goes into OUT; what is finished there is not trained again, and a training that was stopped goes on.
+
+- ``alone``: the labels.
+- ``kl``: the defaults of ``--teacher``. ``kl-1`` and ``kl-half``: at temperature 1, and with half the loss the labels'.
+- ``dist``: ``--soft-loss dist`` with the temperature of 1 that its paper has for ImageNet.
+- ``unlabelled``: as ``kl``, with 2,080 more scenes that have no label. An epoch is longer, and so there are fewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mobilenets
+from mobilenets.bench.hardware import hardware, versions
+from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.layout import find_data
+from mobilenets.measure.paired import Pair
+from mobilenets.models.device import pick_device
+from mobilenets.runs.predictor import Predictor
+from mobilenets.tasks.evaluate import evaluate_predictors
+
+DRAW = Path(__file__).resolve().parents[1] / "examples" / "garbage" / "draw.py"
+ARMS: dict[str, dict[str, Any]] = {
+    "alone": {},
+    "kl": {},
+    "kl-1": {"temperature": 1.0},
+    "kl-half": {"soft_share": 0.5},
+    "dist": {"soft_loss": "dist", "temperature": 1.0, "soft_share": 0.67},
+    "unlabelled": {},
+}
+STUDENT = {"model": "mobilenet_v2", "width": 0.35, "weights": "none", "variant": "standard"}
+COMMON = {"size": 96, "keep": "last", "threads": 1, "device": "cpu"}
+# Two-sided 95 % of Student's t, by the degrees of freedom.
+T_95 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def drawn(folder: Path, pictures: int, seed: int) -> Path:
+    """Draw a set of garbage, unless it is there."""
+    if not folder.exists():
+        command = [sys.executable, str(DRAW), str(folder), "--pictures", str(pictures), "--seed", str(seed)]
+        subprocess.run([*command, "--size", "160"], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def flat(out: Path) -> Path:
+    """Give a flat folder of scenes without labels, drawn by another seed."""
+    folder = out / "unlabelled"
+    if not folder.exists():
+        scenes = drawn(out / "more", 80, 1)
+        aside = out / "unlabelled-aside"
+        aside.mkdir(exist_ok=True)
+        for number, path in enumerate(sorted((scenes / "train").rglob("*.jpg"))):
+            shutil.copy(path, aside / f"{number:05}.jpg")
+        aside.rename(folder)
+    return folder
+
+
+def trained(data: Path, run: Path, settings: dict[str, Any]) -> float:
+    """Train, or go on, unless it is done; returns the seconds that it took."""
+    if not (run / "metrics.json").exists():
+        mobilenets.train(data, run, resume=(run / "recipe.json").exists(), **settings)
+    return float(json.loads((run / "metrics.json").read_bytes())["total_seconds"])
+
+
+def right(runs: list[Path], data: Path) -> list[Any]:
+    """Evaluate runs on the validation pictures."""
+    layout, predictors = find_data(data), [Predictor(run, threads=1) for run in runs]
+    assert layout.validation is not None
+    samples = read_folder(layout.validation, predictors[0].classes).samples
+    return evaluate_predictors(predictors, samples, layout.root)
+
+
+def interval(values: list[float]) -> str:
+    """Show the mean and its 95 % interval over seeds, in points."""
+    mean = 100 * statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:+.1f}"
+    half = 100 * T_95[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
+
+
+def over_pictures(first: list[Any], second: list[Any]) -> str:
+    """Show the change and its 95 % interval over pictures, each counted by its mean over the seeds."""
+    hits = [np.mean([one.ranks == 0 for one in arm], axis=0) for arm in (first, second)]
+    change = 100 * (hits[1] - hits[0])
+    half = 1.96 * change.std(ddof=1) / math.sqrt(len(change))
+    return f"{change.mean():+.1f} ({change.mean() - half:+.1f} to {change.mean() + half:+.1f})"
+
+
+def show(found: dict[str, list[Any]], seconds: dict[str, list[float]]) -> None:
+    """Print a row for each arm, and then each seed of each arm against ``alone``."""
+    print("\n| arm | top-1 of each seed | mean | against alone, over seeds | over pictures | seconds a run |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    base = found.get("alone")
+    for arm, evaluations in found.items():
+        tops = [one.top1 for one in evaluations]
+        pairs = list(zip(base or (), evaluations, strict=False))
+        against = ["", ""]
+        if arm != "alone" and pairs:
+            against = [interval([other.top1 - one.top1 for one, other in pairs])]
+            against.append(over_pictures([one for one, _ in pairs], [other for _, other in pairs]))
+        each = " ".join(f"{100 * top:.1f}" for top in tops)
+        spent = statistics.fmean(seconds[arm])
+        print(f"| {arm} | {each} | {100 * statistics.fmean(tops):.1f} % | {' | '.join(against)} | {spent:.0f} |")
+    for arm, evaluations in found.items():
+        if arm == "alone" or base is None:
+            continue
+        for seed, (one, other) in enumerate(zip(base, evaluations, strict=False)):
+            pair = Pair(one, other)
+            low, high = pair.top1_change_interval
+            print(f"{arm} seed {seed}: {100 * pair.top1_change:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})")
+
+
+def main() -> None:
+    """Read the command line, train what is missing, and print the table after each seed."""
+    parser = argparse.ArgumentParser(description="A taught student against one trained alone.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--weights", required=True, help="what the teacher starts from")
+    parser.add_argument("--data", type=Path, help="default: the garbage is drawn")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--steps", type=int, default=792)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["alone", "kl", "dist", "unlabelled"])
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    data = asked.data or drawn(asked.out / "garbage", 40, 0)
+    here = hardware(pick_device("cpu"))
+    print(f"{here['processor']}, {here['threads']} thread; {', '.join(f'{k} {v}' for k, v in versions().items())}")
+    teacher = asked.out / "teacher"
+    took = trained(data, teacher, COMMON | {"weights": asked.weights})
+    print(f"teacher: {100 * right([teacher], data)[0].top1:.1f} %, {took:.0f} s")
+    runs: dict[str, list[Path]] = {arm: [] for arm in asked.arms}
+    seconds: dict[str, list[float]] = {arm: [] for arm in asked.arms}
+    for seed in range(asked.first, asked.first + asked.seeds):
+        for arm in asked.arms:
+            settings = STUDENT | COMMON | {"steps": asked.steps, "batch": 32, "seed": seed} | ARMS[arm]
+            if arm != "alone":
+                settings["teacher"] = str(teacher)
+            if arm == "unlabelled":
+                settings["unlabelled"] = str(flat(asked.out))
+            run = asked.out / f"{arm}-{seed}"
+            seconds[arm].append(trained(data, run, settings))
+            runs[arm].append(run)
+        show({arm: right(found, data) for arm, found in runs.items()}, seconds)
+
+
+if __name__ == "__main__":
+    main()
