@@ -40,6 +40,7 @@ from mobilenets.shrinking.latency import onnx_file, run_of, time_all
 from mobilenets.shrinking.limit import Limit, parse_limit
 from mobilenets.shrinking.points import POINTS, Lines
 from mobilenets.training.pace import usable
+from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
 from mobilenets.verbs.shrink_end import add_int8, add_run, choose, finish, result_of
 from mobilenets.verbs.shrink_train import Search, climb
@@ -49,6 +50,8 @@ log = logging.getLogger("mobilenets")
 ASKED = "shrink.json"
 MOST = 12
 SECONDS = 0.3
+# What the run may have been trained with, and its candidates are not.
+OTHERS = ("teacher", "unlabelled", "temperature", "soft_share", "soft_loss", "sparsity", "sparsity_pattern")
 
 
 def shrink(
@@ -115,7 +118,8 @@ def shrink(
     folder = folder_beside(run, out, "shrunk")
     if folder.exists() and write is None:
         raise InputError(f"{folder}: is there already; choose another --out")
-    recipe = further(run, epochs, "auto")
+    usual = Recipe()
+    recipe = further(run, epochs, "auto").replace(**{name: getattr(usual, name) for name in OTHERS})
     if write is not None:
         return _write_candidates(saved, most, limit, Path(write), threads)
     work = folder.with_name(f"{folder.name}-candidates")

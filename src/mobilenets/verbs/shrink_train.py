@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ SECONDS = 0.5
 AS_LONG = 0.3
 # Before anything was timed: seconds a multiply-accumulate and picture on one core, and of a training besides.
 FIRST = Pace(2e-10, 5.0)
-TEACHER = "teacher"
 
 
 @dataclass
@@ -87,19 +86,15 @@ def climb(search: Search, first: Sequence[Candidate]) -> None:
         most = max(FEW, math.ceil(len(entries) / THIRD))
         limited = search.limit is not None
         kept = [point.candidate for point in survivors(reached, most, limited=limited)]
-        entries = with_twins(kept, search.control, teach=_can_teach())
+        entries = with_twins(kept, search.control)
         rung += 1
 
 
-def with_twins(kept: Sequence[Candidate], control: Candidate | None, *, teach: bool) -> list[Candidate]:
+def with_twins(kept: Sequence[Candidate], control: Candidate | None) -> list[Candidate]:
     """Add to those that are trained longer the control, and a twin of each that the run teaches."""
     found = list(dict.fromkeys([*kept, *([control] if control is not None else [])]))
-    twins = [replace(one, taught=True) for one in kept if teach and not one.taught]
+    twins = [replace(one, taught=True) for one in kept if not one.taught]
     return list(dict.fromkeys([*found, *twins]))
-
-
-def _can_teach() -> bool:
-    return any(entry.name == TEACHER for entry in fields(Recipe))
 
 
 def _rung(search: Search, entries: Sequence[Candidate], rung: int, left: int) -> list[Candidate]:
@@ -219,9 +214,10 @@ def _latest(search: Search, candidate: Candidate, rung: int) -> Point | None:
 def _recipe(search: Search, candidate: Candidate, before: Point | None) -> Recipe:
     """Give the recipe of a candidate: it goes on from its last point, from channels of the run, or begins anew."""
     recipe = search.recipe
-    taught: Mapping[str, Any] = {TEACHER: str(search.run)} if candidate.taught else {}
+    if candidate.taught:
+        recipe = recipe.replace(teacher=str(search.run))
     if before is not None:
-        return starting_from(recipe, search.work / before.folder).replace(**taught)
+        return starting_from(recipe, search.work / before.folder)
     if candidate.how == "anew":
         architecture = architecture_of(candidate, search.saved.network.architecture, 0)
         return recipe.replace(
@@ -231,10 +227,9 @@ def _recipe(search: Search, candidate: Candidate, before: Point | None) -> Recip
             variant=architecture.variant,
             table=None,
             weights="none" if recipe.weights == "none" else AUTO,
-            **taught,
         )
     start = search.run if candidate.how == "run" else _start(search, candidate)
-    return starting_from(recipe, start).replace(size=candidate.size, **taught)
+    return starting_from(recipe, start).replace(size=candidate.size)
 
 
 def _start(search: Search, candidate: Candidate) -> Path:
