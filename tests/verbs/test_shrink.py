@@ -60,10 +60,10 @@ def test_from_the_command_line_stopped_and_taken_up(
     trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: list[str]
 ) -> None:
     out = tmp_path / "small"
-    command = ["shrink", str(trained.run), "--data", str(trained.data), "--candidates", "3", "--epochs", "2"]
+    command = ["shrink", str(trained.run), "--data", str(trained.data), "--candidates", "2", "--epochs", "1"]
     command += ["--out", str(out)]
     with monkeypatch.context() as patch:
-        patch.setattr(shrink_train, "train_since", stopping_after(2, shrink_train.train_since))
+        patch.setattr(shrink_train, "train_since", stopping_after(1, shrink_train.train_since))
         assert main(command) == 130
     assert capsys.readouterr().err.splitlines()[-1].endswith("to continue: run the same command again")
     assert not out.exists()
