@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import tempfile
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.files import read_json, write_bytes, write_json
+from mobilenets.base.files import read_given, read_json, write_bytes, write_json
 from mobilenets.bench.models import write_device_script
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.shards.open import open_data
@@ -111,51 +112,66 @@ def shrink(
     run, pictures = Path(model), open_data(data)
     limit = None if within is None else parse_limit(within)
     check_numbers("threads", [threads])
-    check_numbers("most", [most], 1000)
-    if epochs is not None:
-        check_numbers("epochs", [epochs], 1_000_000)
+    check_numbers("candidates", [most], 1000)
+    check_numbers("epochs", [epochs or 1], 1_000_000)
     saved = open_to_go_on(run, "shrunk")
-    folder = folder_beside(run, out, "shrunk")
-    if folder.exists() and write is None:
-        raise InputError(f"{folder}: is there already; choose another --out")
-    usual = Recipe()
-    recipe = further(run, epochs, "auto").replace(**{name: getattr(usual, name) for name in OTHERS})
     if write is not None:
         return _write_candidates(saved, most, limit, Path(write), threads)
+    folder = folder_beside(run, out, "shrunk")
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; choose another --out")
+    there = None if device is None else Path(device)
     work = folder.with_name(f"{folder.name}-candidates")
     asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "data": str(data), "within": within}
-    _begin(work, asked | {"device": None if device is None else str(device), "most": most, "threads": threads})
-    lines = Lines(work / POINTS)
-    here = _timed(saved, lines, limit, None if device is None else Path(device), most, threads, work)
-    measured, there = _on_device(here, None if device is None else Path(device), _whole(saved), threads)
+    asked |= {"device": None if there is None else hashlib.sha256(read_given(there)).hexdigest()}
+    _begin(work, asked | {"candidates": most, "epochs": epochs, "threads": threads})
+    search = _search(saved, run, pictures, work, limit, there, most, threads)
+    search = replace(search, budget=budget, whole=epochs or search.whole)
+    add_run(search)
+    offers = [one for one in _fitting(search.measured, limit) if one.candidate != _whole(saved)]
+    search.control = control_of(offers, saved.network.architecture, _aim(limit, search.run_ms))
+    climb(search, shortlist(offers, most, search.control, limited=limit is not None))
+    add_int8(search)
+    points, chosen = choose(search)
+    about = {"model": str(run), "within": within, "threads": threads}
+    about |= {"device": None if search.device is None else search.device.known}
+    return finish(search, about | result_of(search, points, chosen), chosen, folder)
+
+
+def _search(
+    saved: SavedModel,
+    run: Path,
+    pictures: Path,
+    work: Path,
+    limit: Limit | None,
+    device: Path | None,
+    most: int,
+    threads: int,
+) -> Search:
+    """Time what can be tried, here and on the device, and gather what trainings need."""
+    lines, whole = Lines(work / POINTS), _whole(saved)
+    here = _timed(saved, lines, limit, device, most, threads, work)
+    measured, there = _on_device(here, device, whole, threads)
     _refuse_unfit(measured, limit)
-    run_ms = measured[_whole(saved).name, FLOAT].ms
-    search = Search(
+    usual, halves = Recipe(), pictures_to_export(run, pictures, saved.bundle.classes, training=True)
+    return Search(
         run=run,
         data=pictures,
         saved=saved,
-        recipe=recipe,
-        whole=epochs or _epochs(run),
-        pictures=len(pictures_to_export(run, pictures, saved.bundle.classes, training=True).training),
+        recipe=further(run, None, "auto").replace(**{name: getattr(usual, name) for name in OTHERS}),
+        whole=_epochs(run),
+        pictures=len(halves.training),
         work=work,
         lines=lines,
-        budget=budget,
+        budget=Budget(None, time.monotonic(), time.monotonic),
         judged=judged(run, pictures, saved.bundle.classes),
         limit=limit,
         threads=threads,
         measured=measured,
-        run_ms=run_ms,
-        here_ms=here[_whole(saved).name, FLOAT].ms,
+        run_ms=measured[whole.name, FLOAT].ms,
+        here_ms=here[whole.name, FLOAT].ms,
         device=there,
     )
-    add_run(search)
-    offers = [one for one in _fitting(search.measured, limit) if one.candidate != _whole(saved)]
-    search.control = control_of(offers, saved.network.architecture, _aim(limit, run_ms))
-    climb(search, shortlist(offers, most, search.control, limited=limit is not None))
-    add_int8(search)
-    points, chosen = choose(search)
-    about = {"model": str(run), "within": within, "device": None if there is None else there.known, "threads": threads}
-    return finish(search, about | result_of(search, points, chosen), chosen, folder)
 
 
 def _whole(saved: SavedModel) -> Candidate:
@@ -206,7 +222,7 @@ def _timed(
     found, _ = _on_device(_known(lines, every, whole), device, whole, threads)
     fitting = {one.candidate for one in _fitting(found, limit)}
     likely = [one for one in _fitting(found, limit, hoped=True) if one.candidate not in fitting]
-    named = shortlist(likely, most, None, limited=True)
+    named = shortlist(likely, -(-most // 3), None, limited=True)  # each takes seconds
     if device is not None:
         named = [whole, *named]  # by which int8 is as much slower there
     _time(saved, [(one, INT8) for one in named if one.how != "pruned"], lines, threads, work)
