@@ -53,7 +53,7 @@ def test_stopped_and_taken_up(
         nonlocal done
         close(self, *given)
         done += 1
-        if done == 5:  # in the second trial
+        if done == 3:  # in the second trial: what ends one does not come back from closing its last epoch
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -58,15 +59,20 @@ def _with(value: Any, *others: Any) -> list[Any]:
     return list(dict.fromkeys([value, *others]))
 
 
-def open_study(folder: Path) -> Any:
+@contextmanager
+def opened_study(folder: Path) -> Iterator[Any]:
     """Open the study in ``folder``, or begin it: an SQLite file.
 
     SQLite leaves the file whole whatever is killed, and Optuna's dashboard reads it. A journal, Optuna's other file,
     can end in half a line.
     """
     found = optuna()
-    storage = f"sqlite:///{(folder / FILE).resolve().as_posix()}"
-    return found.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
+    storage = found.storages.RDBStorage(f"sqlite:///{(folder / FILE).resolve().as_posix()}")
+    try:
+        yield found.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def prepare(study: Any, seed: int, epochs: int) -> None:

@@ -15,11 +15,13 @@ from mobilenets.base.files import DiskFull, write_json
 from mobilenets.base.progress import duration
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.boxes.recognise import is_detection
+from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import FaultFound, InputError
+from mobilenets.runs.begin import refuse_place
 from mobilenets.runs.folder import RUNS, check_folder, owning
 from mobilenets.runs.record import METRICS, RECIPE, Record
-from mobilenets.runs.tuning import best_of, by_epoch, figure, open_study, optuna, prepare, rows, space
+from mobilenets.runs.tuning import FILE, best_of, by_epoch, figure, opened_study, optuna, prepare, rows, space
 from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
@@ -99,8 +101,8 @@ def tune(
 
     >>> small = {"model": "mobilenet_v1_cifar", "size": 32, "weights": "none", "epochs": 1}
     >>> result = mobilenets.tune("photos", "tuned", trials=2, **small)
-    >>> len(result["trials"]), result["trials"][0]["settings"]["batch"], result["recipe"]
-    (2, 8, 'tuned/recipe.json')
+    >>> len(result["trials"]), sorted(result["trials"][1]["settings"])[:3], result["recipe"]
+    (2, ['augment', 'batch', 'dropout'], 'tuned/recipe.json')
 
     """
     began = time.monotonic()
@@ -112,10 +114,11 @@ def tune(
     base = load_recipe(recipe).replace(**settings)
     _refuse(base, pictures)
     folder = check_folder(Path(out) if out is not None else RUNS / f"{pictures.resolve().name}-tuned")
+    if not (folder / FILE).exists():
+        refuse_place(folder, find_data(pictures), resume=False)
     end = None if minutes is None else began + 60 * minutes * (1 - RESERVE)
     job = _Job(pictures, folder, base, frozenset(settings), trials, end)
-    with owning(folder):
-        study = open_study(folder)
+    with owning(folder), opened_study(folder) as study:
         _same(study, job)
         first = _first(study, job)
         _others(study, job, first)
@@ -140,7 +143,7 @@ def _same(study: Any, job: _Job) -> None:
     """Note what is tuned; raises ``InputError`` where the study is of something else."""
     asked = {"data": str(job.data.resolve()), "recipe": job.recipe.to_json(), "fixed": sorted(job.fixed)}
     begun = study.user_attrs.get("asked")
-    if begun is None:
+    if not study.trials and not (job.run(0) / RECIPE).exists():
         study.set_user_attr("asked", asked)
     elif begun != asked:
         raise InputError(f"{job.folder}: was begun with other pictures or settings: give those, or another --out")
