@@ -86,3 +86,38 @@ def test_from_the_command_line_stopped_and_taken_up(
     assert by_name[result["control"]]["epochs"] >= cut["epochs"]
     assert Predictor(out)(trained.data / "dog/001.png")[0]
     assert main(command) == 2 and "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_slow_device_changes_the_choice(
+    trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shrink_end, "TRIED", 0)
+    row = {"model": "exported-onnx/model.onnx", "threads": 1, "batch": 1, "precision": "float32", "p50_ms": 100.0}
+    device = tmp_path / "slow.json"
+    device.write_text(json.dumps([row]))
+    command = ["shrink", str(trained.run), "--data", str(trained.data), "--candidates", "1", "--epochs", "1"]
+    command += ["--device", str(device), "--json"]
+    found = {}
+    for within in ("101ms", "30ms"):
+        assert main([*command, "--within", within, "--out", str(tmp_path / within)]) == 0
+        found[within] = json.loads(capsys.readouterr().out)
+    slow, slower = (found[within]["chosen"] for within in found)
+    assert slower["ms"] <= 30 < slow["ms"] <= 101 and slower["estimated"]
+    assert found["30ms"]["device"] == "run-32"
+    [run] = [point for point in found["30ms"]["points"] if point["name"] == "run-32"]
+    assert run["ms"] == 100 and not run["estimated"]
+    assert main([*command, "--within", "1ms", "--out", str(tmp_path / "none")]) == 2
+    assert "nothing that is tried fits; the least is" in capsys.readouterr().err
+
+
+def test_untrained_candidates_are_written_for_a_device(
+    trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], clock: list[str]
+) -> None:
+    out = tmp_path / "device"
+    command = ["shrink", str(trained.run), "--data", str(trained.data), "--candidates", "2", "--write", str(out)]
+    assert main(command) == 0
+    assert "python bench.py" in capsys.readouterr().out and clock
+    names = {path.name for path in out.iterdir()}
+    assert {"bench.py", "run-32.onnx", "run-32-int8.onnx"} < names and len(names) == 7
+    assert main(command) == 2 and "is there already" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def front_figure(result: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     threads = result["threads"]
     label(axes, theme, x=f"milliseconds a picture, {where}, {threads} thread{'s' * (threads > 1)}")
     heading(axes, f"Top-1 on {result['images']} pictures that nothing was chosen on, with 95 % intervals", theme)
-    legend(axes, theme, loc="lower right", fontsize=8)
+    legend(axes, theme, loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, fontsize=8)
     return figure
 
 
