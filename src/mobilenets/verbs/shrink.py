@@ -308,7 +308,8 @@ def _write_candidates(saved: SavedModel, most: int, limit: Limit | None, folder:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         known = _timed(saved, Lines(Path(work) / POINTS), None, None, most, threads, Path(work))
-        offers = [one for one in _fitting(known, limit, hoped=True) if one.candidate.how != "pruned"]
+        likely = _fitting(known, limit, hoped=True)
+        offers = [one for one in likely if one.candidate.how != "pruned" and one.candidate != _whole(saved)]
         names = [_whole(saved), *shortlist(offers, most, None, limited=limit is not None and limit.what != "ms")]
         for one, precision in itertools.product(dict.fromkeys(names), (FLOAT, INT8)):
             content = onnx_file(architecture_of(one, run, classes), classes, precision, Path(work))
