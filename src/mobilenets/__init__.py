@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.predict import predict as predict
     from mobilenets.verbs.predict_many import predict_many as predict_many
     from mobilenets.verbs.prune import prune as prune
+    from mobilenets.verbs.quantize import quantize as quantize
     from mobilenets.verbs.serve import serve as serve
     from mobilenets.verbs.shrink import shrink as shrink
     from mobilenets.verbs.sparsify import sparsify as sparsify
@@ -71,6 +72,7 @@ _HOMES = {
     "predict_many": "mobilenets.verbs.predict_many",
     "prune": "mobilenets.verbs.prune",
     "published_weights": "mobilenets.verbs.import_weights",
+    "quantize": "mobilenets.verbs.quantize",
     "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",
     "shrink": "mobilenets.verbs.shrink",

@@ -33,6 +33,7 @@ VERBS = [
     "check",
     "shrink",
     "prune",
+    "quantize",
     "sparsify",
     "tune",
 ]

@@ -17,7 +17,18 @@ from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import percent, printable, size
 from mobilenets.exports.catalog import FORMATS
 
-_SETTINGS = ("precision", "data", "pixels", "camera", "probabilities", "nms", "batch", "tolerance", "web_runtime")
+_SETTINGS = (
+    "precision",
+    "data",
+    "pixels",
+    "camera",
+    "probabilities",
+    "nms",
+    "per_tensor",
+    "batch",
+    "tolerance",
+    "web_runtime",
+)
 
 
 def _arguments(parser: Parser) -> None:
@@ -57,6 +68,12 @@ def _arguments(parser: Parser) -> None:
     )
     add("--probabilities", action="store_true", help="the file outputs probabilities instead of logits")
     add("--nms", action="store_true", help="a detector's file outputs finished boxes (onnx, openvino)")
+    add(
+        "--per-tensor",
+        action="store_true",
+        help="int8 for chips that know nothing else: one scale for each weight tensor, no block in float "
+        "(onnx, openvino, web)",
+    )
     add("--batch", type=int, metavar="N", help="pictures per batch (default: any number)")
     add(
         "--tolerance",
@@ -137,6 +154,8 @@ def _outcome(result: dict[str, Any]) -> list[str]:
     lines = [f"failed, nothing was written: {fault}" for fault in result["faults"]]
     if result["layer"] is not None:
         lines.append(f"the difference starts at {result['layer']['layer']} ({result['layer']['decibels']:.0f} dB)")
+    if result["advice"] is not None:
+        lines.append(f"training for int8 may win it back:  {result['advice']}")
     return lines
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mobilenets.models.distance import Space
     from mobilenets.models.network import Network
 
+# Formats whose int8 is that of our own graph, and not a converter's.
+OWN_GRAPH = ("onnx", "openvino", "web")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -29,7 +32,8 @@ class Options:
     resizing and cropping give it. ``camera`` puts the geometry there too: the file takes one upright picture a run,
     uint8 1×H×W×3 for any H and W. ``probabilities`` ends it in a softmax, ``nms`` a detector's in finished boxes
     (``mobilenets.exports.graph.suppression``). ``batch`` fixes the number of pictures a run,
-    None leaves it open. ``web_runtime`` is the folder of onnxruntime-web, for the format ``web``.
+    None leaves it open. ``per_tensor`` gives each weight one scale in int8, and leaves no block in float.
+    ``web_runtime`` is the folder of onnxruntime-web, for the format ``web``.
     """
 
     format: str
@@ -40,12 +44,15 @@ class Options:
     web_runtime: Path | None = None
     camera: bool = False
     nms: bool = False
+    per_tensor: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r}: choose {', '.join(PRECISIONS)}")
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
             raise InputError(f"batch {self.batch}: give a number from 1 to {MAX_BATCH}")
+        if self.per_tensor and self.format not in OWN_GRAPH:
+            raise InputError(f"--per-tensor only works with --format {', '.join(OWN_GRAPH)}")
         if self.web_runtime is not None and self.format != "web":
             raise InputError("--web-runtime only works with --format web")
         if self.camera:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.blocks import build
+from mobilenets.models.int8 import Rounding
 from mobilenets.models.plan import Plan
 
 INIT_STD = 0.09
@@ -21,15 +22,17 @@ class Network(nn.Module):
 
     Takes float N×3×H×W and gives N×classes logits, or N×features when ``classes`` is 0. Parameters are named
     after the table: ``body.inverted3.depthwise.conv.weight``, ``classifier.weight``. ``plan`` has all that it computes,
-    operation by operation.
+    operation by operation. ``int8`` is how it was trained to be rounded, if it was.
     """
 
     plan: Plan
+    int8: Rounding | None
 
     def __init__(self, architecture: Architecture, classes: int, plan: Plan | None = None) -> None:
         super().__init__()
         self.architecture = architecture
         self.classes = classes
+        self.int8 = None
         self.plan = architecture.plan(classes) if plan is None else plan
         blocks = ((part.name.removeprefix("body."), build(part.name, part.operations)) for part in self.plan.blocks)
         self.body = nn.Sequential(OrderedDict(blocks))

@@ -19,6 +19,7 @@ from torch import Tensor
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.cut import Cut, Flags, reached
+from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network
 from mobilenets.models.operations import Add, Conv, Join, Linear
 from mobilenets.models.plan import Plan
@@ -114,7 +115,7 @@ def prune(network: Network, gone: Mapping[str, Flags]) -> Network:
         cut.remove(name, flags)
     with torch.device("meta"):
         pruned = Network(architecture, network.classes)
-    state = network.state_dict()
+    state = float_part(network.state_dict())
     for part in plan.operations:
         if not isinstance(part, Conv | Linear):
             continue

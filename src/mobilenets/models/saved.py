@@ -19,6 +19,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.detection.detector import Detector
 from mobilenets.models.distance import Space, load_space
+from mobilenets.models.int8 import PREFIX, Rounding
 from mobilenets.models.network import Network
 from mobilenets.runtime.bar import SPACE
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, check_weights, find_bundle, is_model, read_bundle
@@ -124,6 +125,8 @@ def load_model(model: Path) -> SavedModel:
             if bundle.detection is None
             else Detector(architecture, len(bundle.classes), bundle.detection)
         )
+        if any(name.startswith(PREFIX) for name in state):
+            network.int8 = Rounding(network.plan)
     problem = mismatch(network.state_dict(), state)
     if problem:
         raise InputError(f"{path}: not the weights that model.json describes: {problem}")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
-from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.models.saved import SavedModel, load_classifier, save_weights
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE
-from mobilenets.runtime.bundle import CLASSIFICATION, find_bundle, read_bundle
+from mobilenets.runs.seen import SEEN
+from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
+from mobilenets.training.refused import INT8
+
+log = logging.getLogger("mobilenets")
 
 
 def open_to_go_on(run: Path, done: str) -> SavedModel:
@@ -45,6 +54,7 @@ def further(run: Path, epochs: int | None, device: str) -> Recipe:
         steps=None,
         variant="auto",
         device=device,
+        precision=usual.precision if own.precision == INT8 else own.precision,
     )
 
 
@@ -55,3 +65,43 @@ def starting_from(recipe: Recipe, start: Path) -> Recipe:
     if described["variant"] == "custom":
         network |= {"width": 1.0, "table": described["table"], "variant": recipe.variant}
     return recipe.replace(weights=str(start), model=described["name"], **network)
+
+
+def begun(folder: Path, mark: str, asked: Mapping[str, Any], work: str) -> bool:
+    """Say whether ``folder`` holds what was begun with the settings ``asked``, which its file ``mark`` has.
+
+    Raises ``InputError`` where it was begun with others, or holds anything else.
+    """
+    if not (folder / mark).exists():
+        if folder.exists():
+            raise InputError(f"{folder}: is there already, of an earlier {work}; remove it, or choose another --out")
+        return False
+    if read_json(folder / mark, "remove its folder, and begin again") != asked:
+        raise InputError(
+            f"{folder}: was begun with another model or other settings: give those, or choose another --out"
+        )
+    log.info("going on with what was begun in %s", folder)
+    return True
+
+
+def write_start(saved: SavedModel, run: Path, folder: Path, made: str) -> None:
+    """Write what became of ``run`` as a model to train from, which has seen what the run has seen.
+
+    ``made`` says in its ``model.json`` what was done: ``pruned``.
+    """
+    folder.mkdir(exist_ok=True)
+    bundle = Bundle(
+        saved.network.architecture.to_json(),
+        saved.bundle.classes,
+        saved.bundle.preprocessing,
+        {"weights": str(run), made: True, "before": dict(saved.bundle.origin)},
+        saved.bundle.labels,
+        task=saved.bundle.task,
+        outputs=saved.bundle.outputs,
+    )
+    write_bundle(folder, bundle)
+    seen = find_bundle(run) / SEEN
+    if seen.is_file():
+        shutil.copy(seen, folder / SEEN)
+    # Last, because they mark it as whole.
+    save_weights(folder / WEIGHTS, saved.network.state_dict())

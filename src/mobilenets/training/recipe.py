@@ -16,12 +16,12 @@ from mobilenets.errors import InputError
 from mobilenets.models.catalog import NAMES
 from mobilenets.training.checked import checked
 from mobilenets.training.fields import paths, setting
-from mobilenets.training.refused import TWO_OF_FOUR, refuse_together
+from mobilenets.training.refused import INT8, TWO_OF_FOUR, refuse_together
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
 BALANCES = ("none", "sampling", "weights")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", INT8)
 SOFT_LOSSES = ("kl", "dist")
 BOX_LOSSES = ("mining", "focal")
 KEEPS = ("best", "last")
@@ -261,7 +261,9 @@ class Recipe:
     split_seed: int | None = setting(
         None, "random seed of which pictures are held out; none: that of --seed", low=0, high=2**31 - 1
     )
-    precision: str = setting("auto", "precision; auto: mixed on a GPU, float32 on a CPU", choices=PRECISIONS)
+    precision: str = setting(
+        "auto", "precision; auto: mixed on a GPU, float32 on a CPU; int8: see quantize", choices=PRECISIONS
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     threads: int | None = setting(None, "CPU threads of PyTorch; none: PyTorch's default", low=1, high=4096)
     workers: int | None = setting(None, "threads that decode pictures; none: one per core, up to 16", low=1, high=256)

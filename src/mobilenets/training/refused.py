@@ -7,12 +7,14 @@ from typing import Any
 from mobilenets.errors import InputError
 
 TWO_OF_FOUR = "2:4"
+INT8 = "int8"
 
 
 def refuse_together(recipe: Any, defaults: Any) -> None:
     """Raise ``InputError`` where settings of a ``Recipe`` exclude one another; ``defaults`` has those of all."""
     _refuse_with_teacher(recipe, defaults)
     _refuse_sparse(recipe)
+    _refuse_int8(recipe)
     if recipe.folds is None:
         return
     if recipe.seeds is not None:
@@ -58,3 +60,18 @@ def _refuse_sparse(recipe: Any) -> None:
     }
     for name in (name for name, wanted in whys.items() if wanted):
         raise InputError(f"sparsity: not with {name} yet; leave one of the two out")
+
+
+def _refuse_int8(recipe: Any) -> None:
+    if recipe.precision != INT8:
+        return
+    if (
+        recipe.weights in ("auto", "none")
+        or recipe.freeze != "none"
+        or recipe.folds
+        or recipe.task != "classification"
+        or recipe.share_of_zeros
+    ):
+        raise InputError(
+            "precision int8: goes on from a classifier, with all its weights: use mobilenets quantize RUN DATA"
+        )

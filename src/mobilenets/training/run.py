@@ -21,6 +21,7 @@ from mobilenets.training.loop import Judge, Training
 from mobilenets.training.pace import Pace
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.refused import INT8
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
 from mobilenets.training.steppers.base import Stepper
@@ -124,11 +125,12 @@ def build_stepper(
     """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks.
 
     In float32 on a CPU they are made by our kernels where these can be used and a long run pays for preparing them,
-    else by PyTorch alone.
+    else by PyTorch alone, as always where int8 is trained for.
     """
     loss = task.loss(train.samples, train.outputs, stage.recipe)
     frozen = frozen_parts(network, stage.recipe.freeze)
-    if device.type == "cpu" and precision_of(stage.recipe.precision, device) is None and _pays(network, stage, start):
+    wish = stage.recipe.precision
+    if device.type == "cpu" and wish != INT8 and precision_of(wish, device) is None and _pays(network, stage, start):
         # Only here, for it needs Numba.
         from mobilenets.training.steppers.fused import FusedStepper
 

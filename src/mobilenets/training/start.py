@@ -16,14 +16,17 @@ from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import IMAGENET_CLASSES, describe, load_table
+from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network, head_names
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.preprocess import UNFILTERED, Preprocessing
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
+from mobilenets.training.int8 import Int8Network
 from mobilenets.training.norms import measure_norms
 from mobilenets.training.recipe import AUTO, Recipe
+from mobilenets.training.refused import INT8
 
 log = logging.getLogger("mobilenets")
 
@@ -101,10 +104,15 @@ def fresh_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = Network(architecture, find_task(recipe.task).outputs(classes))
+        kind = Int8Network if recipe.precision == INT8 else Network
+        network = kind(architecture, find_task(recipe.task).outputs(classes))
     if saved is None:
         return network, {"weights": "random"}
     given = dict(saved.network.state_dict())
+    if recipe.precision != INT8:
+        given = float_part(given)
+    elif saved.network.int8 is None:
+        raise InputError(f"precision int8: {recipe.weights} has no steps for it: use mobilenets quantize RUN DATA")
     expected = network.state_dict()
     if saved.bundle.detection is not None:
         raise InputError(f"{recipe.weights}: a detector's weights; for whole pictures give those of a classifier")

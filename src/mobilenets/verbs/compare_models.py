@@ -97,7 +97,7 @@ def compare_models(
         ],
         "images": len(samples),
         "evaluated_on": chosen.which,
-        **_figures(pair),
+        **figures(pair),
         "notes": notes,
         "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
     }
@@ -122,7 +122,7 @@ def _order(ours: tuple[str, ...], theirs: tuple[str, ...]) -> np.ndarray[Any, np
     return np.array([theirs.index(name) for name in ours], np.int64)
 
 
-def _figures(pair: Pair) -> dict[str, Any]:
+def figures(pair: Pair) -> dict[str, Any]:
     """Give what the pairs of answers say."""
     both, lost, gained, neither = pair.table
     number = sum(pair.table)

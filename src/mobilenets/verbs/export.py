@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import write_json
+from mobilenets.base.shell import quote
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.readable import check_readable
@@ -31,8 +32,8 @@ from mobilenets.runs.detection.measured import boxes_to_export
 from mobilenets.runs.folder import export_folder
 from mobilenets.runs.held_out import Halves, fitted_pictures, pictures_to_export
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runs.record import data_folder
-from mobilenets.runtime.bundle import DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runs.record import RECIPE, data_folder
+from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, find_bundle, read_bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
@@ -61,6 +62,7 @@ def export(
     web_runtime: str | Path | None = None,
     camera: bool = False,
     nms: bool = False,
+    per_tensor: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a file for another runtime, if its answers are the model's as far as its precision allows.
 
@@ -97,9 +99,13 @@ def export(
     nms:
         End a detector's file in finished boxes, non-maximum suppression inside: float32 N×100×6, rows of x0, y0, x1, y1
         as shares of the picture, score and class (−1 in rows that only fill up). ``onnx`` and ``openvino`` only.
+    per_tensor:
+        int8 for chips that know nothing else: each weight has one scale and not one a channel, and no block stays in
+        float. It loses more. ``onnx``, ``openvino`` and ``web`` only.
 
     Returns the object of ``export --json``; ``seen_in_training`` and ``notes`` are as in ``evaluate``. Where ``passed``
-    is false nothing was written, ``faults`` says why and ``layer`` which layer differs first. Raises ``InputError`` for
+    is false nothing was written, ``faults`` says why, ``layer`` which layer differs first, and ``advice`` the command
+    that trains the model for int8, where that may help. Raises ``InputError`` for
     what cannot be used.
 
     >>> result = mobilenets.export("run", "exported", data="photos")
@@ -108,7 +114,7 @@ def export(
 
     """
     runtime = None if web_runtime is None else Path(web_runtime)
-    options = Options(format, precision, pixels, probabilities, batch, runtime, camera, nms)
+    options = Options(format, precision, pixels, probabilities, batch, runtime, camera, nms, per_tensor)
     find_format(format, precision, camera, nms)
     source = Path(model)
     task = _task(source, options)
@@ -117,12 +123,12 @@ def export(
     check_place(folder, format)
     saved = load_classifier(source)
     _check_geometry(saved.bundle.preprocessing, options)
-    halves, calibration = _pictures(source, _data(source, data, precision), saved.bundle, precision)
+    halves, calibration = pictures_of(source, _data(source, data, precision), saved.bundle, precision)
     measured = halves.measured
     with drafting(folder) as draft:
         job = Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space)
         exported = write(job)
-        _describe(draft, saved, exported, source)
+        describe(draft, saved, exported, source)
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
         reference = Predictor(source, "cpu", runtime="torch")
@@ -137,13 +143,15 @@ def export(
             "runtime": exported_runtime(candidate),
             "quantization": exported.about.get("quantization"),
             "layer": None,
+            "advice": None,
         }
         if verdict.faults:
-            return result | {"file": None, "layer": _breaking_layer(saved, draft, exported, measured)}
+            layer = _breaking_layer(saved, draft, exported, measured)
+            return result | {"file": None, "layer": layer, "advice": _advice(saved, source, halves.root, options)}
         exported = _unless_strayed(saved, verdict, exported, result)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
         golden = golden_pictures(candidate, measured, halves.root)
-        _describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
+        describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
         if task.has_device_code:
             write_device_code(draft, read_bundle(draft))
         write_json(draft / REPORT, result)
@@ -162,6 +170,15 @@ def _check_geometry(preprocessing: Preprocessing, options: Options) -> None:
         from mobilenets.exports.graph.geometry import check_geometry  # onnx, which not every export needs
 
         check_geometry(preprocessing)
+
+
+def _advice(saved: SavedModel, model: Path, data: Path, options: Options) -> str | None:
+    """Name the command that trains a refused model for int8; None where it cannot, or was."""
+    if options.precision != "int8" or saved.bundle.task != CLASSIFICATION or saved.network.int8 is not None:
+        return None
+    if not (find_bundle(model) / RECIPE).is_file():
+        return None
+    return f"mobilenets quantize {quote(str(model))} {quote(str(data))}" + " --per-tensor" * options.per_tensor
 
 
 def _breaking_layer(
@@ -186,6 +203,8 @@ def _task(model: Path, options: Options) -> Task:
     task = find_task(bundle.task)
     if options.probabilities and not task.answers.softmax:
         raise InputError(f"probabilities: a model for {task.name} gives none; leave --probabilities out")
+    if options.per_tensor and options.precision != "int8":
+        raise InputError("--per-tensor only works with --int8: add it, or leave --per-tensor out")
     if options.nms:
         if bundle.detection is None:
             raise InputError(f"nms: a model for {task.name} finds no boxes; leave --nms out")
@@ -210,7 +229,7 @@ def _data(model: Path, data: str | Path | None, precision: str) -> Path:
     return open_data(found)
 
 
-def _pictures(model: Path, data: Path, bundle: Bundle, precision: str) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
+def pictures_of(model: Path, data: Path, bundle: Bundle, precision: str) -> tuple[Halves, npt.NDArray[np.uint8] | None]:
     """Give the readable pictures to check a file on and, for int8, those to calibrate it on."""
     if bundle.detection is None:
         halves = pictures_to_export(model, data, bundle.classes, training=precision == "int8")
@@ -254,7 +273,8 @@ def _unless_strayed(saved: SavedModel, verdict: Any, exported: Exported, result:
     return replace(exported, distance=False)
 
 
-def _describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
+def describe(draft: Path, saved: SavedModel, exported: Exported, source: Path) -> None:
+    """Write the ``model.json`` of an exported file that was made of the model in ``source``."""
     known = saved.bundle.none_of_these if exported.distance else None
     origin = {**saved.bundle.origin, "exported_from": file_hash(find_bundle(source) / "model.safetensors")}
     about = replace(saved.bundle, origin=origin, export=exported, graph=None, weights=None, none_of_these=known)

@@ -14,6 +14,7 @@ from mobilenets.models import catalog, saved
 from mobilenets.models.catalog import TableLike
 from mobilenets.models.device import pick_device
 from mobilenets.models.engine import to_tensor
+from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network, head_names
 from mobilenets.pictures.decode import decode
 from mobilenets.runtime.bundle import Bundle
@@ -125,7 +126,7 @@ def create_model(
         habits = {key: getattr(own.table, key) for key in ("padding", "norm_epsilon", "activation")}
         architecture = replace(architecture, table=replace(architecture.table, **habits))
     network = Network(architecture, classes)
-    state = given.network.state_dict()
+    state = float_part(given.network.state_dict())
     head = head_names(network, state)
     if given.network.classes != classes or not head <= state.keys():
         state = {key: value for key, value in state.items() if key not in head}

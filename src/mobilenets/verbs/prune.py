@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.base.files import read_json, write_json
+from mobilenets.base.files import write_json
 from mobilenets.base.progress import duration
 from mobilenets.bench.channels import milliseconds, milliseconds_a_channel
 from mobilenets.bench.settings import check_numbers
@@ -25,13 +25,12 @@ from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
-from mobilenets.models.saved import SavedModel, load_classifier, save_weights
+from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.folder import check_folder
-from mobilenets.runs.further import further, starting_from
+from mobilenets.runs.further import begun, further, starting_from, write_start
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
-from mobilenets.runs.seen import SEEN
-from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, write_bundle
+from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, find_bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.importance import Scores, importance
@@ -112,8 +111,15 @@ def prune(
     pick_device(device)
     began = time.monotonic()
     recipe = further(run, epochs, device)
-    asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "to": to, "steps": steps}
-    _begin(saved, rounds, asked | {"epochs": epochs}, threads)
+    asked: dict[str, Any] = {
+        "model": str(run),
+        "sha256": file_hash(find_bundle(run) / WEIGHTS),
+        "to": to,
+        "steps": steps,
+    }
+    if not begun(rounds, PRUNED, asked | {"epochs": epochs}, "pruning"):
+        _refuse_hollow(saved.network, asked["model"], asked["to"], threads)
+        write_json(rounds / PRUNED, asked | {"epochs": epochs})
     last = run
     for step in range(1, steps + 1):
         start, before = rounds / f"start-{step}", last
@@ -123,7 +129,8 @@ def prune(
         target = to ** (step / steps)
         log.info("round %d of %d: to %.0f %% of the time", step, steps, 100 * target)
         if not (start / WEIGHTS).exists():
-            write_start(narrowed(load_classifier(before), run, saved, pictures, target, threads), run, start)
+            left = narrowed(load_classifier(before), run, saved, pictures, target, threads)
+            write_start(left, run, start, "pruned")
         if (last / RECIPE).exists():
             train(pictures, last, resume=True)
         else:
@@ -146,22 +153,6 @@ def _opened(run: Path) -> SavedModel:
     if not groups(saved.network.architecture, saved.network.plan):
         raise InputError(f"{run}: its network has no channels that can go by themselves")
     return saved
-
-
-def _begin(saved: SavedModel, rounds: Path, asked: dict[str, Any], threads: int) -> None:
-    """Take up what was begun in ``rounds``, or see whether what is asked can be had, and begin."""
-    mark = rounds / PRUNED
-    if not mark.exists():
-        if rounds.exists():
-            raise InputError(f"{rounds}: is there already, of an earlier pruning; remove it, or choose another --out")
-        _refuse_hollow(saved.network, asked["model"], asked["to"], threads)
-        write_json(mark, asked)
-    elif read_json(mark, "remove its folder, and prune again") != asked:
-        raise InputError(
-            f"{rounds}: was begun with another model or other settings: give those, or choose another --out"
-        )
-    else:
-        log.info("going on with what was begun in %s", rounds)
 
 
 def _refuse_hollow(network: Network, model: str, to: float, threads: int) -> None:
@@ -217,27 +208,6 @@ def worth(now: SavedModel, run: Path, data: Path) -> Scores:
     loss = task.loss(samples, outputs, Recipe(label_smoothing=0.0))
     found = groups(now.network.architecture, now.network.plan)
     return importance(now.network, loss, loader.batches(plan), found)
-
-
-def write_start(saved: SavedModel, run: Path, folder: Path) -> None:
-    """Write what is left as a model to train from, which has seen what the run has seen."""
-    folder.mkdir(exist_ok=True)
-    described = saved.network.architecture.to_json()
-    bundle = Bundle(
-        described,
-        saved.bundle.classes,
-        saved.bundle.preprocessing,
-        {"weights": str(run), "pruned": True, "before": dict(saved.bundle.origin)},
-        saved.bundle.labels,
-        task=saved.bundle.task,
-        outputs=saved.bundle.outputs,
-    )
-    write_bundle(folder, bundle)
-    seen = find_bundle(run) / SEEN
-    if seen.is_file():
-        shutil.copy(seen, folder / SEEN)
-    # Last, because they mark it as whole.
-    save_weights(folder / WEIGHTS, saved.network.state_dict())
 
 
 def _result(run: Path, folder: Path, data: Path, threads: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel
-from mobilenets.runs.further import folder_beside, further, open_to_go_on
+from mobilenets.runs.further import begun, folder_beside, further, open_to_go_on
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runtime.bundle import WEIGHTS, find_bundle
@@ -124,7 +124,9 @@ def shrink(
     work = folder.with_name(f"{folder.name}-candidates")
     asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "data": str(data), "within": within}
     asked |= {"device": None if there is None else hashlib.sha256(read_given(there)).hexdigest()}
-    _begin(work, asked | {"candidates": most, "epochs": epochs, "threads": threads})
+    asked |= {"candidates": most, "epochs": epochs, "threads": threads}
+    if not begun(work, ASKED, asked, "shrinking"):
+        write_json(work / ASKED, asked)
     search = _search(saved, run, pictures, work, limit, there, most, threads)
     search = replace(search, budget=budget, whole=epochs or search.whole)
     add_run(search)
@@ -196,19 +198,6 @@ def _epochs(run: Path) -> int:
     metrics = find_bundle(run) / METRICS
     known = read_json(metrics, "train it again").get("epochs") if metrics.is_file() else None
     return int(known or load_recipe(find_bundle(run) / RECIPE).epochs or 8)
-
-
-def _begin(work: Path, asked: dict[str, Any]) -> None:
-    """Take up what was begun in ``work``, or begin."""
-    mark = work / ASKED
-    if not mark.exists():
-        if work.exists():
-            raise InputError(f"{work}: is there already, of an earlier shrinking; remove it, or choose another --out")
-        write_json(mark, asked)
-    elif read_json(mark, "remove its folder, and shrink again") != asked:
-        raise InputError(f"{work}: was begun with another model or other settings: give those, or choose another --out")
-    else:
-        log.info("going on with what was begun in %s", work)
 
 
 def _timed(

@@ -16,7 +16,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.further import starting_from
+from mobilenets.runs.further import starting_from, write_start
 from mobilenets.runs.record import RECIPE
 from mobilenets.runtime.bundle import WEIGHTS
 from mobilenets.shrinking.candidates import FLOAT, Candidate, Measured, architecture_of, least_of_each
@@ -27,7 +27,7 @@ from mobilenets.shrinking.judged import Judged, figures
 from mobilenets.shrinking.limit import Limit
 from mobilenets.shrinking.points import Lines
 from mobilenets.training.recipe import AUTO, Recipe
-from mobilenets.verbs.prune import narrowed, worth, write_start
+from mobilenets.verbs.prune import narrowed, worth
 from mobilenets.verbs.train import train_since
 
 log = logging.getLogger("mobilenets")
@@ -244,7 +244,7 @@ def _start(search: Search, candidate: Candidate) -> Path:
         found = groups(saved.network.architecture, saved.network.plan)
         gone = least_of_each(found, worth(saved, search.run, search.data), candidate.share)
         left = replace(saved, network=without(saved.network, gone))
-    write_start(left, search.run, start)
+    write_start(left, search.run, start, candidate.how)
     return start
 
 

@@ -9,7 +9,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Unpack
+from typing import Any
 
 from mobilenets.base.files import DiskFull, write_json
 from mobilenets.base.progress import duration
@@ -27,7 +27,6 @@ from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
-from mobilenets.training.settings import Settings
 from mobilenets.training.watch import watching
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train
@@ -68,7 +67,7 @@ def tune(
     trials: int = 20,
     minutes: float | None = None,
     recipe: Recipe | str | Path | None = None,
-    **settings: Unpack[Settings],
+    **settings: Any,  # those of Settings without minutes
 ) -> dict[str, Any]:
     """Try settings of the recipe on a folder of labelled pictures, and write the best recipe.
 

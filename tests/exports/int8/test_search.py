@@ -146,7 +146,7 @@ def test_a_block_that_int8_breaks_stays_in_float(trained: Any, tmp_path: Path, m
     task = Job(saved.network, preprocessing, Options("onnx", "int8"), tmp_path, np.stack(photos))
     steps = int8.weight_steps
 
-    def coarse(model: onnx.ModelProto, rule: str) -> dict[str, np.ndarray]:
+    def coarse(model: onnx.ModelProto, rule: str, one: bool) -> dict[str, np.ndarray]:
         found = steps(model, rule)
         # Every weight becomes 0, and the pictures look alike.
         found["body.conv0.weight"] *= 1000

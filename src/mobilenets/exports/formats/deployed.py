@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from mobilenets.errors import InputError
 from mobilenets.exports.formats.distance import Distance
 from mobilenets.exports.graph.fold import fold
-from mobilenets.exports.int8.qdq import Scheme, block_named
+from mobilenets.exports.int8.qdq import Scheme
 from mobilenets.exports.int8.search import find_scheme
 from mobilenets.exports.int8.selection import Model, divided, select
+from mobilenets.models.int8 import block_named
 from mobilenets.models.operations import MeanPool
 from mobilenets.runtime.engines import Array
 

@@ -85,8 +85,11 @@ class _Writer(NumberedGraph):
         maker = self._makers.get(weight)
         if maker is None or maker.op_type != "DequantizeLinear":
             return self.add("Gather", [weight, chosen], axis=0)
-        steps, row = (self.add("Gather", [name, chosen], axis=0) for name in (maker.input[1], maker.input[0]))
-        return self.add("Mul", [self.add("Cast", [row], to=TensorProto.FLOAT), self.shaped(steps, -1, 1)])
+        row = self.add("Cast", [self.add("Gather", [maker.input[0], chosen], axis=0)], to=TensorProto.FLOAT)
+        steps = maker.input[1]
+        if self._sizes(steps):  # one a class
+            steps = self.shaped(self.add("Gather", [steps, chosen], axis=0), -1, 1)
+        return self.add("Mul", [row, steps])
 
     def _before(self, node: onnx.NodeProto, gradient: str) -> str:
         """Give the gradient of what a node takes from that of what it gives."""

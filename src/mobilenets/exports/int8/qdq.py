@@ -18,6 +18,7 @@ import onnx
 from onnx import numpy_helper
 
 from mobilenets.exports.graph.nodes import Graph
+from mobilenets.models.int8 import block_named
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Range: TypeAlias = tuple[float, float]
@@ -47,7 +48,8 @@ class Scheme:
     ``ranges`` has the lowest and highest value of each tensor that flows (see ``flowing``), ``steps`` the step of each
     output channel of each weight (see ``weight_steps``). ``biases`` replaces those named. The blocks ``left`` stay in
     float. ``split`` writes a hard-swish as a sum and a product, which ONNX Runtime has for integers; as one operator
-    OpenVINO fuses it with the convolution. In the head it stays one: there it costs nothing.
+    OpenVINO fuses it with the convolution. In the head it stays one: there it costs nothing. ``one`` gives each weight
+    a single step: then all its ``steps`` are equal.
     """
 
     ranges: Mapping[str, Range]
@@ -55,17 +57,12 @@ class Scheme:
     biases: Mapping[str, Floats] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
     split: bool = False
+    one: bool = False
 
 
 def block_of(node: onnx.NodeProto) -> str:
     """Name the block that a node belongs to, as ``block_named`` does its layer."""
     return "classifier" if node.output[0] in ("logits", "features") else block_named(node.name)
-
-
-def block_named(layer: str) -> str:
-    """Name the block of a layer: ``body.inverted3``, ``head``, ``classifier``; of a detector ``extras``, ``heads``."""
-    parts = layer.split(".")
-    return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
 
 
 def flowing(model: onnx.ModelProto, left: frozenset[str] = frozenset()) -> list[str]:
@@ -87,14 +84,18 @@ def in_int8(model: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
     return _Writer(model, scheme).write()
 
 
-def weight_steps(model: onnx.ModelProto, rule: str) -> dict[str, Floats]:
+def weight_steps(model: onnx.ModelProto, rule: str, one: bool = False) -> dict[str, Floats]:
     """Give the step of each output channel, float32 O, for every weight O×…, by a rule.
 
-    ``largest`` just holds a channel's largest weight, ``least squares`` has the least squared error.
+    ``largest`` just holds a channel's largest weight, ``least squares`` has the least squared error. With ``one`` all
+    channels of a weight are taken for one.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     names = [node.input[1] for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
-    return {name: _steps(numpy_helper.to_array(constants[name]), rule) for name in names}
+    weights = {name: numpy_helper.to_array(constants[name]) for name in names}
+    if one:
+        return {name: _steps(value.reshape(1, -1), rule).repeat(len(value)) for name, value in weights.items()}
+    return {name: _steps(value, rule) for name, value in weights.items()}
 
 
 def _steps(weight: Floats, rule: str) -> Floats:
@@ -209,6 +210,7 @@ class _Writer(Graph):
             self._scheme.steps[weight_name], (np.abs(bias) / (entry_step * _BIAS_STEPS)).astype(np.float32)
         )
         scales = np.where(scales > 1e-30, scales, np.float32(1)).astype(np.float32)
+        scales = np.full_like(scales, scales.max()) if self._scheme.one else scales
         steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
         rounded = np.clip(np.rint(weight / steps), -127, 127).astype(np.int8)
         self._whole_numbers(weight_name, rounded, scales, "int8")
@@ -216,13 +218,14 @@ class _Writer(Graph):
         self._whole_numbers(bias_name, counted, scales * entry_step, "int32")
 
     def _whole_numbers(self, name: str, values: npt.NDArray[Any], scales: Floats, kind: str) -> None:
+        scales = scales[0] if self._scheme.one else scales
         inputs = [
             self.tensor(f"{name}.{kind}", values),
             self.tensor(f"{name}.step", scales),
             # ONNX does without; ONNX Runtime would then leave the classifier in float.
-            self.tensor(f"{name}.zero", np.zeros(len(scales), values.dtype)),
+            self.tensor(f"{name}.zero", np.zeros(scales.shape, values.dtype)),
         ]
-        self._operator("DequantizeLinear", inputs, name, axis=0)
+        self._operator("DequantizeLinear", inputs, name, **({} if self._scheme.one else {"axis": 0}))
 
     def _operator(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         return self.node(kind, inputs, output, f"{output}.{kind}", **attributes)

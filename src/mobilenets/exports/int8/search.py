@@ -15,14 +15,17 @@ import numpy as np
 import onnx
 
 from mobilenets.base.progress import Progress, progress
+from mobilenets.errors import InputError
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.bias import corrected_biases
 from mobilenets.exports.int8.observe import RANGE_RULES, observe
 from mobilenets.exports.int8.qdq import Scheme, block_of, in_int8, weight_steps
 from mobilenets.exports.int8.selection import ENOUGH, HELD_BACK
-from mobilenets.exports.job import Job
+from mobilenets.exports.int8.trained import learned
+from mobilenets.exports.job import OWN_GRAPH, Job
 from mobilenets.models.detection.detector import Detector
+from mobilenets.models.int8 import Rounding
 from mobilenets.runtime.engines import Array, laid_out
 
 # Pixels that the bias correction runs at once, which bounds its memory: 16 pictures at 224. More changed nothing.
@@ -77,6 +80,12 @@ def quantize(model: onnx.ModelProto, job: Job) -> tuple[onnx.ModelProto, dict[st
 
 def find_scheme(job: Job) -> tuple[Scheme, dict[str, Any]]:
     """Search for a network that another converter takes to int8; see ``search``."""
+    trained = job.network.int8
+    if trained is not None and trained.one and job.options.format not in OWN_GRAPH:
+        raise InputError(
+            f"{job.options.format}: the model was trained for int8 with one scale per weight tensor, and this format "
+            "has one per channel; choose onnx, openvino or web"
+        )
     options = replace(job.options, format="onnx", precision="float32", camera=False, batch=None)
     return search(onnx_model(job.network, job.preprocessing, options), job)
 
@@ -86,16 +95,17 @@ def search(model: onnx.ModelProto, job: Job) -> tuple[Scheme, dict[str, Any]]:
 
     ``job.calibration`` has the pictures, uint8 N×S×S×3; nothing else is looked at. Ranges of the activations, steps of
     the weights, bias correction and blocks left in float are chosen one after the other, each where it brings the
-    probabilities closer to those of float. The same pictures give the same scheme.
+    probabilities closer to those of float. The same pictures give the same scheme. Of a network that was trained for
+    int8 it is what was learned, and nothing is chosen.
     """
     assert job.calibration is not None and len(job.calibration)
     images: Array = job.calibration
     if not job.options.pixels:
         images = laid_out(job.preprocessing.normalise(job.calibration), "NCHW")
     found = _Search(_of_any_batch(model), images, job)
-    best = found.best()
+    best = found.best() if job.network.int8 is None else found.learned(job.network.int8)
     return best.scheme, {
-        "weights": "int8, one scale per output channel",
+        "weights": f"int8, one scale per {'tensor' if best.scheme.one else 'output channel'}",
         "activations": "uint8, one scale per tensor",
         "pictures": len(images),
         "pictures_held_back": len(found.judged) if found.split else 0,
@@ -116,20 +126,31 @@ class _Search:
         self._always = frozenset({HEADS}) if isinstance(job.network, Detector) else frozenset[str]()
         self.tried: list[Candidate] = []
 
+    def learned(self, rounding: Rounding) -> Candidate:
+        """Try what was learned, to say how far it is from float."""
+        scheme = learned(self._model, rounding, self._job.options.format in RUN_BY_ONNX_RUNTIME)
+        if self._job.options.per_tensor and not scheme.one:
+            raise InputError("--per-tensor: the model was trained for int8 with one scale per channel; leave it out")
+        with progress("int8: trying what was learned", None, "candidates") as shown:
+            return self._try(Candidate("learned", "learned", scheme), shown)
+
     def best(self) -> Candidate:
         """Try step by step; a later candidate wins only by being better."""
+        one = self._job.options.per_tensor
         with progress("int8: trying quantizers", None, "candidates") as shown:
-            largest, least = (weight_steps(self._model, rule) for rule in ("largest", "least squares"))
+            largest, least = (weight_steps(self._model, rule, one) for rule in ("largest", "least squares"))
             split = self._job.options.format in RUN_BY_ONNX_RUNTIME
             for rule in RANGE_RULES:
                 ranges = self._float.ranges(rule, self._fitted)
-                plain = Candidate(rule, "largest", Scheme(ranges, largest, left=self._always, split=split))
+                plain = Candidate(rule, "largest", Scheme(ranges, largest, left=self._always, split=split, one=one))
                 self._try(plain, shown)
                 self._try(self._corrected(plain), shown)
             best = min(self.tried, key=_divergence)
             finer = replace(best, weights="least squares", scheme=replace(best.scheme, steps=least))
             self._try(self._corrected(finer) if best.scheme.biases else finer, shown)
-            return self._partly_float(min(self.tried, key=_divergence), shown)
+            best = min(self.tried, key=_divergence)
+            # Chips that know one scale for a weight know nothing but integers.
+            return best if one else self._partly_float(best, shown)
 
     def _partly_float(self, best: Candidate, shown: Progress) -> Candidate:
         """Leave the first blocks in float, then the most sensitive of the others, as far as it pays."""

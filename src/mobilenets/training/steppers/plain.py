@@ -14,6 +14,7 @@ from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.processes import ALONE, Processes
+from mobilenets.training.refused import INT8
 from mobilenets.training.sparsity import masks_of
 from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.together import Together
@@ -174,7 +175,7 @@ def precision_of(wish: str, device: torch.device) -> torch.dtype | None:
         if device.type != "cuda":
             return None
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[wish]
+    return {"float32": None, INT8: None, "bfloat16": torch.bfloat16, "float16": torch.float16}[wish]
 
 
 @torch.no_grad()
