@@ -122,7 +122,8 @@ def shrink(
         raise InputError(f"{folder}: is there already; choose another --out")
     there = None if device is None else Path(device)
     work = folder.with_name(f"{folder.name}-candidates")
-    asked = {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), "data": str(data), "within": within}
+    asked: dict[str, Any] = {"model": str(run), "data": str(data), "within": within}
+    asked |= {"sha256": file_hash(find_bundle(run) / WEIGHTS)}
     asked |= {"device": None if there is None else hashlib.sha256(read_given(there)).hexdigest()}
     asked |= {"candidates": most, "epochs": epochs, "threads": threads}
     if not begun(work, ASKED, asked, "shrinking"):
