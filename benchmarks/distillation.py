@@ -76,7 +76,8 @@ def flat(out: Path) -> Path:
 def trained(data: Path, run: Path, settings: dict[str, Any]) -> float:
     """Train, or go on, unless it is done; returns the seconds that it took."""
     if not (run / "metrics.json").exists():
-        mobilenets.train(data, run, resume=(run / "recipe.json").exists(), **settings)
+        begun = (run / "recipe.json").exists()
+        mobilenets.train(data, run, resume=begun, **({} if begun else settings))
     return float(json.loads((run / "metrics.json").read_bytes())["total_seconds"])
 
 

@@ -83,3 +83,20 @@ def test_it_is_a_network_as_any_other_to_the_state_dictionary() -> None:
 def test_settings_that_int8_cannot_be_trained_with(settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match="use mobilenets quantize RUN DATA"):
         Recipe().replace(precision="int8", **settings)
+
+
+def test_what_is_kept_is_rounded_and_rounds_to_itself() -> None:
+    torch.manual_seed(0)
+    made = Int8Network(describe("mobilenet_v3_small", 0.35, 32), 3).eval()
+    assert made.int8 is not None
+    made.int8.logs.data.fill_(-3.5)
+    made.int8.one.fill_(1)
+    images = torch.randn(2, 3, 32, 32)
+    kept = made.kept()
+    weight, rounded_weight = (network.get_submodule("body.conv0").conv.weight for network in (made, kept))
+    step = rounded_weight.abs().max() / 127
+    assert float((rounded_weight / step - (rounded_weight / step).round()).abs().max()) < 1e-3
+    assert not torch.equal(weight, rounded_weight)
+    assert float((weight - rounded_weight).abs().max()) <= float(step) / 2 * 1.001
+    with torch.inference_mode():
+        torch.testing.assert_close(kept(images), made(images), rtol=0.05, atol=0.05)

@@ -72,6 +72,10 @@ class Network(nn.Module):
         pooled: Tensor = self.pool(self.body[start:](x))
         return pooled.flatten(1)[:, :, None, None]
 
+    def kept(self) -> Network:
+        """Give the network as it is written down after training."""
+        return self
+
     def l2_penalty(self) -> Tensor | None:
         """Give the classifier's own L2 term of the loss, or None where the table has none."""
         weight = self.architecture.table.head.l2

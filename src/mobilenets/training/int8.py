@@ -8,6 +8,7 @@ does not clip (straight-through estimator). The steps of what flows are learned 
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, Self
 
@@ -50,6 +51,24 @@ class Int8Network(Network):
         made = cls(network.architecture, network.classes)
         made.load_state_dict(network.state_dict())
         return made.eval()
+
+    @torch.no_grad()
+    def kept(self) -> Network:
+        """Give a copy with its weights rounded: what int8 makes of them stays, and float computes with the same.
+
+        What was learned beside the steps may be far from them where one step serves channels of all sizes, and float
+        would compute something else.
+        """
+        made = copy.deepcopy(self)
+        assert made.int8 is not None
+        left = made.int8.float_blocks
+        for part in self.plan.operations:
+            if isinstance(part, ops.Conv | ops.Linear) and block_of(self.plan, part) not in left:
+                layer: Any = made.get_submodule(part.name)
+                weight = layer.conv.weight if isinstance(part, ops.Conv) else layer.weight
+                none = weight.new_zeros(len(weight))
+                weight.copy_(in_steps(weight, none, weight.new_ones(()), bool(made.int8.one))[0])
+        return made
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Give the logits of a batch; ``start`` is 0, because the blocks before would not be rounded."""

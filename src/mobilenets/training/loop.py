@@ -154,7 +154,7 @@ class Training:
         """Measure the model that training starts from, where it knows its task; it then competes as epoch 0."""
         state = State(before=self._value_before() if self.measure_before else None)
         if state.before is not None and self.recipe.keep == "best":
-            save_weights(self.run / WEIGHTS, self.stepper.network.state_dict())
+            save_weights(self.run / WEIGHTS, self.stepper.network.kept().state_dict())
         return state
 
     def _value_before(self) -> float | None:
@@ -252,7 +252,7 @@ class Training:
         if better:
             state.best_epoch = state.epoch
         if better or self.recipe.keep == "last":
-            save_weights(self.run / WEIGHTS, measured.state_dict())
+            save_weights(self.run / WEIGHTS, measured.kept().state_dict())
         # Among the epochs alone: the first steps may undo what the start knew before they do better.
         best_trained = best_epoch(state.history, self.metric, pictures)
         stale = state.epoch - max(best_trained, self.stage.first)

@@ -124,7 +124,6 @@ def export(
     saved = load_classifier(source)
     _check_geometry(saved.bundle.preprocessing, options)
     halves, calibration = pictures_of(source, _data(source, data, precision), saved.bundle, precision)
-    measured = halves.measured
     with drafting(folder) as draft:
         job = Job(saved.network, saved.bundle.preprocessing, options, draft, calibration, task, saved.space)
         exported = write(job)
@@ -132,7 +131,7 @@ def export(
         # Opened as a user would, from its own description; beside it the checkpoint, and not the run's own file.
         candidate = Predictor(draft)
         reference = Predictor(source, "cpu", runtime="torch")
-        verdict = judge(task, reference, candidate, measured, halves.root, points)
+        verdict = judge(task, reference, candidate, halves.measured, halves.root, points)
         result = {
             "file": str(folder / exported.file),
             "format": format,
@@ -143,14 +142,13 @@ def export(
             "runtime": exported_runtime(candidate),
             "quantization": exported.about.get("quantization"),
             "layer": None,
-            "advice": None,
+            "advice": _advice(saved, source, halves.root, options) if verdict.faults else None,
         }
         if verdict.faults:
-            layer = _breaking_layer(saved, draft, exported, measured)
-            return result | {"file": None, "layer": layer, "advice": _advice(saved, source, halves.root, options)}
+            return result | {"file": None, "layer": _breaking_layer(saved, draft, exported, halves.measured)}
         exported = _unless_strayed(saved, verdict, exported, result)
         about = {**exported.about, "gate": verdict.to_json() | {"evaluated_on": halves.which}}
-        golden = golden_pictures(candidate, measured, halves.root)
+        golden = golden_pictures(candidate, halves.measured, halves.root)
         describe(draft, saved, replace(exported, golden=golden, about=about, drawn=drawn_picture(candidate)), source)
         if task.has_device_code:
             write_device_code(draft, read_bundle(draft))

@@ -31,12 +31,11 @@ from mobilenets.models.device import pick_device
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.compared import pictures_to_compare
-from mobilenets.runs.folder import check_folder
-from mobilenets.runs.further import begun, further, starting_from, write_start
+from mobilenets.runs.further import begun, folder_beside, further, open_to_go_on, starting_from, write_start
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.test_set import opened_by_compare
-from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, find_bundle
+from mobilenets.runtime.bundle import WEIGHTS, find_bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.tasks.classification.task import classified
@@ -106,17 +105,16 @@ def quantize(
     """
     find_format(FORMAT, INT8)
     run, pictures = Path(model), open_data(data)
-    named = run if run.name.strip(".") else run.resolve()
-    folder = check_folder(Path(out) if out is not None else named.with_name(f"{named.name}-int8"))
+    folder = folder_beside(run, out, "int8")
     start = folder.with_name(f"{folder.name}-start")
     if folder.exists() and not (start / QUANTIZED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
-    saved = load_classifier(run)
-    if saved.bundle.task != CLASSIFICATION:
-        raise InputError(f"{run}: only classifiers are trained for int8 so far")
+    saved = open_to_go_on(run, "trained for int8")
     pick_device(device)
     began = time.monotonic()
     recipe = further(run, epochs, device).replace(lr=lr)
+    if recipe.share_of_zeros:
+        raise InputError(f"{run}: sparse, and this training would fill its zeros: export it with --int8 as it is")
     asked: dict[str, Any] = {
         "model": str(run),
         "sha256": file_hash(find_bundle(run) / WEIGHTS),
