@@ -1,12 +1,12 @@
 """Predicting many: a cluster of two nodes loses one, then its driver; is every answer there, and how fast was it?
 
-    python benchmarks/bulk.py MODEL PLACE [--pictures 50000] [--bad 200] [--speeds 5000] [--json FILE]
+    python benchmarks/bulk.py PLACE [--model MODEL] [--pictures 50000] [--bad 200] [--only PART] [--json]
 
-MODEL is a run folder or export for pictures of about 32 pixels; PLACE is an empty folder for pictures and answers. It
-needs Ray and pyarrow, and no PyTorch. It draws pictures of 32 to 64 pixels, bad ones among them, takes the serial
-answer (``mobilenets.predict``), starts a Ray cluster of two nodes of one core each on the loopback, kills one node when
-a third of the parts are done and the driver when two thirds are, and runs the same command again. Then come the speeds,
-in pictures a second: plain loops, and 1 and 2 workers of both engines.
+PLACE is a folder for pictures and answers. It draws pictures of 32 to 64 pixels, bad ones among them, trains a small
+model (or takes MODEL: then no PyTorch is needed), takes the serial answer (``mobilenets.predict``), starts a Ray
+cluster of two nodes of one core each on the loopback, kills one node when half of the parts are done and the driver
+when three quarters are, and runs the same command again. Then come the speeds, in pictures a second: plain loops, and
+1 and 2 workers of both engines. ``--only survival`` or ``--only speeds`` does one of the two. It needs Ray and pyarrow.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from mobilenets.bulk.answering import answers
 ADDRESS, OTHER = "127.0.0.2:6397", "127.0.0.3"
 STORE = str(200 << 20)
 FOLDER = 1000
+PATIENCE, TRIES = 120, 5
 # Workers are of niceness 15 by default: beside other programs they would hardly run.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"}
 
@@ -70,19 +71,24 @@ def node(*words: str) -> subprocess.Popen[bytes]:
 
 
 def family(pid: int) -> list[int]:
-    """List a process and what it started, by the parents that /proc names."""
+    """List a process and what it started, by the parents and sessions that /proc names."""
     children: dict[int, list[int]] = {}
+    orphans: list[int] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                parent, _, session = map(int, (entry / "stat").read_text().rpartition(")")[2].split()[1:4])
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-    found, waiting = [], [pid]
+            if session == pid:
+                orphans.append(int(entry.name))
+    found, waiting = list[int](), [pid, *orphans]
     while waiting:
-        found.append(waiting.pop())
-        waiting += children.get(found[-1], [])
+        one = waiting.pop()
+        if one not in found:
+            found.append(one)
+            waiting += children.get(one, [])
     return found
 
 
@@ -113,14 +119,19 @@ def cluster(nodes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     try:
         for words in (head, (f"--address={ADDRESS}", f"--node-ip-address={OTHER}"))[:nodes]:
             started.append(node(*words))
+            tries, begun = 1, time.monotonic()
             while alive() != len(started):
-                if started[-1].poll() is not None:  # on a busy machine Ray gives up on itself
+                # On a busy machine Ray gives up on itself, and leaves some of its processes.
+                if started[-1].poll() is not None or time.monotonic() - begun > PATIENCE:
+                    assert tries < TRIES, f"a node of Ray did not start in {TRIES} attempts"
+                    kill_all(started[-1])
                     started[-1] = node(*words)
+                    tries, begun = tries + 1, time.monotonic()
+                time.sleep(0.2)
         yield started
     finally:
-        for one in started:
-            if one.poll() is None:
-                kill_all(one)
+        for one in reversed(started):
+            kill_all(one)
 
 
 def command(model: Path, source: Path, out: Path, *words: str) -> list[str]:
@@ -130,7 +141,7 @@ def command(model: Path, source: Path, out: Path, *words: str) -> list[str]:
 
 def predict_many(*words: Any) -> dict[str, Any]:
     done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1) and done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
@@ -156,7 +167,7 @@ def survive(model: Path, source: Path, out: Path, part: int, count: int) -> dict
         begun = time.monotonic()
         with (out.parent / "driver.log").open("wb") as log:
             driver = subprocess.Popen(command(model, source, out, *ray), stdout=log, stderr=log)
-        for share, victim, name in ((1 / 3, second, "node"), (2 / 3, driver, "driver")):
+        for share, victim, name in ((1 / 2, second, "node"), (3 / 4, driver, "driver")):
             while parts_done(out) < share * total:
                 assert driver.poll() is None, (out.parent / "driver.log").read_text()
                 time.sleep(0.1)
@@ -164,7 +175,10 @@ def survive(model: Path, source: Path, out: Path, part: int, count: int) -> dict
             kill_all(victim)
         said["seconds_until_the_driver_was_killed"] = round(time.monotonic() - begun, 1)
         before = {file.name: file.stat().st_mtime_ns for file in (out / "answers").glob("*.parquet")}
-        said["next_run"] = predict_many(model, source, out, *ray)
+        found = predict_many(model, source, out, *ray)
+        said["next_run"] = {
+            name: found[name] for name in ("pictures", "bad", "answered_now", "failed_parts", "seconds")
+        }
     after = {file.name: file.stat().st_mtime_ns for file in (out / "answers").glob("*.parquet")}
     said["parts_kept"] = sum(after[name] == time for name, time in before.items())
     said["parts"] = len(after)
@@ -213,54 +227,73 @@ def speeds(model: Path, source: Path, place: Path) -> dict[str, float]:
 
     loop("plain loop, one picture at a time", one_by_one)
     loop("plain loop, batches of 32", lambda: list(answers(predictor, ((str(path), path) for path in files))))
-    for workers in (1, 2):
-        for engine, *words in (("local",), ("ray", "--ray-address", ADDRESS)):
-            out = place / f"speed-{engine}-{workers}"
-            shutil.rmtree(out, ignore_errors=True)
-            with cluster(2) if engine == "ray" else nullcontext():
+    for engine, *words in (("local",), ("ray", "--ray-address", ADDRESS)):
+        with cluster(2) if engine == "ray" else nullcontext():
+            for workers in (1, 2):
+                out = place / f"speed-{engine}-{workers}"
+                shutil.rmtree(out, ignore_errors=True)
                 settings = ("--engine", engine, *words, "--workers", str(workers), "--part", "500")
                 result = predict_many(model, source, out, *settings)
-            found[f"{engine}, {workers} worker(s)"] = result["images_per_second"]
+                found[f"{engine}, {workers} {'worker' if workers == 1 else 'workers'}"] = result["images_per_second"]
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("place", type=Path)
-    parser.add_argument("--pictures", type=int, default=50_000)
-    parser.add_argument("--bad", type=int, default=200)
-    parser.add_argument("--part", type=int, default=1000)
-    parser.add_argument("--speeds", type=int, default=5000, help="pictures that speeds are taken on; 0 for none")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    os.environ |= QUIET
-    source, out = options.place / "pictures", options.place / "answers-ray"
-    spoilt = draw(source, options.pictures, options.bad)
-    result: dict[str, Any] = {"pictures": options.pictures, "bad": options.bad}
+def small_model(place: Path) -> Path:
+    """Train a small model for pictures of 32 pixels, once."""
+    run, data = place / "model", place / "shapes"
+    if not run.exists():
+        mobilenets.fetch("shapes", data)
+        settings = {"model": "mobilenet_v2", "width": 0.35, "size": 32, "weights": "none", "epochs": 1, "device": "cpu"}
+        mobilenets.train(data, run, **settings)
+    return run
+
+
+def survival(model: Path, source: Path, out: Path, spoilt: set[str], part: int, count: int) -> dict[str, Any]:
+    """Answer all of it on a cluster that loses what it can lose, and serially beside it."""
+    shutil.rmtree(out, ignore_errors=True)
     serial: dict[str, dict[str, Any]] = {}
 
     def answer_serially() -> None:
         # Named as in the rows: by the path below the source.
         named = ((path.relative_to(source).as_posix(), path) for path in sorted(source.rglob("*.jpg")))
-        serial.update((answer["image"], answer) for answer in mobilenets.predict(options.model, named))
+        serial.update((answer["image"], answer) for answer in mobilenets.predict(model, named))
 
     beside = threading.Thread(target=answer_serially)
     beside.start()
-    result["survived"] = survive(options.model, source, out, options.part, options.pictures)
-    print(json.dumps(result, indent=1), flush=True)
+    survived = survive(model, source, out, part, count)
     beside.join()
-    result["union_against_serial"] = compared(out, serial, spoilt)
-    print(json.dumps(result, indent=1), flush=True)
-    if options.speeds:
-        few = options.place / "few"
+    return {"survived": survived, "union_against_serial": compared(out, serial, spoilt)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("place", type=Path)
+    parser.add_argument("--model", type=Path, help="run folder or export for pictures of about 32 pixels")
+    parser.add_argument("--pictures", type=int, default=50_000)
+    parser.add_argument("--bad", type=int, default=200)
+    parser.add_argument("--part", type=int, default=1000)
+    parser.add_argument("--speeds", type=int, default=5000, help="pictures that speeds are taken on")
+    parser.add_argument("--only", choices=["survival", "speeds"])
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing before")
+    options = parser.parse_args()
+    os.environ |= QUIET
+    place, source = options.place, options.place / "pictures"
+    spoilt = draw(source, options.pictures, options.bad)
+    model = options.model or small_model(place)
+    result: dict[str, Any] = {"pictures": options.pictures, "bad": options.bad}
+    if options.only != "speeds":
+        result |= survival(model, source, place / "answers-ray", spoilt, options.part, options.pictures)
+        if not options.json:
+            print(json.dumps(result), flush=True)
+    if options.only != "survival":
+        few = place / "few"
         for folder in sorted(source.iterdir())[: -(-options.speeds // FOLDER)]:
-            shutil.copytree(folder, few / folder.name)
-        result["pictures_a_second"] = speeds(options.model, few, options.place)
-    text = json.dumps(result, indent=1)
-    print(text)
+            shutil.copytree(folder, few / folder.name, dirs_exist_ok=True)
+        result["pictures_a_second"] = speeds(model, few, place)
+        if not options.json:
+            print(json.dumps(result["pictures_a_second"]), flush=True)
     if options.json:
-        options.json.write_text(text + "\n")
+        print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

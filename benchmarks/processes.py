@@ -1,12 +1,13 @@
 """One training over several processes: is it the same training, and what happens when one of them is killed.
 
-    python benchmarks/processes.py OUT [same] [killed]
+    python benchmarks/processes.py OUT [float64] [float32] [fine-tuning] [killed]
 
 Digits (1,438 training pictures of 8×8, enlarged to 16), batches of 13 or 12, gloo on this machine:
 
 1. The samples that 1, 2 and 3 processes see, in order, with Mixup and CutMix on; and how far the losses of 100 steps
-   with synchronised BatchNorm are apart: in float64, and in float32, where rounding grows from step to step as it does
-   between two runs of one process (``benchmarks/same_losses.py``).
+   with synchronised BatchNorm are apart: from random weights in float64 and float32, and in float32 fine-tuning a
+   trained model with the settings that ``train`` chooses. Rounding grows from step to step, also between two runs of
+   one process: beside them stands one whose weights begin one part in a million away.
 2. One of two processes is killed in mid-epoch: seconds until the other and torchrun have ended, and what is said. Then
    the run is resumed with 2, 1 and 3 processes: are the samples exactly those that were not yet seen, and does it end
    in the same bytes as a run that was never killed?
@@ -28,22 +29,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-SETTINGS = ["--model", "mobilenet_v1_cifar", "--width", "0.25", "--size", "16", "--weights", "none", "--freeze", "none"]
-SETTINGS += ["--batch", "13", "--device", "cpu", "--threads", "1", "--workers", "1", "--seed", "3"]
-SETTINGS += ["--augment", "digits"]
+COMMON = ["--size", "16", "--batch", "13", "--device", "cpu", "--threads", "1", "--workers", "1", "--seed", "3"]
+COMMON += ["--augment", "digits"]
+NEW = ["--model", "mobilenet_v1_cifar", "--width", "0.25", "--weights", "none", "--freeze", "none"]
+SETTINGS = [*NEW, *COMMON]
 STEADY = ["--optimizer", "sgd", "--lr", "0.01"]
 MIXED = ["--mixup", "0.2", "--cutmix", "1"]
+MOVED = 1e-6
 
 
 def noted(folder: Path, words: list[str]) -> int:
     """Be one process of a training that notes each sample and each loss; with ``--double`` in float64."""
+    import torch
+
     from mobilenets.cli import main
     from mobilenets.datasets.loader import Loader
     from mobilenets.training.loop import Training
     from mobilenets.training.steppers.plain import PlainStepper
 
-    rank, double = os.environ.get("RANK", "0"), "--double" in words
-    words = [word for word in words if word != "--double"]
+    rank, double, moved = os.environ.get("RANK", "0"), "--double" in words, "--moved" in words
+    words = [word for word in words if word not in ("--double", "--moved")]
     with (folder / f"{rank}.jsonl").open("w", buffering=1) as notes:
 
         def note(**what: Any) -> None:
@@ -61,6 +66,11 @@ def noted(folder: Path, words: list[str]) -> int:
             return made
 
         def step_noted(self: PlainStepper, group: Any, number: int, rate: float) -> Any:
+            if moved and fitting and not number:
+                draws = torch.Generator().manual_seed(5)
+                with torch.no_grad():
+                    for weights in self.network.parameters():
+                        weights.mul_(1 + MOVED * torch.randn(weights.shape, generator=draws))
             if double and fitting:
                 self.network.double()
                 group = [replace(one, images=one.images.astype("float64")) for one in group]
@@ -131,22 +141,26 @@ def losses(folder: Path) -> dict[int, float]:
     return found
 
 
-def same_training(data: Path, out: Path) -> None:
-    """Item 1."""
-    for name, more in (("float64", [*STEADY, *MIXED, "--double"]), ("float32", [*STEADY, *MIXED])):
-        for count in (1, 2, 3):
-            words = ["train", str(data), "--out", str(out / f"run-{name}-{count}"), "--steps", "100"]
-            finished(out / f"notes-{count}", count, [*words, *SETTINGS, *more])
-        seen = [samples(out / f"notes-{count}") for count in (1, 2, 3)]
-        least = min(map(len, seen))
-        loss = [losses(out / f"notes-{count}") for count in (1, 2, 3)]
-        apart = [max(abs(loss[0][step] - other[step]) for step in loss[0]) for other in loss[1:]]
-        print(
-            f"{name}: {least} samples, the same in 1, 2 and 3 processes: {seen[0] == seen[1] == seen[2]}; largest "
-            f"difference of a loss in 100 steps, 2 processes {apart[0]:.1e}, 3 processes {apart[1]:.1e} (losses "
-            f"{max(loss[0].values()):.2f} to {min(loss[0].values()):.2f})",
-            flush=True,
-        )
+def same_training(data: Path, out: Path, case: str) -> None:
+    """Do one case of item 1."""
+    settings = [*NEW, *STEADY, *(["--double"] if case == "float64" else [])]
+    if case == "fine-tuning":
+        settings = ["--weights", str(out / "source")]
+        finished(out / "notes", 1, ["train", str(data), "--out", settings[1], "--epochs", "10", *SETTINGS])
+    seen, loss = [], []
+    for count, more in ((1, []), (2, []), (3, []), (1, ["--moved"])):
+        notes = out / f"notes-{case}-{count}{''.join(more)}"
+        words = ["train", str(data), "--out", str(notes / "run"), "--steps", "100"]
+        finished(notes, count, [*words, *COMMON, *settings, *MIXED, *more])
+        seen.append(samples(notes))
+        loss.append(losses(notes))
+    two, three, moved = (max(abs(loss[0][step] - other[step]) for step in loss[0]) for other in loss[1:])
+    print(
+        f"{case}: {len(seen[0])} samples, the same in 1, 2 and 3 processes: {seen[0] == seen[1] == seen[2]}; largest "
+        f"difference of a loss in {len(loss[0])} steps from 1 process: 2 processes {two:.1e}, 3 processes {three:.1e}, "
+        f"1 that begins {MOVED:g} away {moved:.1e} (losses {max(loss[0].values()):.2f} to {min(loss[0].values()):.2f})",
+        flush=True,
+    )
 
 
 def killed(data: Path, out: Path) -> None:
@@ -183,14 +197,16 @@ def killed(data: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Do both items, or those that are named."""
+    """Do all, or what is named."""
     out, wanted = Path(sys.argv[1]), sys.argv[2:]
     shutil.rmtree(out, ignore_errors=True)
     data = out / "digits"
     subprocess.run([sys.executable, "-m", "mobilenets", "fetch", "digits", str(data)], check=True, capture_output=True)
-    for item in (same_training, killed):
-        if not wanted or item.__name__.split("_")[0] in wanted:
-            item(data, out)
+    for case in ("float64", "float32", "fine-tuning"):
+        if not wanted or case in wanted:
+            same_training(data, out, case)
+    if not wanted or "killed" in wanted:
+        killed(data, out)
 
 
 if __name__ == "__main__":

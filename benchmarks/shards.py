@@ -1,6 +1,6 @@
 """The same pictures as a folder, as shards, and as shards behind a server that fails now and then.
 
-    python benchmarks/shards.py [--pictures 20000] [--shard-mb 4] [--epochs 1] [--seeds 1] [--json]
+    python benchmarks/shards.py [--pictures 20000] [--shard-mb 4] [--epochs 1] [--seeds 1] [--only server] [--json]
 
 Pictures of Fashion-MNIST (Debian's dataset-fashion-mnist, or a download) are written as PNG into a temporary folder, a
 tenth of them for validation, and packed. Then, in this order:
@@ -11,8 +11,9 @@ tenth of them for validation, and packed. Then, in this order:
 - accuracy: a small network, of each seed trained on both.
 - resume: stopped by Ctrl-C in the middle of a shard, and taken up: the weights, byte for byte.
 - damage: one byte of a picture changed in a shard.
-- server: on 127.0.0.1, slow, with 503 and cut connections: every picture tried and one epoch of batches, through a
-  cache of three fifths of the set, or what the plan of an epoch needs where that is more, watched all along.
+- server: on 127.0.0.1, slow, with 503 and cut connections: the whole training of seed 0 and its evaluation, through a
+  cache of three fifths of the set, or what the plan of an epoch needs where that is more, watched all along; the
+  weights, byte for byte, and the figures, beside those of the run from the disk.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -266,16 +267,7 @@ def watched(place: Path) -> Iterator[list[int]]:
         watcher.join()
 
 
-def batches_of(data: Path) -> str:
-    """Try every picture, and hash the batches of an epoch."""
-    dataset, digest = prepared(data), hashlib.sha256()
-    for batch in loader(dataset).batches(plan_of(dataset, 0)):
-        digest.update(batch.images)
-        digest.update(batch.targets)
-    return digest.hexdigest()
-
-
-def behind_a_server(shards: Path, place: Path) -> dict[str, Any]:
+def behind_a_server(shards: Path, place: Path, epochs: int) -> dict[str, Any]:
     index = index_of(shards)
     total = sum(shard.bytes for shard in index.shards)
     limit = max(int(total * 0.6), remote.needed_at_once(index)[1])
@@ -285,8 +277,10 @@ def behind_a_server(shards: Path, place: Path) -> dict[str, Any]:
     counted: dict[str, int] = {}
     began = time.perf_counter()
     with server(shards, counted) as address, watched(place / "cache/shards") as most:
-        served = batches_of(open_data(address))
+        trained(address, place / "served", epochs, 0)
+        served = mobilenets.evaluate(place / "served", address)
     seconds = time.perf_counter() - began
+    figures = mobilenets.evaluate(place / "shards-0", shards)
     return {
         **counted,
         "shards": len(index.shards),
@@ -294,9 +288,29 @@ def behind_a_server(shards: Path, place: Path) -> dict[str, Any]:
         "limit_mb": round(limit / 1e6, 1),
         "most_in_cache_mb": round(most[0] / 1e6, 1),
         "in_limit": most[0] <= limit,
-        "same_batches_as_from_the_disk": served == batches_of(open_data(shards)),
+        "same_weights_as_from_the_disk": weights(place / "served") == weights(place / "shards-0"),
+        "same_figures": all(served[one] == figures[one] for one in ("images", "loss", "top1", "confusion")),
+        "images": served["images"],
+        "top1": served["top1"],
         "seconds": round(seconds, 1),
     }
+
+
+def from_disk(place: Path, options: argparse.Namespace, say: Callable[[str, dict[str, Any]], None]) -> None:
+    """Compare the folder with its shards on the disk."""
+    data = open_data(place / "shards")
+    folder, shards = prepared(place / "folder"), prepared(data)
+    say("samples", samples(folder, shards))
+    say("speed", speed(folder, shards))
+    say("memory", memory(shards))
+    accuracy: dict[str, list[float]] = {"folder": [], "shards": []}
+    for seed in range(options.seeds):
+        for name in accuracy:
+            accuracy[name].append(trained(place / name, place / f"{name}-{seed}", options.epochs, seed)["top1"])
+    say("accuracy", accuracy)
+    steps = (options.epochs - 1) * -(-len(shards.train) // BATCH) + len(shards.train) // BATCH // 3
+    say("resume", resume(shards, place, weights(place / "shards-0"), options.epochs, steps))
+    say("damage", damage(place / "shards"))
 
 
 def main() -> None:
@@ -305,6 +319,7 @@ def main() -> None:
     parser.add_argument("--shard-mb", type=float, default=4.0)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", choices=["server"], help="nothing but this, and the run from the disk beside it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result: dict[str, Any] = {}
@@ -319,23 +334,13 @@ def main() -> None:
         write(place / "folder", options.pictures)
         began = time.perf_counter()
         packed = mobilenets.pack(place / "folder", place / "shards", shard_mb=options.shard_mb, workers=1)
-        took = round(time.perf_counter() - began, 1)
-        say("pack", {"shards": packed["shards"], "mb": round(packed["bytes"] / 1e6, 1), "seconds": took})
-        data = open_data(place / "shards")
-        folder, shards = prepared(place / "folder"), prepared(data)
-        say("samples", samples(folder, shards))
-        say("speed", speed(folder, shards))
-        say("memory", memory(shards))
-        accuracy: dict[str, list[float]] = {"folder": [], "shards": []}
-        for seed in range(options.seeds):
-            for name in accuracy:
-                accuracy[name].append(trained(place / name, place / f"{name}-{seed}", options.epochs, seed)["top1"])
-        say("accuracy", accuracy)
-        whole = weights(place / "shards-0")
-        steps = (options.epochs - 1) * -(-len(shards.train) // BATCH) + len(shards.train) // BATCH // 3
-        say("resume", resume(shards, place, whole, options.epochs, steps))
-        say("damage", damage(place / "shards"))
-        say("server", behind_a_server(place / "shards", place))
+        seconds = round(time.perf_counter() - began, 1)
+        say("pack", {"shards": packed["shards"], "mb": round(packed["bytes"] / 1e6, 1), "seconds": seconds})
+        if options.only == "server":
+            trained(place / "shards", place / "shards-0", options.epochs, 0)
+        else:
+            from_disk(place, options, say)
+        say("server", behind_a_server(place / "shards", place, options.epochs))
     if options.json:
         print(json.dumps(result, indent=2))
 

@@ -44,8 +44,10 @@ def test_every_public_name_has_an_example(
     Image.open(trained.data / "dog/001.png").save(tmp_path / "photo.jpg", quality=95)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mobilenets.runs.class_report.write_report", lambda *_: None)  # half of the time
-    for verb in ("prune", "sparsify"):
+    for verb in ("prune", "shrink", "shrink_end", "sparsify"):
         monkeypatch.setattr(f"mobilenets.verbs.{verb}.SECONDS", 0.05)
+    monkeypatch.setattr("mobilenets.shrinking.candidates.WIDTHS", {})
+    monkeypatch.setattr("mobilenets.verbs.shrink_end.TRIED", 1)
     value = getattr(mobilenets, name)
     examples = doctest.DocTestParser().get_doctest(
         inspect.getdoc(value) or "", {"mobilenets": mobilenets}, name, None, None

@@ -29,7 +29,7 @@ def test_the_names_are_those_promised() -> None:
         *("__version__", "FaultFound", "InputError", "MobilenetsError", "Predictor", "Recipe", "create_model"),
         *("load_model", "predict_many", "register_task"),
         *("demo", "evaluate", "fetch", "import_weights", "predict", "published_weights", "serve", "summary", "train"),
-        *("audit", "benchmark", "check", "compare", "compare_models", "export", "pack", "prune", "quantize"),
+        *("audit", "benchmark", "check", "compare", "compare_models", "export", "pack", "prune", "quantize", "shrink"),
         *("sparsify", "tune"),
     }
     assert dir(mobilenets) == sorted(mobilenets.__all__)

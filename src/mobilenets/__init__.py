@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mobilenets.verbs.prune import prune as prune
     from mobilenets.verbs.quantize import quantize as quantize
     from mobilenets.verbs.serve import serve as serve
+    from mobilenets.verbs.shrink import shrink as shrink
     from mobilenets.verbs.sparsify import sparsify as sparsify
     from mobilenets.verbs.summary import summary as summary
     from mobilenets.verbs.train import train as train
@@ -74,6 +75,7 @@ _HOMES = {
     "quantize": "mobilenets.verbs.quantize",
     "register_task": "mobilenets.tasks.registry",
     "serve": "mobilenets.verbs.serve",
+    "shrink": "mobilenets.verbs.shrink",
     "sparsify": "mobilenets.verbs.sparsify",
     "summary": "mobilenets.verbs.summary",
     "train": "mobilenets.verbs.train",

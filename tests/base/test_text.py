@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mobilenets.base.notes import shown
 from mobilenets.base.progress import Progress
-from mobilenets.base.text import printable, printable_json, printable_lines, say_boxes
+from mobilenets.base.text import counted, printable, printable_json, printable_lines, say_boxes
 
 RED = "\x1b[31mred\x1b[0m \x9b2J \u202e \x07"
 
@@ -20,6 +20,10 @@ def commands(text: str) -> bool:
     return any(
         unicodedata.category(c) in ("Cc", "Cs") or c in "\u202a\u202e\u2066\u2028" for c in text.replace("\n", "")
     )
+
+
+def test_one_and_many() -> None:
+    assert [counted(number, "part") for number in (0, 1, 2000)] == ["0 parts", "1 part", "2,000 parts"]
 
 
 @given(st.text())

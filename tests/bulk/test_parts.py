@@ -133,6 +133,21 @@ def test_a_shard_is_a_part(tmp_path: Path) -> None:
         parts_of(str(tmp_path), 1)
 
 
+def test_a_shard_that_is_not_as_its_index_says(tmp_path: Path) -> None:
+    sizes = {name: tar(tmp_path / name, a_jpg=b"picture").stat().st_size for name in ("a.tar", "b.tar")}
+    shards = [{"file": name, "bytes": size, "blake2b": "", "samples": 1, "split": None} for name, size in sizes.items()]
+    head = {"format": "mobilenets shards", "version": 1, "shards": shards}
+    (tmp_path / "shards.json").write_text(json.dumps(head))
+    assert [one.count for one in parts_of(str(tmp_path), 1)] == [1, 1]
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:512])
+    with pytest.raises(InputError, match=r"b\.tar has 512 bytes, and 10,240 in the index: copy it again"):
+        parts_of(str(tmp_path), 1)
+    assert len(parts_of(str(tmp_path / "a.tar"), 1)) == 1
+    (tmp_path / "b.tar").unlink()
+    with pytest.raises(InputError, match=r"b\.tar cannot be read.* the index names it"):
+        parts_of(str(tmp_path), 1)
+
+
 @pytest.mark.parametrize("name", ["nothing", "picture.jpg", "empty", "empty.txt"])
 def test_what_is_no_source(name: str, tmp_path: Path) -> None:
     fill(tmp_path, "picture.jpg")

@@ -31,6 +31,7 @@ VERBS = [
     "compare",
     "audit",
     "check",
+    "shrink",
     "prune",
     "quantize",
     "sparsify",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +21,7 @@ import mobilenets
 from mobilenets.errors import InputError
 from mobilenets.exports.formats import web_runtime
 from mobilenets.models.network import Network
+from mobilenets.runtime.bundle import read_bundle, write_bundle
 from mobilenets.verbs.export import export
 
 
@@ -156,3 +158,16 @@ def host(folder: Path) -> Iterator[str]:
 def hosting() -> Callable[[Path], AbstractContextManager[str]]:
     """Give ``hosting(folder)``, a context with the address at which a plain static host serves the folder."""
     return host
+
+
+@pytest.fixture
+def finder_by(finder: Any, tmp_path: Path) -> Callable[[str], Path]:
+    """Copy the detector, with another interpolation in its contract."""
+
+    def copied(interpolation: str) -> Path:
+        run = shutil.copytree(finder.run, tmp_path / "run")
+        bundle = read_bundle(run)
+        write_bundle(run, replace(bundle, preprocessing=replace(bundle.preprocessing, interpolation=interpolation)))
+        return run
+
+    return copied

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from mobilenets.errors import InputError, UnreadablePicture
-from mobilenets.pictures.stream import checked, grouped, stream
+from mobilenets.pictures.stream import MOST_WORKERS, checked, grouped, shared_workers, stream
 
 
 def slow_when_even(number: int) -> int:
@@ -74,6 +74,17 @@ def test_who_stops_reading_leaves_no_thread() -> None:
         assert any(thread.name.startswith("decode") for thread in threading.enumerate())
     assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
     assert len(begun) <= 3
+
+
+@pytest.mark.parametrize(("processes", "expected"), [("4", 2), ("1", 8), ("99", 1), ("0", 8), ("many", 8), (None, 8)])
+def test_processes_of_one_machine_share_its_cores(
+    processes: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobilenets.pictures.stream.cores", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert shared_workers() == expected <= MOST_WORKERS
 
 
 def test_groups() -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs import teachers as module
 from mobilenets.runs.teachers import Teachers, open_teachers
+from mobilenets.runs.together import refuse_together
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
@@ -174,3 +176,5 @@ def test_what_cannot_teach(trained: Any, finder: Any, quick_settings: dict[str, 
     with pytest.raises(InputError, match="is inside the picture folder"):
         train(trained.data, tmp_path / "run", teacher=trained.run, unlabelled=inside, **quick_settings)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="teacher: not in several processes yet, and this training has 2; leave"):
+        refuse_together(SimpleNamespace(count=2), Recipe(teacher="big"))  # type: ignore[arg-type]

@@ -75,7 +75,7 @@ def test_not_one_request_is_lost_while_workers_die_and_are_replaced(trained: Any
         tools.wait_until(lambda: sum(client.answered for client in clients) > 40)
         before = workers(server.process.pid)
         server.process.send_signal(signal.SIGHUP)
-        tools.wait_until(lambda: "2 workers are ready" in server.errors.read_text(), 60)
+        tools.wait_until(lambda: "2 workers ready" in server.errors.read_text(), 60)
         after = workers(server.process.pid)
         assert len(after) == 2 and not after & before
         answered = sum(client.answered for client in clients)
@@ -94,6 +94,37 @@ def test_not_one_request_is_lost_while_workers_die_and_are_replaced(trained: Any
         assert server.process.wait(60) == 0
         assert not any(Path(f"/proc/{worker}").exists() for worker in after)
         assert "Traceback" not in server.errors.read_text()
+
+
+HURRIED = """
+import sys
+from mobilenets.cli import main
+from mobilenets.server import workers
+if __name__ == "__main__":
+    workers._LOOK = 2.0
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_asked_too_early_to_replace_and_one_that_hangs(trained: Any, tools: Any, tmp_path: Path) -> None:
+    words = ["serve", str(trained.run), "--port", "0", "--workers", "1", "--drain", "0"]
+    errors = tmp_path / "errors"
+    with errors.open("w") as log, subprocess.Popen([sys.executable, "-c", HURRIED, *words], stderr=log) as process:
+        try:
+            tools.wait_until(lambda: workers(process.pid), 60)
+            [first] = workers(process.pid)
+            process.send_signal(signal.SIGHUP)  # before anything is served
+            tools.wait_until(lambda: "1 worker ready" in errors.read_text(), 60)
+            assert errors.read_text().index("is served at") < errors.read_text().index("replaced one by one")
+            [second] = workers(process.pid) - {first}
+            os.kill(second, signal.SIGSTOP)
+            tools.wait_until(
+                lambda: "is gone (it did not answer for 6 seconds, and was ended)" in errors.read_text(), 90
+            )
+            tools.wait_until(lambda: workers(process.pid) and second not in workers(process.pid), 60)
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
 
 
 def test_workers_end_with_the_process_that_started_them(trained: Any, tools: Any, tmp_path: Path) -> None:

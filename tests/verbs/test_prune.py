@@ -51,7 +51,7 @@ def test_from_the_command_line_stopped_and_taken_up(
     assert (
         main([*command, "--to", "0.5"]) == 2 and "begun with another model or other settings" in capsys.readouterr().err
     )
-    monkeypatch.setattr(verb, "_narrowed", stopped)  # what is left was chosen, and is kept
+    monkeypatch.setattr(verb, "narrowed", stopped)  # what is left was chosen, and is kept
     assert main([*command, "--json"]) == 0
     start = tmp_path / "narrow-rounds" / "start-1"
     assert list(start.parent.iterdir()) == [start]
@@ -105,7 +105,7 @@ def test_the_nearest_of_noisy_times_is_taken_and_said(
     saved = load_model(trained.run)
     shares = iter([1.0, 0.8, 0.9, 1.1])
     found = groups_of(saved.network.architecture, saved.network.plan)
-    monkeypatch.setattr(verb, "_importance", lambda *_: {one.name: np.arange(float(one.channels)) for one in found})
+    monkeypatch.setattr(verb, "worth", lambda *_: {one.name: np.arange(float(one.channels)) for one in found})
     tried = []
 
     def milliseconds(networks: list[Network], *_: Any) -> list[float]:
@@ -113,7 +113,7 @@ def test_the_nearest_of_noisy_times_is_taken_and_said(
         return [1.0, next(shares)]
 
     monkeypatch.setattr(verb, "milliseconds", milliseconds)
-    left = verb._narrowed(saved, trained.run, saved, trained.data, 0.7, 1)
+    left = verb.narrowed(saved, trained.run, saved, trained.data, 0.7, 1)
     assert left.network is tried[1] and "takes 80 % of the time, not 70 %" in caplog.text
 
 

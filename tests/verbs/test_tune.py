@@ -83,7 +83,7 @@ def test_stopped_and_taken_up(
     assert list(rows[1]["epochs"]) == ["1", "2", "3"]
     assert rows[0]["settings"]["dropout"] is None and "lr" not in rows[0]["settings"]
     # The best, and the first beside it, are runs that were measured.
-    assert json.loads((out / "tune.json").read_text()) == {name: result[name] for name in result if name != "data"}
+    assert json.loads((out / "tune.json").read_text()) == {name: result[name] for name in result if name != "folder"}
     best = max((row for row in rows if row["value"] is not None), key=lambda row: (row["value"], -row["number"]))
     assert result["best"] == best["number"] and Path(result["run"]) == out / f"trials/{best['number']:03}"
     assert json.loads((Path(result["run"]) / "metrics.json").read_text())["evaluated_on"] == "validation"

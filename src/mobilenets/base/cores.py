@@ -18,6 +18,12 @@ def cores() -> int:
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
+def beside() -> int:
+    """Count the processes that ``torchrun`` started on this machine, this one too; 1 where it started none."""
+    said = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(said)) if said.isdecimal() else 1
+
+
 def cpu_quota(proc: Path = Path("/proc/self"), mount: Path = Path("/sys/fs/cgroup")) -> float | None:
     """Read how many cores' worth of time the control groups of this process leave it (Linux); None for no limit.
 

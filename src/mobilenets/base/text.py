@@ -30,6 +30,11 @@ def percent(fraction: float, digits: int = 2) -> str:
     return f"{100 * fraction:.{digits}f} %"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of something: ``1 part``, ``2,000 parts``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def say_boxes(number: int) -> str:
     """Write a number of boxes: ``1 box``, ``2 boxes``."""
     return f"{number} box{'es' * (number != 1)}"

@@ -30,7 +30,7 @@ def latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        networks = [_ready(candidate) for candidate in candidates]
+        networks = [ready(candidate) for candidate in candidates]
         eager = [partial(_in_torch, network, _picture(one)) for network, one in zip(networks, candidates, strict=True)]
         onnx = {
             index: onnx_session(network, threads)
@@ -63,7 +63,7 @@ def _picture(candidate: Candidate) -> Any:
     return noise((1, 3, candidate.network.size, candidate.network.size), np.float32)
 
 
-def _ready(candidate: Candidate) -> Network:
+def ready(candidate: Candidate) -> Network:
     """Build a network as it is to run; BatchNorm is set by noise, lest fresh weights give numbers that vanish."""
     if candidate.run is not None:
         network = load_classifier(candidate.run).network

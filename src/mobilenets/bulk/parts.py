@@ -15,7 +15,8 @@ from mobilenets.base.files import read_text
 from mobilenets.base.leftovers import UNFINISHED
 from mobilenets.datasets.folder import relative
 from mobilenets.datasets.listing import Problem, has_pictures, instead, pictures, say
-from mobilenets.datasets.shards.index import INDEX, is_index, shards_of
+from mobilenets.datasets.shards.index import INDEX, Shard, is_index, shards_of
+from mobilenets.datasets.shards.open import refuse_missing
 from mobilenets.datasets.shards.remote import Remote, address_of
 from mobilenets.errors import InputError
 
@@ -125,13 +126,14 @@ def _shards(place: str) -> Iterator[Part]:
             raise InputError(f"{place}/{INDEX}: not an index of shards: pack the pictures with mobilenets pack")
         files.update((one.file, (one.bytes, one.blake2b, one.samples)) for one in shards_of(head, f"{place}/{INDEX}"))
     else:
-        counts = _counts(source / INDEX)
-        tars = [source] if source.is_file() else sorted(_tars(source))
-        folder, source = (str(source.parent), source.parent) if source.is_file() else (place, source)
+        single, tars = source.is_file(), [source] if source.is_file() else sorted(_tars(source))
+        folder, source = (str(source.parent), source.parent) if single else (place, source)
+        known = _known(source / INDEX)
+        refuse_missing(source, [one for one in known.values() if not single or one.file == tars[0].name])
         for path in tars:
             name, status = relative(path, source), path.stat()
             digest = hashlib.blake2b(f"{name} {status.st_size} {status.st_mtime_ns}".encode(), digest_size=16)
-            files[name] = status.st_size, digest.hexdigest(), counts.get(name)
+            files[name] = status.st_size, digest.hexdigest(), known[name].samples if name in known else None
     for name, (size, inputs, count) in sorted(files.items()):
         yield _part(name.removesuffix(".tar").replace("/", "--"), SHARD, folder, [name, str(size)], inputs, count)
 
@@ -141,11 +143,11 @@ def _tars(folder: Path) -> Iterator[Path]:
     return chain(folder.glob("*.tar"), folder.glob("*/*.tar"))
 
 
-def _counts(index: Path) -> dict[str, int]:
-    """Read how many samples the shards of a folder have, where an index of ours says so."""
+def _known(index: Path) -> dict[str, Shard]:
+    """Read what an index of ours says of the shards of a folder, where there is one."""
     try:
         head = index.read_bytes()
-        return {one.file: one.samples for one in shards_of(head, str(index))} if is_index(head) else {}
+        return {one.file: one for one in shards_of(head, str(index))} if is_index(head) else {}
     except (OSError, InputError):
         return {}
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from mobilenets.base.progress import duration
-from mobilenets.base.text import printable
+from mobilenets.base.text import counted, printable
 from mobilenets.bulk.tables import FORMATS
 from mobilenets.cli.options import given
 from mobilenets.cli.output import print_result
@@ -73,7 +73,7 @@ def words(result: dict[str, Any]) -> str:
     speed = (
         f", {now:,} now in {duration(result['seconds'])} ({result['images_per_second']:g} per second)" if now else ""
     )
-    lines = [f"{_many(result['pictures'], 'picture')} in {_many(result['parts'], 'part')}{speed}"]
+    lines = [f"{counted(result['pictures'], 'picture')} in {counted(result['parts'], 'part')}{speed}"]
     best = list(result["classes"].items())
     shown = ", ".join(f"{printable(name)} {count:,}" for name, count in best[:SHOWN])
     more = f" and {len(best) - SHOWN} more classes" if len(best) > SHOWN else ""
@@ -84,10 +84,6 @@ def words(result: dict[str, Any]) -> str:
         lines.append(f"{result['bad']:,} could not be answered:")
         lines += [printable(f"  {one['image']}: {one['error']}") for one in result["first_bad"][:SHOWN]]
     if result["failed_parts"]:
-        lines.append(f"{_many(result['failed_parts'], 'part')} failed; run the same command again to try once more:")
+        lines.append(f"{counted(result['failed_parts'], 'part')} failed; run the same command again to try once more:")
         lines += [printable(f"  {one['part']}: {one['reason']}") for one in result["failed"][:SHOWN]]
     return "\n".join([*lines, f"answers in {printable(result['answers'])}"])
-
-
-def _many(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"

@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from mobilenets.base.shell import quote
+from mobilenets.base.text import counted
 from mobilenets.cli.options import DATA, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
@@ -33,14 +34,13 @@ def _run(options: Namespace) -> int:
 
 def packed(result: dict[str, Any]) -> str:
     """What was written and what to type next."""
-    splits = ", ".join(f"{number} {half}" for half, number in result["splits"].items())
-    shards = "shard" if result["shards"] == 1 else "shards"
+    splits = ", ".join(f"{number:,} {half}" for half, number in result["splits"].items())
     reused = f", {result['reused']} of them finished before" if result["reused"] else ""
     left = sum(one["kind"] == "unreadable" for one in result["problems"])
-    bad = f"\n{left} pictures could not be read and are left out" if left else ""
+    bad = f"\n{counted(left, 'picture')} could not be read: left out" if left else ""
     return (
-        f"{result['samples']} pictures ({splits}) of {len(result['classes'])} classes in {result['shards']} {shards}"
-        f"{reused}, {result['bytes'] / 1e6:.1f} MB, in {result['folder']}{bad}\n"
+        f"{counted(result['samples'], 'picture')} ({splits}) of {len(result['classes'])} classes in "
+        f"{counted(result['shards'], 'shard')}{reused}, {result['bytes'] / 1e6:.1f} MB, in {result['folder']}{bad}\n"
         f"Next:  mobilenets train {quote(result['folder'])}"
     )
 

@@ -13,7 +13,7 @@ from mobilenets.cli.notes import without_repeated
 from mobilenets.cli.options import add_data, given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
-from mobilenets.cli.text import percent, printable, sentence, table
+from mobilenets.cli.text import interval, percent, printable, sentence, table
 from mobilenets.cli.train import MAIN_SETTINGS, add_setting, resumable
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
@@ -44,7 +44,7 @@ def _run(options: Namespace) -> int:
     # Whatever stands there, the same command takes it up.
     with without_repeated(options.json), resumable("run the same command again", Path(options.data)):
         result = tune(options.data, **given(options, "out", "trials", "minutes", "recipe"), **settings)
-    print_result(options, result | {"data": options.data}, tuned)
+    print_result(options, result | {"folder": options.data}, tuned)
     return 0
 
 
@@ -70,9 +70,11 @@ def tuned(result: dict[str, Any]) -> str:
     else:
         said += ["chosen: trial 0, the recipe as it is: no other did better"]
     said += [*map(sentence, result["notes"])]
+    said += ["", f"{result['images']} pictures ({result['data']}): top-1 {percent(result['top1'])}"]
+    said[-1] += f"   {interval(result['top1_interval'])}"
     if result["compare"] is not None:
         said += ["", paired(result["compare"])]
-    again = f"mobilenets train {quote(str(result['data']))} --recipe {quote(result['recipe'])}"
+    again = f"mobilenets train {quote(str(result['folder']))} --recipe {quote(result['recipe'])}"
     return "\n".join([*said, "", f"The run:   {printable(result['run'])}", f"Again:     {again}"])
 
 

@@ -21,6 +21,7 @@ from mobilenets.cli import (
     prune,
     quantize,
     serve,
+    shrink,
     sparsify,
     summary,
     train,
@@ -37,7 +38,7 @@ GROUPS: Mapping[str, Sequence[Verb]] = {
     "Make it better": (tune.VERB,),
     "Try it out": (demo.VERB, fetch.VERB),
     "Use a model": (serve.VERB,),
-    "Make it smaller": (prune.VERB, quantize.VERB, sparsify.VERB),
+    "Make it smaller": (shrink.VERB, prune.VERB, quantize.VERB, sparsify.VERB),
     "Measure": (evaluate.VERB, benchmark.VERB, compare.VERB, audit.VERB, summary.VERB),
     "Weights from elsewhere": (import_weights.VERB, weights.VERB),
 }

@@ -22,7 +22,7 @@ from mobilenets.pictures.augment.transforms import Compose, Fit
 from mobilenets.pictures.cache import PictureCache
 from mobilenets.pictures.decode import Decoded, decode_scaled
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.pictures.stream import checked, stream
+from mobilenets.pictures.stream import checked, shared_workers, stream
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def planned(
     def batch(number: int) -> Batch:
         return make(plan[number], epoch, int(starts[number]))
 
-    with closing(stream(batch, range(skip, len(plan)), workers=workers)) as made:
+    with closing(stream(batch, range(skip, len(plan)), workers=workers or shared_workers())) as made:
         yield from checked(made)
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from mobilenets.base.cores import cores
+from mobilenets.base.cores import beside, cores
 from mobilenets.errors import UnreadablePicture
 
 Item = TypeVar("Item")
@@ -24,6 +24,11 @@ MOST_WORKERS = 16
 def default_workers() -> int:
     """Give the number of decoding threads: one per core that this process may use, up to 16."""
     return min(cores(), MOST_WORKERS)
+
+
+def shared_workers() -> int:
+    """Give the number of decoding threads where all processes of a training decode at once: its part of the cores."""
+    return min(max(1, cores() // beside()), MOST_WORKERS)
 
 
 def decoding_threads(workers: int | None = None) -> ThreadPoolExecutor:

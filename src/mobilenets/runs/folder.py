@@ -23,12 +23,15 @@ RUNS, MODELS = Path("runs"), Path("models")
 LOCK = f"{ASIDE}lock"
 
 
-def check_folder(folder: Path) -> Path:
-    """Return a folder that can be written to, or made, later; nothing is made now. Raises ``InputError`` for others."""
+def check_folder(folder: Path, another: str = "use another --out") -> Path:
+    """Return a folder that can be written to, or made, later; nothing is made now.
+
+    Raises ``InputError`` for others, which says what ``another`` is.
+    """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = "Permission denied" if there.is_dir() else "File exists"
-        raise InputError(f"{folder}: no folder can be written there ({reason}); use another --out")
+        raise InputError(f"{folder}: no folder can be written there ({reason}); {another}")
     return folder
 
 

@@ -24,7 +24,8 @@ log = logging.getLogger("mobilenets")
 class Request:
     """What ``train`` was asked for: a recipe, by itself, by name or in a file, and ``settings`` that differ from it.
 
-    ``processes`` make the run together, of which the first has the request.
+    ``processes`` make the run together, of which the first has the request. What is not ``measured`` ends with its
+    weights, as if it had been stopped there: taken up again, it is measured and reported.
     """
 
     data: Path
@@ -33,6 +34,7 @@ class Request:
     settings: Mapping[str, Any]
     resume: bool
     processes: Processes = ALONE
+    measured: bool = True
 
     @property
     def stated(self) -> set[str]:

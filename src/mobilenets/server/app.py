@@ -83,6 +83,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await batcher.start()
         batcher.warm.add_done_callback(lambda _: state.warmed(batcher.answered))
+        state.free = batcher.free
         if state.waits:
             await batcher.warm
         yield

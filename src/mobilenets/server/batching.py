@@ -76,6 +76,10 @@ class Batcher:
         for pool in (self._decoders, self._engine):
             pool.shutdown(wait=False, cancel_futures=True)
 
+    async def free(self) -> None:
+        """Wait until the engine's thread is between two runs."""
+        await asyncio.get_running_loop().run_in_executor(self._engine, int)
+
     @property
     def full(self) -> bool:
         """Whether not one more picture fits."""

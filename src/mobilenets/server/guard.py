@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -37,6 +37,8 @@ class State:
     """Whether nobody is let in before the model has answered once."""
     warmed: Callable[[bool], None] = lambda answered: None
     """Told when the model has answered once, or failed."""
+    free: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
+    """Waits until the model is between two runs, which one that hangs never is."""
 
 
 class Guard:

@@ -7,6 +7,7 @@ builds uvicorn's own server; ours closes the door as ``run`` says, and tells in 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -17,8 +18,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -26,18 +27,22 @@ from typing import Any
 from fastapi import FastAPI
 
 from mobilenets.base.notes import shown
+from mobilenets.base.text import counted
 from mobilenets.errors import InputError, MobilenetsError
 from mobilenets.server.limits import Limits
 from mobilenets.server.run import Server, quiet_forms
+from mobilenets.server.signals import signals
 
 log = logging.getLogger("mobilenets")
 
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Where ``prometheus_client`` keeps the figures of all processes, so that any of them tells the sums."""
-_READY, _FAILED, _LEAVE, _END = b"ready", b"failed ", b"leave", b"end"
+_READY, _FAILED, _LEAVE, _END, _ALIVE = b"ready", b"failed ", b"leave", b"end", b"alive"
 _AT_ONCE = 5.0
 """Seconds: a worker that lived longer is started again at once, others after a pause that doubles up to the longest."""
 _LONGEST = 30.0
+_LOOK, _SILENT = 20.0, 3
+"""Seconds between two questions whether a worker is alive, and how many in a row may stay without an answer."""
 _GRACE = 5.0
 """Seconds beside those of the limits, after which a worker that should have ended is killed."""
 
@@ -62,6 +67,7 @@ class _Server(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, one connection at a time, so that the others get their share of those that wait."""
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
         for listener in sockets or ():
             listener.listen(1024)  # asyncio has set it to what is accepted at once
         threading.Thread(target=self._obey, daemon=True).start()
@@ -72,8 +78,22 @@ class _Server(Server):
                 word = self._parent.recv_bytes()
             except (OSError, EOFError):
                 word = _END
+            if word == _ALIVE:
+                with suppress(RuntimeError):  # it is ending
+                    self._loop.call_soon_threadsafe(self._prove)
+                continue
             self.closes_door = word == _END
             self._leave()
+
+    def _prove(self) -> None:
+        """Answer the parent once the model is between two runs: neither it nor the loop hangs."""
+
+        async def answer() -> None:
+            await self._state.free()
+            with suppress(OSError):
+                self._parent.send_bytes(_ALIVE)
+
+        self._proof = asyncio.ensure_future(answer())
 
     def _leave(self) -> None:
         self._state.closing = self.should_exit = True
@@ -107,6 +127,7 @@ class _Worker:
     begun: float = field(default_factory=time.monotonic)
     ready: bool = False
     reason: str = ""
+    unanswered: int = 0
 
     def tell(self, word: bytes) -> None:
         with suppress(OSError):
@@ -125,6 +146,7 @@ class Workers:
         # When others are started in place of those that died.
         self._due: list[float] = []
         self._pause = 0.0
+        self._next_look = time.monotonic() + _LOOK
         self._announced = self._again = False
 
     def run(self, started: Callable[[], None]) -> None:
@@ -133,7 +155,7 @@ class Workers:
         ``started`` is called when all are ready. SIGHUP replaces them one by one. Raises ``InputError`` with the
         reason of one that cannot start in the beginning.
         """
-        with tempfile.TemporaryDirectory(prefix="mobilenets-") as figures, _signals() as (came, bell):
+        with tempfile.TemporaryDirectory(prefix="mobilenets-") as figures, signals() as (came, bell):
             self._figures = figures
             try:
                 self._serving = [self._start(first=number == 0) for number in range(self._count)]
@@ -145,6 +167,7 @@ class Workers:
                     if not self._announced and all(worker.ready for worker in self._serving):
                         self._announced = True
                         started()
+                        self._once_more()
             finally:
                 self._end(came, bell)
             if signal.SIGINT in came:
@@ -175,7 +198,7 @@ class Workers:
 
     def _turn(self, bell: socket.socket) -> None:
         """Wait for the next thing to happen, and see to it."""
-        pause = max(0.0, min(self._due) - time.monotonic()) if self._due else None
+        pause = max(0.0, min([self._next_look, *self._due]) - time.monotonic())
         workers = self._all()
         happened = wait(
             [bell, *(w.pipe for w in workers if not w.pipe.closed), *(w.process.sentinel for w in workers)], pause
@@ -191,6 +214,22 @@ class Workers:
         while self._due and self._due[0] <= now:
             del self._due[0]
             self._serving.append(self._start())
+        if now >= self._next_look:
+            self._next_look = now + _LOOK
+            for worker in self._serving:
+                self._look_after(worker)
+
+    def _look_after(self, worker: _Worker) -> None:
+        """Ask a worker whether it is alive; end one that hangs, whose place another takes.
+
+        Questions are counted and not seconds, so that a parent that was stopped for a while blames nobody.
+        """
+        if worker.unanswered >= _SILENT:
+            worker.reason = f"it did not answer for {_SILENT * _LOOK:g} seconds, and was ended"
+            worker.process.kill()
+        elif worker.ready:
+            worker.unanswered += 1
+            worker.tell(_ALIVE)
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -201,6 +240,9 @@ class Workers:
         if word.startswith(_FAILED):
             worker.reason = word.removeprefix(_FAILED).decode()
             worker.process.terminate()
+            return
+        worker.unanswered = 0
+        if word == _ALIVE:
             return
         worker.ready = True
         if worker is self._coming:
@@ -254,7 +296,7 @@ class Workers:
         mark_process_dead(worker.process.pid, path=self._figures)  # type: ignore[no-untyped-call]
 
     def _replace(self) -> None:
-        if self._old or self._coming or self._leaving:
+        if self._old or self._coming or self._leaving or not self._announced:
             self._again = True
             return
         log.info("the workers are replaced one by one")
@@ -268,7 +310,7 @@ class Workers:
         if self._old and self._coming is None:
             self._coming = self._start()
         elif not self._leaving and self._coming is None:
-            log.info("%d workers are ready", len(self._serving))
+            log.info("%s ready", counted(len(self._serving), "worker"))
             self._once_more()
 
     def _once_more(self) -> None:
@@ -295,36 +337,6 @@ class Workers:
         for worker in workers:
             worker.process.kill()
             worker.process.join()
-
-
-@contextmanager
-def _signals() -> Iterator[tuple[list[int], socket.socket]]:
-    """Collect the signals that come, and wake who waits for the socket; SIGHUP of a closed terminal is an end."""
-    bell, hammer = socket.socketpair()
-    came: list[int] = []
-    had = _has_terminal()
-
-    def hear(number: int, _: Any) -> None:
-        came.append(signal.SIGTERM if number == signal.SIGHUP and had and not _has_terminal() else number)
-
-    with bell, hammer:
-        hammer.setblocking(False)
-        before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-        wakeup = signal.set_wakeup_fd(hammer.fileno())
-        try:
-            yield came, bell
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def check(count: int) -> None:

@@ -91,7 +91,7 @@ def _refuse(data: Path, out: Path) -> None:
         raise InputError(f"{data} has boxes, which shards do not hold yet: pack class folders")
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
         raise InputError(f"{out} is inside the picture folder {data}: choose a folder outside it")
-    check_folder(out)
+    check_folder(out, "use another OUT")
     if out.is_dir() and occupants(out):
         raise InputError(f"{out} is not empty: choose a new folder, or remove this one first")
 

@@ -16,6 +16,7 @@ from typing import Any
 from mobilenets.base.cores import cores
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.progress import progress
+from mobilenets.base.text import counted
 from mobilenets.bench.latency import describe_machine
 from mobilenets.bulk import job as jobs
 from mobilenets.bulk.engines import Course
@@ -169,7 +170,7 @@ def _carried_out(
     already = sum(line["pictures"] for line in job.done.values())
     total = _total(parts, job)
     if already:
-        log.info("%d of %d parts are done already", len(parts) - len(missing), len(parts))
+        log.info("%d of %s done already", len(parts) - len(missing), counted(len(parts), "part"))
     if missing:
         if engine == "ray":
             from mobilenets.bulk.engines import ray
@@ -182,7 +183,7 @@ def _carried_out(
         try:
             fresh = _kept(job, course, total, already, failed)
         except KeyboardInterrupt:
-            done = f"{len(job.done)} of {len(parts)} parts are done; run the same command again to go on"
+            done = f"{len(job.done)} of {counted(len(parts), 'part')} done; run the same command again to go on"
             raise KeyboardInterrupt(f"interrupted: {done}") from None
     seconds = time.monotonic() - begun
     return job.summary(

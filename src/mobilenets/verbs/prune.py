@@ -129,8 +129,8 @@ def prune(
         target = to ** (step / steps)
         log.info("round %d of %d: to %.0f %% of the time", step, steps, 100 * target)
         if not (start / WEIGHTS).exists():
-            narrowed = _narrowed(load_classifier(before), run, saved, pictures, target, threads)
-            write_start(narrowed, run, start, "pruned")
+            left = narrowed(load_classifier(before), run, saved, pictures, target, threads)
+            write_start(left, run, start, "pruned")
         if (last / RECIPE).exists():
             train(pictures, last, resume=True)
         else:
@@ -173,11 +173,11 @@ def _refuse_hollow(network: Network, model: str, to: float, threads: int) -> Non
         )
 
 
-def _narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: float, threads: int) -> SavedModel:
+def narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: float, threads: int) -> SavedModel:
     """Take channels out of ``now`` until it takes the share ``to`` of the time of ``first``."""
     network = now.network
     found = groups(network.architecture, network.plan)
-    scores = _importance(now, run, data)
+    scores = worth(now, run, data)
     cost = milliseconds_a_channel(network, found, threads, SECONDS / 4)
     costed = {group.name: Costed(scores[group.name], cost[group.name]) for group in found}
     save, left, tried = 0.0, network, []
@@ -195,7 +195,8 @@ def _narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: flo
     return replace(now, network=left)
 
 
-def _importance(now: SavedModel, run: Path, data: Path) -> Scores:
+def worth(now: SavedModel, run: Path, data: Path) -> Scores:
+    """Say what each channel is worth on training pictures of ``data``, by group."""
     halves = pictures_to_export(run, data, now.bundle.classes, training=True)
     chosen = [halves.training[place] for place in evenly(len(halves.training), PICTURES)]
     samples, _ = check_readable(chosen)

@@ -107,9 +107,13 @@ def train_since(
     *,
     recipe: Recipe | str | Path | None = None,
     resume: bool = False,
+    measured: bool = True,
     **settings: Unpack[Settings],
 ) -> dict[str, Any]:
-    """Do what ``train`` does for a command that began at ``began``, by ``time.monotonic``."""
+    """Do what ``train`` does for a command that began at ``began``, by ``time.monotonic``.
+
+    What is not ``measured`` only trains: it returns the ``run``, and its ``epochs`` and ``seconds`` of training.
+    """
     for name, place in (("data", data), ("out", out)):
         if place is not None and not isinstance(place, (str, os.PathLike)):
             raise InputError(f"{name} must be the path of a folder, not {type(place).__name__}")
@@ -121,8 +125,9 @@ def train_since(
                 return _follow(processes, open_data(data), began)
         if out is None:
             with run_folder(data, out, resume) as chosen_out:
-                return train_since(began, data, chosen_out, recipe=recipe, resume=resume, **settings)
-        result = _train(Request(open_data(data), Path(out), recipe, dict(settings), resume, processes), began)
+                return train_since(began, data, chosen_out, recipe=recipe, resume=resume, measured=measured, **settings)
+        request = Request(open_data(data), Path(out), recipe, dict(settings), resume, processes, measured)
+        result = _train(request, began)
         if processes.count > 1:
             processes.publish(json.dumps(result))
         return result
@@ -223,6 +228,8 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         else:
             hand_out(processes, run)
             state, since = _fit(run, plan, loaders, device, began, pace, processes)
+        if not request.measured:
+            return {"run": str(run.folder), "epochs": state.epoch, "seconds": state.seconds}
         return finish(run, loaders[0], state, device, since, crossed) | {"forecast_seconds": told}
 
 

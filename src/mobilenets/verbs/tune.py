@@ -9,7 +9,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Unpack
+from typing import Any
 
 from mobilenets.base.files import DiskFull, write_json
 from mobilenets.base.progress import duration
@@ -20,14 +20,13 @@ from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import FaultFound, InputError
 from mobilenets.runs.begin import refuse_place
 from mobilenets.runs.folder import RUNS, check_folder, owning
-from mobilenets.runs.record import METRICS, RECIPE, Record
+from mobilenets.runs.record import METRICS, RECIPE, Record, accuracy_of_run
 from mobilenets.runs.tuning import FILE, best_of, by_epoch, figure, opened_study, optuna, prepare, rows, space
 from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
-from mobilenets.training.settings import Settings
 from mobilenets.training.watch import watching
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train
@@ -35,8 +34,9 @@ from mobilenets.verbs.train import train
 log = logging.getLogger("mobilenets")
 
 TUNED, TRIALS, PICTURE = "tune.json", "trials", "tune.png"
-# Of the minutes, what measuring the best trial and the first, and drawing, may take.
-RESERVE = 0.1
+# What is kept of the time for the end: so many times what measuring the first trial took, or so many seconds.
+RESERVE, UNKNOWN = 2.0, 30.0
+MEASURING = "measuring"
 
 
 class _Ended(Exception):
@@ -57,6 +57,11 @@ class _Job:
     # By ``time.monotonic``; None: there is no hurry.
     end: float | None
 
+    def over(self, study: Any, seconds: float) -> bool:
+        """Say whether so many seconds of training leave too little time to measure."""
+        measuring = study.user_attrs.get(MEASURING, UNKNOWN)
+        return self.end is not None and time.monotonic() + seconds + RESERVE * measuring > self.end
+
     def run(self, number: int) -> Path:
         return self.folder / TRIALS / f"{number:03}"
 
@@ -68,7 +73,7 @@ def tune(
     trials: int = 20,
     minutes: float | None = None,
     recipe: Recipe | str | Path | None = None,
-    **settings: Unpack[Settings],
+    **settings: Any,  # those of Settings without minutes
 ) -> dict[str, Any]:
     """Try settings of the recipe on a folder of labelled pictures, and write the best recipe.
 
@@ -94,8 +99,9 @@ def tune(
         As in ``train``: what the trials start from. A setting that is given here is not tried.
 
     Returns the content of ``tune.json``: a row for each of ``trials``, the number of the ``best``, the ``changes`` that
-    it makes to the first, its ``run``, what it was measured at, and ``compare``, what ``compare_models`` says of the
-    first and the best. ``recipe.json`` beside it is for ``train --recipe``, ``study.db`` for ``optuna-dashboard``.
+    it makes to the first, its ``run``, its ``top1`` and ``top1_interval`` on so many ``images`` of ``data``, and
+    ``compare``, what ``compare_models`` says of the first and the best. ``recipe.json`` beside it is for
+    ``train --recipe``, ``study.db`` for ``optuna-dashboard``.
     Raises ``InputError`` for what cannot be tuned, and where not one trial ends in time; ``KeyboardInterrupt`` on
     Ctrl-C.
 
@@ -116,7 +122,7 @@ def tune(
     folder = check_folder(Path(out) if out is not None else RUNS / f"{pictures.resolve().name}-tuned")
     if not (folder / FILE).exists():
         refuse_place(folder, find_data(pictures), resume=False)
-    end = None if minutes is None else began + 60 * minutes * (1 - RESERVE)
+    end = None if minutes is None else began + 60 * minutes
     job = _Job(pictures, folder, base, frozenset(settings), trials, end)
     with owning(folder), opened_study(folder) as study:
         _same(study, job)
@@ -182,6 +188,10 @@ def _first(study: Any, job: _Job) -> Recipe:
                 user_attrs={"seconds": state.seconds},
             )
         )
+    if not (run / METRICS).exists():
+        since = time.monotonic()
+        train(job.data, run, resume=True)
+        study.set_user_attr(MEASURING, time.monotonic() - since)
     return Record.read(run).recipe
 
 
@@ -193,7 +203,7 @@ def _others(study: Any, job: _Job, first: Recipe) -> None:
         if not begun and len(study.trials) >= job.trials:
             return
         took = [one.user_attrs["seconds"] for one in study.trials if "seconds" in one.user_attrs]
-        if job.end is not None and not begun and time.monotonic() + median(took) > job.end:
+        if not begun and job.over(study, median(took)):
             log.info("no time is left for another trial: the same command with more --minutes goes on")
             return
         prepare(study, first.seed, epochs)
@@ -220,7 +230,7 @@ def _one(study: Any, job: _Job, trial: Any, first: Recipe) -> bool:
             return
         if trial.should_prune():
             raise optuna().TrialPruned
-        if job.end is not None and time.monotonic() + state.seconds / state.epoch > job.end:
+        if job.over(study, state.seconds / state.epoch):
             raise _OutOfTime
 
     try:
@@ -275,9 +285,8 @@ def _result(study: Any, job: _Job) -> dict[str, Any]:
     found = rows(study)
     best = best_of(found)
     run, first = job.run(best["number"]), job.run(0)
-    for one in {run, first}:
-        if not (one / METRICS).exists():
-            train(job.data, one, resume=True)
+    if not (run / METRICS).exists():
+        train(job.data, run, resume=True)
     chosen = Record.read(run).recipe
     write_json(job.folder / RECIPE, {"recipe": chosen.to_json()})
     compare = None if run == first else compare_models(first, run, job.data)
@@ -300,7 +309,7 @@ def _result(study: Any, job: _Job) -> dict[str, Any]:
         "best": best["number"],
         "changes": changes,
         "run": str(run),
-        "tested": figures.data.test is not None,
+        **accuracy_of_run(run),
         "compare": compare,
         "notes": [note],
     }

@@ -17,6 +17,7 @@ from mobilenets.datasets.prepare import listed_of
 from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.shards import cache, remote
 from mobilenets.datasets.shards.cache import ShardCache
+from mobilenets.datasets.shards.index import Shard
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 
@@ -117,6 +118,36 @@ def test_what_cannot_be_brought(served: Server, tmp_path: Path, monkeypatch: pyt
         open_data("smb://a/b")
 
 
+def test_a_shard_that_cannot_be_brought_is_asked_for_once(tmp_path: Path) -> None:
+    """By all threads that wait for it, each of which would try for a long time."""
+    threads, asked, waiting, all_wait = 4, list[str](), threading.Semaphore(0), threading.Event()
+
+    class Gone(remote.Remote):
+        def __init__(self) -> None:
+            self.address = "https://example.org"
+
+        def append(self, file: str, size: int, part: Path) -> None:
+            asked.append(file)
+            all_wait.wait(60)
+            raise InputError("gone")
+
+    class Kept(ShardCache):
+        def get(self, name: str, size: int, blake2b: str, fetch: Callable[[Path], None]) -> Path:
+            waiting.release()
+            return super().get(name, size, blake2b, fetch)
+
+    source = remote.Fetched(Gone(), [Shard("a.tar", 9, "", 1)], Kept(99, tmp_path))
+    with ThreadPoolExecutor(threads) as pool:
+        made = [pool.submit(source.bring, 0) for _ in range(threads)]
+        for _ in range(threads):
+            assert waiting.acquire(timeout=60)
+        all_wait.set()
+        for one in made:
+            with pytest.raises(InputError, match="gone"):
+                one.result(60)
+    assert asked == ["a.tar"]
+
+
 def test_a_part_is_continued(tmp_path: Path, served: Server) -> None:
     file = max((tmp_path / "shards").glob("*.tar"), key=lambda path: path.stat().st_size)
     content = file.read_bytes()
@@ -125,6 +156,13 @@ def test_a_part_is_continued(tmp_path: Path, served: Server) -> None:
     remote.Remote(served.address).append(file.name, len(content), part)
     assert part.read_bytes() == content
     assert len(served.asked) == -(-(len(content) - 10_001) // 5000)
+
+
+def size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # pushed out meanwhile
+        return 0
 
 
 def test_the_cache_stays_in_its_limit_for_many_threads(tmp_path: Path) -> None:
@@ -142,7 +180,7 @@ def test_the_cache_stays_in_its_limit_for_many_threads(tmp_path: Path) -> None:
 
         for _ in range(20):
             file = kept[turn % 3].get(name, 1000, hashlib.blake2b(content, digest_size=16).hexdigest(), fetch)
-            largest.append(sum(one.stat().st_size for one in (tmp_path / "cache").glob("*.tar") if one.exists()))
+            largest.append(sum(map(size_of, (tmp_path / "cache").glob("*.tar"))))
             try:
                 return file.read_bytes()
             except FileNotFoundError:  # pushed out by another meanwhile

@@ -58,6 +58,10 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(whole[: 4 * 1536 - 900])
     key, content, label, bad = found(tmp_path / "a.tar")[-1]
     assert (key, content, label, bad) == ("cat/4", None, "cat", True)
+    (tmp_path / "a.tar").write_bytes(whole[: 3 * 1536])  # between two members
+    [*kept, cut] = read_shard(tmp_path / "a.tar")
+    assert [one.key for one in kept] == ["cat/1", "cat/2", "cat/3"] and not any(one.reason for one in kept)
+    assert cut.key == f"byte {3 * 1536}" and "no end mark" in (cut.reason or "")
 
 
 def test_what_is_no_sample(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_an_interrupted_run_is_taken_up(photos: Path, tmp_path: Path, monkeypatc
     assert contents(out) == contents(tmp_path / "whole")
     with pytest.raises(InputError, match="is not empty"):
         mobilenets.pack(photos, out, shard_mb=0.02)
+    with pytest.raises(InputError, match="use another OUT"):
+        mobilenets.pack(photos, out / "shards.json", shard_mb=0.02)
 
 
 def test_a_finished_shard_of_changed_pictures_is_written_anew(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import mobilenets
 from mobilenets.page import PAGE
@@ -29,10 +31,19 @@ DECODED = """(async () => {
 })()"""
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "corner"])  # in levels, and not rounded to them
 def test_the_page_finds_what_predict_finds(
-    finder: Any, runtime_folder: Path, hosting: Any, chromium: Any, tmp_path: Path
+    finder: Any,
+    finder_by: Callable[[str], Path],
+    runtime_folder: Path,
+    hosting: Any,
+    chromium: Any,
+    tmp_path: Path,
+    interpolation: str,
 ) -> None:
-    out = mobilenets.export(finder.run, tmp_path / "web", "web", data=finder.data, web_runtime=runtime_folder)
+    out = mobilenets.export(
+        finder_by(interpolation), tmp_path / "web", "web", data=finder.data, web_runtime=runtime_folder
+    )
     assert out["passed"], out
     (tmp_path / "blank.html").write_text(BLANK)
     with hosting(tmp_path) as url:

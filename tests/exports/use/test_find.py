@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import mobilenets
 LESS = {"PYTHONPATH": ""}
 
 
-@pytest.mark.parametrize("nms", [False, True])
-def test_finds_what_predict_finds(finder: Any, nms: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("nms", "interpolation"), [(False, "bilinear"), (True, "corner")])
+def test_finds_what_predict_finds(
+    finder: Any, finder_by: Callable[[str], Path], nms: bool, interpolation: str, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    assert mobilenets.export(finder.run, out, data=finder.data, nms=nms)["passed"]
+    assert mobilenets.export(finder_by(interpolation), out, data=finder.data, nms=nms)["passed"]
     assert ("box_scales" in (out / "USE.md").read_text()) is not nms
     assert {path.name for path in (out / "use").iterdir()} == {"predict.py", "find.py"}
 

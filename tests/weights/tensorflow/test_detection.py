@@ -40,14 +40,14 @@ def detector() -> Detector:
     return Detector(architecture, CLASSES, replace(detection, shapes=shapes))
 
 
-def way_in(graph: Any) -> str:
+def way_in(graph: Any, resizes: str, **flags: bytes) -> str:
     """Pictures resized one by one in a loop, which is a cycle of nodes."""
-    graph.picture(1, 300, 400, 3, kind=4, name="image_tensor")
+    graph.picture(1, SIZE, SIZE, 3, kind=4, name="image_tensor")
     loop = "Preprocessor/map/while"
     graph.add(f"{loop}/Enter", "Enter", "image_tensor")
     graph.add(f"{loop}/Merge", "Merge", f"{loop}/Enter", f"{loop}/NextIteration")
     graph.const(f"{loop}/size", np.int32([SIZE, SIZE]))
-    graph.add(f"{loop}/ResizeBilinear", "ResizeBilinear", f"{loop}/Merge", f"{loop}/size")
+    graph.add(f"{loop}/ResizeBilinear", resizes, f"{loop}/Merge", f"{loop}/size", **flags)
     graph.add(f"{loop}/NextIteration", "NextIteration", f"{loop}/ResizeBilinear")
     graph.add(f"{loop}/Exit", "Exit", f"{loop}/ResizeBilinear")
     gather = graph.add("Preprocessor/map/TensorArrayStack/TensorArrayGatherV3", "TensorArrayGatherV3", f"{loop}/Exit")
@@ -75,11 +75,18 @@ def unit(graph: Any, name: str, part: Conv, source: str, state: dict[str, np.nda
     return str(graph.add(f"{name}/act", "Relu6", net) if part.activation == "relu6" else net)
 
 
-def frozen(network: Detector, scores: str = "Sigmoid", plain_heads: bool = False, overlap: str = "loop/iou") -> bytes:
+def frozen(
+    network: Detector,
+    scores: str = "Sigmoid",
+    plain_heads: bool = False,
+    overlap: str = "loop/iou",
+    resizes: str = "ResizeBilinear",
+    **flags: bytes,
+) -> bytes:
     """Write the network as the Object Detection API names and orders it."""
     graph = Graph()
     state = {name: value.numpy() for name, value in network.state_dict().items()}
-    given = {network.plan.images.name: way_in(graph)}
+    given = {network.plan.images.name: way_in(graph, resizes, **flags)}
     for part in network.plan.operations:
         if isinstance(part, Add):
             given[part.name] = graph.add(part.name, "Add", *(given[name] for name in part.inputs))
@@ -159,6 +166,22 @@ def test_reads_what_makes_boxes(network: Detector, written: Callable[..., Path],
         (0.5,) * 3,
         1 / 255,
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "rule", "assumed"),
+    [
+        ({"half_pixel_centers": field(5, 1)}, "linear", []),
+        ({"align_corners": field(5, 1)}, "bilinear", ["Pillow's bilinear filter, which is near TensorFlow's"]),
+        ({"resizes": "Identity"}, "bilinear", ["Pillow's bilinear filter: the graph has no resizing"]),
+    ],
+)
+def test_the_resizing_is_the_graphs(
+    written: Callable[..., Path], given: dict[str, Any], rule: str, assumed: list[str]
+) -> None:
+    found = convert(written(**given)).foreign
+    assert found.preprocessing["interpolation"] == rule
+    assert [line.removeprefix("pictures are resized by ") for line in found.assumed] == assumed
 
 
 def test_says_so_where_the_overlap_is_assumed(written: Callable[..., Path]) -> None:

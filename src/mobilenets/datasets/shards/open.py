@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from mobilenets.base.cache import cache_folder
 from mobilenets.base.leftovers import UNFINISHED
 from mobilenets.base.mounts import mount, unmount
 from mobilenets.base.shell import quote
+from mobilenets.base.text import counted
 from mobilenets.datasets.listing import has_pictures
 from mobilenets.datasets.parts import half_of
-from mobilenets.datasets.shards.index import HASH, INDEX, Index, is_index, read_index, table_of
+from mobilenets.datasets.shards.index import HASH, INDEX, Index, Shard, is_index, read_index, table_of
 from mobilenets.datasets.shards.make import index_shards
 from mobilenets.datasets.shards.remote import address_of, open_remote
 from mobilenets.datasets.shards.source import Disk, Source
@@ -59,7 +61,7 @@ def _at(path: Path) -> tuple[Index, Source] | None:
         if table is None:
             raise InputError(f"{path / INDEX}: the file with its table is missing: copy it too, or pack again")
         index = read_index(head, table, str(path / INDEX))
-        _refuse_missing(path, index)
+        refuse_missing(path, index.shards)
         return index, Disk(path, index.shards)
     tars = _tars(path)
     if not tars:
@@ -79,8 +81,9 @@ def _read(path: Path) -> bytes | None:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _refuse_missing(path: Path, index: Index) -> None:
-    for shard in index.shards:
+def refuse_missing(path: Path, shards: Iterable[Shard]) -> None:
+    """Raise ``InputError`` where a shard that an index names is not in its folder, or has another length."""
+    for shard in shards:
         file = path / shard.file
         try:
             size = file.stat().st_size
@@ -111,7 +114,7 @@ def _made(path: Path, tars: list[str]) -> Index:
     head = _read(place / INDEX)
     if head is not None and (table := _read(place / table_of(head, str(place / INDEX)))) is not None:
         return read_index(head, table, str(place / INDEX))
-    log.info("%s: %d shards without an index of mobilenets: they are read once for one", path, len(tars))
+    log.info("%s: %s without an index of mobilenets: read once for one", path, counted(len(tars), "shard"))
     index = index_shards(path, tars)
     index.write(place)
     return index

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.text import counted
 from mobilenets.datasets.shards.cache import VARIABLE, ShardCache
 from mobilenets.datasets.shards.index import INDEX, Index, Shard, is_index, read_index, table_of
 from mobilenets.datasets.shards.plan import EpochPlan
@@ -111,7 +112,8 @@ class Remote:
                         f"{url} cannot be read, after {ATTEMPTS} attempts: {why}; run the same command again later, "
                         "train with --resume"
                     ) from error
-                log.info("%s: %s; trying again", url, why)
+                if attempt == 1:
+                    log.info("%s: %s; trying again", url, why)
                 time.sleep(PAUSE * 2 ** (attempt - 1))
         raise AssertionError
 
@@ -122,13 +124,21 @@ class Fetched(Source):
     def __init__(self, remote: Remote, shards: Sequence[Shard], cache: ShardCache) -> None:
         super().__init__(shards)
         self.remote, self.shards, self.cache = remote, shards, cache
+        self._failed: dict[int, tuple[float, InputError]] = {}
 
     def bring(self, shard: int) -> Path:
         """Give the file of a shard in the cache, when it is there."""
-        about = self.shards[shard]
+        about, asked = self.shards[shard], time.monotonic()
 
         def fetch(part: Path) -> None:
-            self.remote.append(about.file, about.bytes, part)
+            at, error = self._failed.get(shard, (-1.0, None))
+            if error is not None and at > asked:  # while this thread waited for another, which has tried long enough
+                raise InputError(str(error)) from error
+            try:
+                self.remote.append(about.file, about.bytes, part)
+            except InputError as failure:
+                self._failed[shard] = time.monotonic(), failure
+                raise
 
         return self.cache.get(f"{self.remote.address}/{about.file}", about.bytes, about.blake2b, fetch)
 
@@ -148,8 +158,8 @@ def open_remote(address: str) -> tuple[Index, Source]:
     count, needed = needed_at_once(index)
     if cache.most < needed:
         raise InputError(
-            f"{address}: reading in shuffled order needs {count} shards at once, {needed / 2**30:.2f} GiB, and "
-            f"{cache.most / 2**30:.2f} may be kept: give more with --cache-gb, or set {VARIABLE} higher, or pack with "
+            f"{address}: reading in shuffled order needs {counted(count, 'shard')} at once, {needed / 2**30:.2f} GiB, "
+            f"and {cache.most / 2**30:.2f} may be kept: give more with --cache-gb, set {VARIABLE} higher, or pack with "
             "a smaller --shard-mb"
         )
     return index, Fetched(remote, index.shards, cache)

@@ -36,16 +36,20 @@ def members(stream: IO[bytes]) -> Iterator[Member]:
     """Read a tar from its start to its end, holding one member at a time.
 
     Folders and devices are passed over. Where a header is damaged, a member without a name, with the reason and its
-    place, stands for what is lost up to the next whole one; one that the file ends within has a reason too, and a link.
+    place, stands for what is lost up to the next whole one; one that the file ends within has a reason too, and a link,
+    and the end of a file that is not the end of a tar.
     """
-    at, name = 0, None
+    at, name, ended = 0, None, False
     while True:
         block = stream.read(BLOCK)
         if len(block) < BLOCK:
             if block:
                 yield Member("", at, len(block), None, "the shard ends within a header: copy it again")
+            elif at and not ended:
+                yield Member("", at, 0, None, "the shard has no end mark, so it may be cut off here: copy it again")
             return
-        if not block.strip(b"\0"):
+        ended = not block.strip(b"\0")
+        if ended:
             at += BLOCK
             continue
         info = _header(block)

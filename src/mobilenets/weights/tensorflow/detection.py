@@ -141,6 +141,7 @@ class _Figures:
         for node in self.nodes.values():
             shape = node.shape("shape") if node.op.startswith("Placeholder") else None
             if shape is not None and len(shape) == 4 and min(shape[1:3]) > 0:
+                self.assumed.append("pictures are resized by Pillow's bilinear filter: the graph has no resizing")
                 return shape[1], shape[2]
         raise GraphError("it does not tell the size of its pictures; give a graph with a fixed_shape_resizer")
 

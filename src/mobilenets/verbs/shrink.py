@@ -1,0 +1,313 @@
+"""``shrink``: which network, size and precision is the most accurate on these pictures within what a device allows?"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.files import read_given, read_json, write_bytes, write_json
+from mobilenets.bench.models import write_device_script
+from mobilenets.bench.settings import check_numbers
+from mobilenets.datasets.shards.open import open_data
+from mobilenets.errors import InputError
+from mobilenets.models.saved import SavedModel
+from mobilenets.runs.further import begun, folder_beside, further, open_to_go_on
+from mobilenets.runs.held_out import pictures_to_export
+from mobilenets.runs.record import METRICS, RECIPE
+from mobilenets.runtime.bundle import WEIGHTS, find_bundle
+from mobilenets.runtime.exported import file_hash
+from mobilenets.shrinking.candidates import (
+    FLOAT,
+    HOPED,
+    INT8,
+    Candidate,
+    Measured,
+    architecture_of,
+    candidates,
+    control_of,
+    shortlist,
+)
+from mobilenets.shrinking.device import Device, read_device
+from mobilenets.shrinking.halving import Budget
+from mobilenets.shrinking.judged import judged
+from mobilenets.shrinking.latency import onnx_file, run_of, time_all
+from mobilenets.shrinking.limit import Limit, parse_limit
+from mobilenets.shrinking.points import POINTS, Lines
+from mobilenets.training.pace import usable
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes import load_recipe
+from mobilenets.verbs.shrink_end import add_int8, add_run, choose, finish, result_of
+from mobilenets.verbs.shrink_train import Search, climb
+
+log = logging.getLogger("mobilenets")
+
+ASKED = "shrink.json"
+MOST = 12
+SECONDS = 0.3
+# What the run may have been trained with, and its candidates are not.
+OTHERS = ("teacher", "unlabelled", "temperature", "soft_share", "soft_loss", "sparsity", "sparsity_pattern")
+
+
+def shrink(
+    model: str | Path,
+    data: str | Path,
+    *,
+    within: str | None = None,
+    device: str | Path | None = None,
+    minutes: float | None = None,
+    out: str | Path | None = None,
+    most: int = MOST,
+    epochs: int | None = None,
+    threads: int = 1,
+    write: str | Path | None = None,
+) -> dict[str, Any]:
+    """Find the smaller and faster model that is the most accurate within what a device allows, and export it.
+
+    Tried are the run's own network at smaller sizes, cut to fewer channels and pruned by measured time, and other
+    networks and widths trained anew; in float32 and in int8. Their time is measured first, which needs no training,
+    then those that fit are trained by successive halving. All that was found is kept in ``OUT-candidates``: if it is
+    stopped, the same call goes on there.
+
+    Parameters
+    ----------
+    model:
+        The run folder of a classifier.
+    data:
+        The pictures that it was trained on, or others of its classes.
+    within:
+        What it may take at most: ``15ms`` a picture, ``2MB`` of the file or ``60MMACs`` a picture. By default the
+        fastest is taken that is hardly less accurate than the most accurate.
+    device:
+        The JSON that ``benchmark --device-script`` printed on a device: times are then those of it, in part estimated.
+    minutes:
+        How long all may take. By default candidates are trained for as many epochs in all as the run was.
+    out:
+        The folder of the export to write, with ``shrink.json`` and ``front.png``; by default ``MODEL-shrunk``.
+    most:
+        How many candidates are trained.
+    epochs:
+        Those of the longest training, without ``minutes``; by default as many as the run's own.
+    threads:
+        Threads of ONNX Runtime, for the measurement.
+    write:
+        A folder to write the untrained candidates and ``bench.py`` to, for a device; nothing else is done then.
+
+    Returns the content of ``shrink.json``: ``points``, of which ``chosen`` was taken, ``front`` has the names that no
+    other beats in accuracy and time, ``control`` is the plain narrower network and ``compare`` says what was gained and
+    lost. Raises ``InputError`` for what cannot be used, or where nothing fits.
+
+    >>> result = mobilenets.shrink("run", "photos", most=1, epochs=1)
+    >>> result["out"], result["chosen"]["precision"] in ("float32", "int8")
+    ('run-shrunk', True)
+
+    """
+    budget = Budget(_seconds(minutes), time.monotonic(), time.monotonic)
+    run, pictures = Path(model), open_data(data)
+    limit = None if within is None else parse_limit(within)
+    check_numbers("threads", [threads])
+    check_numbers("candidates", [most], 1000)
+    check_numbers("epochs", [epochs or 1], 1_000_000)
+    saved = open_to_go_on(run, "shrunk")
+    if write is not None:
+        return _write_candidates(saved, most, limit, Path(write), threads)
+    folder = folder_beside(run, out, "shrunk")
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; choose another --out")
+    there = None if device is None else Path(device)
+    work = folder.with_name(f"{folder.name}-candidates")
+    asked: dict[str, Any] = {"model": str(run), "data": str(data), "within": within}
+    asked |= {"sha256": file_hash(find_bundle(run) / WEIGHTS)}
+    asked |= {"device": None if there is None else hashlib.sha256(read_given(there)).hexdigest()}
+    asked |= {"candidates": most, "epochs": epochs, "threads": threads}
+    if not begun(work, ASKED, asked, "shrinking"):
+        write_json(work / ASKED, asked)
+    search = _search(saved, run, pictures, work, limit, there, most, threads)
+    search = replace(search, budget=budget, whole=epochs or search.whole)
+    add_run(search)
+    offers = [one for one in _fitting(search.measured, limit) if one.candidate != _whole(saved)]
+    search.control = control_of(offers, saved.network.architecture, _aim(limit, search.run_ms))
+    climb(search, shortlist(offers, most, search.control, limited=limit is not None))
+    add_int8(search)
+    points, chosen = choose(search)
+    about = {"model": str(run), "within": within, "threads": threads}
+    about |= {"device": None if search.device is None else search.device.known}
+    return finish(search, about | result_of(search, points, chosen), chosen, folder)
+
+
+def _search(
+    saved: SavedModel,
+    run: Path,
+    pictures: Path,
+    work: Path,
+    limit: Limit | None,
+    device: Path | None,
+    most: int,
+    threads: int,
+) -> Search:
+    """Time what can be tried, here and on the device, and gather what trainings need."""
+    lines, whole = Lines(work / POINTS), _whole(saved)
+    here = _timed(saved, lines, limit, device, most, threads, work)
+    measured, there = _on_device(here, device, whole, threads)
+    _refuse_unfit(measured, limit)
+    usual, halves = Recipe(), pictures_to_export(run, pictures, saved.bundle.classes, training=True)
+    return Search(
+        run=run,
+        data=pictures,
+        saved=saved,
+        recipe=further(run, None, "auto").replace(**{name: getattr(usual, name) for name in OTHERS}),
+        whole=_epochs(run),
+        pictures=len(halves.training),
+        work=work,
+        lines=lines,
+        budget=Budget(None, time.monotonic(), time.monotonic),
+        judged=judged(run, pictures, saved.bundle.classes),
+        limit=limit,
+        threads=threads,
+        measured=measured,
+        run_ms=measured[whole.name, FLOAT].ms,
+        here_ms=here[whole.name, FLOAT].ms,
+        device=there,
+    )
+
+
+def _whole(saved: SavedModel) -> Candidate:
+    run = saved.network.architecture
+    return Candidate("run", run.name, run.width, run.size)
+
+
+def _seconds(minutes: float | None) -> float | None:
+    if minutes is None:
+        return None
+    if not 0 < minutes <= 100_000:
+        raise InputError(f"minutes {minutes:g}: give a number above 0, and at most 100000")
+    return usable(60 * minutes)
+
+
+def _aim(limit: Limit | None, run_ms: float) -> float:
+    return limit.most if limit is not None and limit.what == "ms" else run_ms / 2
+
+
+def _epochs(run: Path) -> int:
+    """Give the epochs that a run was trained, by its figures or its recipe."""
+    metrics = find_bundle(run) / METRICS
+    known = read_json(metrics, "train it again").get("epochs") if metrics.is_file() else None
+    return int(known or load_recipe(find_bundle(run) / RECIPE).epochs or 8)
+
+
+def _timed(
+    saved: SavedModel, lines: Lines, limit: Limit | None, device: Path | None, most: int, threads: int, work: Path
+) -> dict[tuple[str, str], Measured]:
+    """Time the candidates here, all in float32, and in int8 those that may fit only so; or read their times."""
+    run = saved.network.architecture
+    whole = _whole(saved)
+    every = [whole, *candidates(run, whole=False)]
+    _time(saved, [(one, FLOAT) for one in every if one.how != "pruned"], lines, threads, work)
+    found, _ = _on_device(_known(lines, every, whole), device, whole, threads)
+    fitting = {one.candidate for one in _fitting(found, limit)}
+    likely = [one for one in _fitting(found, limit, hoped=True) if one.candidate not in fitting]
+    named = shortlist(likely, -(-most // 3), None, limited=True)  # each takes seconds
+    if device is not None:
+        named = [whole, *named]  # by which int8 is as much slower there
+    _time(saved, [(one, INT8) for one in named if one.how != "pruned"], lines, threads, work)
+    return _known(lines, every, whole)
+
+
+def _refuse_unfit(found: Mapping[tuple[str, str], Measured], limit: Limit | None) -> None:
+    """Raise ``InputError`` where nothing fits, before anything is trained."""
+    if limit is not None and not _fitting(found, limit):
+        least = min(getattr(one, limit.what) for one in found.values())
+        words = (
+            f"{least:.3g} ms"
+            if limit.what == "ms"
+            else f"{least / 1e6:.3g} {'MB' if limit.what == 'bytes' else 'MMACs'}"
+        )
+        raise InputError(f"within {limit.words}: nothing that is tried fits; the least is {words}")
+
+
+def _time(saved: SavedModel, wanted: Sequence[tuple[Candidate, str]], lines: Lines, threads: int, work: Path) -> None:
+    """Time those that were not timed before."""
+    run, classes = saved.network.architecture, saved.network.classes
+    done = {(line["candidate"]["name"], line["precision"]) for line in lines.of("timed")}
+    missing = [(one, precision) for one, precision in wanted if (one.name, precision) not in done]
+    if not missing:
+        return
+    described = [(architecture_of(one, run, classes), precision) for one, precision in missing]
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        reference = run_of(onnx_file(run, classes, FLOAT, Path(folder)), run.size, threads)
+        found = time_all(reference, described, classes, threads, SECONDS, Path(folder))[1:]
+    for (one, precision), (architecture, _), timed in zip(missing, described, found, strict=True):
+        macs = architecture.plan(classes).macs
+        about = {"candidate": one.to_json() | {"name": one.name}, "precision": precision, "macs": macs}
+        lines.add("timed", about | {"ms": timed.ms, "bytes": timed.bytes})
+
+
+def _known(lines: Lines, every: Sequence[Candidate], whole: Candidate) -> dict[tuple[str, str], Measured]:
+    """Give what was timed here, and what pruned ones are expected to take."""
+    named = {one.name: one for one in every}
+    found = {}
+    for line in lines.of("timed"):
+        name, precision = line["candidate"]["name"], line["precision"]
+        found[name, precision] = Measured(named[name], precision, line["ms"], line["bytes"], line["macs"])
+    for one in every:
+        for precision in (FLOAT, INT8):
+            known = found.get((whole.name, precision))
+            if one.how == "pruned" and known is not None:
+                ms, size, macs = (one.share * value for value in (known.ms, known.bytes, known.macs))
+                found[one.name, precision] = Measured(one, precision, ms, round(size), round(macs), estimated=True)
+    return found
+
+
+def _on_device(
+    here: Mapping[tuple[str, str], Measured], device: Path | None, whole: Candidate, threads: int
+) -> tuple[dict[tuple[str, str], Measured], Device | None]:
+    """Give the times of the device in place of those here, and the device."""
+    if device is None:
+        return dict(here), None
+    there = read_device(device, {key: one.ms for key, one in here.items()}, whole.name, threads)
+    found = {}
+    for (name, precision), one in here.items():
+        ms, estimated = there.ms(name, precision, one.ms)
+        found[name, precision] = replace(one, ms=ms, estimated=estimated)
+    return found, there
+
+
+def _fitting(
+    measured: Mapping[tuple[str, str], Measured], limit: Limit | None, *, hoped: bool = False
+) -> list[Measured]:
+    """Give each candidate once, as float32 where that fits, else as int8; ``hoped``: as fast as int8 could be."""
+    found: dict[str, Measured] = {}
+    for (name, precision), one in sorted(measured.items()):
+        shrunk = HOPED if hoped and precision == FLOAT and limit is not None and limit.what != "macs" else 1.0
+        if limit is None or getattr(one, limit.what) * shrunk <= limit.most:
+            found.setdefault(name, one)
+    return list(found.values())
+
+
+def _write_candidates(saved: SavedModel, most: int, limit: Limit | None, folder: Path, threads: int) -> dict[str, Any]:
+    """Write files of untrained candidates, to be timed on a device, and the script that times them there."""
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: is there already; choose another folder for --write")
+    run, classes = saved.network.architecture, saved.network.classes
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        known = _timed(saved, Lines(Path(work) / POINTS), None, None, most, threads, Path(work))
+        likely = _fitting(known, limit, hoped=True)
+        offers = [one for one in likely if one.candidate.how != "pruned" and one.candidate != _whole(saved)]
+        names = [_whole(saved), *shortlist(offers, most, None, limited=limit is not None and limit.what != "ms")]
+        for one, precision in itertools.product(dict.fromkeys(names), (FLOAT, INT8)):
+            content = onnx_file(architecture_of(one, run, classes), classes, precision, Path(work))
+            write_bytes(folder / f"{one.name}{'' if precision == FLOAT else f'-{precision}'}.onnx", content)
+    write_device_script(folder / "bench.py")
+    files = sorted(path.name for path in folder.glob("*.onnx"))
+    return {
+        "written": str(folder),
+        "files": files,
+        "then": f"python bench.py *.onnx --threads {threads} --batch 1 > device.json",
+    }

@@ -1,0 +1,190 @@
+"""How ``shrink`` ends: int8 of the best, all that may be taken measured anew, and the export of one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenets.base.files import write_json
+from mobilenets.base.progress import duration
+from mobilenets.bench.latency import noise
+from mobilenets.bench.networks import onnx_session
+from mobilenets.datasets.folder import content_hashes
+from mobilenets.drawing.front import draw_front
+from mobilenets.errors import InputError
+from mobilenets.models.network import Network
+from mobilenets.models.saved import load_classifier
+from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.test_set import open_test_set
+from mobilenets.shrinking.candidates import FLOAT, HOPED, INT8, Candidate
+from mobilenets.shrinking.front import Point, best, compared, front, latest, share
+from mobilenets.shrinking.judged import figures
+from mobilenets.shrinking.latency import times
+from mobilenets.verbs.export import export
+from mobilenets.verbs.shrink_train import Search
+
+log = logging.getLogger("mobilenets")
+
+SECONDS = 2.0
+RESULT, CHART = "shrink.json", "front.png"
+# So many of the best become int8; so many are measured anew at a time.
+TRIED, ANEW = 6, 4
+# Points of top-1 that int8 may lose, because what it has is measured and stands in the table.
+ANY = 100.0
+# What an export may take, before one was timed; and how many times the longest so far is to be left before another
+# begins, because the choice, the last export and the chart follow.
+FIRST, AFTER = 10.0, 5
+
+
+def folder_of(search: Search, point: Point) -> Path:
+    """Give the folder of a point's model."""
+    return search.work / point.folder if point.folder else search.run
+
+
+def add_run(search: Search) -> None:
+    """Add the run as it is."""
+    network = search.saved.network
+    whole = Candidate("run", network.architecture.name, network.architecture.width, network.architecture.size)
+    if not any(point.name == whole.name for point in search.points()):
+        known = search.measured[whole.name, FLOAT]
+        answers = figures(search.judged.answers(search.run, search.threads))
+        about: dict[str, Any] = {"ms": known.ms, "estimated": known.estimated, "bytes": known.bytes}
+        point = Point(whole, FLOAT, -1, search.whole, macs=known.macs, seconds=0.0, folder="", **about, **answers)
+        search.lines.add("point", point.to_json())
+
+
+def add_int8(search: Search) -> None:
+    """Take the best to int8, as far as there is time, and measure what came of them."""
+    floats = [point for point in latest(search.points()) if point.precision == FLOAT]
+    wanted = [
+        point for point in floats if replace(point, ms=HOPED * point.ms, bytes=point.bytes // 4).fits(search.limit)
+    ]
+    wanted.sort(key=lambda point: (-point.rung if point.rung >= 0 else 0, -share(point.choosing)))
+    done = {(point.name, point.rung) for point in search.points()}
+    longest = FIRST
+    for point in wanted[:TRIED]:
+        if (f"{point.name}-{INT8}", point.rung) in done:
+            continue
+        if search.budget.left() < AFTER * longest:
+            log.info("%s: not tried in int8, because the time is up", point.name)
+            continue
+        began = time.monotonic()
+        folder = search.work / f"{INT8}-{point.folder or point.name}"
+        found = export(folder_of(search, point), folder, precision=INT8, data=search.data, tolerance=ANY)
+        if not found["passed"]:
+            log.warning("%s: no int8 of it: %s", point.name, "; ".join(found["faults"]))
+            continue
+        about = {"ms": point.ms, "bytes": found["bytes"], "folder": folder.name}
+        quantized = replace(point, precision=INT8, **about, **figures(search.judged.answers(folder, search.threads)))
+        (taken,) = timed_anew(search, [quantized], SECONDS / 4)
+        longest = time.monotonic() - began
+        search.lines.add("point", replace(taken, seconds=longest).to_json())
+
+
+def choose(search: Search) -> tuple[list[Point], Point]:
+    """Choose the best within the limit, after those that may be it were timed anew; gives all points, and it.
+
+    Raises ``InputError`` where none fits any more.
+    """
+    points = {point.name: point for point in latest(search.points())}
+    timed: set[str] = set()
+    while True:
+        chosen = best(list(points.values()), search.limit)
+        if chosen is None:
+            fastest = min(points.values(), key=lambda one: one.ms)
+            words = search.limit.words if search.limit is not None else ""
+            raise InputError(
+                f"within {words}: nothing fits now; the fastest, {fastest.name}, takes {fastest.ms:.3g} ms"
+            )
+        if chosen.name in timed or search.device is not None:
+            return list(points.values()), chosen
+        left = [point for name, point in points.items() if name not in timed and point.fits(search.limit)]
+        next_ones = [chosen, *sorted(left, key=lambda one: -share(one.choosing))]
+        some = list({one.name: one for one in next_ones}.values())[:ANEW]
+        seconds = min(SECONDS, max(0.2, search.budget.left() / 40))
+        for point in timed_anew(search, some, seconds):
+            points[point.name] = point
+            timed.add(point.name)
+
+
+def timed_anew(search: Search, points: list[Point], seconds: float) -> list[Point]:
+    """Time finished models in turns with the run's network; the times of another device are only scaled."""
+    network = search.saved.network
+    reference = _run_of_network(network, search.threads)
+
+    def make(point: Point) -> tuple[Any, int]:
+        folder, size = folder_of(search, point), point.candidate.size
+        if point.precision == FLOAT:
+            return _run_of_network(load_classifier(folder).network, search.threads), point.bytes
+        predictor = Predictor(folder, "cpu", threads=search.threads)
+        return partial(predictor.engine, noise((1, size, size, 3), np.float32)), point.bytes
+
+    whole, *found = times(reference, [partial(make, point) for point in points], seconds)
+    if search.device is None:
+        return [replace(point, ms=timed.ms) for point, timed in zip(points, found, strict=True)]
+    scaled = []
+    for point, timed in zip(points, found, strict=True):
+        ms, estimated = search.device.ms(point.candidate.name, point.precision, timed.ms / whole.ms * search.here_ms)
+        scaled.append(replace(point, ms=ms, estimated=estimated))
+    return scaled
+
+
+def _run_of_network(network: Network, threads: int) -> Any:
+    images = noise((1, *network.plan.images.shape), np.float32)
+    return partial(onnx_session(network, threads).run, None, {"images": images})
+
+
+def result_of(search: Search, points: list[Point], chosen: Point) -> dict[str, Any]:
+    """Say what was found: all points, the front, and what each step gained or lost on the same pictures."""
+    named = {point.name: point for point in points}
+    run = next(point for point in points if point.rung < 0 and point.precision == FLOAT)
+    pairs = [(run, chosen)] if chosen is not run else []
+    control = None if search.control is None else named.get(search.control.name)
+    own = [point for point in points if point.candidate.how in ("cut", "pruned") and point.precision == FLOAT]
+    if control is not None and own:
+        pairs.append((control, min(own, key=lambda one: abs(one.ms - control.ms))))
+    twins = [
+        (named.get(replace(point.candidate, taught=False).name), point) for point in points if point.candidate.taught
+    ]
+    pairs += [(plain, taught) for plain, taught in twins if plain is not None and taught.precision == FLOAT]
+    rounded = [(named.get(point.candidate.name), point) for point in points if point.precision == INT8]
+    pairs += [(plain, less) for plain, less in rounded if plain is not None]
+    return {
+        "chosen": chosen.summary(),
+        "front": [point.name for point in front(points)],
+        "control": None if control is None else control.name,
+        "compare": [compared(*pair) for pair in dict.fromkeys(pairs)],
+        "points": [point.summary() for point in sorted(points, key=lambda one: one.ms)],
+        "images": len(search.judged.reporting),
+        "notes": [search.judged.note],
+    }
+
+
+def finish(search: Search, result: dict[str, Any], chosen: Point, folder: Path) -> dict[str, Any]:
+    """Export what was chosen through the gate, and write down and draw what was found beside it."""
+    source = folder_of(search, replace(chosen, folder=chosen.folder.removeprefix(f"{INT8}-")))
+    if chosen.precision == INT8 and chosen.rung < 0:
+        source = search.run
+    found = export(source, folder, precision=chosen.precision, data=search.data)
+    if not found["passed"] and chosen.precision == INT8:
+        lost = "; ".join(found["faults"])
+        note = f"int8 loses more than an export may by default, and is still the best that fits: {lost}"
+        log.warning("%s", note)
+        result["notes"].append(note)
+        found = export(source, folder, precision=INT8, data=search.data, tolerance=ANY)
+    if not found["passed"]:
+        raise InputError(f"{chosen.name}: its export is not what was trained: {'; '.join(found['faults'])}")
+    if search.judged.test:
+        contents = content_hashes([sample.path for sample in search.judged.reporting])
+        open_test_set(folder, "shrink", contents.values())
+    result |= {"out": str(folder), "file": found["file"], "seconds": search.budget.spent()}
+    draw_front(result, folder / CHART)
+    write_json(folder / RESULT, result)
+    log.info("shrunk in %s", duration(result["seconds"]))
+    return result

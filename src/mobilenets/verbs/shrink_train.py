@@ -1,0 +1,259 @@
+"""What ``shrink`` trains: where each candidate begins, and the rungs of successive halving."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mobilenets.base.progress import about
+from mobilenets.bench.channels import milliseconds
+from mobilenets.models.network import Network
+from mobilenets.models.prune import groups
+from mobilenets.models.prune import prune as without
+from mobilenets.models.saved import SavedModel, load_classifier
+from mobilenets.runs.further import starting_from, write_start
+from mobilenets.runs.record import RECIPE
+from mobilenets.runtime.bundle import WEIGHTS
+from mobilenets.shrinking.candidates import FLOAT, Candidate, Measured, architecture_of, least_of_each
+from mobilenets.shrinking.device import Device
+from mobilenets.shrinking.front import Point, share, survivors
+from mobilenets.shrinking.halving import FEW, THIRD, Budget, Pace, epochs_of, fitting, rungs
+from mobilenets.shrinking.judged import Judged, figures
+from mobilenets.shrinking.limit import Limit
+from mobilenets.shrinking.points import Lines
+from mobilenets.training.recipe import AUTO, Recipe
+from mobilenets.verbs.prune import narrowed, worth
+from mobilenets.verbs.train import train_since
+
+log = logging.getLogger("mobilenets")
+
+SECONDS = 0.5
+# Of a rung's time, what the control may take beyond what all others get, to be trained as long as the run was.
+AS_LONG = 0.3
+# Before anything was timed: seconds a multiply-accumulate and picture on one core, and of a training besides.
+FIRST = Pace(2e-10, 5.0)
+
+
+@dataclass
+class Search:
+    """All that the rungs need. ``whole`` is for how many epochs the run was trained, and ``pictures`` on how many.
+
+    ``measured`` has what is tried, by name and precision, and ``run_ms`` the milliseconds of the run's own network,
+    both on the ``device`` where there is one; ``here_ms`` are those here; ``pace`` follows what was trained last.
+    """
+
+    run: Path
+    data: Path
+    saved: SavedModel
+    recipe: Recipe
+    whole: int
+    pictures: int
+    work: Path
+    lines: Lines
+    budget: Budget
+    judged: Judged
+    limit: Limit | None
+    threads: int
+    measured: dict[tuple[str, str], Measured]
+    run_ms: float
+    here_ms: float
+    device: Device | None = None
+    pace: Pace = FIRST
+    control: Candidate | None = None
+
+    def points(self) -> list[Point]:
+        """Give all points, the oldest first."""
+        return [Point.from_json(line) for line in self.lines.of("point")]
+
+    def macs(self, candidate: Candidate) -> int:
+        """Give the multiply-accumulates of a picture."""
+        return self.measured[replace(candidate, taught=False).name, FLOAT].macs
+
+
+def climb(search: Search, first: Sequence[Candidate]) -> None:
+    """Train rung after rung, each time the better third of the candidates; what was done before is not done again."""
+    entries, rung, number = list(first), 0, len(rungs(len(first)))
+    while entries:
+        entries = _rung(search, entries, rung, max(1, number - rung))
+        reached = [point for point in search.points() if point.rung == rung and point.precision == FLOAT]
+        if len(entries) <= FEW or rung + 1 == number or not reached:
+            return
+        most = max(FEW, math.ceil(len(entries) / THIRD))
+        limited = search.limit is not None
+        kept = [point.candidate for point in survivors(reached, most, limited=limited)]
+        entries = with_twins(kept, search.control)
+        rung += 1
+
+
+def with_twins(kept: Sequence[Candidate], control: Candidate | None) -> list[Candidate]:
+    """Add to those that are trained longer the control, and a twin of each that the run teaches."""
+    found = list(dict.fromkeys([*kept, *([control] if control is not None else [])]))
+    twins = [replace(one, taught=True) for one in kept if not one.taught]
+    return list(dict.fromkeys([*found, *twins]))
+
+
+def _rung(search: Search, entries: Sequence[Candidate], rung: int, left: int) -> list[Candidate]:
+    """Train candidates for as many epochs as fit; returns those that were."""
+    begun = [line for line in search.lines.of("rung") if line["rung"] == rung]
+    if begun:
+        plan = begun[-1]
+    else:
+        plan = _plan(search, entries, rung, left)
+        search.lines.add("rung", plan)
+    chosen = [Candidate(**one) for one in plan["candidates"]]
+    done = {point.candidate.name for point in search.points() if point.rung == rung and point.precision == FLOAT}
+    for place, candidate in enumerate(chosen):
+        if candidate.name in done:
+            continue
+        epochs = plan["epochs"] + (plan["longer"] if candidate == search.control else 0)
+        macs = search.macs(candidate)
+        need = search.pace.epoch(macs, search.pictures) + search.pace.besides
+        if search.budget.training() < need and (place or rung):
+            log.info("%s: not trained, because the time is up", candidate.name)
+            continue
+        began = time.monotonic()
+        log.info("round %d, %d of %d: %s for %d epochs", rung + 1, place + 1, len(chosen), candidate.name, epochs)
+        if _train(search, candidate, rung, epochs, began):
+            done.add(candidate.name)
+    return [one for one in chosen if one.name in done]
+
+
+def _plan(search: Search, entries: Sequence[Candidate], rung: int, left: int) -> dict[str, Any]:
+    """Say what a rung trains: the candidates, their epochs, and how many more the control gets in the first one."""
+    macs = [search.macs(one) for one in entries]
+    seconds = search.budget.training() / left
+    if math.isinf(seconds):
+        count, epochs = len(entries), epochs_of(search.whole, rung + left)[rung]
+        longer = search.whole if rung == 0 else 0
+    else:
+        an_epoch = 0.0 if search.control is None else search.pace.epoch(search.macs(search.control), search.pictures)
+        longer = int(min(search.whole, AS_LONG * seconds / an_epoch)) if rung == 0 and an_epoch else 0
+        most = epochs_of(search.whole, rung + left)[rung]
+        count, epochs = fitting(seconds - longer * an_epoch, search.pace, macs, search.pictures, most)
+        log.info("round %d: %d candidates for %d epochs, in %s", rung + 1, count, epochs, about(seconds))
+    if search.control not in entries[:count]:
+        longer = 0
+    chosen = [one.to_json() for one in entries[:count]]
+    return {"rung": rung, "epochs": epochs, "longer": longer, "candidates": chosen}
+
+
+def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: float) -> bool:
+    """Train a candidate further, ask it about the pictures, and write its point down; says whether that could be."""
+    folder = search.work / f"{candidate.name}-{rung}"
+    before = _latest(search, candidate, rung)
+    if (folder / RECIPE).exists():
+        trained = train_since(began, search.data, folder, resume=True, measured=False)
+    else:
+        recipe = _recipe(search, candidate, before).replace(epochs=epochs, keep="last")
+        if not math.isinf(search.budget.left()):
+            recipe = recipe.replace(minutes=max(search.budget.training(), 1.0) / 60)
+        trained = train_since(began, search.data, folder, recipe=recipe, measured=False)
+    if taught := search.judged.learned(folder):
+        log.warning(
+            "%s: left out, because it learned from %d of the held-out pictures; give train/ and validation/",
+            candidate.name,
+            taught,
+        )
+        return False
+    model = load_classifier(folder).network
+    known = search.measured[replace(candidate, taught=False).name, FLOAT]
+    if candidate.how == "pruned" and known.macs != model.plan.macs:
+        known = remeasured(search, candidate, known, model)
+    seconds = time.monotonic() - began
+    macs = known.macs
+    search.pace = Pace(
+        max(trained["seconds"], 1e-3) / (max(1, trained["epochs"]) * macs * search.pictures),
+        max(0.0, seconds - trained["seconds"]),
+    )
+    own = before.epochs if before is not None else 0 if candidate.how == "anew" else search.whole
+    point = Point(
+        candidate=candidate,
+        precision=FLOAT,
+        rung=rung,
+        epochs=own + trained["epochs"],
+        ms=known.ms,
+        estimated=known.estimated,
+        bytes=known.bytes,
+        macs=macs,
+        seconds=seconds,
+        folder=folder.name,
+        **figures(search.judged.answers(folder, search.threads)),
+    )
+    search.lines.add("point", point.to_json())
+    log.info("%s: %.1f %% right, %.3g ms", point.name, 100 * share(point.choosing), point.ms)
+    return True
+
+
+def remeasured(search: Search, candidate: Candidate, known: Measured, model: Network) -> Measured:
+    """Time a pruned network, whose channels are known only now, in turns with the run's."""
+    whole, ms = milliseconds([search.saved.network, model], search.threads, SECONDS)
+    size = round(known.bytes * model.plan.parameters / (candidate.share * search.saved.network.plan.parameters))
+    found = replace(
+        known, ms=ms / whole * search.run_ms, macs=model.plan.macs, bytes=size, estimated=search.device is not None
+    )
+    search.measured[replace(candidate, taught=False).name, FLOAT] = found
+    return found
+
+
+def _latest(search: Search, candidate: Candidate, rung: int) -> Point | None:
+    """Give the point that a candidate goes on from: its own, or the one of its untaught twin."""
+    names = (candidate.name, replace(candidate, taught=False).name)
+    found = [one for one in search.points() if one.rung < rung and one.precision == FLOAT]
+    for name in names:
+        own = [one for one in found if one.candidate.name == name]
+        if own:
+            return own[-1]
+    return None
+
+
+def _recipe(search: Search, candidate: Candidate, before: Point | None) -> Recipe:
+    """Give the recipe of a candidate: it goes on from its last point, from channels of the run, or begins anew."""
+    recipe = search.recipe
+    if candidate.taught:
+        recipe = recipe.replace(teacher=str(search.run))
+    if before is not None:
+        return starting_from(recipe, search.work / before.folder)
+    if candidate.how == "anew":
+        architecture = architecture_of(candidate, search.saved.network.architecture, 0)
+        return recipe.replace(
+            model=candidate.network,
+            width=candidate.width,
+            size=candidate.size,
+            variant=architecture.variant,
+            table=None,
+            weights="none" if recipe.weights == "none" else AUTO,
+        )
+    start = search.run if candidate.how == "run" else _start(search, candidate)
+    return starting_from(recipe, start).replace(size=candidate.size)
+
+
+def _start(search: Search, candidate: Candidate) -> Path:
+    """Write the run's network without some of its channels, at the candidate's size, as a model to train from."""
+    start = search.work / f"start-{replace(candidate, taught=False).name}"
+    if (start / WEIGHTS).exists():
+        return start
+    saved = resized(search.saved, candidate.size)
+    if candidate.how == "pruned":
+        left = narrowed(saved, search.run, saved, search.data, candidate.share, search.threads)
+    else:
+        found = groups(saved.network.architecture, saved.network.plan)
+        gone = least_of_each(found, worth(saved, search.run, search.data), candidate.share)
+        left = replace(saved, network=without(saved.network, gone))
+    write_start(left, search.run, start, candidate.how)
+    return start
+
+
+def resized(saved: SavedModel, size: int) -> SavedModel:
+    """Give the same network and weights for pictures of another size."""
+    if size == saved.network.architecture.size:
+        return saved
+    network = Network(replace(saved.network.architecture, size=size), saved.network.classes)
+    network.load_state_dict(saved.network.state_dict())
+    preprocessing = replace(saved.bundle.preprocessing, size=size)
+    bundle = replace(saved.bundle, architecture=network.architecture.to_json(), preprocessing=preprocessing)
+    return replace(saved, network=network.eval(), bundle=bundle)

@@ -1,0 +1,59 @@
+"""Times of another device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobilenets.errors import InputError
+from mobilenets.shrinking.device import read_device
+
+HERE = {("run-96", "float32"): 2.0, ("v2-0.5-96", "float32"): 1.0, ("run-96", "int8"): 1.0}
+
+
+def written(path: Path, *rows: dict[str, Any]) -> Path:
+    usual = {"model": "model.onnx", "precision": None, "threads": 1, "batch": 1, "p50_ms": 20.0}
+    path.write_text(json.dumps([usual | row for row in rows]))
+    return path
+
+
+def test_what_was_timed_there_counts_and_the_rest_is_as_much_slower(tmp_path: Path) -> None:
+    rows = [{"model": "there/run-96.onnx"}, {"model": r"C:\there\run-96-int8.onnx", "p50_ms": 3.0}]
+    rows += [
+        {"model": "run-96.onnx", "batch": 8, "p50_ms": 100.0},
+        {"model": "run-96.onnx", "threads": 4, "p50_ms": 7.0},
+    ]
+    device = read_device(written(tmp_path / "pi.json", *rows), HERE, "run-96", 1)
+    assert device.ms("run-96", "float32", 2.0) == (20.0, False)
+    assert device.ms("run-96", "int8", 1.0) == (3.0, False)
+    assert device.ms("v2-0.5-96", "float32", 1.0) == (10.0, True)
+    assert device.ms("v2-0.5-96", "int8", 0.5) == (1.5, True)
+    assert read_device(tmp_path / "pi.json", HERE, "run-96", 4).ms("run-96", "float32", 2.0) == (7.0, False)
+    assert read_device(tmp_path / "pi.json", HERE, "run-96", 2).threads == 1  # none of two: the fewest there are
+
+
+def test_one_file_of_another_name_is_taken_for_the_run(tmp_path: Path) -> None:
+    device = read_device(written(tmp_path / "pi.json", {"model": "exported-onnx/model.onnx"}), HERE, "run-96", 1)
+    assert device.ms("run-96", "float32", 2.0) == (20.0, False) and device.known == "run-96"
+    assert device.ms("v2-0.5-96", "int8", 0.5) == (5.0, True)  # int8 was not timed there: as float32
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"model": "a.onnx"}, {"model": "b.onnx"}], "times a, b, which is none of what is tried"),
+        ([{"batch": 8}], "has no time of a single picture"),
+        ([{"p50_ms": 0.0}], "a time is not above 0"),
+        ([{"p50_ms": "fast"}], "not the times of a device"),
+        ([], "has no time of a single picture"),
+    ],
+)
+def test_what_is_no_device_is_refused(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_device(written(tmp_path / "pi.json", *rows), HERE, "run-96", 1)
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    with pytest.raises(InputError, match="not the times of a device"):
+        read_device(tmp_path / "other.json", HERE, "run-96", 1)
