@@ -91,8 +91,8 @@ def tune(
 
     The first trial is the recipe as it is. The others change learning rate, weight decay, batch, label smoothing,
     dropout, mixup, augmentation and frozen blocks, drawn by Optuna's TPE; a trial is given up whose best validation
-    top-1 lies below the median of the others at the same epoch. All see the same pictures for as many epochs. A trial that
-    fails is a row like the others. Stopped, the same call goes on, to the epoch.
+    top-1 lies below the median of the others at the same epoch. All see the same pictures for as many epochs. A trial
+    that fails is a row like the others. Stopped, the same call goes on, to the epoch.
 
     The best trial is chosen on the validation pictures, so its figure there is too good: it is measured on ``test/``
     where DATA has one, beside the first trial.
