@@ -93,7 +93,7 @@ def test_what_is_kept_is_rounded_and_rounds_to_itself() -> None:
     made.int8.one.fill_(1)
     images = torch.randn(2, 3, 32, 32)
     kept = made.kept()
-    weight, rounded_weight = (network.get_submodule("body.conv0").conv.weight for network in (made, kept))
+    weight, rounded_weight = (network.get_submodule("body.conv0").conv.weight.detach() for network in (made, kept))
     step = rounded_weight.abs().max() / 127
     assert float((rounded_weight / step - (rounded_weight / step).round()).abs().max()) < 1e-3
     assert not torch.equal(weight, rounded_weight)
