@@ -164,9 +164,8 @@ def begin(
     if choice is None:
         recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
     origin = origin | ({} if opened.why_not is None else {"why_not": opened.why_not})
-    refuse_lone_pictures(
-        recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds), request.processes.count
-    )
+    learned = count if recipe.folds is None else count - -(-count // recipe.folds)
+    refuse_lone_pictures(recipe, network, learned, request.processes.count)
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)
