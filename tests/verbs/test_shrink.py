@@ -84,8 +84,16 @@ def test_from_the_command_line_stopped_and_taken_up(
     by_name = {point["name"]: point for point in result["points"]}
     cut = next(point for point in result["points"] if point["candidate"]["how"] in ("cut", "pruned"))
     assert by_name[result["control"]]["epochs"] >= cut["epochs"]
+    # All the epochs that weights were trained, whatever --epochs says of those to come.
+    whole = json.loads((trained.run / "metrics.json").read_text())["epochs"]
+    assert by_name["run-32"]["epochs"] == whole > 1 and by_name[result["control"]]["epochs"] > whole
     assert Predictor(out)(trained.data / "dog/001.png")[0]
     assert main(command) == 2 and "is there already" in capsys.readouterr().err
+    # Killed after the export and before its last lines: the same call ends it.
+    (out / "shrink.json").unlink()
+    monkeypatch.setattr(shrink_train, "train_since", None)
+    assert main([*command, "--json"]) == 0
+    assert json.loads((out / "shrink.json").read_text())["points"] == result["points"]
 
 
 @pytest.mark.usefixtures("clock")
