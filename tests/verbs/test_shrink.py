@@ -84,6 +84,7 @@ def test_from_the_command_line_stopped_and_taken_up(
     by_name = {point["name"]: point for point in result["points"]}
     cut = next(point for point in result["points"] if point["candidate"]["how"] in ("cut", "pruned"))
     assert by_name[result["control"]]["epochs"] >= cut["epochs"]
+    assert any("not calibrated" in note for note in result["notes"]) == (result["chosen"]["rung"] >= 0)
     # All the epochs that weights were trained, whatever --epochs says of those to come.
     whole = json.loads((trained.run / "metrics.json").read_text())["epochs"]
     assert by_name["run-32"]["epochs"] == whole > 1 and by_name[result["control"]]["epochs"] > whole

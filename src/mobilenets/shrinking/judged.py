@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.layout import find_data
@@ -46,7 +47,7 @@ class Judged:
         seen = read_seen(find_bundle(model), self.root)
         return 0 if seen is None else len(seen.sides([*self.choosing, *self.reporting], self.contents)[0])
 
-    def answers(self, model: Path, threads: int) -> dict[str, str]:
+    def answers(self, model: Path, threads: int) -> dict[str, Any]:
         """Ask a model about all: ``choosing`` and ``reporting`` of a ``Point``."""
         samples = [*self.choosing, *self.reporting]
         [found] = evaluate_predictors([Predictor(model, "cpu", threads=threads)], samples, self.root)

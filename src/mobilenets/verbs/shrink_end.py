@@ -13,6 +13,7 @@ import numpy as np
 
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import duration
+from mobilenets.base.shell import quote
 from mobilenets.bench.latency import noise
 from mobilenets.bench.networks import onnx_session
 from mobilenets.drawing.front import draw_front
@@ -180,6 +181,12 @@ def finish(search: Search, result: dict[str, Any], chosen: Point, folder: Path) 
     if search.judged.test:
         tested = [search.judged.contents[sample.path] for sample in search.judged.reporting]
         open_test_set(folder, "shrink", tested)
+    if chosen.rung >= 0:
+        words = f"mobilenets train {quote(str(search.data))} --resume --out {quote(str(source))}"
+        result["notes"].append(
+            "its probabilities are not calibrated, and it calls no picture none of these; for both run "
+            f"{words} and export that"
+        )
     result |= {"out": str(folder), "file": found["file"], "seconds": search.budget.spent()}
     draw_front(result, folder / CHART)
     write_json(folder / RESULT, result)
