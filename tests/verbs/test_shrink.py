@@ -56,6 +56,7 @@ def stopping_after(count: int, real: Callable[..., Any]) -> Callable[..., Any]:
     return train
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_the_command_line_stopped_and_taken_up(
     trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: list[str]
 ) -> None:
@@ -95,6 +96,11 @@ def test_from_the_command_line_stopped_and_taken_up(
     monkeypatch.setattr(shrink_train, "train_since", None)
     assert main([*command, "--json"]) == 0
     assert json.loads((out / "shrink.json").read_text())["points"] == result["points"]
+    # A candidate taken up again is measured as any run is.
+    one = tmp_path / "small-candidates" / by_name[result["control"]]["folder"]
+    assert "calibration" not in json.loads((one / "model.json").read_text())
+    assert main(["train", str(trained.data), "--resume", "--out", str(one)]) == 0
+    assert "calibration" in json.loads((one / "model.json").read_text()) and (one / "metrics.json").exists()
 
 
 @pytest.mark.usefixtures("clock")
