@@ -33,6 +33,29 @@ def test_the_smallest_go() -> None:
     assert kept(weight, 0.0).all()
 
 
+def test_of_equal_weights_no_more_go_than_are_wanted() -> None:
+    """Weights that were trained for int8 lie on 255 steps, and a layer of equals would be left empty."""
+    torch.manual_seed(0)
+    for weight in (torch.full((8, 16), 0.5), torch.randn(64, 64).mul(9).round(), torch.zeros(4, 4)):
+        for share in (0.1, 0.5, 0.9):
+            left = kept(weight, share)
+            assert int((~left).sum()) == round(share * weight.numel())
+            assert weight[~left].abs().max() <= weight[left].abs().min()
+
+
+def test_zeros_that_were_there_stay_though_there_are_more_than_are_wanted() -> None:
+    layer = nn.Linear(10, 10, bias=False)
+    with torch.no_grad():
+        layer.weight[:8] = 0
+    stage = stages(Recipe(sparsity=0.5, keep="last", epochs=3, batch=1, head_epochs=0, lr=1.0), 1)[-1]
+    masks = Masks(layer, stage)
+    for number in range(3):
+        with torch.no_grad():
+            layer.weight += 1
+        masks.apply(number, None)
+    assert int((layer.weight == 0).sum()) == 80
+
+
 def test_two_of_every_four_input_channels_go_one_after_the_other() -> None:
     torch.manual_seed(0)
     weight = torch.randn(6, 8, 1, 1)

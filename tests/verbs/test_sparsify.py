@@ -51,6 +51,8 @@ def test_from_the_command_line_stopped_and_taken_up(
     # The same pictures are held out, and the run says where it came from.
     assert (out / "seen.csv").read_text() == (trained.run / "seen.csv").read_text()
     assert json.loads((out / "metrics.json").read_text())["epoch"] == 2
+    with pytest.raises(InputError, match="sparse: 75% of its weights are 0 already, and they stay"):
+        mobilenets.sparsify(out, trained.data, sparsity=0.5)
     with pytest.raises(InputError, match="sparse: is there already"):
         mobilenets.sparsify(trained.run, trained.data, out=out)
 

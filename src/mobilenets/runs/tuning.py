@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.files import explaining, no_room
 from mobilenets.errors import InputError
 from mobilenets.training.recipe import Recipe
 
@@ -20,6 +22,8 @@ LAST = 5
 RANDOM = 6
 # A trial is given up only where so many others came as far, and never in the first third of its epochs.
 OTHERS = 3
+# For so many seconds another program, such as a dashboard, may hold the file.
+PATIENCE = 60.0
 
 
 def optuna() -> Any:
@@ -64,15 +68,38 @@ def opened_study(folder: Path) -> Iterator[Any]:
     """Open the study in ``folder``, or begin it: an SQLite file.
 
     SQLite leaves the file whole whatever is killed, and Optuna's dashboard reads it. A journal, Optuna's other file,
-    can end in half a line.
+    can end in half a line. Raises ``InputError``, in the block too, where SQLite cannot read or write it.
     """
-    found = optuna()
-    storage = found.storages.RDBStorage(f"sqlite:///{(folder / FILE).resolve().as_posix()}")
+    found, file = optuna(), (folder / FILE).resolve()
+    with explaining(file), _readable(file):
+        # Not as an URL, in which a folder's ? and % mean something else.
+        storage = found.storages.RDBStorage("sqlite://", {"creator": lambda: _connect(file)})
+        try:
+            yield found.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(file, timeout=PATIENCE, check_same_thread=False)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Say in one line what SQLite says of ``file``, where that is why the block fails, and what to do."""
     try:
-        yield found.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, sqlite3.Error):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or no_room(error) is not None:
+            raise
+        way = "bring back a copy of it, or give another --out"
+        if "locked" in str(cause):
+            way = "close the program that holds it, then run the same command again"
+        raise InputError(f"{file}: cannot be used: {cause}; {way}") from error
 
 
 def prepare(study: Any, seed: int, epochs: int) -> None:
@@ -80,6 +107,24 @@ def prepare(study: Any, seed: int, epochs: int) -> None:
     found = optuna()
     study.sampler = found.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=RANDOM)
     study.pruner = found.pruners.MedianPruner(n_startup_trials=OTHERS, n_warmup_steps=epochs // 3)
+
+
+def draw(study: Any, choices: Mapping[str, Any]) -> Any:
+    """Begin a trial with values of all ``choices``.
+
+    They are written at once: Optuna's ``ask`` writes one after the other, and a stop in between leaves some out.
+    """
+    make, running = optuna().trial.create_trial, optuna().trial.TrialState.RUNNING
+    blank = make(state=running)
+    drawn = {name: study.sampler.sample_independent(study, blank, name, one) for name, one in choices.items()}
+    study.add_trial(make(state=running, params=drawn, distributions=dict(choices)))
+    return unended(study)[-1]
+
+
+def unended(study: Any) -> list[Any]:
+    """Give the trials that have begun and not ended."""
+    api = optuna().trial
+    return [api.Trial(study, one._trial_id) for one in study.trials if one.state == api.TrialState.RUNNING]
 
 
 def figure(history: list[dict[str, float]]) -> float:

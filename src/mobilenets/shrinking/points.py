@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import explaining
+from mobilenets.errors import InputError
 
 POINTS = "points.jsonl"
 
@@ -21,7 +22,7 @@ class Lines:
         whole = 0
         for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
             if line.endswith(b"\n"):
-                self._known.append(json.loads(line))
+                self._known.append(_read(line, path))
                 whole += len(line)
         if path.is_file() and path.stat().st_size > whole:
             os.truncate(path, whole)
@@ -42,3 +43,13 @@ class Lines:
             for line in self._known
             if line["kind"] == kind
         ]
+
+
+def _read(line: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+        if isinstance(value, dict) and "kind" in value:
+            return value
+    except ValueError:
+        pass
+    raise InputError(f"{path}: damaged; remove {path.parent}, and begin again")

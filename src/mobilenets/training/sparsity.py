@@ -50,7 +50,12 @@ def kept(weight: Tensor, share: float, pattern: str = "none") -> Tensor:
     count = round(share * sizes.numel())
     if not count:
         return torch.ones_like(sizes, dtype=torch.bool)
-    return sizes > sizes.flatten().kthvalue(count).values
+    # Of equals no more than are wanted: rounded weights have many, and a layer of equals would lose all.
+    flat = sizes.flatten()
+    largest = flat.kthvalue(count).values
+    stay = flat >= largest
+    stay[(flat == largest).nonzero()[: count - int((~stay).sum()), 0]] = False
+    return stay.reshape(sizes.shape)
 
 
 class Masks:
@@ -85,8 +90,8 @@ class Masks:
         if done == self._ramp or (done < self._ramp and done % self._every == 0):
             share = share_at(done, self._ramp, self._final)
             for name, weight in self._weights.items():
-                # As zeros they are the smallest, so none comes back.
-                self._kept[name] = kept(weight.masked_fill(~self._kept[name], 0), share, self._pattern)
+                # As zeros they are the smallest, but there may be more of them than are wanted yet.
+                self._kept[name] &= kept(weight.masked_fill(~self._kept[name], 0), share, self._pattern)
         averages = {} if average is None else dict(average.named_parameters())
         for name, weight in self._weights.items():
             weight.masked_fill_(~self._kept[name], 0)

@@ -83,12 +83,13 @@ def sparsify(
     """
     run, pictures = Path(model), open_data(data)
     check_numbers("threads", [threads])
-    open_to_go_on(run, "made sparse")
+    saved = open_to_go_on(run, "made sparse")
     pick_device(device)
     share = SPARSITY if sparsity is None and pattern != TWO_OF_FOUR else sparsity
     recipe = further(run, epochs, device).replace(
         weights=str(run.resolve()), keep="last", patience=None, sparsity=share, sparsity_pattern=pattern
     )
+    _refuse_sparser(run, saved.network, recipe)
     # 0.005 more is another folder, and 2:4 is no name for one on Windows.
     word = "2of4" if pattern == TWO_OF_FOUR else f"{100 * recipe.share_of_zeros:g}"
     folder = folder_beside(run, out, f"sparse-{word}")
@@ -108,6 +109,16 @@ def sparsify(
     write_json(folder / SPARSIFIED, result)
     log.info("made sparse in %s", duration(time.monotonic() - began))
     return result
+
+
+def _refuse_sparser(run: Path, network: Network, recipe: Recipe) -> None:
+    """Refuse a share that is passed already, because no zero comes back; two of four says nothing of a share."""
+    if recipe.sparsity_pattern == TWO_OF_FOUR:
+        return
+    counts, known = zip(*zeros(network).values(), strict=True)
+    share = sum(known) / sum(counts)
+    if share > recipe.share_of_zeros + 1e-3:  # each layer rounds its own
+        raise InputError(f"{run}: {share:.0%} of its weights are 0 already, and they stay: give a larger --sparsity")
 
 
 def _refuse_other(folder: Path, recipe: Recipe, epochs: int | None) -> None:

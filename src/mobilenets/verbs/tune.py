@@ -21,7 +21,19 @@ from mobilenets.errors import FaultFound, InputError
 from mobilenets.runs.begin import refuse_place
 from mobilenets.runs.folder import RUNS, check_folder, owning
 from mobilenets.runs.record import METRICS, RECIPE, Record, accuracy_of_run
-from mobilenets.runs.tuning import FILE, best_of, by_epoch, figure, opened_study, optuna, prepare, rows, space
+from mobilenets.runs.tuning import (
+    FILE,
+    best_of,
+    by_epoch,
+    draw,
+    figure,
+    opened_study,
+    optuna,
+    prepare,
+    rows,
+    space,
+    unended,
+)
 from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
@@ -78,9 +90,9 @@ def tune(
     """Try settings of the recipe on a folder of labelled pictures, and write the best recipe.
 
     The first trial is the recipe as it is. The others change learning rate, weight decay, batch, label smoothing,
-    dropout, mixup, augmentation and frozen blocks, drawn by Optuna's TPE; a trial whose validation top-1 lies below the
-    median of the others at the same epoch is given up. All see the same pictures for the same epochs. A trial that
-    fails is a row like the others. Stopped, the same call goes on, to the epoch.
+    dropout, mixup, augmentation and frozen blocks, drawn by Optuna's TPE; a trial is given up whose best validation
+    top-1 lies below the median of the others at the same epoch. All see the same pictures for as many epochs. A trial
+    that fails is a row like the others. Stopped, the same call goes on, to the epoch.
 
     The best trial is chosen on the validation pictures, so its figure there is too good: it is measured on ``test/``
     where DATA has one, beside the first trial.
@@ -197,20 +209,16 @@ def _first(study: Any, job: _Job) -> Recipe:
 
 def _others(study: Any, job: _Job, first: Recipe) -> None:
     """Make the trials that are missing, as far as there is time."""
-    epochs, api = first.epochs, optuna()
     while True:
-        begun = [one for one in study.trials if one.state == api.trial.TrialState.RUNNING]
-        if not begun and len(study.trials) >= job.trials:
+        stopped = unended(study)
+        if not stopped and len(study.trials) >= job.trials:
             return
         took = [one.user_attrs["seconds"] for one in study.trials if "seconds" in one.user_attrs]
-        if not begun and job.over(study, median(took)):
+        if not stopped and job.over(study, median(took)):
             log.info("no time is left for another trial: the same command with more --minutes goes on")
             return
-        prepare(study, first.seed, epochs)
-        if begun:  # and stopped in it
-            trial = api.trial.Trial(study, begun[0]._trial_id)
-        else:
-            trial = study.ask(space(first, job.fixed))
+        prepare(study, first.seed, first.epochs)
+        trial = stopped[0] if stopped else draw(study, space(first, job.fixed))
         if not _one(study, job, trial, first):
             return
 
