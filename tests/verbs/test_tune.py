@@ -15,6 +15,7 @@ import pytest
 import mobilenets
 from mobilenets.cli import main
 from mobilenets.errors import FaultFound, InputError
+from mobilenets.runs.tuning import opened_study
 from mobilenets.training import loop
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipes import load_recipe
@@ -74,6 +75,8 @@ def test_stopped_and_taken_up(
     assert main([*command, "--dropout", "0.3"]) == 2
     assert "begun with other pictures or settings" in capsys.readouterr().err
     assert not (out / "recipe.json").exists()
+    with opened_study(out) as study:
+        study.ask()  # and no more: killed before anything of the third was drawn
 
     assert main([*command, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -81,7 +84,7 @@ def test_stopped_and_taken_up(
     rows = result["trials"]
     assert [row["number"] for row in rows] == [0, 1, 2, 3] and rows[3]["state"] == "failed"
     assert (rows[3]["why"], rows[0]["state"], rows[1]["state"]) == ("the loss is nan", "complete", "complete")
-    assert list(rows[1]["epochs"]) == ["1", "2", "3"]
+    assert list(rows[1]["epochs"]) == ["1", "2", "3"] and rows[2]["settings"].keys() == rows[1]["settings"].keys()
     assert rows[0]["settings"]["dropout"] is None and "lr" not in rows[0]["settings"]
     # The best, and the first beside it, are runs that were measured.
     assert json.loads((out / "tune.json").read_text()) == {name: result[name] for name in result if name != "folder"}

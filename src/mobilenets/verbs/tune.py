@@ -193,7 +193,7 @@ def _first(study: Any, job: _Job) -> Recipe:
 
 def _others(study: Any, job: _Job, first: Recipe) -> None:
     """Make the trials that are missing, as far as there is time."""
-    epochs, api = first.epochs, optuna()
+    choices, api = space(first, job.fixed), optuna()
     while True:
         begun = [one for one in study.trials if one.state == api.trial.TrialState.RUNNING]
         if not begun and len(study.trials) >= job.trials:
@@ -202,11 +202,13 @@ def _others(study: Any, job: _Job, first: Recipe) -> None:
         if not begun and job.over(study, median(took)):
             log.info("no time is left for another trial: the same command with more --minutes goes on")
             return
-        prepare(study, first.seed, epochs)
+        prepare(study, first.seed, first.epochs)
         if begun:  # and stopped in it
             trial = api.trial.Trial(study, begun[0]._trial_id)
+            for name, among in choices.items():  # or while it was drawn; what it has it keeps
+                trial._suggest(name, among)
         else:
-            trial = study.ask(space(first, job.fixed))
+            trial = study.ask(choices)
         if not _one(study, job, trial, first):
             return
 
