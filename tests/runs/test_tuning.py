@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mobilenets.runs.tuning import TOP1, best_of, by_epoch, figure
+from mobilenets.runs.tuning import TOP1, best_of, by_epoch, figure, opened_study
 
 
 def test_a_trial_counts_by_its_last_epochs() -> None:
@@ -22,6 +24,17 @@ def test_of_equals_the_first_is_the_best() -> None:
         {"number": 3, "state": "complete", "value": 0.7},
     ]
     assert best_of(rows)["number"] == 1
+
+
+def test_a_study_lies_in_its_folder_whatever_that_is_called(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="Optuna is not installed (pip install -e '.[tune]')")
+    folder = tmp_path / "{a} b%41#"
+    folder.mkdir()
+    for trials in range(2):
+        with opened_study(folder) as study:
+            assert len(study.trials) == trials
+            study.ask()
+    assert [path.name for path in folder.iterdir()] == ["study.db"] and list(tmp_path.iterdir()) == [folder]
 
 
 def test_what_is_tried() -> None:

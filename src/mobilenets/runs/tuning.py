@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -67,7 +69,9 @@ def opened_study(folder: Path) -> Iterator[Any]:
     can end in half a line.
     """
     found = optuna()
-    storage = found.storages.RDBStorage(f"sqlite:///{(folder / FILE).resolve().as_posix()}")
+    # Opened by its path, because in a URL some folders' names mean something else: a?b, {a}, a%41.
+    file = partial(sqlite3.connect, (folder / FILE).resolve(), check_same_thread=False)
+    storage = found.storages.RDBStorage(f"sqlite:///{FILE}", engine_kwargs={"creator": file})
     try:
         yield found.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
     finally:
