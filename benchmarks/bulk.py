@@ -70,7 +70,7 @@ def node(*words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, start_new_session=True, **quiet)
 
 
-def family(pid: int) -> list[int]:
+def family(process: subprocess.Popen[bytes]) -> list[int]:
     """List a process and what it started, by the parents and sessions that /proc names."""
     children: dict[int, list[int]] = {}
     orphans: list[int] = []
@@ -81,9 +81,10 @@ def family(pid: int) -> list[int]:
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-            if session == pid:
+            if session == process.pid:
                 orphans.append(int(entry.name))
-    found, waiting = list[int](), [pid, *orphans]
+    # The number of one that has ended may be another's by now.
+    found, waiting = list[int](), orphans if process.poll() is not None else [process.pid, *orphans]
     while waiting:
         one = waiting.pop()
         if one not in found:
@@ -93,7 +94,7 @@ def family(pid: int) -> list[int]:
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
-    for pid in family(process.pid):
+    for pid in family(process):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -106,7 +106,7 @@ def over_pictures(first: list[Any], second: list[Any]) -> str:
     return f"{change.mean():+.1f} ({change.mean() - half:+.1f} to {change.mean() + half:+.1f})"
 
 
-def show(found: dict[str, list[Any]], seconds: dict[str, list[float]]) -> None:
+def show(found: dict[str, list[Any]], seconds: dict[str, list[float]], first: int) -> None:
     """Print a row for each arm, and then each seed of each arm against ``alone``."""
     print("\n| arm | top-1 of each seed | mean | against alone, over seeds | over pictures | seconds a run |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -124,7 +124,7 @@ def show(found: dict[str, list[Any]], seconds: dict[str, list[float]]) -> None:
     for arm, evaluations in found.items():
         if arm == "alone" or base is None:
             continue
-        for seed, (one, other) in enumerate(zip(base, evaluations, strict=False)):
+        for seed, (one, other) in enumerate(zip(base, evaluations, strict=False), first):
             pair = Pair(one, other)
             low, high = pair.top1_change_interval
             print(f"{arm} seed {seed}: {100 * pair.top1_change:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})")
@@ -160,7 +160,7 @@ def main() -> None:
             run = asked.out / f"{arm}-{seed}"
             seconds[arm].append(trained(data, run, settings))
             runs[arm].append(run)
-        show({arm: right(found, data) for arm, found in runs.items()}, seconds)
+        show({arm: right(found, data) for arm, found in runs.items()}, seconds, asked.first)
 
 
 if __name__ == "__main__":

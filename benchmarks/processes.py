@@ -36,6 +36,7 @@ SETTINGS = [*NEW, *COMMON]
 STEADY = ["--optimizer", "sgd", "--lr", "0.01"]
 MIXED = ["--mixup", "0.2", "--cutmix", "1"]
 MOVED = 1e-6
+ITEMS = ["float64", "float32", "fine-tuning", "killed"]
 
 
 def noted(folder: Path, words: list[str]) -> int:
@@ -198,15 +199,17 @@ def killed(data: Path, out: Path) -> None:
 
 def main() -> None:
     """Do all, or what is named."""
-    out, wanted = Path(sys.argv[1]), sys.argv[2:]
+    out, wanted = Path(sys.argv[1]), sys.argv[2:] or ITEMS
+    if unknown := set(wanted) - {*ITEMS}:
+        raise SystemExit(f"{', '.join(sorted(unknown))}: give some of {', '.join(ITEMS)}")
     shutil.rmtree(out, ignore_errors=True)
     data = out / "digits"
     subprocess.run([sys.executable, "-m", "mobilenets", "fetch", "digits", str(data)], check=True, capture_output=True)
-    for case in ("float64", "float32", "fine-tuning"):
-        if not wanted or case in wanted:
-            same_training(data, out, case)
-    if not wanted or "killed" in wanted:
-        killed(data, out)
+    for item in wanted:
+        if item == "killed":
+            killed(data, out)
+        else:
+            same_training(data, out, item)
 
 
 if __name__ == "__main__":

@@ -190,11 +190,9 @@ def _rounded(answer: Any) -> Any:
 def test_who_comes_while_it_drains_is_still_answered(running: Run, tools: Any) -> None:
     """A balancer goes on sending for a moment: until ``drain`` is over the door is open, and the answer says to go."""
     with running(drain=2.0) as server:
-        began = time.monotonic()
         server.server.handle_exit(signal.SIGTERM, None)
         # Past all that closing the door takes by itself.
         time.sleep(0.6)
         late = server.post("/predict", tools.png())
         assert late.status == 200 and late.headers["connection"] == "close"
         assert server.get("/ready").status == 503
-        assert time.monotonic() - began < 2.0

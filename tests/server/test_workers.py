@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import http.client
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import mobilenets
 from mobilenets.errors import InputError
+from mobilenets.server import workers as module
+from mobilenets.server.limits import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the processes of a server are found in /proc")
 
@@ -125,6 +130,22 @@ def test_asked_too_early_to_replace_and_one_that_hangs(trained: Any, tools: Any,
         finally:
             process.terminate()
             assert process.wait(60) == 0
+
+
+def test_one_that_hangs_while_it_leaves_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK", 0.0)
+    bell, other = socket.socketpair()
+    ours, worker_end = multiprocessing.Pipe()
+    with bell, other, ours, worker_end:
+        leaving = module._Worker(Mock(sentinel=other), ours, ready=True)
+        parent = module.Workers(Mock(), bell, Limits(), 1)
+        parent._leaving = [leaving]
+        for asked in range(3):
+            parent._turn(bell)
+            assert leaving.unanswered == asked + 1 and worker_end.recv_bytes() == b"alive"
+        leaving.process.kill.assert_not_called()
+        parent._turn(bell)
+        leaving.process.kill.assert_called_once_with()
 
 
 def test_workers_end_with_the_process_that_started_them(trained: Any, tools: Any, tmp_path: Path) -> None:

@@ -164,9 +164,8 @@ def begin(
     if choice is None:
         recipe = resolve(recipe, count, architecture, trained=saved is not None, head_kept=kept)
     origin = origin | ({} if opened.why_not is None else {"why_not": opened.why_not})
-    refuse_lone_pictures(
-        recipe, network, count if recipe.folds is None else count - -(-count // recipe.folds), request.processes.count
-    )
+    learned = count if recipe.folds is None else count - -(-count // recipe.folds)
+    refuse_lone_pictures(recipe, network, learned, request.processes.count)
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)
@@ -189,8 +188,9 @@ def begin(
         write_bundle(request.run, bundle)
         # Last, because it is what marks a run as begun.
         record.write(request.run)
-    run = (request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice)
-    return Run(*run, lesson=teaching.lesson)
+    return Run(
+        request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice, teaching.lesson
+    )
 
 
 def _pictures(
@@ -270,8 +270,7 @@ def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) 
     lesson = None
     if recipe.teacher is not None and not (checkpoint.exists(run) and checkpoint.peek(run).finished):
         lesson = take_up_lesson(recipe, record.teaching, dataset.classes, pick_device(recipe.device))
-    begun = (run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept)
-    return Run(*begun, lesson=lesson)
+    return Run(run, task, recipe, dataset, network, bundle.preprocessing, record, source, kept, lesson=lesson)
 
 
 def open_begun(recipe: Recipe, run: Path) -> ChosenWeights:

@@ -79,21 +79,17 @@ class _Server(Server):
             except (OSError, EOFError):
                 word = _END
             if word == _ALIVE:
-                with suppress(RuntimeError):  # it is ending
-                    self._loop.call_soon_threadsafe(self._prove)
+                if not self._loop.is_closed():
+                    asyncio.run_coroutine_threadsafe(self._prove(), self._loop)
                 continue
             self.closes_door = word == _END
             self._leave()
 
-    def _prove(self) -> None:
+    async def _prove(self) -> None:
         """Answer the parent once the model is between two runs: neither it nor the loop hangs."""
-
-        async def answer() -> None:
-            await self._state.free()
-            with suppress(OSError):
-                self._parent.send_bytes(_ALIVE)
-
-        self._proof = asyncio.ensure_future(answer())
+        await self._state.free()
+        with suppress(OSError):
+            self._parent.send_bytes(_ALIVE)
 
     def _leave(self) -> None:
         self._state.closing = self.should_exit = True
@@ -216,11 +212,11 @@ class Workers:
             self._serving.append(self._start())
         if now >= self._next_look:
             self._next_look = now + _LOOK
-            for worker in self._serving:
+            for worker in (*self._serving, *self._leaving):
                 self._look_after(worker)
 
     def _look_after(self, worker: _Worker) -> None:
-        """Ask a worker whether it is alive; end one that hangs, whose place another takes.
+        """Ask a worker whether it is alive; end one that hangs: another takes its place, or has taken it.
 
         Questions are counted and not seconds, so that a parent that was stopped for a while blames nobody.
         """

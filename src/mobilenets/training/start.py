@@ -43,12 +43,12 @@ def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
     architecture = saved.bundle.architecture
     preprocessing = saved.bundle.preprocessing
     table = architecture["table"] if architecture["variant"] == "custom" else None
-    filter = preprocessing.interpolation
-    if filter in UNFILTERED and "interpolation" not in given:
+    unfiltered = preprocessing.interpolation in UNFILTERED
+    if unfiltered and "interpolation" not in given:
         log.info(
             "the weights resize without antialiasing (%s); training resizes by Pillow's bilinear filter, which has it, "
             "and so will the model that comes of it (--interpolation takes another)",
-            filter,
+            preprocessing.interpolation,
         )
     carried = {
         "model": architecture["name"],
@@ -58,7 +58,7 @@ def follow(recipe: Recipe, saved: SavedModel, given: set[str]) -> Recipe:
         "resize": preprocessing.resize,
         "crop_fraction": preprocessing.crop_fraction,
         # Augmentation resamples by Pillow's filters, and so the network learns by one.
-        "interpolation": "bilinear" if filter in UNFILTERED else filter,
+        "interpolation": "bilinear" if unfiltered else preprocessing.interpolation,
     }
     if "size" not in given and "variant" not in given and table is None:
         carried["variant"] = architecture["variant"]

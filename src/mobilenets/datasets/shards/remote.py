@@ -132,7 +132,7 @@ class Fetched(Source):
 
         def fetch(part: Path) -> None:
             at, error = self._failed.get(shard, (-1.0, None))
-            if error is not None and at > asked:  # while this thread waited for another, which has tried long enough
+            if error is not None and at >= asked:  # while this thread waited for another, which has tried long enough
                 raise InputError(str(error)) from error
             try:
                 self.remote.append(about.file, about.bytes, part)
