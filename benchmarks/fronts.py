@@ -128,7 +128,7 @@ def train(data: Path, kept: Path, work: Path, sizes: list[int], epochs: int, wei
         began = time.monotonic(), time.process_time()
         try:
             folder = make(point, data, work)
-        except (MobilenetsError, TypeError) as error:
+        except MobilenetsError as error:
             print(f"{point['name']}: left out: {error}", flush=True)
             continue
         model = Predictor(folder, "cpu", threads=1)
@@ -224,8 +224,7 @@ def steps(points: Mapping[str, Point]) -> list[tuple[str, str]]:
             found.append((name.removesuffix("-int8"), name))
         elif "-pruned" in name:
             longer = [one for one in points if one.endswith("-long") and points[one].candidate.width < 1]
-            found += [(whole, name), *((f"{whole}-long", name) for _ in [0] if f"{whole}-long" in points)]
-            found += [(one, name) for one in longer]
+            found += [(one, name) for one in (whole, f"{whole}-long", *longer)]
         elif point.candidate.taught:
             found.append((f"mobilenet_v2-0.5-{point.candidate.size}-long", name))
     return [pair for pair in found if pair[0] in points]

@@ -16,6 +16,7 @@ from mobilenets.bench.latency import (
     RUNS_FOR_P99,
     Subject,
     Unusable,
+    _expanded,
     bursts,
     figures,
     in_turns,
@@ -129,6 +130,13 @@ def test_smaller_batches_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert {row["images_per_second"] for row in rows} == {500.0}
     assert sum(done) == 3 * (ROUNDS + 1)
+
+
+def test_a_pattern_that_the_shell_left_stands_for_its_files(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("a.onnx", "b.onnx", "[c].onnx")]
+    for file in files:
+        Path(file).touch()
+    assert _expanded([str(tmp_path / "?.onnx"), files[2], "none*.onnx"]) == [*files, "none*.onnx"]
 
 
 def test_figures() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mobilenets
 from mobilenets.cli import main
@@ -17,6 +18,7 @@ from mobilenets.cli.quantize import quantized
 from mobilenets.datasets.loader import Batch
 from mobilenets.errors import InputError
 from mobilenets.models.saved import load_model
+from mobilenets.runtime.exported import file_hash
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
 from mobilenets.verbs import quantize as verb
@@ -59,7 +61,7 @@ def test_from_the_command_line_stopped_and_taken_up(
         json.dumps(
             {
                 "model": str(run),
-                "sha256": mobilenets_hash(run),
+                "sha256": file_hash(run / WEIGHTS),
                 "epochs": 2,
                 "lr": 1e-4,
                 "per_tensor": False,
@@ -87,12 +89,6 @@ def test_from_the_command_line_stopped_and_taken_up(
     assert "int8 after, from float" in said and "a run: " in said
 
 
-def mobilenets_hash(run: Path) -> str:
-    from mobilenets.runtime.exported import file_hash
-
-    return file_hash(run / WEIGHTS)
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_what_cannot_be_quantized_so(trained: Any, finder: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="only classifiers are trained for int8"):
@@ -108,6 +104,12 @@ def test_what_cannot_be_quantized_so(trained: Any, finder: Any, tmp_path: Path) 
             trained.data, tmp_path / "new", weights=str(trained.run), freeze="none", precision="int8", epochs=1
         )
     assert not (tmp_path / "boxes").exists() and not (tmp_path / "bundle-int8-start").exists()
+
+
+def test_where_no_gpu_can_it_is_trained_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verb._device("cpu") == "cpu"
+    monkeypatch.setattr(verb, "pick_device", torch.device)
+    assert (verb._device("mps"), verb._device("cuda:1")) == ("cpu", "cuda:1")
 
 
 def test_an_export_that_lost_too_much_points_here(

@@ -56,6 +56,7 @@ def stopping_after(count: int, real: Callable[..., Any]) -> Callable[..., Any]:
     return train
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_the_command_line_stopped_and_taken_up(
     trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: list[str]
 ) -> None:
@@ -84,8 +85,22 @@ def test_from_the_command_line_stopped_and_taken_up(
     by_name = {point["name"]: point for point in result["points"]}
     cut = next(point for point in result["points"] if point["candidate"]["how"] in ("cut", "pruned"))
     assert by_name[result["control"]]["epochs"] >= cut["epochs"]
+    assert any("not calibrated" in note for note in result["notes"]) == (result["chosen"]["rung"] >= 0)
+    # All the epochs that weights were trained, whatever --epochs says of those to come.
+    whole = json.loads((trained.run / "metrics.json").read_text())["epochs"]
+    assert by_name["run-32"]["epochs"] == whole > 1 and by_name[result["control"]]["epochs"] > whole
     assert Predictor(out)(trained.data / "dog/001.png")[0]
     assert main(command) == 2 and "is there already" in capsys.readouterr().err
+    # Killed after the export and before its last lines: the same call ends it.
+    (out / "shrink.json").unlink()
+    monkeypatch.setattr(shrink_train, "train_since", None)
+    assert main([*command, "--json"]) == 0
+    assert json.loads((out / "shrink.json").read_text())["points"] == result["points"]
+    # A candidate taken up again is measured as any run is.
+    one = tmp_path / "small-candidates" / by_name[result["control"]]["folder"]
+    assert "calibration" not in json.loads((one / "model.json").read_text())
+    assert main(["train", str(trained.data), "--resume", "--out", str(one)]) == 0
+    assert "calibration" in json.loads((one / "model.json").read_text()) and (one / "metrics.json").exists()
 
 
 @pytest.mark.usefixtures("clock")

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
+import mobilenets
+from mobilenets.models.int8 import Rounding
+from mobilenets.models.saved import SavedModel
+from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.request import Request
+from mobilenets.runtime.bundle import Bundle
 from mobilenets.shrinking.candidates import FLOAT, Candidate, Measured
 from mobilenets.shrinking.front import Point
 from mobilenets.shrinking.halving import Budget, Pace
 from mobilenets.shrinking.points import Lines
+from mobilenets.training.recipe import Recipe
 from mobilenets.verbs import shrink_train
-from mobilenets.verbs.shrink_train import Search, climb, with_twins
+from mobilenets.verbs.shrink_train import Search, climb, resized, with_twins
 
 WIDTHS = [1.0, 0.75, 0.5, 0.35, 0.25, 0.2, 0.15, 0.1, 0.09, 0.08, 0.07, 0.06]
 ENTRIES = [Candidate("anew", "mobilenet_v2", width, 96) for width in WIDTHS]
@@ -30,6 +37,7 @@ class World:
         self.search = Search(
             **nothing,
             whole=18,
+            longest=18,
             pictures=PICTURES,
             lines=Lines(folder / "points.jsonl"),
             budget=Budget(seconds, 0.0, lambda: self.now),
@@ -98,6 +106,43 @@ def test_stopped_and_taken_up_the_same_is_trained(tmp_path: Path, monkeypatch: p
     climb(again, ENTRIES)
     assert world.trained == whole.trained
     assert (tmp_path / "points.jsonl").read_bytes() == (tmp_path / "whole/points.jsonl").read_bytes()
+
+
+def test_the_control_is_trained_as_long_as_the_run_whatever_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, None)
+    monkeypatch.setattr(shrink_train, "_train", world.train)
+    climb(replace(world.search, longest=9), ENTRIES)
+    assert {(name, epochs) for name, rung, epochs in world.trained if rung == 0} >= {("v2-1-96", 1), ("v2-0.35-96", 19)}
+
+
+def test_a_candidate_is_trained_at_its_size_and_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``--minutes`` a training chooses the settings that were not asked for: 224 is also the size by default."""
+    asked: dict[str, Any] = {}
+
+    def begun(*_: Any, **settings: Any) -> None:
+        asked.update(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shrink_train, "train_since", begun)
+    monkeypatch.setattr(shrink_train, "_recipe", lambda *_: Recipe(size=224, freeze="none", patience=3))
+    search = replace(World(tmp_path, 60.0).search, work=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        shrink_train._train(search, replace(ENTRIES[0], size=224), 0, 2, 0.0)
+    recipe = asked.pop("recipe")
+    assert Request(tmp_path, tmp_path, recipe, asked, resume=False).stated >= {"size", "epochs", "freeze", "minutes"}
+    # The pictures held out say nothing of when it ends, because the figures are taken on some of them.
+    assert (asked["size"], recipe.epochs, recipe.keep, recipe.patience) == (224, 2, "last", None)
+
+
+def test_a_run_that_was_trained_for_int8_is_tried_at_other_sizes() -> None:
+    network = mobilenets.create_model("mobilenet_v2", classes=2, width=0.35, size=64)
+    network.int8 = Rounding(network.plan)
+    bundle = Bundle(network.architecture.to_json(), ("a", "b"), Preprocessing(64))
+    found = resized(SavedModel(network, bundle), 32)
+    assert found.network.architecture.size == found.bundle.preprocessing.size == 32
+    assert found.network.int8 is None and found.network.classifier.weight.equal(network.classifier.weight)
 
 
 def test_twins() -> None:

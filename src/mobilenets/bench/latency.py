@@ -316,6 +316,12 @@ def _load(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
     return about, burst
 
 
+def _expanded(names: Sequence[str]) -> list[str]:
+    """Replace patterns such as ``*.onnx``, which Windows leaves to the program, by the files."""
+    found = ((name, [] if Path(name).exists() else Path(name).parent.glob(Path(name).name)) for name in names)
+    return [path for name, files in found for path in (sorted(map(str, files)) or [name])]
+
+
 def main() -> int:
     """Measure what the command line names and print it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -332,7 +338,7 @@ def main() -> int:
         return 0
     subjects: list[Subject] = []
     try:
-        for model in options.models:
+        for model in _expanded(options.models):
             for threads in options.threads:
                 own = [sys.executable, str(Path(__file__).resolve())]
                 subjects.append(Subject([*own, model, "--threads", str(threads), "--child"]))

@@ -12,6 +12,8 @@ from mobilenets.models.plan import Plan
 
 # What the names of its tensors begin with in a state dictionary.
 PREFIX = "int8."
+# The steps of a weight on either side of 0. A bias of more than BIAS_STEPS would leave int32 once a product is added.
+LARGEST, BIAS_STEPS = 127, 2.0**30
 # Activations that the ends of uint8 are: what they take is not rounded by itself.
 CLIPS = ("relu6", "relu")
 

@@ -15,6 +15,7 @@ from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import RECIPE
 from mobilenets.runs.seen import SEEN
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
+from mobilenets.runtime.exported import file_hash
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
 from mobilenets.training.refused import INT8
@@ -72,6 +73,11 @@ def starting_from(recipe: Recipe, start: Path) -> Recipe:
     return recipe.replace(weights=str(start), model=described["name"], **network)
 
 
+def asked_of(run: Path, **settings: Any) -> dict[str, Any]:
+    """Give what was asked of ``run``, as ``begun`` compares it."""
+    return {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), **settings}
+
+
 def begun(folder: Path, mark: str, asked: Mapping[str, Any], work: str) -> bool:
     """Say whether ``folder`` holds what was begun with the settings ``asked``, which its file ``mark`` has.
 
@@ -83,7 +89,7 @@ def begun(folder: Path, mark: str, asked: Mapping[str, Any], work: str) -> bool:
         return False
     if read_json(folder / mark, "remove its folder, and begin again") != asked:
         raise InputError(
-            f"{folder}: was begun with another model or other settings: give those, or choose another --out"
+            f"{folder}: was begun with another model or other settings: give those, remove it, or choose another --out"
         )
     log.info("going on with what was begun in %s", folder)
     return True

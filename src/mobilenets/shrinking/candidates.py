@@ -13,7 +13,6 @@ from mobilenets.measure.allotment import Costed, least_worth
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import CATALOG, describe
 from mobilenets.models.cut import Flags
-from mobilenets.models.plan import Plan
 from mobilenets.models.prune import Group, groups, narrowed
 
 FLOAT, INT8 = "float32", "int8"
@@ -63,6 +62,11 @@ class Candidate:
         """What it is one of: candidates of all families are tried."""
         return self.network if self.how == "anew" else self.how
 
+    @property
+    def plain(self) -> Candidate:
+        """The same without a teacher."""
+        return replace(self, taught=False)
+
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON has it."""
         return asdict(self)
@@ -83,11 +87,15 @@ class Measured:
     estimated: bool = False
 
 
-def candidates(run: Architecture, *, whole: bool = True) -> list[Candidate]:
-    """List what can be tried for a run; ``whole``: also its own network, at its own size, as it is."""
-    sizes = sizes_below(run.size)
-    first = Candidate("run", run.name, run.width, run.size)
-    found = [replace(first, size=size) for size in sizes if whole or size < run.size]
+def whole_of(run: Architecture) -> Candidate:
+    """Give the run's own network, at its own size."""
+    return Candidate("run", run.name, run.width, run.size)
+
+
+def candidates(run: Architecture) -> list[Candidate]:
+    """List what can be tried for a run; the first is its own network, as it is."""
+    sizes, first = sizes_below(run.size), whole_of(run)
+    found = [replace(first, size=size) for size in sizes]
     found += [replace(first, how="pruned", share=share) for share in SHARES]
     found += [replace(first, how="cut", size=size, share=share) for size in sizes[:2] for share in CUTS]
     names = dict.fromkeys([run.name, *WIDTHS]) if run.name in CATALOG else WIDTHS
@@ -176,8 +184,3 @@ def control_of(offers: Sequence[Measured], run: Architecture, aim: float) -> Can
     own = [one for one in offers if one.candidate.how == "anew" and one.candidate.network == run.name]
     same = [one for one in own if one.candidate.size == run.size and one.candidate.width < run.width]
     return min(same or own, key=lambda one: abs(one.ms - aim)).candidate if own else None
-
-
-def cost_in_work(candidate: Candidate, plan: Plan) -> int:
-    """Give the multiply-accumulates of a picture; of a pruned one about as large a share as of the time."""
-    return round(plan.macs * (candidate.share if candidate.how == "pruned" else 1.0))

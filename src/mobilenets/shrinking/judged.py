@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,22 @@ class Judged:
     note: str
     test: bool
 
+    @cached_property
+    def contents(self) -> dict[Path, str]:
+        """The hash of each picture."""
+        return content_hashes([sample.path for sample in (*self.choosing, *self.reporting)])
+
     def learned(self, model: Path) -> int:
         """Count the pictures that a model learned from, by their content; 0 where it does not say."""
         seen = read_seen(find_bundle(model), self.root)
-        if seen is None:
-            return 0
-        samples = [*self.choosing, *self.reporting]
-        return len(seen.sides(samples, content_hashes([sample.path for sample in samples]))[0])
+        return 0 if seen is None else len(seen.sides([*self.choosing, *self.reporting], self.contents)[0])
 
-    def answers(self, model: Path, threads: int) -> tuple[str, str]:
-        """Ask a model about all; gives for each half, picture by picture, 1 for right and 0 for wrong."""
+    def answers(self, model: Path, threads: int) -> dict[str, Any]:
+        """Ask a model about all: ``choosing`` and ``reporting`` of a ``Point``."""
         samples = [*self.choosing, *self.reporting]
         [found] = evaluate_predictors([Predictor(model, "cpu", threads=threads)], samples, self.root)
         right = "".join("01"[int(rank == 0)] for rank in classified(found).ranks)
-        return right[: len(self.choosing)], right[len(self.choosing) :]
+        return {"choosing": right[: len(self.choosing)], "reporting": right[len(self.choosing) :]}
 
 
 def judged(run: Path, data: Path, classes: tuple[str, ...]) -> Judged:
@@ -80,8 +83,3 @@ def judged(run: Path, data: Path, classes: tuple[str, ...]) -> Judged:
     if min(len(choosing), len(reporting)) < FEW:
         log.warning("so few pictures tell only large differences: hold more pictures out")
     return Judged(held.folder.root, choosing, tuple(reporting), note, bool(test))
-
-
-def figures(answers: tuple[str, str]) -> dict[str, Any]:
-    """Name the answers as a ``Point`` does."""
-    return {"choosing": answers[0], "reporting": answers[1]}

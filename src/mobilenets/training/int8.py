@@ -19,14 +19,11 @@ from torch.nn import functional
 from mobilenets.models import operations as ops
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.blocks import ConvNorm, function_of
-from mobilenets.models.int8 import CLIPS, Rounding, block_of
+from mobilenets.models.int8 import BIAS_STEPS, CLIPS, LARGEST, Rounding, block_of
 from mobilenets.models.network import Network
 
-LARGEST = 127
 # Of a step: further off than half of one a value was clipped. The rest is rounding of float32.
 HALF = 0.501
-# A bias of more steps than this would leave int32 once a product is added.
-BIAS_STEPS = 2.0**30
 
 
 class Int8Network(Network):

@@ -31,12 +31,11 @@ from mobilenets.models.device import pick_device
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.compared import pictures_to_compare
-from mobilenets.runs.further import begun, folder_beside, further, open_to_go_on, starting_from, write_start
+from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on, starting_from, write_start
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.test_set import opened_by_compare
-from mobilenets.runtime.bundle import WEIGHTS, find_bundle
-from mobilenets.runtime.exported import file_hash
+from mobilenets.runtime.bundle import WEIGHTS
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
@@ -110,18 +109,11 @@ def quantize(
     if folder.exists() and not (start / QUANTIZED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
     saved = open_to_go_on(run, "trained for int8")
-    pick_device(device)
     began = time.monotonic()
-    recipe = further(run, epochs, device).replace(lr=lr)
+    recipe = further(run, epochs, _device(device)).replace(lr=lr)
     if recipe.share_of_zeros:
         raise InputError(f"{run}: sparse, and this training would fill its zeros: export it with --int8 as it is")
-    asked: dict[str, Any] = {
-        "model": str(run),
-        "sha256": file_hash(find_bundle(run) / WEIGHTS),
-        "epochs": epochs,
-        "lr": lr,
-    }
-    asked |= {"per_tensor": per_tensor}
+    asked = asked_of(run, epochs=epochs, lr=lr, per_tensor=per_tensor)
     if not begun(start, QUANTIZED, asked, "quantizing"):
         write_json(start / QUANTIZED, asked)
     if not (start / WEIGHTS).exists():
@@ -137,6 +129,14 @@ def quantize(
     (start / QUANTIZED).unlink()
     log.info("quantized in %s", duration(result["seconds"]))
     return result
+
+
+def _device(wish: str) -> str:
+    """Say where it is trained: what PyTorch has for Apple's GPUs lacks float64, in which biases are counted."""
+    if pick_device(wish).type != "mps":
+        return wish
+    log.info("trained on the processor: Apple's GPU cannot round as int8 does")
+    return "cpu"
 
 
 def _recipe(recipe: Recipe, start: Path) -> Recipe:

@@ -18,11 +18,10 @@ from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel
-from mobilenets.runs.further import begun, folder_beside, further, open_to_go_on
+from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
-from mobilenets.runtime.bundle import WEIGHTS, find_bundle
-from mobilenets.runtime.exported import file_hash
+from mobilenets.runtime.bundle import find_bundle
 from mobilenets.shrinking.candidates import (
     FLOAT,
     HOPED,
@@ -33,6 +32,7 @@ from mobilenets.shrinking.candidates import (
     candidates,
     control_of,
     shortlist,
+    whole_of,
 )
 from mobilenets.shrinking.device import Device, read_device
 from mobilenets.shrinking.halving import Budget
@@ -43,7 +43,7 @@ from mobilenets.shrinking.points import POINTS, Lines
 from mobilenets.training.pace import usable
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
-from mobilenets.verbs.shrink_end import add_int8, add_run, choose, finish, result_of
+from mobilenets.verbs.shrink_end import RESULT, add_int8, add_run, choose, finish, result_of
 from mobilenets.verbs.shrink_train import Search, climb
 
 log = logging.getLogger("mobilenets")
@@ -113,25 +113,25 @@ def shrink(
     limit = None if within is None else parse_limit(within)
     check_numbers("threads", [threads])
     check_numbers("candidates", [most], 1000)
-    check_numbers("epochs", [epochs or 1], 1_000_000)
+    check_numbers("epochs", [1 if epochs is None else epochs], 1_000_000)
     saved = open_to_go_on(run, "shrunk")
     if write is not None:
         return _write_candidates(saved, most, limit, Path(write), threads)
     folder = folder_beside(run, out, "shrunk")
-    if folder.exists():
+    work = folder.with_name(f"{folder.name}-candidates")
+    # An export without it is of a call that was stopped before its last lines.
+    if (folder / RESULT).exists() or (folder.exists() and not (work / ASKED).exists()):
         raise InputError(f"{folder}: is there already; choose another --out")
     there = None if device is None else Path(device)
-    work = folder.with_name(f"{folder.name}-candidates")
-    asked: dict[str, Any] = {"model": str(run), "data": str(data), "within": within}
-    asked |= {"sha256": file_hash(find_bundle(run) / WEIGHTS)}
-    asked |= {"device": None if there is None else hashlib.sha256(read_given(there)).hexdigest()}
-    asked |= {"candidates": most, "epochs": epochs, "threads": threads}
+    known = None if there is None else hashlib.sha256(read_given(there)).hexdigest()
+    asked = asked_of(run, data=str(data), within=within, device=known, candidates=most, epochs=epochs, threads=threads)
     if not begun(work, ASKED, asked, "shrinking"):
         write_json(work / ASKED, asked)
     search = _search(saved, run, pictures, work, limit, there, most, threads)
-    search = replace(search, budget=budget, whole=epochs or search.whole)
+    search.budget, search.longest = budget, search.whole if epochs is None else epochs
     add_run(search)
-    offers = [one for one in _fitting(search.measured, limit) if one.candidate != _whole(saved)]
+    whole = whole_of(saved.network.architecture)
+    offers = [one for one in _fitting(search.measured, limit) if one.candidate != whole]
     search.control = control_of(offers, saved.network.architecture, _aim(limit, search.run_ms))
     climb(search, shortlist(offers, most, search.control, limited=limit is not None))
     add_int8(search)
@@ -152,21 +152,22 @@ def _search(
     threads: int,
 ) -> Search:
     """Time what can be tried, here and on the device, and gather what trainings need."""
-    lines, whole = Lines(work / POINTS), _whole(saved)
+    lines, whole = Lines(work / POINTS), whole_of(saved.network.architecture)
     here = _timed(saved, lines, limit, device, most, threads, work)
     measured, there = _on_device(here, device, whole, threads)
     _refuse_unfit(measured, limit)
     usual, halves = Recipe(), pictures_to_export(run, pictures, saved.bundle.classes, training=True)
+    epochs = _epochs(run)
     return Search(
         run=run,
         data=pictures,
         saved=saved,
         recipe=further(run, None, "auto").replace(**{name: getattr(usual, name) for name in OTHERS}),
-        whole=_epochs(run),
+        whole=epochs,
+        longest=epochs,
         pictures=len(halves.training),
         work=work,
         lines=lines,
-        budget=Budget(None, time.monotonic(), time.monotonic),
         judged=judged(run, pictures, saved.bundle.classes),
         limit=limit,
         threads=threads,
@@ -175,11 +176,6 @@ def _search(
         here_ms=here[whole.name, FLOAT].ms,
         device=there,
     )
-
-
-def _whole(saved: SavedModel) -> Candidate:
-    run = saved.network.architecture
-    return Candidate("run", run.name, run.width, run.size)
 
 
 def _seconds(minutes: float | None) -> float | None:
@@ -205,9 +201,8 @@ def _timed(
     saved: SavedModel, lines: Lines, limit: Limit | None, device: Path | None, most: int, threads: int, work: Path
 ) -> dict[tuple[str, str], Measured]:
     """Time the candidates here, all in float32, and in int8 those that may fit only so; or read their times."""
-    run = saved.network.architecture
-    whole = _whole(saved)
-    every = [whole, *candidates(run, whole=False)]
+    every = candidates(saved.network.architecture)
+    whole = every[0]
     _time(saved, [(one, FLOAT) for one in every if one.how != "pruned"], lines, threads, work)
     found, _ = _on_device(_known(lines, every, whole), device, whole, threads)
     fitting = {one.candidate for one in _fitting(found, limit)}
@@ -299,8 +294,9 @@ def _write_candidates(saved: SavedModel, most: int, limit: Limit | None, folder:
     with tempfile.TemporaryDirectory(dir=folder) as work:
         known = _timed(saved, Lines(Path(work) / POINTS), None, None, most, threads, Path(work))
         likely = _fitting(known, limit, hoped=True)
-        offers = [one for one in likely if one.candidate.how != "pruned" and one.candidate != _whole(saved)]
-        names = [_whole(saved), *shortlist(offers, most, None, limited=limit is not None and limit.what != "ms")]
+        whole = whole_of(run)
+        offers = [one for one in likely if one.candidate.how != "pruned" and one.candidate != whole]
+        names = [whole, *shortlist(offers, most, None, limited=limit is not None and limit.what != "ms")]
         for one, precision in itertools.product(dict.fromkeys(names), (FLOAT, INT8)):
             content = onnx_file(architecture_of(one, run, classes), classes, precision, Path(work))
             write_bytes(folder / f"{one.name}{'' if precision == FLOAT else f'-{precision}'}.onnx", content)

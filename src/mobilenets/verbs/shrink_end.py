@@ -13,18 +13,17 @@ import numpy as np
 
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import duration
+from mobilenets.base.shell import quote
 from mobilenets.bench.latency import noise
 from mobilenets.bench.networks import onnx_session
-from mobilenets.datasets.folder import content_hashes
 from mobilenets.drawing.front import draw_front
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import open_test_set
-from mobilenets.shrinking.candidates import FLOAT, HOPED, INT8, Candidate
+from mobilenets.shrinking.candidates import FLOAT, HOPED, INT8, whole_of
 from mobilenets.shrinking.front import Point, best, compared, front, latest, share
-from mobilenets.shrinking.judged import figures
 from mobilenets.shrinking.latency import times
 from mobilenets.verbs.export import export
 from mobilenets.verbs.shrink_train import Search
@@ -49,11 +48,10 @@ def folder_of(search: Search, point: Point) -> Path:
 
 def add_run(search: Search) -> None:
     """Add the run as it is."""
-    network = search.saved.network
-    whole = Candidate("run", network.architecture.name, network.architecture.width, network.architecture.size)
+    whole = whole_of(search.saved.network.architecture)
     if not any(point.name == whole.name for point in search.points()):
         known = search.measured[whole.name, FLOAT]
-        answers = figures(search.judged.answers(search.run, search.threads))
+        answers = search.judged.answers(search.run, search.threads)
         about: dict[str, Any] = {"ms": known.ms, "estimated": known.estimated, "bytes": known.bytes}
         point = Point(whole, FLOAT, -1, search.whole, macs=known.macs, seconds=0.0, folder="", **about, **answers)
         search.lines.add("point", point.to_json())
@@ -81,7 +79,7 @@ def add_int8(search: Search) -> None:
             log.warning("%s: no int8 of it: %s", point.name, "; ".join(found["faults"]))
             continue
         about = {"ms": point.ms, "bytes": found["bytes"], "folder": folder.name}
-        quantized = replace(point, precision=INT8, **about, **figures(search.judged.answers(folder, search.threads)))
+        quantized = replace(point, precision=INT8, **about, **search.judged.answers(folder, search.threads))
         (taken,) = timed_anew(search, [quantized], SECONDS / 4)
         longest = time.monotonic() - began
         search.lines.add("point", replace(taken, seconds=longest).to_json())
@@ -130,7 +128,9 @@ def timed_anew(search: Search, points: list[Point], seconds: float) -> list[Poin
         return [replace(point, ms=timed.ms) for point, timed in zip(points, found, strict=True)]
     scaled = []
     for point, timed in zip(points, found, strict=True):
-        ms, estimated = search.device.ms(point.candidate.name, point.precision, timed.ms / whole.ms * search.here_ms)
+        ms, estimated = search.device.ms(
+            point.candidate.plain.name, point.precision, timed.ms / whole.ms * search.here_ms
+        )
         scaled.append(replace(point, ms=ms, estimated=estimated))
     return scaled
 
@@ -149,9 +149,7 @@ def result_of(search: Search, points: list[Point], chosen: Point) -> dict[str, A
     own = [point for point in points if point.candidate.how in ("cut", "pruned") and point.precision == FLOAT]
     if control is not None and own:
         pairs.append((control, min(own, key=lambda one: abs(one.ms - control.ms))))
-    twins = [
-        (named.get(replace(point.candidate, taught=False).name), point) for point in points if point.candidate.taught
-    ]
+    twins = [(named.get(point.candidate.plain.name), point) for point in points if point.candidate.taught]
     pairs += [(plain, taught) for plain, taught in twins if plain is not None and taught.precision == FLOAT]
     rounded = [(named.get(point.candidate.name), point) for point in points if point.precision == INT8]
     pairs += [(plain, less) for plain, less in rounded if plain is not None]
@@ -181,8 +179,14 @@ def finish(search: Search, result: dict[str, Any], chosen: Point, folder: Path) 
     if not found["passed"]:
         raise InputError(f"{chosen.name}: its export is not what was trained: {'; '.join(found['faults'])}")
     if search.judged.test:
-        contents = content_hashes([sample.path for sample in search.judged.reporting])
-        open_test_set(folder, "shrink", contents.values())
+        tested = [search.judged.contents[sample.path] for sample in search.judged.reporting]
+        open_test_set(folder, "shrink", tested)
+    if chosen.rung >= 0:
+        words = f"mobilenets train {quote(str(search.data))} --resume --out {quote(str(source))}"
+        result["notes"].append(
+            "its probabilities are not calibrated, and it calls no picture none of these; for both run "
+            f"{words} and export that"
+        )
     result |= {"out": str(folder), "file": found["file"], "seconds": search.budget.spent()}
     draw_front(result, folder / CHART)
     write_json(folder / RESULT, result)

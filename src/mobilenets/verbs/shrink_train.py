@@ -12,6 +12,7 @@ from typing import Any
 
 from mobilenets.base.progress import about
 from mobilenets.bench.channels import milliseconds
+from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
@@ -23,7 +24,7 @@ from mobilenets.shrinking.candidates import FLOAT, Candidate, Measured, architec
 from mobilenets.shrinking.device import Device
 from mobilenets.shrinking.front import Point, share, survivors
 from mobilenets.shrinking.halving import FEW, THIRD, Budget, Pace, epochs_of, fitting, rungs
-from mobilenets.shrinking.judged import Judged, figures
+from mobilenets.shrinking.judged import Judged
 from mobilenets.shrinking.limit import Limit
 from mobilenets.shrinking.points import Lines
 from mobilenets.training.recipe import AUTO, Recipe
@@ -43,6 +44,7 @@ FIRST = Pace(2e-10, 5.0)
 class Search:
     """All that the rungs need. ``whole`` is for how many epochs the run was trained, and ``pictures`` on how many.
 
+    ``longest`` is for how many epochs the last candidates are, over all rungs.
     ``measured`` has what is tried, by name and precision, and ``run_ms`` the milliseconds of the run's own network,
     both on the ``device`` where there is one; ``here_ms`` are those here; ``pace`` follows what was trained last.
     """
@@ -52,10 +54,10 @@ class Search:
     saved: SavedModel
     recipe: Recipe
     whole: int
+    longest: int
     pictures: int
     work: Path
     lines: Lines
-    budget: Budget
     judged: Judged
     limit: Limit | None
     threads: int
@@ -63,6 +65,7 @@ class Search:
     run_ms: float
     here_ms: float
     device: Device | None = None
+    budget: Budget = Budget(None, 0.0, time.monotonic)
     pace: Pace = FIRST
     control: Candidate | None = None
 
@@ -72,7 +75,7 @@ class Search:
 
     def macs(self, candidate: Candidate) -> int:
         """Give the multiply-accumulates of a picture."""
-        return self.measured[replace(candidate, taught=False).name, FLOAT].macs
+        return self.measured[candidate.plain.name, FLOAT].macs
 
 
 def climb(search: Search, first: Sequence[Candidate]) -> None:
@@ -128,12 +131,12 @@ def _plan(search: Search, entries: Sequence[Candidate], rung: int, left: int) ->
     macs = [search.macs(one) for one in entries]
     seconds = search.budget.training() / left
     if math.isinf(seconds):
-        count, epochs = len(entries), epochs_of(search.whole, rung + left)[rung]
+        count, epochs = len(entries), epochs_of(search.longest, rung + left)[rung]
         longer = search.whole if rung == 0 else 0
     else:
         an_epoch = 0.0 if search.control is None else search.pace.epoch(search.macs(search.control), search.pictures)
         longer = int(min(search.whole, AS_LONG * seconds / an_epoch)) if rung == 0 and an_epoch else 0
-        most = epochs_of(search.whole, rung + left)[rung]
+        most = epochs_of(search.longest, rung + left)[rung]
         count, epochs = fitting(seconds - longer * an_epoch, search.pace, macs, search.pictures, most)
         log.info("round %d: %d candidates for %d epochs, in %s", rung + 1, count, epochs, about(seconds))
     if search.control not in entries[:count]:
@@ -149,10 +152,12 @@ def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: 
     if (folder / RECIPE).exists():
         trained = train_since(began, search.data, folder, resume=True, measured=False)
     else:
-        recipe = _recipe(search, candidate, before).replace(epochs=epochs, keep="last")
+        # No picture held out may say when it ends: figures are taken on them.
+        recipe = _recipe(search, candidate, before).replace(epochs=epochs, keep="last", patience=None)
         if not math.isinf(search.budget.left()):
             recipe = recipe.replace(minutes=max(search.budget.training(), 1.0) / 60)
-        trained = train_since(began, search.data, folder, recipe=recipe, measured=False)
+        # Asked for by itself: a recipe states no size that is the usual one, and then another could be chosen.
+        trained = train_since(began, search.data, folder, recipe=recipe, size=candidate.size, measured=False)
     if taught := search.judged.learned(folder):
         log.warning(
             "%s: left out, because it learned from %d of the held-out pictures; give train/ and validation/",
@@ -161,7 +166,7 @@ def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: 
         )
         return False
     model = load_classifier(folder).network
-    known = search.measured[replace(candidate, taught=False).name, FLOAT]
+    known = search.measured[candidate.plain.name, FLOAT]
     if candidate.how == "pruned" and known.macs != model.plan.macs:
         known = remeasured(search, candidate, known, model)
     seconds = time.monotonic() - began
@@ -182,7 +187,7 @@ def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: 
         macs=macs,
         seconds=seconds,
         folder=folder.name,
-        **figures(search.judged.answers(folder, search.threads)),
+        **search.judged.answers(folder, search.threads),
     )
     search.lines.add("point", point.to_json())
     log.info("%s: %.1f %% right, %.3g ms", point.name, 100 * share(point.choosing), point.ms)
@@ -196,13 +201,13 @@ def remeasured(search: Search, candidate: Candidate, known: Measured, model: Net
     found = replace(
         known, ms=ms / whole * search.run_ms, macs=model.plan.macs, bytes=size, estimated=search.device is not None
     )
-    search.measured[replace(candidate, taught=False).name, FLOAT] = found
+    search.measured[candidate.plain.name, FLOAT] = found
     return found
 
 
 def _latest(search: Search, candidate: Candidate, rung: int) -> Point | None:
     """Give the point that a candidate goes on from: its own, or the one of its untaught twin."""
-    names = (candidate.name, replace(candidate, taught=False).name)
+    names = (candidate.name, candidate.plain.name)
     found = [one for one in search.points() if one.rung < rung and one.precision == FLOAT]
     for name in names:
         own = [one for one in found if one.candidate.name == name]
@@ -234,7 +239,7 @@ def _recipe(search: Search, candidate: Candidate, before: Point | None) -> Recip
 
 def _start(search: Search, candidate: Candidate) -> Path:
     """Write the run's network without some of its channels, at the candidate's size, as a model to train from."""
-    start = search.work / f"start-{replace(candidate, taught=False).name}"
+    start = search.work / f"start-{candidate.plain.name}"
     if (start / WEIGHTS).exists():
         return start
     saved = resized(search.saved, candidate.size)
@@ -253,7 +258,7 @@ def resized(saved: SavedModel, size: int) -> SavedModel:
     if size == saved.network.architecture.size:
         return saved
     network = Network(replace(saved.network.architecture, size=size), saved.network.classes)
-    network.load_state_dict(saved.network.state_dict())
+    network.load_state_dict(float_part(saved.network.state_dict()))
     preprocessing = replace(saved.bundle.preprocessing, size=size)
     bundle = replace(saved.bundle, architecture=network.architecture.to_json(), preprocessing=preprocessing)
     return replace(saved, network=network.eval(), bundle=bundle)

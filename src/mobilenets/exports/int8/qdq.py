@@ -18,7 +18,7 @@ import onnx
 from onnx import numpy_helper
 
 from mobilenets.exports.graph.nodes import Graph
-from mobilenets.models.int8 import block_named
+from mobilenets.models.int8 import BIAS_STEPS, LARGEST, block_named
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Range: TypeAlias = tuple[float, float]
@@ -37,8 +37,6 @@ KINDS = (
     "Flatten",
     "Gemm",
 )
-# A bias of more steps than this would leave int32 once a product is added.
-_BIAS_STEPS = 2.0**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +98,7 @@ def weight_steps(model: onnx.ModelProto, rule: str, one: bool = False) -> dict[s
 
 def _steps(weight: Floats, rule: str) -> Floats:
     flat = weight.reshape(len(weight), -1)
-    largest: Floats = np.abs(flat).max(axis=1) / np.float32(127)
+    largest: Floats = np.abs(flat).max(axis=1) / np.float32(LARGEST)
     if rule == "largest":
         return largest
     best: Floats = largest
@@ -108,7 +106,7 @@ def _steps(weight: Floats, rule: str) -> Floats:
     for fraction in np.linspace(1.0, 0.75, 11):
         steps = largest * np.float32(fraction)
         column = np.where(steps > 0, steps, 1)[:, None]
-        error = np.square(np.clip(np.rint(flat / column), -127, 127) * column - flat).sum(axis=1)
+        error = np.square(np.clip(np.rint(flat / column), -LARGEST, LARGEST) * column - flat).sum(axis=1)
         best, least = np.where(error < least, steps, best), np.minimum(error, least)
     return best
 
@@ -207,12 +205,12 @@ class _Writer(Graph):
         entry_step = self._steps[entry][2]
         # A channel of (nearly) no weight still has its bias, which is counted in these steps.
         scales = np.maximum(
-            self._scheme.steps[weight_name], (np.abs(bias) / (entry_step * _BIAS_STEPS)).astype(np.float32)
+            self._scheme.steps[weight_name], (np.abs(bias) / (entry_step * BIAS_STEPS)).astype(np.float32)
         )
         scales = np.where(scales > 1e-30, scales, np.float32(1)).astype(np.float32)
         scales = np.full_like(scales, scales.max()) if self._scheme.one else scales
         steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
-        rounded = np.clip(np.rint(weight / steps), -127, 127).astype(np.int8)
+        rounded = np.clip(np.rint(weight / steps), -LARGEST, LARGEST).astype(np.int8)
         self._whole_numbers(weight_name, rounded, scales, "int8")
         counted = np.rint(bias.astype(np.float64) / (scales.astype(np.float64) * entry_step)).astype(np.int32)
         self._whole_numbers(bias_name, counted, scales * entry_step, "int32")

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from mobilenets.exports.graph.fold import folded
 from mobilenets.exports.int8.qdq import Scheme, activation_scale, weight_steps
 from mobilenets.models.blocks import ConvNorm
-from mobilenets.models.int8 import Rounding, block_named
+from mobilenets.models.int8 import LARGEST, Rounding, block_named
 from mobilenets.models.network import Network
-
-LARGEST = 127
 
 
 def with_scheme(network: Network, scheme: Scheme) -> Network:
