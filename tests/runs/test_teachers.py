@@ -26,6 +26,7 @@ from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
 from mobilenets.verbs.export import export
+from mobilenets.verbs.sparsify import zeros as zeros_of
 from mobilenets.verbs.train import train
 
 CPU = torch.device("cpu")
@@ -122,6 +123,9 @@ def test_a_run_says_who_taught_it(trained: Any, lesson: dict[str, Any], tmp_path
     assert "1 of the 5 pictures without labels cannot be read" in notes and "are copies of held-out pictures" in notes
     assert "Taught at 16 pixels by teacher (mobilenet_v1_cifar 1 at 32 pixels), which is right on" in notes
     assert "taught by teacher" in (tmp_path / "run" / "report.html").read_text()
+    # What was learned from without a label counts as learned from.
+    seen = [set((folder / "seen.csv").read_text().splitlines()) for folder in (tmp_path / "run", trained.run)]
+    assert seen[0] > seen[1] and sorted(line.partition(",")[2] for line in seen[0] - seen[1]) == 3 * [",train"]
     # What the teacher learned from is not measured on.
     assert (tmp_path / "run" / "split.csv").read_text() == (trained.run / "split.csv").read_text()
 
@@ -136,6 +140,7 @@ def test_it_goes_on_with_the_same_teacher_only(
             raise InputError("stopped")
         return step(self, state, group)
 
+    lesson |= {"sparsity": 0.5, "keep": "last"}
     train(trained.data, tmp_path / "whole", **lesson)
     with monkeypatch.context() as patch, pytest.raises(InputError, match="stopped"):
         patch.setattr(Training, "_step", stopped)
@@ -156,6 +161,7 @@ def test_it_goes_on_with_the_same_teacher_only(
     train(trained.data, tmp_path / "run", resume=True)
     both = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("run", "whole")]
     assert both[0] == both[1]
+    assert all(2 * zeros == count for count, zeros in zeros_of(load_classifier(tmp_path / "run").network).values())
     shutil.rmtree(tmp_path / "teacher")  # of a finished run nobody asks it any more
     train(trained.data, tmp_path / "run", resume=True)
 

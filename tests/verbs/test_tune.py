@@ -15,7 +15,9 @@ import pytest
 import mobilenets
 from mobilenets.cli import main
 from mobilenets.errors import FaultFound, InputError
-from mobilenets.training.loop import Training
+from mobilenets.runs.tuning import opened_study
+from mobilenets.training import loop
+from mobilenets.training.checkpoint import State
 from mobilenets.training.recipes import load_recipe
 from mobilenets.verbs import tune as verb
 
@@ -46,41 +48,43 @@ def test_stopped_and_taken_up(
 ) -> None:
     pytest.importorskip("optuna", reason=REASON)
     out = tmp_path / "tuned"
-    close: Callable[..., None] = Training._close_epoch
+    made: Callable[..., Any] = verb.train_since
+    tried = []
+
+    def train_since(began: float, data: Path, run: Path, **settings: Any) -> Any:
+        tried.append((run.name, settings["resume"]))
+        if run.name == "003":
+            raise FaultFound("the loss is nan")
+        return made(began, data, run, **settings)
+
+    monkeypatch.setattr(verb, "train_since", train_since)
+    told: Callable[..., None] = loop.epoch_done
     done = 0
 
-    def pressed(self: Training, *given: Any) -> None:
+    def pressed(state: State) -> None:
         nonlocal done
-        close(self, *given)
         done += 1
-        if done == 3:  # in the second trial: what ends one does not come back from closing its last epoch
+        if done in (4, 6):  # in the second trial, when an epoch is kept and nobody has heard of it
             raise KeyboardInterrupt
+        told(state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_close_epoch", pressed)
-        assert main(command) == 130
+        patch.setattr(loop, "epoch_done", pressed)
+        assert (main(command), main(command)) == (130, 130)
     assert capsys.readouterr().err.splitlines()[-1].endswith("to continue: run the same command again")
     assert main([*command, "--dropout", "0.3"]) == 2
     assert "begun with other pictures or settings" in capsys.readouterr().err
     assert not (out / "recipe.json").exists()
+    with opened_study(out) as study:
+        study.ask()  # and no more: killed before anything of the third was drawn
 
-    made: Callable[..., Any] = verb.train
-    tried = []
-
-    def train(data: Path, run: Path, **settings: Any) -> Any:
-        tried.append((run.name, settings["resume"]))
-        if run.name == "003":
-            raise FaultFound("the loss is nan")
-        return made(data, run, **settings)
-
-    monkeypatch.setattr(verb, "train", train)
     assert main([*command, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert tried[0] == ("001", True) and [run for run, _ in tried[:3]] == ["001", "002", "003"]
+    assert tried == [("000", False), ("001", False), ("001", True), ("002", False), ("003", False)]
     rows = result["trials"]
     assert [row["number"] for row in rows] == [0, 1, 2, 3] and rows[3]["state"] == "failed"
     assert (rows[3]["why"], rows[0]["state"], rows[1]["state"]) == ("the loss is nan", "complete", "complete")
-    assert list(rows[1]["epochs"]) == ["1", "2", "3"]
+    assert list(rows[1]["epochs"]) == ["1", "2", "3"] and rows[2]["settings"].keys() == rows[1]["settings"].keys()
     assert rows[0]["settings"]["dropout"] is None and "lr" not in rows[0]["settings"]
     # The best, and the first beside it, are runs that were measured.
     assert json.loads((out / "tune.json").read_text()) == {name: result[name] for name in result if name != "folder"}

@@ -24,21 +24,8 @@ from mobilenets.training.recipes import RECIPES
 
 # The settings of ``train --help``; ``--help-all`` has the others too.
 MAIN_SETTINGS = (
-    *(
-        "minutes",
-        "model",
-        "width",
-        "size",
-        "weights",
-        "freeze",
-        "augment",
-        "epochs",
-        "batch",
-        "lr",
-        "folds",
-        "seeds",
-        "teacher",
-    ),
+    *("minutes", "model", "width", "size", "weights", "freeze", "augment", "epochs", "batch", "lr"),
+    *("folds", "seeds", "teacher"),
 )
 _SEVERAL = ("teacher",)
 _KINDS = {"int": "N", "float": "X", "text": "NAME"}

@@ -13,7 +13,10 @@ from mobilenets.datasets.folder import Sample
 
 @dataclass(frozen=True)
 class SeenPictures:
-    """Class and half of pictures by the hash of their bytes: ``train validation test``, or ``unreadable``."""
+    """Class and half of pictures by the hash of their bytes: ``train validation test``, or ``unreadable``.
+
+    The class is empty where none was known.
+    """
 
     pictures: Mapping[str, tuple[str, str]]
 
@@ -48,8 +51,9 @@ class SeenPictures:
         before: dict[str, Counter[str]] = {}
         known = {name for name, _ in self.pictures.values()}
         for sample in samples:
-            if (about := self.pictures.get(contents[sample.path])) is not None:
-                before.setdefault(classes[sample.label], Counter())[about[0]] += 1
+            was = self.pictures.get(contents[sample.path], ("", ""))[0]
+            if was:
+                before.setdefault(classes[sample.label], Counter())[was] += 1
         found: dict[str, str] = {}
         for name, names in before.items():
             old, number = names.most_common(1)[0]

@@ -181,7 +181,7 @@ def begin(
     record = Record(recipe, command, *about, teaching=teaching.about)
     with filling(request.run):
         keep(request.run)
-        write_seen(request.run, dataset.seen.with_earlier(earlier))
+        write_seen(request.run, teaching.seen(dataset.seen.with_earlier(earlier)))
         write_split(request.run / SPLIT, dataset.layout.root, dataset.classes, dataset.train, dataset.validation)
         if folds is not None:
             write_json(request.run / FOLDS / NUMBERS, folds)

@@ -40,13 +40,18 @@ def folder_beside(run: Path, out: str | Path | None, word: str) -> Path:
 def further(run: Path, epochs: int | None, device: str) -> Recipe:
     """Give the recipe of ``run`` for a training that goes on: all blocks learn, in one stage.
 
-    By default it takes a quarter of the run's epochs, at least 2. Raises ``InputError`` where the run has no recipe.
+    By default it takes a quarter of the run's epochs, at least 2. A teacher that is gone is left out, and said. Raises
+    ``InputError`` where the run has no recipe.
     """
     path = find_bundle(run) / RECIPE
     if not path.is_file():
         raise InputError(f"{run}: no {RECIPE} there: give the folder that `mobilenets train --out` wrote")
     own, usual = load_recipe(path), Recipe()
-    reset = ("minutes", "folds", "seeds", "lr", "head_lr", "head_epochs", "views")
+    reset = ["minutes", "folds", "seeds", "lr", "head_lr", "head_epochs", "views"]
+    places = [*(own.teacher or ()), *filter(None, [own.unlabelled])]
+    if gone := [place for place in places if not Path(place).exists()]:
+        log.warning("%s: not there any more, so what goes on from %s learns from labels alone", ", ".join(gone), run)
+        reset += ["teacher", "unlabelled", "temperature", "soft_share", "soft_loss"]
     few = max(2, round((own.epochs or 8) / 4)) if epochs is None else epochs
     return own.replace(
         **{name: getattr(usual, name) for name in reset},

@@ -8,6 +8,7 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Teachers:
 
     def __init__(self, models: Sequence[_Model], classes: Sequence[str]) -> None:
         self._models, self._columns = tuple(models), [_columns(model, classes) for model in models]
-        about = [[model.sha256, contract_hash(model.predictor.bundle.to_json())] for model in models]
+        about = [[one.sha256, contract_hash(one.predictor.bundle.to_json()), one.on_device] for one in models]
         text = json.dumps([about, list(classes), TOGETHER, onnxruntime.__version__, str(torch.__version__)])
         self.mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -128,13 +129,16 @@ class Opened:
         """Say which they are, as ``recipe.json`` keeps it."""
         return [_about(model) for model in self.models]
 
+    @cached_property
+    def each_saw(self) -> tuple[SeenPictures | None, ...]:
+        """What each learned from and held out, None where it is not known."""
+        return tuple(read_seen(find_bundle(Path(model.place))) for model in self.models)
+
+    @property
     def seen(self) -> SeenPictures | None:
-        """Say which pictures they learned from and held out, as far as it is known of any."""
-        found: SeenPictures | None = None
-        for model in self.models:
-            known = read_seen(find_bundle(Path(model.place)))
-            found = known if found is None else found.with_earlier(known)
-        return found
+        """What they learned from and held out, as far as it is known of any."""
+        known = list(filter(None, self.each_saw))
+        return reduce(SeenPictures.with_earlier, known) if known else None
 
 
 def with_whole_paths(recipe: Recipe) -> Recipe:
@@ -165,6 +169,11 @@ class Begun:
         """How many pictures without labels there are."""
         return 0 if self.lesson is None else len(self.lesson.unlabelled)
 
+    def seen(self, labelled: SeenPictures) -> SeenPictures:
+        """Add the pictures without labels to those with: they are learned from too."""
+        contents = () if self.lesson is None else self.lesson.contents.values()
+        return SeenPictures(dict.fromkeys(contents, ("", "train"))).with_earlier(labelled)
+
     def tried(self, recipe: Recipe, validation: Loader) -> Begun:
         """Try the teacher on the validation pictures, and say how good it is on what the student sees."""
         if self.lesson is None:
@@ -177,7 +186,7 @@ class Begun:
 
 def seen_before(source: Source | None, opened: Opened | None) -> SeenPictures | None:
     """Say what the model that a run begins with saw, and what its teachers did: they would tell of what is held out."""
-    own, theirs = None if source is None else source.seen, None if opened is None else opened.seen()
+    own, theirs = None if source is None else source.seen, None if opened is None else opened.seen
     return theirs if own is None else own.with_earlier(theirs)
 
 
@@ -187,14 +196,16 @@ def begin_lesson(opened: Opened | None, recipe: Recipe, dataset: Dataset) -> Beg
         return Begun()
     teachers = Teachers(opened.models, dataset.classes)
     notes = [_said_of_classes(model, dataset.classes) for model in opened.models]
-    taught, held = opened.seen(), {dataset.contents[sample.path] for sample in dataset.measured}
-    learned = 0 if taught is None else sum(taught.learned(content) for content in held)
-    if taught is None:
-        notes.append(
-            "the teacher does not say which pictures it was trained on: if some of them are among those measured on, "
-            "the figures are too high"
-        )
-    elif learned:
+    for model, saw in zip(opened.models, opened.each_saw, strict=True):
+        if saw is None:
+            notes.append(
+                f"the teacher {Path(model.place).name} does not say which pictures it was trained on: if some of them "
+                "are among those measured on, the figures are too high"
+            )
+    taught = opened.seen
+    measured = [dataset.contents[sample.path] for sample in dataset.measured]
+    learned = 0 if taught is None else sum(map(taught.learned, measured))
+    if learned:
         notes.append(
             f"{learned} of the {len(dataset.measured)} pictures measured on were training pictures of the teacher: the "
             "figures are too high"

@@ -170,7 +170,7 @@ def _taught(loader: Loader, count: int, marks: Sequence[str]) -> Floats:
             return part.teacher(images, part.preprocessing)[:, None, None]
 
         with closing(FeatureCache(_teacher_key(part), marks, values[:, views])) as cache:
-            _compute(cache, ask, False, part, marks, "answers of the teacher")
+            _compute(cache, ask, False, part, marks, "teacher")
     return values[:, :, 0, 0]
 
 
@@ -279,10 +279,10 @@ def _compute(
     in_torch: bool,
     loader: Loader,
     marks: Sequence[str],
-    what: str = "outputs of the frozen blocks",
+    what: str = "frozen blocks",
 ) -> None:
     total, missing = cache.values.shape[0] * cache.values.shape[1], cache.missing
-    log.info("%s: %d of %d found in the cache", what, total - len(missing), total)
+    log.info("outputs of the %s: %d of %d found in the cache", what, total - len(missing), total)
     if not missing:
         return
 
@@ -295,7 +295,7 @@ def _compute(
     groups = _groups(missing, max(1, COMPUTED_TOGETHER // cache.values.shape[1]))
     with (
         closing(stream(made, groups, workers=loader.workers)) as results,
-        progress(what.rpartition("of the ")[2], len(missing), "pictures") as shown,
+        progress(what, len(missing), "pictures") as shown,
     ):
         for group, found in zip(groups, checked(results), strict=True):
             cache.add(group, trunk(found) if in_torch else found)

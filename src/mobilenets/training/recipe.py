@@ -211,8 +211,8 @@ class Recipe:
     )
     sparsity: float | None = setting(
         None,
-        "share of the weights of 1x1 convolutions and linear layers that become 0, the smallest first; needs "
-        "--keep last; none: off",
+        "share of the weights of 1x1 convolutions and linear layers that become 0, the smallest first; frozen blocks "
+        "keep theirs; needs --keep last; none: off",
         low=0,
         high=1,
         open_low=True,

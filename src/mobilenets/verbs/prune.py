@@ -26,11 +26,10 @@ from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.folder import check_folder
-from mobilenets.runs.further import begun, further, starting_from, write_start
+from mobilenets.runs.further import begun, folder_beside, further, open_to_go_on, starting_from, write_start
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
-from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, find_bundle
+from mobilenets.runtime.bundle import WEIGHTS, find_bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.importance import Scores, importance
@@ -102,12 +101,13 @@ def prune(
         raise InputError(f"to {to:g}: give the share of the time that is to be left, above 0 and below 1, such as 0.7")
     check_numbers("threads", [threads])
     check_numbers("steps", [steps], 100)
-    named = run if run.name.strip(".") else run.resolve()
-    folder = check_folder(Path(out) if out is not None else named.with_name(f"{named.name}-pruned-{round(100 * to)}"))
+    folder = folder_beside(run, out, f"pruned-{round(100 * to)}")
     rounds = folder.with_name(f"{folder.name}-rounds")
     if folder.exists() and not (rounds / PRUNED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
-    saved = _opened(run)
+    saved = open_to_go_on(run, "pruned")
+    if not groups(saved.network.architecture, saved.network.plan):
+        raise InputError(f"{run}: its network has no channels that can go by themselves")
     pick_device(device)
     began = time.monotonic()
     recipe = further(run, epochs, device)
@@ -144,15 +144,6 @@ def prune(
             shutil.rmtree(part, ignore_errors=True)  # Windows removes nothing that is open
     log.info("pruned in %s", duration(time.monotonic() - began))
     return result
-
-
-def _opened(run: Path) -> SavedModel:
-    saved = load_classifier(run)
-    if saved.bundle.task != CLASSIFICATION:
-        raise InputError(f"{run}: only classifiers are pruned so far")
-    if not groups(saved.network.architecture, saved.network.plan):
-        raise InputError(f"{run}: its network has no channels that can go by themselves")
-    return saved
 
 
 def _refuse_hollow(network: Network, model: str, to: float, threads: int) -> None:

@@ -102,10 +102,9 @@ def sparsify(
         begun = (folder / RECIPE).exists()
         train(pictures, folder, recipe=None if begun else recipe, resume=begun)
     result = _result(run, folder, pictures, recipe, threads) | {"seconds": time.monotonic() - began}
-    if result["layers"]:
-        from mobilenets.drawing.sparsity import draw_sparsity  # a bare install has no matplotlib
+    from mobilenets.drawing.sparsity import draw_sparsity  # a bare install has no matplotlib
 
-        draw_sparsity(result["layers"], folder / PICTURE)
+    draw_sparsity(result["layers"], folder / PICTURE)
     write_json(folder / SPARSIFIED, result)
     log.info("made sparse in %s", duration(time.monotonic() - began))
     return result

@@ -39,9 +39,9 @@ from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
-from mobilenets.training.watch import watching
+from mobilenets.training.watch import Watcher, watching
 from mobilenets.verbs.compare_models import compare_models
-from mobilenets.verbs.train import train
+from mobilenets.verbs.train import train, train_since
 
 log = logging.getLogger("mobilenets")
 
@@ -49,10 +49,6 @@ TUNED, TRIALS, PICTURE = "tune.json", "trials", "tune.png"
 # What is kept of the time for the end: so many times what measuring the first trial took, or so many seconds.
 RESERVE, UNKNOWN = 2.0, 30.0
 MEASURING = "measuring"
-
-
-class _Ended(Exception):
-    """A trial has made its last epoch."""
 
 
 class _OutOfTime(Exception):
@@ -143,7 +139,7 @@ def tune(
         result = _result(study, job) | {"seconds": time.monotonic() - began}
         from mobilenets.drawing.tuning import draw_tuning  # a bare install has no matplotlib
 
-        draw_tuning(result["trials"], folder / PICTURE)
+        draw_tuning(result["trials"], result["best"], folder / PICTURE)
         write_json(folder / TUNED, result)
     log.info("%d trials in %s", len(result["trials"]), duration(time.monotonic() - began))
     return result
@@ -197,7 +193,7 @@ def _first(study: Any, job: _Job) -> Recipe:
                 distributions=choices,
                 value=figure(state.history),
                 intermediate_values=by_epoch(state.history),
-                user_attrs={"seconds": state.seconds},
+                user_attrs={"seconds": state.total_seconds},
             )
         )
     if not (run / METRICS).exists():
@@ -225,7 +221,8 @@ def _others(study: Any, job: _Job, first: Recipe) -> None:
 
 def _one(study: Any, job: _Job, trial: Any, first: Recipe) -> bool:
     """Make one trial, or go on with it; False where there is no time to end it."""
-    run, states, since = job.run(trial.number), optuna().trial.TrialState, time.monotonic()
+    run, states = job.run(trial.number), optuna().trial.TrialState
+    since = time.monotonic() - (checkpoint.peek(run).total_seconds if checkpoint.exists(run) else 0.0)
     words = ", ".join(f"{name} {_said(value)}" for name, value in trial.params.items())
     log.info("trial %d of %d: %s", trial.number, job.trials - 1, words)
 
@@ -270,21 +267,15 @@ def _close(study: Any, trial: Any, since: float, state: Any, value: float | None
     study.tell(trial, value, state)
 
 
-def _trained(job: _Job, run: Path, recipe: Recipe, watch: Any) -> State:
+def _trained(job: _Job, run: Path, recipe: Recipe, watch: Watcher) -> State:
     """Train in ``run``, from where it was left, up to its last epoch; nothing is measured but validation."""
-
-    def until_the_end(state: State) -> None:
+    state = checkpoint.peek(run) if checkpoint.exists(run) else State()
+    if state.epoch:  # which was stopped before it was told of, maybe
         watch(state)
-        if state.finished:
-            raise _Ended
-
-    if not checkpoint.exists(run) or not checkpoint.peek(run).finished:
-        begun = (run / RECIPE).exists()
-        try:
-            with watching(until_the_end):
-                train(job.data, run, recipe=None if begun else recipe, resume=run.exists())
-        except _Ended:
-            pass
+    if not state.finished:
+        began, start = time.monotonic(), None if (run / RECIPE).exists() else recipe
+        with watching(watch):
+            train_since(began, job.data, run, recipe=start, resume=run.exists(), measured=False)
     return checkpoint.peek(run)
 
 
