@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
