@@ -18,6 +18,7 @@ from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
 from mobilenets.runs.further import folder_beside, further, open_to_go_on
+from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE, Record
 from mobilenets.runtime.bundle import WEIGHTS, find_bundle
 from mobilenets.training.recipe import Recipe
@@ -83,7 +84,7 @@ def sparsify(
     """
     run, pictures = Path(model), open_data(data)
     check_numbers("threads", [threads])
-    open_to_go_on(run, "made sparse")
+    saved = open_to_go_on(run, "made sparse")
     pick_device(device)
     share = SPARSITY if sparsity is None and pattern != TWO_OF_FOUR else sparsity
     recipe = further(run, epochs, device).replace(
@@ -94,6 +95,8 @@ def sparsify(
     folder = folder_beside(run, out, f"sparse-{word}")
     if (folder / SPARSIFIED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
+    # Pictures of other classes could be trained on, but not compared: refused before, not after hours.
+    pictures_to_export(run, pictures, saved.bundle.classes, training=True)
     began = time.monotonic()
     if (folder / RECIPE).exists():
         _refuse_other(folder, recipe, epochs)
