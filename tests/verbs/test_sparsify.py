@@ -66,6 +66,20 @@ def test_two_of_four(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "50.00 % of " in said and "left out, because 2:4 does not fit: head.conv" in said
 
 
+@pytest.mark.parametrize("go_on", [mobilenets.prune, mobilenets.quantize, mobilenets.sparsify])
+def test_pictures_of_other_classes_are_refused_before_anything_is_written(
+    trained: Any, tmp_path: Path, go_on: Any
+) -> None:
+    source = next((trained.data).rglob("*.png"))
+    for name in ("spoon", "fork"):
+        for number in range(5):
+            (tmp_path / "others" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "others" / name / f"{number}.png").write_bytes(source.read_bytes())
+    with pytest.raises(InputError, match="class folders that the model does not know: fork, spoon"):
+        go_on(trained.run, tmp_path / "others", out=tmp_path / "out", epochs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["others"]
+
+
 def verb_text(result: dict[str, Any]) -> str:
     from mobilenets.cli.sparsify import sparsified
 

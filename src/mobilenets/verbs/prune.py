@@ -117,6 +117,7 @@ def prune(
         "to": to,
         "steps": steps,
     }
+    pictures_to_export(run, pictures, saved.bundle.classes, training=True)  # refuses before anything is written
     if not begun(rounds, PRUNED, asked | {"epochs": epochs}, "pruning"):
         _refuse_hollow(saved.network, asked["model"], asked["to"], threads)
         write_json(rounds / PRUNED, asked | {"epochs": epochs})

@@ -18,6 +18,7 @@ from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
 from mobilenets.runs.further import folder_beside, further, open_to_go_on
+from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE, Record
 from mobilenets.runtime.bundle import WEIGHTS, find_bundle
 from mobilenets.training.recipe import Recipe
@@ -95,6 +96,8 @@ def sparsify(
     folder = folder_beside(run, out, f"sparse-{word}")
     if (folder / SPARSIFIED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
+    # Pictures of other classes could be trained on, but not compared: refused before, not after hours.
+    pictures_to_export(run, pictures, saved.bundle.classes, training=True)
     began = time.monotonic()
     if (folder / RECIPE).exists():
         _refuse_other(folder, recipe, epochs)
