@@ -197,7 +197,7 @@ def test_wrong_channel_order_on_grey_pictures(trained: Any, tmp_path: Path, monk
 
 
 def test_wrong_mean_is_refused(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    describe = module._describe
+    describe = module.describe
 
     def wrong(draft: Path, *arguments: Any) -> None:
         describe(draft, *arguments)
@@ -206,7 +206,7 @@ def test_wrong_mean_is_refused(trained: Any, tmp_path: Path, monkeypatch: pytest
         value["contract_sha256"] = contract_hash(value)
         (draft / "model.json").write_text(json.dumps(value))
 
-    monkeypatch.setattr(module, "_describe", wrong)
+    monkeypatch.setattr(module, "describe", wrong)
     result = mobilenets.export(trained.run, tmp_path / "out")
     assert not result["passed"] and not (tmp_path / "out").exists()
 

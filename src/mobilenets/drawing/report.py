@@ -65,8 +65,8 @@ class RunReport:
     ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
     epoch 0 is the model that training started from. ``seconds`` is the time of the epochs, ``total_seconds`` that of
     the whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them,
-    with their labels. ``command`` repeats the run. The pictures that the evaluation names are opened below ``root``;
-    one that does not open is shown by its name alone.
+    with their labels. ``command`` repeats the run. ``taught_by`` names the teacher, if there was one. The pictures that
+    the evaluation names are opened below ``root``; one that does not open is shown by its name alone.
     """
 
     title: str
@@ -87,6 +87,7 @@ class RunReport:
     cross_validation: Mapping[str, Any] | None = None
     crossed: bool = False
     seeds: Mapping[str, Any] | None = None
+    taught_by: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,7 +99,7 @@ class Report(RunReport):
     ``calibration`` is what ``model.json`` says of the temperature, and ``reliability`` has the evaluations to draw
     without and with it, if there are any. ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed``
     where ``evaluation`` is what the models of the folds answered. ``suspects`` are pictures whose labels look wrong,
-    with ``path``, ``given``, ``suggested`` and ``score``. ``taught_by`` names the teacher, if there was one.
+    with ``path``, ``given``, ``suggested`` and ``score``.
     """
 
     evaluation: Evaluation
@@ -107,7 +108,6 @@ class Report(RunReport):
     reliability: tuple[Evaluation | None, Evaluation | None] = (None, None)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
     suspects: Sequence[Mapping[str, Any]] = ()
-    taught_by: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:
