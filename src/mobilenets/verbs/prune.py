@@ -26,11 +26,10 @@ from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.further import begun, folder_beside, further, open_to_go_on, starting_from, write_start
+from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on, starting_from, write_start
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
-from mobilenets.runtime.bundle import WEIGHTS, find_bundle
-from mobilenets.runtime.exported import file_hash
+from mobilenets.runtime.bundle import WEIGHTS
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.importance import Scores, importance
 from mobilenets.training.recipe import Recipe
@@ -111,16 +110,11 @@ def prune(
     pick_device(device)
     began = time.monotonic()
     recipe = further(run, epochs, device)
-    asked: dict[str, Any] = {
-        "model": str(run),
-        "sha256": file_hash(find_bundle(run) / WEIGHTS),
-        "to": to,
-        "steps": steps,
-    }
+    asked = asked_of(run, to=to, steps=steps, epochs=epochs)
     pictures_to_export(run, pictures, saved.bundle.classes, training=True)  # refuses before anything is written
-    if not begun(rounds, PRUNED, asked | {"epochs": epochs}, "pruning"):
-        _refuse_hollow(saved.network, asked["model"], asked["to"], threads)
-        write_json(rounds / PRUNED, asked | {"epochs": epochs})
+    if not begun(rounds, PRUNED, asked, "pruning"):
+        _refuse_hollow(saved.network, str(run), to, threads)
+        write_json(rounds / PRUNED, asked)
     last = run
     for step in range(1, steps + 1):
         start, before = rounds / f"start-{step}", last

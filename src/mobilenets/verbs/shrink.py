@@ -124,6 +124,7 @@ def shrink(
         raise InputError(f"{folder}: is there already; choose another --out")
     there = None if device is None else Path(device)
     known = None if there is None else hashlib.sha256(read_given(there)).hexdigest()
+    pictures_to_export(run, pictures, saved.bundle.classes, training=True)  # refuses before anything is written
     asked = asked_of(run, data=str(data), within=within, device=known, candidates=most, epochs=epochs, threads=threads)
     if not begun(work, ASKED, asked, "shrinking"):
         write_json(work / ASKED, asked)
