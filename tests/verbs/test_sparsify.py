@@ -105,3 +105,10 @@ def test_what_cannot_be(trained: Any, tmp_path: Path, settings: dict[str, Any], 
     with pytest.raises(InputError, match=message):
         mobilenets.sparsify(**given)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_other_things_is_left_alone(trained: Any, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(InputError, match="is there already; choose another --out"):
+        mobilenets.sparsify(trained.run, trained.data, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]

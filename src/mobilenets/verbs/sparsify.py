@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.leftovers import occupants
 from mobilenets.base.progress import duration
 from mobilenets.bench.channels import milliseconds
 from mobilenets.bench.settings import check_numbers
@@ -94,7 +95,8 @@ def sparsify(
     # 0.005 more is another folder, and 2:4 is no name for one on Windows.
     word = "2of4" if pattern == TWO_OF_FOUR else f"{100 * recipe.share_of_zeros:g}"
     folder = folder_beside(run, out, f"sparse-{word}")
-    if (folder / SPARSIFIED).exists():
+    other = folder.is_dir() and occupants(folder) and not (folder / RECIPE).exists()
+    if other or (folder / SPARSIFIED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
     # Pictures of other classes could be trained on, but not compared: refused before, not after hours.
     pictures_to_export(run, pictures, saved.bundle.classes, training=True)

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from mobilenets.base.files import DiskFull, write_json
+from mobilenets.base.leftovers import occupants
 from mobilenets.base.progress import duration
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.boxes.recognise import is_detection
@@ -129,6 +130,8 @@ def tune(
     _refuse(base, pictures)
     folder = check_folder(Path(out) if out is not None else RUNS / f"{pictures.resolve().name}-tuned")
     if not (folder / FILE).exists():
+        if folder.is_dir() and occupants(folder):
+            raise InputError(f"{folder}: is there already; choose another --out")
         refuse_place(folder, find_data(pictures), resume=False)
     end = None if minutes is None else began + 60 * minutes
     job = _Job(pictures, folder, base, frozenset(settings), trials, end)
