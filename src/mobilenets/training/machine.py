@@ -17,24 +17,31 @@ log = logging.getLogger("mobilenets")
 
 
 @contextmanager
-def machine(threads: int | None, device: torch.device) -> Iterator[None]:
-    """Set PyTorch up for a training on ``device`` while the block runs."""
-    with _threads(threads), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
+def machine(wish: int | None, device: torch.device) -> Iterator[None]:
+    """Set PyTorch up for a training on ``device`` while the block runs, with ``wish`` threads."""
+    with _allowed(wish), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
         yield
 
 
 @contextmanager
-def _threads(wish: int | None) -> Iterator[None]:
+def _allowed(wish: int | None) -> Iterator[None]:
     """Give PyTorch this many threads while the block runs; by default no more than there are cores to use.
 
     It counts the cores when it is loaded, and sees no quota: eight threads on one allowed core took 6 times as long.
     """
-    before = torch.get_num_threads()
-    if wish is None and "OMP_NUM_THREADS" not in os.environ and before > cores():
+    if wish is None and "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores():
         wish = cores()
     if forked():
         log.warning("this process was forked, and PyTorch's threads do not work there: training on one thread")
         wish = 1
+    with threads(wish):
+        yield
+
+
+@contextmanager
+def threads(wish: int | None) -> Iterator[None]:
+    """Give PyTorch this many threads while the block runs, or as many as it has."""
+    before = torch.get_num_threads()
     if wish is not None:
         torch.set_num_threads(wish)
     try:
