@@ -100,7 +100,7 @@ class Report(RunReport):
     ``calibration`` is what ``model.json`` says of the temperature, and ``reliability`` has the evaluations to draw
     without and with it, if there are any. ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed``
     where ``evaluation`` is what the models of the folds answered. ``suspects`` are pictures whose labels look wrong,
-    with ``path``, ``given``, ``suggested`` and ``score``. ``figures`` are those of ``draw_figures``, where drawn already.
+    with ``path``, ``given``, ``suggested`` and ``score``. ``figures`` are those of ``draw_figures``, if drawn.
     """
 
     evaluation: Evaluation

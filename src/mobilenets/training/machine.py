@@ -17,14 +17,14 @@ log = logging.getLogger("mobilenets")
 
 
 @contextmanager
-def machine(wish: int | None, device: torch.device) -> Iterator[None]:
-    """Set PyTorch up for a training on ``device`` while the block runs, with ``wish`` threads."""
-    with _allowed(wish), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
+def machine(threads: int | None, device: torch.device) -> Iterator[None]:
+    """Set PyTorch up for a training on ``device`` while the block runs."""
+    with _threads(threads), keeping_memory(device.type == "cpu"), _fastest_kernels(device):
         yield
 
 
 @contextmanager
-def _allowed(wish: int | None) -> Iterator[None]:
+def _threads(wish: int | None) -> Iterator[None]:
     """Give PyTorch this many threads while the block runs; by default no more than there are cores to use.
 
     It counts the cores when it is loaded, and sees no quota: eight threads on one allowed core took 6 times as long.
@@ -34,12 +34,12 @@ def _allowed(wish: int | None) -> Iterator[None]:
     if forked():
         log.warning("this process was forked, and PyTorch's threads do not work there: training on one thread")
         wish = 1
-    with threads(wish):
+    with computing_on(wish):
         yield
 
 
 @contextmanager
-def threads(wish: int | None) -> Iterator[None]:
+def computing_on(wish: int | None) -> Iterator[None]:
     """Give PyTorch this many threads while the block runs, or as many as it has."""
     before = torch.get_num_threads()
     if wish is not None:

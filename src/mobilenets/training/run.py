@@ -18,7 +18,7 @@ from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.features import FeatureLoader, TrunkOpener, cached_features, pooled_features
 from mobilenets.training.loop import Judge, Training
-from mobilenets.training.machine import threads
+from mobilenets.training.machine import computing_on
 from mobilenets.training.pace import Pace
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.recipe import Recipe
@@ -110,7 +110,7 @@ def fit(
         if processes.count > 1:
             taught = replace(taught, share=processes.places)
         training = Training(stepper, stage, taught, measuring, run, measure_before, began, pace, judge, processes)
-        with threads(1 if _is_small(network, stage, start, device) else None):
+        with computing_on(1 if _is_small(network, stage, start, device) else None):
             state = training.fit()
         began = training.began
         if pace is not None and state.finished:
