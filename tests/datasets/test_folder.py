@@ -445,3 +445,17 @@ def test_a_half_without_train_is_refused(half: str, tmp_path: Path) -> None:
             Image.new("RGB", (4, 4)).save(tmp_path / top / name / "x.png")
     with pytest.raises(InputError, match=rf"has {half}/ with class folders but no train/"):
         find_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "name"),
+    [("a/b/c.png", "a", "b/c.png"), ("./a/b.png", ".", "a/b.png"), ("/a/b.png", "/", "a/b.png"), ("a", "a", ".")],
+)
+def test_names_below_a_folder(path: str, root: str, name: str) -> None:
+    assert relative(Path(path), Path(root)) == name
+
+
+@pytest.mark.parametrize(("path", "root"), [("ab/c.png", "a"), ("a/b.png", "a/b"), ("a/b.png", "/a")])
+def test_no_name_for_what_lies_elsewhere(path: str, root: str) -> None:
+    with pytest.raises(InputError, match="is not in"):
+        relative(Path(path), Path(root))
