@@ -29,6 +29,12 @@ def test_load_model(trained: Any) -> None:
         assert float(row.max()) == pytest.approx(best.probability, abs=1e-5)
 
 
+def test_a_picture_that_cannot_be_prepared_is_named(trained: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"broken\.jpg: "):
+        mobilenets.load_model(trained.run).prepare(trained.data / "owl/000.png", tmp_path / "broken.jpg")
+
+
 def test_load_model_that_is_not_there() -> None:
     with pytest.raises(InputError, match="nowhere: no such model"):
         mobilenets.load_model("nowhere")

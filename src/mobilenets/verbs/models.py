@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,7 +18,9 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network, head_names
 from mobilenets.pictures.decode import decode
+from mobilenets.pictures.inputs import source_of
 from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.predictor import naming
 from mobilenets.weights.start import open_weights
 
 
@@ -39,9 +42,11 @@ class LoadedModel(Network):
 
     def prepare(self, *pictures: str | Path | bytes | Image.Image) -> Tensor:
         """Decode and preprocess pictures into a batch for this model, float32 N×3×S×S on its device."""
-        size, place = self.bundle.preprocessing, next(self.parameters()).device
-        images = [size(decode(Path(one) if isinstance(one, str) else one, size.surplus)) for one in pictures]
-        return torch.cat([to_tensor(image[None], place) for image in images])
+        own, images = self.bundle.preprocessing, []
+        for picture in pictures:
+            with naming(picture):
+                images.append(own(decode(source_of(picture), own.surplus)))
+        return to_tensor(np.stack(images), next(self.parameters()).device)
 
 
 def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
