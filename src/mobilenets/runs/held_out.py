@@ -108,16 +108,21 @@ def pictures_to_calibrate(model: Path, data: Path, classes: tuple[str, ...]) -> 
 
 def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> EvaluationSet:
     """Take all pictures of a folder, and note what the model had seen of them."""
-    total = len(folder.samples)
-    if seen is None:
-        note = "the model does not say what it was trained on; if it was these pictures, the figures are too high"
-        return EvaluationSet(replace(folder, notes=(*folder.notes, note)), which, None)
-    learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
-    note = (
-        f"the model was trained on {learned} of these {total} pictures ({percent(learned / total)}): the figures are "
-        "too high"
-    )
-    return EvaluationSet(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
+    learned = None
+    if seen is not None:
+        learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
+    note = note_of_learned(learned, len(folder.samples))
+    return EvaluationSet(folder if note is None else replace(folder, notes=(*folder.notes, note)), which, learned)
+
+
+def note_of_learned(learned: int | None, total: int) -> str | None:
+    """Say what the figures are worth where the model learned from some of the pictures, or does not say."""
+    if learned is None:
+        return "the model does not say what it was trained on; if it was these pictures, the figures are too high"
+    if not learned:
+        return None
+    share = percent(learned / total)
+    return f"the model was trained on {learned} of these {total} pictures ({share}): the figures are too high"
 
 
 def _said(measured: EvaluationSet, notes: tuple[str, ...]) -> EvaluationSet:
@@ -185,7 +190,7 @@ def fitted_pictures(
     made = [np.empty((0, size, size, 3), np.uint8)]
 
     def fitted(path: Path) -> npt.NDArray[np.uint8]:
-        return np.asarray(preprocessing.fit(decode(path)))[None]
+        return np.asarray(preprocessing.fit(decode(path, preprocessing.surplus)))[None]
 
     with progress(doing, len(places), "pictures") as shown:
         for path, one in stream(fitted, [samples[place].path for place in places]):
