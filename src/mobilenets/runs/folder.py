@@ -35,6 +35,23 @@ def check_folder(folder: Path, another: str = "use another --out") -> Path:
     return folder
 
 
+def next_free(place: Path, data: Path) -> Path:
+    """Make the next free folder ``<data>-N`` in ``place``; raises ``InputError`` where none can be made."""
+    check_folder(place)
+    for number in count(1):
+        folder = place / f"{data.resolve().name or 'data'}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(
+                f"{folder}: cannot be created ({error.strerror}); choose another place with --out"
+            ) from error
+    return folder
+
+
 @contextmanager
 def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterator[Path]:
     """Give the run folder of a training: ``out``, or the next free ``runs/<data>-N``.
@@ -55,16 +72,7 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
     if not folder.is_dir() and address_of(str(data)) is None:
         yield RUNS / folder.name  # training says what is wrong with the data
         return
-    check_folder(RUNS)
-    for number in count(1):
-        run = RUNS / f"{folder.name or 'data'}-{number}"
-        try:
-            run.mkdir(parents=True)
-            break
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise InputError(f"{run}: cannot be created ({error.strerror}); choose another place with --out") from error
+    run = next_free(RUNS, folder)
     try:
         yield run
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def compare_models(
         "evaluated_on": chosen.which,
         **figures(pair),
         "notes": notes,
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+        "problems": [asdict(one) for one in problems],
     }
     if folder is not None:
         from mobilenets.drawing.pair import draw_pair  # a bare install has no matplotlib

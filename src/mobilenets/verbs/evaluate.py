@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,7 @@ def evaluate(
         "test_set": None if opened is None else opened.to_json(),
         "notes": notes,
         "faults": faults,
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+        "problems": [asdict(one) for one in problems],
     }
     if out is not None:
         if isinstance(evaluation, Evaluation):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def evaluate_boxes(
         "test_set": None if opened is None else opened.to_json(),
         "notes": [*notes, *([opened.note] if opened is not None and opened.note else [])],
         "faults": faults,
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in measured.problems],
+        "problems": [asdict(one) for one in measured.problems],
     }
     if out is not None:
         from mobilenets.drawing.detection_report import draw_detection

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError
 from mobilenets.measure.detection import AP, DetectionEvaluation
+from mobilenets.runtime.bundle import DETECTION
 from mobilenets.runtime.found import Found
 from mobilenets.tasks.base import Comparison, Floats, LossSettings
 from mobilenets.tasks.detection.divergence import compared
@@ -16,8 +17,6 @@ from mobilenets.tasks.detection.gate import BoxVerdict, check_tolerance, judge
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-DETECTION = "detection"
 
 
 class BoxTask:
