@@ -12,6 +12,7 @@ from torch import Tensor
 from mobilenets.errors import InputError
 from mobilenets.models import catalog, saved
 from mobilenets.models.catalog import TableLike
+from mobilenets.models.detection.detector import Detector
 from mobilenets.models.device import pick_device
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.int8 import float_part
@@ -48,6 +49,10 @@ class LoadedModel(Network):
         return to_tensor(np.stack(images), next(self.parameters()).device)
 
 
+class LoadedDetector(LoadedModel, Detector):
+    """The same of a detector, which gives N × anchors × (4 + 1 + classes)."""
+
+
 def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
     """Load a run folder or a bundle as a ``torch.nn.Module``, in evaluation mode.
 
@@ -58,8 +63,8 @@ def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
     device:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    The network takes float N×3×S×S, preprocessed as its ``prepare`` does it, and gives N×classes logits;
-    ``class_names`` has the names in their order. Raises ``InputError`` for a model that is missing or damaged.
+    The network takes float N×3×S×S, preprocessed as its ``prepare`` does it, and gives N×classes logits, a detector
+    what ``mobilenets.runtime.detection`` says; ``class_names`` has the names in their order. Raises ``InputError`` for a model that is missing or damaged.
 
     >>> model = mobilenets.load_model("run")
     >>> logits = model(model.prepare("photo.jpg"))
@@ -69,7 +74,7 @@ def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
     """
     found = saved.load_model(Path(model))
     network = found.network
-    network.__class__ = LoadedModel
+    network.__class__ = LoadedDetector if isinstance(network, Detector) else LoadedModel
     assert isinstance(network, LoadedModel)
     network.bundle, network.class_names = found.bundle, found.bundle.classes
     return network.to(pick_device(device))
