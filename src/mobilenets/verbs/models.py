@@ -64,7 +64,8 @@ def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     The network takes float N×3×S×S, preprocessed as its ``prepare`` does it, and gives N×classes logits, a detector
-    what ``mobilenets.runtime.detection`` says; ``class_names`` has the names in their order. Raises ``InputError`` for a model that is missing or damaged.
+    what ``mobilenets.runtime.detection`` says; ``class_names`` has the names in their order. Raises ``InputError`` for
+    a model that is missing or damaged.
 
     >>> model = mobilenets.load_model("run")
     >>> logits = model(model.prepare("photo.jpg"))
