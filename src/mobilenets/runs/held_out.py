@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,14 @@ SHARE = 0.2
 class EvaluationSet:
     """Pictures that a figure is taken on, and what they are called.
 
-    ``learned`` counts those that the model learned from; None where it does not say what it learned from.
+    ``learned`` counts those that the model learned from; None where it does not say what it learned from. ``contents``
+    are the hashes of the pictures' bytes: none where it does not say, and the pictures are no test half.
     """
 
     folder: Folder
     which: str
     learned: int | None
+    contents: Mapping[Path, str]
 
 
 def pictures_to_measure(
@@ -60,8 +62,9 @@ def pictures_to_measure(
         if (place := getattr(layout, which)) is not None:
             return _said(_measured(read_folder(place, classes, find), which, seen), layout.notes)
     folder = read_folder(layout.train, classes, find)
+    whole = _measured(folder, "all", seen)
     if seen is not None:
-        contents = content_hashes([sample.path for sample in folder.samples])
+        contents = whole.contents
         taught, held, new = seen.sides(folder.samples, contents)
         # Those that could not be read when the model was trained are known, but on no side.
         rest = {*held, *(sample for sample in new if contents[sample.path] not in seen.pictures)}
@@ -74,8 +77,8 @@ def pictures_to_measure(
             left = tuple(sample for sample in folder.samples if sample in rest)
             part = Folder(layout.root, classes, left, (), (*folder.notes, note))
             which = "validation" if rest == {*held} else "held out and new" if held else "new"
-            return _said(EvaluationSet(part, which, 0), layout.notes)
-    return _said(_measured(folder, "all", seen), layout.notes)
+            return _said(EvaluationSet(part, which, 0, contents), layout.notes)
+    return _said(whole, layout.notes)
 
 
 def _missing(model: Path, root: Path, held: int) -> str:
@@ -108,11 +111,13 @@ def pictures_to_calibrate(model: Path, data: Path, classes: tuple[str, ...]) -> 
 
 def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> EvaluationSet:
     """Take all pictures of a folder, and note what the model had seen of them."""
-    learned = None
-    if seen is not None:
-        learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
+    contents: Mapping[Path, str] = {}
+    if seen is not None or which == "test":
+        contents = content_hashes([sample.path for sample in folder.samples])
+    learned = None if seen is None else len(seen.sides(folder.samples, contents)[0])
     note = note_of_learned(learned, len(folder.samples))
-    return EvaluationSet(folder if note is None else replace(folder, notes=(*folder.notes, note)), which, learned)
+    folder = folder if note is None else replace(folder, notes=(*folder.notes, note))
+    return EvaluationSet(folder, which, learned, contents)
 
 
 def note_of_learned(learned: int | None, total: int) -> str | None:

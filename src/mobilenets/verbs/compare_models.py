@@ -92,7 +92,7 @@ def compare_models(
                 "learned": learned,
                 "top1": found.top1,
                 "top1_interval": list(found.top1_interval),
-                "copies": copies_in_training(model, samples, chosen.folder.root, looking, found),
+                "copies": copies_in_training(model, samples, chosen.folder.root, looking, found, chosen.contents),
             }
             for model, learned, found in zip(models, chosen.learned, (pair.reference, pair.candidate), strict=True)
         ],

@@ -117,11 +117,11 @@ def evaluate(
         if false_alarms is not None:
             predictor.bundle = _with_bar(evaluation, predictor.bundle, Path(model), false_alarms)
         result |= _of_classes(evaluation, predictor.bundle)
-        result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation)
+        result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation, measured.contents)
     elif accuracy is not None or false_alarms is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     # A refused command shows no figure, and has opened nothing.
-    opened = opened_by_evaluate(Path(model), measured.which, samples)
+    opened = opened_by_evaluate(Path(model), measured.which, samples, measured.contents)
     notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
     result |= {
         "evaluated_on": measured.which,

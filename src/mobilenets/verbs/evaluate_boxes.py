@@ -64,9 +64,11 @@ def evaluate_boxes(
     labels = predictor.bundle.labels
     shown = predictor.classes if labels is None else labels.shown(predictor.classes)
     result = evaluation.to_json() | Faults(evaluation).to_json()
-    result["copies"] = copies_in_training(model, measured.samples, measured.root, looking, evaluation)
+    result["copies"] = copies_in_training(
+        model, measured.samples, measured.root, looking, evaluation, measured.contents
+    )
     # A refused command shows no figure, and has opened nothing.
-    opened = opened_by_evaluate(model, measured.which, measured.samples)
+    opened = opened_by_evaluate(model, measured.which, measured.samples, measured.contents)
     result |= {
         "names": None if labels is None else dict(zip(predictor.classes, shown, strict=True)),
         "evaluated_on": measured.which,
