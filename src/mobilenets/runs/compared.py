@@ -85,7 +85,8 @@ def _chosen(
     models: Sequence[Path], seen: Sequence[SeenPictures | None], left: Sequence[Sample], contents: Mapping[Path, str]
 ) -> list[str]:
     """Say so where the pictures chose the epoch of one model, and fewer or none of them that of another."""
-    chosen = [0 if one is None else sum(one.held(contents[sample.path]) for sample in left) for one in seen]
+    sides = [[] if one is None else [one.pictures.get(contents[sample.path]) for sample in left] for one in seen]
+    chosen = [sum(side is not None and side[1] == "validation" for side in some) for some in sides]
     most = max(range(len(chosen)), key=chosen.__getitem__)
     if chosen[most] == min(chosen):
         return []
