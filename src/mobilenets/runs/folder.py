@@ -14,7 +14,7 @@ from mobilenets.base.leftovers import ASIDE, occupants
 from mobilenets.base.lock import holding
 from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError
-from mobilenets.runs.record import METRICS, RECIPE, known_data
+from mobilenets.runs.record import METRICS, RECIPE, folder_of, known_data
 
 log = logging.getLogger("mobilenets")
 
@@ -65,7 +65,7 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
         return
     folder = Path(data).resolve()
     if resume:
-        run = unfinished(folder)
+        run = unfinished(Path(data))
         log.info("continuing %s", run)
         yield run
         return
@@ -107,17 +107,17 @@ def owning(run: Path) -> Iterator[None]:
 
 def unfinished(data: Path) -> Path:
     """Return the newest run of ``data`` in ``runs`` that has no ``metrics.json``; raises ``InputError`` for none."""
-    found = []
+    found, wanted = [], folder_of(data)
     of_seeds = (path.parent.parent for path in RUNS.glob(f"*/seed-*/{RECIPE}"))
     for run in {*(path.parent for path in RUNS.glob(f"*/{RECIPE}")), *of_seeds}:
         if (run / METRICS).exists():
             continue
         for path in [run / RECIPE, *run.glob(f"seed-*/{RECIPE}")]:
             known = known_data(path.parent)
-            if known is not None and known.folder == str(data):
+            if known is not None and known.folder == wanted:
                 found.append((path.stat().st_mtime, run))
     if not found:
-        raise InputError(f"there is no unfinished run on {data} in {RUNS}: name the run to continue with --out RUN")
+        raise InputError(f"there is no unfinished run on {wanted} in {RUNS}: name the run to continue with --out RUN")
     return max(found)[1]
 
 

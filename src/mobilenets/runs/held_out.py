@@ -22,7 +22,7 @@ from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import stream
-from mobilenets.runs.record import known_data
+from mobilenets.runs.record import folder_of, known_data
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
@@ -84,7 +84,7 @@ def pictures_to_measure(
 def _missing(model: Path, root: Path, held: int) -> str:
     """Say so where pictures that a run held out are gone from the very folder that it learned from, or changed."""
     known = known_data(model)
-    if known is None or known.folder != str(root.resolve()):
+    if known is None or known.folder != folder_of(root):
         return ""
     number = sum(known.validation.values())
     if held >= number:

@@ -13,6 +13,7 @@ from typing import Any
 from mobilenets.base.files import write_json
 from mobilenets.datasets.listing import Problem
 from mobilenets.datasets.prepare import Dataset, counts
+from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
 from mobilenets.training.recipe import Recipe
@@ -100,10 +101,15 @@ class Record:
             raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error
 
 
+def folder_of(data: Path) -> str:
+    """Name DATA wherever one stands: by its whole path, or by the address of its shards."""
+    return address_of(str(data)) or str(data.resolve())
+
+
 def data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:
     """Say what a run that begins learns from."""
     return DataRecord(
-        folder=str(dataset.layout.root.resolve()),
+        folder=folder_of(dataset.layout.root),
         classes=dataset.classes,
         fingerprint=dataset.fingerprint,
         train=counts(dataset.train, dataset.classes),
