@@ -91,18 +91,23 @@ def owning(run: Path) -> Iterator[None]:
     missing = [place for place in (run, *run.parents) if not place.exists()]
     with explaining(run / LOCK):
         run.mkdir(parents=True, exist_ok=True)
-    with holding(run / LOCK) as held:
-        if not held:
-            raise InputError(f"{run}: another training is at work there: wait until it ends, or use another --out")
-        try:
-            with staying(run):
-                yield
-        finally:
+    try:
+        with holding(run / LOCK) as held:
+            if not held:
+                raise InputError(f"{run}: another training is at work there: wait until it ends, or use another --out")
+            try:
+                with staying(run):
+                    yield
+            finally:
+                with suppress(OSError):
+                    (run / LOCK).unlink()
+    finally:
+        if os.name == "nt":  # where nothing goes that is open, here or elsewhere
             with suppress(OSError):
                 (run / LOCK).unlink()
-            with suppress(OSError):  # those that are not empty stay
-                for place in missing:
-                    place.rmdir()
+        with suppress(OSError):  # those that are not empty stay
+            for place in missing:
+                place.rmdir()
 
 
 def unfinished(data: Path) -> Path:
