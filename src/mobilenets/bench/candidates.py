@@ -54,5 +54,4 @@ def candidate_of_run(run: Path) -> Candidate:
         raise InputError(
             f"{run}: only classifiers stand beside networks; two detectors: mobilenets compare RUN RUN DATA"
         )
-    network = saved.network
-    return Candidate(network.architecture, network.classes, run)
+    return Candidate(saved.network.architecture, saved.network.classes, run)

@@ -118,7 +118,7 @@ def copies_in_training(
     """
     folder = find_bundle(model)
     seen, kept = read_seen(folder, root), _kept(folder / THUMBNAILS)
-    if seen is None:
+    if seen is None or not contents:  # without which nobody asked what the model had seen
         return None
     names = [Path(relative(sample.path, root)) for sample in samples]
     if kept is None:
