@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
@@ -54,7 +55,9 @@ def evaluate_boxes(
         found = other.threshold_for(accuracy)
         if found is None:
             stays = f"the threshold stays {evaluation.shown_from:.3g}"
-            faults.append(f"even its surest boxes are not right in {accuracy:.1%} of cases: ask for less; {stays}")
+            faults.append(
+                f"even its surest boxes are not right in {percent(accuracy, 1)} of cases: ask for less; {stays}"
+            )
         else:
             predictor.bundle = replace(predictor.bundle, threshold=found)
             write_bundle(find_bundle(model), predictor.bundle)
