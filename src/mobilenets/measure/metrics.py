@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import FaultFound, InputError
-from mobilenets.runtime.answers import softmax
+from mobilenets.runtime.answers import log_softmax, softmax
 
 Interval: TypeAlias = tuple[float, float]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -125,9 +125,7 @@ class Evaluation:
     @cached_property
     def log_probabilities(self) -> Floats:
         """The logarithm of the softmax, (N, K)."""
-        shifted = self.logits.astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
+        return log_softmax(self.logits)
 
     @cached_property
     def probabilities(self) -> Floats:

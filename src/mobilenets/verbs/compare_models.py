@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def compare_models(
                 "learned": learned,
                 "top1": found.top1,
                 "top1_interval": list(found.top1_interval),
-                "copies": copies_in_training(model, samples, chosen.folder.root, looking, found),
+                "copies": copies_in_training(model, samples, chosen.folder.root, looking, found, chosen.contents),
             }
             for model, learned, found in zip(models, chosen.learned, (pair.reference, pair.candidate), strict=True)
         ],
@@ -99,7 +100,7 @@ def compare_models(
         "evaluated_on": chosen.which,
         **figures(pair),
         "notes": notes,
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+        "problems": [asdict(one) for one in problems],
     }
     if folder is not None:
         from mobilenets.drawing.pair import draw_pair  # a bare install has no matplotlib

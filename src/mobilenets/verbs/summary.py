@@ -47,7 +47,6 @@ def summary(
     (4337013, 788830144, 2034)
 
     """
-    from mobilenets.drawing.diagram import draw_network
     from mobilenets.measure.cost import cost, cost_of
     from mobilenets.models.catalog import IMAGENET_CLASSES, describe
     from mobilenets.models.detection.plan import COCO_CLASSES, describe_detector, plan_detector
@@ -69,5 +68,7 @@ def summary(
         target = Path(diagram)
         if target.suffix.lower() not in (".png", ".svg"):
             raise InputError(f"{target}: give a file that ends in .png or .svg")
+        from mobilenets.drawing.diagram import draw_network  # matplotlib, which takes a second and a bare install lacks
+
         draw_network(counted, target)
     return counted.to_json()
