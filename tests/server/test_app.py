@@ -160,6 +160,7 @@ def test_pages_load_nothing_from_elsewhere(running: Run) -> None:
             "/page/words.js",
             "/page/answerer.js",
             "/page/problem.js",
+            "/page/storage.js",
             "/page/page.css",
             "/page/docs.js",
         ):

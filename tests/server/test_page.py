@@ -295,6 +295,27 @@ def test_token(running: Callable[..., Any], tools: Any, chromium: Any, tmp_path:
         assert chromium.run("Object.values(localStorage).includes('sesame')") is False
 
 
+NOTHING_KEPT = """for (const storage of ["localStorage", "sessionStorage"])
+  Object.defineProperty(window, storage, { get() { throw new DOMException("denied", "SecurityError"); } });"""
+
+
+def test_a_browser_that_keeps_nothing(running: Callable[..., Any], tools: Any, chromium: Any, tmp_path: Path) -> None:
+    """As with all cookies blocked, or in a frame of another site."""
+    (tmp_path / "a.png").write_bytes(tools.png("red"))
+    chromium.call("Page.addScriptToEvaluateOnNewDocument", source=NOTHING_KEPT)
+    with running(token="sesame") as server:
+        chromium.open(f"http://127.0.0.1:{server.port}/", 800, 600)
+        chromium.until("document.querySelector('#ask').open")
+        chromium.run(
+            "document.querySelector('#token').value = 'sesame'; document.querySelector('#ask form button').click()"
+        )
+        chromium.until("document.body.dataset.ready")
+        chromium.choose("#files", tmp_path / "a.png")
+        chromium.until(SHOWN)
+        chromium.run(SWITCH)
+        assert chromium.run("document.querySelectorAll('#history li').length") == 1
+
+
 def test_docs(server: Any, chromium: Any) -> None:
     chromium.open(f"http://127.0.0.1:{server.port}/docs", 800, 600)
     chromium.until("document.body.dataset.ready")

@@ -1,6 +1,7 @@
 // The page: takes pictures, asks its answerer, shows what it says. It loads nothing from elsewhere.
 
 import * as answerer from "./answerer.js";
+import { forGood, ofThisTab } from "./storage.js";
 import { PROBLEMS, WORDS } from "./words.js";
 
 const LANGUAGE = "mobilenets.language", HISTORY = "mobilenets.history";
@@ -8,12 +9,12 @@ const MAX_HISTORY = 24;
 const UNHEARD = ["lost", "not_loaded"]; // nobody has looked at the picture
 const at = (id) => document.getElementById(id);
 
-let language = localStorage.getItem(LANGUAGE) || (navigator.language.startsWith("zh") ? "zh" : "en");
+let language = forGood.get(LANGUAGE) || (navigator.language.startsWith("zh") ? "zh" : "en");
 let model = null;
 let shown = null;
 let problem = null; // {code, error}
 // An entry: {image, small, size, answer | problem}, and while the page is open its file.
-let history = JSON.parse(sessionStorage.getItem(HISTORY) || "[]").filter((entry) => entry.answer || entry.problem);
+let history = JSON.parse(ofThisTab.get(HISTORY) || "[]").filter((entry) => entry.answer || entry.problem);
 
 const word = (key) => WORDS[language][key];
 const told = ({ code, message }) => ({ code, error: message });
@@ -141,12 +142,7 @@ async function takeOne(file) {
 }
 
 function remember() {
-  const kept = history.map(({ file, url, drawn, ...rest }) => rest);
-  try {
-    sessionStorage.setItem(HISTORY, JSON.stringify(kept));
-  } catch {
-    // Full, or not allowed: the history then lasts as long as the page.
-  }
+  ofThisTab.set(HISTORY, JSON.stringify(history.map(({ file, url, drawn, ...rest }) => rest)));
 }
 
 // A word, or a problem.
@@ -321,7 +317,7 @@ at("forget").addEventListener("click", () => {
 });
 at("language").addEventListener("click", () => {
   language = language === "zh" ? "en" : "zh";
-  localStorage.setItem(LANGUAGE, language);
+  forGood.set(LANGUAGE, language);
   speak();
 });
 
