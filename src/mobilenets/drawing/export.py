@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.style import LIGHT, Theme, dress, legend, new_figure, printable, save, signed
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, legend, new_figure, printable, save, signed
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 
@@ -61,7 +61,7 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     axes.set_xticks([0], [said])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: signed(value, 3))
-    _heading(axes, "Top-1, points", theme)
+    heading(axes, "Top-1, points", theme, LETTERS)
     _legend(axes, theme)
 
 
@@ -87,7 +87,7 @@ def _pictures(axes: Axes, pair: Pair, theme: Theme) -> None:
         axis.set_label_text(word)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    _heading(axes, "Probability of the true class", theme)
+    heading(axes, "Probability of the true class", theme, LETTERS)
     _legend(axes, theme)
 
 
@@ -100,7 +100,7 @@ def _by_class(axes: Axes, pair: Pair, names: Sequence[str], theme: Theme) -> Non
     changes.sort(key=lambda one: one[0])
     shown = changes[:MOST_CLASSES]
     dress(axes, theme, grid=False)
-    _heading(axes, "By class, points", theme)
+    heading(axes, "By class, points", theme, LETTERS)
     if not shown:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -117,10 +117,6 @@ def _by_class(axes: Axes, pair: Pair, names: Sequence[str], theme: Theme) -> Non
     axes.xaxis.set_major_formatter(lambda value, _: signed(value, 3))
     if len(changes) > len(shown):
         axes.set_xlabel(f"worst {len(shown)} of {len(changes)}")
-
-
-def _heading(axes: Axes, text: str, theme: Theme) -> None:
-    axes.set_title(text, loc="left", fontsize=LETTERS, fontweight="bold", color=theme.ink, pad=10)
 
 
 def _legend(axes: Axes, theme: Theme) -> None:

@@ -215,7 +215,7 @@ class Evaluation:
         true = self.confusion.sum(axis=1).tolist()
         predicted = self.confusion.sum(axis=0).tolist()
         return {
-            name: ClassScore(_ratio(hit, p), _ratio(hit, t), _ratio(2 * hit, t + p), t)
+            name: ClassScore(ratio(hit, p), ratio(hit, t), ratio(2 * hit, t + p), t)
             for name, hit, t, p in zip(self.classes, right, true, predicted, strict=True)
         }
 
@@ -293,18 +293,11 @@ class Evaluation:
             "top5_interval": list(self.top5_interval),
             "ece": self.ece,
             "macro_f1": self.macro_f1,
-            "classes": {
-                name: {
-                    "precision": score.precision,
-                    "recall": score.recall,
-                    "f1": score.f1,
-                    "images": score.images,
-                }
-                for name, score in self.per_class.items()
-            },
+            "classes": {name: dict(vars(score)) for name, score in self.per_class.items()},
             "confusion": self.confusion.tolist(),
         }
 
 
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def ratio(part: float, whole: float) -> float | None:
+    """The quotient; None where there is nothing to divide by."""
+    return float(part / whole) if whole else None
