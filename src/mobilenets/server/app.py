@@ -216,8 +216,11 @@ class _Endpoints:
 
 
 def _file(path: Path) -> Callable[[], FileResponse]:
+    # Not as the machine says: on many with Windows scripts are text/plain, which browsers do not run.
+    kind = {".css": "text/css", ".html": "text/html", ".js": "text/javascript"}[path.suffix]
+
     def page() -> FileResponse:
-        return FileResponse(path, headers={"cache-control": "no-cache"})
+        return FileResponse(path, media_type=kind, headers={"cache-control": "no-cache"})
 
     return page
 
