@@ -136,10 +136,15 @@ async function takeOne(file) {
     problem = entry.problem = told(error);
     if (UNHEARD.includes(problem.code)) return;
   }
-  history = [entry, ...history].slice(0, MAX_HISTORY);
+  history.unshift(entry);
+  release(history.splice(MAX_HISTORY));
   remember();
   show(entry);
 }
+
+const release = (entries) => {
+  for (const { url, drawn } of entries) for (const one of [url, drawn]) if (one) URL.revokeObjectURL(one);
+};
 
 function remember() {
   ofThisTab.set(HISTORY, JSON.stringify(history.map(({ file, url, drawn, ...rest }) => rest)));
@@ -307,7 +312,7 @@ document.addEventListener("drop", (event) => {
 });
 at("explain").addEventListener("click", explain);
 at("forget").addEventListener("click", () => {
-  for (const { url, drawn } of history) for (const one of [url, drawn]) if (one) URL.revokeObjectURL(one);
+  release(history);
   history = [];
   shown = null;
   at("result").hidden = true;
