@@ -52,7 +52,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         kept = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as behind:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as behind:
             behind.request(self.command, self.path.removeprefix("/ml"), body, kept)
             answer = behind.getresponse()
             content = answer.read()
@@ -188,7 +188,7 @@ def test_what_goes_wrong(running: Callable[..., Any], tools: Any, chromium: Any,
         chromium.run("document.querySelector('#forget').click()")
         assert chromium.run(f"{STATUS}.className") == ""
 
-    with running(pixels=10_000, body_bytes=1 << 20, answer=0.3) as server:
+    with running(pixels=10_000, body_bytes=1 << 20, answer=2.0) as server:
         chromium.open(f"http://127.0.0.1:{server.port}/", 390, 844, True)
         chromium.until("document.body.dataset.ready")
         if chromium.run("document.documentElement.lang")[:2] != language:
