@@ -76,7 +76,7 @@ def predict_many(
     timeout:
         Seconds that a picture may take; one that takes longer becomes a row with that reason.
     column:
-        The column of a Parquet list that has the paths.
+        The column of a list in Parquet or CSV that has the paths.
     ray_address:
         Of the cluster, ``auto`` for the one that runs here; by default one is started for the call.
 
