@@ -226,5 +226,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         times.append(time.perf_counter() - began)
     return sum(times[1:]) / len(times[1:])

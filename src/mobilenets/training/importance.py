@@ -35,7 +35,7 @@ def importance(network: Network, loss: nn.Module, batches: Iterable[Batch], grou
             targets = torch.from_numpy(np.asarray(batch.targets)).to(device)
             value = loss(network(to_tensor(batch.images, device)), targets)
             for name, gradient in zip(gates, torch.autograd.grad(value, list(gates.values())), strict=True):
-                found[name] += gradient.flatten().double().cpu().square()
+                found[name] += gradient.flatten().cpu().double().square()
             count += 1
     finally:
         for handle in handles:
