@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mobilenets.datasets.loader import Loader
+from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training import estimate as module
@@ -105,3 +106,13 @@ def test_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch, kind: str) -> None
     worked: list[object] = []
     module.timed(lambda: worked.append(None), torch.device(kind))
     assert len(waits) == len(worked) > 1
+
+
+def test_a_full_temporary_folder_stops_nothing(begin: Callable[..., Training], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise InputError("there is no room")
+
+    monkeypatch.setattr(module, "timed", lambda work, device: 0.32)
+    monkeypatch.setattr(module.checkpoint, "save", full)
+    training, run = plan(begin, epochs=1, head_epochs=0)
+    assert told(training, run) > 0
