@@ -24,8 +24,7 @@ from mobilenets.runtime.bundle import WEIGHTS
 from mobilenets.tasks.base import Evaluation, Task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.epochs import EpochTable
-from mobilenets.training.history import HISTORY, history_csv
+from mobilenets.training.epochs import HISTORY, EpochTable, history_csv
 from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS
 from mobilenets.training.pace import Pace
