@@ -19,7 +19,6 @@ stopped goes on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
@@ -30,13 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import arguments, heads, machine, row, versions
 
 import mobilenets
-from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.layout import find_data
 from mobilenets.measure.paired import Pair
-from mobilenets.models.device import pick_device
 from mobilenets.runs.predictor import Predictor
 from mobilenets.tasks.evaluate import evaluate_predictors
 
@@ -112,8 +110,8 @@ def over_pictures(first: list[Any], second: list[Any]) -> str:
 
 def show(found: dict[str, list[Any]], seconds: dict[str, list[float]], first: int) -> None:
     """Print a row for each arm, and then each seed of each arm against ``alone``."""
-    print("\n| arm | top-1 of each seed | mean | against alone, over seeds | over pictures | seconds a run |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print()
+    print(heads("arm", "top-1 of each seed", "mean", "against alone, over seeds", "over pictures", "seconds a run"))
     base = found.get("alone")
     for arm, evaluations in found.items():
         tops = [one.top1 for one in evaluations]
@@ -124,7 +122,7 @@ def show(found: dict[str, list[Any]], seconds: dict[str, list[float]], first: in
             against.append(over_pictures([one for one, _ in pairs], [other for _, other in pairs]))
         each = " ".join(f"{100 * top:.1f}" for top in tops)
         spent = statistics.fmean(seconds[arm])
-        print(f"| {arm} | {each} | {100 * statistics.fmean(tops):.1f} % | {' | '.join(against)} | {spent:.0f} |")
+        print(row(arm, each, f"{100 * statistics.fmean(tops):.1f} %", *against, f"{spent:.0f}"))
     for arm, evaluations in found.items():
         if arm == "alone" or base is None:
             continue
@@ -136,7 +134,7 @@ def show(found: dict[str, list[Any]], seconds: dict[str, list[float]], first: in
 
 def main() -> None:
     """Read the command line, train what is missing, and print the table after each seed."""
-    parser = argparse.ArgumentParser(description="A taught student against one trained alone.")
+    parser = arguments(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", required=True, help="what the teacher starts from")
     parser.add_argument("--data", type=Path, help="default: the garbage is drawn")
@@ -150,8 +148,7 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     data = asked.data or drawn(asked.out / "garbage", 40, 0)
-    here = hardware(pick_device("cpu"))
-    print(f"{here['processor']}, {here['threads']} thread; {', '.join(f'{k} {v}' for k, v in versions().items())}")
+    print(f"{machine()}; one thread; {versions('mobilenets', 'torch', 'numpy', 'pillow')}")
     teacher = asked.out / "teacher"
     took = trained(data, teacher, COMMON | {"weights": asked.weights, "size": asked.teacher_size})
     print(f"teacher: {100 * right([teacher], data)[0].top1:.1f} %, {took:.0f} s")

@@ -14,8 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import NAMES
-from mobilenets.training.checked import checked
-from mobilenets.training.fields import paths, setting
+from mobilenets.training.fields import checked, paths, setting
 from mobilenets.training.refused import INT8, TWO_OF_FOUR, refuse_together
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
