@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import runpy
 import struct
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,24 +19,13 @@ from mobilenets.weights.layers import KINDS, of_kind
 from mobilenets.weights.mindspore import read
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "mindspore"
-
-
-def number(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*out, value))
-
-
-def field(tag: int, content: bytes) -> bytes:
-    return number(tag << 3 | 2) + number(len(content)) + content
+WRITER: Any = runpy.run_path(str(Path(__file__).parent / "tensorflow" / "writers.py"))
+field, varint = WRITER["field"], WRITER["varint"]
 
 
 def value(name: str | bytes, shape: tuple[int, ...], data: bytes, kind: str = "Float32", packed: bool = False) -> bytes:
     """Give one tensor as protobuf writes it."""
-    dims = field(1, b"".join(map(number, shape))) if packed else b"".join(b"\x08" + number(side) for side in shape)
+    dims = field(1, b"".join(map(varint, shape))) if packed else b"".join(b"\x08" + varint(side) for side in shape)
     raw = name if isinstance(name, bytes) else name.encode()
     return field(1, field(1, raw) + field(2, dims + field(2, kind.encode()) + field(3, data)))
 
@@ -155,8 +146,8 @@ FOUR = some(4).tobytes()
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "no layer weights"),
     "text": (b"<html>not found</html>", "not a MindSpore checkpoint"),
-    "a length of 2^60": (b"\x0a" + number(1 << 60), "not a MindSpore checkpoint"),
-    "a length of 2^64": (b"\x0a" + number((1 << 64) - 1), "not a MindSpore checkpoint"),
+    "a length of 2^60": (b"\x0a" + varint(1 << 60), "not a MindSpore checkpoint"),
+    "a length of 2^64": (b"\x0a" + varint((1 << 64) - 1), "not a MindSpore checkpoint"),
     "another field": (field(2, b"a"), "field 2"),
     "a number for a message": (b"\x08\x01", "a number stands"),
     "an embedding": (field(1, field(1, b"a") + field(3, b"")), "a table of embeddings"),

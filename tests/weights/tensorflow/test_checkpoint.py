@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import runpy
 import shutil
-import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,68 +17,14 @@ import pytest
 from mobilenets.errors import InputError
 from mobilenets.weights.layers import Foreign, Layer, of_kind
 from mobilenets.weights.tensorflow.checkpoint import read
-from mobilenets.weights.tensorflow.crc32c import crc32c, mask
 from mobilenets.weights.tensorflow.sstable import TableError, read_table
 
+WRITER: Any = runpy.run_path(str(Path(__file__).with_name("writers.py")))
+varint, field, sealed, block, table, entry, write = (
+    WRITER[name] for name in ("varint", "field", "sealed", "block", "table", "entry", "write")
+)
 FILES = Path(__file__).parents[2] / "fixtures" / "tensorflow"
 SLIM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-
-
-# --- a writer of tables, entries and shards ---------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    value &= (1 << 64) - 1
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*out, value))
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def sealed(content: bytes, compression: int = 0) -> bytes:
-    return content + bytes([compression]) + struct.pack("<I", mask(crc32c(content + bytes([compression]))))
-
-
-def block(items: list[tuple[bytes, bytes]]) -> bytes:
-    body = b"".join(varint(0) + varint(len(key)) + varint(len(value)) + key + value for key, value in items)
-    return body + struct.pack("<II", 0, 1)
-
-
-def table(items: list[tuple[bytes, bytes]], compression: int = 0) -> bytes:
-    content = block(items)
-    data = sealed(content, compression)
-    index = block([(b"\xff", varint(0) + varint(len(content)))])
-    footer = varint(0) + varint(0) + varint(len(data)) + varint(len(index))
-    return data + sealed(index) + footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
-
-
-def entry(array: np.ndarray, offset: int, *, shard: int = 0, kind: int = 1, **changes: object) -> bytes:
-    shape = changes.get("shape", array.shape)
-    size = changes.get("size", array.nbytes)
-    sides = b"".join(field(2, field(1, side)) for side in shape)
-    checksum = varint(6 << 3 | 5) + struct.pack("<I", mask(crc32c(array.tobytes())))
-    return field(1, kind) + field(2, sides) + field(3, shard) + field(4, offset) + field(5, size) + checksum
-
-
-def write(
-    folder: Path, arrays: dict[str, np.ndarray], *, shards: int = 1, extra: dict[str, bytes] | None = None
-) -> Path:
-    data, entries = b"", {b"": field(1, shards)}
-    for name, array in arrays.items():
-        kind = {"f": 1, "i": 9}[array.dtype.kind]
-        entries[name.encode()] = entry(array, len(data), kind=kind)
-        data += array.tobytes()
-    entries |= {name.encode(): value for name, value in (extra or {}).items()}
-    (folder / "model.ckpt.index").write_bytes(table(sorted(entries.items())))
-    (folder / f"model.ckpt.data-00000-of-{shards:05d}").write_bytes(data)
-    return folder / "model.ckpt"
 
 
 def numbers(*shape: int) -> np.ndarray:
