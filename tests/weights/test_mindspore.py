@@ -19,8 +19,8 @@ from mobilenets.weights.layers import KINDS, of_kind
 from mobilenets.weights.mindspore import read
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "mindspore"
-WRITER: Any = runpy.run_path(str(Path(__file__).parent / "tensorflow" / "writers.py"))
-field, varint = WRITER["field"], WRITER["varint"]
+SHARED: Any = runpy.run_path(str(Path(__file__).parent / "tensorflow" / "shared.py"))
+field, varint = SHARED["field"], SHARED["varint"]
 
 
 def value(name: str | bytes, shape: tuple[int, ...], data: bytes, kind: str = "Float32", packed: bool = False) -> bytes:

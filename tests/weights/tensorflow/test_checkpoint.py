@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import runpy
@@ -15,16 +14,15 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import Foreign, Layer, of_kind
+from mobilenets.weights.layers import Layer, of_kind
 from mobilenets.weights.tensorflow.checkpoint import read
 from mobilenets.weights.tensorflow.sstable import TableError, read_table
 
-WRITER: Any = runpy.run_path(str(Path(__file__).with_name("writers.py")))
-varint, field, sealed, block, table, entry, write = (
-    WRITER[name] for name in ("varint", "field", "sealed", "block", "table", "entry", "write")
+SHARED: Any = runpy.run_path(str(Path(__file__).with_name("shared.py")))
+varint, field, sealed, block, table, entry, write, digests, recorded = (
+    SHARED[name] for name in ("varint", "field", "sealed", "block", "table", "entry", "write", "digests", "recorded")
 )
 FILES = Path(__file__).parents[2] / "fixtures" / "tensorflow"
-SLIM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -40,33 +38,6 @@ def small() -> dict[str, np.ndarray]:
 
 
 # --- TensorFlow's own files -------------------------------------------------------------------------------------------
-
-
-def digests(foreign: Foreign) -> dict[str, list[str]]:
-    """By slim's name of the kind of array, digests in the order of the layers."""
-    found: dict[str, list[str]] = {}
-    for layer in foreign.layers:
-        for part, array in layer.arrays.items():
-            if layer.kind == "norm":
-                leaf, kept = SLIM[part], array
-            elif part == "bias":
-                leaf, kept = "biases", array
-            elif layer.kind == "conv":
-                leaf, kept = "weights", array.transpose(2, 3, 1, 0)
-            else:
-                leaf, kept = "depthwise_weights", array.transpose(2, 3, 0, 1)
-            assert array.dtype == np.float32
-            assert array.flags.c_contiguous
-            found.setdefault(leaf, []).append(hashlib.sha256(np.ascontiguousarray(kept)).hexdigest()[:16])
-    return found
-
-
-def recorded(name: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    with np.load(FILES / f"{name}.npz") as record:
-        for variable, digest in zip(record["names"], record["digests"], strict=True):
-            found.setdefault(variable.split("/")[-1], []).append(str(digest))
-    return found
 
 
 @pytest.mark.parametrize("name", ["v1_average.ckpt", "v2.ckpt"])

@@ -24,8 +24,8 @@ from mobilenets.models.saved import load_model
 from mobilenets.models.tables import V2
 from mobilenets.weights.convert import convert
 
-WRITER = runpy.run_path(str(Path(__file__).with_name("writers.py")))
-Graph, field = WRITER["Graph"], WRITER["field"]
+SHARED = runpy.run_path(str(Path(__file__).with_name("shared.py")))
+Graph, field = SHARED["Graph"], SHARED["field"]
 SIZE, CLASSES = 96, 2
 RATIOS = (1.0, 2.0, 0.5, 3.0, 0.3333, 1.0)
 

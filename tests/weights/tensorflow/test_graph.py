@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import runpy
 from pathlib import Path
@@ -15,12 +14,11 @@ from mobilenets.errors import InputError
 from mobilenets.weights.layers import Foreign, of_kind
 from mobilenets.weights.tensorflow.graph import read
 
-WRITER: Any = runpy.run_path(str(Path(__file__).with_name("writers.py")))
-Graph, whole, field, varint, shape_proto, tensor = (
-    WRITER[name] for name in ("Graph", "whole", "field", "varint", "shape_proto", "tensor")
+SHARED: Any = runpy.run_path(str(Path(__file__).with_name("shared.py")))
+Graph, whole, field, varint, shape_proto, tensor, digests, recorded = (
+    SHARED[name] for name in ("Graph", "whole", "field", "varint", "shape_proto", "tensor", "digests", "recorded")
 )
 FILES = Path(__file__).parents[2] / "fixtures" / "tensorflow"
-SLIM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def arrays(foreign: Foreign, kind: str) -> list[dict[str, np.ndarray]]:
@@ -28,36 +26,6 @@ def arrays(foreign: Foreign, kind: str) -> list[dict[str, np.ndarray]]:
 
 
 # --- TensorFlow's own files -------------------------------------------------------------------------------------------
-
-
-def digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
-
-
-def digests(foreign: Foreign) -> dict[str, list[str]]:
-    """By slim's name of the kind of array, digests in the order of the layers."""
-    found: dict[str, list[str]] = {}
-    for layer in foreign.layers:
-        for part, array in layer.arrays.items():
-            if layer.kind == "norm":
-                found.setdefault(SLIM[part], []).append(digest(array))
-            elif part == "bias":
-                found.setdefault("biases", []).append(digest(array))
-            elif layer.kind == "conv":
-                found.setdefault("weights", []).append(digest(array.transpose(2, 3, 1, 0)))
-            elif layer.kind == "linear":
-                found.setdefault("weights", []).append(digest(array.T[None, None]))
-            elif layer.kind == "depthwise":
-                found.setdefault("depthwise_weights", []).append(digest(array.transpose(2, 3, 0, 1)))
-    return found
-
-
-def recorded(name: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    with np.load(FILES / f"{name}.npz") as record:
-        for variable, value in zip(record["names"], record["digests"], strict=True):
-            found.setdefault(variable.split("/")[-1], []).append(str(value))
-    return found
 
 
 FIRST_HEAD = "MobilenetV1/Predictions/Reshape"  # whose logits retrain.py's own head takes

@@ -20,9 +20,9 @@ from mobilenets.weights.convert import convert
 from mobilenets.weights.tensorflow.graph import read
 
 FILES = Path(__file__).parents[2] / "fixtures" / "tensorflow"
-WRITER: Any = runpy.run_path(str(Path(__file__).with_name("writers.py")))
+SHARED: Any = runpy.run_path(str(Path(__file__).with_name("shared.py")))
 Graph, whole, field, varint, shape_proto = (
-    WRITER[name] for name in ("Graph", "whole", "field", "varint", "shape_proto")
+    SHARED[name] for name in ("Graph", "whole", "field", "varint", "shape_proto")
 )
 
 

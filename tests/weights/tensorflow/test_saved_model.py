@@ -16,8 +16,8 @@ from mobilenets.errors import InputError
 from mobilenets.weights.convert import convert
 from mobilenets.weights.tensorflow import saved_model
 
-WRITER: Any = runpy.run_path(str(Path(__file__).with_name("writers.py")))
-field, write, entry, whole = (WRITER[name] for name in ("field", "write", "entry", "whole"))
+SHARED: Any = runpy.run_path(str(Path(__file__).with_name("shared.py")))
+field, write, entry, whole = (SHARED[name] for name in ("field", "write", "entry", "whole"))
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "saved_model"
 KINDS = ("exported", "saved", "keras2")
 

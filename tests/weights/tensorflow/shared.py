@@ -1,7 +1,11 @@
-"""Writes protocol buffers, TensorFlow graphs and checkpoints, for tests: ``runpy.run_path`` gives its names."""
+"""Writes protocol buffers, TensorFlow graphs and checkpoints, and compares layers with what TensorFlow wrote.
+
+Tests take these names from ``runpy.run_path``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from pathlib import Path
 
@@ -10,6 +14,9 @@ import numpy as np
 from mobilenets.weights.layers import Foreign
 from mobilenets.weights.tensorflow.crc32c import crc32c, mask
 from mobilenets.weights.tensorflow.graph import read
+
+FILES = Path(__file__).parents[2] / "fixtures" / "tensorflow"
+SLIM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def varint(value: int) -> bytes:
@@ -154,3 +161,31 @@ def write(
     (folder / f"{name}.index").write_bytes(table(sorted(entries.items())))
     (folder / f"{name}.data-00000-of-{shards:05d}").write_bytes(data)
     return folder / name
+
+
+def digests(foreign: Foreign) -> dict[str, list[str]]:
+    """By slim's name of the kind of array, digests in the order of the layers."""
+    found: dict[str, list[str]] = {}
+    for layer in foreign.layers:
+        for part, array in layer.arrays.items():
+            if layer.kind == "norm":
+                leaf, kept = SLIM[part], array
+            elif part == "bias":
+                leaf, kept = "biases", array
+            elif layer.kind == "depthwise":
+                leaf, kept = "depthwise_weights", array.transpose(2, 3, 0, 1)
+            else:
+                leaf, kept = "weights", array.transpose(2, 3, 1, 0) if layer.kind == "conv" else array.T[None, None]
+            assert array.dtype == np.float32
+            assert array.flags.c_contiguous
+            found.setdefault(leaf, []).append(hashlib.sha256(np.ascontiguousarray(kept)).hexdigest()[:16])
+    return found
+
+
+def recorded(name: str) -> dict[str, list[str]]:
+    """The same of what TensorFlow itself wrote."""
+    found: dict[str, list[str]] = {}
+    with np.load(FILES / f"{name}.npz") as record:
+        for variable, digest in zip(record["names"], record["digests"], strict=True):
+            found.setdefault(variable.split("/")[-1], []).append(str(digest))
+    return found
