@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import collections
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
-from mobilenets.errors import InputError
 from mobilenets.weights.pytorch.torch_file import read
 
 FORMS = ("zip", "legacy")
@@ -35,18 +32,6 @@ def small(seed: int = 0) -> nn.Sequential:
 def save(value: object, path: Path, form: str = "zip", **settings: Any) -> Path:
     torch.save(value, path, _use_new_zipfile_serialization=form == "zip", **settings)
     return path
-
-
-def refused(path: Path) -> str:
-    start = time.process_time()
-    with pytest.raises(InputError) as caught:
-        read(path)
-    assert time.process_time() - start < 5
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    assert len(message) < len(str(path)) + 300
-    return message
 
 
 def same(path: Path, state: dict[str, torch.Tensor]) -> None:

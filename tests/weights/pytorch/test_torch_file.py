@@ -11,6 +11,7 @@ import runpy
 import types
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from mobilenets.weights.pytorch.checkpoint import STATES
 from mobilenets.weights.pytorch.torch_file import read
 
 WRITER: Any = runpy.run_path(str(Path(__file__).with_name("saving.py")))
-FORMS, small, save, refused, same = (WRITER[name] for name in ("FORMS", "small", "save", "refused", "same"))
+FORMS, small, save, same = (WRITER[name] for name in ("FORMS", "small", "save", "same"))
+REFUSING = runpy.run_path(str(Path(__file__).parents[1] / "refusing.py"))
+refused = partial(REFUSING["refused"], read)
 # PyTorch warns where its own classes are saved with their source.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
