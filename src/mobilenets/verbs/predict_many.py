@@ -22,8 +22,8 @@ from mobilenets.bulk.parts import PARQUET, Part, parts_of, place_of
 from mobilenets.bulk.tables import pick_format
 from mobilenets.errors import InputError
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runtime.answers import check_top
 from mobilenets.runtime.bundle import DESCRIPTION, find_bundle
+from mobilenets.runtime.found import check_top
 
 log = logging.getLogger("mobilenets")
 
