@@ -42,9 +42,9 @@ class Dataset:
     ``validation`` is empty where nothing is held out, because folds are: then all of ``train`` is measured.
 
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
-    Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
-    from, None where that is not known, and ``copies`` those that are training pictures too. ``groups`` names the group
-    of each picture that has one, of a run that begins.
+    Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with, or a
+    teacher, learned from, None where neither says, and ``copies`` those that are training pictures too. ``groups``
+    names the group of each picture that has one, of a run that begins.
     """
 
     layout: Layout
@@ -169,8 +169,8 @@ def _kept_notes(taught: int, held: int, new: int, held_out: int) -> list[str]:
     if not new or not (taught or held):
         return []
     note = (
-        f"the split of the model it starts from was kept: {taught} pictures it was trained on stay in training, {held} "
-        f"that it held out stay held out; {held_out - held} of {new} new ones are held out"
+        f"the split of the model it starts from (or of its teacher) was kept: {taught} pictures it was trained on stay "
+        f"in training, {held} that it held out stay held out; {held_out - held} of {new} new ones are held out"
     )
     log.info("%s", note)
     return [note]

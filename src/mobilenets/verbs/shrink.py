@@ -175,6 +175,7 @@ def _search(
         measured=measured,
         run_ms=measured[whole.name, FLOAT].ms,
         here_ms=here[whole.name, FLOAT].ms,
+        taken=[here[whole.name, FLOAT].ms],
         device=there,
     )
 
