@@ -63,7 +63,6 @@ def test_from_the_command_line_stopped_and_taken_up(
     (whole / "quantize.json").write_text(
         json.dumps(
             {
-                "model": str(run),
                 "sha256": file_hash(run / WEIGHTS),
                 "epochs": 2,
                 "lr": 1e-4,

@@ -30,13 +30,17 @@ def test_what_the_run_taught_takes_on_a_device_what_its_network_takes(monkeypatc
     assert search.taken == [1.0] and len(search.had) == 1
 
 
-def test_a_busy_machine_is_said() -> None:
-    def said(taken: list[float], had: list[float], device: object = None) -> list[str]:
-        return shrink_end.busy(SimpleNamespace(taken=taken, had=had, device=device))  # type: ignore[arg-type]
+def test_a_busy_machine_and_other_threads_are_said() -> None:
+    def said(taken: list[float], had: list[float], device: int | None = None) -> list[str]:
+        there = None if device is None else SimpleNamespace(threads=device)
+        search: Any = SimpleNamespace(taken=taken, had=had, device=there, threads=1)
+        return shrink_end.doubts(search)
 
     assert said([2.0, 2.05], [0.99]) == []
-    assert "took 2 to 2.22 ms" in said([2.22, 2.0, 2.1], [0.99])[0]
-    assert said([2.0], [0.99, 0.5]) and not said([2.0, 4.0], [0.5], device="slow")
+    assert "took 2 to 2.22 ms)" in said([2.22, 2.0, 2.1], [0.99])[0]
+    assert "others had 50 % of the core" in said([2.0], [0.99, 0.5])[0]
+    assert said([2.0, 4.0], [0.5], device=1) == []
+    assert said([2.0], [], device=4) == ["the device was timed on 4 threads, not on 1: those times count"]
 
 
 def test_what_was_measured_is_what_is_delivered(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def prepare(
     elif whole:
         parts["validation"] = ()
     elif layout.validation is None:
-        taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
+        taught, held, new = _by_seen(seen, parts["train"], contents, data)
         kept = sides(parts["train"], contents, taught, held, fixed, groups)
         halves = split(parts["train"], classes, share, seed, layout.root, *kept[:2], groups)
         parts |= {"train": halves.train, "validation": halves.validation}
@@ -162,6 +162,15 @@ def prepare(
     found = (parts["train"], parts["validation"], parts.get("test"))
     dropped = () if fixed is None else fixed.dropped
     return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped, groups)
+
+
+def _by_seen(
+    seen: SeenPictures | None, samples: Sequence[Sample], contents: Mapping[Path, str], data: Path
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...]]:
+    taught, held, new = ((), (), ()) if seen is None else seen.sides(samples, contents)
+    if taught and not (held or new):
+        raise InputError(f"{data}: the model it starts from learned from all of these pictures: add a validation/")
+    return taught, held, new
 
 
 def _kept_notes(taught: int, held: int, new: int, held_out: int) -> list[str]:

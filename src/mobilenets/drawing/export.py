@@ -63,7 +63,8 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: signed(value, 3))
     _heading(axes, "Top-1, points", theme)
-    _legend(axes, theme)
+    if tolerance < 100:
+        _legend(axes, theme)
 
 
 def _pictures(axes: Axes, pair: Pair, theme: Theme) -> None:

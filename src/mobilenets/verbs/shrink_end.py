@@ -106,7 +106,8 @@ def choose(search: Search) -> tuple[list[Point], Point]:
             fastest = min(points.values(), key=lambda one: one.ms)
             words = search.limit.words if search.limit is not None else ""
             raise InputError(
-                f"within {words}: nothing fits now; the fastest, {fastest.name}, takes {fastest.ms:.3g} ms"
+                f"within {words}: nothing fits now; the fastest, {fastest.name}, takes {fastest.ms:.3g} ms: give a "
+                "larger --within, and nothing is trained again"
             )
         if chosen.name in timed or search.device is not None:
             return list(points.values()), chosen
@@ -171,20 +172,25 @@ def result_of(search: Search, points: list[Point], chosen: Point) -> dict[str, A
         "compare": [compared(*pair) for pair in dict.fromkeys(pairs)],
         "points": [point.summary() for point in sorted(points, key=lambda one: one.ms)],
         "images": len(search.judged.reporting),
-        "notes": [search.judged.note, *busy(search)],
+        "notes": [search.judged.note, *doubts(search)],
     }
 
 
-def busy(search: Search) -> list[str]:
-    """Say so where other programs took part of the time that was measured; nothing of a device's."""
+def doubts(search: Search) -> list[str]:
+    """Say so where other programs took part of the time that was measured, or a device was timed otherwise."""
     least, most, had = min(search.taken), max(search.taken), min(search.had, default=1.0)
-    if search.device is not None or (most <= (1 + SPREAD) * least and had >= 1 - TAKEN):
+    if search.device is not None:
+        if search.device.threads == search.threads:
+            return []
+        note = f"the device was timed on {search.device.threads} threads, not on {search.threads}: those times count"
+    elif most <= (1 + SPREAD) * least and had >= 1 - TAKEN:
         return []
-    others = f", and others had {percent(1 - had, 0)} of the core" if had < 1 - TAKEN else ""
-    note = (
-        f"the machine was busy while times were taken (the network of RUN took {least:.3g} to {most:.3g} ms{others}): "
-        "alone, all may be faster, and more may fit; time the export again with mobilenets benchmark"
-    )
+    else:
+        others = f", and others had {percent(1 - had, 0)} of the core" if had < 1 - TAKEN else ""
+        note = (
+            f"the machine was busy while times were taken (the network of RUN took {least:.3g} to {most:.3g} ms{others}"
+            "): alone, all may be faster, and more may fit; time the export again with mobilenets benchmark"
+        )
     log.warning("%s", note)
     return [note]
 
