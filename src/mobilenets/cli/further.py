@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mobilenets.cli.notes import without_repeated
 from mobilenets.cli.options import DATA, check_order
@@ -16,7 +17,7 @@ from mobilenets.cli.train import resumable
 def add_run(parser: Parser, data: str = "data") -> None:
     """Add RUN, and the pictures as ``data`` or ``--data``."""
     parser.add_argument("model", metavar="RUN", help="run folder of a classifier")
-    needed = {"required": True} if data.startswith("-") else {}
+    needed: dict[str, Any] = {"required": True} if data.startswith("-") else {}
     parser.add_argument(data, metavar="DATA", help=f"the pictures that it was trained on: {DATA}", **needed)
 
 
