@@ -43,9 +43,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, verb: Verb | None = None, everything: bool = False, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
         self._verb, self.everything = verb, everything
+        self._words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the verb's own arguments."""
+        self._words = args or ()
         if self._verb is not None:
             verb, self._verb = self._verb, None
             self.add_argument(
@@ -71,6 +73,9 @@ class Parser(argparse.ArgumentParser):
                 hint = f"put a verb before it, as in mobilenets train {quote(word)}"
             raise InputError(f"unknown verb {wrong[1]}: {hint} (see {self.prog} --help)")
         missing = re.fullmatch(r"the following arguments are required: (.*)", message)
+        greedy = [word for word in self._words if getattr(self._option_string_actions.get(word), "nargs", None) == "+"]
+        if missing and greedy:
+            raise InputError(f"give {missing[1]} before {greedy[-1]}, which takes all that stands behind it")
         if missing and self.epilog and "\n" not in self.epilog:
             example = self.epilog.removeprefix("example: ")
             raise InputError(f"give {missing[1]}, as in: {example} (see {self.prog} --help)")
@@ -82,10 +87,14 @@ def unknown_word(word: str, flags: Sequence[str], verb: str, arguments: Sequence
     name = word.partition("=")[0]
     close = difflib.get_close_matches(name, flags, n=1, cutoff=0.7) if name.startswith("-") else []
     hint = f": did you mean {close[0]}?" if close else ""
+    if name == "--data":
+        hint = ": give the folder alone, without --data"
     if name in flags:
         hint = f": put it behind the verb, as in mobilenets {verb} … {word}"
     elif os.path.lexists(word) and word.startswith("-"):
         hint = f": give the file as {quote(f'.{os.sep}{word}')}"
-    elif not word.startswith("-") and "--out" in flags and not any(one.startswith("--out") for one in arguments):
+    elif "--out" in flags and not (
+        word.startswith("-") or os.path.lexists(word) or any(one.startswith("--out") for one in arguments)
+    ):
         hint = f": to write there, give --out {quote(word)}"
     return f"unknown argument {word!r}{hint} (see mobilenets {verb} --help)"

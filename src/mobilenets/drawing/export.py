@@ -50,8 +50,9 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     change, (low, high) = 100 * pair.top1_change, (100 * end for end in pair.top1_change_interval)
     dress(axes, theme)
     axes.axhline(0, color=theme.muted, linewidth=1)
-    label = f"allowed: {signed(-tolerance)}"
-    axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
+    if tolerance < 100:  # else nothing is refused for it, and the rest would shrink to a line
+        label = f"allowed: {signed(-tolerance)}"
+        axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
     images, (_, lost, gained, _) = sum(pair.table), pair.table
     said = f"{signed(change)}\n({signed(low)} to {signed(high)})"
     if lost == gained == 0:
@@ -63,7 +64,8 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: signed(value, 3))
     heading(axes, "Top-1, points", theme, LETTERS)
-    _legend(axes, theme)
+    if tolerance < 100:
+        _legend(axes, theme)
 
 
 def _pictures(axes: Axes, pair: Pair, theme: Theme) -> None:

@@ -225,7 +225,8 @@ class Recipe:
     teacher: str | list[Any] | None = setting(
         None,
         "a trained model, or several, whose answers are learned beside the labels (distillation): run folder, bundle "
-        "or exported file of a classifier that knows all classes of DATA",
+        "or exported file of a classifier that knows all classes of DATA; beside it --unlabelled FOLDER, "
+        "--temperature, --soft-share, --soft-loss",
     )
     unlabelled: str | None = setting(
         None, "a folder of pictures without labels, of which --teacher says what they show"
