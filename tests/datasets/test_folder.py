@@ -227,7 +227,15 @@ LITTER = ("lost+found", "$RECYCLE.BIN", "System Volume Information", ".Trash-100
 
 def test_what_systems_leave_behind(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.png", "dog/1.png", *(f"{name}/1.png" for name in LITTER), "cat/@eaDir/1.png", "cat/._1.png")
-    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "1.png:Zone.Identifier", "1.pngZone.Identifier", "1.AAE", "Icon\r"):
+    for name in (
+        "Thumbs.db",
+        "desktop.ini",
+        ".DS_Store",
+        "1.png:Zone.Identifier",
+        "1.pngZone.Identifier",
+        "1.AAE",
+        "Icon\r",
+    ):
         (tmp_path / "cat" / name).write_bytes(b"litter")
     found = read_folder(tmp_path)
     assert found.classes == ("cat", "dog")
