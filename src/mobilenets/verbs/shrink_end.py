@@ -15,7 +15,6 @@ from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import read_json, write_json
 from mobilenets.base.progress import duration
 from mobilenets.base.shell import quote
-from mobilenets.base.text import percent
 from mobilenets.bench.networks import onnx_bytes
 from mobilenets.drawing.front import draw_front
 from mobilenets.errors import InputError
