@@ -90,7 +90,7 @@ WRONG = {
     "evaluate data run": "the model comes first: mobilenets evaluate run data",
     "prune data run": "the model comes first: mobilenets prune run data",
     "shrink data --data run": "the model comes first: mobilenets shrink run --data data",
-    "quantize run --data data": "unknown argument '--data': data is given without a flag, as in: mobilenets quantize run photos",
+    "quantize run --data data": "unknown argument '--data': data is given without a flag, as in: mobilenets quantize",
     "train --width 0.5 --teacher run data": "give DATA before --teacher, which takes all that stands behind it",
     "train run --weights none --out new": "run is a model: give the folder of labelled pictures in its place",
     "evaluate": "give MODEL, DATA, as in: mobilenets evaluate run photos",
