@@ -69,7 +69,7 @@ def write_class_report(
     with ThreadPoolExecutor(1) as beside:
         drawn = beside.submit(draw_figures, draft, run.folder)
         suspects = find()
-    found = [] if suspects is None else suspects.to_json()["suspects"]
+    wrong = None if suspects is None else suspects.to_json()
     steps = next_steps(
         Outcome(
             recipe=run.recipe,
@@ -82,13 +82,14 @@ def write_class_report(
             side=typical_side(run.dataset.train),
             data=data.folder,
             run=str(run.folder),
-            suspects=found,
+            wrong_labels=wrong,
         )
     )
-    report = replace(draft, next_steps=steps, suspects=found, figures=drawn.result())
+    shown = () if wrong is None else wrong["suspects"]
+    report = replace(draft, next_steps=steps, suspects=shown, figures=drawn.result())
     write_report(run.folder / "report.html", report)
     return {
-        "wrong_labels": None if suspects is None else suspects.to_json(),
+        "wrong_labels": wrong,
         "groups": None if labels is None else groups_to_json(evaluation, labels),
         "before": compare_with_source(run.source, data.renamed, run.dataset, evaluation, device, run.recipe.workers),
         "next_steps": steps,
