@@ -13,7 +13,6 @@ from PIL import Image
 
 from mobilenets.datasets.listing import Problem
 from mobilenets.drawing.report import percent, shown, span, write_report
-from mobilenets.measure.metric import TOP1
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runtime.labels import Group, Label, Labels
 
