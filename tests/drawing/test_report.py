@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 from mobilenets.datasets.listing import Problem
-from mobilenets.drawing.report import percent, shown, span, write_report
+from mobilenets.drawing import style
+from mobilenets.drawing.curves import draw_curves
+from mobilenets.drawing.report import draw_figures, percent, shown, span, write_report
+from mobilenets.measure.metric import TOP1
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runtime.labels import Group, Label, Labels
 
@@ -46,6 +49,16 @@ def test_hostile_names_are_text_and_nothing_else(page: Any, source: str, reports
     # Bytes that are no text are shown as what they are.
     assert r"train/\udcff<b>.jpg" in page.text
     assert r"val/\udce9.png" in page.text
+
+
+def test_figures_are_left_as_files_too(tmp_path: Path, reports: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "DPI", 20)
+    report = reports.a_report(tmp_path)
+    figures = draw_figures(report, tmp_path)
+    draw_curves(report.history, TOP1, tmp_path / "alone.png", report.best_epoch)
+    assert (tmp_path / "curves.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+    shown = base64.b64decode(figures["confusion"].light.partition(",")[2])
+    assert (tmp_path / "confusion.png").read_bytes() == shown
 
 
 def test_every_picture_decodes(page: Any) -> None:

@@ -14,8 +14,8 @@ _LEVELS = 1 << 16
 class Dropout(nn.Dropout):
     """Dropout as PyTorch's; on a CPU it draws 16 bits for each number.
 
-    PyTorch's own draws took two fifths of a step of a head behind frozen blocks. The share that is dropped is met to one in
-    65,536, and what is kept is scaled by the share that is met, so that means stay what they are.
+    PyTorch's draws took two fifths of a step of a head behind frozen blocks. The share that is dropped is met to one
+    in 65,536, and what is kept is scaled by the share that is met, so that means stay what they are.
     """
 
     def forward(self, x: Tensor) -> Tensor:
