@@ -102,8 +102,7 @@ def evaluate(
     say(problems)
     if not samples:
         raise InputError(f"{data}: no readable picture to measure on")
-    if false_alarms is not None:
-        _refuse_bar(predictor, measured, len(samples), false_alarms)
+    _refuse_bar(predictor, measured, len(samples), false_alarms)
     faults: list[str] = []
     if calibrate:
         settled = _calibrated(Path(model), data, predictor, measured, samples)
@@ -114,8 +113,7 @@ def evaluate(
         result = evaluation.to_json()
     if isinstance(evaluation, Evaluation):
         predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
-        if false_alarms is not None:
-            predictor.bundle = _with_bar(evaluation, predictor.bundle, Path(model), false_alarms)
+        predictor.bundle = _with_bar(evaluation, predictor.bundle, Path(model), false_alarms)
         result |= _of_classes(evaluation, predictor.bundle)
         result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation, measured.contents)
     elif accuracy is not None or false_alarms is not None:
@@ -216,8 +214,10 @@ def _with_threshold(
     return bundle
 
 
-def _refuse_bar(predictor: Predictor, measured: EvaluationSet, pictures: int, false_alarms: float) -> None:
+def _refuse_bar(predictor: Predictor, measured: EvaluationSet, pictures: int, false_alarms: float | None) -> None:
     """Raise ``InputError`` where no bar can be set on so many pictures, before anything is measured or written."""
+    if false_alarms is None:
+        return
     if measured.learned:
         raise InputError(
             f"false alarms: the model learned from {measured.learned} of these pictures, which are nearer than new "
@@ -235,8 +235,10 @@ def _refuse_bar(predictor: Predictor, measured: EvaluationSet, pictures: int, fa
         )
 
 
-def _with_bar(evaluation: Evaluation, bundle: Bundle, model: Path, false_alarms: float) -> Bundle:
+def _with_bar(evaluation: Evaluation, bundle: Bundle, model: Path, false_alarms: float | None) -> Bundle:
     """Write the bar that gives ``false_alarms`` into ``model.json``."""
+    if false_alarms is None:
+        return bundle
     distances = evaluation.distances
     assert bundle.none_of_these is not None and distances is not None
     called = called_crosswise(distances, false_alarms)
