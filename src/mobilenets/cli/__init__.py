@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str]) -> int:
     parser = build_parser(everything="--help-all" in arguments)
     options, unknown = parser.parse_known_args(_as_meant(arguments))
     if unknown:
-        raise InputError(unknown_word(unknown[0], options.flags, options.verb, arguments))
+        raise InputError(unknown_word(unknown[0], options.flags, options.verb, arguments, options.example))
     for name in _PATHS:
         value = getattr(options, name, None)
         if value == "" or (isinstance(value, list) and "" in value):

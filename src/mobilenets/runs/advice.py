@@ -85,8 +85,8 @@ def trained_weights(outcome: Outcome) -> str | None:
         return None
     network = f"--model {outcome.recipe.model} --width {outcome.recipe.width:g} --weights imagenet"
     return (
-        "Start from trained weights: this run began with random ones. With few pictures, trained weights help most: "
-        + outcome.again(network, same=False)
+        "Start from trained weights: this run began with random ones. With few pictures, trained weights help most, "
+        "and are downloaded once: " + outcome.again(network, same=False)
     )
 
 

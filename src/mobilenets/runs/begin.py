@@ -15,6 +15,7 @@ from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, prepare
 from mobilenets.datasets.seen import SeenPictures
+from mobilenets.datasets.sides import typical_side
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.fixes import fixing
 from mobilenets.doctor.groups import grouping
@@ -34,11 +35,11 @@ from mobilenets.runs.seen import write_seen
 from mobilenets.runs.teachers import begin_lesson, open_teachers, seen_before, take_up_lesson
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import CLASSIFICATION, Bundle, read_bundle, write_bundle
-from mobilenets.runtime.labels import Labels, doubts, read_labels
+from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
-from mobilenets.training.auto import resolve
+from mobilenets.training.auto import resolve, size_from_scratch
 from mobilenets.training.distillation import Lesson, taught
 from mobilenets.training.minutes import Choice
 from mobilenets.training.recipe import AUTO, Recipe
@@ -115,7 +116,9 @@ def begin(
     if allowance is not None:
         choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance, teaching.lesson)
         saved, recipe = _of_size(saved, recipe, choice.recipe.size), choice.recipe
-        architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
+    elif saved is None and "size" not in request.stated and recipe.task == CLASSIFICATION:
+        recipe, dataset = _sized(recipe, dataset)
+    architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
     if saved is not None:
         say_what_was_kept(saved, network, origin)
@@ -130,10 +133,7 @@ def begin(
         log.info("%s", note)
     teaching = teaching.tried(recipe, loaders(recipe, dataset, preprocessing, network.classes)[1])
     dataset = replace(dataset, notes=(*dataset.notes, *notes, *teaching.notes))
-    labels = read_labels(dataset.layout.root, dataset.classes)
-    for doubt in doubts(labels, dataset.classes):
-        log.warning("%s", doubt)
-    bundle = _bundle(network, dataset.classes, preprocessing, origin, labels, recipe.task)
+    bundle = _bundle(network, dataset, preprocessing, origin, recipe.task)
     weights = {"asked": asked, "why_not": opened.why_not}
     about = (data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request))
     record = Record(recipe, request.again, *about, teaching=teaching.about)
@@ -149,6 +149,19 @@ def begin(
     return Run(
         request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice, teaching.lesson
     )
+
+
+def _sized(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, Dataset]:
+    """Have a network that begins at random see small pictures about as large as they are, and say so."""
+    side = typical_side(dataset.train)
+    size = size_from_scratch(recipe, side)
+    if size == recipe.size:
+        return recipe, dataset
+    note = (
+        f"small pictures, about {side} pixels a side: a network from scratch sees them at {size} (--size changes that)"
+    )
+    log.info("%s", note)
+    return recipe.replace(size=size), replace(dataset, notes=(*dataset.notes, note))
 
 
 def _pictures(
@@ -196,13 +209,12 @@ def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel 
 
 
 def _bundle(
-    network: Network,
-    classes: tuple[str, ...],
-    preprocessing: Preprocessing,
-    origin: dict[str, Any],
-    labels: Labels | None,
-    task: str,
+    network: Network, dataset: Dataset, preprocessing: Preprocessing, origin: dict[str, Any], task: str
 ) -> Bundle:
+    classes = dataset.classes
+    labels = read_labels(dataset.layout.root, classes)
+    for doubt in doubts(labels, classes):
+        log.warning("%s", doubt)
     outputs = None if network.classes == len(classes) else network.classes
     described = network.architecture.to_json()
     return Bundle(described, classes, preprocessing, origin, labels, task=task, outputs=outputs)

@@ -27,7 +27,7 @@ from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.history import HISTORY
+from mobilenets.training.epochs import HISTORY
 from mobilenets.training.recipes import load_recipe
 
 log = logging.getLogger("mobilenets")

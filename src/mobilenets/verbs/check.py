@@ -187,7 +187,7 @@ def _write_page(
         if len(some) < _EXAMPLES:
             some.append(relative(sample.path, listing.root))
     boxed = None if boxes is None else Boxed(listing.classes, boxes.samples, boxes.faults)
-    write_page(path, listing.root, findings, result, examples, boxed, fixes=result["fixes"] is not None)
+    write_page(path, listing.root, findings, result, examples, boxed)
 
 
 def _refuse_out(data: Path, out: str | Path | None) -> None:

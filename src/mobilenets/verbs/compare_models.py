@@ -73,6 +73,8 @@ def compare_models(
     order = _order(one.classes, other.classes)
     if one.places or other.places:
         return compare_boxes(models, predictors, data, order, folder)
+    if folder is not None:
+        import mobilenets.drawing.pair  # noqa: F401  # a bare install has nothing to draw with, and says so here
     chosen = pictures_to_compare(models, data, one.classes)
     looking = Looking()
     samples, unreadable = check_readable(chosen.folder.samples, look=looking)
@@ -103,7 +105,7 @@ def compare_models(
         "problems": [asdict(one) for one in problems],
     }
     if folder is not None:
-        from mobilenets.drawing.pair import draw_pair  # a bare install has no matplotlib
+        from mobilenets.drawing.pair import draw_pair
 
         write_json(folder / "compare.json", result)
         draw_pair(result, folder / "compare.png")

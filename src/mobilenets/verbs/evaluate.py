@@ -236,7 +236,7 @@ def _refuse_bar(predictor: Predictor, measured: EvaluationSet, pictures: int, fa
 
 
 def _with_bar(evaluation: Evaluation, bundle: Bundle, model: Path, false_alarms: float | None) -> Bundle:
-    """Write the bar that gives ``false_alarms`` into ``model.json``."""
+    """Write the bar that gives ``false_alarms``, if any are asked for, into ``model.json``."""
     if false_alarms is None:
         return bundle
     distances = evaluation.distances

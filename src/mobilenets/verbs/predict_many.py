@@ -22,8 +22,8 @@ from mobilenets.bulk.parts import PARQUET, Part, parts_of, place_of
 from mobilenets.bulk.tables import pick_format
 from mobilenets.errors import InputError
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runtime.answers import check_top
 from mobilenets.runtime.bundle import DESCRIPTION, find_bundle
+from mobilenets.runtime.found import check_top
 
 log = logging.getLogger("mobilenets")
 
@@ -76,7 +76,7 @@ def predict_many(
     timeout:
         Seconds that a picture may take; one that takes longer becomes a row with that reason.
     column:
-        The column of a Parquet list that has the paths.
+        The column of a list in Parquet or CSV that has the paths.
     ray_address:
         Of the cluster, ``auto`` for the one that runs here; by default one is started for the call.
 

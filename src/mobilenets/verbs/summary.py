@@ -47,7 +47,7 @@ def summary(
     (4337013, 788830144, 2034)
 
     """
-    from mobilenets.measure.cost import cost, cost_of
+    from mobilenets.measure.cost import cost
     from mobilenets.models.catalog import IMAGENET_CLASSES, describe
     from mobilenets.models.detection.plan import COCO_CLASSES, describe_detector, plan_detector
 
@@ -60,7 +60,7 @@ def summary(
             raise InputError(f"variant {variant!r}: a detector stands on the standard one; leave --variant out")
         architecture, detection = describe_detector(name, width, size, table=table)
         outputs = COCO_CLASSES if classes is None else classes
-        counted = cost_of(architecture, outputs, plan_detector(architecture, outputs, detection))
+        counted = cost(architecture, outputs, plan_detector(architecture, outputs, detection))
         return counted.to_json() | {"task": task, "anchors": detection.count}
     architecture = describe(name, width, size, variant=variant, table=table)
     counted = cost(architecture, IMAGENET_CLASSES if classes is None else classes)

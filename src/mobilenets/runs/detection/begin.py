@@ -62,7 +62,7 @@ def begin_boxes(
     earlier = None if source is None else source.seen
     dataset = prepare_boxes(request.data, **box_settings(recipe), seen=earlier, group=grouped, look=looking)
     copied, keep = look_for_copies(dataset, looking)
-    for note in (seen := notes_on_seen(dataset)):
+    for note in (seen := notes_on_seen(dataset, source)):
         log.warning("%s", note)
     dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *copied, *seen))
     network, origin = fresh_detector(recipe, architecture, detection, dataset.classes, saved)
