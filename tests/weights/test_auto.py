@@ -288,11 +288,14 @@ def test_a_run_says_what_it_began_with_and_repeats_it(server: Server, photos: Pa
 def test_a_run_from_scratch_says_so_at_the_end(server: Server, photos: Path, tmp_path: Path) -> None:
     server.files.clear()
     run = tmp_path / "run"
-    result = mobilenets.train(photos, run, **SMALL)
+    result = mobilenets.train(photos, run, **{name: value for name, value in SMALL.items() if name != "size"})
     why = load_model(run).bundle.origin["why_not"]
     assert "HTTP 404" in why
     assert why in result["notes"]
     assert result["weights"] == "none"
+    # The pictures have 20 pixels a side: there is nothing to see beyond.
+    assert load_model(run).bundle.preprocessing.size == 32
+    assert any("sees them at 32" in note for note in result["notes"])
     assert json.loads((run / "recipe.json").read_text())["weights"] == {"asked": "auto", "why_not": why}
     # The weights have come since: a run goes on with what it began with.
     server.files |= {"/model.safetensors": BODY}

@@ -166,3 +166,11 @@ def softmax(logits: Outputs) -> Scores:
         exponentials = np.exp(shifted - shifted.max(axis=1, keepdims=True))
     result: Scores = exponentials / exponentials.sum(axis=1, keepdims=True)
     return result
+
+
+def log_softmax(logits: npt.ArrayLike) -> Scores:
+    """Turn logits N×classes into the logarithms of probabilities."""
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    result: Scores = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
