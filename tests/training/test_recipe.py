@@ -48,6 +48,8 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
         ({"epochs": 2.5}, "epochs 2.5: give a whole number"),
         ({"epochs": True}, "epochs True: give a whole number"),
         ({"lr": float("nan")}, "lr nan: give a number above 0"),
+        ({"lr": 10**400}, "lr inf: give a number above 0"),
+        ({"epochs": 10**400}, "epochs inf: give a whole number"),
         ({"momentum": 1.0}, "momentum 1: give a number of at least 0 and below 1"),
         ({"optimizer": "adamx"}, "optimizer 'adamx': choose sgd, adam, adamw, rmsprop"),
         ({"freeze": "head"}, "freeze 'head': choose auto, none, backbone or a number of blocks"),
