@@ -17,8 +17,8 @@ import pytest
 
 from mobilenets.datasets.loader import Batch
 from mobilenets.errors import InputError
-from mobilenets.runs.begin import settle
 from mobilenets.runs.request import Request
+from mobilenets.runs.settle import settle
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
 from mobilenets.verbs.train import train

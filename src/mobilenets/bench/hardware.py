@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-
 import torch
 
 from mobilenets.base.cores import cores
+from mobilenets.base.extras import versions as installed
 from mobilenets.bench.latency import describe_machine
 from mobilenets.kernels.compile import available, taken_for
 
@@ -27,10 +25,4 @@ def hardware(device: torch.device) -> dict[str, str | int]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed(PACKAGES)
