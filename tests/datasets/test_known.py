@@ -337,7 +337,7 @@ def test_folder_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
 
 def test_unwritable_parent(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written there: .*; choose another place"):
+    with pytest.raises(InputError, match=r"cannot be written there: .*; choose another place"):
         write_folders("fashion_mnist", tmp_path / "file" / "out")
 
 

@@ -13,8 +13,8 @@ from mobilenets.base.files import nfc, read_text
 from mobilenets.base.text import printable
 from mobilenets.datasets.arranged import Grouping
 from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.split import clusters
 from mobilenets.doctor.copies import find_copies
-from mobilenets.doctor.pairs import clusters
 from mobilenets.errors import InputError
 
 log = logging.getLogger("mobilenets")
