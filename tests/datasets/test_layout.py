@@ -346,7 +346,7 @@ def test_a_folder_that_cannot_be_listed_ends_nothing(tmp_path: Path, monkeypatch
     assert (problem.kind, problem.detail) == ("unreadable", "the folder cannot be read: Permission denied")
     shutil.move(tmp_path / "private", tmp_path / "train" / "private")
     with pytest.raises(
-        InputError, match=r"private cannot be read: Permission denied: make it readable, or move it away"
+        InputError, match=r"private: the folder cannot be read: Permission denied: make it readable, or move it away"
     ):
         read_folder(found.train)
 
