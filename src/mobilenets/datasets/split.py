@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from mobilenets.base import mounts
-from mobilenets.base.cells import read_cells, write_cells
-from mobilenets.base.files import nfc, read_text, write_bytes
+from mobilenets.base.cells import read_cells, text_of_table, write_cells
+from mobilenets.base.files import nfc, write_bytes
 from mobilenets.datasets.folder import Sample, content_hash, relative
 from mobilenets.datasets.listing import Problem
 from mobilenets.errors import InputError
 
 _HEADER = ["image", "class", "split"]
 _HALVES = ("train", "validation")
+MOST = 1 << 36  # bytes of a split.csv, of a billion pictures
 _log = logging.getLogger("mobilenets")
 
 Name = TypeVar("Name", int, str, Path)
@@ -254,16 +255,7 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
 
 def _rows(path: Path) -> list[list[str]]:
     """Read a split file's rows, of which the first begins with ``_HEADER``; empty lines are left out."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError:
-        plain = content.startswith(",".join(_HEADER).encode())
-        # Odd bytes of file names, as ``write_split`` keeps them, or another encoding.
-        text = content.decode("utf-8", "surrogateescape") if plain else read_text(path)
+    text = text_of_table(path, _HEADER, MOST)
     first = text.split("\n", 1)[0].strip()
     delimiter = next((mark for mark in ",;\t" if first.split(mark)[:3] == _HEADER), None)
     if delimiter is None:
