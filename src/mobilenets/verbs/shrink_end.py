@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import duration
 from mobilenets.base.shell import quote
-from mobilenets.bench.latency import noise
-from mobilenets.bench.networks import onnx_session
+from mobilenets.bench.networks import onnx_bytes
 from mobilenets.drawing.front import draw_front
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
-from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.shrinking.candidates import FLOAT, HOPED, INT8, whole_of
 from mobilenets.shrinking.front import Point, best, compared, front, latest, share
@@ -113,17 +110,21 @@ def choose(search: Search) -> tuple[list[Point], Point]:
 
 def timed_anew(search: Search, points: list[Point], seconds: float) -> list[Point]:
     """Time finished models in turns with the run's network; the times of another device are only scaled."""
-    network = search.saved.network
-    reference = _run_of_network(network, search.threads)
+    with tempfile.TemporaryDirectory() as aside:
 
-    def make(point: Point) -> tuple[Any, int]:
-        folder, size = folder_of(search, point), point.candidate.size
-        if point.precision == FLOAT:
-            return _run_of_network(load_classifier(folder).network, search.threads), point.bytes
-        predictor = Predictor(folder, "cpu", threads=search.threads)
-        return partial(predictor.engine, noise((1, size, size, 3), np.float32)), point.bytes
+        def written(name: str, network: Network) -> Path:
+            file = Path(aside) / f"{name}.onnx"
+            file.write_bytes(onnx_bytes(network))
+            return file
 
-    whole, *found = times(reference, [partial(make, point) for point in points], seconds)
+        def make(point: Point) -> tuple[Path, int]:
+            folder = folder_of(search, point)
+            if point.precision == FLOAT:
+                return written(point.name, load_classifier(folder).network), point.bytes
+            return folder, point.bytes
+
+        reference = written("reference", search.saved.network)
+        whole, *found = times(reference, [partial(make, point) for point in points], search.threads, seconds)
     if search.device is None:
         return [replace(point, ms=timed.ms) for point, timed in zip(points, found, strict=True)]
     scaled = []
@@ -133,11 +134,6 @@ def timed_anew(search: Search, points: list[Point], seconds: float) -> list[Poin
         )
         scaled.append(replace(point, ms=ms, estimated=estimated))
     return scaled
-
-
-def _run_of_network(network: Network, threads: int) -> Any:
-    images = noise((1, *network.plan.images.shape), np.float32)
-    return partial(onnx_session(network, threads).run, None, {"images": images})
 
 
 def result_of(search: Search, points: list[Point], chosen: Point) -> dict[str, Any]:
