@@ -20,7 +20,8 @@ def batch(count: int, height: int = 12, width: int = 9) -> tuple[Batch, Batch]:
 
 
 def mixed_by(images: Batch, targets: Batch, rng: np.random.Generator, **alphas: float) -> tuple[Batch, Batch]:
-    drawn = draw(*images.shape[:3], rng, **alphas)
+    count, height, width, _ = images.shape
+    drawn = draw(count, height, width, rng, **alphas)
     assert drawn is not None
     other = drawn.partner
     return drawn.apply((images, images[other]), (targets, targets[other]), blend)
