@@ -196,11 +196,6 @@ def fixed_by(
     return fix(parts, classes, layout.root, [_inside(problem, layout.root).path for problem in problems])
 
 
-def _copies(train: Sequence[Sample], held_out: Sequence[Sample], contents: Mapping[Path, str]) -> int:
-    learned = {contents[sample.path] for sample in train}
-    return sum(contents[sample.path] in learned for sample in held_out)
-
-
 def _said(notes: list[str], data: Path) -> list[str]:
     for note in notes:
         log.info("%s: %s", data, note, extra={"noted": True})
