@@ -15,18 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import mobilenets
 from mobilenets.base.files import write_json
-from mobilenets.bench.latency import noise
-from mobilenets.bench.networks import onnx_session
+from mobilenets.bench.networks import onnx_bytes
 from mobilenets.datasets.folder import read_folder
 from mobilenets.drawing.front import draw_front
 from mobilenets.errors import MobilenetsError
@@ -145,29 +143,26 @@ def train(data: Path, kept: Path, work: Path, sizes: list[int], epochs: int, wei
         print(f"{point['name']}: {found.top1:.3f}, {line['cpu_seconds']:.0f} s of CPU", flush=True)
 
 
-def opened(folder: Path) -> tuple[Callable[[], object], int, int]:
-    """Give what runs a model in ONNX Runtime, its multiply-accumulates and the bytes of its file."""
-    if folder.name.endswith("-int8"):
-        model = Predictor(folder, "cpu", threads=1)
-        size = model.bundle.preprocessing.size
-        run = partial(model.engine, noise((1, size, size, 3), np.float32))
-        return run, 0, (folder / "model.onnx").stat().st_size
-    network = load_classifier(folder).network
-    images = noise((1, *network.plan.images.shape), np.float32)
-    plan = network.plan
-    return partial(onnx_session(network, 1).run, None, {"images": images}), plan.macs, 4 * plan.parameters
-
-
 def measure(work: Path, seconds: float) -> None:
     """Time all points, in turns with the first."""
     names = [name for name, point in read(work).items() if "top1" in point]
-    found = {name: opened(work / name) for name in names}
-    makers = [partial(lambda run: (run, 0), found[name][0]) for name in names]
-    _, *timed = times(found[names[0]][0], makers, seconds)
-    rows = {
-        name: {"ms": one.ms, "macs": found[name][1], "bytes": found[name][2]}
-        for name, one in zip(names, timed, strict=True)
-    }
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as aside:
+
+        def make(name: str) -> tuple[Path, int]:
+            """Say where a model is, and the bytes of its weights or file; its multiply-accumulates go to ``rows``."""
+            if name.endswith("-int8"):
+                rows[name] = {"macs": 0, "bytes": (work / name / "model.onnx").stat().st_size}
+                return work / name, rows[name]["bytes"]
+            network, file = load_classifier(work / name).network, Path(aside) / f"{name}.onnx"
+            file.write_bytes(onnx_bytes(network))
+            rows[name] = {"macs": network.plan.macs, "bytes": 4 * network.plan.parameters}
+            return file, rows[name]["bytes"]
+
+        first, _ = make(names[0])
+        _, *timed = times(first, [partial(make, name) for name in names], 1, seconds)
+    for name, one in zip(names, timed, strict=True):
+        rows[name]["ms"] = one.ms
     write_json(work / "times.json", rows)
 
 

@@ -38,7 +38,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return list(points)
 
     monkeypatch.setattr(verb, "time_all", untrained)
-    monkeypatch.setattr(verb, "run_of", lambda *_: None)
     monkeypatch.setattr(verb, "onnx_file", lambda *_: b"")
     monkeypatch.setattr(shrink_train, "milliseconds", milliseconds)
     monkeypatch.setattr(shrink_train, "narrowed", lambda saved, *_: saved)

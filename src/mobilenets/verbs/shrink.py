@@ -38,7 +38,7 @@ from mobilenets.shrinking.candidates import (
 from mobilenets.shrinking.device import Device, read_device
 from mobilenets.shrinking.halving import Budget
 from mobilenets.shrinking.judged import judged
-from mobilenets.shrinking.latency import onnx_file, run_of, time_all
+from mobilenets.shrinking.latency import onnx_file, time_all
 from mobilenets.shrinking.limit import Limit, parse_limit
 from mobilenets.shrinking.points import POINTS, Lines
 from mobilenets.training.pace import usable
@@ -272,8 +272,7 @@ def _time(saved: SavedModel, wanted: Sequence[tuple[Candidate, str]], lines: Lin
         return
     described = [(architecture_of(one, run, classes), precision) for one, precision in missing]
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        reference = run_of(onnx_file(run, classes, FLOAT, Path(folder)), run.size, threads)
-        found = time_all(reference, described, classes, threads, SECONDS, Path(folder))[1:]
+        found = time_all(run, described, classes, threads, SECONDS, Path(folder))[1:]
     for (one, precision), (architecture, _), timed in zip(missing, described, found, strict=True):
         macs = architecture.plan(classes).macs
         about = {"candidate": one.to_json() | {"name": one.name}, "precision": precision, "macs": macs}

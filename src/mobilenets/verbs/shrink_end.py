@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import read_json, write_json
 from mobilenets.base.progress import duration
 from mobilenets.base.shell import quote
-from mobilenets.base.text import percent
-from mobilenets.bench.latency import noise
-from mobilenets.bench.networks import onnx_session
+from mobilenets.bench.networks import onnx_bytes
 from mobilenets.drawing.front import draw_front
 from mobilenets.errors import InputError
 from mobilenets.exports.draft import check_place
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
-from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.runtime.bundle import DESCRIPTION
 from mobilenets.shrinking.candidates import FLOAT, HOPED, INT8, whole_of
@@ -40,8 +36,8 @@ SECONDS = 2.0
 RESULT, CHART = "shrink.json", "front.png"
 # So many of the best become int8; so many are measured anew at a time.
 TRIED, ANEW = 6, 4
-# By what share the times of the same network may differ, and what share of a core others may take, before it is said.
-SPREAD, TAKEN = 0.05, 0.1
+# By what share the times of the same network may differ before it is said.
+SPREAD = 0.05
 # Points of top-1 that int8 may lose, because what it has is measured and stands in the table.
 ANY = 100.0
 # What an export may take, before one was timed; and how many times the longest so far is to be left before another
@@ -122,20 +118,22 @@ def choose(search: Search) -> tuple[list[Point], Point]:
 
 def timed_anew(search: Search, points: list[Point], seconds: float) -> list[Point]:
     """Time finished models in turns with the run's network; the times of another device are only scaled."""
-    network = search.saved.network
-    reference = _run_of_network(network, search.threads)
+    with tempfile.TemporaryDirectory() as aside:
 
-    def make(point: Point) -> tuple[Any, int]:
-        folder, size = folder_of(search, point), point.candidate.size
-        if point.precision == FLOAT:
-            return _run_of_network(load_classifier(folder).network, search.threads), point.bytes
-        predictor = Predictor(folder, "cpu", threads=search.threads)
-        return partial(predictor.engine, noise((1, size, size, 3), np.float32)), point.bytes
+        def written(name: str, network: Network) -> Path:
+            file = Path(aside) / f"{name}.onnx"
+            file.write_bytes(onnx_bytes(network))
+            return file
 
-    began, used = time.perf_counter(), time.process_time()
-    whole, *found = times(reference, [partial(make, point) for point in points], seconds)
+        def make(point: Point) -> tuple[Path, int]:
+            folder = folder_of(search, point)
+            if point.precision == FLOAT:
+                return written(point.name, load_classifier(folder).network), point.bytes
+            return folder, point.bytes
+
+        reference = written("reference", search.saved.network)
+        whole, *found = times(reference, [partial(make, point) for point in points], search.threads, seconds)
     search.taken.append(whole.ms)
-    search.had.append((time.process_time() - used) / (time.perf_counter() - began))
     if search.device is None:
         return [replace(point, ms=timed.ms) for point, timed in zip(points, found, strict=True)]
     scaled = []
@@ -145,11 +143,6 @@ def timed_anew(search: Search, points: list[Point], seconds: float) -> list[Poin
         )
         scaled.append(replace(point, ms=ms, estimated=estimated))
     return scaled
-
-
-def _run_of_network(network: Network, threads: int) -> Any:
-    images = noise((1, *network.plan.images.shape), np.float32)
-    return partial(onnx_session(network, threads).run, None, {"images": images})
 
 
 def result_of(search: Search, points: list[Point], chosen: Point) -> dict[str, Any]:
@@ -178,18 +171,17 @@ def result_of(search: Search, points: list[Point], chosen: Point) -> dict[str, A
 
 def doubts(search: Search) -> list[str]:
     """Say so where other programs took part of the time that was measured, or a device was timed otherwise."""
-    least, most, had = min(search.taken), max(search.taken), min(search.had, default=1.0)
+    least, most = min(search.taken), max(search.taken)
     if search.device is not None:
         if search.device.threads == search.threads:
             return []
         note = f"the device was timed on {search.device.threads} threads, not on {search.threads}: those times count"
-    elif most <= (1 + SPREAD) * least and had >= 1 - TAKEN:
+    elif most <= (1 + SPREAD) * least:
         return []
     else:
-        others = f", and others had {percent(1 - had, 0)} of the core" if had < 1 - TAKEN else ""
         note = (
-            f"the machine was busy while times were taken (the network of RUN took {least:.3g} to {most:.3g} ms{others}"
-            "): alone, all may be faster, and more may fit; time the export again with mobilenets benchmark"
+            f"the machine was busy while times were taken: the network of RUN took {least:.3g} to {most:.3g} ms; alone, "
+            "all may be faster, and more may fit: time the export again with mobilenets benchmark"
         )
     log.warning("%s", note)
     return [note]

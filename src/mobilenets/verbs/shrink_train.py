@@ -47,8 +47,7 @@ class Search:
     ``longest`` is for how many epochs the last candidates are, over all rungs.
     ``measured`` has what is tried, by name and precision, and ``run_ms`` the milliseconds of the run's own network,
     both on the ``device`` where there is one; ``here_ms`` are those here; ``pace`` follows what was trained last.
-    ``taken`` are the milliseconds that the run's own network took whenever something was timed, and ``had`` the share
-    of a core that the measurement got then.
+    ``taken`` are the milliseconds that the run's own network took whenever something was timed.
     """
 
     run: Path
@@ -71,7 +70,6 @@ class Search:
     pace: Pace = FIRST
     control: Candidate | None = None
     taken: list[float] = field(default_factory=list)
-    had: list[float] = field(default_factory=list)
 
     def points(self) -> list[Point]:
         """Give all points, the oldest first."""
