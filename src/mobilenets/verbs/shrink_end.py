@@ -180,8 +180,8 @@ def doubts(search: Search) -> list[str]:
         return []
     else:
         note = (
-            f"the machine was busy while times were taken: the network of RUN took {least:.3g} to {most:.3g} ms; alone, "
-            "all may be faster, and more may fit: time the export again with mobilenets benchmark"
+            f"the machine was busy while times were taken: the network of RUN took {least:.3g} to {most:.3g} ms; "
+            "alone, all may be faster, and more may fit: time the export again with mobilenets benchmark"
         )
     log.warning("%s", note)
     return [note]
