@@ -169,7 +169,9 @@ def _by_seen(
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...]]:
     taught, held, new = ((), (), ()) if seen is None else seen.sides(samples, contents)
     if taught and not (held or new):
-        raise InputError(f"{data}: the model it starts from learned from all of these pictures: add a validation/")
+        raise InputError(
+            f"{data}: the model it starts from (or its teacher) learned from all of these pictures: add a validation/"
+        )
     return taught, held, new
 
 
