@@ -13,20 +13,19 @@ where it stopped. ``time`` measures all in ONNX Runtime on one thread, in turns,
 
 from __future__ import annotations
 
-import argparse
 import json
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from report import arguments, heads, row
 
 import mobilenets
 from mobilenets.base.files import write_json
-from mobilenets.bench.latency import noise
-from mobilenets.bench.networks import onnx_session
+from mobilenets.bench.networks import onnx_bytes
 from mobilenets.datasets.folder import read_folder
 from mobilenets.drawing.front import draw_front
 from mobilenets.errors import MobilenetsError
@@ -145,29 +144,26 @@ def train(data: Path, kept: Path, work: Path, sizes: list[int], epochs: int, wei
         print(f"{point['name']}: {found.top1:.3f}, {line['cpu_seconds']:.0f} s of CPU", flush=True)
 
 
-def opened(folder: Path) -> tuple[Callable[[], object], int, int]:
-    """Give what runs a model in ONNX Runtime, its multiply-accumulates and the bytes of its file."""
-    if folder.name.endswith("-int8"):
-        model = Predictor(folder, "cpu", threads=1)
-        size = model.bundle.preprocessing.size
-        run = partial(model.engine, noise((1, size, size, 3), np.float32))
-        return run, 0, (folder / "model.onnx").stat().st_size
-    network = load_classifier(folder).network
-    images = noise((1, *network.plan.images.shape), np.float32)
-    plan = network.plan
-    return partial(onnx_session(network, 1).run, None, {"images": images}), plan.macs, 4 * plan.parameters
-
-
 def measure(work: Path, seconds: float) -> None:
     """Time all points, in turns with the first."""
     names = [name for name, point in read(work).items() if "top1" in point]
-    found = {name: opened(work / name) for name in names}
-    makers = [partial(lambda run: (run, 0), found[name][0]) for name in names]
-    _, *timed = times(found[names[0]][0], makers, seconds)
-    rows = {
-        name: {"ms": one.ms, "macs": found[name][1], "bytes": found[name][2]}
-        for name, one in zip(names, timed, strict=True)
-    }
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as aside:
+
+        def make(name: str) -> tuple[Path, int]:
+            """Say where a model is, and the bytes of its weights or file; its multiply-accumulates go to ``rows``."""
+            if name.endswith("-int8"):
+                rows[name] = {"macs": 0, "bytes": (work / name / "model.onnx").stat().st_size}
+                return work / name, rows[name]["bytes"]
+            network, file = load_classifier(work / name).network, Path(aside) / f"{name}.onnx"
+            file.write_bytes(onnx_bytes(network))
+            rows[name] = {"macs": network.plan.macs, "bytes": 4 * network.plan.parameters}
+            return file, rows[name]["bytes"]
+
+        first, _ = make(names[0])
+        _, *timed = times(first, [partial(make, name) for name in names], 1, seconds)
+    for name, one in zip(names, timed, strict=True):
+        rows[name]["ms"] = one.ms
     write_json(work / "times.json", rows)
 
 
@@ -196,20 +192,18 @@ def report(work: Path, out: Path) -> None:
     best = {point.folder for point in front([*points.values()])}
     rows = sorted(points.values(), key=lambda one: one.ms)
     head = ["network", "ms", "MMACs", "MB", "epochs", "top-1", "95 % interval", "front"]
-    print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    print(heads(*head))
     for one in rows:
         low, high = one.interval
         name, mark = one.folder.removeprefix("mobilenet_"), "✓" * (one.folder in best)
-        print(
-            f"| {name} | {one.ms:.2f} | {one.macs / 1e6:.1f} | {one.bytes / 1e6:.2f} | {one.epochs} | "
-            f"{100 * one.top1:.1f} | {100 * low:.1f} to {100 * high:.1f} | {mark} |"
-        )
-    print("\n| second against first | time | points | 95 % interval |\n| --- | --- | --- | --- |")
+        costs = f"{one.ms:.2f}", f"{one.macs / 1e6:.1f}", f"{one.bytes / 1e6:.2f}", one.epochs
+        print(row(name, *costs, f"{100 * one.top1:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", mark))
+    print(f"\n{heads('second against first', 'time', 'points', '95 % interval')}")
     for first, second in steps(points):
         found, ratio = compared(points[first], points[second]), points[second].ms / points[first].ms
         low, high = found["change_interval"]
         words = f"{second.removeprefix('mobilenet_')} against {first.removeprefix('mobilenet_')}"
-        print(f"| {words} | × {ratio:.2f} | {100 * found['change']:+.1f} | {100 * low:+.1f} to {100 * high:+.1f} |")
+        print(row(words, f"× {ratio:.2f}", f"{100 * found['change']:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"))
     summaries = [point.summary() | {"name": point.folder.removeprefix("mobilenet_")} for point in rows]
     names = [point.folder.removeprefix("mobilenet_") for point in rows if point.folder in best]
     draw_front({"points": summaries, "front": names, "images": len(rows[0].reporting), "threads": 1}, out)
@@ -232,7 +226,7 @@ def steps(points: Mapping[str, Point]) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Accuracy against measured time.")
+    parser = arguments(__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     one = parts.add_parser("train")
     for name in ("data", "kept", "work"):

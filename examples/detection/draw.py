@@ -220,7 +220,7 @@ def write(out: Path, pictures: int, seed: int, halves: dict[str, Shelf], workers
     """Draw and write the set; numbers below those held out are for validation."""
     held_out = max(1, round(HELD_OUT * pictures))
     numbers = {"train": range(held_out, pictures), "validation": range(held_out)}
-    with new_folder(out, "drawing") as whole, ProcessPoolExecutor(workers) as pool:
+    with new_folder(out) as whole, ProcessPoolExecutor(workers) as pool:
         for half, shelf in halves.items():
             (whole / "images" / half).mkdir(parents=True)
             names = [f"images/{half}/{place:05d}.jpg" for place in range(1, len(numbers[half]) + 1)]

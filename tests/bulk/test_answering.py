@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mobilenets.bulk.answering import NETWORK, answers, counted
-from mobilenets.bulk.reading import read_part
+from mobilenets.bulk.reading import fetched, read_part
 from mobilenets.bulk.tables import encode, pick_format
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.preprocess import Preprocessing
@@ -80,3 +83,41 @@ def test_addresses_are_fetched_and_failures_named(tmp_path: Path, monkeypatch: p
     (one, path), (other, fault) = read_part(part, 1.0)
     assert (one, path) == ("a.png", tmp_path / "a.png") and other == "http://127.0.0.1:9/b.png"
     assert isinstance(fault, UnreadablePicture) and "cannot be fetched" in str(fault)
+
+
+@pytest.fixture
+def cutting(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
+    """Serve pictures of which the first answers break off, and note what is asked for."""
+    monkeypatch.setattr("mobilenets.bulk.reading.PAUSE", 0.0)
+    asked: list[str] = []
+    broken = {"/length": b"Content-Length: 7\r\n\r\ncon", "/chunk": b"Transfer-Encoding: chunked\r\n\r\n7\r\ncon"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            whole = b"Content-Length: 7\r\n\r\ncontent"
+            first = asked.count(self.path) == 1
+            start = b"no answer at all\r\n" if first and self.path == "/none" else b"HTTP/1.1 200 OK\r\n"
+            self.wfile.write(start + (broken.get(self.path, whole) if first else whole))
+
+        def log_message(self, *words: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["/length", "/chunk", "/none"])
+def test_an_answer_that_breaks_off_is_asked_for_again(name: str, cutting: tuple[str, list[str]]) -> None:
+    base, asked = cutting
+    assert fetched(base + name, 100) == b"content" and asked == [name, name]
+
+
+def test_an_address_that_is_none_costs_no_other_picture(cutting: tuple[str, list[str]]) -> None:
+    base, asked = cutting
+    part = {"kind": "listed", "where": ".", "names": [f"{base}/a b.jpg", f"{base}/c.jpg"]}
+    (_, fault), (_, content) = read_part(part, 100)
+    assert isinstance(fault, UnreadablePicture) and "URL" in str(fault)
+    assert content == b"content" and asked == ["/c.jpg"]

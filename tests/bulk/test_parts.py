@@ -85,6 +85,24 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
     assert changed(parts, parts_of(str(listed), 2)) == ["part-00001", "part-00002"]
 
 
+def test_a_list_in_csv(tmp_path: Path) -> None:
+    listed = tmp_path / "some.csv"
+    listed.write_text("label;path\ncat;a, b.jpg\n\ndog;c.jpg\n")
+    assert [part.names for part in parts_of(str(listed), 9)] == [["a, b.jpg", "c.jpg"]]
+    assert parts_of(str(listed), 9, column="label")[0].names == ["cat", "dog"]
+    listed.write_text("a.jpg\nb.jpg\n")
+    assert parts_of(str(listed), 9)[0].names == ["a.jpg", "b.jpg"]
+    listed.write_text("cat,a.jpg\ndog,b.jpg\n")
+    with pytest.raises(InputError, match="which column has the paths"):
+        parts_of(str(listed), 9)
+    listed.write_text("image,label\na.jpg,cat\n,dog\n")
+    with pytest.raises(InputError, match="image is empty in some rows"):
+        parts_of(str(listed), 9)
+    listed.write_text("")
+    with pytest.raises(InputError, match="lists no pictures"):
+        parts_of(str(listed), 9)
+
+
 def test_a_list_in_parquet(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason="pip install pyarrow, for lists and answers in Parquet")
     import pyarrow.parquet as pq
@@ -116,6 +134,7 @@ def tar(path: Path, **files: bytes) -> Path:
 def test_a_shard_is_a_part(tmp_path: Path) -> None:
     tar(tmp_path / "train/b.tar", a_jpg=b"picture", a_cls=b"cat", b_jpg=b"")
     tar(tmp_path / "a.tar", x_png=b"other")
+    fill(tmp_path, "._a.tar")  # which macOS puts beside it on a stick
     one, two = parts_of(str(tmp_path), 1)
     assert (one.name, two.name) == ("a", "train--b") and one.count is None
     (key, content), (other, fault) = read_part(two.to_json(), 1.0)

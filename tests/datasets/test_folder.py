@@ -141,6 +141,13 @@ def test_unusable_folders(tmp_path: Path) -> None:
     refused("is a file", tmp_path / "only/1.png")
 
 
+def test_a_run_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(InputError, match="is a model: give the folder of labelled pictures"):
+        read_folder(tmp_path)
+
+
 def test_what_lies_there_instead_of_pictures(tmp_path: Path) -> None:
     """Downloads whose names have no suffix, or another; videos; archives."""
 

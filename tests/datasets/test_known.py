@@ -318,12 +318,12 @@ def test_interrupted_run_leaves_nothing_and_a_killed_one_is_cleaned_up(tmp_path:
     with pytest.raises(KeyboardInterrupt):
         write_folders("fashion_mnist", out, archive=tmp_path / "files", progress=interrupt)
     assert {path.name for path in tmp_path.iterdir()} == {"files"}
-    killed = tmp_path / ".out.fetching-abc" / "whole" / "train"
-    other = tmp_path / ".another.fetching-abc"
-    killed.mkdir(parents=True)
-    other.mkdir()
-    write_folders("fashion_mnist", out, archive=tmp_path / "files")
-    assert {path.name for path in tmp_path.iterdir()} == {"files", "out", other.name}
+    killed = tmp_path / ".writing-abc"
+    (killed / "draft/train").mkdir(parents=True)
+    (killed / "alive").touch()
+    with write.new_folder(tmp_path / "other") as under_way:  # of another process, say
+        write_folders("fashion_mnist", out, archive=tmp_path / "files")
+        assert {path.name for path in tmp_path.iterdir()} == {"files", "out", under_way.parent.name}
     assert len(tree(out)) == 13
 
 
@@ -337,7 +337,7 @@ def test_folder_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
 
 def test_unwritable_parent(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match=r"cannot be written there: .*; choose another place"):
         write_folders("fashion_mnist", tmp_path / "file" / "out")
 
 

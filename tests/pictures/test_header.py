@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,13 @@ def test_a_picture_that_is_mended_in_decoding_has_the_size_of_its_pixels(tmp_pat
     path.write_bytes(content[:40])
     with pytest.raises(UnreadablePicture):
         header(path)
+
+
+def test_of_a_large_picture_nothing_is_decoded_or_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 30)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (10_000).to_bytes(4) * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
+    path.write_bytes(content)
+    assert header(path).size == (10_000, 10_000)

@@ -83,3 +83,10 @@ def test_a_header_that_does_not_end(filler: bytes) -> None:
     assert decode(b"P6\n" + filler * 10 + rest).size == (1, 1)
     with pytest.raises(UnreadablePicture, match="longer than 4096"):
         decode(b"P6\n" + filler * 5000 + rest)
+
+
+@pytest.mark.parametrize("content", [b"P3 2 1 100 1 2 3 4 5 100", b"P6 2 1 255 abcdef"])
+def test_a_picture_that_pillow_has_read_is_taken_as_it_is(content: bytes) -> None:
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        assert decode(picture).tobytes() == picture.tobytes() == decode(content).tobytes()

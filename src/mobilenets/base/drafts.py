@@ -26,7 +26,7 @@ def drafting(folder: Path) -> Iterator[Path]:
         clear_leftovers(folder.parent)
         place = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder.parent))
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); use another --out") from error
+        raise InputError(f"{folder}: cannot be written there: {error.strerror}; choose another place") from error
     try:
         # What is written there is written by each runtime's own library.
         with holding(place / ALIVE), explaining(folder):

@@ -201,25 +201,29 @@ def decode_text(content: bytes) -> tuple[str, str]:
         return content.decode("gb18030"), "gb18030"
 
 
-def read_given(path: Path) -> bytes:
-    """Read a file that the user gave; raises ``InputError`` in one line where it cannot be, or is far too large."""
+def read_given(path: Path, most: int | None = None) -> bytes:
+    """Read a file that the user gave, of at most ``most`` bytes, by default ``MOST_GIVEN``.
+
+    Raises ``InputError`` in one line where it cannot be read, or is far too large.
+    """
+    most = MOST_GIVEN if most is None else most
     try:
         with path.open("rb") as stream:
-            content = stream.read(MOST_GIVEN + 1)
+            content = stream.read(most + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > MOST_GIVEN:
-        raise InputError(f"{path}: over {MOST_GIVEN >> 20} MiB, too large to be read: is it the right file?")
+    if len(content) > most:
+        raise InputError(f"{path}: over {most >> 20} MiB, too large to be read: is it the right file?")
     return content
 
 
-def read_text(path: Path, what: str = "text") -> str:
+def read_text(path: Path, what: str = "text", most: int | None = None) -> str:
     """Read a file of text that the user gave, in whatever encoding ``decode_text`` knows; one that was guessed is said.
 
     Raises ``InputError`` as ``read_given`` does, and where its encoding cannot be told.
     """
     try:
-        text, encoding = decode_text(read_given(path))
+        text, encoding = decode_text(read_given(path, most))
     except ValueError as error:
         raise InputError(f"{path}: not {what} in UTF-8 or another known encoding: save it as UTF-8") from error
     if encoding == "gb18030":
@@ -227,12 +231,15 @@ def read_text(path: Path, what: str = "text") -> str:
     return text
 
 
-def read_json(path: Path, hint: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def read_json(
+    path: Path, hint: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None, most: int | None = None
+) -> Any:
     """Read a JSON file that the user gave; raises ``InputError``, with line and ``hint`` where it is not JSON.
 
-    ``pairs`` makes the objects from their keys and values, as ``object_pairs_hook`` of ``json``.
+    ``pairs`` makes the objects from their keys and values, as ``object_pairs_hook`` of ``json``; ``most`` as in
+    ``read_given``.
     """
-    text = read_text(path, "JSON")
+    text = read_text(path, "JSON", most)
     try:
         return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:

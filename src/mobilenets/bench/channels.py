@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from mobilenets.base.progress import progress
 from mobilenets.bench.latency import ROUNDS, noise
-from mobilenets.bench.networks import medians, onnx_session
+from mobilenets.bench.models import milliseconds_of
+from mobilenets.bench.networks import medians, onnx_bytes
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.graph.part import part_of
 from mobilenets.exports.job import Options
@@ -20,12 +23,12 @@ from mobilenets.runtime.engines.ort import open_session
 
 
 def milliseconds(networks: Sequence[Network], threads: int, seconds: float) -> list[float]:
-    """Time networks in ONNX Runtime, in turns: the median for one picture, in milliseconds."""
-    runs = [
-        partial(onnx_session(one, threads).run, None, {"images": noise((1, *one.plan.images.shape), np.float32)})
-        for one in networks
-    ]
-    return medians(runs, seconds, lambda _: None)
+    """Time networks as ``milliseconds_of`` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{number}.onnx" for number in range(len(networks))]
+        for network, file in zip(networks, files, strict=True):
+            file.write_bytes(onnx_bytes(network))
+        return milliseconds_of(files, threads, seconds)
 
 
 def milliseconds_a_channel(network: Network, groups: Sequence[Group], threads: int, seconds: float) -> dict[str, float]:

@@ -8,6 +8,7 @@ pictures are not in it, but for a file made with ``--camera``: it resizes itself
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,11 @@ from mobilenets.bench.latency import CAMERA, Burst, Unusable, answer_questions, 
 def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]:
     """Open a model; raises ``Unusable`` for one that cannot be."""
     from mobilenets.errors import InputError
+    from mobilenets.runtime.bundle import DESCRIPTION
 
+    path = Path(model)
+    if path.suffix == ".onnx" and not path.with_name(DESCRIPTION).exists():
+        return _load_bare(path, threads)
     try:
         from mobilenets.runs.predictor import Predictor
 
@@ -46,6 +51,20 @@ def load(model: str, runtime: str, threads: int) -> tuple[dict[str, Any], Burst]
         "geometry": "inside" if camera else "outside",
     }
     return about, burst
+
+
+def _load_bare(model: Path, threads: int) -> tuple[dict[str, Any], Burst]:
+    """Open an ONNX file that nothing is written about: a network that is not trained yet, for its time alone."""
+    from mobilenets.runtime.engines.ort import open_session
+
+    session = open_session(model, threads)
+    [source] = session.get_inputs()
+
+    def burst(batch: int, seconds: float) -> list[float]:
+        given = {source.name: noise((batch, *source.shape[1:]), np.float32)}
+        return bursts(lambda: session.run(None, given), seconds)
+
+    return {"model": str(model), "runtime": "onnxruntime", "threads": threads}, burst
 
 
 if __name__ == "__main__":

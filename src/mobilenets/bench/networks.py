@@ -33,7 +33,7 @@ def latencies(candidates: Sequence[Candidate], threads: int, seconds: float) -> 
         networks = [ready(candidate) for candidate in candidates]
         eager = [partial(_in_torch, network, _picture(one)) for network, one in zip(networks, candidates, strict=True)]
         onnx = {
-            index: onnx_session(network, threads)
+            index: _onnx_session(network, threads)
             for index, network in enumerate(networks)
             if candidates[index].exports and _has_onnx()
         }
@@ -86,11 +86,16 @@ def _has_onnx() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
-def onnx_session(network: Network, threads: int) -> Any:
-    """Open a mobilenets network in ONNX Runtime, as ``export`` writes it."""
-    from mobilenets.exports.graph.build import onnx_model
-    from mobilenets.exports.job import Options
+def _onnx_session(network: Network, threads: int) -> Any:
     from mobilenets.runtime.engines.ort import open_session
 
+    return open_session(onnx_bytes(network), threads)
+
+
+def onnx_bytes(network: Network) -> bytes:
+    """Write a mobilenets network as ``export`` writes it."""
+    from mobilenets.exports.graph.build import onnx_model
+    from mobilenets.exports.job import Options
+
     model = onnx_model(network, Preprocessing(network.architecture.size), Options("onnx"))
-    return open_session(model.SerializeToString(), threads)
+    return bytes(model.SerializeToString())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import zlib
@@ -11,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.cells import read_table
 from mobilenets.base.files import read_text
 from mobilenets.base.leftovers import UNFINISHED
 from mobilenets.datasets.folder import relative
@@ -22,6 +24,7 @@ from mobilenets.errors import InputError
 
 FILES, LISTED, SHARD = "files", "listed", "shard"
 PARQUET = (".parquet", ".pq")
+TABLES = (*PARQUET, ".csv")
 # How a column of paths or addresses is usually called.
 COLUMNS = ("image", "path", "file", "filename", "file_name", "url", "uri", "address")
 
@@ -75,11 +78,11 @@ def kind_of(place: str) -> str:
     if source.is_file():
         if source.suffix.lower() == ".tar":
             return SHARD
-        if source.suffix.lower() in (*PARQUET, ".txt", ".list", ".csv"):
+        if source.suffix.lower() in (*TABLES, ".txt", ".list"):
             return LISTED
         raise InputError(
-            f"{source}: neither a folder nor a list: give a Parquet file (.parquet) or a text file (.txt) with a path "
-            "or an address a line"
+            f"{source}: neither a folder nor a list: give a table (.parquet or .csv) or a text file (.txt) with a "
+            "path or an address a line"
         )
     if (source / UNFINISHED).exists():
         raise InputError(f"{source}: packing was interrupted: run the same mobilenets pack again")
@@ -97,8 +100,8 @@ def parts_of(place: str, size: int, column: str | None = None, firsts: Mapping[s
     picture that came or went changes one part, and not all after it. Raises ``InputError`` where nothing is found.
     """
     kind, source = kind_of(place), Path(place)
-    if column is not None and (kind != LISTED or source.suffix.lower() not in PARQUET):
-        raise InputError(f"--column is for a list in Parquet, which {source} is not")
+    if column is not None and (kind != LISTED or source.suffix.lower() not in TABLES):
+        raise InputError(f"--column is for a list in Parquet or CSV, which {source} is not")
     if kind == FILES:
         return list(_cut(source, size, dict(firsts or {})))
     if kind == SHARD:
@@ -140,7 +143,7 @@ def _shards(place: str) -> Iterator[Part]:
 
 def _tars(folder: Path) -> Iterator[Path]:
     """Give the shards right in a folder, and in the folders in it, such as train/ and validation/."""
-    return chain(folder.glob("*.tar"), folder.glob("*/*.tar"))
+    return chain(folder.glob("[!.]*.tar"), folder.glob("*/[!.]*.tar"))
 
 
 def _known(index: Path) -> dict[str, Shard]:
@@ -200,10 +203,40 @@ def _state(path: Path, name: str) -> bytes:
 
 def _rows(source: Path, column: str | None) -> Iterable[str]:
     """Give the paths or addresses of a list."""
-    if source.suffix.lower() not in PARQUET:
-        lines = (line.strip() for line in read_text(source).splitlines())
-        return (line for line in lines if line)
-    return _column(source, column)
+    suffix = source.suffix.lower()
+    if suffix in PARQUET:
+        return _column(source, column)
+    if suffix == ".csv":
+        return _cells(source, column)
+    lines = (line.strip() for line in read_text(source).splitlines())
+    return (line for line in lines if line)
+
+
+def _chosen(source: Path, columns: Sequence[str], asked: str | None) -> str:
+    """Choose the column that has the paths: the one asked for, called as such a column usually is, or there alone."""
+    usual = [name for name in columns if name.lower() in COLUMNS]
+    chosen = asked or (usual or columns or [""])[0]
+    if chosen not in columns or (asked is None and len(usual or columns) > 1):
+        has = ", ".join(columns) or "none"
+        raise InputError(f"{source}: which column has the paths? give --column; its columns of text: {has}")
+    return chosen
+
+
+def _cells(source: Path, column: str | None) -> list[str]:
+    """Give the column of a table, whose heading may be missing where it is the only one."""
+    try:
+        rows = [row for _, row in read_table(read_text(source, "a table"))]
+    except csv.Error as error:
+        raise InputError(f"{source}: not CSV: {error}") from error
+    heads = [cell.strip() for cell in rows[0]] if rows else []
+    if len(heads) == 1 and column is None and heads[0].lower() not in COLUMNS:
+        heads = ["image"]
+        rows.insert(0, heads)
+    place = heads.index(_chosen(source, heads, column)) if rows else 0
+    names = [row[place].strip() if place < len(row) else "" for row in rows[1:]]
+    if not all(names):
+        raise InputError(f"{source}: {heads[place]} is empty in some rows: remove them")
+    return names
 
 
 def _column(source: Path, column: str | None) -> Iterator[str]:
@@ -213,12 +246,7 @@ def _column(source: Path, column: str | None) -> Iterator[str]:
     try:
         file = pq.ParquetFile(source)
         kinds = (pa.string(), pa.large_string())
-        texts = [field.name for field in file.schema_arrow if field.type in kinds]
-        usual = [name for name in texts if name.lower() in COLUMNS]
-        chosen = column or (usual or texts or [""])[0]
-        if chosen not in texts or (column is None and len(usual or texts) > 1):
-            has = ", ".join(texts) or "none"
-            raise InputError(f"{source}: which column has the paths? give --column; its columns of text: {has}")
+        chosen = _chosen(source, [field.name for field in file.schema_arrow if field.type in kinds], column)
         for batch in file.iter_batches(columns=[chosen]):
             for name in batch.column(0).to_pylist():
                 if not name:

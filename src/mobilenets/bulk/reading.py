@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import tempfile
 import time
 import urllib.error
@@ -89,9 +90,10 @@ def fetched(address: str, limit: float) -> bytes:
         except urllib.error.HTTPError as error:
             error.close()
             reason, passing = f"HTTP {error.code} {error.reason}", error.code in (408, 429) or error.code >= 500
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, http.client.HTTPException, ValueError, ImportError) as error:
             reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
-            passing = not isinstance(error, (ValueError, ImportError, FileNotFoundError, PermissionError))
+            lasting = (http.client.InvalidURL, ValueError, ImportError, FileNotFoundError, PermissionError)
+            passing = not isinstance(error, lasting)
         if not passing or attempt + 1 == TRIES or time.monotonic() - begun > limit:
             break
         time.sleep(PAUSE * 2**attempt)
@@ -116,4 +118,6 @@ def _body(address: str, until: float) -> bytes:
             if time.monotonic() > until:
                 raise TimeoutError("it took too long")
             pieces.append(block)
+        if getattr(file, "length", None):  # what http.client still waits for
+            raise ConnectionError(f"the connection was cut after {size:,} bytes")
     return b"".join(pieces)

@@ -32,7 +32,7 @@ def add_arguments(parser: Parser) -> None:
     add("--batch", type=int, metavar="N", help="pictures in one run of the network (default: 32)")
     add("--part", type=int, metavar="N", help="pictures in a part, each one file of answers (default: 2000)")
     add("--timeout", type=float, metavar="S", help="seconds that a picture may take (default: 60)")
-    add("--column", metavar="NAME", help="the column of a Parquet list that has the paths")
+    add("--column", metavar="NAME", help="the column of a list in Parquet or CSV that has the paths")
     add("--ray-address", metavar="A", help="of a Ray cluster, auto for the one running here (default: start one)")
 
 

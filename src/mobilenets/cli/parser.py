@@ -83,9 +83,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, verb: Verb | None = None, everything: bool = False, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
         self._verb, self.everything = verb, everything
+        self._words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the verb's own arguments."""
+        self._words = args or ()
         if self._verb is not None:
             verb, self._verb = self._verb, None
             self.add_argument(
@@ -112,6 +114,9 @@ class Parser(argparse.ArgumentParser):
                 hint = f"put a verb before it, as in mobilenets train {quote(word)}"
             raise InputError(f"unknown verb {wrong[1]}: {hint} (see {self.prog} --help)")
         missing = re.fullmatch(r"the following arguments are required: (.*)", message)
+        greedy = [word for word in self._words if getattr(self._option_string_actions.get(word), "nargs", None) == "+"]
+        if missing and greedy:
+            raise InputError(f"give {missing[1]} before {greedy[-1]}, which takes all that stands behind it")
         if missing and self.epilog and "\n" not in self.epilog:
             example = self.epilog.removeprefix("example: ")
             raise InputError(f"give {missing[1]}, as in: {example} (see {self.prog} --help)")
@@ -132,8 +137,8 @@ def _hint(word: str, flags: Sequence[str], verb: str, arguments: Sequence[str], 
     if os.path.lexists(word) and word.startswith("-"):
         return f": give the file as {quote(f'.{os.sep}{word}')}"
     if not name.startswith("-") and not value:
-        free = "--out" in flags and not any(one.startswith("--out") for one in arguments)
-        return f": to write there, give --out {quote(word)}" if free else ""
+        there = os.path.lexists(word) or any(one.startswith("--out") for one in arguments)
+        return f": to write there, give --out {quote(word)}" if "--out" in flags and not there else ""
     plain = name.lstrip("-").replace("_", "-")
     if f"--{plain}" in flags:  # --out_dir for --out-dir, or name=value, as Ultralytics and Hydra write it
         return f": write --{plain}" + (f" {quote(value)}" if value else "")

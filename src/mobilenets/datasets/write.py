@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from mobilenets.base.cache import cache_folder
+from mobilenets.base.drafts import drafting
 from mobilenets.base.files import sync, write_json
 from mobilenets.datasets.known import KNOWN
 from mobilenets.datasets.sources import SOURCES, Content, ProgressCallback
@@ -64,7 +63,7 @@ def write_folders(
         raise InputError(f"{archive}: no such file or folder; give the archive that you have, or leave it out")
     known, out = KNOWN[name], out.resolve()
     report = progress or (lambda what, done, total: None)
-    with new_folder(out, "fetching") as whole:
+    with new_folder(out) as whole:
         content = SOURCES[name](known.files, archive, cache_folder() / name, report)
         side = size or known.side
         classes = _write(content, content.classes or known.classes, whole, side, report)
@@ -73,21 +72,14 @@ def write_folders(
 
 
 @contextmanager
-def new_folder(out: Path, doing: str) -> Iterator[Path]:
+def new_folder(out: Path) -> Iterator[Path]:
     """Yield a folder to be filled beside ``out``; when the block ends well it is synced and becomes ``out``.
 
-    What an interrupted one left is removed. Raises InputError where ``out`` is not empty, or cannot be written.
+    What a killed one left is removed. Raises InputError where ``out`` is not empty, or cannot be written.
     """
     try:
         _check_free(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{out.name}.{doing}-"
-        for left in [path for path in out.parent.iterdir() if path.name.startswith(prefix)]:
-            shutil.rmtree(left)
-        work = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
-        try:
-            whole = work / "whole"
-            whole.mkdir()
+        with drafting(out) as whole:
             yield whole
             if hasattr(os, "sync"):
                 os.sync()  # once for all the pictures, before they are seen under the final name
@@ -96,8 +88,6 @@ def new_folder(out: Path, doing: str) -> Iterator[Path]:
             whole.rename(out)
             if os.name == "posix":
                 sync(out.parent)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise InputError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
 

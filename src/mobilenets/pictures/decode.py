@@ -109,7 +109,7 @@ def decode(source: Path | bytes | Image.Image, surplus: Surplus | None = None) -
 def decode_scaled(source: Path | bytes | Image.Image, surplus: Surplus | None) -> Decoded:
     """Decode as ``decode`` does, and tell the scale."""
     try:
-        with _quiet_pillow():
+        with quiet_pillow():
             if isinstance(source, Image.Image):
                 return _upright(_still_open(source))
             with _opened(source) as stream:
@@ -248,7 +248,7 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
         share = scale(picture, surplus(width, height))
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         tiff.check(picture)
-    if isinstance(picture, PpmImagePlugin.PpmImageFile):
+    if isinstance(picture, PpmImagePlugin.PpmImageFile) and picture.tile:  # else its pixels are there already
         ppm.make_quick(picture)
     picture.load()
     _check_pixels(picture, stream)
@@ -314,7 +314,7 @@ _silence: list[Any] = []
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def quiet_pillow() -> Iterator[None]:
     """Ignore the warnings of Pillow's own modules while any thread decodes.
 
     ``warnings.catch_warnings`` is no help: it puts back the whole list of filters, so two threads that

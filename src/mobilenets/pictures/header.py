@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import PngImagePlugin, TiffImagePlugin
 
 from mobilenets.base import mounts
-from mobilenets.pictures.decode import decode, open_picture, orientation_of
+from mobilenets.pictures.decode import decode, open_picture, orientation_of, quiet_pillow
 
 _WIDTH, _HEIGHT = 256, 257  # TIFF 6.0, section 8
 _TURNING = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where a PNG may say that it is turned
@@ -31,7 +31,7 @@ class Header(NamedTuple):
 def header(path: Path) -> Header:
     """Read a file's header; of one that is mended in decoding, the size of its pixels. Raises as ``decode`` does."""
     try:
-        with mounts.open_file(path) as stream, open_picture(stream) as picture:
+        with quiet_pillow(), mounts.open_file(path) as stream, open_picture(stream) as picture:
             size = picture.size
             if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size Pillow turns before its pixels
                 size = picture.tag_v2[_WIDTH], picture.tag_v2[_HEIGHT]

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mobilenets.base.progress import progress
 from mobilenets.bench.candidates import Candidate as Subject
-from mobilenets.bench.latency import ROUNDS, noise
-from mobilenets.bench.networks import medians, ready
+from mobilenets.bench.latency import ROUNDS
+from mobilenets.bench.models import milliseconds_of
+from mobilenets.bench.networks import ready
 from mobilenets.exports.graph.build import onnx_model
 from mobilenets.exports.int8.search import quantize
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.architecture import Architecture
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.engines.ort import open_session
-from mobilenets.shrinking.candidates import INT8
+from mobilenets.shrinking.candidates import FLOAT, INT8
 
 # So many take turns with the reference; all at once would need the memory of all.
 TOGETHER = 8
@@ -46,46 +46,45 @@ def onnx_file(architecture: Architecture, classes: int, precision: str, folder: 
     return bytes(model.SerializeToString())
 
 
-def run_of(model: bytes, size: int, threads: int) -> Callable[[], object]:
-    """Give what runs a file on a picture."""
-    return partial(open_session(model, threads).run, None, {"images": noise((1, 3, size, size), np.float32)})
-
-
 def times(
-    reference: Callable[[], object],
-    makers: Sequence[Callable[[], tuple[Callable[[], object], int]]],
+    reference: Path,
+    makers: Sequence[Callable[[], tuple[Path, int]]],
+    threads: int,
     seconds: float,
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Timed]:
     """Time models in turns with a ``reference``; the first of what is returned is that of the reference, in 0 bytes.
 
-    ``makers`` open a model each and say how large it is. What else the machine does slows a model and the reference
-    alike: each one's time is its ratio to the reference, whose least disturbed median counts.
+    ``makers`` write a model each, or say where it is, and how large it is. What else the machine does slows a model
+    and the reference alike: each one's time is its ratio to the reference, whose least disturbed median counts.
     """
     own, found = list[float](), list[tuple[float, int]]()
     for start in range(0, max(1, len(makers)), TOGETHER):
-        opened = [make() for make in makers[start : start + TOGETHER]]
-        first, *others = medians([reference, *(run for run, _ in opened)], seconds, lambda _: None)
+        made = [make() for make in makers[start : start + TOGETHER]]
+        first, *others = milliseconds_of([reference, *(model for model, _ in made)], threads, seconds)
         own.append(first)
-        found += [(ms / first, size) for ms, (_, size) in zip(others, opened, strict=True)]
-        done(len(opened))
+        found += [(ms / first, size) for ms, (_, size) in zip(others, made, strict=True)]
+        done(len(made))
     whole = min(own)
     return [Timed(whole, 0), *(Timed(ratio * whole, size) for ratio, size in found)]
 
 
 def time_all(
-    reference: Callable[[], object],
+    reference: Architecture,
     wanted: Sequence[tuple[Architecture, str]],
     classes: int,
     threads: int,
     seconds: float,
     folder: Path,
 ) -> list[Timed]:
-    """Time networks, each in a precision, as ``times`` does."""
+    """Time networks, each in a precision, as ``times`` does; their files go to ``folder``."""
 
-    def make(architecture: Architecture, precision: str) -> tuple[Any, int]:
-        content = onnx_file(architecture, classes, precision, folder)
-        return run_of(content, architecture.size, threads), len(content)
+    def make(number: int, architecture: Architecture, precision: str) -> tuple[Path, int]:
+        content, file = onnx_file(architecture, classes, precision, folder), folder / f"{number}.onnx"
+        file.write_bytes(content)
+        return file, len(content)
 
+    first, _ = make(0, reference, FLOAT)
+    makers = [partial(make, number, *one) for number, one in enumerate(wanted, 1)]
     with progress(f"timing {ROUNDS} rounds", len(wanted), "networks") as shown:
-        return times(reference, [partial(make, *one) for one in wanted], seconds, shown.advance)
+        return times(first, makers, threads, seconds, shown.advance)

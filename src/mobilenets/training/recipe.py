@@ -14,8 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import NAMES
-from mobilenets.training.checked import checked
-from mobilenets.training.fields import paths, setting
+from mobilenets.training.fields import checked, paths, setting
 from mobilenets.training.refused import INT8, TWO_OF_FOUR, refuse_together
 from mobilenets.training.synonyms import ours
 
@@ -227,7 +226,8 @@ class Recipe:
     teacher: str | list[Any] | None = setting(
         None,
         "a trained model, or several, whose answers are learned beside the labels (distillation): run folder, bundle "
-        "or exported file of a classifier that knows all classes of DATA",
+        "or exported file of a classifier that knows all classes of DATA; beside it --unlabelled FOLDER, "
+        "--temperature, --soft-share, --soft-loss",
     )
     unlabelled: str | None = setting(
         None, "a folder of pictures without labels, of which --teacher says what they show"

@@ -18,8 +18,8 @@ from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
 from mobilenets.pictures.stream import default_workers, grouped, stream
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.shown import Answers
-from mobilenets.runtime.answers import check_top
 from mobilenets.runtime.bundle import CLASSIFICATION
+from mobilenets.runtime.found import check_top
 from mobilenets.runtime.predictor import EnginePredictor, Pixels
 
 if TYPE_CHECKING:

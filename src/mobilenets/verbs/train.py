@@ -26,7 +26,7 @@ from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.device import pick_device
 from mobilenets.runs.asked import ending
-from mobilenets.runs.begin import Run, Settled, begin, settle, take_up
+from mobilenets.runs.begin import Run, begin, take_up
 from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
 from mobilenets.runs.detection.train import train_boxes
 from mobilenets.runs.fitting import Allowance, paced
@@ -36,6 +36,7 @@ from mobilenets.runs.record import RECIPE
 from mobilenets.runs.request import Request, looked_at
 from mobilenets.runs.results import finish
 from mobilenets.runs.seeds import SeedPlan, seeds_asked, train_seeds
+from mobilenets.runs.settle import Settled, settle
 from mobilenets.runs.shown import Trained
 from mobilenets.runs.together import agree, follow, hand_out, refuse_together, silent
 from mobilenets.runtime.bundle import DETECTION

@@ -1,4 +1,4 @@
-"""Sets that broke other tools, as their users reported it, rebuilt small; docs/boxes.md names the reports."""
+"""Sets that broke other tools, as their users reported it, rebuilt small; docs/measured/boxes.md names the reports."""
 
 from __future__ import annotations
 
@@ -67,6 +67,16 @@ def test_outlines_without_boxes(tmp_path: Path) -> None:
     assert "annotations without a box, of whose outlines the boxes were taken: 2" in dataset.notes
     # A category for the background is none, and one that stands above itself stays.
     assert dataset.classes == ("cat",) and any("or for the background: background" in note for note in dataset.notes)
+
+
+def test_annotations_may_be_larger_than_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path, *NAMES)
+    coco(tmp_path, list(NAMES), [one(number) for number in range(len(NAMES))])
+    monkeypatch.setattr("mobilenets.base.files.MOST_GIVEN", 100)
+    assert len(boxes_of(read(tmp_path))) == len(NAMES)
+    monkeypatch.setattr("mobilenets.datasets.boxes.coco.LARGEST", 100)
+    with pytest.raises(InputError, match="too large to be read"):
+        read(tmp_path)
 
 
 def test_ids_with_a_point_and_ids_of_two_pictures(tmp_path: Path) -> None:
@@ -149,6 +159,37 @@ def test_xml_without_what_nobody_needs(tmp_path: Path) -> None:
     (tmp_path / "annotations.xml").write_text('<annotations><image name="a.png"/></annotations>')
     with pytest.raises(InputError, match="CVAT's own form: export as COCO"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "shift_jis", "windows-1252"])
+def test_xml_in_the_encoding_that_it_names(tmp_path: Path, encoding: str) -> None:
+    name = {"windows-1252": "pâté", "GBK": "貓"}.get(encoding, "犬")
+    pictures(tmp_path, *NAMES)
+    box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>10</xmax><ymax>12</ymax></bndbox>"
+    for path in (tmp_path / file for file in NAMES):
+        text = f"<annotation><filename>{path.name}</filename><object><name>{name}</name>{box}</object></annotation>"
+        head = f'<?xml version="1.0" encoding="{encoding}"?>\n'
+        path.with_suffix(".xml").write_bytes((head + text).encode(encoding))
+    assert read(tmp_path).classes == (name,)
+    for broken, content in (("a", b"\xff\xff"), ("b", b"<a/>")):
+        (tmp_path / f"{broken}.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}x"?>'.encode() + content)
+    assert told(read(tmp_path, max_bad=1)).count(f"not in {encoding.lower()}x, as its first line says") == 2
+
+
+@pytest.mark.parametrize("ending", ["", ".png", "  1"])
+def test_lists_of_names_with_blanks_and_suffixes(tmp_path: Path, ending: str) -> None:
+    names = [f"my photo {number}" if ending != "  1" else f"photo.{number}" for number in range(8)]
+    pictures(tmp_path / "JPEGImages", *(f"{name}.png" for name in names))
+    (tmp_path / "Annotations").mkdir()
+    box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>10</xmax><ymax>12</ymax></bndbox>"
+    for name in names:
+        text = f"<annotation><filename>{name}.png</filename><object><name>cat</name>{box}</object></annotation>"
+        (tmp_path / f"Annotations/{name}.xml").write_text(text)
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    for half, some in (("train", names[:5]), ("val", names[5:])):
+        (tmp_path / f"ImageSets/Main/{half}.txt").write_text("".join(f"{name}{ending}\n" for name in some))
+    dataset = read(tmp_path)
+    assert (len(dataset.train), len(dataset.validation), dataset.faults) == (5, 3, ())
 
 
 def test_tables_of_spreadsheets(tmp_path: Path) -> None:

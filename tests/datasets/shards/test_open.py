@@ -108,11 +108,13 @@ def test_shards_of_others_are_indexed_once(photos: Path, tmp_path: Path, caplog:
                     tar.addfile(info, io.BytesIO(str(label).encode()))
             tar.add(photos / "red/000.png", f"{half}.png")
     (data / "train-0001.tar").touch()
+    (data / "._train-0001.tar").write_bytes(b"of macOS")
     dataset = prepared(open_data(data))
     assert dataset.classes == ("0", "1", "2")
     assert (len(dataset.train), len(dataset.validation)) == (24, 6)
     assert "train-0000.tar, train: nothing tells its class (left out)" in caplog.text
     assert "train-0001.tar, byte 0: the shard is empty: copy it again (left out)" in caplog.text
+    assert "._train" not in caplog.text
     with caplog.at_level("INFO", logger="mobilenets"):
         caplog.clear()
         assert len(prepared(open_data(data)).train) == 24

@@ -85,10 +85,7 @@ def read_coco(root: Path, files: Sequence[Path], pictures: Pictures) -> Annotati
 
 
 def _opened(path: Path) -> dict[str, Any]:
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise InputError(f"{path}: {size / 2**30:.1f} GiB: annotation files of up to {LARGEST >> 30} GiB are read")
-    data = read_json(path, "COCO's annotations are wanted", _slim)
+    data = read_json(path, "COCO's annotations are wanted", _slim, LARGEST)
     if not isinstance(data, dict) or any(not isinstance(data.get(part), list) for part in _PARTS):
         raise InputError(f"{path}: not COCO's annotations: it has no lists {', '.join(_PARTS)}")
     return data

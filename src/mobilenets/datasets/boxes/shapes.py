@@ -41,7 +41,7 @@ def draw_boxes_set(
     if pictures < 2:
         raise InputError(f"{pictures} pictures: at least two are needed, one to learn from and one to measure on")
     held_out = max(1, round(HELD_OUT * pictures))
-    with new_folder(folder, "drawing") as whole:
+    with new_folder(folder) as whole:
         for half, numbers in (("train", range(held_out, pictures)), ("validation", range(held_out))):
             (whole / "images" / half).mkdir(parents=True)
             listed = []

@@ -167,14 +167,16 @@ def _lists(root: Path, found: Annotations) -> dict[Path, dict[str, str]]:
 def _take_list(path: Path, lines: Sequence[str], half: str, into: dict[str, str], found: Annotations) -> None:
     around = path.parents[2]
     for place, line in enumerate(lines, start=1):
-        stem = Path(line.split()[0]).name if line.strip() else ""
-        if not stem:
+        if not line.strip():
             continue
-        known = (is_there(around / "Annotations" / f"{name}.xml") for name in (stem, Path(stem).stem))
-        if half != "test" and not any(known):
-            found.wrong(path, f"line {place}", f"there is no annotation file for {stem!r}")
-        elif into.setdefault(stem, half) != half:
-            found.wrong(path, f"line {place}", f"{stem!r} is in {into[stem]} already: it stays there", used=True)
+        # A name may have blanks, or a suffix; behind it there may be a figure, as in the lists of one class.
+        told = [Path(one).name for one in (line.strip(), line.split()[0])]
+        some = dict.fromkeys(name for one in told for name in (one, Path(one).stem))
+        stem = next((name for name in some if is_there(around / "Annotations" / f"{name}.xml")), None)
+        if stem is None and half != "test":
+            found.wrong(path, f"line {place}", f"there is no annotation file for {told[-1]!r}")
+        elif (own := stem or told[-1]) and into.setdefault(own, half) != half:
+            found.wrong(path, f"line {place}", f"{own!r} is in {into[own]} already: it stays there", used=True)
 
 
 def _half(path: Path, root: Path, listed: Mapping[Path, Mapping[str, str]]) -> str | None:

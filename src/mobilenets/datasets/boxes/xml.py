@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
@@ -11,6 +12,8 @@ from mobilenets.datasets.boxes.entries import Faulty
 DEEPEST = 32
 MOST = 200_000  # elements
 LONGEST = 100_000  # letters in one element
+_NAMED = re.compile(rb"""\s*<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)""")
+_OWN = ("utf-8", "utf-16")  # encodings that expat reads itself
 
 
 @dataclass
@@ -38,6 +41,9 @@ def parse(content: bytes) -> Node:
     file of this machine or grow to gigabytes. Raises ``Faulty``, or expat's own error where it is not well-formed.
     """
     parser = expat.ParserCreate()
+    named = _NAMED.match(content)
+    if named and (encoding := named[1].decode("ascii", "replace").lower()) not in _OWN:
+        content, parser = _in_utf8(content, encoding), expat.ParserCreate("utf-8")
     parser.buffer_text = True
     top = Node("", 0)
     open_: list[Node] = [top]
@@ -68,3 +74,12 @@ def parse(content: bytes) -> Node:
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
     parser.Parse(content, True)
     return top.inside[0]
+
+
+def _in_utf8(content: bytes, encoding: str) -> bytes:
+    """Bring a file to UTF-8: of other encodings expat knows only those of one byte a letter."""
+    try:
+        # GB18030 holds all of the older two, which files name that are not quite in them.
+        return content.decode("gb18030" if encoding in ("gb2312", "gbk") else encoding).encode()
+    except (LookupError, ValueError) as error:
+        raise Faulty(f"it is not in {encoding}, as its first line says: save it as UTF-8", 1) from error

@@ -100,7 +100,7 @@ def _tars(path: Path) -> list[str]:
     except OSError:  # who lists it as a folder of pictures says so
         return []
     halves = [one for one in folders if half_of(one.name)[0] is not None]
-    found = [one for place in (path, *halves) for one in sorted(place.glob("*.tar")) if one.is_file()]
+    found = [one for place in (path, *halves) for one in sorted(place.glob("[!.]*.tar")) if one.is_file()]
     if not found or any(has_pictures(place, deep=True) for place in folders):
         return []
     return [one.relative_to(path).as_posix() for one in found]
