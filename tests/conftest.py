@@ -171,7 +171,7 @@ def small(quick_settings: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out plots and report, which take most of the time of a small run."""
-    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+    for name in ("results.draw_curves", "class_report.draw_figures", "class_report.write_report"):
         monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     monkeypatch.setattr("mobilenets.verbs.train.draw_schedule", lambda *_: None)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mobilenets.datasets.folder import Folder, Sample, fingerprint, pictures_below, read_folder
+from mobilenets.datasets.folder import Folder, Sample, fingerprint, pictures_below, read_folder, relative
 from mobilenets.datasets.listing import SHOWN, Problem, say
 from mobilenets.errors import InputError
 
@@ -365,3 +365,17 @@ def test_fingerprint_needs_its_files(tmp_path: Path) -> None:
     root = put(tmp_path / "data", "cat/1.png")
     refused("cannot be read", [Sample(root / "cat/2.png", 0)], root, call=fingerprint)
     refused("is not in", [Sample(root / "cat/1.png", 0)], root / "dog", call=fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "name"),
+    [("a/b/c.png", "a", "b/c.png"), ("./a/b.png", ".", "a/b.png"), ("/a/b.png", "/", "a/b.png"), ("a", "a", ".")],
+)
+def test_names_below_a_folder(path: str, root: str, name: str) -> None:
+    assert relative(Path(path), Path(root)) == name
+
+
+@pytest.mark.parametrize(("path", "root"), [("ab/c.png", "a"), ("a/b.png", "a/b"), ("a/b.png", "/a")])
+def test_no_name_for_what_lies_elsewhere(path: str, root: str) -> None:
+    with pytest.raises(InputError, match="is not in"):
+        relative(Path(path), Path(root))

@@ -158,8 +158,6 @@ def test_from_the_set_to_an_answer_in_chinese(
 ) -> None:
     """The README's commands, on a small set and a small network."""
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
-    for name in ("results.draw_curves", "class_report.draw_confusions"):  # the report draws the same
-        monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     monkeypatch.setattr(style, "DPI", 30)
     data, run, measured = str(drawn), str(tmp_path / "run"), tmp_path / "measured"
     recipe = ["--recipe", "garbage-mindspore", "--freeze", "backbone", "--epochs", "2", "--views", "1"]

@@ -25,6 +25,18 @@ def test_in_order_whatever_finishes_first(workers: int, ahead: int | None) -> No
     assert found == [(number, number * number) for number in range(20)]
 
 
+@pytest.mark.parametrize("together", [1, 3, 50])
+def test_several_at_a_time_are_told_apart(together: int) -> None:
+    def make(number: int) -> int:
+        if number % 5 == 3:
+            raise UnreadablePicture(f"no {number}")
+        return -number
+
+    made = list(stream(make, range(20), workers=2, together=together))
+    assert [number for number, _ in made] == list(range(20))
+    assert [str(one) for _, one in made] == [f"no {n}" if n % 5 == 3 else str(-n) for n in range(20)]
+
+
 @pytest.mark.parametrize("ahead", [1, 3, 7])
 def test_no_more_is_taken_up_than_fits(ahead: int) -> None:
     taken: list[int] = []

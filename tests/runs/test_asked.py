@@ -112,7 +112,8 @@ def test_a_training_ends_with_one_pass_and_one_file(
         return pooled(network, loader, *more)
 
     monkeypatch.setattr(asked, "pooled", counted)
-    monkeypatch.setattr("mobilenets.runs.class_report.write_report", lambda *_: None)
+    for name in ("draw_figures", "write_report"):
+        monkeypatch.setattr(f"mobilenets.runs.class_report.{name}", lambda *_: None)
     result = mobilenets.train(data, tmp_path / "run", epochs=1, device="cpu", workers=1, threads=1, **settings)
     assert len(written) == 1 and sorted(decoded) == sorted(data.rglob("*.png"))
     assert result["calibration"]["pictures"] == result["images"] and result["none_of_these"] is not None

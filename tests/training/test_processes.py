@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import mobilenets
 from mobilenets.datasets.loader import Loader, shuffled
+from mobilenets.models.dropout import Dropout
 from mobilenets.models.network import Network
 from mobilenets.training.loop import Training
 from mobilenets.training.processes import ALONE, Processes
@@ -134,7 +135,7 @@ def test_synchronised_norm_has_the_numerical_gradient() -> None:
 def test_dropout_draws_for_the_whole_batch() -> None:
     x = torch.randn(7, 5)
     torch.manual_seed(4)
-    wanted = nn.Dropout(0.4)(x)
+    wanted = Dropout(0.4)(x)
     found = []
     for rank in range(3):
         torch.manual_seed(4)

@@ -55,7 +55,7 @@ def test_whole_way(
     assert "is not empty: continue it with --resume" in capsys.readouterr().err
     weights = (out / "run/model.safetensors").read_bytes()
     # Which take most of the time.
-    for name in ("results.draw_curves", "class_report.draw_confusions", "class_report.write_report"):
+    for name in ("results.draw_curves", "class_report.draw_figures", "class_report.write_report"):
         monkeypatch.setattr(f"mobilenets.runs.{name}", lambda *_: None)
     assert main(["demo", "--out", str(out), "--resume", "--json"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -17,6 +17,7 @@ from mobilenets.pictures.stream import stream
 
 Look: TypeAlias = Callable[[Sample, Image.Image], None]
 SEEN = 64
+FEW = 8  # pictures that a thread tries at a time
 
 
 def check_readable(
@@ -40,7 +41,7 @@ def check_readable(
             look(sample, image)
 
     mounts.expect([sample.path for sample in samples])
-    for sample, error in stream(make, samples, workers=workers):
+    for sample, error in stream(make, samples, workers=workers, together=FEW):
         if isinstance(error, UnreadablePicture):
             kind = "too_large" if isinstance(error, PictureTooLarge) else "unreadable"
             problems.append(Problem(kind, str(sample.path), str(error)))

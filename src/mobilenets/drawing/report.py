@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mobilenets.base.files import write_bytes
 from mobilenets.base.progress import duration
 from mobilenets.datasets.listing import Problem
 from mobilenets.drawing.confusion import confusion_matrix
@@ -99,7 +100,7 @@ class Report(RunReport):
     ``calibration`` is what ``model.json`` says of the temperature, and ``reliability`` has the evaluations to draw
     without and with it, if there are any. ``cross_validation`` and ``seeds`` are those of ``metrics.json``; ``crossed``
     where ``evaluation`` is what the models of the folds answered. ``suspects`` are pictures whose labels look wrong,
-    with ``path``, ``given``, ``suggested`` and ``score``.
+    with ``path``, ``given``, ``suggested`` and ``score``. ``figures`` are those of ``draw_figures``, if drawn.
     """
 
     evaluation: Evaluation
@@ -108,6 +109,7 @@ class Report(RunReport):
     reliability: tuple[Evaluation | None, Evaluation | None] = (None, None)
     explain: Callable[[Image.Image, int], Image.Image] | None = None
     suspects: Sequence[Mapping[str, Any]] = ()
+    figures: Mapping[str, Drawing] | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -120,7 +122,7 @@ def write_report(path: Path, report: Report) -> None:
         "report.html",
         report,
         TOP1,
-        _figures(report, labels, by_group),
+        draw_figures(report) if report.figures is None else report.figures,
         evaluation=report.evaluation,
         # With the temperatures of folds, where the same pictures gave the temperature.
         fair=report.reliability[1] or report.evaluation,
@@ -136,12 +138,11 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def write_run_page(
-    path: Path, template: str, report: RunReport, metric: Metric, figures: dict[str, Drawing], **values: Any
+    path: Path, template: str, report: RunReport, metric: Metric, figures: Mapping[str, Drawing], **values: Any
 ) -> None:
     """Write a report by the ``template`` of this folder, which extends ``report.html``, with the values it names."""
-    if report.history:
-        drawn = on_both(lambda theme: curves(report.history, metric, report.best_epoch, theme))
-        figures = figures | {"curves": drawn}
+    if report.history and "curves" not in figures:
+        figures = {**figures, "curves": on_both(lambda theme: curves(report.history, metric, report.best_epoch, theme))}
     write_page(
         path,
         template,
@@ -204,26 +205,39 @@ def _groups(by_group: Evaluation, labels: Labels, classes: Sequence[str]) -> lis
     ]
 
 
-def on_both(draw: Callable[[Theme], Figure]) -> Drawing:
-    """Draw a figure for light and for dark paper."""
+def on_both(draw: Callable[[Theme], Figure], file: Path | None = None) -> Drawing:
+    """Draw a figure for light and for dark paper; the former is written to ``file`` too, if there is one."""
     light, dark = (png(draw(theme)) for theme in (LIGHT, DARK))
+    if file is not None:
+        write_bytes(file, light)
     # A PNG's width stands in its first chunk, after the signature, the chunk's length and its name.
     width = int.from_bytes(light[16:20], "big") * 96 // DPI
     return Drawing(data_address("png", light), data_address("png", dark), width)
 
 
-def _figures(report: Report, labels: Labels, by_group: Evaluation | None) -> dict[str, Drawing]:
-    evaluation, (before, after) = report.evaluation, report.reliability
-    names = labels.shown(evaluation.classes, drawable)
+def draw_figures(report: Report, folder: Path | None = None) -> dict[str, Drawing]:
+    """Draw the figures of a report.
+
+    Those of curves and confusions are written into ``folder`` too, if there is one, as ``draw_curves`` and
+    ``draw_confusions`` write them.
+    """
+    evaluation, (before, after), labels = report.evaluation, report.reliability, report.labels or Labels({})
+    names, by_group = labels.shown(evaluation.classes, drawable), grouped(evaluation, labels)
+
+    def both(draw: Callable[[Theme], Figure], name: str) -> Drawing:
+        return on_both(draw, None if folder is None else folder / f"{name}.png")
+
     figures = {
-        "confusion": on_both(lambda theme: confusion_matrix(evaluation.confusion, names, theme)),
+        "confusion": both(lambda theme: confusion_matrix(evaluation.confusion, names, theme), "confusion"),
         "reliability": on_both(lambda theme: reliability_diagram(after or evaluation, theme)),
     }
+    if report.history:
+        figures["curves"] = both(lambda theme: curves(report.history, TOP1, report.best_epoch, theme), "curves")
     if before is not None and report.calibration.get("temperature", 1) != 1:
         figures["before"] = on_both(lambda theme: reliability_diagram(before, theme, "Reliability before calibration"))
     if by_group is not None:
         found, groups = by_group.confusion, labels.shown_groups(by_group.classes, drawable)
-        figures["groups"] = on_both(lambda theme: confusion_matrix(found, groups, theme, kind="group"))
+        figures["groups"] = both(lambda theme: confusion_matrix(found, groups, theme, kind="group"), "confusion_groups")
     return figures
 
 

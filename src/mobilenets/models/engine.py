@@ -29,6 +29,7 @@ class NetworkEngine:
 
     def __init__(self, network: Network, device: torch.device, start: int = 0, space: Space | None = None) -> None:
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.eval()
         self.threads = torch.get_num_threads()
         self._device, self._start, self._space = device, start, space
 
@@ -36,9 +37,13 @@ class NetworkEngine:
     def __call__(self, images: npt.NDArray[Any], /) -> npt.NDArray[np.float32]:
         """Run a batch."""
         logits: npt.NDArray[np.float32] = (
-            self.network.eval()(to_tensor(images, self._device), self._start).float().cpu().numpy()
+            self._ready()(to_tensor(images, self._device), self._start).float().cpu().numpy()
         )
         return logits
+
+    def _ready(self) -> Network:
+        # To set hundreds of modules takes longer than a batch behind frozen blocks.
+        return self.network.eval() if self.network.training else self.network
 
     @property
     def gives_distance(self) -> bool:
@@ -54,7 +59,7 @@ class NetworkEngine:
     @torch.inference_mode()
     def features(self, images: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Give what the last layer takes, float32 N×features, and the logits."""
-        network = self.network.eval()
+        network = self._ready()
         taken: list[torch.Tensor] = []
         watch = network.classifier.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
         try:

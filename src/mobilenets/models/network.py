@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.blocks import build
+from mobilenets.models.dropout import Dropout
 from mobilenets.models.int8 import Rounding
 from mobilenets.models.plan import Plan
 
@@ -39,7 +40,7 @@ class Network(nn.Module):
         self.pool = build("pool", self.plan.pool)
         self.head = build("head", self.plan.head)
         self.features = self.plan.features.channels
-        self.dropout = nn.Dropout(architecture.table.head.dropout)
+        self.dropout = Dropout(architecture.table.head.dropout)
         self.classifier = nn.Linear(self.features, classes) if self.plan.classifier else nn.Identity()
         initialise(self, architecture.table.initial)
 

@@ -37,7 +37,12 @@ def decoding_threads(workers: int | None = None) -> ThreadPoolExecutor:
 
 
 def stream(
-    make: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int | None = None
+    make: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    ahead: int | None = None,
+    together: int = 1,
 ) -> Generator[tuple[Item, Result | UnreadablePicture]]:
     """Make something of every item, in threads, ahead of the reader.
 
@@ -52,6 +57,9 @@ def stream(
     ahead:
         How many items may be under way or made and not yet read: what bounds the memory. By default one more than
         there are workers.
+    together:
+        How many items a thread takes at a time: where one takes less time than its hand-over between threads. There may
+        be so many times as many under way.
 
     Yields
     ------
@@ -65,23 +73,25 @@ def stream(
     """
     workers = workers or default_workers()
     room = ahead or workers + 1
-    pending: deque[tuple[Item, Future[Result]]] = deque()
+    pending: deque[Future[list[tuple[Item, Result | UnreadablePicture]]]] = deque()
     pool = decoding_threads(workers)
 
-    def first() -> tuple[Item, Result | UnreadablePicture]:
-        item, made = pending.popleft()
-        try:
-            return item, made.result()
-        except UnreadablePicture as error:
-            return item, error
+    def each(some: list[Item]) -> list[tuple[Item, Result | UnreadablePicture]]:
+        made: list[tuple[Item, Result | UnreadablePicture]] = []
+        for item in some:
+            try:
+                made.append((item, make(item)))
+            except UnreadablePicture as error:
+                made.append((item, error))
+        return made
 
     try:
-        for item in items:
-            pending.append((item, pool.submit(make, item)))
+        for some in grouped(items, together):
+            pending.append(pool.submit(each, some))
             if len(pending) >= room:
-                yield first()
+                yield from pending.popleft().result()
         while pending:
-            yield first()
+            yield from pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

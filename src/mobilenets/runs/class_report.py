@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from PIL import Image
 from mobilenets.base.text import percent
 from mobilenets.datasets.loader import Loader, shards_of, shuffled
 from mobilenets.datasets.sides import typical_side
-from mobilenets.drawing.confusion import draw_confusions
 from mobilenets.drawing.explain import explain_picture
-from mobilenets.drawing.report import Report, write_report
+from mobilenets.drawing.report import Report, draw_figures, write_report
 from mobilenets.measure.groups import groups_to_json
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.preprocess import Preprocessing
@@ -26,6 +26,7 @@ from mobilenets.runs.begin import Run
 from mobilenets.runs.calibrating import Settled
 from mobilenets.runs.folds import CROSSED
 from mobilenets.runs.predictor import Predictor
+from mobilenets.runs.suspects import Suspects
 from mobilenets.runs.update import compare_with_source
 from mobilenets.training.checkpoint import State
 from mobilenets.training.recipe import Recipe
@@ -51,10 +52,24 @@ class Finished:
     figures: Mapping[str, Any]
 
 
-def write_class_report(finished: Finished, evaluation: Evaluation, device: torch.device) -> dict[str, Any]:
-    """Write confusions and report into the run; returns the entries of ``metrics.json`` that only classifiers have."""
-    run, bundle, figures = finished.run, finished.predictor.bundle, finished.figures
+def write_class_report(
+    finished: Finished,
+    evaluation: Evaluation,
+    find: Callable[[], Suspects | None],
+    device: torch.device,
+) -> dict[str, Any]:
+    """Write figures and report into the run; returns the entries of ``metrics.json`` that only classifiers have.
+
+    ``find`` finds the labels that look wrong.
+    """
+    run, bundle = finished.run, finished.predictor.bundle
     data, labels = run.record.data, bundle.labels
+    draft = _report(finished, evaluation)
+    # Matplotlib holds Python's lock and PyTorch does not, so both go on at once.
+    with ThreadPoolExecutor(1) as beside:
+        drawn = beside.submit(draw_figures, draft, run.folder)
+        suspects = find()
+    wrong = None if suspects is None else suspects.to_json()
     steps = next_steps(
         Outcome(
             recipe=run.recipe,
@@ -67,19 +82,21 @@ def write_class_report(finished: Finished, evaluation: Evaluation, device: torch
             side=typical_side(run.dataset.train),
             data=data.folder,
             run=str(run.folder),
-            wrong_labels=figures["wrong_labels"],
+            wrong_labels=wrong,
         )
     )
-    draw_confusions(evaluation, labels, run.folder)
-    write_report(run.folder / "report.html", _report(finished, evaluation, steps))
+    shown = () if wrong is None else wrong["suspects"]
+    report = replace(draft, next_steps=steps, suspects=shown, figures=drawn.result())
+    write_report(run.folder / "report.html", report)
     return {
+        "wrong_labels": wrong,
         "groups": None if labels is None else groups_to_json(evaluation, labels),
         "before": compare_with_source(run.source, data.renamed, run.dataset, evaluation, device, run.recipe.workers),
         "next_steps": steps,
     }
 
 
-def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Report:
+def _report(finished: Finished, evaluation: Evaluation) -> Report:
     run, figures = finished.run, finished.figures
     data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
     file, labels = finished.predictor.file, finished.predictor.bundle.labels
@@ -113,7 +130,6 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         versions=run.record.versions,
         command=run.record.command,
         notes=figures["notes"],
-        next_steps=steps,
         labels=labels,
         root=dataset.layout.root,
         calibration=figures.get("calibration", {}),
@@ -121,7 +137,6 @@ def _report(finished: Finished, evaluation: Evaluation, steps: list[str]) -> Rep
         cross_validation=figures["cross_validation"],
         crossed=finished.on == CROSSED,
         seeds=figures["seeds"],
-        suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
         taught_by=" and ".join(one["words"] for one in run.record.teaching.get("teachers", ())),
         # Of an answer of another model, that of a fold, this one has nothing to show.
         explain=partial(explain_picture, finished.predictor) if explained else None,

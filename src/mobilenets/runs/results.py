@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +92,13 @@ def finish(
         "test_set": None if opened is None else opened.to_json(),
         "none_of_these": None if saved.bundle.none_of_these is None else saved.bundle.none_of_these.to_json(),
     }
-    draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
     written = {}
-    if isinstance(evaluation, Classified):
-        suspects = find_suspects(run, values, crossed)
-        metrics["wrong_labels"] = None if suspects is None else suspects.to_json()
+    if not isinstance(evaluation, Classified):
+        draw_curves(state.history, run.task.metric, folder / "curves.png", kept)
+    else:
         metrics["copies"] = None if on == CROSSED else copies_of_run(folder, evaluation)
         finished = Finished(run, train_loader, state, kept, on, settled, predictor, metrics)
-        metrics |= write_class_report(finished, evaluation, device)
+        metrics |= write_class_report(finished, evaluation, partial(find_suspects, run, values, crossed), device)
         written = {"report": str(folder / "report.html")}
     write_metrics(run, metrics, evaluation, on, seconds_in_all(folder, state, since))
     return {"run": str(folder), **written, **metrics}

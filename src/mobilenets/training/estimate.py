@@ -19,6 +19,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
+from mobilenets.runtime.engines import TOGETHER
 from mobilenets.tasks.base import Task
 from mobilenets.training import checkpoint
 from mobilenets.training.features import (
@@ -64,11 +65,11 @@ class Ending:
     plot: float = PLOT
     looked_at: int = 0
 
-    def seconds(self, picture: float) -> float:
-        """Give the time of it all, where a picture takes so long to measure."""
+    def seconds(self, picture: float, known: bool = False) -> float:
+        """Give the time of it all, where a picture takes so long to measure; ``known``: its features lie in a cache."""
         cells = min(MOST_CELLS, self.classes**2)
         plots = PLOTS + PLOTS_PER_100_CELLS * cells / 100
-        pictures = self.asked + 2 * min(MISTAKES, self.asked)
+        pictures = (not known) * self.asked + 2 * min(MISTAKES, self.asked)
         probing = self.looked_at * (PROBING + PROBING_CLASS * self.classes)
         return GRAPH + plots * self.plot + pictures * picture + probing
 
@@ -93,8 +94,10 @@ def estimate(
     with torch.random.fork_rng(devices=cuda):
         probe = _Probe(network, task, train, validation, device, opener)
         decoding, lower = probe.decoding(run[0].recipe.batch), frozen_blocks(network, run[-1].recipe.freeze)
-        whole = probe.forward(len(network.body), 0)
         missing, computing = probe.frozen(lower, run[-1].recipe, decoding)
+        # Only what is trained before some block asks the body anew.
+        known = missing is not None and lower == len(network.body)
+        whole = 0.0 if known else probe.forward(len(network.body), 0)
         parts = []
         for stage in run:
             prepare, computing = computing, 0.0
@@ -110,7 +113,7 @@ def estimate(
                 count = len(train.samples) * views + len(validation.samples)
                 prepare += count * max(0.0, whole - probe.forward(lower, 0))
             parts.append(probe.part(stage, blocks if cached is not None else 0, prepare, decoding))
-        return Forecast(tuple(parts), ending.seconds(_together(decoding, whole, device)))
+        return Forecast(tuple(parts), ending.seconds(_together(decoding, whole, device), known))
 
 
 class _Probe:
@@ -156,8 +159,8 @@ class _Probe:
             return None, 0.0
         trunk, in_torch = open_trunk(self._network, blocks, self._device, self._opener)
         count = still_to_compute(self._network, recipe, blocks, self._train, self._validation, in_torch)
-        images = _made_up(self._network, COMPUTED_TOGETHER, 0)
-        each = timed(lambda: trunk(images), self._device) / COMPUTED_TOGETHER if count else 0.0
+        images = _made_up(self._network, COMPUTED_TOGETHER if in_torch else TOGETHER, 0)
+        each = timed(lambda: trunk(images), self._device) / len(images) if count else 0.0
         if not in_torch:  # as many at once as there are threads that decode
             each /= self._at_once
         seconds = (count or 0) * _together(decoding, each, self._device)

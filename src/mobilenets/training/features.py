@@ -30,6 +30,7 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.transforms import Fit
 from mobilenets.pictures.stream import checked, grouped, stream
+from mobilenets.runtime.engines import TOGETHER
 from mobilenets.training.feature_cache import FeatureCache, count_entries, is_kept, look_up, prune
 from mobilenets.training.recipe import Recipe
 
@@ -41,7 +42,7 @@ Floats = npt.NDArray[np.float32]
 Trunk: TypeAlias = Callable[[npt.NDArray[Any]], Floats]
 TrunkOpener: TypeAlias = Callable[[Network, int], Trunk | None]
 
-VERSION = 5
+VERSION = 6
 COMPUTED_TOGETHER = 32
 MOST_AT_ONCE = 2 << 30  # bytes of memory
 
@@ -292,7 +293,8 @@ def _compute(
         # none waits for another.
         return loader.preprocessing.normalise(pixels) if in_torch else trunk(loader.preprocessing.planes(pixels))
 
-    groups = _groups(missing, max(1, COMPUTED_TOGETHER // cache.values.shape[1]))
+    even = 1 if in_torch else TOGETHER  # so that no run of the runtime is filled up with nothing
+    groups = _groups(missing, even * max(1, COMPUTED_TOGETHER // even // cache.values.shape[1]))
     with (
         closing(stream(made, groups, workers=loader.workers)) as results,
         progress(what, len(missing), "pictures") as shown,

@@ -29,12 +29,19 @@ def _threads(wish: int | None) -> Iterator[None]:
 
     It counts the cores when it is loaded, and sees no quota: eight threads on one allowed core took 6 times as long.
     """
-    before = torch.get_num_threads()
-    if wish is None and "OMP_NUM_THREADS" not in os.environ and before > cores():
+    if wish is None and "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores():
         wish = cores()
     if forked():
         log.warning("this process was forked, and PyTorch's threads do not work there: training on one thread")
         wish = 1
+    with computing_on(wish):
+        yield
+
+
+@contextmanager
+def computing_on(wish: int | None) -> Iterator[None]:
+    """Give PyTorch this many threads while the block runs, or as many as it has."""
+    before = torch.get_num_threads()
     if wish is not None:
         torch.set_num_threads(wish)
     try:

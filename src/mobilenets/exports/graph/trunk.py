@@ -11,12 +11,8 @@ import numpy.typing as npt
 
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.engines import laid_out
+from mobilenets.runtime.engines import TOGETHER, laid_out
 from mobilenets.runtime.engines.ort import open_session
-
-# Pictures a run: their maps stay in the cache of a core, and the weights are read once for all. At 128 pixels V2 1.0
-# took 2.8 ms of processor time a picture for 1, 2.4 for 4 and 8, 2.5 for 16 (AMD EPYC, 2026-11-28).
-TOGETHER = 4
 
 
 def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]] | None:

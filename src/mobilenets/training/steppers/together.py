@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mobilenets.datasets.loader import Batch
+from mobilenets.models.dropout import Dropout, scales
 from mobilenets.models.network import Network
 from mobilenets.training.processes import Processes
 
@@ -127,15 +128,14 @@ def _wide(line: Tensor, like: Tensor) -> Tensor:
     return line.to(like.dtype)[None, :, None, None]
 
 
-class _SharedDropout(nn.Dropout):
+class _SharedDropout(Dropout):
     """Dropout that draws for the global batch, of which it uses its slice: the draws of a single process on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         part = _slice.get()
         if part is None or not self.training or self.p == 0:
             return super().forward(x)
-        drawn = torch.empty((part.whole, *x.shape[1:]), dtype=x.dtype, device=x.device).bernoulli_(1 - self.p)
-        return x * drawn.div_(1 - self.p)[part.first : part.first + len(x)]
+        return x * scales((part.whole, *x.shape[1:]), self.p, x)[part.first : part.first + len(x)]
 
 
 class Together:
