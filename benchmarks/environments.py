@@ -28,13 +28,14 @@ class Peer:
     variables: tuple[tuple[str, str], ...] = ()
 
 
+TENSORFLOW = (("KERAS_BACKEND", "tensorflow"), ("TF_CPP_MIN_LOG_LEVEL", "2"))
 PEERS = {
     OURS: Peer("mobilenets", "ours.py", OURS),
-    REFERENCE: Peer("PyTorch, channels_last", "pytorch_eager.py", "pytorch", ("--layout", "channels_last")),
-    "pytorch_nchw": Peer("PyTorch, NCHW", "pytorch_eager.py", "pytorch", ("--layout", "nchw")),
-    "pytorch_compile": Peer("PyTorch, torch.compile", "pytorch_compile.py", "pytorch"),
-    "keras_tensorflow": Peer("Keras on TensorFlow", "keras_tensorflow.py", "keras-tensorflow"),
-    "keras_torch": Peer("Keras on PyTorch", "keras_torch.py", "keras-torch"),
+    REFERENCE: Peer("PyTorch, channels_last", "pytorch_peer.py", "pytorch", ("--layout", "channels_last")),
+    "pytorch_nchw": Peer("PyTorch, NCHW", "pytorch_peer.py", "pytorch", ("--layout", "nchw")),
+    "pytorch_compile": Peer("PyTorch, torch.compile", "pytorch_peer.py", "pytorch", ("--compile",)),
+    "keras_tensorflow": Peer("Keras on TensorFlow", "keras_peer.py", "keras-tensorflow", variables=TENSORFLOW),
+    "keras_torch": Peer("Keras on PyTorch", "keras_peer.py", "keras-torch", variables=(("KERAS_BACKEND", "torch"),)),
     "mindspore": Peer("MindSpore", "mindspore_peer.py", "mindspore"),
 }
 MACHINE = Peer("the machine", "machine.py", OURS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzzing import seeds
-from mobilenets.datasets.boxes.read import Reading
+from mobilenets.datasets.boxes.reading import Reading
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.idx import read_idx
 from mobilenets.datasets.split import read_split

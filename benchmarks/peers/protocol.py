@@ -82,6 +82,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--optimizer", choices=("adamw", "sgd"), default="adamw")
     parser.add_argument("--layout", choices=("channels_last", "nchw"), default="channels_last")
+    parser.add_argument("--compile", action="store_true")
     return parser.parse_args()
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -10,11 +9,8 @@ import pytest
 from PIL import Image
 
 from mobilenets.datasets.folder import Folder, Sample, fingerprint, pictures_below, read_folder, relative
-from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.listing import SHOWN, Problem, say
-from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
-from mobilenets.pictures import decode
 
 
 def put(root: Path, *names: str) -> Path:
@@ -37,9 +33,6 @@ def refused(message: str, *arguments: object, call: object = read_folder) -> Non
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- read_folder
-
-
 def test_classes_are_sorted_by_code_point(tmp_path: Path) -> None:
     found = read_folder(put(tmp_path, "b/1.png", "a/1.png", "B/1.png", "10/1.png", "9/1.png", "é/1.png"))
     assert found.classes == ("10", "9", "B", "a", "b", "é")
@@ -59,17 +52,6 @@ def test_pictures_lie_at_any_depth_with_any_case(tmp_path: Path) -> None:
         "cat/deep/er/2.JpG",
         "dog/3.webp",
     ]
-
-
-def test_hidden_and_litter_are_passed_over(tmp_path: Path) -> None:
-    put(tmp_path, "cat/1.png", "dog/1.png")
-    put(tmp_path, ".git/1.png", "__MACOSX/cat/1.png", "cat/._1.png", "cat/.ipynb_checkpoints/1.png")
-    for name in ("cat/.DS_Store", "dog/Thumbs.db", "dog/desktop.ini", ".DS_Store"):
-        (tmp_path / name).write_bytes(b"litter")
-    found = read_folder(tmp_path)
-    assert found.classes == ("cat", "dog")
-    assert len(found.samples) == 2
-    assert found.problems == ()
 
 
 def test_other_files_are_named(tmp_path: Path) -> None:
@@ -234,6 +216,7 @@ LITTER = ("lost+found", "$RECYCLE.BIN", "System Volume Information", ".Trash-100
 
 def test_what_systems_leave_behind(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.png", "dog/1.png", *(f"{name}/1.png" for name in LITTER), "cat/@eaDir/1.png", "cat/._1.png")
+    put(tmp_path, ".git/1.png", "cat/.ipynb_checkpoints/1.png")
     for name in (
         "Thumbs.db",
         "desktop.ini",
@@ -354,55 +337,6 @@ def test_pictures_below(tmp_path: Path) -> None:
     assert pictures_below(tmp_path) == (tmp_path / "a.png", tmp_path / "b" / "1.png")
 
 
-# ---------------------------------------------------------------- find_data
-
-
-@pytest.mark.parametrize("half", ["validation", "val", "valid", "test", "Val"])
-def test_both_halves_are_found(tmp_path: Path, half: str) -> None:
-    put(tmp_path, "train/cat/1.png", "train/dog/1.png", f"{half}/cat/2.png")
-    found = find_data(tmp_path)
-    assert found == Layout(tmp_path, tmp_path / "train", tmp_path / half, notes=found.notes)
-    assert found.notes == (("there is no validation/, so test/ is used for validation",) if half == "test" else ())
-
-
-def test_test_stands_beside_validation(tmp_path: Path) -> None:
-    put(tmp_path, "train/cat/1.png", "val/cat/2.png", "test/cat/3.png")
-    assert find_data(tmp_path) == Layout(tmp_path, *(tmp_path / name for name in ("train", "val", "test")))
-
-
-def test_classes_alone(tmp_path: Path) -> None:
-    put(tmp_path, "cat/1.png", "dog/1.png")
-    assert find_data(tmp_path) == Layout(tmp_path, tmp_path)
-
-
-def test_train_alone_is_to_be_split(tmp_path: Path) -> None:
-    found = find_data(put(tmp_path, "train/cat/1.png", "train/dog/1.png"))
-    assert found == Layout(tmp_path, tmp_path / "train", notes=found.notes)
-    assert "some of its pictures are held out for validation" in found.notes[0]
-
-
-def test_train_can_be_a_class(tmp_path: Path) -> None:
-    put(tmp_path, "car/1.png", "plane/1.png", "train/1.png")
-    assert find_data(tmp_path) == Layout(tmp_path, tmp_path)
-    assert read_folder(tmp_path).classes == ("car", "plane", "train")
-
-
-def test_data_that_cannot_be_found(tmp_path: Path) -> None:
-    refused("there is no folder", tmp_path / "missing", call=find_data)
-    refused("no class folders", tmp_path, call=find_data)
-    put(tmp_path, "1.png")
-    refused("pictures, but no class folders", tmp_path, call=find_data)
-    refused("is a file", tmp_path / "1.png", call=find_data)
-    put(tmp_path, "val/cat/1.png")
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    refused("train has no pictures", tmp_path, call=find_data)
-    put(tmp_path, "train/1.png")
-    refused("train has pictures, but no class folders", tmp_path, call=find_data)
-
-
-# ---------------------------------------------------------------- fingerprint
-
-
 def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     first = put(tmp_path / "one", "cat/1.png", "dog/1.png", "dog/2.png")
     second = put(tmp_path / "two", "dog/2.png", "dog/1.png", "cat/1.png")
@@ -431,46 +365,6 @@ def test_fingerprint_needs_its_files(tmp_path: Path) -> None:
     root = put(tmp_path / "data", "cat/1.png")
     refused("cannot be read", [Sample(root / "cat/2.png", 0)], root, call=fingerprint)
     refused("is not in", [Sample(root / "cat/1.png", 0)], root / "dog", call=fingerprint)
-
-
-# ---------------------------------------------------------------- check_readable
-
-
-def test_unreadable_pictures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path, *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(40)))
-    (tmp_path / "cat/3.png").write_bytes((tmp_path / "cat/3.png").read_bytes()[:50])
-    (tmp_path / "dog/4.png").write_text("no picture", encoding="utf-8")
-    (tmp_path / "dog/5.png").write_bytes(b"")
-    Image.new("RGB", (50, 50)).save(tmp_path / "dog/6.png")
-    monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
-    samples = read_folder(tmp_path).samples
-    steps: list[int] = []
-    threads: set[str] = set()
-
-    def advance(done: int) -> None:
-        steps.append(done)
-        threads.add(threading.current_thread().name)
-
-    good, problems = check_readable(samples, 2, advance)
-    bad = [tmp_path / name for name in ("cat/3.png", "dog/4.png", "dog/5.png", "dog/6.png")]
-    assert [Path(problem.path) for problem in problems] == bad
-    assert [problem.kind for problem in problems] == ["unreadable", "unreadable", "unreadable", "too_large"]
-    assert problems[2].detail == "the file is empty"
-    assert good == tuple(sample for sample in samples if sample.path not in bad)
-    assert sum(steps) == 80
-    assert threads == {threading.current_thread().name}
-    assert check_readable(samples, 1) == (good, problems)
-    assert check_readable((), 2) == ((), ())
-
-
-@pytest.mark.parametrize("half", ["validation", "Val", "test"])
-def test_a_half_without_train_is_refused(half: str, tmp_path: Path) -> None:
-    for top in (half, "teaching"):
-        for name in ("a", "b"):
-            (tmp_path / top / name).mkdir(parents=True)
-            Image.new("RGB", (4, 4)).save(tmp_path / top / name / "x.png")
-    with pytest.raises(InputError, match=rf"has {half}/ with class folders but no train/"):
-        find_data(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -57,12 +57,9 @@ def tree(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
-def test_every_set_has_its_source() -> None:
+def test_catalogue() -> None:
     assert KNOWN.keys() == sources.SOURCES.keys()
     assert KNOWN["shapes"].side == shapes.SIDE
-
-
-def test_catalogue() -> None:
     assert list(KNOWN) == ["cifar10", "cifar100", "fashion_mnist", "digits", "shapes"]
     for name, entry in KNOWN.items():
         assert entry.name == name

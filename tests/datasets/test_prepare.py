@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.datasets.prepare import Dataset, counts, prepare, prepare_again
+from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import write_split
 from mobilenets.errors import InputError
 
@@ -87,6 +88,14 @@ def test_half_without_a_readable_picture(draw: Draw, tmp_path: Path) -> None:
     spoil(tmp_path / "validation" / "a" / "000.png")
     with pytest.raises(InputError, match="no readable picture is left for validation"):
         take(tmp_path, limit=1)
+
+
+def test_a_model_that_learned_from_all(draw: Draw, tmp_path: Path) -> None:
+    data = draw(tmp_path / "photos", {"a": 3, "b": 3})
+    known = take(data, limit=0)
+    seen = SeenPictures(dict.fromkeys(known.contents.values(), ("a", "train")))
+    with pytest.raises(InputError, match=r"\(or its teacher\) learned from all of these pictures: add a validation/"):
+        prepare(data, share=0.2, seed=0, max_unreadable=0, seen=seen)
 
 
 def test_tiny_class_is_named(draw: Draw, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

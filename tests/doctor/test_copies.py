@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.split import clusters
 from mobilenets.doctor.copies import Pair, find_copies
 from mobilenets.doctor.hashes import thumbnails
-from mobilenets.doctor.pairs import clusters
 from mobilenets.errors import InputError
 
 TURN = Image.Transpose

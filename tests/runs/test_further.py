@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mobilenets.runs.further import further
+from mobilenets.errors import InputError
+from mobilenets.runs.further import further, pictures_to_go_on
 
 
 def test_a_teacher_that_is_gone_is_left_out_and_said(
@@ -24,3 +25,15 @@ def test_a_teacher_that_is_gone_is_left_out_and_said(
     assert (found.teacher, found.temperature) == (None, 4.0) and "big: not there any more" in caplog.text
     teacher.mkdir()
     assert further(run, None, "cpu").teacher == [str(teacher)]
+
+
+def test_a_run_that_learned_from_all_pictures(trained: Any, tmp_path: Path) -> None:
+    """As one of several folds: nothing would tell what pruning costs."""
+    classes = ("cat", "dog", "owl")
+    known = pictures_to_go_on(trained.run, trained.data, classes)
+    assert len(known.measured) == 12 and len(known.training) == 48
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    lines = (run / "seen.csv").read_text().replace(",validation", ",train")
+    (run / "seen.csv").write_text(lines)
+    with pytest.raises(InputError, match="learned from all of these pictures, as with --folds"):
+        pictures_to_go_on(run, trained.data, classes)

@@ -13,7 +13,7 @@ from mobilenets.models.catalog import describe
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.training.recipe import Recipe, parse_setting
-from mobilenets.training.recipes import RECIPES, find_recipe, load_recipe
+from mobilenets.training.recipes import RECIPES, find_recipe, load_recipe, stated
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -48,6 +48,8 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
         ({"epochs": 2.5}, "epochs 2.5: give a whole number"),
         ({"epochs": True}, "epochs True: give a whole number"),
         ({"lr": float("nan")}, "lr nan: give a number above 0"),
+        ({"lr": 10**400}, "lr inf: give a number above 0"),
+        ({"epochs": 10**400}, "epochs inf: give a whole number"),
         ({"momentum": 1.0}, "momentum 1: give a number of at least 0 and below 1"),
         ({"optimizer": "adamx"}, "optimizer 'adamx': choose sgd, adam, adamw, rmsprop"),
         ({"freeze": "head"}, "freeze 'head': choose auto, none, backbone or a number of blocks"),
@@ -113,10 +115,14 @@ def test_recipe_files(tmp_path: Path) -> None:
     assert load_recipe(None) == load_recipe("photos") == RECIPES["photos"]
     with pytest.raises(InputError, match="unknown recipe 'photo': choose photos, "):
         load_recipe("photo")
-    for content, message in ((b"\xff{", "not JSON"), (b"[1]", "expected an object"), (b'{"lr": "x"}', "lr 'x'")):
-        file.write_bytes(content)
-        with pytest.raises(InputError, match=message):
-            load_recipe(file)
+    none = ("[1]", '[{"lr": 1}]', '{"recipe": 5}', "null")
+    wrong = {"not JSON": ["{"], "expected an object": none, "lr 'x'": ['{"lr": "x"}']}
+    for message, contents in wrong.items():
+        for content in contents:
+            file.write_text(content)
+            for read in (load_recipe, stated):
+                with pytest.raises(InputError, match=message):
+                    read(file)
 
 
 def test_numbers_of_numpy() -> None:

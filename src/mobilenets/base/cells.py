@@ -8,10 +8,15 @@ reading can take one apostrophe away wherever it finds one there.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mobilenets.base.files import read_given, read_text
+from mobilenets.errors import InputError
 
 # Tab, the line ends, and the wide forms, which some programs take for the same.
 _SIGNS = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -63,3 +68,28 @@ def read_table(text: str) -> list[tuple[int, list[str]]]:
     delimiter = max(",;\t", key=first.count)
     rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     return [(number, list(map(bare, row))) for number, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
+
+
+def text_of_table(path: Path, ours: Sequence[str] = (), most: int | None = None) -> str:
+    """Read the text of a table that the user gave, of at most ``most`` bytes, see ``read_given``.
+
+    In one of ``ours``, which is known by its heading, odd bytes of file names stay as they were written. Raises
+    ``InputError``.
+    """
+    content = read_given(path, most).removeprefix(codecs.BOM_UTF8)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        plain = bool(ours) and content.startswith(",".join(ours).encode())
+        text = content.decode("utf-8", "surrogateescape") if plain else read_text(path, "a table", most)
+    if "\0" in text:
+        raise InputError(f"{path} is not a CSV file: save it as CSV in UTF-8")
+    return text
+
+
+def read_given_table(path: Path, ours: Sequence[str] = ()) -> list[tuple[int, list[str]]]:
+    """Read a table that the user gave, see ``text_of_table`` and ``read_table``; raises ``InputError``."""
+    try:
+        return read_table(text_of_table(path, ours))
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV file: {error}") from error

@@ -209,7 +209,8 @@ def read_given(path: Path, most: int | None = None) -> bytes:
     most = MOST_GIVEN if most is None else most
     try:
         with path.open("rb") as stream:
-            content = stream.read(most + 1)
+            size = os.fstat(stream.fileno()).st_size  # 0 of a pipe; room is made for as much as is asked for
+            content = stream.read(min(most, size or most) + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > most:

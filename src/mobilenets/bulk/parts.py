@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import zlib
@@ -12,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.cells import read_table
+from mobilenets.base.cells import read_given_table
 from mobilenets.base.files import read_text
 from mobilenets.base.leftovers import UNFINISHED
 from mobilenets.datasets.folder import relative
@@ -224,10 +223,7 @@ def _chosen(source: Path, columns: Sequence[str], asked: str | None) -> str:
 
 def _cells(source: Path, column: str | None) -> list[str]:
     """Give the column of a table, whose heading may be missing where it is the only one."""
-    try:
-        rows = [row for _, row in read_table(read_text(source, "a table"))]
-    except csv.Error as error:
-        raise InputError(f"{source}: not CSV: {error}") from error
+    rows = [row for _, row in read_given_table(source)]
     heads = [cell.strip() for cell in rows[0]] if rows else []
     if len(heads) == 1 and column is None and heads[0].lower() not in COLUMNS:
         heads = ["image"]

@@ -27,7 +27,7 @@ def published(result: dict[str, Any]) -> str:
         what = [entry["network"], f"{entry['width']:g}", str(entry["size"])]
         rows.append([*what, top1, entry["licence"], numbers, entry["source"]])
     use = "mobilenets train photos --model NETWORK --width W --weights imagenet --out run"
-    return f"{table(rows, {1, 2, 3})}\n\nUse them:  {use}"
+    return f"{table(rows, {1, 2, 3})}\n\nUse them:  {use}\nAddresses: mobilenets weights --json"
 
 
 VERB = Verb(

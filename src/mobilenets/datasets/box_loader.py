@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.datasets.folder import Sample
-from mobilenets.datasets.loader import Batch, planned
-from mobilenets.errors import InputError, UnreadablePicture
+from mobilenets.datasets.loader import Batch, kept_or_made, planned
 from mobilenets.pictures.augment.with_boxes import BoxAugmentation, Shown
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.pictures.cache import PictureCache
@@ -56,12 +55,7 @@ class BoxLoader:
             factor = int(min(picture.image.size) / (ENOUGH * self.preprocessing.size))
             return Decoded(picture.image.reduce(factor)) if factor > 1 else picture
 
-        try:
-            made = make() if self.cache is None else self.cache.get(sample.path, ("boxes", still), make)
-        except UnreadablePicture as error:
-            raise InputError(
-                f"{sample.path}: {error}; it was readable before: restore it, then continue with --resume"
-            ) from error
+        made = kept_or_made(self.cache, sample.path, ("boxes", still), make)
         return Shown(made.image, self.sizes[sample.path], sample.target)
 
     def _surplus(self, width: int, height: int) -> float:

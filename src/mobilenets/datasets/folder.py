@@ -86,7 +86,7 @@ def read_folder(
     called: dict[str, str] = {}
     for folder, inside in class_folders(root, problems, notes):
         name = find(folder) or nfc(folder)
-        _refuse_closed(root / folder)
+        _refuse_closed(str(root / folder), problems)
         if inside:
             if not is_showable(name):
                 raise InputError(f"{root} has a class folder with an unprintable name, {folder!r}: rename it")
@@ -144,12 +144,11 @@ def class_folders(root: Path, problems: list[Problem], notes: list[str]) -> Iter
         notes.append(f"{lying} pictures beside the class folders in {root} are not used")
 
 
-def _refuse_closed(place: Path) -> None:
-    """Refuse a class folder that cannot be listed: a class must not be missing from the model in silence."""
-    try:
-        entries(place)
-    except InputError as error:
-        raise InputError(f"{error}: make it readable, or move it away") from error
+def _refuse_closed(place: str, problems: Sequence[Problem]) -> None:
+    """Refuse a class folder that could not be listed: a class must not be missing from the model in silence."""
+    closed = next((one for one in problems if one.path == place and one.kind == "unreadable"), None)
+    if closed is not None:
+        raise InputError(f"{place}: {closed.detail}: make it readable, or move it away")
 
 
 def _twice(root: Path, name: str, one: str, other: str) -> str:

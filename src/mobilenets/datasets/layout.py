@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.base.shell import quote
 from mobilenets.datasets.listing import Problem, entries, folders, has_pictures, is_run, names, pictures
 from mobilenets.datasets.parts import HALVES, USUAL, Part, half_of, has_halves, holding_in, part_of, share
 from mobilenets.datasets.refuse import (
@@ -157,7 +157,7 @@ def _left(rest: Sequence[Part]) -> list[str]:
         elif number:
             said.append(
                 f"{name} was not used: its {number} pictures are not in class folders; predict them with: "
-                f"mobilenets predict RUN {shlex.quote(str(part.path))}"
+                f"mobilenets predict RUN {quote(str(part.path))}"
             )
         else:
             empty.append(name)

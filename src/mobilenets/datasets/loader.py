@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,12 +119,7 @@ class Loader:
         def make() -> Decoded:
             return changes.before_chance(decode_scaled(sample.path, changes.surplus))
 
-        try:
-            return make() if self.cache is None else self.cache.get(sample.path, changes.first, make)
-        except UnreadablePicture as error:
-            raise InputError(
-                f"{sample.path}: {error}; it was readable before: restore it, then continue with --resume"
-            ) from error
+        return kept_or_made(self.cache, sample.path, changes.first, make)
 
     def view(self, picture: Decoded, rng: np.random.Generator) -> Image.Image:
         """Bring a picture that ``decoded`` gave to size, augmented by what ``rng`` draws if there is augmentation."""
@@ -178,6 +173,14 @@ class Loader:
             tree, numbers = self._homes
             tree.expect(mounts.once(tree.shards(numbers[np.concatenate(left)])))
         return planned(self.batch, plan, epoch, skip, self.workers)
+
+
+def kept_or_made(cache: PictureCache | None, path: Path, how: Hashable, make: Callable[[], Decoded]) -> Decoded:
+    """Give what ``cache`` keeps of a picture, else make it; raises ``InputError`` where it does not decode any more."""
+    try:
+        return make() if cache is None else cache.get(path, how, make)
+    except UnreadablePicture as error:
+        raise InputError(f"{path}: {error}; it was readable before: restore it, then continue with --resume") from error
 
 
 def planned(

@@ -169,7 +169,9 @@ def _by_seen(
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...]]:
     taught, held, new = ((), (), ()) if seen is None else seen.sides(samples, contents)
     if taught and not (held or new):
-        raise InputError(f"{data}: the model it starts from learned from all of these pictures: add a validation/")
+        raise InputError(
+            f"{data}: the model it starts from (or its teacher) learned from all of these pictures: add a validation/"
+        )
     return taught, held, new
 
 
@@ -194,11 +196,6 @@ def fixed_by(
 ) -> Fixed:
     """Make fixes to the pictures of DATA as they were listed."""
     return fix(parts, classes, layout.root, [_inside(problem, layout.root).path for problem in problems])
-
-
-def _copies(train: Sequence[Sample], held_out: Sequence[Sample], contents: Mapping[Path, str]) -> int:
-    learned = {contents[sample.path] for sample in train}
-    return sum(contents[sample.path] in learned for sample in held_out)
 
 
 def _said(notes: list[str], data: Path) -> list[str]:

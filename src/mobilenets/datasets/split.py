@@ -6,20 +6,24 @@ import csv
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mobilenets.base import mounts
-from mobilenets.base.cells import read_cells, write_cells
-from mobilenets.base.files import nfc, read_text, write_bytes
+from mobilenets.base.cells import read_cells, text_of_table, write_cells
+from mobilenets.base.files import nfc, write_bytes
 from mobilenets.datasets.folder import Sample, content_hash, relative
 from mobilenets.datasets.listing import Problem
 from mobilenets.errors import InputError
 
 _HEADER = ["image", "class", "split"]
 _HALVES = ("train", "validation")
+MOST = 1 << 36  # bytes of a split.csv, of a billion pictures
 _log = logging.getLogger("mobilenets")
+
+Name = TypeVar("Name", int, str, Path)
 
 
 @dataclass(frozen=True)
@@ -146,23 +150,37 @@ def _choose(
 def joined(alike: Sequence[tuple[Sample, ...]], together: Mapping[Path, str]) -> list[tuple[Sample, ...]]:
     """Join sets of copies that share a group, also by way of others; members stay in order of path."""
     first: dict[str, int] = {}
-    above = list(range(len(alike)))
-
-    def top(place: int) -> int:
-        while above[place] != place:
-            above[place] = above[above[place]]
-            place = above[place]
-        return place
-
-    for place, samples in enumerate(alike):
-        for sample in samples:
-            if sample.path in together:
-                one, other = sorted((top(place), top(first.setdefault(together[sample.path], place))))
-                above[other] = one
+    whole = clusters(
+        (place, first.setdefault(together[sample.path], place))
+        for place, samples in enumerate(alike)
+        for sample in samples
+        if sample.path in together
+    )
     groups: dict[int, list[Sample]] = defaultdict(list)
     for place, samples in enumerate(alike):
-        groups[top(place)] += samples
+        groups[whole.get(place, place)] += samples
     return [tuple(samples) for samples in groups.values()]
+
+
+def clusters(pairs: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
+    """Join pairs into clusters; returns the first member, in their order, of each member's cluster.
+
+    >>> clusters([("b", "c"), ("a", "c"), ("x", "y")])
+    {'b': 'a', 'c': 'a', 'a': 'a', 'x': 'x', 'y': 'x'}
+
+    """
+    above: dict[Name, Name] = {}
+
+    def top(name: Name) -> Name:
+        while above.setdefault(name, name) != name:
+            above[name] = above[above[name]]
+            name = above[name]
+        return name
+
+    for pair in pairs:
+        one, other = sorted(map(top, pair))
+        above[other] = one
+    return {name: top(name) for name in above}
 
 
 def _come_nearer(
@@ -237,16 +255,7 @@ def read_split(path: Path, root: Path, classes: Sequence[str]) -> Split:
 
 def _rows(path: Path) -> list[list[str]]:
     """Read a split file's rows, of which the first begins with ``_HEADER``; empty lines are left out."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError:
-        plain = content.startswith(",".join(_HEADER).encode())
-        # Odd bytes of file names, as ``write_split`` keeps them, or another encoding.
-        text = content.decode("utf-8", "surrogateescape") if plain else read_text(path)
+    text = text_of_table(path, _HEADER, MOST)
     first = text.split("\n", 1)[0].strip()
     delimiter = next((mark for mark in ",;\t" if first.split(mark)[:3] == _HEADER), None)
     if delimiter is None:

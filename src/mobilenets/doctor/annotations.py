@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mobilenets.base.text import say_boxes
 from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.boxes.entries import Fault
-from mobilenets.datasets.boxes.read import Reading
+from mobilenets.datasets.boxes.reading import Reading
 from mobilenets.datasets.folder import Sample, below
 from mobilenets.datasets.listing import Problem
 from mobilenets.doctor.classes import Listing, class_sizes

@@ -52,7 +52,7 @@ def find_copies(
         The thumbnails of ``samples``, then of ``against``, where they were made.
 
     Returns pairs in the order of ``samples``. Of several files with the same bytes each is paired with the first, and
-    only the first takes part in the search for near copies; ``pairs.clusters`` brings them together. With ``against``
+    only the first takes part in the search for near copies; ``split.clusters`` brings them together. With ``against``
     every picture that has a copy there is named. Raises ``InputError`` for a file that cannot be opened.
 
     """

@@ -5,7 +5,6 @@ Nothing is done to a file: a fix changes which pictures a run takes, in which ha
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.cells import read_table, write_cells
-from mobilenets.base.files import nfc, read_given, read_text, write_bytes
+from mobilenets.base.cells import read_given_table, write_cells
+from mobilenets.base.files import nfc, write_bytes
 from mobilenets.datasets.arranged import Fixed, Fixing
 from mobilenets.datasets.folder import Sample, in_reading_order, relative
 from mobilenets.datasets.listing import names as shortened
@@ -66,7 +65,9 @@ def read_fixes(path: Path) -> tuple[Fix, ...]:
     for what is moved or relabelled. Commas, semicolons or tabs part the cells. Rows with no action are read too.
     Raises InputError in one line, with the row, for what cannot be obeyed.
     """
-    numbered = _rows(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file: give the fixes.csv that check wrote")
+    numbered = read_given_table(path, COLUMNS)
     first = [cell.strip().lower() for cell in numbered[0][1]] if numbered else []
     places = {name: first.index(name) for name in COLUMNS if name in first}
     missing = [name for name in ("action", "path") if name not in places]
@@ -114,26 +115,6 @@ def _number(text: str, where: str) -> float | None:
         return float(text.strip().replace(",", "."))
     except ValueError:
         raise InputError(f"{where}: score {text!r}: write a number, or nothing") from None
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Read the cells of every row that has any, with its number as a spreadsheet shows it."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file: give the fixes.csv that check wrote")
-    content = read_given(path).removeprefix(b"\xef\xbb\xbf")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        head = content.split(b"\n", 1)[0]
-        # Odd bytes of file names, as ``write_fixes`` keeps them, or another encoding.
-        ours = head.strip() == ",".join(COLUMNS).encode()
-        text = content.decode("utf-8", "surrogateescape") if ours else read_text(path, "a table")
-    if "\0" in text:
-        raise InputError(f"{path} is not a CSV file: save it as CSV in UTF-8")
-    try:
-        return read_table(text)
-    except csv.Error as error:
-        raise InputError(f"{path} is not a CSV file: {error}") from error
 
 
 def to_json(fixes: Iterable[Fix]) -> list[dict[str, Any]]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mobilenets.base.cells import read_table
-from mobilenets.base.files import nfc, read_text
+from mobilenets.base.cells import read_given_table
+from mobilenets.base.files import nfc
 from mobilenets.base.text import printable
 from mobilenets.datasets.arranged import Grouping
 from mobilenets.datasets.folder import Sample, relative
+from mobilenets.datasets.split import clusters
 from mobilenets.doctor.copies import find_copies
-from mobilenets.doctor.pairs import clusters
 from mobilenets.errors import InputError
 
 log = logging.getLogger("mobilenets")
@@ -95,10 +94,7 @@ def _by_pattern(pattern: str, samples: Sequence[Sample], root: Path) -> dict[Pat
 
 def _by_table(groups: str, samples: Sequence[Sample], root: Path) -> dict[Path, str]:
     path, wished = _table(groups)
-    try:
-        numbered = read_table(read_text(path, "a table"))
-    except csv.Error as error:
-        raise InputError(f"{path} is not a CSV file: {error}") from error
+    numbered = read_given_table(path)
     head = [cell.strip().lower() for cell in numbered[0][1]] if numbered else []
     pictures = next((head.index(name) for name in _PICTURE_COLUMNS if name in head), None)
     column = (wished or "group").lower()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
 
 from mobilenets.doctor.fixes import Fix
 from mobilenets.doctor.problems import Finding, is_fault
@@ -14,8 +12,6 @@ from mobilenets.doctor.problems import Finding, is_fault
 # compared with earlier ones, and it is the smaller; training has others to learn from.
 _ORDER = {"train": 0, "validation": 1, "test": 2}
 DROP_PARTNER = "drop partner"
-
-Name = TypeVar("Name", str, Path)
 
 
 @dataclass(frozen=True)
@@ -83,27 +79,6 @@ def _add(findings: dict[Finding, None], one: str, other: str, told: tuple[float,
         findings[Finding("duplicate", other, how, one, score, "drop")] = None
     elif not apart:
         findings[Finding("near_duplicate", one, how, other, score)] = None
-
-
-def clusters(pairs: Iterable[tuple[Name, Name]]) -> dict[Name, Name]:
-    """Join pairs into clusters; returns the first member, by its path, of each member's cluster.
-
-    >>> clusters([("b", "c"), ("a", "c"), ("x", "y")])
-    {'b': 'a', 'c': 'a', 'a': 'a', 'x': 'x', 'y': 'x'}
-
-    """
-    above: dict[Name, Name] = {}
-
-    def top(name: Name) -> Name:
-        while above.setdefault(name, name) != name:
-            above[name] = above[above[name]]
-            name = above[name]
-        return name
-
-    for pair in pairs:
-        one, other = sorted(map(top, pair))
-        above[other] = one
-    return {name: top(name) for name in above}
 
 
 def suggested(findings: Sequence[Finding], places: Places) -> list[Fix]:

@@ -16,7 +16,7 @@ from PIL import Image
 from mobilenets.base.text import say_boxes
 from mobilenets.datasets.boxes.entries import BAD, Fault
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.doctor.pairs import clusters
+from mobilenets.datasets.split import clusters
 from mobilenets.doctor.problems import KINDS, Finding, counted, said
 from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
 from mobilenets.drawing.page import address_of

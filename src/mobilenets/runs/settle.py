@@ -10,7 +10,7 @@ from typing import Any
 from mobilenets.base.files import read_json
 from mobilenets.base.leftovers import UNFINISHED, clear_leftovers, occupants
 from mobilenets.base.shell import quote
-from mobilenets.datasets.box_dataset import layout_of_boxes, prepare_boxes_again
+from mobilenets.datasets.boxes.read import prepare_boxes_again
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.prepare import Dataset, prepare_again
 from mobilenets.doctor.fixes import fixing, read_fixes, to_json
@@ -54,7 +54,8 @@ def settle(request: Request) -> Settled:
         (run / UNFINISHED).unlink(missing_ok=True)
     else:
         boxes = request.task == DETECTION
-        refuse_place(run, layout_of_boxes(request.data) if boxes else find_data(request.data), request.resume)
+        layout = Layout(request.data, request.data) if boxes else find_data(request.data)  # anywhere in it
+        refuse_place(run, layout, request.resume)
         if request.resume:
             log.warning(
                 "there is nothing to continue in %s: starting from the beginning, with the settings of this command",

@@ -22,7 +22,8 @@ class Trained(dict[str, Any]):
         between = (
             f" (95 % interval{' of AP50' * (key == 'ap')} {100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
         )
-        parts = [f"<p><b>{name} {score}</b>{between} on {self['images']} pictures ({self['evaluated_on']})</p>"]
+        figure = f"<b>{name} {score}</b>{between} on " if key in self else ""  # a task of one's own has others
+        parts = [f"<p>{figure}{self['images']} pictures ({self['evaluated_on']})</p>"]
         for title, lines in (("Notes", self["notes"]), ("What would help next", self.get("next_steps", []))):
             if lines:
                 parts.append(f"<p>{title}</p><ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>")

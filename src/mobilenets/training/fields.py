@@ -49,6 +49,8 @@ def checked(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any])
         plain_value = value.item()
         # 0.35, as it is written, and not float32's neighbour of it.
         value = float(str(value)) if isinstance(plain_value, float) else plain_value
+    if isinstance(value, int) and abs(value) >> 63:  # beyond all ranges, and perhaps beyond what a float holds
+        value = math.inf
     if str in kinds and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):

@@ -136,10 +136,13 @@ def _read(path: Path) -> Any:
 
 
 def stated(recipe: Recipe | str | Path | None) -> set[str]:
-    """Name the settings that a recipe states: all in its file, or else those that differ from the defaults."""
+    """Name the settings that a recipe states: all in its file, or else those that differ from the defaults.
+
+    Raises ``InputError`` as ``load_recipe`` does.
+    """
+    chosen, default = load_recipe(recipe), Recipe()
     if isinstance(recipe, (str, Path)) and Path(recipe).is_file():
         return set(_read(Path(recipe)))
-    chosen, default = load_recipe(recipe), Recipe()
     return {
         field.name
         for field in dataclasses.fields(Recipe)

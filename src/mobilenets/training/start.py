@@ -95,7 +95,9 @@ def as_trained(architecture: Architecture, saved: SavedModel | None) -> Architec
     return replace(architecture, table=own)
 
 
-def refuse_unfit(recipe: Recipe, saved: SavedModel, names: Iterable[str], expected: Mapping[str, Tensor]) -> None:
+def refuse_other_weights(
+    recipe: Recipe, saved: SavedModel, names: Iterable[str], expected: Mapping[str, Tensor]
+) -> None:
     """Raise ``InputError`` where the tensors of these names are not in the weights as the network expects them."""
     given = saved.network.state_dict()
     for name in sorted(names):
@@ -135,7 +137,7 @@ def fresh_network(
         raise InputError(f"{recipe.weights}: a detector's weights; for whole pictures give those of a classifier")
     head = head_names(network, given)
     rows = _known_rows(saved.bundle, recipe.task, classes, renamed or {}) if head <= given.keys() else {}
-    refuse_unfit(recipe, saved, (expected.keys() | given.keys()) - head, expected)
+    refuse_other_weights(recipe, saved, (expected.keys() | given.keys()) - head, expected)
     network.load_state_dict({name: value for name, value in given.items() if name not in head}, strict=False)
     with torch.no_grad():
         for name in sorted(head) if rows else ():

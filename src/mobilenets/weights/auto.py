@@ -18,7 +18,9 @@ from mobilenets.weights.start import load_published
 log = logging.getLogger("mobilenets")
 
 _OTHERWISE = "give a trained model with --weights MODEL"
-_WITH_A_NETWORK = "connect to the internet, or give the file with --weights FILE"
+_WITH_A_NETWORK = (
+    "connect to the internet, or give the file with --weights FILE (mobilenets weights --json has the addresses)"
+)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""Random crops of large JPEGs, cut from a scaled decoding."""
+"""Random crops, and those of large JPEGs, cut from a scaled decoding."""
 
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mobilenets.pictures.augment.crop import ENOUGH_DRAWN, RandomResizedCrop
@@ -66,3 +69,33 @@ def test_without_a_crop_in_front_all_pixels_are_decoded() -> None:
     assert Compose((Flip(),)).surplus(9000, 9000) == Compose(()).surplus(9000, 9000) == 1
     image = Image.new("RGB", (4, 4))
     assert Compose(()).drawn(Compose(()).before_chance(Decoded(image)), np.random.default_rng(0)) is image
+
+
+def test_crop_areas_and_ratios_are_uniform_in_their_ranges() -> None:
+    crop, rng = RandomResizedCrop(8, (0.2, 0.4), (0.5, 2.0)), np.random.default_rng(0)
+    boxes = np.array([crop.box((1000, 1000), rng) for _ in range(4000)])
+    left, top, width, height = boxes.T
+    area, ratio = width * height / 1e6, np.log(width / height) / math.log(2)
+    assert (left >= 0).all() and (top >= 0).all()
+    assert (left + width <= 1000).all() and (top + height <= 1000).all()
+    for share, low, high in ((area, 0.2, 0.4), (ratio, -1, 1)):
+        counts = np.histogram(share, np.linspace(low, high, 11))[0]
+        assert counts.sum() > 3950  # a few fall out at the ends by whole pixels
+        assert counts.min() > 320 and counts.max() < 480
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 99))
+@settings(max_examples=80, deadline=None)
+def test_crop_stays_inside_any_picture(width: int, height: int, seed: int) -> None:
+    left, top, across, down = RandomResizedCrop(8).box((width, height), np.random.default_rng(seed))
+    assert across > 0 and down > 0 and 0 <= left <= width - across and 0 <= top <= height - down
+
+
+def test_crop_of_everything_is_a_resize() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
+    out = RandomResizedCrop(8, (1, 1), (1, 1), "bicubic")(image, np.random.default_rng(0))
+    assert np.array_equal(np.asarray(out), np.asarray(image.resize((8, 8), Image.Resampling.BICUBIC)))
+
+
+def test_crop_falls_back_to_the_middle_of_a_strip() -> None:
+    assert RandomResizedCrop(8, (0.9, 1)).box((300, 30), np.random.default_rng(0)) == (130, 0, 40, 30)

@@ -90,7 +90,7 @@ class Index:
             "samples": len(self),
             "classes": list(self.classes),
             "shards": [asdict(shard) for shard in self.shards],
-            "table": {"file": TABLE, "bytes": len(table), "blake2b": hash_of(table)},
+            "table": {"file": TABLE, "bytes": len(table), "blake2b": hash_of(table).hex()},
             "damaged": {str(number): reason for number, reason in self.damaged.items()},
             "left_out": list(self.left_out),
         }
@@ -144,9 +144,9 @@ def index_of(
     )
 
 
-def hash_of(content: bytes) -> str:
-    """Give the hash of bytes in hexadecimal."""
-    return hashlib.blake2b(content, digest_size=HASH).hexdigest()
+def hash_of(content: bytes) -> bytes:
+    """Give the hash of bytes."""
+    return hashlib.blake2b(content, digest_size=HASH).digest()
 
 
 def is_index(head: bytes) -> bool:
@@ -180,7 +180,7 @@ def read_index(head: bytes, table: bytes, where: str) -> Index:
     """Read the contents of ``shards.json`` and of its table; raises ``InputError`` where they are damaged."""
     try:
         about, shards = json.loads(head), shards_of(head, where)
-        if hash_of(table) != about["table"]["blake2b"]:
+        if hash_of(table).hex() != about["table"]["blake2b"]:
             raise InputError(f"{where}: {about['table']['file']} is not the one that it names: copy both again")
         with np.load(io.BytesIO(table)) as held:
             columns = {name: held[name] for name in _COLUMNS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import defaultdict
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import content_hash
 from mobilenets.datasets.parts import half_of
-from mobilenets.datasets.shards.index import HASH, Index, Row, Shard, index_of
+from mobilenets.datasets.shards.index import HASH, Index, Row, Shard, hash_of, index_of
 from mobilenets.datasets.shards.samples import Found, read_samples
 from mobilenets.datasets.shards.tar import PIECE
 from mobilenets.errors import InputError
@@ -62,14 +61,13 @@ def read_whole(path: Path) -> tuple[list[tuple[Found, bytes]], str]:
     """Read a shard; gives its samples without their pictures but with the hashes of these, and its own hash."""
     try:
         with path.open("rb", buffering=PIECE) as stream:
-            samples = [(replace(one, content=None), _hash(one.content)) for one in read_samples(stream, path)]
+            samples = [
+                (replace(one, content=None), _NONE if one.content is None else hash_of(one.content))
+                for one in read_samples(stream, path)
+            ]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     return samples, content_hash(path).hex()
-
-
-def _hash(content: bytes | None) -> bytes:
-    return _NONE if content is None else hashlib.blake2b(content, digest_size=HASH).digest()
 
 
 def _halves(files: Sequence[str]) -> dict[str, str]:

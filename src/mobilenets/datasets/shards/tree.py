@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.datasets.shards.index import HASH, Index
+from mobilenets.datasets.shards.index import Index, hash_of
 from mobilenets.datasets.shards.source import Source
 from mobilenets.datasets.shards.tar import BLOCK, name_at
 from mobilenets.errors import UnreadablePicture
@@ -82,7 +81,7 @@ class ShardTree:
         reason = index.damaged.get(number)
         if reason is None:
             content = self.source.read(shard, offset, length)
-            if hashlib.blake2b(content, digest_size=HASH).digest() == self.content(number):
+            if hash_of(content) == self.content(number):
                 return content
             reason = "its bytes are not those that were packed: pack it again, or copy the shard again"
         head = self.source.read(shard, max(0, offset - BLOCK), BLOCK) if offset >= BLOCK else b""

@@ -18,7 +18,7 @@ from mobilenets.base.files import writing
 from mobilenets.datasets.arranged import Listed
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.listing import Problem
-from mobilenets.datasets.shards.index import HASH, Row, Shard
+from mobilenets.datasets.shards.index import HASH, Row, Shard, hash_of
 from mobilenets.datasets.shards.make import read_whole
 from mobilenets.datasets.shards.tar import BLOCK, end, header, padding
 from mobilenets.errors import InputError, UnreadablePicture
@@ -114,7 +114,7 @@ def write_shard(
                 offset = tar.add(f"{key}{sample.path.suffix.lower()}", content)
                 tar.add(f"{key}.cls", str(sample.label).encode())
                 tar.add(f"{key}.json", text)
-                rows.append(Row(name, label, offset, len(content), hashlib.blake2b(content, digest_size=HASH).digest()))
+                rows.append(Row(name, label, offset, len(content), hash_of(content)))
         tar.close()
     shard = Shard(planned.file, tar.length, tar.digest.hexdigest(), len(rows), planned.split)
     return Packed(shard, tuple(rows), tuple(problems))

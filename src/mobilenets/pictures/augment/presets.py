@@ -112,15 +112,8 @@ def crop(preprocessing: Preprocessing, smallest: float) -> RandomResizedCrop:
 
 PRESETS: Mapping[str, Callable[[Preprocessing], Compose]] = MappingProxyType(
     {
-        "none": none,
-        "light": light,
-        "photo": photo,
-        "imagenet": imagenet,
-        "strong": strong,
-        "digits": digits,
-        "keras-cifar100": keras_cifar100,
-        "garbage-mindspore": garbage_mindspore,
-        "cifar10-light": cifar10_light,
+        make.__name__.replace("_", "-"): make
+        for make in (none, light, photo, imagenet, strong, digits, keras_cifar100, garbage_mindspore, cifar10_light)
     }
 )
 """Augmentations by name; the first line of each one's docstring says for whom it is."""

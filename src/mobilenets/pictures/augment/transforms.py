@@ -205,6 +205,7 @@ class Flip(Transform):
     """Left and right exchanged, with a probability."""
 
     kind: ClassVar[str] = "flip"
+    turn: ClassVar[Image.Transpose] = Image.Transpose.FLIP_LEFT_RIGHT
     probability: float = 0.5
 
     def __post_init__(self) -> None:
@@ -212,22 +213,15 @@ class Flip(Transform):
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Return the picture or its mirror image."""
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < self.probability else image
+        return image.transpose(self.turn) if rng.random() < self.probability else image
 
 
 @dataclass(frozen=True)
-class VerticalFlip(Transform):
+class VerticalFlip(Flip):
     """Top and bottom exchanged, with a probability: for tissue or aerial pictures."""
 
     kind: ClassVar[str] = "vertical_flip"
-    probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        self.check_number("probability", 0, 1)
-
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Return the picture or the one upside down."""
-        return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if rng.random() < self.probability else image
+    turn: ClassVar[Image.Transpose] = Image.Transpose.FLIP_TOP_BOTTOM
 
 
 @dataclass(frozen=True)

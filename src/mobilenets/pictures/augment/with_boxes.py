@@ -229,7 +229,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""Augmentations with boxes by name: without chance; mirrored alone; our default; SSD's; the default with mosaics."""
+"""Augmentations with boxes by name: without chance; mirrored, mild colours; our default; SSD's; ours with mosaics."""
 
 
 def build_boxes(spec: object, preprocessing: Preprocessing) -> BoxAugmentation | None:

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Mapping
 
 from mobilenets.base.leftovers import filling
-from mobilenets.datasets.box_dataset import prepare_boxes
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.boxes.counts import pictures_with
+from mobilenets.datasets.boxes.read import prepare_boxes
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.groups import grouping

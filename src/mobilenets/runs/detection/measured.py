@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobilenets.datasets.boxes.counts import box_counts
-from mobilenets.datasets.boxes.read import LACKS, BoxDataset, read_boxes
+from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
+from mobilenets.datasets.boxes.reading import LACKS
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import Problem, names
 from mobilenets.datasets.readable import Look

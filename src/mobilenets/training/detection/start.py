@@ -18,7 +18,7 @@ from mobilenets.models.detection.plan import describe_detector, resized
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.detection import Detection
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.start import as_trained, refuse_unfit
+from mobilenets.training.start import as_trained, refuse_other_weights
 
 log = logging.getLogger("mobilenets")
 
@@ -53,7 +53,7 @@ def fresh_detector(
     if saved is None:
         return network, {"weights": "random"}
     given, expected = saved.network.state_dict(), network.state_dict()
-    refuse_unfit(recipe, saved, (name for name in expected if name.startswith("body.")), expected)
+    refuse_other_weights(recipe, saved, (name for name in expected if name.startswith("body.")), expected)
     before = saved.bundle.detection
     alike = before is not None and before.scores == detection.scores
     known = [name for name in classes if alike and name in saved.bundle.classes]

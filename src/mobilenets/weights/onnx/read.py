@@ -89,7 +89,7 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
     if output is not None:
         named = translation.output(output)
         if named is None:
-            raise InputError(f"it has no output {output[:100]!r}; choose one of: {listed(graph.outputs)}")
+            raise InputError(f"it has no output {output[:100]!r}; choose one of: {listed(graph.outputs, 8)}")
         return simplify(translation.operations, [named.place])
     if not found:
         raise InputError("no output of it is made of pictures; give a network that takes pictures of 3 channels")
@@ -97,7 +97,7 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
     scored = [name for name, one in read.items() if isinstance(one.operations[-1], Linear)]
     choices = scored or list(read)
     if len(choices) > 1 and len({found[name].place for name in choices}) > 1:
-        raise InputError(f"it has several outputs: {listed(choices)}; choose one with --output NAME")
+        raise InputError(f"it has several outputs: {listed(choices, 8)}; choose one with --output NAME")
     return read[choices[0]]
 
 

@@ -1,4 +1,6 @@
-"""MobileNetV1, V2 and V3 large in Keras 3, as ``keras.applications`` writes such networks, and their training step.
+"""Keras 3 with what ``model.compile`` does by default, on the backend that ``KERAS_BACKEND`` names.
+
+MobileNetV1, V2 and V3 large are written as ``keras.applications`` writes such networks.
 
 Where stride is 2, SAME pads an even side at its end alone, as TensorFlow's own MobileNets do; the maps have the same
 sizes as everywhere.
@@ -12,7 +14,7 @@ from typing import Any
 
 import keras
 from keras import layers
-from protocol import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Prepared
+from protocol import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Prepared, serve
 from tables import DROPOUT, EPSILON, V1, V2, V3, divisible
 
 
@@ -73,8 +75,23 @@ def build(network: str, size: int) -> keras.Model:
     return keras.Model(images, layers.Dense(CLASSES)(x))
 
 
-def prepare(options: argparse.Namespace, backend: str, *packages: str) -> Prepared:
+def set_threads(count: int) -> tuple[str, ...]:
+    """Tell the backend how many threads there are; returns the packages that it may be of."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(count)
+        return ("torch",)
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
+    return "tensorflow", "tensorflow-cpu"
+
+
+def prepare(options: argparse.Namespace) -> Prepared:
     """Build and compile the network; a step is ``train_on_batch``."""
+    packages = set_threads(options.threads)
     keras.utils.set_random_seed(0)
     model = build(options.case.network, options.case.size)
     if options.optimizer == "sgd":
@@ -87,6 +104,10 @@ def prepare(options: argparse.Namespace, backend: str, *packages: str) -> Prepar
     def step() -> float:
         return float(model.train_on_batch(images, labels))
 
-    about = {"backend": backend, "jit_compile": bool(model.jit_compile)}
+    about = {"backend": keras.backend.backend(), "jit_compile": bool(model.jit_compile)}
     parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     return Prepared(step, parameters, ("keras", *packages, "numpy"), about)
+
+
+if __name__ == "__main__":
+    serve(prepare)

@@ -1,22 +1,25 @@
-"""Plain PyTorch, eager, as a user writes it: ``--layout nchw``, or ``channels_last`` as PyTorch's own guide advises."""
+"""Plain PyTorch as a user writes it: ``--layout nchw``, or ``channels_last`` as PyTorch's own guide advises.
+
+With ``--compile`` by ``torch.compile``, which writes C++ and needs a compiler for it.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+import shutil
 
 import torch
 from networks import NETWORKS
-from protocol import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Prepared, serve
+from protocol import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Prepared, Skipped, serve
 from torch import Tensor, nn
 
 
 def prepare(options: argparse.Namespace) -> Prepared:
-    return training(options, lambda network: network)
-
-
-def training(options: argparse.Namespace, wrapped: Callable[[nn.Module], nn.Module]) -> Prepared:
-    """Set up a training loop's step; ``wrapped`` makes of the network what the loop calls."""
+    """Set up a training loop's step."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
+    if options.compile and not any(shutil.which(name) for name in compilers if name):
+        raise Skipped("torch.compile needs a C++ compiler: install g++ or clang++")
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     network = NETWORKS[options.case.network](CLASSES)
@@ -29,7 +32,8 @@ def training(options: argparse.Namespace, wrapped: Callable[[nn.Module], nn.Modu
         x = x.contiguous()
     y = torch.from_numpy(labels)
     optimizer = optimizer_of(options.optimizer, network)
-    model, loss_of = wrapped(network.train()), nn.CrossEntropyLoss()
+    model, loss_of = network.train(), nn.CrossEntropyLoss()
+    model = torch.compile(model) if options.compile else model
 
     def step() -> float:
         optimizer.zero_grad()
