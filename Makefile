@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Which extras are installed; "dev" holds "train".
 TRAIN := $(VENV)/.train
 DEV := $(VENV)/.dev
@@ -63,12 +63,12 @@ $(TOOLS): | $(VENV)/bin/python
 
 # The stamps are written last, so that an interrupted set-up is done again.
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "This is Python %d.%d, and 3.11 or newer is needed: name one, as in  make demo PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(TRAIN): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Setting up $(VENV), once: PyTorch and what training needs, about 380 MB to download (PyTorch for the CPU), 1.6 GB on disk."
-	$(PIP) -e '.[train]'
+	@echo "Setting up $(VENV), once: about 400 MB to download and 1.6 GB on disk; on Linux 3 GB more, unless you choose PyTorch for the CPU (docs/install.md)."
+	$(PIP) -e '.[train,serve,heic]'
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -7,11 +7,12 @@ Prints a table in Markdown: seconds of processor time (user and system), the med
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
+
+from report import arguments, heads, row
 
 IN_TORCH = "import sys, mobilenets; print(mobilenets.Predictor(sys.argv[1], runtime='torch')(sys.argv[2]))"
 
@@ -26,7 +27,7 @@ def seconds(command: list[str]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("run")
     parser.add_argument("export")
     parser.add_argument("picture")
@@ -41,11 +42,11 @@ def main() -> None:
     # In turns, so that what else the machine does meets all alike; the first turn fills the caches.
     turns = [{name: seconds(command) for name, command in ways.items()} for _ in range(options.times + 1)][1:]
     base = statistics.median(turn["export"] for turn in turns)
-    print("| `predict` on one picture | processor time | range | of the export's |\n| --- | --- | --- | --- |")
+    print(heads("`predict` on one picture", "processor time", "range", "of the export's"))
     for name in ways:
         times = [turn[name] for turn in turns]
         middle = statistics.median(times)
-        print(f"| {name} | {middle:.2f} s | {min(times):.2f} to {max(times):.2f} | {middle / base:.2f} |")
+        print(row(name, f"{middle:.2f} s", f"{min(times):.2f} to {max(times):.2f}", f"{middle / base:.2f}"))
 
 
 if __name__ == "__main__":

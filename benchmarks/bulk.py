@@ -11,7 +11,6 @@ when three quarters are, and runs the same command again. Then come the speeds, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from report import arguments
 
 import mobilenets
 from mobilenets.bulk.answering import answers
@@ -267,7 +267,7 @@ def survival(model: Path, source: Path, out: Path, spoilt: set[str], part: int, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("place", type=Path)
     parser.add_argument("--model", type=Path, help="run folder or export for pictures of about 32 pixels")
     parser.add_argument("--pictures", type=int, default=50_000)

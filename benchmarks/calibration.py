@@ -10,7 +10,6 @@ from the run.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
@@ -18,13 +17,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import report
+
 import mobilenets
 from mobilenets.cli import main as command
 from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import FORMATS, find_format
 
-HEAD = "| set | answered by | precision | pictures | top-1 | calibration error | by chance | loss |"
+HEAD = ("set", "answered by", "precision", "pictures", "top-1", "calibration error", "by chance", "loss")
 
 
 def with_test(data: Path, place: Path, every: int) -> Path:
@@ -44,21 +45,20 @@ def with_test(data: Path, place: Path, every: int) -> Path:
 
 
 def row(name: str, engine: str, precision: str, found: dict[str, Any], chance: float | None = None) -> str:
-    cells = [
+    return report.row(
         name,
         engine,
         precision,
-        str(found["images"]),
+        found["images"],
         f"{100 * found['top1']:.1f} %",
         f"{100 * found['ece']:.2f} %",
         "" if chance is None else f"{100 * chance:.2f} %",
         f"{found['loss']:.4f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.arguments(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--formats", nargs="*", default=list(FORMATS))
@@ -73,8 +73,7 @@ def main() -> int:
         return 1
     name, metrics = options.data.name, json.loads((run / "metrics.json").read_bytes())
     known = metrics["calibration"]
-    print(f"temperature {known['temperature']:g}, from {known['pictures']} pictures\n\n{HEAD}")
-    print("| --- " * (HEAD.count("|") - 1) + "|")
+    print(f"temperature {known['temperature']:g}, from {known['pictures']} pictures\n\n{report.heads(*HEAD)}")
     before = metrics | {"ece": known["ece_before"], "loss": known["loss_before"]}
     print(row(name, "the run, before", "float32", before))
     print(row(name, "the run, after", "float32", metrics, known["ece_by_chance"]))

@@ -7,10 +7,10 @@ Prints a table in Markdown: the calibration error on 8,000 other pictures, befor
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 import numpy as np
+from report import arguments, heads, row
 
 from mobilenets.measure.calibration import calibrate, tempered
 from mobilenets.measure.metrics import Evaluation
@@ -30,11 +30,10 @@ def drawn(pictures: int, temperature: float, seed: int) -> Evaluation:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--draws", type=int, default=30)
     options = parser.parse_args()
-    print("| true temperature | before |" + "".join(f" {count} pictures |" for count in PICTURES))
-    print("| --- " * (2 + len(PICTURES)) + "|")
+    print(heads("true temperature", "before", *(f"{count} pictures" for count in PICTURES)))
     for temperature in TEMPERATURES:
         others = drawn(8000, temperature, 999)
         cells = [f"{temperature:g}", f"{100 * others.ece:.1f} %"]
@@ -42,7 +41,7 @@ def main() -> int:
             found = [calibrate(drawn(count, temperature, seed)).temperature for seed in range(options.draws)]
             after = [100 * tempered(others, one).ece for one in found]
             cells.append(f"{np.mean(after):.1f}, worst {max(after):.1f} %")
-        print(f"| {' | '.join(cells)} |", flush=True)
+        print(row(*cells), flush=True)
     return 0
 
 

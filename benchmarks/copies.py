@@ -15,25 +15,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from drawn import STAMPS, drawn_emoji, emoji_table, on_white, soft
+from PIL import Image, ImageDraw
+from report import arguments
 
+from mobilenets.bench.latency import peak_mb
 from mobilenets.datasets.folder import Sample, pictures_below
 from mobilenets.doctor.copies import Pair, find_copies
 
-STAMPS = Path("/usr/share/tuxpaint/stamps")
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-EMOJI = Path("/usr/share/unicode/emoji/emoji-test.txt")
 PICTURES, EACH = 2000, 40
-GROUND = (255, 255, 255)
 TONES = ("1F3FB", "1F3FF")
 ALIKE = Path(__file__).with_name("copies-alike.txt")
 
@@ -42,27 +39,18 @@ def stamp(path: Path) -> Image.Image:
     """Open a stamp on white, no larger than 256 pixels."""
     layer = Image.open(path).convert("RGBA")
     layer.thumbnail((256, 256))
-    picture = Image.new("RGB", layer.size, GROUND)
-    picture.paste(layer, (0, 0), layer)
-    return picture
+    return on_white(layer)
 
 
 def emoji(tones: bool) -> list[tuple[str, Image.Image]]:
     """Draw every emoji of the table once that the font has; with ``tones`` in all skin tones, alone and together."""
-    font, found = ImageFont.truetype(str(FONT), 109), []
-    for line in EMOJI.read_text(encoding="utf-8").splitlines():
-        if "; fully-qualified" not in line:
+    found = []
+    for one in emoji_table():
+        if not tones and (len(one.points) > 2 or any(TONES[0] <= point <= TONES[1] for point in one.points)):
             continue
-        points = line.partition(";")[0].split()
-        if not tones and (len(points) > 2 or any(TONES[0] <= point <= TONES[1] for point in points)):
-            continue
-        layer = Image.new("RGBA", (136, 128))
-        text = "".join(chr(int(point, 16)) for point in points)
-        ImageDraw.Draw(layer).text((0, 0), text, font=font, embedded_color=True)
-        if layer.getbbox() is not None:
-            picture = Image.new("RGB", layer.size, GROUND)
-            picture.paste(layer, (0, 0), layer)
-            found.append((f"emoji-{'-'.join(points)}", picture))
+        layer = drawn_emoji(one.points, (136, 128), (0, 0))
+        if layer is not None:
+            found.append((f"emoji-{'-'.join(one.points)}", on_white(layer)))
     return found
 
 
@@ -189,11 +177,10 @@ def sheet(found: list[Pair], out: Path, most: int = 120) -> None:
 
 
 def cost(began: float, cpu: float) -> dict[str, float]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "seconds": round(time.monotonic() - began, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
-        "peak_rss_mb": round(peak / (1 << 10 if sys.platform != "darwin" else 1 << 20)),
+        "peak_rss_mb": round(peak_mb()),
     }
 
 
@@ -229,8 +216,7 @@ def run_many(asked: argparse.Namespace) -> dict[str, object]:
         for number in range(asked.pictures):
             if number % 1000 == 0:
                 (folder / str(number // 1000)).mkdir(parents=True)
-            small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
-            picture = small.resize((64, 64), Image.Resampling.BICUBIC)
+            picture = soft(rng, (8, 8), (64, 64))
             picture.save(folder / str(number // 1000) / f"{number}.jpg", quality=80)
             if number % 100 == 0:
                 picture.resize((48, 48)).save(folder / str(number // 1000) / f"{number}-copy.jpg", quality=70)
@@ -249,12 +235,9 @@ def run_many(asked: argparse.Namespace) -> dict[str, object]:
 
 def run_classes(asked: argparse.Namespace) -> dict[str, object]:
     """Save stamps by their folder and emoji by their group, those with at least 20 pictures."""
-    groups, group = {}, ""
-    for line in EMOJI.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# group:"):
-            group = line.partition(":")[2].strip().replace(" & ", "-").lower()
-        elif "; " in line:
-            groups["emoji-" + "-".join(line.partition(";")[0].split())] = f"emoji-{group}"
+    groups = {
+        f"emoji-{'-'.join(one.points)}": f"emoji-{one.group.replace(' & ', '-').lower()}" for one in emoji_table()
+    }
     stamps = [(path.relative_to(STAMPS).parts[0], path) for path in sorted(STAMPS.rglob("*.png"))]
     chosen = np.random.default_rng(asked.seed).permutation(len(more := emoji(False)))[: PICTURES - len(stamps)]
     drawn = [*((name, stamp(path)) for name, path in stamps), *((groups[more[k][0]], more[k][1]) for k in chosen)]
@@ -278,7 +261,7 @@ def run_folder(asked: argparse.Namespace) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("what", choices=("planted", "many", "folder", "classes"))
     parser.add_argument("work", type=Path, metavar="WORK|DATA")
     parser.add_argument("--seed", type=int, default=0)

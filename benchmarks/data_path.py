@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from report import arguments, heads, load, row
 
 SIZE, BATCH = 224, 32
 WIDTH, HEIGHT = 3024, 4032
@@ -143,7 +144,7 @@ def child(way: str, folder: Path, epochs: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
@@ -166,18 +167,17 @@ def main() -> int:
                     command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
                 ).stdout
                 found[way].append(json.loads(made.splitlines()[-1]))
-    print(f"{options.pictures} pictures, medians of {options.rounds}; load average {os.getloadavg()[0]:.1f}")
-    print("| way | epoch | pictures a second | ours is … times as fast | CPU ms a picture | peak MiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print(f"{options.pictures} pictures, medians of {options.rounds}; load average {load():.1f}")
+    head = ("way", "epoch", "pictures a second", "ours is … times as fast", "CPU ms a picture", "peak MiB")
+    print(heads(*head, numbers=5))
     for way, runs in found.items():
         for epoch in range(options.epochs):
             took = statistics.median(run["seconds"][epoch] for run in runs)
             ours = statistics.median(run["seconds"][epoch] for run in found["ours"])
             cpu = statistics.median(run["cpu"][epoch] for run in runs) / options.pictures * 1000
             peak = statistics.median(run["mib"] for run in runs)
-            print(
-                f"| {way} | {epoch + 1} | {options.pictures / took:.1f} | {took / ours:.2f} | {cpu:.0f} | {peak:.0f} |"
-            )
+            figures = f"{options.pictures / took:.1f}", f"{took / ours:.2f}", f"{cpu:.0f}", f"{peak:.0f}"
+            print(row(way, epoch + 1, *figures))
     return 0
 
 

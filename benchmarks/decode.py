@@ -14,31 +14,27 @@ a camera gives. Drawn are noise, checkerboards, lines, and a zone plate, the wor
 
 from __future__ import annotations
 
-import argparse
 import io
-import os
-import statistics
 import struct
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
+from report import arguments, heads, load, machine, row
 from sklearn.datasets import load_sample_images
 
-from mobilenets.bench.hardware import hardware
-from mobilenets.models.device import pick_device
+from mobilenets.bench.networks import medians
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 
 WIDTH, HEIGHT = 4000, 3000
 SHARES = (2, 4, 8)
 FACTORS = (2, 3, 4, 5, 6, 8)
-RUNS = 15
+SECONDS = 3.0  # of each way
 
 
 def wide_gamut() -> bytes:
@@ -131,44 +127,34 @@ def compare(pictures: Iterator[tuple[str, Image.Image]], encodings: list[str], i
                 row[factor].append((most, mean))
     for (name, encoding), row in found.items():
         cells = (f"{max(most for most, _ in row[one])} ({max(mean for _, mean in row[one]):.2f})" for one in FACTORS)
-        print(f"| {name} | {encoding} | {' | '.join(cells)} |", flush=True)
-
-
-def medians(*runs: Callable[[], object]) -> list[float]:
-    """Time the runs in turn, so that whatever else the machine does meets all of them; milliseconds."""
-    taken: list[list[float]] = [[] for _ in runs]
-    for _ in range(RUNS):
-        for run, times in zip(runs, taken, strict=True):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    return [1000 * statistics.median(times) for times in taken]
+        print(row(name, encoding, *cells), flush=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="more photographs")
     parser.add_argument("--interpolation", default="bicubic", choices=["bilinear", "bicubic", "lanczos"])
     options = parser.parse_args()
-    print(f"<!-- {hardware(pick_device('cpu'))} -->")
-    print(f"| | factor: | {' | '.join(map(str, FACTORS))} |")
-    print(f"| --- | --- {'| ---: ' * len(FACTORS)}|", flush=True)
+    print(f"<!-- {machine()} -->")
+    print(heads("", "factor:", *FACTORS, numbers=len(FACTORS)), flush=True)
     compare(photographs(options.photos), list(ENCODINGS), options.interpolation)
     compare(drawn(), ["4:4:4, quality 95", "4:2:0, quality 90"], options.interpolation)
-    print("\n| 4000 × 3000, decoded and brought to | whole, ms | scaled, ms | decoded at |")
-    print("| --- | ---: | ---: | --- |")
+    print()
+    print(heads("4000 × 3000, decoded and brought to", "whole, ms", "scaled, ms", "decoded at"))
     picture = mosaic(Image.fromarray(load_sample_images().images[0]), 2)
     for encoding in ("4:2:0, quality 90", "4:2:0, quality 70, progressive", "Display P3, 4:2:0, quality 90"):
         content = encoded(picture, encoding)
         for size in (224, 160, 96):
             how = Preprocessing(size)
-            whole, smaller = medians(
+            ways = [
                 lambda how=how, content=content: how.fit(decode(content)),
                 lambda how=how, content=content: how.fit(decode(content, how.surplus)),
-            )
+            ]
+            whole, smaller = medians(ways, SECONDS, lambda _: None)
             share = WIDTH // decode(content, how.surplus).width
-            print(f"| {size}, {encoding} | {whole:.0f} | {smaller:.0f} | {f'1/{share}' if share > 1 else 'whole'} |")
-    print(f"\nload average {os.getloadavg()[0]:.1f}")
+            at = f"1/{share}" if share > 1 else "whole"
+            print(row(f"{size}, {encoding}", f"{whole:.0f}", f"{smaller:.0f}", at))
+    print(f"\nload average {load():.1f}")
     return 0
 
 

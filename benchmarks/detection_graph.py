@@ -13,7 +13,6 @@ more than 1e-3, a box overlaps its partner by less than 0.99, or has none.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from report import arguments
 
 SIZE = 300
 
@@ -101,7 +101,7 @@ def compare(graph: Path, made: Path, pictures: list[Path], least: float) -> int:
 
 def main() -> int:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("what", choices=("expected", "compare"))
     parser.add_argument("graph", type=Path)
     parser.add_argument("file", type=Path, metavar="NPZ")

@@ -1,22 +1,24 @@
 """A student taught by a larger network against the same one trained alone, in the same number of steps.
 
     mobilenets import dog_breed_mobilenetv2.h5 --out dog      # examples/garbage/README.md says where it comes from
-    python benchmarks/distillation.py OUT --weights dog [--data garbage] [--seeds 5] [--steps 396] [--arms alone kl …]
+    python benchmarks/distillation.py OUT --weights dog [--seeds 5] [--steps 396] [--arms alone kl …]
+    python benchmarks/distillation.py OUT --weights none --data DATA --unlabelled FOLDER --size 48 --teacher-size 48
 
 On the drawn garbage (``examples/garbage/draw.py``: 26 kinds, 1,040 training and 312 validation pictures) unless DATA is
 another folder. The teacher is MobileNetV2 1.0 at 96 pixels from WEIGHTS by the default recipe, the student V2 0.35 at
-64 from scratch, both on one thread. The last epoch is kept, so that nothing is chosen on the validation pictures.
-Everything goes into OUT; what is finished there is not trained again, and a training that was stopped goes on.
+64 from scratch, both on one thread, unless other sizes are given. The last epoch is kept, so that nothing is chosen on
+the validation pictures. Everything goes into OUT; what is finished there is not trained again, and a training that was
+stopped goes on.
 
 - ``alone``: the labels.
 - ``kl``: the defaults of ``--teacher``. ``kl-1`` and ``kl-half``: at temperature 1, and with half the loss the labels'.
 - ``dist``: ``--soft-loss dist`` with the temperature of 1 that its paper has for ImageNet.
-- ``unlabelled``: as ``kl``, with 2,080 more scenes that have no label. An epoch is longer, and so there are fewer.
+- ``unlabelled``: as ``kl``, with pictures that have no label, by default 2,080 more scenes. An epoch is longer, and so
+  there are fewer. ``unlabelled-1``: the same at temperature 1.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
@@ -27,13 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import arguments, heads, machine, row, versions
 
 import mobilenets
-from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.folder import read_folder
 from mobilenets.datasets.layout import find_data
 from mobilenets.measure.paired import Pair
-from mobilenets.models.device import pick_device
 from mobilenets.runs.predictor import Predictor
 from mobilenets.tasks.evaluate import evaluate_predictors
 
@@ -45,8 +46,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "kl-half": {"soft_share": 0.5},
     "dist": {"soft_loss": "dist", "temperature": 1.0, "soft_share": 0.67},
     "unlabelled": {},
+    "unlabelled-1": {"temperature": 1.0},
 }
-STUDENT = {"model": "mobilenet_v2", "width": 0.35, "weights": "none", "size": 64, "variant": "standard"}
+STUDENT = {"model": "mobilenet_v2", "width": 0.35, "weights": "none", "variant": "standard"}
 COMMON = {"keep": "last", "threads": 1, "device": "cpu"}
 # Two-sided 95 % of Student's t, by the degrees of freedom.
 T_95 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -108,8 +110,8 @@ def over_pictures(first: list[Any], second: list[Any]) -> str:
 
 def show(found: dict[str, list[Any]], seconds: dict[str, list[float]], first: int) -> None:
     """Print a row for each arm, and then each seed of each arm against ``alone``."""
-    print("\n| arm | top-1 of each seed | mean | against alone, over seeds | over pictures | seconds a run |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print()
+    print(heads("arm", "top-1 of each seed", "mean", "against alone, over seeds", "over pictures", "seconds a run"))
     base = found.get("alone")
     for arm, evaluations in found.items():
         tops = [one.top1 for one in evaluations]
@@ -120,7 +122,7 @@ def show(found: dict[str, list[Any]], seconds: dict[str, list[float]], first: in
             against.append(over_pictures([one for one, _ in pairs], [other for _, other in pairs]))
         each = " ".join(f"{100 * top:.1f}" for top in tops)
         spent = statistics.fmean(seconds[arm])
-        print(f"| {arm} | {each} | {100 * statistics.fmean(tops):.1f} % | {' | '.join(against)} | {spent:.0f} |")
+        print(row(arm, each, f"{100 * statistics.fmean(tops):.1f} %", *against, f"{spent:.0f}"))
     for arm, evaluations in found.items():
         if arm == "alone" or base is None:
             continue
@@ -132,10 +134,13 @@ def show(found: dict[str, list[Any]], seconds: dict[str, list[float]], first: in
 
 def main() -> None:
     """Read the command line, train what is missing, and print the table after each seed."""
-    parser = argparse.ArgumentParser(description="A taught student against one trained alone.")
+    parser = arguments(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", required=True, help="what the teacher starts from")
     parser.add_argument("--data", type=Path, help="default: the garbage is drawn")
+    parser.add_argument("--unlabelled", type=Path, help="default: more garbage is drawn")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--teacher-size", type=int, default=96)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--steps", type=int, default=396)
@@ -143,20 +148,20 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     data = asked.data or drawn(asked.out / "garbage", 40, 0)
-    here = hardware(pick_device("cpu"))
-    print(f"{here['processor']}, {here['threads']} thread; {', '.join(f'{k} {v}' for k, v in versions().items())}")
+    print(f"{machine()}; one thread; {versions('mobilenets', 'torch', 'numpy', 'pillow')}")
     teacher = asked.out / "teacher"
-    took = trained(data, teacher, COMMON | {"weights": asked.weights, "size": 96})
+    took = trained(data, teacher, COMMON | {"weights": asked.weights, "size": asked.teacher_size})
     print(f"teacher: {100 * right([teacher], data)[0].top1:.1f} %, {took:.0f} s")
     runs: dict[str, list[Path]] = {arm: [] for arm in asked.arms}
     seconds: dict[str, list[float]] = {arm: [] for arm in asked.arms}
     for seed in range(asked.first, asked.first + asked.seeds):
         for arm in asked.arms:
-            settings = STUDENT | COMMON | {"steps": asked.steps, "batch": 32, "seed": seed} | ARMS[arm]
+            length = {"size": asked.size, "steps": asked.steps, "batch": 32, "seed": seed}
+            settings = STUDENT | COMMON | length | ARMS[arm]
             if arm != "alone":
                 settings["teacher"] = str(teacher)
-            if arm == "unlabelled":
-                settings["unlabelled"] = str(flat(asked.out))
+            if arm.startswith("unlabelled"):
+                settings["unlabelled"] = str(asked.unlabelled or flat(asked.out))
             run = asked.out / f"{arm}-{seed}"
             seconds[arm].append(trained(data, run, settings))
             runs[arm].append(run)

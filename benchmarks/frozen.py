@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from report import arguments
 
 CLASSES = ("arrow", "bars", "chequers", "crescent", "cross", "disc", "heart", "ring", "star", "triangle")
 HERE = Path(__file__).resolve().parent
@@ -131,7 +132,7 @@ def keras(python: str, data: Path, folder: Path, wish: argparse.Namespace) -> tu
 
 def main() -> None:
     """Draw the pictures, train in turns, print a line for each and the ratio of the medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--size", type=int, default=128)

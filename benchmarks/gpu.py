@@ -12,17 +12,16 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.util
-import platform
 import statistics
 import time
 from functools import partial
-from typing import Any
 
-import mobilenets  # before PyTorch: it decides how threads wait
+import mobilenets  # noqa: F401 - before PyTorch: it decides how threads wait
 
 # isort: split
 import torch
 from our_step import CLASSES, Step, ours, plain, torch_step
+from report import arguments, heads, machine, row, versions
 
 MODELS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large")
 TIMM = {
@@ -64,7 +63,7 @@ def turn(step: Step, seconds: float, options: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=256)
@@ -72,12 +71,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    name: Any = torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.processor()
-    print(
-        f"{datetime.date.today()}, {name or options.device}; mobilenets {mobilenets.__version__}, "
-        f"PyTorch {torch.__version__}; {options.size} pixels, batch {options.batch}\n"
-    )
-    print("| network | way | pictures/s | of PyTorch eager |\n| --- | --- | --- | --- |")
+    name = torch.cuda.get_device_name() if options.device.startswith("cuda") else machine()
+    print(f"{datetime.date.today()}, {name}; {versions('mobilenets', 'torch', 'timm')}; ", end="")
+    print(f"{options.size} pixels, batch {options.batch}\n")
+    print(heads("network", "way", "pictures/s", "of PyTorch eager"))
     for model in options.models:
         ways = steps(model, options)
         speeds: dict[str, list[float]] = {way: [] for way in ways}
@@ -86,7 +83,7 @@ def main() -> None:
                 speeds[way].append(turn(step, options.seconds / ROUNDS, options))
         middle = {way: statistics.median(found) for way, found in speeds.items()}
         for way, speed in middle.items():
-            print(f"| {model} | {way} | {speed:.0f} | {speed / middle['PyTorch eager']:.2f} |")
+            print(row(model, way, f"{speed:.0f}", f"{speed / middle['PyTorch eager']:.2f}"))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ macOS. Prints one line a command, and ends with exit status 1 if anything was no
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -29,6 +28,7 @@ from pathlib import Path
 from killing.children import ERRORS, Fault, child, finish, run, said
 from killing.commands import Command, commands
 from killing.files import contents, differing, torn
+from report import arguments
 
 
 @dataclass
@@ -116,7 +116,7 @@ def preload() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--faults", type=int, default=200, help="how many in all (default: 200)")
     parser.add_argument("--kind", choices=("kill", *ERRORS), default="kill")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="some of the commands")

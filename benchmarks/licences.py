@@ -17,17 +17,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 PAGE = Path(__file__).parent.parent / "docs" / "licences.md"
-# Each with what it brings beyond those before it.
-INSTALLS = {
-    "": "runtime",
-    "train": "train",
-    "serve": "serve",
-    "heic": "heic",
-    "openvino": "openvino",
-    "litert": "litert",
-    "executorch": "executorch",
-    "dev": "dev",
-}
+# The extras, each with what it brings beyond those before it.
+EXTRAS = (
+    *("train", "serve", "heic", "openvino", "litert", "executorch"),
+    *("shards", "s3", "gs", "bulk", "ray", "tune", "dev"),
+)
 # Of packages whose own words are no name of a licence; read in their files.
 STATED = {
     "flatbuffers": "Apache-2.0",
@@ -121,16 +115,23 @@ def _asked() -> Iterator[str]:
 def listed() -> dict[str, str]:
     """Return each package with the install that it comes with."""
     found: dict[str, str] = {}
-    for extra, install in INSTALLS.items():
+    for extra in ("", *EXTRAS):
         for name in needed("mobilenets", frozenset({extra}), set()):
-            found.setdefault(name, install)
+            found.setdefault(name, extra or "runtime")
     return found
 
 
 def page() -> str:
     """Return the page."""
-    rows = [f"| {name} | {licence(name)} | {install} |" for name, install in sorted(listed().items())]
-    return "\n".join([HEAD, "| package | licence | comes with |", "| --- | --- | --- |", *rows, ""])
+    found = listed()
+    lacking = [f"`{extra}`" for extra in EXTRAS if extra not in found.values()]
+    note = (
+        f"Not installed where this was made, and so not listed: what {', '.join(lacking)} bring.\n" if lacking else ""
+    )
+    rows = [f"| {name} | {licence(name)} | {install} |" for name, install in sorted(found.items())]
+    return "\n".join(
+        [HEAD, *filter(None, [note]), "| package | licence | comes with |", "| --- | --- | --- |", *rows, ""]
+    )
 
 
 def main() -> int:

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
 import json
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -29,7 +27,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from drawn import encoded, png, soft
+from report import arguments
 
 # How many clients in a hundred are of which kind.
 KINDS = {
@@ -44,26 +43,11 @@ KINDS = {
 }
 
 
-def photo(seed: int, side: int = 640) -> bytes:
-    """A JPEG as large as a small photo."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8))
-    file = io.BytesIO()
-    small.resize((side, side * 3 // 4), Image.Resampling.BICUBIC).save(file, "JPEG", quality=88)
-    return file.getvalue()
-
-
 def bomb(side: int) -> bytes:
     """A PNG of side × side pixels in a few bytes, whole and well-formed."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     packer = zlib.compressobj(9)
     row = bytes(1 + side // 8)
-    data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return png(side, side, 1, b"".join(packer.compress(row) for _ in range(side)) + packer.flush())
 
 
 def form(*files: bytes) -> bytes:
@@ -80,7 +64,7 @@ class Load:
         self.statuses: dict[str, Counter[str]] = defaultdict(Counter)
         self.seconds: list[float] = []
         self.lost: list[str] = []
-        self.photos = [photo(seed) for seed in range(8)]
+        self.photos = [encoded(soft(np.random.default_rng(seed), (16, 16), (640, 480)), 88) for seed in range(8)]
         # Just under 50 megapixels is decoded; just over, and far over, is refused.
         self.bombs = [bomb(side) for side in sides]
         self.end = time.monotonic() + seconds
@@ -255,7 +239,7 @@ async def load(process: subprocess.Popen[str], port: int, options: argparse.Name
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("model")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)

@@ -9,7 +9,6 @@ both runs the peak and the seconds of an epoch.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import subprocess
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from drawn import encoded, soft
+from report import arguments, heads, row
 
 
 def draw(folder: Path, count: int) -> None:
@@ -28,10 +28,7 @@ def draw(folder: Path, count: int) -> None:
     for number in range(count):
         place = folder / f"class{number % 2}"
         place.mkdir(parents=True, exist_ok=True)
-        width, height = rng.integers(64, 641, 2)
-        coarse = rng.integers(0, 256, (9, 9, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((int(width), int(height)), Image.Resampling.BICUBIC)
-        picture.save(place / f"{number}.jpg", quality=85)
+        (place / f"{number}.jpg").write_bytes(encoded(soft(rng, (9, 9), rng.integers(64, 641, 2)), 85))
 
 
 def resident() -> float:
@@ -44,10 +41,7 @@ def resident() -> float:
 def train(data: Path, out: Path, settings: dict[str, Any]) -> None:
     """Train in this process, and print what was resident after each epoch, and the peak."""
     import mobilenets
-
-    # isort: split
-    import resource
-
+    from mobilenets.bench.latency import peak_mb
     from mobilenets.training.loop import Training
 
     held: list[float] = []
@@ -59,8 +53,7 @@ def train(data: Path, out: Path, settings: dict[str, Any]) -> None:
 
     Training._close_epoch = closed  # type: ignore[method-assign]
     mobilenets.train(data, out, **settings)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    print(json.dumps({"held": held, "peak": peak}))
+    print(json.dumps({"held": held, "peak": peak_mb()}))
 
 
 def measured(data: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +68,7 @@ def measured(data: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     if sys.argv[1:2] == ["--be"]:
         return train(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="mobilenet_v2")
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=10)
@@ -90,12 +83,12 @@ def main() -> None:
         draw(place / "many", 10 * options.pictures)
         few = measured(place / "few", place / "run-few", settings | {"epochs": options.epochs})
         many = measured(place / "many", place / "run-many", settings | {"epochs": 1})
-    print(f"| {options.pictures} pictures, epoch | MB after it |\n| --- | --- |")
+    print(heads(f"{options.pictures} pictures, epoch", "MB after it"))
     for number, held in enumerate(few["held"], 1):
-        print(f"| {number} | {held:.0f} |")
-    print("\n| pictures | peak MB | pictures/s |\n| --- | --- | --- |")
+        print(row(number, f"{held:.0f}"))
+    print(f"\n{heads('pictures', 'peak MB', 'pictures/s')}")
     for count, run in ((options.pictures, few), (10 * options.pictures, many)):
-        print(f"| {count} | {run['peak']:.0f} | {run['speed']:.1f} |")
+        print(row(count, f"{run['peak']:.0f}", f"{run['speed']:.1f}"))
     return None
 
 

@@ -8,7 +8,6 @@ takes long; ``--busy`` lets another process work at the lowest priority meanwhil
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,8 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from beside import busy
+from report import arguments, heads, row
+
 DRAW = Path(__file__).resolve().parents[1] / "examples" / "garbage" / "draw.py"
-BUSY = "import os\nif hasattr(os, 'nice'): os.nice(19)\nwhile True: pass"
 
 
 def make(name: str, folder: Path) -> Path:
@@ -47,7 +48,7 @@ def train(data: Path, run: Path, flags: list[str]) -> tuple[float, float, str]:
 
 def main() -> None:
     """Read the command line, run, and print a row for each run."""
-    parser = argparse.ArgumentParser(description="train --minutes, against the default recipe.")
+    parser = arguments(__doc__)
     parser.add_argument("--minutes", nargs="+", type=float, default=[1, 3, 5])
     parser.add_argument(
         "--sets", nargs="+", choices=("digits", "garbage", "photos"), default=["digits", "garbage", "photos"]
@@ -55,22 +56,17 @@ def main() -> None:
     parser.add_argument("--default", action="store_true", help="the default recipe as well")
     parser.add_argument("--busy", action="store_true", help="with another process at the lowest priority")
     asked = parser.parse_args()
-    print("| pictures | time given | seconds used | over | top-1 | trained |\n| --- | --- | --- | --- | --- | --- |")
-    other = subprocess.Popen([sys.executable, "-c", BUSY]) if asked.busy else None
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for name in asked.sets:
-                data = make(name, Path(folder) / name)
-                more = ["--augment", "digits"] if name == "digits" else []
-                for given in [*asked.minutes, *([None] if asked.default else [])]:
-                    flags = more if given is None else [*more, "--minutes", f"{given:g}"]
-                    seconds, top1, what = train(data, Path(folder) / f"{name}-{given}", flags)
-                    over = "–" if given is None else f"{100 * (seconds / (60 * given) - 1):+.1f} %"
-                    words = "default" if given is None else f"{given:g} min"
-                    print(f"| {name} | {words} | {seconds:.1f} | {over} | {100 * top1:.1f} % | {what} |", flush=True)
-    finally:
-        if other is not None:
-            other.kill()
+    print(heads("pictures", "time given", "seconds used", "over", "top-1", "trained"))
+    with busy(asked.busy), tempfile.TemporaryDirectory() as folder:
+        for name in asked.sets:
+            data = make(name, Path(folder) / name)
+            more = ["--augment", "digits"] if name == "digits" else []
+            for given in [*asked.minutes, *([None] if asked.default else [])]:
+                flags = more if given is None else [*more, "--minutes", f"{given:g}"]
+                seconds, top1, what = train(data, Path(folder) / f"{name}-{given}", flags)
+                over = "–" if given is None else f"{100 * (seconds / (60 * given) - 1):+.1f} %"
+                words = "default" if given is None else f"{given:g} min"
+                print(row(name, words, f"{seconds:.1f}", over, f"{100 * top1:.1f} %", what), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ model's own distance, and both together are that distance.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -30,20 +29,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from drawn import STAMPS, emoji_table
 from PIL import Image, ImageDraw, ImageFont
+from report import arguments
 
 from mobilenets.measure.known import auroc, find_bar
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import load_classifier
 from mobilenets.pictures.decode import decode
 
-EMOJI = Path("/usr/share/unicode/emoji/emoji-test.txt")
 FONTS = Path("/usr/share/fonts")
 GROUPS = {
     *("animal-mammal", "animal-bird", "animal-reptile", "animal-bug", "transport-ground", "transport-water"),
     *("transport-air", "musical-instrument", "food-sweet", "game"),
 }
-STAMPS = ("animals/birds", "animals/mammals", "animals/insects", "vehicles", "sports", "people", "space")
+KINDS = ("animals/birds", "animals/mammals", "animals/insects", "vehicles", "sports", "people", "space")
 SCENES = 500
 FACES = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSansMono"),
@@ -55,15 +55,8 @@ LETTERS = "ABCDEFGHJKLMNPQRTUVWXYacdefghjkmnprtuvwxy"
 
 def emoji(used: set[str]) -> list[str]:
     """Give the emoji of one sign in GROUPS that the garbage is not made of."""
-    found, group = [], ""
-    for line in EMOJI.read_text("utf-8").splitlines():
-        if line.startswith("# subgroup:"):
-            group = line.partition(":")[2].strip()
-        elif "; fully-qualified" in line and group in GROUPS:
-            signs = line.partition(";")[0].split()
-            if len(signs) == 1 and chr(int(signs[0], 16)) not in used:
-                found.append(chr(int(signs[0], 16)))
-    return found
+    single = (one.points[0] for one in emoji_table() if one.subgroup in GROUPS and len(one.points) == 1)
+    return [sign for sign in (chr(int(point, 16)) for point in single) if sign not in used]
 
 
 def draw_scenes(root: Path) -> None:
@@ -73,9 +66,9 @@ def draw_scenes(root: Path) -> None:
 
     font = garbage.find("NotoColorEmoji*.ttf")
     assert font is not None, garbage.PACKAGES
-    shelf = garbage.Shelf(font, Path("/usr/share/tuxpaint/stamps"))
+    shelf = garbage.Shelf(font, STAMPS)
     used = set(" ".join(garbage.SOURCES.values()).split()) | set(garbage.OTHERS.split())
-    stamps = [path for part in STAMPS for path in sorted((shelf.stamps / part).rglob("*.png"))]
+    stamps = [path for part in KINDS for path in sorted((shelf.stamps / part).rglob("*.png"))]
     names = [str(path.relative_to(shelf.stamps)) for path in stamps if not path.stem.endswith("_mirror")]
     things = [*emoji(used), *(name for name in names if name not in used and "basketball" not in name)]
     order = np.random.default_rng(7).permutation(len(things))
@@ -147,7 +140,7 @@ def measured(run: Path, known: list[Path], foreign: list[Path]) -> dict[str, Any
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = arguments(__doc__)
     parser.add_argument("foreign", choices=("garbage", "letters"))
     parser.add_argument("run", type=Path)
     parser.add_argument("data", type=Path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,13 @@ CLASSES, RATE = 10, 0.01
 Step = Callable[[], float]
 
 
-def ours(model: str, size: int, batch: int, device: str = "cpu") -> Step:
-    """Build our step with plain SGD; mobilenets must be imported before PyTorch. It gives the mean loss."""
+def stepping(
+    model: str, images: Any, labels: Sequence[int], classes: int, device: str, **settings: Any
+) -> tuple[Any, Step]:
+    """Build our stepper for one batch, and what makes a step of it; mobilenets must be imported before PyTorch."""
     import mobilenets  # noqa: F401
 
     # isort: split
-    import numpy as np
     import torch
 
     from mobilenets.datasets.folder import Sample
@@ -25,18 +27,26 @@ def ours(model: str, size: int, batch: int, device: str = "cpu") -> Step:
     from mobilenets.tasks.registry import find_task
     from mobilenets.training.recipe import Recipe
     from mobilenets.training.run import build_stepper
-    from mobilenets.training.stages import Stage
+    from mobilenets.training.stages import stages
 
-    task = find_task("classification")
-    samples = [Sample(Path(f"{number}.png"), number % CLASSES) for number in range(batch)]
-    recipe = Recipe(batch=batch, lr=RATE, optimizer="sgd", weight_decay=0.0, freeze="none", label_smoothing=0.0)
-    stage = Stage(recipe, 0, 1, 10**6, 10**6)
-    network = _network(model, size)
-    pictures: Any = SimpleNamespace(samples=samples, outputs=CLASSES)
-    stepper = build_stepper(network, stage, task, pictures, torch.device(device), 0)
+    batch, size = images.shape[:2]
+    usual = {"epochs": 1_000_000, "head_epochs": 0, "views": 0, "freeze": "none", "label_smoothing": 0.0, "lr": RATE}
+    recipe = Recipe(**usual | {"model": model, "size": size, "batch": batch, "weights": "none"} | settings)
+    task, [stage] = find_task("classification"), stages(recipe, batch)
+    samples = [Sample(Path(f"{number}.png"), int(label)) for number, label in enumerate(labels)]
+    pictures: Any = SimpleNamespace(samples=samples, outputs=classes)
+    stepper = build_stepper(_network(model, size, classes), stage, task, pictures, torch.device(device), 0)
+    given, made = Batch(images, task.targets(samples, classes)), count()
+    return stepper, lambda: stepper.step([given], next(made), recipe.lr)["loss"] / batch
+
+
+def ours(model: str, size: int, batch: int, device: str = "cpu") -> Step:
+    """Build our step with plain SGD on noise. It gives the mean loss."""
+    import numpy as np
+
     images = np.random.default_rng(0).standard_normal((batch, size, size, 3), np.float32)
-    given = Batch(images, task.targets(samples, CLASSES))
-    return lambda: stepper.step([given], 0, RATE)["loss"] / batch
+    labels = [number % CLASSES for number in range(batch)]
+    return stepping(model, images, labels, CLASSES, device, optimizer="sgd", weight_decay=0.0)[1]
 
 
 def plain(
@@ -72,10 +82,10 @@ def torch_step(
     return step
 
 
-def _network(model: str, size: int) -> Any:
+def _network(model: str, size: int, classes: int = CLASSES) -> Any:
     import torch
 
     import mobilenets
 
     torch.manual_seed(0)
-    return mobilenets.create_model(model, CLASSES, size=size, variant="standard")
+    return mobilenets.create_model(model, classes, size=size, variant="standard")

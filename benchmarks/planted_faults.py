@@ -9,11 +9,8 @@ beside it. Prints recall and precision of each kind, and what was found that was
 
 from __future__ import annotations
 
-import argparse
-import io
 import json
 import shutil
-import struct
 import subprocess
 import sys
 import zlib
@@ -22,10 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from drawn import STAMPS, encoded, on_white, png
 from PIL import Image, ImageFilter
+from report import arguments
 from sklearn.datasets import load_sample_images
 
-STAMPS = Path("/usr/share/tuxpaint/stamps")
 OF_EACH = 10
 CROPS, CROP = 60, 200  # of each photograph; pixels
 LARGE = 128  # pixels; faults are planted in pictures of that size
@@ -37,33 +35,20 @@ def real_pictures(rng: np.random.Generator) -> Iterator[tuple[str, Image.Image]]
     for path in sorted(STAMPS.rglob("*.png")):
         picture = Image.open(path).convert("RGBA")
         if min(picture.size) >= 64:
-            white = Image.new("RGBA", picture.size, "white")
-            white.alpha_composite(picture)
-            yield path.relative_to(STAMPS).parts[0], white.convert("RGB")
+            yield path.relative_to(STAMPS).parts[0], on_white(picture)
     for name, photo in zip(("china", "flower"), load_sample_images().images, strict=True):
         for _ in range(CROPS):
             top, left = (int(rng.integers(0, side - CROP)) for side in photo.shape[:2])
             yield name, Image.fromarray(photo[top : top + CROP, left : left + CROP])
 
 
-def jpeg(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
 def cut_off(picture: Image.Image, n: int) -> bytes:
-    content = jpeg(picture)
+    content = encoded(picture, 90)
     return content[: len(content) * (30 + 6 * n) // 100]
 
 
 def huge(picture: Image.Image, n: int) -> bytes:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", 12_000 + n, 10_100, 8, 0, 0, 0, 0)
-    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + parts
+    return png(12_000 + n, 10_100, 8, zlib.compress(b"\0"))
 
 
 def dark(picture: Image.Image, n: int) -> Image.Image:
@@ -131,7 +116,7 @@ def write(folder: Path, seed: int) -> dict[str, set[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -12,35 +12,26 @@ same command goes on.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import report
+from drawn import write_fashion
 
 import mobilenets
-from mobilenets.base.cache import cache_folder
 from mobilenets.bench.hardware import hardware, versions
-from mobilenets.datasets.known import KNOWN
-from mobilenets.datasets.sources import SOURCES
 from mobilenets.models.device import pick_device
 
 HEAD = (
-    "| run | scales | in float | float | int8 before | int8 after | regained | after, from float | after, from before |"
+    *("run", "scales", "in float", "float", "int8 before", "int8 after"),
+    *("regained", "after, from float", "after, from before"),
 )
-PARTS = {"train": ("train", 0, 6000), "validation": ("train", 50_000, 51_000), "test": ("validation", 0, 10_000)}
-
-
-def write(folder: Path) -> None:
-    known = KNOWN["fashion_mnist"]
-    found = SOURCES["fashion_mnist"](known.files, None, cache_folder() / "fashion_mnist", lambda *_: None)
-    for half, (name, start, end) in PARTS.items():
-        part = getattr(found, name)
-        for number in range(start, end):
-            place = folder / half / known.classes[int(part.labels[number])].replace("/", "-")
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(part.pixels[number]).save(place / f"{number:05}.png")
+PARTS = {
+    "train": ("train", range(6000)),
+    "validation": ("train", range(50_000, 51_000)),
+    "test": ("validation", range(10_000)),
+}
 
 
 def row(name: str, scale: str, found: dict[str, Any]) -> str:
@@ -51,7 +42,7 @@ def row(name: str, scale: str, found: dict[str, Any]) -> str:
         low, high = (100 * end for end in found[key]["change_interval"])
         return f"{100 * found[key]['change']:+.2f} ({low:+.2f} to {high:+.2f}), p = {found[key]['p_value']:.2g}"
 
-    cells = [
+    return report.row(
         f"{name}, {found['images']} pictures",
         f"per {scale}",
         ", ".join(found["float_blocks"]) or "–",
@@ -59,12 +50,11 @@ def row(name: str, scale: str, found: dict[str, Any]) -> str:
         "–" if regained is None else f"{regained:.0%}",
         change("after"),
         change("change"),
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.arguments(__doc__)
     parser.add_argument("runs", nargs="*", metavar="RUN=DATA")
     parser.add_argument("--fashion", type=Path, metavar="DATA")
     parser.add_argument("--out", type=Path, default=Path("quantization"))
@@ -72,10 +62,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     options = parser.parse_args()
     if options.fashion is not None:
-        write(options.fashion)
+        write_fashion(options.fashion, PARTS)
     print(f"<!-- {hardware(pick_device('cpu'))} {versions()} -->")
-    print(HEAD)
-    print("| --- " * HEAD.count(" |") + "|")
+    print(report.heads(*HEAD))
     options.out.mkdir(parents=True, exist_ok=True)
     for pair in options.runs:
         run, _, data = pair.partition("=")

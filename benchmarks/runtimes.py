@@ -13,8 +13,6 @@ machine, versions and a table in markdown.
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
 import importlib.util
 import os
 import tempfile
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from report import arguments, heads, load, machine, row, versions
 
 SIZE, CLASSES, DETECTOR = 224, 1000, False  # with --detector 320, 80, True
 PACKAGES = ("mobilenets", "numpy", "torch", "onnxruntime", "openvino", "keras", "ai-edge-litert")
@@ -184,7 +183,7 @@ def frameworks(network: Any) -> Runs:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each runtime")
     parser.add_argument("--detector", action="store_true", help="SSDLite for 80 classes at 320")
@@ -196,37 +195,28 @@ def main() -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     import torch
 
-    from mobilenets.bench.latency import bursts, describe_machine, in_turns
+    from mobilenets.bench.latency import bursts, in_turns
 
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         place, network = Path(folder), settled()
         runs = predictors(network, place, options.threads) | bare(place, options.threads) | frameworks(network)
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+        before = load()
         clock = time.process_time if options.processor else time.perf_counter
         times = in_turns([partial(bursts, run, clock=clock) for run in runs.values()], options.seconds)
     medians = {name: float(np.median(ms)) for name, ms in zip(runs, times, strict=True)}
-    machine = describe_machine()
-    print(f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}")
-    print(f"load average when it began: {load:.1f}")
-    installed = {name: version(name) for name in PACKAGES}
-    print(", ".join(f"{name} {found}" for name, found in installed.items() if found))
+    print(machine())
+    print(f"load average when it began: {before:.1f}")
+    print(versions(*PACKAGES))
     kind = "SSDLite on MobileNetV2" if DETECTOR else "MobileNetV2"
     print(f"\n{kind} 1.0, one picture at {SIZE}, threads: {options.threads}, float32\n")
     print("Processor time.\n" if options.processor else "Time by the clock.\n")
-    print("| | median ms | p95 ms | runs | beside the bare ONNX Runtime | beside our Predictor |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    head = ("", "median ms", "p95 ms", "runs", "beside the bare ONNX Runtime", "beside our Predictor")
+    print(heads(*head, numbers=5))
     for (name, ms), all_of_it in sorted(zip(medians.items(), times, strict=True), key=lambda pair: pair[0][1]):
         p95 = float(np.percentile(all_of_it, 95))
-        ratios = " | ".join(f"{ms / medians[other]:.2f}" if other in medians else "–" for other in (BARE, OURS))
-        print(f"| {name} | {ms:.2f} | {p95:.2f} | {len(all_of_it)} | {ratios} |")
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        ratios = (f"{ms / medians[other]:.2f}" if other in medians else "–" for other in (BARE, OURS))
+        print(row(name, f"{ms:.2f}", f"{p95:.2f}", len(all_of_it), *ratios))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ every exported file in how many pictures the best class is the same, and the lar
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from report import arguments
 
 import mobilenets
 
@@ -55,7 +55,7 @@ def picture(seed: int) -> bytes:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("exported", type=Path, nargs="+")
     parser.add_argument("--pictures", type=int, default=1000)

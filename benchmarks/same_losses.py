@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from report import arguments
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
@@ -83,7 +84,7 @@ def begin(given: argparse.Namespace) -> nn.Module:
 
 def main() -> None:
     """Print how far the losses lie apart."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("model", nargs="?", default="mobilenet_v2")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=0.002)

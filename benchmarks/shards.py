@@ -34,19 +34,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from drawn import write_fashion
+from report import arguments
 
 import mobilenets
 from mobilenets.base import mounts
 from mobilenets.datasets.folder import relative
-from mobilenets.datasets.known import KNOWN
 from mobilenets.datasets.loader import Loader, shards_of, shuffled
 from mobilenets.datasets.prepare import Dataset, prepare
 from mobilenets.datasets.shards import cache, remote
 from mobilenets.datasets.shards.index import INDEX, TABLE, Index, read_index
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.datasets.shards.tree import ShardTree
-from mobilenets.datasets.sources import SOURCES
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.loop import Training
@@ -54,16 +53,6 @@ from mobilenets.training.loop import Training
 BATCH, ROUNDS, STEPS = 32, 5, 100
 MACHINE = {"device": "cpu", "threads": 1, "workers": 1, "weights": "none"}
 NETWORK = {"model": "mobilenet_v1_cifar", "width": 0.25, "size": 28, "augment": "none", "dropout": 0.0, "batch": BATCH}
-
-
-def write(folder: Path, count: int) -> None:
-    known = KNOWN["fashion_mnist"]
-    part = SOURCES["fashion_mnist"](known.files, None, cache.cache_folder() / "fashion_mnist", lambda *_: None).train
-    for number in range(count):
-        half = "validation" if number % 10 == 9 else "train"
-        place = folder / half / known.classes[int(part.labels[number])]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(part.pixels[number]).save(place / f"{number:05}.png")
 
 
 def prepared(data: Path) -> Dataset:
@@ -314,7 +303,7 @@ def from_disk(place: Path, options: argparse.Namespace, say: Callable[[str, dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--shard-mb", type=float, default=4.0)
     parser.add_argument("--epochs", type=int, default=1)
@@ -331,7 +320,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as top:
         place = Path(top)
-        write(place / "folder", options.pictures)
+        held = range(9, options.pictures, 10)
+        learned = [number for number in range(options.pictures) if number not in held]
+        write_fashion(place / "folder", {"train": ("train", learned), "validation": ("train", held)})
         began = time.perf_counter()
         packed = mobilenets.pack(place / "folder", place / "shards", shard_mb=options.shard_mb, workers=1)
         seconds = round(time.perf_counter() - began, 1)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import report
 
 from mobilenets.datasets.shards.plan import EpochPlan
 
@@ -140,7 +141,7 @@ def plan_of(counts: npt.NDArray[np.int64], options: argparse.Namespace) -> Epoch
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.arguments(__doc__)
     add = parser.add_argument
     add("--samples", type=float, default=1e9)
     add("--workers", type=int, default=10_000)

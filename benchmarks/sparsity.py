@@ -18,16 +18,15 @@ import copy
 import tempfile
 import zlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import runtimes
+from report import arguments, heads, machine, row, versions
 from runtimes import SIZE, export, settled
 
-from mobilenets.bench.latency import describe_machine, in_turns
+from mobilenets.bench.networks import medians
 from mobilenets.training.sparsity import kept, prunable
 
 # Name, share of zeros, pattern.
@@ -139,7 +138,7 @@ def of_runtime(place: Path, threads: int) -> dict[str, Callable[[], Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=8.0, help="for each figure (default: 8)")
     parser.add_argument("--skip", nargs="*", default=[], choices=("litert", "onnxruntime", "openvino"))
@@ -177,35 +176,25 @@ def measure(place: Path, options: argparse.Namespace) -> None:
             if options.check:
                 one, two = runs["litert"][name](), runs["litert, sparse file"][name]()
                 print(f"{name}: largest difference {np.abs(one - two).max():.2g} of {np.abs(one).max():.2g}")
-    times: dict[str, dict[str, float]] = {}
-    for runtime, of in runs.items():
-        if runtime not in options.skip:
-            subjects = [partial(burst, run) for run in of.values()]
-            times[runtime] = dict(zip(of, map(median, in_turns(subjects, options.seconds)), strict=True))
-    report(rows, times, options.threads)
+    times = {
+        runtime: dict(zip(of, medians([*of.values()], options.seconds, lambda _: None), strict=True))
+        for runtime, of in runs.items()
+        if runtime not in options.skip
+    }
+    say(rows, times, options.threads)
 
 
-def burst(run: Callable[[], Any], seconds: float) -> list[float]:
-    """Run for so long."""
-    from mobilenets.bench.latency import bursts
-
-    return bursts(run, seconds)
-
-
-def report(rows: dict[str, dict[str, bytes]], times: dict[str, dict[str, float]], threads: int) -> None:
+def say(rows: dict[str, dict[str, bytes]], times: dict[str, dict[str, float]], threads: int) -> None:
     """Print the machine, the versions and the table: milliseconds, and the share of what the dense network takes."""
-    machine = describe_machine()
-    versions = {name: runtimes.version(name) for name in ("onnxruntime", "openvino", "ai-edge-litert", "torch")}
-    print(f"{machine['processor']}, {machine['cores']} cores, {machine['system']}; {threads} thread(s)")
-    print(", ".join(f"{name} {number}" for name, number in versions.items() if number))
+    print(f"{machine()}; {threads} thread(s)")
+    print(versions("onnxruntime", "openvino", "ai-edge-litert", "torch"))
     print(f"MobileNetV2 1.0 at {SIZE}, batch 1, float32; medians, in brackets the share of the dense network's\n")
     forms = [form for form in ("onnx", "litert", "litert, sparse file") if form in next(iter(rows.values()))]
-    heads = ["zeros", *(f"{form}: MB, zipped" for form in forms), *(f"{runtime}: ms" for runtime in times)]
-    print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
+    print(heads("zeros", *(f"{form}: MB, zipped" for form in forms), *(f"{runtime}: ms" for runtime in times)))
     for name, files in rows.items():
         sizes = [f"{len(files[form]) / 1e6:.2f}, {len(zlib.compress(files[form], 9)) / 1e6:.2f}" for form in forms]
         figures = [f"{of[name]:.2f} ({100 * of[name] / of['dense']:.0f} %)" for of in times.values()]
-        print(f"| {' | '.join([name, *sizes, *figures])} |")
+        print(row(name, *sizes, *figures))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
+import math
 import random
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -31,72 +28,46 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from beside import busy
 from environments import HERE, MACHINE, PEERS, Peer, interpreter, set_up, variables
+from floor import floor
+from report import arguments, load
+from training_report import table
+
+from mobilenets.base.files import write_json
+from mobilenets.base.free_memory import free_memory
+from mobilenets.bench.latency import Subject, Unusable, describe_machine
 
 sys.path.insert(0, str(HERE / "peers"))
-from protocol import Case
+from protocol import CLASSES, Case
 
 # For OpenMP's threads to fall asleep after a turn.
 PAUSE = 0.3
-BUSY = "import os\nos.nice(19)\nwhile True: pass"
 
 
-class Lost(Exception):
-    """A peer that gave no answer; the message says why in one line."""
-
-
-class Process:
+class Process(Subject):
     """A peer that waits to be asked; ``about`` is what it said of itself when ready."""
 
     def __init__(self, peer: Peer, python: Path, arguments: Sequence[str], threads: int, patience: float) -> None:
         self._patience = patience
-        # To a file: a pipe that nobody empties would stop the process once it is full.
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [str(python), str(HERE / "peers" / peer.file), *arguments, *peer.arguments, "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            encoding="utf-8",
-            env=variables(peer, threads),
-        )
-        try:
-            self.about = self._answer()
-        except BaseException:
-            self.close()
-            raise
+        words = [*arguments, *peer.arguments, "--threads", str(threads)]
+        super().__init__([str(python), str(HERE / "peers" / peer.file), *words], variables(peer, threads))
 
     def go(self, seconds: float) -> dict[str, Any]:
         """Let it make steps for so long."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has ended, and why is found below
-            self._process.stdin.write(f"go {seconds}\n")
-            self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
-        self._complaints.close()
+        return self.told(f"go {seconds}")
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
         timer = threading.Timer(self._patience, self._process.kill)
         timer.start()
-        line = self._process.stdout.readline()
-        late = not timer.is_alive()
-        timer.cancel()
-        if not line:
-            status = self._process.wait()
-            self._complaints.seek(0)
-            said = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
-            reason = f"no answer in {self._patience:.0f} s" if late else f"ended with status {status}"
-            raise Lost(": ".join([reason, *said[-1:]]))
-        answer: dict[str, Any] = json.loads(line)
-        if "skipped" in answer:
-            raise Lost(answer["skipped"])
-        return answer
+        try:
+            return super()._answer()
+        except Unusable as error:
+            if timer.is_alive():
+                raise
+            raise Unusable(f"no answer in {self._patience:.0f} s: {error}") from error
+        finally:
+            timer.cancel()
 
 
 class Field:
@@ -130,7 +101,8 @@ class Field:
             with self._losing(name):
                 process = self._start(name)
                 self.about[name], self.turns[name] = process.about, {}
-                if self.options.fresh or available_gb() < self.options.reserve:
+                room = free_memory()
+                if self.options.fresh or (room is not None and room / 1e9 < self.options.reserve):
                     process.close()
                 else:
                     self.held[name] = process
@@ -152,7 +124,7 @@ class Field:
             try:
                 for condition in conditions:
                     time.sleep(PAUSE)
-                    with beside(condition == "busy"):
+                    with busy(condition == "busy"):
                         self.turns[name].setdefault(condition, []).append(process.go(seconds))
             finally:
                 if name not in self.held:
@@ -163,7 +135,7 @@ class Field:
         """Go on without a peer that fails, and say so."""
         try:
             yield
-        except Lost as reason:
+        except Unusable as reason:
             say(f"left out: {name} ({self.case}, threads {self.threads}): {reason}")
             self.left_out[f"{name} {self.case} {self.threads}"] = str(reason)
             self.about.pop(name, None)
@@ -195,38 +167,12 @@ class Field:
         return row
 
 
-@contextlib.contextmanager
-def beside(busy: bool) -> Iterator[None]:
-    """Keep another process at the lowest priority busy meanwhile."""
-    other = subprocess.Popen([sys.executable, "-c", BUSY]) if busy else None
-    try:
-        yield
-    finally:
-        if other is not None:
-            other.kill()
-            other.wait()
-
-
-def available_gb() -> float:
-    """Tell how much memory is free for new processes, in GB; infinite where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024 / 1e9
-    except OSError:
-        pass
-    return float("inf")
-
-
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def add_floor(rows: list[dict[str, Any]], optimizer: str) -> list[dict[str, Any]]:
     """Take the machine's rows out, and give the floor of each case and number of threads."""
-    from floor import floor
-    from protocol import CLASSES
-
     found = []
     for row in [row for row in rows if row["peer"] == "machine"]:
         case = Case.parse(row["case"])
@@ -259,7 +205,7 @@ def check_networks(rows: Sequence[dict[str, Any]], floors: Sequence[dict[str, An
 
 
 def read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--case", nargs="+", default=["v2-224x16", "v2-96x32"], help="such as v1-224x16 or v3-224x16")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="PEER")
@@ -301,22 +247,16 @@ def main() -> None:
             left_out[name] = f"no environment .venv-bench/{PEERS[name].environment}; --set-up makes it"
     for name, reason in left_out.items():
         say(f"left out: {name}: {reason}")
-    load, rows = os.getloadavg()[0] if hasattr(os, "getloadavg") else None, []
+    before, rows = load(), []
     for case in options.case:
         for threads in options.threads:
             rows += Field(options, case, threads, left_out).run()
-    # Here and not above: ours decides how threads wait in the environment that peers would inherit.
     floors = add_floor(rows, options.optimizer)
-    from training_report import table
-
-    from mobilenets.base.files import write_json
-    from mobilenets.bench.latency import describe_machine
-
     faults = check_networks(rows, floors)
     result = {
         "date": date.today().isoformat(),
         "machine": describe_machine(),
-        "load_when_it_began": load,
+        "load_when_it_began": None if math.isnan(before) else before,
         "optimizer": options.optimizer,
         "rounds": options.rounds,
         "turn_seconds": options.seconds,

@@ -8,13 +8,13 @@ Prints the table. ``--docs`` puts it between the marks in ``docs/measured/traini
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from environments import OURS, PEERS, REFERENCE
+from report import arguments, heads, machine, row
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "measured/training-speed.md"
@@ -42,8 +42,8 @@ def fields(results: Sequence[dict[str, Any]]) -> Iterator[tuple[str, int, Rows, 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Write the figures in markdown."""
     lines = []
-    for machine, when in dict.fromkeys((_machine(result), _when(result)) for result in results):
-        lines += [f"{machine}; {when}", ""]
+    for place, when in dict.fromkeys((machine(result["machine"]), _when(result)) for result in results):
+        lines += [f"{place}; {when}", ""]
     for case, threads, rows, floor in fields(results):
         lines += [*_field(case, threads, rows, floor), ""]
     for result in results:
@@ -54,30 +54,30 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _field(case: str, threads: int, rows: Rows, floor: dict[str, Any] | None) -> list[str]:
-    by = {(row["peer"], row["condition"]): row for row in rows}
+    by = {(one["peer"], one["condition"]): one for one in rows}
     reference = by.get((REFERENCE, "quiet"))
-    busy = any(row["condition"] == "busy" for row in rows)
-    heads = ["peer", "pictures/s", "ms a picture", "beside PyTorch", "CPU ms a picture", "peak MB", "× the floor"]
-    heads += ["busy, pictures/s", "of its own quiet"] * busy
+    busy = any(one["condition"] == "busy" for one in rows)
+    names = ["peer", "pictures/s", "ms a picture", "beside PyTorch", "CPU ms a picture", "peak MB", "× the floor"]
+    names += ["busy, pictures/s", "of its own quiet"] * busy
     lines = [f"**{describe(case)}, {threads} thread{'s' * (threads > 1)}**", ""]
-    lines += ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
-    for row in rows:
-        if row["condition"] != "quiet":
+    lines += [heads(*names, numbers=len(names) - 1)]
+    for one in rows:
+        if one["condition"] != "quiet":
             continue
-        rate = row["pictures_per_second"]
+        rate = one["pictures_per_second"]
         cells = [
-            PEERS[row["peer"]].title,
+            PEERS[one["peer"]].title,
             _short(rate),
             f"{1e3 / rate:.1f}",
             f"{rate / reference['pictures_per_second']:.2f}" if reference else "–",
-            f"{1e3 * row['cpu_seconds_per_picture']:.1f}",
-            f"{row['peak_rss_mb']:.0f}",
+            f"{1e3 * one['cpu_seconds_per_picture']:.1f}",
+            f"{one['peak_rss_mb']:.0f}",
             f"{floor['pictures_per_second'] / rate:.2f}" if floor else "–",
         ]
         if busy:
-            other = by[row["peer"], "busy"]["pictures_per_second"]
+            other = by[one["peer"], "busy"]["pictures_per_second"]
             cells += [_short(other), f"{other / rate:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(row(*cells))
     if floor:
         batch = floor["pictures_per_second"] * (floor["traffic_seconds"] + floor["products_seconds"])
         traffic, products = (1e3 * floor[f"{part}_seconds"] / batch for part in ("traffic", "products"))
@@ -102,20 +102,14 @@ def _short(rate: float) -> str:
     return f"{rate:.1f}" if rate >= 1 else f"{rate:.3f}"
 
 
-def _machine(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, {machine.get('memory_gib', '?')} GiB, {machine['system']}"
-    )
-
-
 def _when(result: dict[str, Any]) -> str:
     packages: dict[str, str] = {}
-    for row in result["rows"]:
-        packages |= {name: version for name, version in row["about"]["versions"].items() if version}
+    for one in result["rows"]:
+        packages |= {name: version for name, version in one["about"]["versions"].items() if version}
     found = ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
-    load = result["load_when_it_began"]
-    return f"{result['date']}; load average {load:.1f}; {result['rounds']} rounds; {result['optimizer']}; {found}"
+    known = result["load_when_it_began"]
+    load = "not known" if known is None else f"{known:.1f}"
+    return f"{result['date']}; load average {load}; {result['rounds']} rounds; {result['optimizer']}; {found}"
 
 
 def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
@@ -165,7 +159,7 @@ def update_page(text: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("results", type=Path, nargs="+", metavar="JSON")
     parser.add_argument("--docs", action="store_true", help="draw the chart and write the table into docs/")
     options = parser.parse_args()

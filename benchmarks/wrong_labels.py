@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from report import arguments
 
 import mobilenets
 from mobilenets.datasets.folder import Sample
@@ -147,7 +148,7 @@ def pooled(model: Path, samples: list[Sample], size: int) -> np.ndarray[Any, Any
 
 def main() -> None:
     """Plant, train, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--frozen", type=Path, metavar="MODEL", help="a bundle or run whose features are taken")

@@ -246,7 +246,7 @@ class Chromium:
         return result["result"].get("value")
 
     def until(self, script: str) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not self.run(f"Boolean({script})"):
             assert time.monotonic() < end, f"waited in vain until {script}"
             time.sleep(0.01)
@@ -282,7 +282,7 @@ class Chromium:
     def close(self) -> None:
         self._session = ""
         self.call("Browser.close")
-        self._process.wait(20)
+        self._process.wait(120)
         self._in.close()
         self._out.close()
 

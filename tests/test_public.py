@@ -56,10 +56,11 @@ mobilenets.Recipe
 assert not {"torch", "numpy", "PIL", "matplotlib"} & set(sys.modules), "Recipe"
 mobilenets.Predictor, mobilenets.predict, mobilenets.summary, mobilenets.fetch, mobilenets.InputError
 mobilenets.benchmark
+mobilenets.summary("mobilenet_v2")
 assert not {"torch", "matplotlib", "sklearn"} & set(sys.modules), "Predictor"
 """
     environment = os.environ | {"PYTHONPATH": str(SOURCE.parents[1])}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
 
 
 def test_create_model_is_a_plain_module() -> None:

@@ -97,7 +97,7 @@ def serve(prepare: Callable[[argparse.Namespace], Prepared]) -> None:
         try:
             ready, pace = _get_ready(prepare, given)
         except Skipped as reason:
-            say({"skipped": str(reason)})
+            say({"unusable": str(reason)})
             return
         say(ready.about)
         answer_turns(lambda seconds: steps(ready.step, seconds, pace), given.case.batch, say)

@@ -1,5 +1,12 @@
 """mobilenets: from a folder of labelled photos to a small, fast, measured MobileNet.
 
+    result = mobilenets.train("photos", "run")              # photos/cat/…, photos/dog/…
+    print(result["top1"], result["top1_interval"], result["report"])
+    predictor = mobilenets.Predictor("run")                 # a path, bytes, a Pillow image or an array
+    print(predictor("photo.jpg", top=3))
+    mobilenets.export("run", "exported", format="onnx")
+
+Every command of the command line is a function here; ``help(mobilenets.train)`` lists its settings.
 The public names load on first use, so that ``import mobilenets`` costs nothing and prediction needs no torch.
 Notes and progress go to the logger ``mobilenets``; where no logging is set up they are shown on standard error, and
 ``logging.getLogger("mobilenets").setLevel("ERROR")`` silences them.

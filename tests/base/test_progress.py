@@ -109,3 +109,11 @@ def test_terminal_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_time_that_is_roughly_known(seconds: float, words: str) -> None:
     assert about(seconds) == words
+
+
+def test_a_program_without_a_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under pythonw on Windows there is no standard error."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress("checking", 10, "pictures") as shown:
+        shown.advance(10)
+    assert shown.done == 10

@@ -57,6 +57,12 @@ def test_help_is_asked_for_in_several_ways(words: str, command: Any) -> None:
     assert command(words, "train").out == command("train", "--help").out
 
 
+def test_all_help_is_asked_for_before_or_behind_the_verb(command: Any) -> None:
+    assert command("--help-all") == command("--help")
+    assert command("--help-all", "train") == command("train", "--help-all")
+    assert len(command("--help-all", "train").out) > 2 * len(command("train", "--help").out)
+
+
 def test_every_verb_is_registered_once(command: Any) -> None:
     names = [verb.name for group in GROUPS.values() for verb in group]
     assert sorted(names) == sorted(set(names)) and set(VERBS) < set(names)

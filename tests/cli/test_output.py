@@ -265,10 +265,11 @@ def test_train_says_where_and_what_next(trained: Any, command: Any, tmp_path: Pa
     said = [f"  {number}. {step}" for number, step in enumerate(metrics["next_steps"], 1)]
     assert said and lines[lines.index("What would help next:") + 1 :][: len(said)] == said
     assert f"The report:  {run / 'report.html'}" in lines
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "Next:",
         f"  mobilenets predict {run} {trained.data} --top 3",
-        f"  mobilenets evaluate {run} {trained.data}",
+        f"  mobilenets serve {run}    # a page to try it on",
+        f"  mobilenets export {run}   # a file for a phone, a browser or a server",
     ]
     assert "top-1 " in err.splitlines()[-1]
     status, out, _ = command("train", trained.data, "--out", run, "--resume", "--json")

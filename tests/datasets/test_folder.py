@@ -123,6 +123,13 @@ def test_unusable_folders(tmp_path: Path) -> None:
     refused("is a file", tmp_path / "only/1.png")
 
 
+def test_a_run_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(InputError, match="is a model: give the folder of labelled pictures"):
+        read_folder(tmp_path)
+
+
 def test_what_lies_there_instead_of_pictures(tmp_path: Path) -> None:
     """Downloads whose names have no suffix, or another; videos; archives."""
 
@@ -210,7 +217,15 @@ LITTER = ("lost+found", "$RECYCLE.BIN", "System Volume Information", ".Trash-100
 def test_what_systems_leave_behind(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.png", "dog/1.png", *(f"{name}/1.png" for name in LITTER), "cat/@eaDir/1.png", "cat/._1.png")
     put(tmp_path, ".git/1.png", "cat/.ipynb_checkpoints/1.png")
-    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "1.png:Zone.Identifier", "1.pngZone.Identifier", "Icon\r"):
+    for name in (
+        "Thumbs.db",
+        "desktop.ini",
+        ".DS_Store",
+        "1.png:Zone.Identifier",
+        "1.pngZone.Identifier",
+        "1.AAE",
+        "Icon\r",
+    ):
         (tmp_path / "cat" / name).write_bytes(b"litter")
     found = read_folder(tmp_path)
     assert found.classes == ("cat", "dog")
@@ -230,6 +245,17 @@ def test_sidecars_are_counted_by_kind(tmp_path: Path, caplog: pytest.LogCaptureF
     assert [record.getMessage() for record in caplog.records] == [
         f"60 files like {first}: .json is not read (not an image)",
         f"{tmp_path / 'cat' / '1.xmp'}: .xmp is not read (not an image)",
+    ]
+
+
+def test_a_missing_package_and_a_video_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, "cat/1.png", "dog/1.png")
+    (tmp_path / "cat/2.MOV").write_bytes(b"x")
+    say(read_folder(tmp_path).problems)
+    say([Problem("unreadable", f"{number}.heic", "HEIC: install pillow-heif to read it") for number in range(30)])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'cat/2.MOV'}: .mov is not read: save frames of the video as JPEG (not an image)",
+        "30 files like 0.heic: HEIC: install pillow-heif to read it (unreadable)",
     ]
 
 

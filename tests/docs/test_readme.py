@@ -30,7 +30,7 @@ from mobilenets.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 # These set a machine up; they run on a bare one before each release (CONTRIBUTING.md).
-SET_UP = ("make demo", "make test", ". .venv/bin/activate", "pip install -e '.[serve]' -c constraints.txt")
+SET_UP = ("make demo", "make test", ". .venv/bin/activate")
 SMALL = "--width 0.35 --size 96 --epochs 6"
 QUICK = {"train": SMALL.split(), "benchmark": ["--seconds", "0.05"]}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -34,32 +33,6 @@ SECTIONS = [
     "data",
     "recipe",
 ]
-
-
-class Sections(HTMLParser):
-    """The ids of the sections, and the words of the page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.words: list[str] = []
-        self.pictures = 0
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "section":
-            self.ids.append(values["id"] or "")
-        if tag == "img":
-            assert (values["src"] or "").startswith("data:image/")
-            self.pictures += 1
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def an_evaluation(root: Path, pictures: int = 24) -> DetectionEvaluation:
@@ -115,12 +88,12 @@ def a_report(root: Path, **changes: Any) -> DetectionReport:
     return dataclasses.replace(report, **changes)
 
 
-def test_whole_and_safe(tmp_path: Path) -> None:
+def test_whole_and_safe(tmp_path: Path, reports: Any) -> None:
     report = a_report(tmp_path)
     write_detection_report(tmp_path / "report.html", report)
     text = (tmp_path / "report.html").read_text("utf-8")
-    page = Sections(text)
-    assert page.ids == SECTIONS
+    page = reports.Page(text)
+    assert page.sections == SECTIONS
     assert EVIL not in text and "http://" not in text and "https://" not in text
     evaluation = report.evaluation
     assert f"{100 * evaluation.ap50:.1f}" in page.text and "95 % interval by picture" in page.text
@@ -128,22 +101,23 @@ def test_whole_and_safe(tmp_path: Path) -> None:
     assert f"{100 * low:.1f}–{100 * high:.1f}" in page.text
     assert "100 pictures with 100 boxes for training, 24 with 24 for validation" in page.text
     assert "cannot be opened" in page.text and "line 7: empty" in page.text
-    assert page.pictures > 7
+    pictures = [str(attrs["src"]) for tag, attrs in page.tags if tag == "img"]
+    assert len(pictures) > 7 and all(one.startswith("data:image/") for one in pictures)
     assert "a cat" in page.text  # by its name for people
 
 
-def test_nothing_wrong_and_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_wrong_and_nothing_found(tmp_path: Path, reports: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = Drawing("data:image/png;base64,", "data:image/png;base64,", 10)
     monkeypatch.setattr(detection_report, "on_both", lambda draw: drawn)
     whole = an_evaluation(tmp_path)
     found = [Detections(one.corners, np.full(len(one), 0.9, np.float32), one.labels) for one in whole.truths]
     write_detection_report(tmp_path / "a.html", a_report(tmp_path, evaluation=dataclasses.replace(whole, found=found)))
-    text = Sections((tmp_path / "a.html").read_text("utf-8")).text
+    text = reports.Page((tmp_path / "a.html").read_text("utf-8")).text
     assert "every object is found" in text and "every box is right" in text and "100.0 %" in text
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     few = dataclasses.replace(whole.taken([1, 2]), found=[nothing, nothing])
     write_detection_report(tmp_path / "b.html", a_report(tmp_path, evaluation=few, history=[], batch=[]))
-    text = Sections((tmp_path / "b.html").read_text("utf-8")).text
+    text = reports.Page((tmp_path / "b.html").read_text("utf-8")).text
     assert "too few for an interval" in text and "4 of 4 objects are not shown" in text
 
 

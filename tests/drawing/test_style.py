@@ -85,6 +85,18 @@ def test_a_font_installed_since_is_found(font: Path, tmp_path: Path, monkeypatch
     assert len(looked) == 1
 
 
+def test_a_heading_with_a_name_that_another_font_has(font: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "findSystemFonts", lambda: [str(font)])
+    weights = []
+    for words in ("run 2 is better", f"{SIGN} is better"):
+        figure = style.new_figure(4, 2, style.LIGHT)
+        axes = figure.add_subplot()
+        style.heading(axes, style.printable(words), style.LIGHT)
+        style.png(figure)  # a missing glyph would be warned of, which is an error here
+        weights.append(axes._left_title.get_fontweight())  # type: ignore[attr-defined]
+    assert weights == ["bold", "normal"]
+
+
 def test_no_search_without_need(monkeypatch: pytest.MonkeyPatch) -> None:
     def searched() -> list[str]:
         raise AssertionError("looked for fonts")

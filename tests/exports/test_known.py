@@ -80,7 +80,10 @@ def test_evaluate_counts_false_alarms_and_moves_the_bar(trained: Any, tmp_path: 
     moved = mobilenets.evaluate(run, trained.data, false_alarms=0.4)
     assert moved["none_of_these"]["called"] > 2
     assert Predictor(run).bundle.none_of_these.bar == moved["none_of_these"]["bar"]  # type: ignore[union-attr]
+    before = (run / "model.json").read_bytes()
     with pytest.raises(InputError, match="12 pictures are too few"):
-        mobilenets.evaluate(run, trained.data, false_alarms=0.01)
+        # Refused as a whole: nothing of what was asked for beside it is done.
+        mobilenets.evaluate(run, trained.data, false_alarms=0.01, accuracy=0.5, calibrate=True)
+    assert (run / "model.json").read_bytes() == before
     with pytest.raises(InputError, match="fraction between 0 and 1"):
         mobilenets.evaluate(run, trained.data, false_alarms=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from typing import Any
 
@@ -50,6 +51,7 @@ def seen(**changes: Any) -> Outcome:
 
 
 LOOKS_WRONG = {"path": "a/b.jpg", "given": "birds", "suggested": "fruit", "score": 9.0}
+LOOK_WRONG = {"pictures": 9000, "top1": 0.9, "found": 250, "suspects": [LOOKS_WRONG] * 100}
 FALLING = tuple(np.linspace(2.0, 0.4, 20))
 UNEVEN = {"birds": 100, "flowers": 90, "fruit": 12}
 SAID: list[tuple[str, dict[str, Any], str]] = [
@@ -59,11 +61,17 @@ SAID: list[tuple[str, dict[str, Any], str]] = [
     ("weakest_class", {"evaluation": answers((95, 95, 50))}, "pictures of fruit: 50 of 100 were found, with 100 to"),
     ("smallest_class", {"train": UNEVEN, "evaluation": answers((88, 88, 80))}, "fruit, which has only 12 for training"),
     ("more_epochs", {"history": history(0.9, FALLING), "kept": 20}, "--epochs 40"),
+    # Whoever trains longer than the clock allowed trains by none.
+    (
+        "more_epochs",
+        {"history": history(0.9, FALLING), "kept": 20, "recipe": Recipe(minutes=5)},
+        "--recipe runs/one/recipe.json --minutes none --epochs 40 --out NEW",
+    ),
     ("overfitting", {"history": history(0.99), "evaluation": answers((70, 70, 70))}, "--augment strong"),
     ("larger_size", {"recipe": Recipe(size=96), "side": 480}, "--size 192"),
     ("few_held_out", {"evaluation": answers((27, 27, 27), of=30)}, "only 90 pictures were held out"),
     ("few_held_out", {"evaluation": answers((27, 27, 27), of=30), "recipe": Recipe(minutes=2)}, "--minutes none"),
-    ("doubtful_labels", {"suspects": [LOOKS_WRONG] * 5}, "a/b.jpg (labelled birds, rather fruit) and 2 more"),
+    ("doubtful_labels", {"wrong_labels": LOOK_WRONG}, "a/b.jpg (labelled birds, rather fruit) and 247 more. Take"),
     ("more_to_measure", {"evaluation": answers((5, 5, 5), of=6)}, "with 18, the true top-1"),
 ]
 UNSAID: list[tuple[str, dict[str, Any]]] = [
@@ -107,6 +115,12 @@ def test_the_commands_are_commands(changes: dict[str, Any]) -> None:
         words = shlex.split(step[step.index("mobilenets ") :])
         found = build_parser().parse_args(words[1:])
         assert "my photos" in words or found.data == "NEW_PICTURES"
+
+
+def test_the_commands_are_for_the_shell_of_this_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "name", "nt")
+    [step] = next_steps(seen(evaluation=answers((95, 95, 50))))
+    assert 'mobilenets train "my photos" --weights runs/one --out NEW' in step
 
 
 def test_three_at_most_and_the_most_useful_first() -> None:

@@ -7,14 +7,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
+from mobilenets.base.cells import read_cells
 from mobilenets.datasets.prepare import prepare
 from mobilenets.errors import InputError
 from mobilenets.measure.metric import TOP1
+from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs import folds
 from mobilenets.runs.folds import chosen_epochs
 from mobilenets.training import loop
@@ -73,6 +77,15 @@ def test_all_pictures_teach_and_each_is_answered_once(photos: Path, small: dict[
     kept = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     assert [float(row["validation_loss"]) for row in kept] == pytest.approx([r["validation_loss"] for r in told], 1e-5)
     assert "trained on 30 of these 30 pictures" in " ".join(evaluate(run, photos)["notes"])
+
+
+def test_the_table_of_folds_runs_nothing_in_a_spreadsheet(tmp_path: Path) -> None:
+    labels = np.array([0, 1], np.int64)
+    found = Evaluation(("=cmd|a", "b"), ("=cmd|a/1.jpg", "b/2.jpg"), labels, np.zeros((2, 2), np.float32))
+    folds._write_table(cast(Any, SimpleNamespace(folder=tmp_path)), np.array([1, 2]), found)
+    text = (tmp_path / folds.TABLE).read_text()
+    assert "\n'=cmd|a/1.jpg,'=cmd|a,1," in text
+    assert [row[:3] for row in read_cells(text)[1:]] == [["=cmd|a/1.jpg", "=cmd|a", "1"], ["b/2.jpg", "b", "2"]]
 
 
 @pytest.mark.parametrize("stopped_in", ["fold 2", "last"])

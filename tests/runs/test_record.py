@@ -10,7 +10,16 @@ import pytest
 
 from mobilenets.datasets.listing import Problem
 from mobilenets.errors import InputError
-from mobilenets.runs.record import METRICS, RECIPE, DataRecord, Record, data_folder, known_data, total_seconds
+from mobilenets.runs.record import (
+    METRICS,
+    RECIPE,
+    DataRecord,
+    Record,
+    data_folder,
+    folder_of,
+    known_data,
+    total_seconds,
+)
 from mobilenets.training.recipe import Recipe
 
 DATA = DataRecord(
@@ -32,6 +41,13 @@ def test_written_and_read_back(tmp_path: Path) -> None:
     record.write(tmp_path)
     assert Record.read(tmp_path) == record
     assert json.loads((tmp_path / RECIPE).read_bytes())["data"]["classes"] == ["cat", "dog"]
+
+
+def test_data_is_named_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert folder_of(Path("photos")) == str(tmp_path.resolve() / "photos")
+    # What ``open_data`` makes of an address is no path below the folder that one happens to be in.
+    assert folder_of(Path("https://host/photos")) == "https://host/photos"
 
 
 def test_a_record_of_an_earlier_release(trained: Any, tmp_path: Path) -> None:

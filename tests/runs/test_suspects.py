@@ -74,10 +74,14 @@ def test_answers_of_folds_are_taken_as_they_are_and_old_fixes_go(data: Path, tmp
     found = find_suspects(run, None, SimpleNamespace(evaluation=evaluation))  # type: ignore[arg-type]
     assert found == Suspects(75, 1.0, ())
     assert not (tmp_path / "run" / "fixes.csv").exists()
+    # Somebody may have edited them.
+    assert (tmp_path / "run" / "fixes-before.csv").read_text() == "of an earlier training"
     logits[7] = [-4, -4, 4]
     evaluation = Evaluation(run.dataset.classes, tuple(map(str, range(75))), labels, logits)
     found = find_suspects(run, None, SimpleNamespace(evaluation=evaluation))  # type: ignore[arg-type]
     assert found is not None and [one.path for one in found.found] == ["blue/007.png"]
+    find_suspects(run, None, SimpleNamespace(evaluation=evaluation))  # type: ignore[arg-type]
+    assert (tmp_path / "run" / "fixes-before.csv").read_text() == "of an earlier training"
 
 
 def test_few_pictures_are_not_looked_at_and_many_are_left_to_folds(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mobilenets.datasets.folder import read_folder
+from mobilenets.datasets.layout import Layout
 from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.prepare import prepare
 from mobilenets.errors import InputError
 from mobilenets.models.saved import load_classifier
 from mobilenets.pictures.decode import decode
@@ -22,6 +26,7 @@ from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs import teachers as module
 from mobilenets.runs.teachers import Teachers, open_teachers
 from mobilenets.runs.together import refuse_together
+from mobilenets.runs.unlabelled import begin_unlabelled
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
@@ -128,6 +133,21 @@ def test_a_run_says_who_taught_it(trained: Any, lesson: dict[str, Any], tmp_path
     assert seen[0] > seen[1] and sorted(line.partition(",")[2] for line in seen[0] - seen[1]) == 3 * [",train"]
     # What the teacher learned from is not measured on.
     assert (tmp_path / "run" / "split.csv").read_text() == (trained.run / "split.csv").read_text()
+
+
+def test_pictures_of_data_are_not_unlabelled(trained: Any, tmp_path: Path) -> None:
+    data = prepare(trained.data, share=0.2, seed=0, max_unreadable=0)
+    data = replace(data, layout=Layout(tmp_path, tmp_path / "train"))  # one beside which others lie
+    for place, name in ((data.train[0].path, "labelled.png"), (data.validation[0].path, "held.png")):
+        shutil.copy(place, tmp_path / name)
+    recipe = Recipe(teacher="big", unlabelled=str(tmp_path), workers=1)
+    with pytest.raises(InputError, match="no picture is left that is not one of DATA's"):
+        begin_unlabelled(recipe, data)
+    Image.new("RGB", (32, 32), "teal").save(tmp_path / "new.png")
+    found = begin_unlabelled(recipe, data)
+    assert [path.name for path in found.contents] == ["new.png"]
+    assert [note.partition(" of the ")[0] for note in found.notes] == ["1", "1"]
+    assert "held-out" in found.notes[0] and "labelled training" in found.notes[1]
 
 
 def test_it_goes_on_with_the_same_teacher_only(

@@ -79,7 +79,7 @@ def test_no_picture_changes_sides(trained: Any, tmp_path: Path, caplog: pytest.L
     assert len(new) == 6 and len(after["train"]) == 48 + 24
     assert metrics["seen_by_source"] == 0 and metrics["images"] in (18, 19)
     [note] = metrics["notes"][:1]
-    assert note.startswith("the split of the model it starts from was kept: ")
+    assert note.startswith("the split of the model it starts from (or of its teacher) was kept: ")
     assert note.endswith("6 of 30 new ones are held out") and note in caplog.text
     assert json.loads((tmp_path / "run/recipe.json").read_bytes())["data"]["notes"][0] == note
     assert "never trained on" in caplog.text

@@ -59,7 +59,7 @@ class Engine:
 
     def __call__(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         self.batches.append(len(images))
-        assert self.gate.wait(20)
+        assert self.gate.wait(120)
         if self.fault is not None:
             raise self.fault
         return images.mean((1, 2)) * np.float32(3)
@@ -76,7 +76,7 @@ class Reply(NamedTuple):
 
 
 def ask(port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
@@ -122,11 +122,11 @@ class Running:
         raise AssertionError(f"no {name}")
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), 20)
+        return socket.create_connection(("127.0.0.1", self.port), 120)
 
 
-def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
+def wait_until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
@@ -145,7 +145,7 @@ def _running(
     engine = Engine()
     if not closed:
         engine.gate.set()
-    bounds = Limits(**({"drain": 0.0, "linger": 1.0} | limits))
+    bounds = Limits(**({"drain": 0.0, "linger": 1.0, "answer": 120.0} | limits))
     predictor = EnginePredictor(
         Bundle({"name": "paint"}, ("can", "peel", "bottle"), Preprocessing(8), labels=labels, threshold=threshold),
         engine,
@@ -161,7 +161,7 @@ def _running(
     finally:
         running.server.should_exit = True
         engine.gate.set()
-        thread.join(30)
+        thread.join(120)
         listener.close()
         assert not thread.is_alive()
 
@@ -223,7 +223,7 @@ def serving(model: Path, errors: Path, *arguments: str, **environment: str) -> I
             line = process.stdout.readline()
             assert line, errors.read_text()
             port = int(json.loads(line)["url"].rsplit(":", 1)[1])
-            wait_until(lambda: _status(port, "/ready") == 200, 60)
+            wait_until(lambda: _status(port, "/ready") == 200)
             yield Process(port, process, errors)
         finally:
             if process.poll() is None:

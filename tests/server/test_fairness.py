@@ -69,10 +69,10 @@ def test_others_have_their_turn_between(running: Run, monkeypatch: pytest.Monkey
 
         def hold() -> None:
             held.set()
-            assert free.wait(20)
+            assert free.wait(120)
 
         server.server.servers[0].get_loop().call_soon_threadsafe(hold)
-        assert held.wait(20)
+        assert held.wait(120)
         monkeypatch.setattr(run._Connection, "_end", cut)
         monkeypatch.setattr(H11Protocol, "on_response_complete", answered)
         greedy = [stack.enter_context(server.connect()) for _ in range(4)]

@@ -198,7 +198,7 @@ def test_a_head_that_does_not_end(running: Run) -> None:
         connection.sendall(b"GET /health HTTP/1.1\r\n")
         connection.settimeout(0.1)
         seen = b""
-        while time.monotonic() < begun + 30 and not seen:
+        while time.monotonic() < begun + 120 and not seen:
             connection.sendall(b"X-A: b\r\n")  # a byte now and then does not gain time
             try:
                 seen = connection.recv(1000)
@@ -210,8 +210,8 @@ def test_a_head_that_does_not_end(running: Run) -> None:
 
 def test_a_connection_between_two_requests(running: Run) -> None:
     request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-    with running(keep_alive=1) as server, server.connect() as connection:
-        for pause in (0.5, 0.5, 0):  # counted anew from each answer
+    with running(keep_alive=3) as server, server.connect() as connection:
+        for pause in (1.6, 1.6, 0):  # counted anew from each answer
             connection.sendall(request)
             seen = b""
             while not seen.endswith(b'{"status":"ok"}'):
@@ -219,7 +219,7 @@ def test_a_connection_between_two_requests(running: Run) -> None:
                 assert seen.startswith(b"HTTP/1.1 200 ")
             time.sleep(pause)
         begun = time.monotonic()
-        assert connection.recv(1) == b"" and time.monotonic() - begun < 30
+        assert connection.recv(1) == b"" and time.monotonic() - begun < 120
     # Proxies keep theirs for a minute: they should be the first to close.
     with running() as server:
         assert server.server.config.timeout_keep_alive > 60
@@ -240,7 +240,7 @@ def test_a_body_that_drips(running: Run) -> None:
     with running(idle=5.0, upload=0.6, linger=0.2) as server, server.connect() as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         connection.settimeout(0.1)
-        seen, end = b"", time.monotonic() + 30
+        seen, end = b"", time.monotonic() + 120
         while not seen and time.monotonic() < end:
             connection.sendall(b"a")
             try:

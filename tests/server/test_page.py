@@ -52,7 +52,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         kept = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as behind:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as behind:
             behind.request(self.command, self.path.removeprefix("/ml"), body, kept)
             answer = behind.getresponse()
             content = answer.read()
@@ -188,7 +188,7 @@ def test_what_goes_wrong(running: Callable[..., Any], tools: Any, chromium: Any,
         chromium.run("document.querySelector('#forget').click()")
         assert chromium.run(f"{STATUS}.className") == ""
 
-    with running(pixels=10_000, body_bytes=1 << 20, answer=0.3) as server:
+    with running(pixels=10_000, body_bytes=1 << 20, answer=2.0) as server:
         chromium.open(f"http://127.0.0.1:{server.port}/", 390, 844, True)
         chromium.until("document.body.dataset.ready")
         if chromium.run("document.documentElement.lang")[:2] != language:
@@ -293,6 +293,27 @@ def test_token(running: Callable[..., Any], tools: Any, chromium: Any, tmp_path:
         chromium.until(SHOWN)
         assert chromium.run("document.querySelector('#best').textContent") == "can"
         assert chromium.run("Object.values(localStorage).includes('sesame')") is False
+
+
+NOTHING_KEPT = """for (const storage of ["localStorage", "sessionStorage"])
+  Object.defineProperty(window, storage, { get() { throw new DOMException("denied", "SecurityError"); } });"""
+
+
+def test_a_browser_that_keeps_nothing(running: Callable[..., Any], tools: Any, chromium: Any, tmp_path: Path) -> None:
+    """As with all cookies blocked, or in a frame of another site."""
+    (tmp_path / "a.png").write_bytes(tools.png("red"))
+    chromium.call("Page.addScriptToEvaluateOnNewDocument", source=NOTHING_KEPT)
+    with running(token="sesame") as server:
+        chromium.open(f"http://127.0.0.1:{server.port}/", 800, 600)
+        chromium.until("document.querySelector('#ask').open")
+        chromium.run(
+            "document.querySelector('#token').value = 'sesame'; document.querySelector('#ask form button').click()"
+        )
+        chromium.until("document.body.dataset.ready")
+        chromium.choose("#files", tmp_path / "a.png")
+        chromium.until(SHOWN)
+        chromium.run(SWITCH)
+        assert chromium.run("document.querySelectorAll('#history li').length") == 1
 
 
 def test_docs(server: Any, chromium: Any) -> None:

@@ -103,3 +103,7 @@ def test_the_control_is_the_plain_narrower_network() -> None:
     offers += [offer(anew("mobilenet_v2", 1.0, 48), 4.1), offer(anew("mobilenet_v1", 0.5), 4.0)]
     assert control_of(offers, RUN, 4.2) == anew("mobilenet_v2", 0.5)
     assert control_of(offers[3:], RUN, 4.2) is None
+    # Wider than a narrow run is not narrower.
+    narrow = [*offers[:1], offer(anew("mobilenet_v2", 0.35, 48), 1.0)]
+    assert control_of(narrow, replace(RUN, width=0.35), 4.2) == anew("mobilenet_v2", 0.35, 48)
+    assert control_of(narrow[:1], replace(RUN, width=0.35), 4.2) is None

@@ -7,7 +7,7 @@ import pytest
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import describe
-from mobilenets.training.auto import lower_blocks, resolve
+from mobilenets.training.auto import lower_blocks, resolve, size_from_scratch
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import RECIPES
 from mobilenets.training.stages import rates, stages
@@ -106,3 +106,9 @@ def test_stages_cover_the_run() -> None:
 )
 def test_a_classifier_alone_sees_mild_crops(settings: dict[str, Any], trained: bool, expected: str) -> None:
     assert filled(800, trained, **settings).augment == expected
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 32), (32, 32), (100, 128), (1000, 224), (None, 224)])
+def test_from_scratch_small_pictures_are_not_enlarged(side: int | None, size: int) -> None:
+    assert size_from_scratch(Recipe(), side) == size
+    assert size_from_scratch(Recipe(table={"name": "own"}), side) == 224

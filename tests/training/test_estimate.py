@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mobilenets.datasets.loader import Loader
+from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training import estimate as module
@@ -95,3 +96,23 @@ def test_the_teacher_is_asked_about_each_view(begin: Callable[..., Training], mo
     taught = told(training, run, task=Distilled(settings))
     # A 32nd of 0.32 s for each of 21 pictures in each of 10 epochs.
     assert taught - alone == pytest.approx(10 * len(training.folders) * 0.01)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Else only the time to hand the work over is measured."""
+    waits: list[object] = []
+    monkeypatch.setattr(getattr(torch, kind), "synchronize", lambda *_: waits.append(None))
+    worked: list[object] = []
+    module.timed(lambda: worked.append(None), torch.device(kind))
+    assert len(waits) == len(worked) > 1
+
+
+def test_a_full_temporary_folder_stops_nothing(begin: Callable[..., Training], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise InputError("there is no room")
+
+    monkeypatch.setattr(module, "timed", lambda work, device: 0.32)
+    monkeypatch.setattr(module.checkpoint, "save", full)
+    training, run = plan(begin, epochs=1, head_epochs=0)
+    assert told(training, run) > 0

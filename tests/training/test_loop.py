@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mobilenets.datasets.loader import shuffled
-from mobilenets.errors import FaultFound
+from mobilenets.errors import FaultFound, InputError
 from mobilenets.models.engine import NetworkEngine, to_tensor
 from mobilenets.models.saved import save_weights
 from mobilenets.training import checkpoint, keep, loop, validation
@@ -325,3 +326,30 @@ def test_a_checkpoint_within_an_epoch(begin: Begin, tmp_path: Path, monkeypatch:
     kept.clear()
     begin("seldom", epochs=1).fit()
     assert kept == [(1, 0)]
+
+
+def test_a_clock_that_seldom_ticks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows before Python 3.13: an epoch on features is over between two ticks."""
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 5.0, perf_counter=time.perf_counter))
+    [row] = begin(epochs=1).fit().history
+    assert 0 < row["images_per_second"] < 1e6
+
+
+@pytest.mark.parametrize("broken", ["save_weights", "write_text"])
+def test_an_epoch_whose_files_cannot_be_written_is_closed_anew(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """On Windows another program may hold a file; the run that goes on makes every step once."""
+
+    def refused(*_: Any) -> None:
+        raise InputError("cannot be written")
+
+    begin("whole", epochs=1).fit()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, broken, refused)
+        with pytest.raises(InputError, match="cannot be written"):
+            begin("cut", epochs=1).fit()
+    state = begin("cut", epochs=1).fit()
+    assert [row["epoch"] for row in state.history] == [1]
+    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert len((tmp_path / "cut" / "history.csv").read_text().splitlines()) == 2

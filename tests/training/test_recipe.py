@@ -54,6 +54,8 @@ def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
         ({"nesterov": True}, "nesterov: needs --optimizer sgd"),
         ({"nesterov": True, "optimizer": "sgd", "momentum": 0}, "and a momentum above 0"),
         ({"epoch": 3}, "unknown setting 'epoch'; did you mean epochs?"),
+        ({"batch_size": 3}, "unknown setting 'batch_size'; did you mean batch?"),
+        ({"pretrained": True}, "unknown setting 'pretrained'; did you mean weights='imagenet'?"),
         ({"zzz": 3}, "unknown setting 'zzz'"),
         ({"unlabelled": "more"}, "unlabelled: without effect where nobody teaches; give --teacher MODEL too"),
         ({"soft_share": 0.5}, "soft_share: without effect where nobody teaches"),

@@ -27,6 +27,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.rows import Conv, Inverted, PooledHead, Separable
 from mobilenets.models.saved import load_model, save_weights
 from mobilenets.models.tables import Table
+from mobilenets.pictures.decode import decode, decode_scaled
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.held_out import fitted_pictures
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
@@ -148,6 +149,17 @@ def test_fitted_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert reds(100) == [0, 1, 2, 3, 5, 6, 7, 8]
     assert "4.png" in caplog.text
     assert fitted_pictures([], Preprocessing(32), 5, "reading").shape == (0, 32, 32, 3)
+
+
+def test_pictures_are_fitted_as_predict_sees_them(tmp_path: Path) -> None:
+    """A large JPEG is not decoded whole."""
+    colours = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    Image.fromarray(colours).resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / "large.jpg")
+    [made] = fitted_pictures([Sample(tmp_path / "large.jpg", 0)], Preprocessing(32), 1, "reading")
+    decoded = decode_scaled(tmp_path / "large.jpg", Preprocessing(32).surplus)
+    assert decoded.whole == (640, 480) and decoded.image.width < 640
+    assert (made == np.asarray(Preprocessing(32).fit(decoded.image))).all()
+    assert (made != np.asarray(Preprocessing(32).fit(decode(tmp_path / "large.jpg")))).any()
 
 
 def alive(*body: Any) -> Network:

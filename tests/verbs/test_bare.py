@@ -94,6 +94,12 @@ def test_evaluates(bare: Any, trained: Any, exported: Path) -> None:
     assert json.loads(done.stdout)["images"] == 60
 
 
+def test_sums_up(bare: Any) -> None:
+    done = bare("summary", "mobilenet_v2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["parameters"] == 3_504_872
+
+
 def test_benchmarks(bare: Any, exported: Path) -> None:
     done = bare("benchmark", exported, "--threads", "1", "--batch", "1", "--seconds", "0.05", "--json")
     assert done.returncode == 0, done.stderr
@@ -107,6 +113,7 @@ def test_benchmarks(bare: Any, exported: Path) -> None:
         ("predict {run} {picture} --explain {out}", "pip install"),
         ("train {data} --out {out}", "pip install"),
         ("export {run} --out {out}", "pip install"),
+        ("summary mobilenet_v2 --diagram {out}.png", "pip install"),
         ("serve {exported} --port 0", "pip install"),
         ("evaluate {exported} {data} --out {out}", "pip install"),
         ("predict {exported} {picture} --sheet {out}.png", "pip install"),

@@ -70,6 +70,18 @@ def test_a_leak_is_the_first_line(data: Path, say: Any) -> None:
     assert Path("checks/photos-2/check.html").is_file()
 
 
+def test_a_page_without_a_place_is_said_and_costs_no_finding(
+    data: Path, say: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    leak(data)
+    (data.parent / "checks").write_text("a file of the user's")
+    status, out = say("photos", "--json")
+    result = json.loads(out)
+    assert (status, len(result["problems"]), result["out"]) == (1, 3, None)
+    assert "use another --out, for the page and fixes.csv" in caplog.text
+    assert (data.parent / "checks").read_text() == "a file of the user's"
+
+
 def test_what_training_refuses_is_said_before_the_fixes(data: Path, say: Any) -> None:
     leak(data)
     shutil.copytree(data / "validation/dog", data / "validation/Dog")

@@ -106,6 +106,11 @@ def test_runs_have_their_accuracy(measured: Path) -> None:
     assert {text.get_text() for text in axes.texts} == {"pets"}
 
 
+def test_a_detector_does_not_stand_beside_networks(finder: Any) -> None:
+    with pytest.raises(InputError, match="two detectors: mobilenets compare RUN RUN DATA"):
+        mobilenets.compare(runs=[finder.run])
+
+
 def test_runs_on_different_pictures_do_not_compare(
     measured: Path, trained: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

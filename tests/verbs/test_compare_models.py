@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,18 @@ def fresh(draw: Callable[..., Path], tmp_path: Path) -> Path:
     for picture in data.rglob("*.png"):
         picture.write_bytes(picture.read_bytes() + b"0")
     return data
+
+
+def test_a_bare_install_says_at_once_that_it_cannot_draw(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: Any) -> None:
+        raise AssertionError("the pictures were answered first")
+
+    monkeypatch.setattr("mobilenets.verbs.compare_models.evaluate_predictors", measured)
+    monkeypatch.setitem(sys.modules, "mobilenets.drawing.pair", None)
+    with pytest.raises(ModuleNotFoundError):
+        mobilenets.compare_models(trained.run, trained.run, trained.data, out=tmp_path / "out")
 
 
 def test_the_better_of_two(trained: Any, worse: Path, fresh: Path, tmp_path: Path) -> None:

@@ -43,11 +43,12 @@ def test_whole_way(
     assert printed.err.splitlines()[0].startswith("1/2  pictures: ")
     lines = printed.out.splitlines()
     assert lines[0] == "40 pictures (validation)"
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         f"The report:  {out / 'run/report.html'}",
         "Next:",
         f"  mobilenets predict '{out / 'run'}' '{out / 'digits'}' --top 3",
-        f"  mobilenets evaluate '{out / 'run'}' '{out / 'digits'}'",
+        f"  mobilenets serve '{out / 'run'}'    # a page to try it on",
+        f"  mobilenets export '{out / 'run'}'   # a file for a phone, a browser or a server",
     ]
     # A second demo does not write over the first; --resume goes on with it, here to say it all again.
     assert main(["demo", "--out", str(out)]) == 2

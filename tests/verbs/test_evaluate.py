@@ -255,6 +255,21 @@ def test_a_bad_device_is_refused_before_any_picture_is_read(trained: Any, monkey
         mobilenets.evaluate(trained.run, trained.data, device="toaster")
 
 
+def test_contents_are_hashed_once(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mobilenets.datasets import folder
+
+    hashed: list[Path] = []
+    hash_of = folder.content_hash
+
+    def counted(path: Path) -> bytes:
+        hashed.append(path)
+        return hash_of(path)
+
+    monkeypatch.setattr(folder, "content_hash", counted)
+    result = mobilenets.evaluate(trained.run, trained.data)
+    assert result["copies"]["images"] == 0 and len(hashed) == len(set(hashed)) == 60
+
+
 def test_every_picture_once(trained: Any) -> None:
     # More than a batch of pictures, and a last batch that is not full.
     folder = read_folder(trained.data)

@@ -10,6 +10,7 @@ import torch
 
 import mobilenets
 from mobilenets.errors import InputError
+from mobilenets.models.saved import load_model as load_own
 from mobilenets.runtime.tie import contract_hash
 
 
@@ -27,6 +28,22 @@ def test_load_model(trained: Any) -> None:
         best = predictor(photo, top=1)[0]
         assert model.class_names[int(row.argmax())] == best.label
         assert float(row.max()) == pytest.approx(best.probability, abs=1e-5)
+
+
+def test_load_model_of_a_detector(finder: Any) -> None:
+    model = mobilenets.load_model(finder.run)
+    assert isinstance(model, torch.nn.Module) and not model.training
+    images = model.prepare(*sorted(finder.data.rglob("*.png"))[:2])
+    with torch.inference_mode():
+        found = model(images)
+        assert torch.equal(found, load_own(finder.run).network(images))
+    assert found.shape == (2, model.bundle.detection.count, 5 + len(model.class_names))  # type: ignore[union-attr]
+
+
+def test_a_picture_that_cannot_be_prepared_is_named(trained: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"broken\.jpg: "):
+        mobilenets.load_model(trained.run).prepare(trained.data / "owl/000.png", tmp_path / "broken.jpg")
 
 
 def test_load_model_that_is_not_there() -> None:

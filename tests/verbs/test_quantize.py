@@ -17,10 +17,13 @@ from mobilenets.cli.export import exported as words_of_export
 from mobilenets.cli.quantize import quantized
 from mobilenets.datasets.loader import Batch
 from mobilenets.errors import InputError
-from mobilenets.models.saved import load_model
+from mobilenets.exports.job import Options
+from mobilenets.models.saved import load_classifier, load_model
 from mobilenets.runtime.exported import file_hash
 from mobilenets.training import checkpoint
 from mobilenets.training.loop import Training
+from mobilenets.training.recipe import Recipe
+from mobilenets.verbs import export as exporting
 from mobilenets.verbs import quantize as verb
 
 WEIGHTS = "model.safetensors"
@@ -60,7 +63,6 @@ def test_from_the_command_line_stopped_and_taken_up(
     (whole / "quantize.json").write_text(
         json.dumps(
             {
-                "model": str(run),
                 "sha256": file_hash(run / WEIGHTS),
                 "epochs": 2,
                 "lr": 1e-4,
@@ -120,3 +122,7 @@ def test_an_export_that_lost_too_much_points_here(
     assert not result["passed"]
     assert result["advice"] == f"mobilenets quantize {trained.run} {trained.data} --per-tensor"
     assert result["advice"] in words_of_export(result)
+    # It would fill the zeros of a sparse run, and refuses that.
+    monkeypatch.setattr(exporting, "load_recipe", lambda _: Recipe(sparsity=0.5, keep="last"))
+    saved = load_classifier(trained.run)
+    assert exporting._advice(saved, trained.run, trained.data, Options("onnx", "int8")) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from mobilenets.cli import main
+from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.runs.predictor import Predictor
 from mobilenets.shrinking.latency import Timed
@@ -69,7 +71,13 @@ def test_from_the_command_line_stopped_and_taken_up(
     assert not out.exists()
     lines = (tmp_path / "small-candidates" / "points.jsonl").read_bytes()
     count = len(clock)
-    assert main([*command, "--within", "2MB"]) == 2 and "begun with another model" in capsys.readouterr().err
+    assert main([*command, "--threads", "2"]) == 2 and "begun with another model" in capsys.readouterr().err
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="the held-out pictures have changed"):
+        patch.setattr(verb, "fingerprint", lambda *_, **__: "other")
+        verb.shrink(trained.run, trained.data, most=2, epochs=1, out=out)
+    monkeypatch.chdir(tmp_path)  # the same from elsewhere, and within another limit
+    command[1], command[-1] = os.path.relpath(trained.run), "small"
+    command += ["--within", "900MB"]
     assert main([*command, "--json"]) == 0
     assert len(clock) == count  # nothing was timed again
     assert (tmp_path / "small-candidates" / "points.jsonl").read_bytes().startswith(lines)

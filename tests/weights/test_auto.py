@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import runpy
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import h5py
@@ -22,7 +23,7 @@ from huggingface_hub import constants
 from safetensors.torch import save
 
 import mobilenets
-from mobilenets.base import download as download_module
+from mobilenets.errors import InputError
 from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
@@ -32,7 +33,8 @@ from mobilenets.weights import hub, published, reach
 from mobilenets.weights.auto import find
 from mobilenets.weights.published import choose
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SERVING: Any = runpy.run_path(str(Path(__file__).with_name("hub_server.py")))
+COMMIT, point_at = SERVING["COMMIT"], SERVING["point_at"]
 WIDTH = 0.1
 SMALL = {"width": WIDTH, "size": 96, "epochs": 2, "batch": 6, "views": 1, "device": "cpu", "threads": 1, "workers": 1}
 
@@ -127,32 +129,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     keras = replace(choose("mobilenet_v2", 0.35, 96), width=WIDTH, file="small.h5")
     monkeypatch.setattr(published, "PUBLISHED", (timm, keras))
     state = Server(files={"/model.safetensors": BODY, "/small.h5": KERAS_BODY})
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(download_module, "PAUSE", 0.001)
     monkeypatch.setattr(reach, "ANSWER", 0.3)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"), raising=False)
-    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "ours"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"state": state})) as http:
-        http.daemon_threads = True
-        thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        state.url = f"http://127.0.0.1:{http.server_address[1]}"
-        point_at(state.url, monkeypatch)
+    with SERVING["hosting"](Handler, state, tmp_path, monkeypatch) as state:
         yield state
         state.mute = False
-        huggingface_hub.close_session()
-        http.shutdown()
-        thread.join()
-
-
-def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # huggingface_hub reads HF_ENDPOINT when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setenv("MOBILENETS_KERAS_WEIGHTS", url)
 
 
 ARCHITECTURE = describe("mobilenet_v2", WIDTH, 96)
@@ -160,6 +140,15 @@ ARCHITECTURE = describe("mobilenet_v2", WIDTH, 96)
 
 def first_weight(model: Any) -> torch.Tensor:
     return next(iter(model.state_dict().values()))
+
+
+def test_a_full_disk_is_no_fault_of_the_network(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
+    with pytest.raises(InputError, match="hub: cannot be written: No space left on device; free some space there"):
+        hub.fetch(published.PUBLISHED[0])
 
 
 def test_from_the_hub_and_then_from_the_cache(server: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -299,11 +288,14 @@ def test_a_run_says_what_it_began_with_and_repeats_it(server: Server, photos: Pa
 def test_a_run_from_scratch_says_so_at_the_end(server: Server, photos: Path, tmp_path: Path) -> None:
     server.files.clear()
     run = tmp_path / "run"
-    result = mobilenets.train(photos, run, **SMALL)
+    result = mobilenets.train(photos, run, **{name: value for name, value in SMALL.items() if name != "size"})
     why = load_model(run).bundle.origin["why_not"]
     assert "HTTP 404" in why
     assert why in result["notes"]
     assert result["weights"] == "none"
+    # The pictures have 20 pixels a side: there is nothing to see beyond.
+    assert load_model(run).bundle.preprocessing.size == 32
+    assert any("sees them at 32" in note for note in result["notes"])
     assert json.loads((run / "recipe.json").read_text())["weights"] == {"asked": "auto", "why_not": why}
     # The weights have come since: a run goes on with what it began with.
     server.files |= {"/model.safetensors": BODY}

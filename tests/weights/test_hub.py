@@ -6,31 +6,31 @@ import json
 import logging
 import os
 import re
+import runpy
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from typing import Any, TypeAlias
 
 import h5py
-import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
 from safetensors.numpy import save
 
-from mobilenets.base import download as download_module
 from mobilenets.base.extras import how_to_install
 from mobilenets.errors import InputError
 from mobilenets.weights import hub
 from mobilenets.weights.hub import Fetched, fetch
 from mobilenets.weights.published import Published, choose
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SERVING: Any = runpy.run_path(str(Path(__file__).with_name("hub_server.py")))
+COMMIT, point_at = SERVING["COMMIT"], SERVING["point_at"]
+Server: TypeAlias = Any  # of the file above
 NUMBERS = np.random.default_rng(0).normal(size=(100, 2000)).astype(np.float32)
 BODY = save({"conv.weight": NUMBERS, "conv.bias": NUMBERS[0]})
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
@@ -47,111 +47,10 @@ def hdf5() -> bytes:
 KERAS_BODY = hdf5()
 
 
-@dataclass
-class Server:
-    """What the hub, or the bucket of Keras's files, answers; ``asked`` is (method, path, Range) of each request."""
-
-    url: str = ""
-    body: bytes = BODY
-    etag: str = hashlib.sha256(BODY).hexdigest()
-    commit: str | None = COMMIT
-    status: int = 200
-    error_code: str = ""
-    stated_size: int | None = None  # X-Linked-Size, where it is not the body's
-    cut_after: list[int] = field(default_factory=list)  # bytes of the first answers to GET
-    reset: bool = False  # a cut by RST in place of FIN
-    moved: bool = False  # as the hub sends to its store: a redirect that states ETag and size
-    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
-
-    def gets(self) -> list[str | None]:
-        return [asked for method, _, asked in self.asked if method == "GET"]
-
-
-class Handler(BaseHTTPRequestHandler):
-    state: Server
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def answer(self) -> None:
-        state, asked = self.state, self.headers.get("Range")
-        if self.path.startswith("/api/"):  # a list of the library's own, which it can do without
-            self.send_error(404)
-            return
-        state.asked.append((self.command, self.path, asked))
-        if state.status != 200:
-            self.send_response(state.status)
-            if state.error_code:
-                self.send_header("X-Error-Code", state.error_code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        moved = state.moved and "/resolve/" in self.path
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        self.send_response(302 if moved else 206 if asked else 200)
-        if state.commit is not None:
-            self.send_header("X-Repo-Commit", state.commit)
-        if moved:
-            self.send_header("Location", state.url + "/store/file")
-            self.send_header("X-Linked-Etag", f'"{state.etag}"')
-            self.send_header("X-Linked-Size", str(len(state.body)))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_header("ETag", f'"{state.etag}"')
-        self.send_header("Accept-Ranges", "bytes")
-        if state.stated_size is not None:
-            self.send_header("X-Linked-Size", str(state.stated_size))
-        if asked:
-            self.send_header("Content-Range", f"bytes {start}-{len(state.body) - 1}/{len(state.body)}")
-        self.send_header("Content-Length", str(len(state.body) - start))
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        end = start + state.cut_after.pop(0) if state.cut_after else len(state.body)
-        self.wfile.write(state.body[start:end])
-        if end < len(state.body):
-            self.close_connection = True
-            if state.reset:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Serve, and let both sources look there, with caches of their own under ``tmp_path``."""
-    state = Server()
-    handler = type("Bound", (Handler,), {"state": state})
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(download_module, "PAUSE", 0.001)
-    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "ours"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        http.daemon_threads = True
-        thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        state.url = f"http://127.0.0.1:{http.server_address[1]}"
-        point_at(state.url, tmp_path, monkeypatch)
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with SERVING["hosting"](SERVING["Handler"], SERVING["Server"](BODY), tmp_path, monkeypatch) as state:
         yield state
-        huggingface_hub.close_session()
-        http.shutdown()
-        thread.join()
-
-
-def point_at(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # huggingface_hub reads its variables when it is imported; test_variables_of_the_environment sets the real ones.
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"), raising=False)
-    monkeypatch.setenv("MOBILENETS_KERAS_WEIGHTS", url + "/")
 
 
 def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +97,9 @@ def files(folder: Path) -> list[Path]:
 
 def test_download_then_cache(server: Server, published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int | None]] = []
+    chunk = constants.DOWNLOAD_CHUNK_SIZE
     fetched = fetch(published, lambda done, total: seen.append((done, total)))
+    assert chunk == constants.DOWNLOAD_CHUNK_SIZE  # given back
     assert fetched.path.read_bytes() == server.body
     assert fetched.bytes == len(server.body)
     assert fetched.sha256 == hashlib.sha256(server.body).hexdigest()
@@ -317,15 +218,15 @@ def test_answer_of_something_that_is_no_hub(server: Server) -> None:
     assert server.gets() == []
 
 
-def test_no_network(server: Server, published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network(server: Server, published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        point_at(f"http://127.0.0.1:{free.getsockname()[1]}", tmp_path, monkeypatch)
+        point_at(f"http://127.0.0.1:{free.getsockname()[1]}", monkeypatch)
         assert re.search("refused", failure(published), re.IGNORECASE)
 
 
-def test_address_that_is_none(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    point_at("no address", tmp_path, monkeypatch)
+def test_address_that_is_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at("no address", monkeypatch)
     for published in (TIMM, KERAS):
         assert "cannot download no address/" in failure(published)
 
@@ -351,11 +252,7 @@ def test_the_same_file_under_another_commit(server: Server, tmp_path: Path, monk
 
 
 def test_damaged_file_of_the_cache_is_replaced(
-    server: Server,
-    published: Published,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    server: Server, published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     path = fetch(published).path
     path.write_bytes(server.body[:1000])
@@ -410,12 +307,6 @@ def test_progress_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     fetch(KERAS)
     assert len(shown) == 1
-
-
-def test_chunks_are_given_back(server: Server) -> None:
-    before = constants.DOWNLOAD_CHUNK_SIZE
-    fetch(TIMM)
-    assert before == constants.DOWNLOAD_CHUNK_SIZE
 
 
 SCRIPT = """

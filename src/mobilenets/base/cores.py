@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # How libgomp (PyTorch under Linux), libomp (macOS) and Intel's (Windows) are told how long a waiting thread spins.
@@ -27,23 +28,28 @@ def beside() -> int:
 def cpu_quota(proc: Path = Path("/proc/self"), mount: Path = Path("/sys/fs/cgroup")) -> float | None:
     """Read how many cores' worth of time the control groups of this process leave it (Linux); None for no limit.
 
-    The smallest of its own group and those above it: version 2 has it in ``cpu.max``, version 1 in
-    ``cpu.cfs_quota_us``. Inside a container its own group may be mounted as the root.
+    The smallest of all of them: version 2 has it in ``cpu.max``, version 1 in ``cpu.cfs_quota_us``.
+    """
+    found = map(_quota_of, control_groups("cpu", proc, mount))
+    return min((quota for quota in found if quota is not None), default=None)
+
+
+def control_groups(controller: str, proc: Path, mount: Path) -> Iterator[Path]:
+    """Give the folders of the control groups that bound this process (Linux): its own, and those above it.
+
+    Inside a container its own group may be mounted as the root.
     """
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
-        return None
-    found = []
+        return
     for line in lines:
         _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         root = mount / controllers if controllers else mount
         place = Path(group.lstrip("/"))
-        for folder in (root, *(root / part for part in (place, *place.parents))):
-            found += [quota for quota in (_quota_of(folder),) if quota is not None]
-    return min(found, default=None)
+        yield from (root, *(root / part for part in (place, *place.parents)))
 
 
 def _quota_of(folder: Path) -> float | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -34,6 +37,15 @@ def how_to_install(extra: str) -> str:
         return f"{pip} {target} -c {quote(str(constraints))}"
     pins = re.findall(r"^torch==\S+", constraints.read_text("utf-8"), re.MULTILINE)
     return " ".join([pip, *(quote(pin) for pin in pins), target])
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Give the version of Python, and of each of these packages that is installed."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def requirements(extra: str) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mobilenets.base.cores import control_groups
+
 
 def free_memory(proc: Path = Path("/proc"), mount: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Return the bytes that this process may still take without others having to give way; None where nobody tells.
@@ -12,7 +14,8 @@ def free_memory(proc: Path = Path("/proc"), mount: Path = Path("/sys/fs/cgroup")
     Under Linux what the kernel calls available, within the limits of the control groups of this process; elsewhere a
     quarter of what is built in.
     """
-    found = [value for value in (_of_the_machine(proc), *_of_the_groups(proc, mount)) if value is not None]
+    groups = map(_left_in, control_groups("memory", proc / "self", mount))
+    found = [value for value in (_of_the_machine(proc), *groups) if value is not None]
     return max(0, min(found)) if found else None
 
 
@@ -26,23 +29,6 @@ def _of_the_machine(proc: Path) -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
-
-
-def _of_the_groups(proc: Path, mount: Path) -> list[int]:
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = mount / controllers if controllers else mount
-        place = Path(group.lstrip("/"))
-        for folder in (root, *(root / part for part in (place, *place.parents))):
-            found += [left for left in (_left_in(folder),) if left is not None]
-    return found
 
 
 def _left_in(folder: Path) -> int | None:

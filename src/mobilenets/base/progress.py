@@ -26,7 +26,8 @@ class Progress:
         self.notes = ""
         self._start = self._spoken = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty() and not log.disabled:
+        # A program without a console, such as pythonw, has no standard error.
+        if sys.stderr is not None and sys.stderr.isatty() and not log.disabled:
             try:
                 from tqdm import tqdm
             except ImportError:

@@ -11,6 +11,7 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.baselines import BASELINES, RESNETS
 from mobilenets.models.catalog import CATALOG, SMALL_UP_TO, describe
 from mobilenets.models.tables import small_pictures
+from mobilenets.runtime.bundle import CLASSIFICATION
 
 NAMES = (*CATALOG, *BASELINES)
 # What is compared where nothing is named.
@@ -48,5 +49,9 @@ def candidate_of_run(run: Path) -> Candidate:
     """Give the network of a run; raises ``InputError`` for a folder that holds no classifier."""
     from mobilenets.models.saved import load_classifier  # PyTorch, which the names above do without
 
-    network = load_classifier(run).network
-    return Candidate(network.architecture, network.classes, run)
+    saved = load_classifier(run)
+    if saved.bundle.task != CLASSIFICATION:
+        raise InputError(
+            f"{run}: only classifiers stand beside networks; two detectors: mobilenets compare RUN RUN DATA"
+        )
+    return Candidate(saved.network.architecture, saved.network.classes, run)

@@ -16,7 +16,8 @@ made by `mobilenets export --camera` take pictures of any size, and get 480 × 6
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -25,8 +26,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,12 +51,11 @@ class Unusable(Exception):
 class Subject:
     """A model in a process of its own, which waits to be asked. ``about`` is what it said of itself when ready."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         # To a file: a pipe that nobody empties would stop the process once it is full.
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, encoding="utf-8"
-        )
+        ends: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._complaints}
+        self._process = subprocess.Popen(list(command), encoding="utf-8", env=environment, **ends)
         try:
             self.about = self._answer()
         except BaseException:
@@ -63,12 +64,14 @@ class Subject:
 
     def ask(self, batch: int, seconds: float) -> dict[str, Any]:
         """Let it run for so long; gives ``ms``, the latency of each run, and ``peak_rss_mb`` so far."""
+        return self.told(json.dumps({"batch": batch, "seconds": seconds}))
+
+    def told(self, line: str) -> dict[str, Any]:
+        """Give what it answers to a line."""
         assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
+        with suppress(OSError):  # it has ended, and why is found below
+            self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
-        except OSError:
-            pass  # It has ended, and why is found below.
         return self._answer()
 
     def close(self) -> None:
@@ -150,16 +153,13 @@ def measure(
         peaks.append(subject.ask(batch, 0.0)["peak_rss_mb"])
         done(1)
 
-    def turn(subject: Subject, batch: int) -> Callable[[float], list[float]]:
-        def take(share: float) -> list[float]:
-            times: list[float] = subject.ask(batch, share)["ms"]
-            done(1)
-            return times
-
-        return take
+    def turn(subject: Subject, batch: int, share: float) -> list[float]:
+        times: list[float] = subject.ask(batch, share)["ms"]
+        done(1)
+        return times
 
     machine = describe_machine()
-    times = in_turns([turn(*pair) for pair in pairs], seconds)
+    times = in_turns([partial(turn, *pair) for pair in pairs], seconds)
     return [
         {**subject.about, "batch": batch, **figures(ms, batch), "peak_rss_mb": peak, "machine": machine}
         for (subject, batch), ms, peak in zip(pairs, times, peaks)  # noqa: B905
@@ -180,17 +180,15 @@ def figures(ms: Sequence[float], batch: int) -> dict[str, Any]:
 
 def peak_mb() -> float:
     """Tell how much memory this process has held at most, in MB of 10⁶ bytes, Python and libraries included."""
-    try:
+    with suppress(OSError):
         # Not ru_maxrss: Linux lets a process begin with the peak of the one that started it.
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024 / 1e6
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
+    if os.name == "nt":
         return _windows_peak_mb()
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
@@ -254,12 +252,8 @@ def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
 
 
 def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
-    package, module = "ai_edge_litert", "ai_edge_litert.interpreter"
-    try:
-        found = importlib.import_module(module)
-    except ImportError:
-        package = "tflite_runtime"
-        found = importlib.import_module("tflite_runtime.interpreter")
+    package = "ai_edge_litert" if importlib.util.find_spec("ai_edge_litert") else "tflite_runtime"
+    found = importlib.import_module(f"{package}.interpreter")
     interpreter = found.Interpreter(str(path), num_threads=threads)
     [source], [result] = interpreter.get_input_details(), interpreter.get_output_details()
     fixed = int(source["shape"][0]) if source["shape_signature"][0] > 0 else None
@@ -276,7 +270,7 @@ def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
         images = noise(shape, source["dtype"])
         return bursts(repeated(lambda: run(images), batch, fixed), seconds)
 
-    version = importlib.import_module("importlib.metadata").version(package.replace("_", "-"))
+    version = importlib.metadata.version(package.replace("_", "-"))
     return {"runtime": "litert", "runtime_version": version}, burst
 
 
@@ -307,7 +301,8 @@ def _load(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
     except Unusable:
         raise
     except Exception as error:
-        raise Unusable(f"{path}: cannot be opened: {str(error).strip().splitlines()[0]}") from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise Unusable(f"{path}: cannot be opened: {reason}") from error
     try:
         precision = json.loads(path.with_name("model.json").read_bytes())["export"]["precision"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -340,8 +335,7 @@ def main() -> int:
     try:
         for model in _expanded(options.models):
             for threads in options.threads:
-                own = [sys.executable, str(Path(__file__).resolve())]
-                subjects.append(Subject([*own, model, "--threads", str(threads), "--child"]))
+                subjects.append(Subject([sys.executable, __file__, model, "--threads", str(threads), "--child"]))
         print(json.dumps(measure(subjects, options.batch, options.seconds), indent=1))
     except Unusable as error:
         print(error, file=sys.stderr)

@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str]) -> int:
     parser = build_parser(everything="--help-all" in arguments)
     options, unknown = parser.parse_known_args(_as_meant(arguments))
     if unknown:
-        raise InputError(unknown_word(unknown[0], options.flags, options.verb, arguments))
+        raise InputError(unknown_word(unknown[0], options.flags, options.verb, arguments, options.example))
     for name in _PATHS:
         value = getattr(options, name, None)
         if value == "" or (isinstance(value, list) and "" in value):
@@ -67,8 +67,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _as_meant(arguments: Sequence[str]) -> list[str]:
     """Understand ``help``, ``help VERB`` and ``version``, as other tools do; no words ask for help too."""
     first, *rest = arguments or ["--help"]
-    if first in ("help", "-h", "--help"):
-        return [*rest[:1], "--help"]
+    if first in ("help", "-h", "--help", "--help-all"):
+        return [*rest[:1], first if rest and first == "--help-all" else "--help"]
     return ["--version"] if first in ("version", "-V") and not rest else [first, *rest]
 
 

@@ -126,10 +126,12 @@ def _classes(result: dict[str, Any]) -> list[str]:
     from mobilenets.measure.paired import most_different, said_of_pair  # NumPy, which --help does without
 
     images = result["images"]
+    # What is no number, which is a fault, is no figure.
+    difference = max(result["max_difference"], result["probe_difference"] or 0.0)
     lines = [
         f"top-1  {percent(result['top1_exported'])}, the model's {percent(result['top1_reference'])}: "
         f"{said_of_pair(result)}",
-        f"largest difference in a probability  {max(result['max_difference'], result['probe_difference']):.2g}",
+        f"largest difference in a probability  {difference:.2g}",
     ]
     if result["same_answers"] == images:
         lines.append(

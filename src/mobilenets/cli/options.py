@@ -61,9 +61,9 @@ def add_measuring(parser: Parser) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="seconds per measurement (default: 2)")
 
 
-def check_order(model: str, other: str, verb: str) -> None:
+def check_order(model: str, other: str, verb: str, flag: str = "") -> None:
     """Refuse a model given behind the pictures, which are no model: it comes first."""
     from mobilenets.runtime.bundle import is_model
 
     if is_model(Path(other)) and not is_model(Path(model)):
-        raise InputError(f"the model comes first: mobilenets {verb} {quote(other)} {quote(model)}")
+        raise InputError(f"the model comes first: mobilenets {verb} {quote(other)} {flag}{quote(model)}")

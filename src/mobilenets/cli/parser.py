@@ -14,8 +14,48 @@ from typing import Any, NoReturn
 
 from mobilenets.base.shell import quote
 from mobilenets.errors import InputError
+from mobilenets.training.synonyms import ours
 
 _KINDS = {"int": "a whole number", "float": "a number"}
+# What other tools call the verbs.
+_VERBS = {
+    **dict.fromkeys(
+        ("fit", "finetune", "fine-tune", "fine_tune", "learn", "retrain", "run", "resume", "distill"), "train"
+    ),
+    **dict.fromkeys(("val", "validate", "valid", "eval", "test", "score", "metrics", "report"), "evaluate"),
+    **dict.fromkeys(("classify", "infer", "inference", "detect", "label", "ask", "explain"), "predict"),
+    **dict.fromkeys(("convert", "save", "deploy", "tflite", "onnx"), "export"),
+    **dict.fromkeys(("doctor", "lint", "inspect", "analyze", "analyse", "clean", "verify", "duplicates"), "check"),
+    **dict.fromkeys(("info", "show", "describe", "model", "models", "list", "ls", "networks"), "summary"),
+    **dict.fromkeys(("app", "ui", "gui", "web", "server", "page"), "serve"),
+    **dict.fromkeys(("download", "get", "data", "dataset"), "fetch"),
+    **dict.fromkeys(("bench", "speed", "latency", "profile", "time"), "benchmark"),
+    **dict.fromkeys(("quantise", "int8", "qat"), "quantize"),
+    **dict.fromkeys(("sweep", "search", "hpo", "optimize", "optimise"), "tune"),
+    "diff": "compare",
+    "example": "demo",
+    "load": "import",
+}
+# Flags of other tools for what is an argument without a flag here, and for how much is said.
+_PLACES = (
+    "data",
+    "data-dir",
+    "data-path",
+    "dataset",
+    "train-dir",
+    "root",
+    "path",
+    "source",
+    "input",
+    "image",
+    "images",
+    "folder",
+    "files",
+    "model",
+    "run",
+    "name",
+)
+_TALK = ("verbose", "quiet", "v", "q", "vv", "silent", "debug", "log-level", "no-progress", "plots", "show", "plot")
 
 
 @dataclass(frozen=True)
@@ -43,9 +83,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, verb: Verb | None = None, everything: bool = False, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
         self._verb, self.everything = verb, everything
+        self._words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the verb's own arguments."""
+        self._words = args or ()
         if self._verb is not None:
             verb, self._verb = self._verb, None
             self.add_argument(
@@ -54,7 +96,7 @@ class Parser(argparse.ArgumentParser):
             verb.add_arguments(self)
             # Known to every verb, so that nobody needs to remember which have more to show.
             self.add_argument("--help-all", action="help", help=argparse.SUPPRESS)
-            self.set_defaults(run=verb.run, flags=tuple(self._option_string_actions))
+            self.set_defaults(run=verb.run, example=verb.example, flags=tuple(self._option_string_actions))
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -65,27 +107,47 @@ class Parser(argparse.ArgumentParser):
         wrong = re.fullmatch(r"argument VERB: invalid choice: (.*) \(choose from (.*)\)", message)
         if wrong:
             verbs = re.findall(r"[\w-]+", wrong[2])
-            close = difflib.get_close_matches(wrong[1].strip("'"), verbs, n=1, cutoff=0.65)
+            word = wrong[1].strip("'")
+            close = [_VERBS[word]] if word in _VERBS else difflib.get_close_matches(word, verbs, n=1, cutoff=0.65)
             hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(verbs)}"
-            if not close and Path(word := wrong[1].strip("'")).is_dir():
+            if Path(word).is_dir():
                 hint = f"put a verb before it, as in mobilenets train {quote(word)}"
             raise InputError(f"unknown verb {wrong[1]}: {hint} (see {self.prog} --help)")
         missing = re.fullmatch(r"the following arguments are required: (.*)", message)
+        greedy = [word for word in self._words if getattr(self._option_string_actions.get(word), "nargs", None) == "+"]
+        if missing and greedy:
+            raise InputError(f"give {missing[1]} before {greedy[-1]}, which takes all that stands behind it")
         if missing and self.epilog and "\n" not in self.epilog:
             example = self.epilog.removeprefix("example: ")
             raise InputError(f"give {missing[1]}, as in: {example} (see {self.prog} --help)")
+        if missing:
+            raise InputError(f"give a {missing[1]}, as in: mobilenets train photos (see {self.prog} --help)")
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def unknown_word(word: str, flags: Sequence[str], verb: str, arguments: Sequence[str] = ()) -> str:
-    """Say that nothing goes by that word, and which flag was perhaps meant."""
-    name = word.partition("=")[0]
-    close = difflib.get_close_matches(name, flags, n=1, cutoff=0.7) if name.startswith("-") else []
-    hint = f": did you mean {close[0]}?" if close else ""
+def unknown_word(word: str, flags: Sequence[str], verb: str, arguments: Sequence[str] = (), example: str = "") -> str:
+    """Say that nothing goes by that word, and which flag was perhaps meant; ``example`` shows the verb's arguments."""
+    return f"unknown argument {word!r}{_hint(word, flags, verb, arguments, example)} (see mobilenets {verb} --help)"
+
+
+def _hint(word: str, flags: Sequence[str], verb: str, arguments: Sequence[str], example: str) -> str:
+    name, _, value = word.partition("=")
     if name in flags:
-        hint = f": put it behind the verb, as in mobilenets {verb} … {word}"
-    elif os.path.lexists(word) and word.startswith("-"):
-        hint = f": give the file as {quote(f'.{os.sep}{word}')}"
-    elif not word.startswith("-") and "--out" in flags and not any(one.startswith("--out") for one in arguments):
-        hint = f": to write there, give --out {quote(word)}"
-    return f"unknown argument {word!r}{hint} (see mobilenets {verb} --help)"
+        return f": put it behind the verb, as in mobilenets {verb} … {word}"
+    if os.path.lexists(word) and word.startswith("-"):
+        return f": give the file as {quote(f'.{os.sep}{word}')}"
+    if not name.startswith("-") and not value:
+        there = os.path.lexists(word) or any(one.startswith("--out") for one in arguments)
+        return f": to write there, give --out {quote(word)}" if "--out" in flags and not there else ""
+    plain = name.lstrip("-").replace("_", "-")
+    if f"--{plain}" in flags:  # --out_dir for --out-dir, or name=value, as Ultralytics and Hydra write it
+        return f": write --{plain}" + (f" {quote(value)}" if value else "")
+    if plain in _PLACES:
+        return f": {plain} is given without a flag, as in: {example}"
+    if plain in _TALK:
+        return ": progress and notes go to standard error, the results to standard output; --json prints them as JSON"
+    meant = ours(plain, {flag.lstrip("-").replace("-", "_") for flag in flags})
+    if meant:
+        return f": did you mean --{meant[0].replace('_', '-')}{meant[1] and f' {meant[1]}'}?"
+    close = difflib.get_close_matches(f"--{plain}", flags, n=1, cutoff=0.7)
+    return f": did you mean {close[0]}?" if close else ""

@@ -7,36 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.shell import quote
-from mobilenets.cli.notes import without_repeated
-from mobilenets.cli.options import DATA, check_order, given
+from mobilenets.cli.further import add_run, add_training, going_on
+from mobilenets.cli.options import given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import interval, percent, printable, sentence, size, table
-from mobilenets.cli.train import resumable
 
 
 def _arguments(parser: Parser) -> None:
+    add_run(parser)
+    add_training(parser, "RUN-int8")
     add = parser.add_argument
-    add("model", metavar="RUN", help="run folder of a classifier")
-    add("data", metavar="DATA", help=f"the pictures that it was trained on: {DATA}")
-    add("--out", metavar="DIR", help="run folder to write (default: RUN-int8)")
-    add("--epochs", type=int, metavar="N", help="epochs of training (default: a quarter of the run's)")
     add("--lr", type=float, default=1e-4, metavar="RATE", help="peak learning rate (default: 1e-4)")
     add(
         "--per-tensor",
         action="store_true",
         help="one scale for each weight tensor and no block in float, as `export --per-tensor`",
     )
-    add("--device", default="auto", metavar="NAME", help="where it is trained: auto, cpu, cuda (default: auto)")
 
 
 def _run(options: Namespace) -> int:
     """Exit status 1 when the int8 file did not pass the gate."""
     from mobilenets.verbs.quantize import quantize
 
-    check_order(options.model, options.data, "quantize")
     settings = given(options, "out", "epochs", "lr", "per_tensor", "device")
-    with without_repeated(options.json), resumable("run the same command again", Path(options.model)):
+    with going_on(options, "quantize"):
         result = quantize(options.model, options.data, **settings)
     print_result(options, result, quantized)
     return int(not result["export"]["passed"])
@@ -61,6 +56,8 @@ def quantized(result: dict[str, Any]) -> str:
         "",
         "int8 had lost nothing before: the plain export is as good"
         if regained is None
+        else "what int8 had lost before may be chance: the plain export may be as good"
+        if result["before"]["change_interval"][1] >= 0
         else f"regained of what int8 had lost: {percent(regained)}",
         f"the file answers as the trained network on {trained['same_answers']} of {trained['images']} pictures",
         *(sentence(note) for note in result["notes"]),

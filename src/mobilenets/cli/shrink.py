@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
-from mobilenets.cli.notes import without_repeated
-from mobilenets.cli.options import DATA, given
+from mobilenets.cli.further import add_run, add_threads, going_on
+from mobilenets.cli.options import given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import percent, printable, sentence, size, table
-from mobilenets.cli.train import resumable
 
 
 def _arguments(parser: Parser) -> None:
+    add_run(parser, "--data")
     add = parser.add_argument
-    add("model", metavar="RUN", help="run folder of a classifier")
-    add("--data", required=True, metavar="DATA", help=f"the pictures that it was trained on: {DATA}")
     add("--within", metavar="LIMIT", help="what it may take at most: 15ms, 2MB or 60MMACs (default: no limit)")
     add("--device", metavar="JSON", help="times of a device, by `mobilenets benchmark --device-script`")
     add("--minutes", type=float, metavar="M", help="how long all may take (default: as long as it needs)")
     add("--out", metavar="DIR", help="folder of the export to write (default: RUN-shrunk)")
     add("--candidates", dest="most", type=int, default=12, metavar="N", help="how many are trained (default: 12)")
     add("--epochs", type=int, metavar="N", help="epochs of the longest training (default: the run's)")
-    add("--threads", type=int, default=1, metavar="N", help="threads of the measurement (default: 1)")
+    add_threads(parser)
     add("--write", metavar="DIR", help="only write the candidates, untrained, to be timed on a device")
 
 
@@ -32,7 +29,7 @@ def _run(options: Namespace) -> int:
     from mobilenets.verbs.shrink import shrink
 
     names = ("within", "device", "minutes", "out", "most", "epochs", "threads", "write")
-    with without_repeated(options.json), resumable("run the same command again", Path(options.model)):
+    with going_on(options, "shrink", "--data "):
         result = shrink(options.model, options.data, **given(options, *names))
     print_result(options, result, written if options.write is not None else shrunk)
     return 0
@@ -76,7 +73,8 @@ def shrunk(result: dict[str, Any]) -> str:
     chosen, lines = result["chosen"], [*lines, *map(sentence, result["notes"]), ""]
     limit = f", within {result['within']}" if result["within"] else ""
     about = "estimated for the device" if chosen["estimated"] else "a picture"
-    lines.append(f"chosen: {chosen['name']}, {chosen['ms']:.3g} ms {about}, {size(chosen['bytes'])}{limit}")
+    same = " (RUN itself: nothing that was tried is better)" if chosen["rung"] < 0 else ""
+    lines.append(f"chosen: {chosen['name']}{same}, {chosen['ms']:.3g} ms {about}, {size(chosen['bytes'])}{limit}")
     lines.append(f"the export is ready: {printable(result['file'])}")
     return "\n".join(lines)
 

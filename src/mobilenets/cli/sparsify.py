@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from mobilenets.cli.compare import paired
-from mobilenets.cli.notes import without_repeated
-from mobilenets.cli.options import DATA, check_order, given
+from mobilenets.cli.further import add_run, add_threads, add_training, going_on
+from mobilenets.cli.options import given
 from mobilenets.cli.output import print_result
 from mobilenets.cli.parser import Parser, Verb
 from mobilenets.cli.text import percent, printable, size
-from mobilenets.cli.train import resumable
 from mobilenets.training.recipe import PATTERNS
 
 
 def _arguments(parser: Parser) -> None:
+    add_run(parser)
     add = parser.add_argument
-    add("model", metavar="RUN", help="run folder of a classifier")
-    add("data", metavar="DATA", help=f"the pictures that it was trained on: {DATA}")
     add("--sparsity", type=float, metavar="SHARE", help="share of the weights that become 0 (default: 0.75)")
     add("--pattern", default="none", choices=PATTERNS, help="2:4: two of every four, in place of a share")
-    add("--out", metavar="DIR", help="run folder to write (default: RUN-sparse-75 for 0.75)")
-    add("--epochs", type=int, metavar="N", help="epochs of training (default: a quarter of the run's)")
-    add("--threads", type=int, default=1, metavar="N", help="threads of the measurement (default: 1)")
-    add("--device", default="auto", metavar="NAME", help="where it is trained: auto, cpu, cuda (default: auto)")
+    add_training(parser, "RUN-sparse-75 for 0.75")
+    add_threads(parser)
 
 
 def _run(options: Namespace) -> int:
     from mobilenets.verbs.sparsify import sparsify
 
-    check_order(options.model, options.data, "sparsify")
     settings = given(options, "sparsity", "pattern", "out", "epochs", "threads", "device")
-    with without_repeated(options.json), resumable("run the same command again", Path(options.model)):
+    with going_on(options, "sparsify"):
         result = sparsify(options.model, options.data, **settings)
     print_result(options, result, sparsified)
     return 0
@@ -50,7 +44,7 @@ def sparsified(result: dict[str, Any]) -> str:
         paired(result["compare"]),
         "",
         f"the weights: {size(result['bytes'][1])} as before; zipped {size(zipped)} before and {size(smaller)} after",
-        f"a picture: {before:.2f} ms before and {after:.2f} ms after (ONNX Runtime, {result['threads']} "
+        f"a picture: {before:.3g} ms before and {after:.3g} ms after (ONNX Runtime, {result['threads']} "
         f"thread{'s' * (result['threads'] > 1)}), which computes with zeros as with any number",
         f"the sparse model is a run: {printable(result['run'])}",
     ]

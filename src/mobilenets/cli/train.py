@@ -137,7 +137,8 @@ def trained(result: dict[str, Any]) -> str:
             f"The report:  {result['report']}",
             "Next:",
             f"  mobilenets predict {run} {pictures} {how}",
-            f"  mobilenets evaluate {run} {pictures}",
+            f"  mobilenets serve {run}    # a page to try it on",
+            f"  mobilenets export {run}   # a file for a phone, a browser or a server",
         ]
     )
 

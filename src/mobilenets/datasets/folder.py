@@ -96,6 +96,8 @@ def read_folder(
         else:
             called.setdefault(name, folder)
     if not found:
+        if (root / "model.json").is_file():
+            raise InputError(f"{root} is a model: give the folder of labelled pictures in its place")
         raise InputError(f"{root} has no pictures in class folders{instead(problems)}")
     unknown = sorted(found.keys() - set(classes)) if classes is not None else []
     if len(found) == 1 and (classes is None or unknown):

@@ -46,7 +46,9 @@ _LITTER = frozenset(
         *("@eadir", "#recycle", "@recycle", "#snapshot", "__pycache__"),
     }
 )
-_ZONE = re.compile(r"[:_.]?zone\.identifier$", re.IGNORECASE)
+# And beside each of them: where Windows had it from, and what was edited on an iPhone.
+_BESIDE = re.compile(r"([:_.]?zone\.identifier|\.aae)$", re.IGNORECASE)
+_VIDEOS = frozenset({".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp"})
 SHOWN = 10
 _log = logging.getLogger("mobilenets")
 
@@ -63,24 +65,25 @@ class Problem:
 def say(problems: Sequence[Problem]) -> None:
     """Log problems: a line each for the first ``SHOWN`` of a kind, and how many more there are.
 
-    Files that are no pictures are counted by suffix.
+    Files that are no pictures are counted by suffix, and pictures that only lack a package as one.
     """
-    others: dict[str, list[Problem]] = defaultdict(list)
+    others: dict[tuple[str, str], list[Problem]] = defaultdict(list)
     shown: Counter[str] = Counter()
     for problem in problems:
-        if problem.kind == "not_an_image":
-            others[problem.detail].append(problem)
+        if problem.kind == "not_an_image" or ": install " in problem.detail:
+            others[problem.detail, problem.kind.replace("_", " ")].append(problem)
             continue
         shown[problem.kind] += 1
         if shown[problem.kind] <= SHOWN:
-            about = (problem.path, problem.detail, problem.kind.replace("_", " "))
-            _log.warning("%s: %s (%s)", *about, extra={"detail": True})
+            words = (problem.path, problem.detail, problem.kind.replace("_", " "))
+            _log.warning("%s: %s (%s)", *words, extra={"detail": True})
     for kind, number in shown.items():
         if number > SHOWN:
             _log.warning("and %d more (%s)", number - SHOWN, kind.replace("_", " "))
-    for detail, same in others.items():
+    for about in others:
+        same = others[about]
         which = same[0].path if len(same) == 1 else f"{len(same)} files like {same[0].path}"
-        _log.warning("%s: %s (not an image)", which, detail, extra={"detail": True})
+        _log.warning("%s: %s (%s)", which, *about, extra={"detail": True})
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -140,6 +143,8 @@ def pictures(top: Path, problems: list[Problem]) -> Iterator[Path]:
                 deeper.append(folder / entry.name)
             elif suffix not in SUFFIXES:
                 convert = ": convert it to JPEG or PNG" if suffix in _OTHER_PICTURES else ""
+                if suffix in _VIDEOS:
+                    convert = ": save frames of the video as JPEG"
                 problems.append(Problem("not_an_image", entry.path, f"{suffix or 'no suffix'} is not read{convert}"))
             elif kind == "file":
                 yield folder / entry.name
@@ -194,7 +199,7 @@ def _listed(folder: Path) -> list[Entry]:
     kept = [
         entry
         for entry in mounts.scan(folder)
-        if entry.name[0] != "." and entry.name.lower() not in _LITTER and not _ZONE.search(entry.name)
+        if entry.name[0] != "." and entry.name.lower() not in _LITTER and not _BESIDE.search(entry.name)
     ]
     return sorted(kept, key=lambda entry: entry.name)
 

@@ -42,9 +42,9 @@ class Dataset:
     ``validation`` is empty where nothing is held out, because folds are: then all of ``train`` is measured.
 
     ``notes`` say what was assumed of DATA. ``contents`` are the hashes of the pictures' bytes where they were taken.
-    Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with learned
-    from, None where that is not known, and ``copies`` those that are training pictures too. ``groups`` names the group
-    of each picture that has one, of a run that begins.
+    Of the pictures of ``measured``, ``seen_by_source`` counts those that the model which the run begins with, or a
+    teacher, learned from, None where neither says, and ``copies`` those that are training pictures too. ``groups``
+    names the group of each picture that has one, of a run that begins.
     """
 
     layout: Layout
@@ -138,7 +138,7 @@ def prepare(
     elif whole:
         parts["validation"] = ()
     elif layout.validation is None:
-        taught, held, new = ((), (), ()) if seen is None else seen.sides(parts["train"], contents)
+        taught, held, new = _by_seen(seen, parts["train"], contents, data)
         kept = sides(parts["train"], contents, taught, held, fixed, groups)
         halves = split(parts["train"], classes, share, seed, layout.root, *kept[:2], groups)
         parts |= {"train": halves.train, "validation": halves.validation}
@@ -164,13 +164,22 @@ def prepare(
     return Dataset(layout, classes, *found, left_out, mark, tuple(notes), known, copies, contents, dropped, groups)
 
 
+def _by_seen(
+    seen: SeenPictures | None, samples: Sequence[Sample], contents: Mapping[Path, str], data: Path
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...]]:
+    taught, held, new = ((), (), ()) if seen is None else seen.sides(samples, contents)
+    if taught and not (held or new):
+        raise InputError(f"{data}: the model it starts from learned from all of these pictures: add a validation/")
+    return taught, held, new
+
+
 def _kept_notes(taught: int, held: int, new: int, held_out: int) -> list[str]:
     """Say what was kept of the split of the model that a run begins with; its sides, and new pictures, are counted."""
     if not new or not (taught or held):
         return []
     note = (
-        f"the split of the model it starts from was kept: {taught} pictures it was trained on stay in training, {held} "
-        f"that it held out stay held out; {held_out - held} of {new} new ones are held out"
+        f"the split of the model it starts from (or of its teacher) was kept: {taught} pictures it was trained on stay "
+        f"in training, {held} that it held out stay held out; {held_out - held} of {new} new ones are held out"
     )
     log.info("%s", note)
     return [note]

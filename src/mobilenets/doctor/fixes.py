@@ -44,13 +44,18 @@ class Fix:
 
 
 def write_fixes(path: Path, fixes: Iterable[Fix]) -> None:
-    """Write rows under a header, in their order; cells that spreadsheets would run as formulas get an apostrophe."""
+    """Write what ``fixes_as_csv`` gives."""
+    write_bytes(path, fixes_as_csv(fixes))
+
+
+def fixes_as_csv(fixes: Iterable[Fix]) -> bytes:
+    """Give rows under a header, in their order; cells that spreadsheets would run as formulas get an apostrophe."""
     rows: list[Sequence[str]] = [COLUMNS]
     for fix in fixes:
         score = "" if fix.score is None else f"{fix.score:.4g}"
         rows.append((fix.action, fix.path, fix.problem, fix.partner, score, fix.suggestion))
     # File names need not be valid Unicode; the odd bytes are written as they are.
-    write_bytes(path, write_cells(rows).encode("utf-8", "surrogateescape"))
+    return write_cells(rows).encode("utf-8", "surrogateescape")
 
 
 def read_fixes(path: Path) -> tuple[Fix, ...]:

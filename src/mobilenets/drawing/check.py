@@ -60,14 +60,13 @@ def write_page(
     result: Mapping[str, Any],
     examples: Mapping[str, Sequence[str]],
     boxed: Boxed | None = None,
-    fixes: bool = True,
 ) -> None:
     """Write the page to ``path``, whole or not at all.
 
     ``findings`` are in the order to be shown; ``result`` is that of ``check``: its ``headlines``, ``notes``,
-    ``classes`` with their numbers, and ``images``; ``examples`` some pictures of each class, shown where the class
-    itself is at fault; ``boxed`` what is drawn on pictures; ``fixes`` whether there is a fixes.csv. At most ``SHOWN``
-    of each kind are shown, and the rest is counted, so that the file stays small whatever was found.
+    ``classes`` with their numbers, ``images`` and ``fixes``; ``examples`` some pictures of each class, shown where the
+    class itself is at fault; ``boxed`` what is drawn on pictures. At most ``SHOWN`` of each kind are shown, and the
+    rest is counted, so that the file stays small whatever was found.
     """
     counts = counted(findings)
     sections = []
@@ -95,7 +94,7 @@ def write_page(
         classes=result["classes"],
         counted="Pictures" if boxed is None else "Boxes",
         images=result["images"],
-        fixes=fixes,
+        fixes=result["fixes"],
     )
 
 

@@ -6,7 +6,7 @@ Below them stands the network's table, a column a stage, and what each stage cos
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path as FilePath
@@ -236,10 +236,8 @@ def _arc(axes: Axes, start: tuple[float, float], end: tuple[float, float], theme
 
 def _legend(axes: Axes, colors: dict[str, str], residual: bool, right: float, y: float, theme: Theme) -> None:
     """The kinds of blocks in one line, flush right."""
-    entries: Iterator[tuple[str, str | None]] = iter(
-        [*([("residual connection", None)] if residual else []), *reversed(colors.items())]
-    )
-    for name, color in entries:
+    arc: list[tuple[str, str | None]] = [("residual connection", None)] if residual else []
+    for name, color in [*arc, *reversed(colors.items())]:
         text = axes.text(right, y, printable(name), fontsize=10, color=theme.muted, ha="right", va="center")
         left = text.get_window_extent().x0 / axes.figure.dpi - 0.1
         if color is None:

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.style import LIGHT, Theme, dress, legend, new_figure, printable, save, signed
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, legend, new_figure, printable, save, signed
+from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
 
@@ -49,8 +50,9 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     change, (low, high) = 100 * pair.top1_change, (100 * end for end in pair.top1_change_interval)
     dress(axes, theme)
     axes.axhline(0, color=theme.muted, linewidth=1)
-    label = f"allowed: {signed(-tolerance)}"
-    axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
+    if tolerance < 100:  # else nothing is refused for it, and the rest would shrink to a line
+        label = f"allowed: {signed(-tolerance)}"
+        axes.axhline(-tolerance, color=theme.orange, linewidth=1.8, linestyle=(0, (4, 2)), label=label)
     images, (_, lost, gained, _) = sum(pair.table), pair.table
     said = f"{signed(change)}\n({signed(low)} to {signed(high)})"
     if lost == gained == 0:
@@ -61,8 +63,9 @@ def _change(axes: Axes, pair: Pair, tolerance: float, theme: Theme) -> None:
     axes.set_xticks([0], [said])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: signed(value, 3))
-    _heading(axes, "Top-1, points", theme)
-    _legend(axes, theme)
+    heading(axes, "Top-1, points", theme, LETTERS)
+    if tolerance < 100:
+        _legend(axes, theme)
 
 
 def _pictures(axes: Axes, pair: Pair, theme: Theme) -> None:
@@ -87,42 +90,48 @@ def _pictures(axes: Axes, pair: Pair, theme: Theme) -> None:
         axis.set_label_text(word)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    _heading(axes, "Probability of the true class", theme)
+    heading(axes, "Probability of the true class", theme, LETTERS)
     _legend(axes, theme)
 
 
 def _by_class(axes: Axes, pair: Pair, names: Sequence[str], theme: Theme) -> None:
-    changes = []
-    for name, score in zip(names, pair.reference.classes, strict=True):
-        was, now = pair.reference.per_class[score].recall, pair.candidate.per_class[score].recall
-        if was is not None and now is not None and was != now:
-            changes.append((100 * (now - was), name))
-    changes.sort(key=lambda one: one[0])
+    changes = changes_by_class(pair, names, "recall")
     shown = changes[:MOST_CLASSES]
     dress(axes, theme, grid=False)
-    _heading(axes, "By class, points", theme)
+    heading(axes, "By class, points", theme, LETTERS)
     if not shown:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.text(0, 0.97, "no class changed", fontsize=LETTERS, color=theme.muted, transform=axes.transAxes, va="top")
         return
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
-    axes.axvline(0, color=theme.muted, linewidth=1)
-    values = [value for value, _ in shown]
-    axes.barh(range(len(shown)), values, 0.62, color=[theme.orange if value < 0 else theme.green for value in values])
-    axes.set_yticks(range(len(shown)), [name for _, name in shown])
-    axes.set_ylim(max(len(shown), 6) - 0.4, -0.6)
-    axes.set_xlim(min(0.0, 1.1 * values[0]), max(0.0, 1.1 * values[-1]))
+    draw_changes(axes, shown, theme)
+    axes.set_xlim(min(0.0, 1.1 * shown[0][0]), max(0.0, 1.1 * shown[-1][0]))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
     axes.xaxis.set_major_formatter(lambda value, _: signed(value, 3))
     if len(changes) > len(shown):
         axes.set_xlabel(f"worst {len(shown)} of {len(changes)}")
 
 
-def _heading(axes: Axes, text: str, theme: Theme) -> None:
-    axes.set_title(text, loc="left", fontsize=LETTERS, fontweight="bold", color=theme.ink, pad=10)
-
-
 def _legend(axes: Axes, theme: Theme) -> None:
     close = {"ncols": 3, "handletextpad": 0.3, "columnspacing": 1.0, "handlelength": 1.4}
     legend(axes, theme, fontsize=LETTERS, loc="upper center", bbox_to_anchor=(0.5, -0.17), **close)
+
+
+def changes_by_class(pair: Pair | DetectionPair, names: Sequence[str], figure: str) -> list[tuple[float, str]]:
+    """Give the points by which a figure of each class changed, where it did, with the class's name; the worst first."""
+    changes = []
+    for name, key in zip(names, pair.reference.classes, strict=True):
+        was, now = (getattr(one.per_class[key], figure) for one in (pair.reference, pair.candidate))
+        if was is not None and now is not None and was != now:
+            changes.append((100 * (now - was), name))
+    return sorted(changes, key=lambda one: one[0])
+
+
+def draw_changes(axes: Axes, changes: Sequence[tuple[float, str]], theme: Theme) -> None:
+    """Draw changes of classes as bars from the top down, losses in orange and gains in green."""
+    values = [value for value, _ in changes]
+    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+    axes.axvline(0, color=theme.muted, linewidth=1)
+    axes.barh(range(len(values)), values, 0.62, color=[theme.orange if value < 0 else theme.green for value in values])
+    axes.set_yticks(range(len(values)), [name for _, name in changes])
+    axes.set_ylim(max(len(values), 6) - 0.4, -0.6)

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from mobilenets.drawing.export import MOST_CLASSES, changes_by_class, draw_changes
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save, signed
 from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.runtime.labels import Labels
 
-MOST_CLASSES = 12
 LETTERS = 11
 
 Scores = npt.NDArray[np.float32]
@@ -53,28 +53,13 @@ def export_figure(
     left.set_ylim(0, 1)
     heading(left, f"Score of {len(ours)} boxes", theme)
     label(left, theme, "the model", "the exported file", LETTERS)
-    changes = _changes(pair, classes)
+    changes = changes_by_class(pair, [printable(name, 18) for name in classes], "ap")
+    most = sorted(changes, key=lambda one: -abs(one[0]))[:MOST_CLASSES]
     dress(right, theme, grid=False)
-    right.grid(axis="x", color=theme.grid, linewidth=0.8)
+    draw_changes(right, sorted(most, key=lambda one: one[0]), theme)
     ap, change = 100 * pair.candidate.ap, 100 * pair.ap_change
     heading(right, "No box to find" if math.isnan(ap) else f"AP {ap:.1f} % ({signed(change)} points)", theme)
-    right.axvline(0, color=theme.muted, linewidth=1)
     right.axvline(-tolerance, color=theme.orange, linewidth=1.5, linestyle=(0, (4, 2)), label="allowed on average")
-    shown = sorted(changes, key=lambda one: -abs(one[0]))[:MOST_CLASSES]
-    shown.sort(key=lambda one: one[0])
-    colors = [theme.orange if value < 0 else theme.green for value, _ in shown]
-    right.barh(range(len(shown)), [value for value, _ in shown], 0.62, color=colors)
-    right.set_yticks(range(len(shown)), [name for _, name in shown])
-    right.set_ylim(max(len(shown), 6) - 0.4, -0.6)
-    label(right, theme, "points of AP by class" if shown else "no class changed", size=LETTERS)
+    label(right, theme, "points of AP by class" if changes else "no class changed", size=LETTERS)
     legend(right, theme, fontsize=9, loc="lower right")
     return figure
-
-
-def _changes(pair: DetectionPair, classes: Sequence[str]) -> list[tuple[float, str]]:
-    found = []
-    for name, key in zip(classes, pair.reference.classes, strict=True):
-        was, now = pair.reference.per_class[key].ap, pair.candidate.per_class[key].ap
-        if was is not None and now is not None and was != now:
-            found.append((100 * (now - was), printable(name, 18)))
-    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
 
@@ -48,7 +48,7 @@ def front_figure(result: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     axes.xaxis.set_minor_formatter(
         FuncFormatter(lambda value, _: f"{value:.2g}") if _narrow(points) else NullFormatter()
     )
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     dress(axes, theme)
     where = "on the device, in part estimated" if result.get("device") else "measured here in ONNX Runtime"
     threads = result["threads"]

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, new_figure, printable, save, signed
+from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save, signed
 
 LETTERS = 11
 
@@ -95,9 +95,7 @@ def _counts(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Them
     axes.set_xticks([])
     axes.set_yticks([])
     heading(axes, "Right answers, pictures", theme)
-    axes.legend(
-        frameon=False, fontsize=LETTERS - 1, labelcolor=theme.ink, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4
-    )
+    legend(axes, theme, fontsize=LETTERS - 1, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4)
 
 
 def _short(model: str) -> str:

@@ -252,8 +252,7 @@ def _suspects(report: Report) -> list[dict[str, Any]]:
     for one in report.suspects[:SUSPECTS]:
         image = opened(report.root / one["path"])
         picture = None if image is None else address_of(image, THUMBNAIL)
-        about = {"path": one["path"], "true": one["given"], "predicted": one["suggested"], "score": one["score"]}
-        shown.append({"picture": picture, **about})
+        shown.append({"picture": picture, "path": one["path"], "true": one["given"], "predicted": one["suggested"]})
     return shown
 
 

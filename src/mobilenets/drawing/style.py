@@ -185,9 +185,9 @@ def dress(axes: Axes, theme: Theme, grid: bool = True) -> None:
         axes.grid(axis="y", color=theme.grid, linewidth=0.8)
 
 
-def heading(axes: Axes, text: str, theme: Theme) -> None:
+def heading(axes: Axes, text: str, theme: Theme, size: float = 11) -> None:
     """Write a heading above the axes, flush left."""
-    axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=theme.ink, pad=10)
+    axes.set_title(text, loc="left", fontsize=size, fontweight="bold", color=theme.ink, pad=10)
 
 
 def side_note(axes: Axes, text: str, color: str) -> None:
@@ -215,8 +215,11 @@ def new_figure(width: float, height: float, theme: Theme, **options: Any) -> Fig
 
 
 def _save(figure: Figure, target: Any, form: str) -> None:
+    _, known = font_files()[0]
     for text in figure.findobj(Text):
-        # Headings are ours, in Latin; most other families have no bold cut.
+        # Most families but the first have no bold cut: a heading with a name that needs them is not bold.
+        if text.get_fontweight() == "bold" and not known.issuperset(map(ord, text.get_text())):
+            text.set_fontweight("normal")
         text.set_fontfamily(families()[:1] if text.get_fontweight() == "bold" else families())
     # Neither version nor date inside, so that the same figure is the same PNG.
     metadata = {"Software": None} if form == "png" else {"Date": None, "Creator": None}

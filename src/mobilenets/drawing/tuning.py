@@ -48,5 +48,5 @@ def tuning_figure(trials: Sequence[Mapping[str, Any]], best: int, theme: Theme =
         label(axes, theme, x=under)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
-    legend(left, theme, loc="lower right")
+    legend(left, theme, loc="best")
     return figure

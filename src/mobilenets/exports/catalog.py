@@ -36,13 +36,23 @@ FORMATS = {
     "executorch": Format("executorch", ("float32", "int8"), (*_ONNX, "executorch", "torchao"), "executorch"),
     "web": Format("web", _ALL, _ONNX, "export"),
 }
+# What others call them, and what is made of an ONNX file.
+_OTHERS = {
+    **dict.fromkeys(("tflite", "tf", "tensorflow", "tf_lite", "lite", "edgetpu", "saved_model", "keras"), "litert"),
+    **dict.fromkeys(("tfjs", "tensorflow.js", "js", "html", "browser"), "web"),
+    **dict.fromkeys(("pte", "torch", "pytorch", "torchscript", "ptl"), "executorch"),
+    **dict.fromkeys(("coreml", "ncnn", "tensorrt", "engine", "mnn", "rknn", "onnxruntime", "ort"), "onnx"),
+    "ir": "openvino",
+}
 
 
 def find_format(name: str, precision: str, camera: bool = False, nms: bool = False) -> Format:
     """Look a format up; raises ``InputError`` where there is none, or what it needs is not installed."""
     found = FORMATS.get(name)
     if found is None:
-        raise InputError(f"format {name!r}: choose {', '.join(FORMATS)}")
+        meant = _OTHERS.get(name.lower().lstrip("."))
+        hint = f"did you mean {meant}? " if meant else ""
+        raise InputError(f"format {name!r}: {hint}choose {', '.join(FORMATS)}")
     if precision not in found.precisions:
         raise InputError(f"{name} cannot be exported in {precision}: choose {', '.join(found.precisions)}")
     if camera and not found.camera:

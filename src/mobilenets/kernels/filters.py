@@ -47,7 +47,7 @@ def _forward(
         table, move, weights, shift, out, channels, sums, squares, ahead = args[5:]
         v = Vectors(builder, signature.args[4])
         lines = [builder.add(_row(builder, table, kh), move) for kh in range(k)]
-        with channel_loop(builder, v, channels) as (at, _):
+        with channel_loop(builder, channels) as (at, _):
             v.at = at
             _ask_on(builder, v, ahead, literal(asked))
             found = [v.constant(0)] * count
@@ -106,7 +106,7 @@ def _backward(
         if count > 1 and s > 1:
             leftmost = min(leftmost, *((odd + 1 - kw) // s for kw in range(k) if (odd + 1 - kw) % s == 0))
         met_rows = {kh: builder.add(_row(builder, table, (line - kh) // s - first), move) for kh in heights}
-        with channel_loop(builder, v, channels) as (at, _):
+        with channel_loop(builder, channels) as (at, _):
             v.at = at
             if read != NORMALISED and count > 1:
                 _ask_on(builder, v, ahead, 2)

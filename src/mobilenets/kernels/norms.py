@@ -50,8 +50,8 @@ def normalise(
     gamma: Map,
     beta: Map,
     epsilon: float,
-    running: tuple[Map, Map] | None = None,
-    momentum: float = 0.0,
+    running: tuple[Map, Map],
+    momentum: float,
     threads: int = 1,
     merge: Callable[[Map, Map], tuple[Map, Map]] | None = None,
 ) -> Normalised:
@@ -64,24 +64,20 @@ def normalise(
     rows, channels = y.shape
     ranges = _ranges(rows, channels, threads)
     moments = np.empty((len(ranges), 2, channels))
-    wide = _wide(rows, channels)
-    run(_moments, [(y, first, last, wide, part) for (first, last), part in zip(ranges, moments, strict=True)])
-    lines, inverse = np.empty((3, channels), y.dtype), np.empty(channels)
+    run(_moments, [(y, *ends, _wide(rows, channels), part) for ends, part in zip(ranges, moments, strict=True)])
     counts = np.array([last - first for first, last in ranges])
     if merge is not None:
         moments, counts = merge(moments, counts)
-    mean, variance = running if running is not None else (lines[0], lines[1])  # which are written over
-    finish_moments(moments, counts, gamma, beta, epsilon, mean, variance, momentum, lines, inverse)
+    return settled(moments, counts, gamma, beta, epsilon, running, momentum)
+
+
+def settled(
+    moments: Map, counts: Map, gamma: Map, beta: Map, epsilon: float, running: tuple[Map, Map], momentum: float
+) -> Normalised:
+    """Return what normalises a map, from its parts' moments and counts; see ``normalise``."""
+    lines, inverse = np.empty((3, gamma.size), gamma.dtype), np.empty(gamma.size)
+    finish_moments(moments, counts, gamma, beta, epsilon, *running, momentum, lines, inverse)
     return Normalised(lines, inverse)
-
-
-def moments(y: Map, threads: int = 1) -> tuple[Map, Map]:
-    """Return mean and biased variance of each channel, in float64."""
-    channels = y.shape[1]
-    one, mean, variance = np.ones(channels, y.dtype), np.zeros(channels), np.zeros(channels)
-    normalise(y, one, one, 0.0, (mean, variance), 1.0, threads)
-    rows = y.shape[0]
-    return mean, variance * ((rows - 1) / rows) if rows > 1 else variance
 
 
 def apply(
@@ -153,7 +149,7 @@ def _wide(rows: int, channels: int) -> int:
 
 
 @kernel
-def _moments(y: Any, first: Any, last: Any, wide: Any, out: Any) -> None:
+def _moments(y, first, last, wide, out):
     """Write the mean, and the sum of squares about it, of the rows from ``first`` to before ``last``.
 
     Values are measured from the mean of a few rows, so that no large mean hides a small deviation.
@@ -165,10 +161,9 @@ def _moments(y: Any, first: Any, last: Any, wide: Any, out: Any) -> None:
     for row in range(first, last, step):
         for c in range(channels):
             guess[c] += y[row, c]
-    seen = len(range(first, last, step))
     origin, total, square = np.empty(wide, y.dtype), np.empty(wide, y.dtype), np.empty(wide, y.dtype)
     for j in range(wide):
-        origin[j] = guess[j % channels] / seen
+        origin[j] = guess[j % channels] / len(range(first, last, step))
     out[:] = 0
     place = first * channels
     while place < last * channels:
@@ -201,18 +196,7 @@ def _moments(y: Any, first: Any, last: Any, wide: Any, out: Any) -> None:
 
 
 @kernel
-def finish_moments(
-    moments: Any,
-    counts: Any,
-    gamma: Any,
-    beta: Any,
-    epsilon: Any,
-    mean: Any,
-    variance: Any,
-    momentum: Any,
-    lines: Any,
-    inverse: Any,
-) -> None:
+def finish_moments(moments, counts, gamma, beta, epsilon, mean, variance, momentum, lines, inverse):
     """Merge the parts' moments (Chan, Golub and LeVeque 1979), move the running ones, and write what normalises."""
     for c in range(lines.shape[1]):
         count, middle, squares = counts[0], moments[0, 0, c], moments[0, 1, c]
@@ -235,7 +219,7 @@ def finish_moments(
 @functools.cache
 def _apply(activation: int, added: bool) -> Any:
     @kernel
-    def apply(y: Any, lines: Any, residual: Any, out: Any, first: Any, last: Any, wide: Any) -> None:
+    def apply(y, lines, residual, out, first, last, wide):
         channels = y.shape[1]
         number = y.dtype.type
         zero, three, six, sixth = number(0), number(3), number(6), number(1 / 6)
@@ -266,7 +250,7 @@ def _apply(activation: int, added: bool) -> Any:
 
 
 @inlined
-def derived(activation: Any, d: Any, z: Any, zero: Any, half: Any, third: Any, three: Any, six: Any) -> Any:
+def derived(activation, d, z, zero, half, third, three, six):
     """Give one gradient times the activation's derivative at ``z``, as PyTorch has it."""
     if activation == RELU:
         return zero if z <= zero else d
@@ -282,7 +266,7 @@ def derived(activation: Any, d: Any, z: Any, zero: Any, half: Any, third: Any, t
 @functools.cache
 def _sums(activation: int) -> Any:
     @kernel
-    def sums(y: Any, dout: Any, lines: Any, first: Any, last: Any, wide: Any, out: Any) -> None:
+    def sums(y, dout, lines, first, last, wide, out):
         channels = y.shape[1]
         number = y.dtype.type
         zero, half, third, three, six = number(0), number(0.5), number(1 / 3), number(3), number(6)
@@ -315,9 +299,7 @@ def _sums(activation: int) -> Any:
 
 
 @kernel
-def finish_sums(
-    sums: Any, rows: Any, lines: Any, inverse: Any, gamma: Any, table: Any, dgamma: Any, dbeta: Any
-) -> None:
+def finish_sums(sums, rows, lines, inverse, gamma, table, dgamma, dbeta):
     """Merge the parts' sums Σg and Σg·(y − mean), and write the gradients of gamma and beta, and ``table``.
 
     That is the scale and shift of ``y`` before the activation, and k1, k2, k3: the map's gradient is k1·g + k2·y + k3.
@@ -338,7 +320,7 @@ def finish_sums(
 @functools.cache
 def _gradient(activation: int) -> Any:
     @kernel
-    def gradient(y: Any, dout: Any, table: Any, out: Any, first: Any, last: Any, wide: Any) -> None:
+    def gradient(y, dout, table, out, first, last, wide):
         channels = y.shape[1]
         number = y.dtype.type
         zero, half, third, three, six = number(0), number(0.5), number(1 / 3), number(3), number(6)

@@ -104,7 +104,7 @@ def literal(value: Any) -> int:
     return int(value.literal_value)
 
 
-def channel_loop(builder: Any, vectors: Vectors, channels: Any) -> Any:
+def channel_loop(builder: Any, channels: Any) -> Any:
     """Loop over the channels in vectors."""
     return cgutils.for_range_slice(builder, ir.Constant(channels.type, 0), channels, ir.Constant(channels.type, LANES))
 
@@ -134,7 +134,7 @@ def _pass(pointers: str, sums: str, body: Callable[..., Any]) -> Any:
                 """Compute ``together`` places from ``first`` on: what all of them read is loaded once."""
                 row = builder.mul(first, channels)
                 row = builder.mul(row, ir.Constant(channels.type, v.bytes))
-                with channel_loop(builder, v, channels) as (at, _):
+                with channel_loop(builder, channels) as (at, _):
                     v.at = at
                     fixed = {
                         name: v.load(address)

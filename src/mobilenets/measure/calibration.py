@@ -78,13 +78,13 @@ def _kept(held: Evaluation, measured: Evaluation | None, why: str) -> Calibratio
     return Calibration(1.0, len(held.labels), shown, shown, measured is None, why)
 
 
-def cross_fitted(evaluation: Evaluation, folds: int = FOLDS) -> Evaluation:
+def cross_fitted(evaluation: Evaluation) -> Evaluation:
     """Give the evaluation of the same pictures, each with the temperature of the folds that it is not in.
 
     Pictures lie in the folds in turn, so that classes, which follow one another, are spread over all of them.
     """
-    logits, fold = evaluation.logits.copy(), np.arange(len(evaluation.labels)) % folds
-    for number in range(min(folds, len(fold))):
+    logits, fold = evaluation.logits.copy(), np.arange(len(evaluation.labels)) % FOLDS
+    for number in range(min(FOLDS, len(fold))):
         inside = fold == number
         logits[inside] /= fit_temperature(evaluation.logits[~inside], evaluation.labels[~inside])
     return replace(evaluation, logits=logits)

@@ -82,16 +82,12 @@ class Cost:
         }
 
 
-def cost(architecture: Architecture, classes: int) -> Cost:
-    """Count a network operation by operation.
+def cost(architecture: Architecture, classes: int, plan: Plan | None = None) -> Cost:
+    """Count a network operation by operation, or by another plan than its own, such as a detector's.
 
     Raises ``InputError`` for pictures that are too small for it.
     """
-    return cost_of(architecture, classes, architecture.plan(classes))
-
-
-def cost_of(architecture: Architecture, classes: int, plan: Plan) -> Cost:
-    """Count the operations of a plan."""
+    plan = architecture.plan(classes) if plan is None else plan
     return Cost(
         name=architecture.name,
         width=architecture.width,

@@ -15,15 +15,10 @@ from typing import Any
 import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.measure.average_precision import (
-    average_precision,
-    interval_95,
-    mean_of_known,
-    resampled,
-)
+from mobilenets.measure.average_precision import average_precision, interval_95, mean_of_known, resampled
 from mobilenets.measure.matching import Flags, Floats, Integers, Matches, match
 from mobilenets.measure.metric import Metric
-from mobilenets.measure.metrics import Interval
+from mobilenets.measure.metrics import Interval, ratio
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 
@@ -214,18 +209,18 @@ class DetectionEvaluation:
     @cached_property
     def precision(self) -> float | None:
         """The share of the boxes shown that are right."""
-        return _ratio((self.right & self.shown).sum(), ((self.right | self.wrong) & self.shown).sum())
+        return ratio((self.right & self.shown).sum(), ((self.right | self.wrong) & self.shown).sum())
 
     @cached_property
     def recall(self) -> float | None:
         """The share of the boxes there that are shown."""
-        return _ratio((self.right & self.shown).sum(), self.counted.sum())
+        return ratio((self.right & self.shown).sum(), self.counted.sum())
 
     @cached_property
     def f1(self) -> float | None:
         """The harmonic mean of ``precision`` and ``recall``."""
         hits, answers = (self.right & self.shown).sum(), ((self.right | self.wrong) & self.shown).sum()
-        return _ratio(2 * hits, answers + self.counted.sum())
+        return ratio(2 * hits, answers + self.counted.sum())
 
     @cached_property
     def precision_recall(self) -> tuple[Floats, Floats, Floats]:
@@ -247,9 +242,9 @@ class DetectionEvaluation:
                 _known(float(precisions[label].mean())),
                 _known(float(precisions[label, 0])),
                 _clipped(interval_95(float(precisions[label, 0]), self.resampled[:, label, 0], images)),
-                _ratio(hits, answers),
-                _ratio(hits, boxes),
-                _ratio(2 * hits, answers + boxes),
+                ratio(hits, answers),
+                ratio(hits, boxes),
+                ratio(2 * hits, answers + boxes),
                 images,
                 boxes,
             )
@@ -305,10 +300,6 @@ class DetectionEvaluation:
 
 def _clipped(interval: Interval | None) -> Interval | None:
     return None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
-
-
-def _ratio(part: Any, whole: Any) -> float | None:
-    return float(part / whole) if whole else None
 
 
 def _known(value: float) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.errors import FaultFound, InputError
-from mobilenets.runtime.answers import softmax
+from mobilenets.runtime.answers import log_softmax, softmax
 
 Interval: TypeAlias = tuple[float, float]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -27,8 +27,8 @@ RELIABILITY_BINS = 15
 _EDGES = np.linspace(0, 1, RELIABILITY_BINS + 1)
 
 
-def wilson_interval(hits: int, n: int, z: float = Z_95) -> Interval:
-    """The Wilson score interval of a proportion, ``hits`` of ``n`` (Wilson, JASA 1927; Brown et al. 2001).
+def wilson_interval(hits: int, n: int) -> Interval:
+    """The 95 % Wilson score interval of a proportion, ``hits`` of ``n`` (Wilson, JASA 1927; Brown et al. 2001).
 
     It keeps its coverage near 0 and 1 and for small ``n``, where mean ± z standard errors does not. With
     ``n`` = 0 nothing is known: (0, 1). ValueError unless 0 ≤ hits ≤ n.
@@ -37,7 +37,7 @@ def wilson_interval(hits: int, n: int, z: float = Z_95) -> Interval:
         raise ValueError(f"hits must be between 0 and n, got {hits} of {n}")
     if n == 0:
         return 0.0, 1.0
-    rate = hits / n
+    rate, z = hits / n, Z_95
     shrink = 1 + z * z / n
     centre = (rate + z * z / (2 * n)) / shrink
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / shrink
@@ -125,9 +125,7 @@ class Evaluation:
     @cached_property
     def log_probabilities(self) -> Floats:
         """The logarithm of the softmax, (N, K)."""
-        shifted = self.logits.astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
+        return log_softmax(self.logits)
 
     @cached_property
     def probabilities(self) -> Floats:
@@ -215,7 +213,7 @@ class Evaluation:
         true = self.confusion.sum(axis=1).tolist()
         predicted = self.confusion.sum(axis=0).tolist()
         return {
-            name: ClassScore(_ratio(hit, p), _ratio(hit, t), _ratio(2 * hit, t + p), t)
+            name: ClassScore(ratio(hit, p), ratio(hit, t), ratio(2 * hit, t + p), t)
             for name, hit, t, p in zip(self.classes, right, true, predicted, strict=True)
         }
 
@@ -293,18 +291,11 @@ class Evaluation:
             "top5_interval": list(self.top5_interval),
             "ece": self.ece,
             "macro_f1": self.macro_f1,
-            "classes": {
-                name: {
-                    "precision": score.precision,
-                    "recall": score.recall,
-                    "f1": score.f1,
-                    "images": score.images,
-                }
-                for name, score in self.per_class.items()
-            },
+            "classes": {name: dict(vars(score)) for name, score in self.per_class.items()},
             "confusion": self.confusion.tolist(),
         }
 
 
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def ratio(part: float, whole: float) -> float | None:
+    """The quotient; None where there is nothing to divide by."""
+    return float(part / whole) if whole else None

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.runtime.answers import log_softmax
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -64,11 +66,5 @@ def sharpened(labels: Integers, log_probabilities: Floats) -> Floats:
     """
     losses, rows = [], np.arange(len(labels))
     for temperature in _TEMPERATURES:
-        losses.append(-_cooled(log_probabilities, temperature)[rows, labels].mean())
-    return np.asarray(np.exp(_cooled(log_probabilities, _TEMPERATURES[int(np.argmin(losses))])), dtype=np.float64)
-
-
-def _cooled(log_probabilities: Floats, temperature: float) -> Floats:
-    scaled = log_probabilities / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    return np.asarray(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)), dtype=np.float64)
+        losses.append(-log_softmax(log_probabilities / temperature)[rows, labels].mean())
+    return np.exp(log_softmax(log_probabilities / _TEMPERATURES[int(np.argmin(losses))]))

@@ -8,4 +8,4 @@ from __future__ import annotations
 from pathlib import Path
 
 PAGE = Path(__file__).parent
-SHARED = ("page.css", "page.js", "problem.js", "words.js")
+SHARED = ("page.css", "page.js", "problem.js", "storage.js", "words.js")

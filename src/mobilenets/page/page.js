@@ -1,6 +1,7 @@
 // The page: takes pictures, asks its answerer, shows what it says. It loads nothing from elsewhere.
 
 import * as answerer from "./answerer.js";
+import { forGood, ofThisTab } from "./storage.js";
 import { PROBLEMS, WORDS } from "./words.js";
 
 const LANGUAGE = "mobilenets.language", HISTORY = "mobilenets.history";
@@ -8,12 +9,12 @@ const MAX_HISTORY = 24;
 const UNHEARD = ["lost", "not_loaded"]; // nobody has looked at the picture
 const at = (id) => document.getElementById(id);
 
-let language = localStorage.getItem(LANGUAGE) || (navigator.language.startsWith("zh") ? "zh" : "en");
+let language = forGood.get(LANGUAGE) || (navigator.language.startsWith("zh") ? "zh" : "en");
 let model = null;
 let shown = null;
 let problem = null; // {code, error}
 // An entry: {image, small, size, answer | problem}, and while the page is open its file.
-let history = JSON.parse(sessionStorage.getItem(HISTORY) || "[]").filter((entry) => entry.answer || entry.problem);
+let history = JSON.parse(ofThisTab.get(HISTORY) || "[]").filter((entry) => entry.answer || entry.problem);
 
 const word = (key) => WORDS[language][key];
 const told = ({ code, message }) => ({ code, error: message });
@@ -135,18 +136,18 @@ async function takeOne(file) {
     problem = entry.problem = told(error);
     if (UNHEARD.includes(problem.code)) return;
   }
-  history = [entry, ...history].slice(0, MAX_HISTORY);
+  history.unshift(entry);
+  release(history.splice(MAX_HISTORY));
   remember();
   show(entry);
 }
 
+const release = (entries) => {
+  for (const { url, drawn } of entries) for (const one of [url, drawn]) if (one) URL.revokeObjectURL(one);
+};
+
 function remember() {
-  const kept = history.map(({ file, url, drawn, ...rest }) => rest);
-  try {
-    sessionStorage.setItem(HISTORY, JSON.stringify(kept));
-  } catch {
-    // Full, or not allowed: the history then lasts as long as the page.
-  }
+  ofThisTab.set(HISTORY, JSON.stringify(history.map(({ file, url, drawn, ...rest }) => rest)));
 }
 
 // A word, or a problem.
@@ -311,7 +312,7 @@ document.addEventListener("drop", (event) => {
 });
 at("explain").addEventListener("click", explain);
 at("forget").addEventListener("click", () => {
-  for (const { url, drawn } of history) for (const one of [url, drawn]) if (one) URL.revokeObjectURL(one);
+  release(history);
   history = [];
   shown = null;
   at("result").hidden = true;
@@ -321,7 +322,7 @@ at("forget").addEventListener("click", () => {
 });
 at("language").addEventListener("click", () => {
   language = language === "zh" ? "en" : "zh";
-  localStorage.setItem(LANGUAGE, language);
+  forGood.set(LANGUAGE, language);
   speak();
 });
 

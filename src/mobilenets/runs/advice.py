@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
+from mobilenets.base.shell import quote
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.training.recipe import Recipe
 from mobilenets.weights.published import PUBLISHED
@@ -27,8 +27,8 @@ class Outcome:
     ``history`` holds the rows of history.csv, ``kept`` the number of the kept epoch (0: the model before training),
     ``train`` the training pictures of each class, ``evaluation`` what the kept model answered on ``evaluated_on``.
     ``scratch``: training began with random weights. ``side`` is the shorter side of a typical picture in pixels, None
-    where that is not known. ``data`` and ``run`` are the folders, for the commands. ``suspects`` are the pictures whose
-    labels look wrong, the surest first, with ``path``, ``given`` and ``suggested``.
+    where that is not known. ``data`` and ``run`` are the folders, for the commands. ``wrong_labels`` is what
+    ``metrics.json`` says of labels that look wrong.
     """
 
     recipe: Recipe
@@ -41,7 +41,7 @@ class Outcome:
     side: int | None
     data: str
     run: str
-    suspects: Sequence[Mapping[str, Any]] = ()
+    wrong_labels: Mapping[str, Any] | None = None
 
     @property
     def top1(self) -> float:
@@ -60,14 +60,15 @@ class Outcome:
 
     @property
     def longer(self) -> str:
-        """The flag that trains twice as long."""
+        """The flags that train twice as long, by no clock."""
         steps = self.recipe.steps
-        return f"--epochs {2 * len(self.history)}" if steps is None else f"--steps {2 * steps}"
+        longer = f"--epochs {2 * len(self.history)}" if steps is None else f"--steps {2 * steps}"
+        return longer if self.recipe.minutes is None else f"--minutes none {longer}"
 
     def again(self, *flags: str, same: bool = True) -> str:
         """Give the command that trains anew with these flags; ``same``: with all other settings of the run."""
-        recipe = [f"--recipe {shlex.quote(f'{self.run}/recipe.json')}"] if same else []
-        return " ".join(["mobilenets train", shlex.quote(self.data), *recipe, *flags, "--out NEW"])
+        recipe = [f"--recipe {quote(f'{self.run}/recipe.json')}"] if same else []
+        return " ".join(["mobilenets train", quote(self.data), *recipe, *flags, "--out NEW"])
 
 
 def next_steps(outcome: Outcome) -> list[str]:
@@ -84,8 +85,8 @@ def trained_weights(outcome: Outcome) -> str | None:
         return None
     network = f"--model {outcome.recipe.model} --width {outcome.recipe.width:g} --weights imagenet"
     return (
-        "Start from trained weights: this run began with random ones. With few pictures, trained weights help most: "
-        + outcome.again(network, same=False)
+        "Start from trained weights: this run began with random ones. With few pictures, trained weights help most, "
+        "and are downloaded once: " + outcome.again(network, same=False)
     )
 
 
@@ -103,13 +104,14 @@ def not_learned(outcome: Outcome) -> str | None:
 
 def doubtful_labels(outcome: Outcome) -> str | None:
     """Look at the pictures that look wrongly labelled, or at the mistakes that it is sure of."""
-    if outcome.suspects:
-        named = [f"{one['path']} (labelled {one['given']}, rather {one['suggested']})" for one in outcome.suspects]
-        more = f" and {len(named) - NAMED} more, in the report" if len(named) > NAMED else ""
-        fixes = shlex.quote(f"{outcome.run}/fixes.csv")
+    if outcome.wrong_labels is not None and (count := outcome.wrong_labels["found"]):
+        some = outcome.wrong_labels["suspects"][:NAMED]
+        named = [f"{one['path']} (labelled {one['given']}, rather {one['suggested']})" for one in some]
+        more = f" and {count - NAMED} more" if count > NAMED else ""
+        fixes = quote(f"{outcome.run}/fixes.csv")
         return (
-            f"Look at the labels of {'this picture' if len(named) == 1 else 'these pictures'}: "
-            f"{'; '.join(named[:NAMED])}{more}. Take the lines of those that are right out of {fixes}, then "
+            f"Look at the labels of {'this picture' if count == 1 else 'these pictures'}: "
+            f"{'; '.join(named)}{more}. Take the lines of those that are right out of {fixes}, then "
             + outcome.again(f"--fixes {fixes}")
         )
     sure = [one for one in outcome.evaluation.mistakes(len(outcome.evaluation.images)) if one.probability >= SURE]
@@ -140,7 +142,7 @@ def weakest_class(outcome: Outcome) -> str | None:
     return (
         f"Add pictures of {name}: {round(recall * images)} of {images} were found, with {outcome.train.get(name, 0)} "
         "to learn from. Put them into its folder, then "
-        f"mobilenets train {shlex.quote(outcome.data)} --weights {shlex.quote(outcome.run)} --out NEW"
+        f"mobilenets train {quote(outcome.data)} --weights {quote(outcome.run)} --out NEW"
     )
 
 
@@ -224,7 +226,7 @@ def more_to_measure(outcome: Outcome) -> str | None:
     return (
         f"Measure on more pictures: with {len(outcome.evaluation.images)}, the true top-1 may be anything from "
         f"{100 * low:.0f} to {100 * high:.0f} %. Collect new ones, in one folder per class: mobilenets evaluate "
-        f"{shlex.quote(outcome.run)} NEW_PICTURES"
+        f"{quote(outcome.run)} NEW_PICTURES"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run begins with: settings, pictures, a network; and its record, by which it is taken up again."""
+"""What a run begins with: pictures and a network; and how it is taken up again by its record."""
 
 from __future__ import annotations
 
@@ -8,46 +8,41 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.files import read_json, write_json
-from mobilenets.base.leftovers import UNFINISHED, clear_leftovers, filling, occupants
+from mobilenets.base.files import write_json
+from mobilenets.base.leftovers import filling
 from mobilenets.base.mounts import mounted
-from mobilenets.base.shell import quote
-from mobilenets.datasets.boxes.read import prepare_boxes_again
 from mobilenets.datasets.folds import folds_of
-from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.loader import Loader
-from mobilenets.datasets.prepare import Dataset, prepare, prepare_again
+from mobilenets.datasets.prepare import Dataset, prepare
 from mobilenets.datasets.seen import SeenPictures
+from mobilenets.datasets.sides import typical_side
 from mobilenets.datasets.split import write_split
-from mobilenets.doctor.fixes import fixing, read_fixes, to_json
-from mobilenets.doctor.groups import grouping, settled
+from mobilenets.doctor.fixes import fixing
+from mobilenets.doctor.groups import grouping
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.copies import COPIES, THUMBNAILS, Keep, look_for_copies
+from mobilenets.runs.copies import Keep, look_for_copies
 from mobilenets.runs.fitting import Allowance, fitted, loaders
-from mobilenets.runs.folder import check_folder
-from mobilenets.runs.record import FOLDS, NUMBERS, RECIPE, SPLIT, Record, data_record
+from mobilenets.runs.record import FOLDS, NUMBERS, SPLIT, Record, data_record
 from mobilenets.runs.request import Request
-from mobilenets.runs.seen import SEEN, write_seen
-from mobilenets.runs.teachers import begin_lesson, open_teachers, seen_before, take_up_lesson, with_whole_paths
+from mobilenets.runs.seen import write_seen
+from mobilenets.runs.teachers import begin_lesson, open_teachers, seen_before, take_up_lesson
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
-from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, DETECTION, Bundle, read_bundle, write_bundle
-from mobilenets.runtime.labels import Labels, doubts, read_labels
+from mobilenets.runtime.bundle import CLASSIFICATION, Bundle, read_bundle, write_bundle
+from mobilenets.runtime.labels import doubts, read_labels
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
-from mobilenets.training.auto import resolve
+from mobilenets.training.auto import resolve, size_from_scratch
 from mobilenets.training.distillation import Lesson, taught
 from mobilenets.training.minutes import Choice
-from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
-from mobilenets.training.recipes import load_recipe, stated
+from mobilenets.training.recipe import AUTO, Recipe
 from mobilenets.training.start import (
     architecture_of,
     follow,
@@ -61,15 +56,6 @@ from mobilenets.weights.auto import ChosenWeights, find
 from mobilenets.weights.start import NAMED, open_weights
 
 log = logging.getLogger("mobilenets")
-
-
-@dataclass(frozen=True)
-class Settled:
-    """The settings of a run; of one that is taken up again also its record and its pictures."""
-
-    recipe: Recipe
-    record: Record | None = None
-    dataset: Dataset | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,33 +88,6 @@ class Run:
         return task, (train, pictures[1])
 
 
-def settle(request: Request) -> Settled:
-    """Settle what a run is to be: that of the request, or with ``resume`` what the run in its folder is.
-
-    Raises ``InputError`` for settings that cannot be used or that a begun run does not have, and for a folder that may
-    not be written to.
-    """
-    run = request.run
-    if request.resume and (run / RECIPE).is_file():
-        settled = _begun(request)
-        # Killed when all was written and the mark still stood: with it, the run would count as an empty folder.
-        (run / UNFINISHED).unlink(missing_ok=True)
-    else:
-        boxes = request.task == DETECTION
-        layout = Layout(request.data, request.data) if boxes else find_data(request.data)  # anywhere in it
-        refuse_place(run, layout, request.resume)
-        if request.resume:
-            log.warning(
-                "there is nothing to continue in %s: starting from the beginning, with the settings of this command",
-                run,
-            )
-        settled = Settled(_taken_in(load_recipe(request.recipe).replace(**request.settings)))
-    clear_leftovers(run, below=True)
-    if checkpoint.exists(run):
-        checkpoint.peek(run)  # a damaged one is refused before anything else is said
-    return settled
-
-
 def begin(
     request: Request,
     recipe: Recipe,
@@ -157,7 +116,9 @@ def begin(
     if allowance is not None:
         choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance, teaching.lesson)
         saved, recipe = _of_size(saved, recipe, choice.recipe.size), choice.recipe
-        architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
+    elif saved is None and "size" not in request.stated and recipe.task == CLASSIFICATION:
+        recipe, dataset = _sized(recipe, dataset)
+    architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
     if saved is not None:
         say_what_was_kept(saved, network, origin)
@@ -172,14 +133,10 @@ def begin(
         log.info("%s", note)
     teaching = teaching.tried(recipe, loaders(recipe, dataset, preprocessing, network.classes)[1])
     dataset = replace(dataset, notes=(*dataset.notes, *notes, *teaching.notes))
-    labels = read_labels(dataset.layout.root, dataset.classes)
-    for doubt in doubts(labels, dataset.classes):
-        log.warning("%s", doubt)
-    bundle = _bundle(network, dataset.classes, preprocessing, origin, labels, recipe.task)
-    command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
+    bundle = _bundle(network, dataset, preprocessing, origin, recipe.task)
     weights = {"asked": asked, "why_not": opened.why_not}
     about = (data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request))
-    record = Record(recipe, command, *about, teaching=teaching.about)
+    record = Record(recipe, request.again, *about, teaching=teaching.about)
     with filling(request.run):
         keep(request.run)
         write_seen(request.run, teaching.seen(dataset.seen.with_earlier(earlier)))
@@ -192,6 +149,19 @@ def begin(
     return Run(
         request.run, task, recipe, dataset, network, preprocessing, record, source, kept, choice, teaching.lesson
     )
+
+
+def _sized(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, Dataset]:
+    """Have a network that begins at random see small pictures about as large as they are, and say so."""
+    side = typical_side(dataset.train)
+    size = size_from_scratch(recipe, side)
+    if size == recipe.size:
+        return recipe, dataset
+    note = (
+        f"small pictures, about {side} pixels a side: a network from scratch sees them at {size} (--size changes that)"
+    )
+    log.info("%s", note)
+    return recipe.replace(size=size), replace(dataset, notes=(*dataset.notes, note))
 
 
 def _pictures(
@@ -239,13 +209,12 @@ def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel 
 
 
 def _bundle(
-    network: Network,
-    classes: tuple[str, ...],
-    preprocessing: Preprocessing,
-    origin: dict[str, Any],
-    labels: Labels | None,
-    task: str,
+    network: Network, dataset: Dataset, preprocessing: Preprocessing, origin: dict[str, Any], task: str
 ) -> Bundle:
+    classes = dataset.classes
+    labels = read_labels(dataset.layout.root, classes)
+    for doubt in doubts(labels, classes):
+        log.warning("%s", doubt)
     outputs = None if network.classes == len(classes) else network.classes
     described = network.architecture.to_json()
     return Bundle(described, classes, preprocessing, origin, labels, task=task, outputs=outputs)
@@ -294,76 +263,6 @@ def _refuse_early(
     if recipe.augment != AUTO:
         build(recipe.augment, preprocessing)
     frozen_parts(fresh_network(recipe, architecture, ("one", "two"), saved)[0], recipe.freeze)
-
-
-def _taken_in(recipe: Recipe) -> Recipe:
-    """Take table and fixes in from their files, and name others by whole paths: the run can be repeated anywhere."""
-    if isinstance(recipe.table, str):
-        recipe = recipe.replace(table=read_json(Path(recipe.table), TABLE_HINT))
-    if isinstance(recipe.fixes, str):
-        recipe = recipe.replace(fixes=to_json(read_fixes(Path(recipe.fixes))))
-    if recipe.groups is not None:
-        recipe = recipe.replace(groups=settled(recipe.groups))
-    # A folder that happens to be called imagenet is not what --weights imagenet asks for.
-    if recipe.weights not in (AUTO, *NAMED) and Path(recipe.weights).exists():
-        recipe = recipe.replace(weights=str(Path(recipe.weights).resolve()))
-    return with_whole_paths(recipe)
-
-
-def refuse_place(run: Path, layout: Layout, resume: bool) -> None:
-    """Refuse to write over something, or among the pictures, where the run's own would become a class."""
-    # What stands there before a run counts as begun: see where recipe.json is written.
-    unbegun = {SPLIT, SEEN, THUMBNAILS, COPIES, DESCRIPTION, FOLDS} if resume else set()
-    if run.exists() and not run.is_dir():
-        raise InputError(f"{run} is a file: give a folder with --out")
-    if run.exists() and not unbegun.issuperset(occupants(run)):
-        way = "holds no run to continue:" if resume else "is not empty: continue it with --resume, or"
-        raise InputError(f"{run} {way} use another --out")
-    for place in (layout.train, layout.validation, layout.test):
-        if place is not None and run.resolve().is_relative_to(place.resolve()):
-            there = place.resolve()
-            such = quote(str(there.with_name(f"{there.name}-run")))
-            raise InputError(f"{run} is inside the picture folder {place}: choose an --out outside it, such as {such}")
-    check_folder(run)
-
-
-def _begun(request: Request) -> Settled:
-    """Read a run that was begun; raises ``InputError`` where the request asks for other settings, or it is damaged."""
-    record = Record.read(request.run)
-    recipe, data = record.recipe, record.data
-    given = load_recipe(request.recipe)
-    wished = {name: getattr(given, name) for name in stated(request.recipe)} | dict(request.settings)
-    wish = _taken_in(recipe.replace(**wished))
-    for name in sorted(wished):
-        # What auto came to is written in the run's own recipe.
-        if not left_to_auto(name, wished[name]) and getattr(wish, name) != getattr(recipe, name):
-            flag = f"--{name.replace('_', '-')}" if name in request.settings else "--recipe"
-            raise InputError(
-                f"--resume keeps the run's own settings, here {name} {getattr(recipe, name)}: leave {flag} out"
-            )
-    if recipe.task == DETECTION:
-        halves = {"split_file": request.run / SPLIT, "classes": data.classes}
-        again = prepare_boxes_again(request.data, data.fingerprint, **box_settings(recipe), **halves)
-        # What was found when the run began, copies among it, is not looked for again.
-        again = replace(again, problems=data.problems, notes=data.notes, copies=data.copies)
-        return Settled(recipe, record, replace(again, seen_by_source=data.seen_by_source))
-    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies, recipe.folds is not None)
-    dataset = prepare_again(
-        request.data, request.run / SPLIT, data.classes, data.fingerprint, *known, fix=fixing(recipe.fixes)
-    )
-    return Settled(recipe, record, dataset)
-
-
-def box_settings(recipe: Recipe) -> dict[str, Any]:
-    """Give the settings of a recipe by which boxes are read and split."""
-    return {
-        "share": recipe.validation_share,
-        "seed": recipe.seed_of_split,
-        "max_bad": recipe.max_bad,
-        "max_unreadable": recipe.max_unreadable,
-        "workers": recipe.workers,
-        "fix": fixing(recipe.fixes),
-    }
 
 
 def _chosen(choice: Choice | None, request: Request) -> dict[str, Any]:

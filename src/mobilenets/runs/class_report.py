@@ -67,7 +67,7 @@ def write_class_report(finished: Finished, evaluation: Evaluation, device: torch
             side=typical_side(run.dataset.train),
             data=data.folder,
             run=str(run.folder),
-            suspects=(figures["wrong_labels"] or {}).get("suspects", ()),
+            wrong_labels=figures["wrong_labels"],
         )
     )
     draw_confusions(evaluation, labels, run.folder)

@@ -40,15 +40,14 @@ def pictures_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, 
     """
     find = finder(models[0], classes)
     layout = find_data(data, find)
-    which, place = "all", layout.train
-    for name, half in (("test", layout.test), ("validation", layout.validation)):
-        if half is not None:
-            which, place = name, half
-            break
-    folder = read_folder(place, classes, find)
+    which = next((half for half in ("test", "validation") if getattr(layout, half) is not None), "all")
+    folder = read_folder(layout.train if which == "all" else getattr(layout, which), classes, find)
     contents = content_hashes([sample.path for sample in folder.samples])
     seen = [read_seen(find_bundle(model), layout.root) for model in models]
-    taught = [None if one is None else _on_side(folder.samples, contents, one, "train") for one in seen]
+    taught = [
+        None if one is None else [sample for sample in folder.samples if one.learned(contents[sample.path])]
+        for one in seen
+    ]
     out = {sample for some in taught if some is not None for sample in some}
     left = tuple(sample for sample in folder.samples if sample not in out)
     if not left:
@@ -68,13 +67,7 @@ def pictures_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, 
     )
 
 
-def _on_side(
-    samples: Sequence[Sample], contents: Mapping[Path, str], seen: SeenPictures, half: str
-) -> tuple[Sample, ...]:
-    return tuple(one for one in samples if seen.pictures.get(contents[one.path], ("", ""))[1] == half)
-
-
-def _notes(names: Sequence[str], taught: Sequence[tuple[Sample, ...] | None]) -> list[str]:
+def _notes(names: Sequence[str], taught: Sequence[list[Sample] | None]) -> list[str]:
     notes = []
     out = len({sample for some in taught if some is not None for sample in some})
     if out:
@@ -92,7 +85,8 @@ def _chosen(
     models: Sequence[Path], seen: Sequence[SeenPictures | None], left: Sequence[Sample], contents: Mapping[Path, str]
 ) -> list[str]:
     """Say so where the pictures chose the epoch of one model, and fewer or none of them that of another."""
-    chosen = [0 if one is None else len(_on_side(left, contents, one, "validation")) for one in seen]
+    sides = [[] if one is None else [one.pictures.get(contents[sample.path]) for sample in left] for one in seen]
+    chosen = [sum(side is not None and side[1] == "validation" for side in some) for some in sides]
     most = max(range(len(chosen)), key=chosen.__getitem__)
     if chosen[most] == min(chosen):
         return []

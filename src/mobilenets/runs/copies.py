@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base.files import write_bytes, write_json
-from mobilenets.datasets.folder import Sample, content_hashes, relative
+from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.doctor.copies import Pair
 from mobilenets.doctor.hashes import COLOUR, SIDE, Thumbnails
@@ -105,17 +105,21 @@ def copies_of_run(run: Path, evaluation: Evaluation | DetectionEvaluation) -> di
 
 
 def copies_in_training(
-    model: Path, samples: Sequence[Sample], root: Path, looking: Looking, evaluation: Evaluation | DetectionEvaluation
+    model: Path,
+    samples: Sequence[Sample],
+    root: Path,
+    looking: Looking,
+    evaluation: Evaluation | DetectionEvaluation,
+    contents: Mapping[Path, str],
 ) -> dict[str, Any] | None:
-    """Give what ``copies_of_run`` gives for any labelled pictures, whose thumbnails ``looking`` has.
+    """Give what ``copies_of_run`` gives for any labelled pictures, whose thumbnails ``looking`` has, with their hashes.
 
     The training pictures themselves need not be there. None where the model does not say what it learned from.
     """
     folder = find_bundle(model)
     seen, kept = read_seen(folder, root), _kept(folder / THUMBNAILS)
-    if seen is None:
+    if seen is None or not contents:  # without which nobody asked what the model had seen
         return None
-    contents = content_hashes([sample.path for sample in samples])
     names = [Path(relative(sample.path, root)) for sample in samples]
     if kept is None:
         found = Leaks((), "only for the same files: this model has no thumbnails of its training pictures")

@@ -14,7 +14,7 @@ from mobilenets.base.leftovers import ASIDE, occupants
 from mobilenets.base.lock import holding
 from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError
-from mobilenets.runs.record import METRICS, RECIPE, known_data
+from mobilenets.runs.record import METRICS, RECIPE, folder_of, known_data
 
 log = logging.getLogger("mobilenets")
 
@@ -35,6 +35,23 @@ def check_folder(folder: Path, another: str = "use another --out") -> Path:
     return folder
 
 
+def next_free(place: Path, data: Path) -> Path:
+    """Make the next free folder ``<data>-N`` in ``place``; raises ``InputError`` where none can be made."""
+    check_folder(place)
+    for number in count(1):
+        folder = place / f"{data.resolve().name or 'data'}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(
+                f"{folder}: cannot be created ({error.strerror}); choose another place with --out"
+            ) from error
+    return folder
+
+
 @contextmanager
 def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterator[Path]:
     """Give the run folder of a training: ``out``, or the next free ``runs/<data>-N``.
@@ -48,23 +65,14 @@ def run_folder(data: str | Path, out: str | Path | None, resume: bool) -> Iterat
         return
     folder = Path(data).resolve()
     if resume:
-        run = unfinished(folder)
+        run = unfinished(Path(data))
         log.info("continuing %s", run)
         yield run
         return
     if not folder.is_dir() and address_of(str(data)) is None:
         yield RUNS / folder.name  # training says what is wrong with the data
         return
-    check_folder(RUNS)
-    for number in count(1):
-        run = RUNS / f"{folder.name or 'data'}-{number}"
-        try:
-            run.mkdir(parents=True)
-            break
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise InputError(f"{run}: cannot be created ({error.strerror}); choose another place with --out") from error
+    run = next_free(RUNS, folder)
     try:
         yield run
     finally:
@@ -83,33 +91,38 @@ def owning(run: Path) -> Iterator[None]:
     missing = [place for place in (run, *run.parents) if not place.exists()]
     with explaining(run / LOCK):
         run.mkdir(parents=True, exist_ok=True)
-    with holding(run / LOCK) as held:
-        if not held:
-            raise InputError(f"{run}: another training is at work there: wait until it ends, or use another --out")
-        try:
-            with staying(run):
-                yield
-        finally:
+    try:
+        with holding(run / LOCK) as held:
+            if not held:
+                raise InputError(f"{run}: another training is at work there: wait until it ends, or use another --out")
+            try:
+                with staying(run):
+                    yield
+            finally:
+                with suppress(OSError):
+                    (run / LOCK).unlink()
+    finally:
+        if os.name == "nt":  # where nothing goes that is open, here or elsewhere
             with suppress(OSError):
                 (run / LOCK).unlink()
-            with suppress(OSError):  # those that are not empty stay
-                for place in missing:
-                    place.rmdir()
+        with suppress(OSError):  # those that are not empty stay
+            for place in missing:
+                place.rmdir()
 
 
 def unfinished(data: Path) -> Path:
     """Return the newest run of ``data`` in ``runs`` that has no ``metrics.json``; raises ``InputError`` for none."""
-    found = []
+    found, wanted = [], folder_of(data)
     of_seeds = (path.parent.parent for path in RUNS.glob(f"*/seed-*/{RECIPE}"))
     for run in {*(path.parent for path in RUNS.glob(f"*/{RECIPE}")), *of_seeds}:
         if (run / METRICS).exists():
             continue
         for path in [run / RECIPE, *run.glob(f"seed-*/{RECIPE}")]:
             known = known_data(path.parent)
-            if known is not None and known.folder == str(data):
+            if known is not None and known.folder == wanted:
                 found.append((path.stat().st_mtime, run))
     if not found:
-        raise InputError(f"there is no unfinished run on {data} in {RUNS}: name the run to continue with --out RUN")
+        raise InputError(f"there is no unfinished run on {wanted} in {RUNS}: name the run to continue with --out RUN")
     return max(found)[1]
 
 

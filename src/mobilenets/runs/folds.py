@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
-import io
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mobilenets.base.cells import write_cells
 from mobilenets.base.files import read_json, write_bytes, write_json, writing
 from mobilenets.datasets.folder import relative
 from mobilenets.datasets.loader import Loader
@@ -287,16 +286,13 @@ def _evaluation(run: Run, answers: Floats) -> Evaluation:
 
 def _write_table(run: Run, numbers: npt.NDArray[np.int64], evaluation: Evaluation) -> None:
     """Write ``image,class,fold,predicted,probability``: a line a picture, by the model that did not learn from it."""
-    classes, text = evaluation.classes, io.StringIO(newline="")
-    rows = zip(
-        evaluation.images, evaluation.labels, numbers, evaluation.predicted, evaluation.probabilities, strict=True
-    )
-    lines = [
-        [image, classes[label], fold, classes[predicted], f"{scores[predicted]:.6f}"]
-        for image, label, fold, predicted, scores in rows
+    classes, given = evaluation.classes, (evaluation.labels, numbers, evaluation.predicted, evaluation.probabilities)
+    rows = [
+        [image, classes[label], str(fold), classes[predicted], f"{scores[predicted]:.6f}"]
+        for image, label, fold, predicted, scores in zip(evaluation.images, *given, strict=True)
     ]
-    csv.writer(text, lineterminator="\n").writerows([["image", "class", "fold", "predicted", "probability"], *lines])
-    write_bytes(run.folder / TABLE, text.getvalue().encode("utf-8", "surrogateescape"))
+    text = write_cells([["image", "class", "fold", "predicted", "probability"], *rows])
+    write_bytes(run.folder / TABLE, text.encode("utf-8", "surrogateescape"))
 
 
 def _write_array(path: Path, values: Floats) -> None:

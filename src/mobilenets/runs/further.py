@@ -12,6 +12,7 @@ from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel, load_classifier, save_weights
 from mobilenets.runs.folder import check_folder
+from mobilenets.runs.held_out import Halves, pictures_to_export
 from mobilenets.runs.record import RECIPE
 from mobilenets.runs.seen import SEEN
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
@@ -29,6 +30,20 @@ def open_to_go_on(run: Path, done: str) -> SavedModel:
     if saved.bundle.task != CLASSIFICATION:
         raise InputError(f"{run}: only classifiers are {done} so far")
     return saved
+
+
+def pictures_to_go_on(run: Path, data: Path, classes: tuple[str, ...]) -> Halves:
+    """Give the pictures to learn from and those to measure on.
+
+    Raises ``InputError``, before anything is written, for other classes, and where the run learned from all.
+    """
+    halves = pictures_to_export(run, data, classes, training=True)
+    if halves.learned is not None and halves.learned >= len(halves.training) + len(halves.measured):
+        raise InputError(
+            f"{run}: learned from all of these pictures, as with --folds, so none can tell what this costs: give DATA "
+            "with train/ and a validation/ of others"
+        )
+    return halves
 
 
 def folder_beside(run: Path, out: str | Path | None, word: str) -> Path:
@@ -74,8 +89,8 @@ def starting_from(recipe: Recipe, start: Path) -> Recipe:
 
 
 def asked_of(run: Path, **settings: Any) -> dict[str, Any]:
-    """Give what was asked of ``run``, as ``begun`` compares it."""
-    return {"model": str(run), "sha256": file_hash(find_bundle(run) / WEIGHTS), **settings}
+    """Give what was asked of ``run``, as ``begun`` compares it: wherever it is called from, or moved to."""
+    return {"sha256": file_hash(find_bundle(run) / WEIGHTS), **settings}
 
 
 def begun(folder: Path, mark: str, asked: Mapping[str, Any], work: str) -> bool:

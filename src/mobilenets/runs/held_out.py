@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import stream
-from mobilenets.runs.record import known_data
+from mobilenets.runs.record import folder_of, known_data
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
@@ -36,12 +36,14 @@ SHARE = 0.2
 class EvaluationSet:
     """Pictures that a figure is taken on, and what they are called.
 
-    ``learned`` counts those that the model learned from; None where it does not say what it learned from.
+    ``learned`` counts those that the model learned from; None where it does not say what it learned from. ``contents``
+    are the hashes of the pictures' bytes: none where it does not say, and the pictures are no test half.
     """
 
     folder: Folder
     which: str
     learned: int | None
+    contents: Mapping[Path, str]
 
 
 def pictures_to_measure(
@@ -60,8 +62,9 @@ def pictures_to_measure(
         if (place := getattr(layout, which)) is not None:
             return _said(_measured(read_folder(place, classes, find), which, seen), layout.notes)
     folder = read_folder(layout.train, classes, find)
+    whole = _measured(folder, "all", seen)
     if seen is not None:
-        contents = content_hashes([sample.path for sample in folder.samples])
+        contents = whole.contents
         taught, held, new = seen.sides(folder.samples, contents)
         # Those that could not be read when the model was trained are known, but on no side.
         rest = {*held, *(sample for sample in new if contents[sample.path] not in seen.pictures)}
@@ -74,14 +77,14 @@ def pictures_to_measure(
             left = tuple(sample for sample in folder.samples if sample in rest)
             part = Folder(layout.root, classes, left, (), (*folder.notes, note))
             which = "validation" if rest == {*held} else "held out and new" if held else "new"
-            return _said(EvaluationSet(part, which, 0), layout.notes)
-    return _said(_measured(folder, "all", seen), layout.notes)
+            return _said(EvaluationSet(part, which, 0, contents), layout.notes)
+    return _said(whole, layout.notes)
 
 
 def _missing(model: Path, root: Path, held: int) -> str:
     """Say so where pictures that a run held out are gone from the very folder that it learned from, or changed."""
     known = known_data(model)
-    if known is None or known.folder != str(root.resolve()):
+    if known is None or known.folder != folder_of(root):
         return ""
     number = sum(known.validation.values())
     if held >= number:
@@ -108,16 +111,23 @@ def pictures_to_calibrate(model: Path, data: Path, classes: tuple[str, ...]) -> 
 
 def _measured(folder: Folder, which: str, seen: SeenPictures | None) -> EvaluationSet:
     """Take all pictures of a folder, and note what the model had seen of them."""
-    total = len(folder.samples)
-    if seen is None:
-        note = "the model does not say what it was trained on; if it was these pictures, the figures are too high"
-        return EvaluationSet(replace(folder, notes=(*folder.notes, note)), which, None)
-    learned = len(seen.sides(folder.samples, content_hashes([sample.path for sample in folder.samples]))[0])
-    note = (
-        f"the model was trained on {learned} of these {total} pictures ({percent(learned / total)}): the figures are "
-        "too high"
-    )
-    return EvaluationSet(replace(folder, notes=(*folder.notes, note)) if learned else folder, which, learned)
+    contents: Mapping[Path, str] = {}
+    if seen is not None or which == "test":
+        contents = content_hashes([sample.path for sample in folder.samples])
+    learned = None if seen is None else len(seen.sides(folder.samples, contents)[0])
+    note = note_of_learned(learned, len(folder.samples))
+    folder = folder if note is None else replace(folder, notes=(*folder.notes, note))
+    return EvaluationSet(folder, which, learned, contents)
+
+
+def note_of_learned(learned: int | None, total: int) -> str | None:
+    """Say what the figures are worth where the model learned from some of the pictures, or does not say."""
+    if learned is None:
+        return "the model does not say what it was trained on; if it was these pictures, the figures are too high"
+    if not learned:
+        return None
+    share = percent(learned / total)
+    return f"the model was trained on {learned} of these {total} pictures ({share}): the figures are too high"
 
 
 def _said(measured: EvaluationSet, notes: tuple[str, ...]) -> EvaluationSet:
@@ -185,7 +195,7 @@ def fitted_pictures(
     made = [np.empty((0, size, size, 3), np.uint8)]
 
     def fitted(path: Path) -> npt.NDArray[np.uint8]:
-        return np.asarray(preprocessing.fit(decode(path)))[None]
+        return np.asarray(preprocessing.fit(decode(path, preprocessing.surplus)))[None]
 
     with progress(doing, len(places), "pictures") as shown:
         for path, one in stream(fitted, [samples[place].path for place in places]):

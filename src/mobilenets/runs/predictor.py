@@ -82,6 +82,9 @@ class Predictor(EnginePredictor):
         _try(engine, bundle, file, self._folder / file.file)
         super().__init__(bundle, engine, file)
 
+    def __repr__(self) -> str:
+        return f"<Predictor of {self._folder}, {len(self.classes)} classes>"
+
     def explain(self, picture: Picture, label: str | None = None, *, caption: str | None = None) -> Image.Image:
         """Draw what the network looked at for a class, by default the most probable (Grad-CAM).
 

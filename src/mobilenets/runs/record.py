@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.shell import quote
 from mobilenets.datasets.listing import Problem
 from mobilenets.datasets.prepare import Dataset, counts
+from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
 from mobilenets.training.recipe import Recipe
@@ -100,10 +102,15 @@ class Record:
             raise InputError(f"{run / RECIPE}: damaged; train again with another --out") from error
 
 
+def folder_of(data: Path) -> str:
+    """Name DATA wherever one stands: by its whole path, or by the address of its shards."""
+    return address_of(str(data)) or str(data.resolve())
+
+
 def data_record(dataset: Dataset, renamed: Mapping[str, str]) -> DataRecord:
     """Say what a run that begins learns from."""
     return DataRecord(
-        folder=str(dataset.layout.root.resolve()),
+        folder=folder_of(dataset.layout.root),
         classes=dataset.classes,
         fingerprint=dataset.fingerprint,
         train=counts(dataset.train, dataset.classes),
@@ -136,8 +143,10 @@ def accuracy_of_run(run: Path) -> dict[str, Any]:
     Raises ``InputError`` for a run that was not measured.
     """
     path = find_bundle(run) / METRICS
+    folder = quote(str(path.parent))
+    way = f"run mobilenets evaluate {folder} DATA --out {folder}"
     if not path.is_file():
-        raise InputError(f"{path} is missing: run mobilenets evaluate {run} DATA --out {run}")
+        raise InputError(f"{path} is missing: {way}")
     data = known_data(run)
     of = "" if data is None else f" of {Path(data.folder).name}"
     try:
@@ -150,7 +159,7 @@ def accuracy_of_run(run: Path) -> dict[str, Any]:
             "data": f"{metrics['evaluated_on']}{of}",
         }
     except _FAULTS as error:
-        raise InputError(f"{path}: damaged; run mobilenets evaluate {run} DATA --out {run}") from error
+        raise InputError(f"{path}: damaged; {way}") from error
 
 
 def total_seconds(run: Path) -> float | None:

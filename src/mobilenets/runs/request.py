@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.shell import quote
 from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.errors import InputError
 from mobilenets.runs.record import RECIPE
@@ -35,6 +36,11 @@ class Request:
     resume: bool
     processes: Processes = ALONE
     measured: bool = True
+
+    @property
+    def again(self) -> str:
+        """The command that trains the same anew."""
+        return f"mobilenets train {quote(str(self.data))} --recipe {quote(str(self.run / RECIPE))} --out NEW"
 
     @property
     def stated(self) -> set[str]:

@@ -18,7 +18,6 @@ from mobilenets.base.notes import caveats
 from mobilenets.base.progress import duration
 from mobilenets.datasets.folder import content_hashes, relative
 from mobilenets.datasets.loader import Loader
-from mobilenets.datasets.prepare import Dataset
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.measure.cost import cost
@@ -101,24 +100,22 @@ def finish(
         finished = Finished(run, train_loader, state, kept, on, settled, predictor, metrics)
         metrics |= write_class_report(finished, evaluation, device)
         written = {"report": str(folder / "report.html")}
-    metrics["total_seconds"] = seconds_in_all(folder, state, since)  # the report among it
-    # Last, because it is what marks a run as measured.
-    write_json(folder / METRICS, metrics)
-    log.info(
-        "%s on %d %s%s, %s in all",
-        evaluation.summary(),
-        len(evaluation.images),
-        *words_of_half(on, dataset),
-        duration(metrics["total_seconds"]),
-    )
+    write_metrics(run, metrics, evaluation, on, seconds_in_all(folder, state, since))
     return {"run": str(folder), **written, **metrics}
 
 
-def words_of_half(on: str, dataset: Dataset) -> tuple[str, str]:
-    """Call the pictures that were measured, and say that the model did not learn from them, where that is so."""
+def write_metrics(run: Run, metrics: dict[str, Any], evaluation: Evaluation, on: str, seconds: float) -> None:
+    """Write ``metrics.json`` after all else, because it marks a run as measured, and say how good the model is.
+
+    ``seconds`` are those of the whole run, the report among them.
+    """
+    metrics["total_seconds"] = seconds
+    write_json(run.folder / METRICS, metrics)
+    fair = "" if run.dataset.seen_by_source or run.dataset.copies else " never trained on"
+    which = f"{on} pictures{fair}"
     if on == CROSSED:
-        return "pictures", ", each answered by a model that did not learn from it"
-    return f"{on} pictures", "" if dataset.seen_by_source or dataset.copies else " never trained on"
+        which = "pictures, each answered by a model that did not learn from it"
+    log.info("%s on %d %s, %s in all", evaluation.summary(), len(evaluation.images), which, duration(seconds))
 
 
 def _settled(

@@ -13,21 +13,21 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mobilenets.base.files import read_json, write_json, writing
-from mobilenets.base.shell import quote
 from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.measure.metric import Metric
-from mobilenets.runs.begin import Run, refuse_place, settle, take_up
+from mobilenets.runs.begin import Run, take_up
 from mobilenets.runs.copies import COPIES, THUMBNAILS
 from mobilenets.runs.record import METRICS, RECIPE, SEEDS, SPLIT, Record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import SEEN
+from mobilenets.runs.settle import refuse_place, settle
 from mobilenets.runtime.bar import SPACE
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.history import HISTORY
+from mobilenets.training.epochs import HISTORY
 from mobilenets.training.recipes import load_recipe
 
 log = logging.getLogger("mobilenets")
@@ -177,8 +177,7 @@ def _conclude(request: Request, plan: SeedPlan) -> tuple[Run, State, Seeds]:
     recipe = one.recipe.replace(seeds=plan.count, seed=plan.first)
     if recipe.minutes is not None:
         recipe = recipe.replace(minutes=recipe.minutes * plan.count)
-    again = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
-    record = dataclasses.replace(one.record, recipe=recipe, command=again)
+    record = dataclasses.replace(one.record, recipe=recipe, command=request.again)
     record.write(request.run)
     log.info("%s", seeds.note)
     state = checkpoint.peek(one.folder)

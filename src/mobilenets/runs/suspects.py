@@ -6,15 +6,17 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.files import write_bytes
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.prepare import Dataset
-from mobilenets.doctor.fixes import Fix, write_fixes
+from mobilenets.doctor.fixes import Fix, fixes_as_csv
 from mobilenets.errors import InputError
 from mobilenets.measure.wrong_labels import Floats, sharpened, wrong_labels
 from mobilenets.runs.asked import enough_labels, too_many_labels
@@ -102,11 +104,24 @@ def _suspects(run: Run, samples: Sequence[Sample], labels: Any, probabilities: F
     suspects = Suspects(len(samples), float((probabilities.argmax(axis=1) == labels).mean()), found)
     if found:
         fixes = (Fix("relabel", one.path, "wrong_label", "", one.score, one.suggested) for one in found)
-        write_fixes(run.folder / FIXES, fixes)
+        _write(run.folder / FIXES, fixes_as_csv(fixes))
         log.info(
             "%d labels look wrong, such as %s (labelled %s, rather %s); all are in %s and in the report",
             *(len(found), found[0].path, found[0].given, found[0].suggested, run.folder / FIXES),
         )
     else:
-        (run.folder / FIXES).unlink(missing_ok=True)
+        _write(run.folder / FIXES, None)
     return suspects
+
+
+def _write(file: Path, content: bytes | None) -> None:
+    """Write fixes, or none; others that stand there, of an earlier end of the run, may be edited, and are kept."""
+    there = file.read_bytes() if file.is_file() else None
+    if there == content:
+        return
+    if there is not None:
+        before = file.with_stem(f"{file.stem}-before")
+        file.replace(before)
+        log.warning("%s: not what was found now, so what stood there, edited perhaps, is in %s", file, before)
+    if content is not None:
+        write_bytes(file, content)

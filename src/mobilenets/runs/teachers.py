@@ -33,6 +33,7 @@ from mobilenets.runs.predictor import ONNX
 from mobilenets.runs.seen import read_seen
 from mobilenets.runs.unlabelled import begin_unlabelled, take_up_unlabelled
 from mobilenets.runs.update import Source
+from mobilenets.runtime.answers import log_softmax
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle
 from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import file_hash
@@ -111,7 +112,7 @@ class Teachers:
     def __call__(self, images: Floats, preprocessing: Preprocessing, /) -> Floats:
         """Give the logarithms of their probabilities, N×classes."""
         said = [
-            _log_softmax(model.logits(model.view(images, preprocessing))[:, columns])
+            log_softmax(model.logits(model.view(images, preprocessing))[:, columns])
             for model, columns in zip(self._models, self._columns, strict=True)
         ]
         mean = said[0] if len(said) == 1 else np.logaddexp.reduce(said) - np.log(len(said))
@@ -326,12 +327,6 @@ def _said_of_classes(model: _Model, classes: Sequence[str]) -> str:
     )
     log.info("%s", note)
     return note
-
-
-def _log_softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    away = logits - logits.max(1, keepdims=True)
-    found: npt.NDArray[np.float64] = away - np.log(np.exp(away).sum(1, keepdims=True))
-    return found
 
 
 def _resized(pixels: Floats, size: int) -> Floats:

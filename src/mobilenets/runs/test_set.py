@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
-from mobilenets.datasets.folder import Sample, content_hashes
+from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
 
@@ -87,11 +87,13 @@ def open_test_set(model: Path, verb: str, contents: Iterable[str]) -> TestSet:
     return TestSet(len(earlier), (earlier or [now])[0].when.partition("T")[0])
 
 
-def opened_by_evaluate(model: Path, which: str, samples: Sequence[Sample]) -> TestSet | None:
+def opened_by_evaluate(
+    model: Path, which: str, samples: Sequence[Sample], contents: Mapping[Path, str]
+) -> TestSet | None:
     """Write down that ``evaluate`` opened a test set, and say so where it was before; None for another half."""
     if which != "test":
         return None
-    opened = open_test_set(model, "evaluate", content_hashes([sample.path for sample in samples]).values())
+    opened = open_test_set(model, "evaluate", [contents[sample.path] for sample in samples])
     if opened.note is not None:
         log.info("%s", opened.note, extra={"noted": True})
     return opened

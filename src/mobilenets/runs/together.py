@@ -12,9 +12,10 @@ from mobilenets.base.files import write_bytes
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.network import Network
-from mobilenets.runs.begin import Run, settle
+from mobilenets.runs.begin import Run
 from mobilenets.runs.record import RECIPE, SPLIT
 from mobilenets.runs.request import Request
+from mobilenets.runs.settle import settle
 from mobilenets.runtime.bundle import DESCRIPTION, DETECTION, read_bundle
 from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint

@@ -36,7 +36,7 @@ class Unlabelled:
 
 
 def begin_unlabelled(recipe: Recipe, dataset: Dataset) -> Unlabelled:
-    """Read the pictures without labels: those that do not decode are named, copies of held-out ones left out.
+    """Read the pictures without labels: those that do not decode are named, and those of DATA left out.
 
     Raises ``InputError`` for a folder that cannot be used, and where more than ``max_unreadable`` do not decode.
     """
@@ -55,17 +55,20 @@ def begin_unlabelled(recipe: Recipe, dataset: Dataset) -> Unlabelled:
         )
     contents = content_hashes([sample.path for sample in readable], recipe.workers)
     held = {dataset.contents[one.path] for half in ("validation", "test") for one in dataset.halves[half]}
-    used = {path: content for path, content in contents.items() if content not in held}
+    known = held | {dataset.contents[one.path] for one in dataset.train}
+    used = {path: content for path, content in contents.items() if content not in known}
     if not used:
-        raise InputError(f"{root}: no picture is left that is not held out to measure on; leave --unlabelled out")
+        raise InputError(f"{root}: no picture is left that is not one of DATA's; leave --unlabelled out")
     notes = []
     if problems:
         notes.append(
             f"{len(problems)} of the {len(found)} pictures without labels cannot be read and are left out, such as "
             f"{relative(Path(problems[0].path), root)}"
         )
-    if copies := len(readable) - len(used):
-        notes.append(f"{copies} of the pictures without labels are copies of held-out pictures, and are left out")
+    copies = sum(content in held for content in contents.values())
+    for count, of in ((copies, "held-out"), (len(readable) - len(used) - copies, "labelled training")):
+        if count:
+            notes.append(f"{count} of the pictures without labels are copies of {of} pictures, and are left out")
     for note in notes:
         log.warning("%s: %s", root, note, extra={"detail": True})
     left_out = sorted(relative(sample.path, root) for sample in found if sample.path not in used)

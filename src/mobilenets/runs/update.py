@@ -87,12 +87,14 @@ def source_notes(source: Source | None, dataset: Dataset, renamed: Mapping[str, 
             "none of the pictures that the model was trained on are in DATA: it may forget them; put old and new "
             "pictures into one folder"
         )
-    return [*notes, *notes_on_seen(dataset)]
+    return [*notes, *notes_on_seen(dataset, source)]
 
 
-def notes_on_seen(dataset: Dataset) -> list[str]:
+def notes_on_seen(dataset: Dataset, source: Source | None) -> list[str]:
     """Say so where the model that a run starts from learned from pictures that are measured on."""
-    seen, count = dataset.seen_by_source, len(dataset.measured)
+    if source is None or source.seen is None:
+        return []
+    seen, count = len(source.seen.sides(dataset.measured, dataset.contents)[0]), len(dataset.measured)
     if not seen:
         return []
     return [

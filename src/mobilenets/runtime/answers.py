@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mobilenets.errors import FaultFound, InputError
 from mobilenets.runtime.bundle import Bundle
-from mobilenets.runtime.found import Found
+from mobilenets.runtime.found import Found, about_classes, add_names, check_top
 from mobilenets.runtime.labels import Labels
 
 Outputs = npt.NDArray[np.float32]
@@ -84,13 +84,7 @@ class Classes:
 
     def about(self, bundle: Bundle) -> dict[str, Any]:
         """Give classes, names, groups and threshold."""
-        labels = bundle.labels
-        return {
-            "classes": list(bundle.classes),
-            "labels": None if labels is None else labels.to_json(),
-            "languages": [] if labels is None else list(labels.languages),
-            "threshold": bundle.threshold,
-        }
+        return about_classes(bundle)
 
     def brief(self, scores: Scores, bundle: Bundle, top: int | None) -> list[Prediction]:
         """Give the most probable classes; raises ``FaultFound`` where a probability is not a number."""
@@ -114,11 +108,7 @@ class Classes:
         best = self.brief(scores, bundle, top)
         answer: dict[str, Any] = {"predictions": [entry._asdict() for entry in best]}
         if labels is not None:
-            for entry in answer["predictions"]:
-                group = labels.group(entry["label"])
-                entry["name"] = labels.name(entry["label"], language)
-                if group is not None:
-                    entry["group"] = group
+            add_names(answer["predictions"], labels, language)
             if (groups := _groups(scores, labels, bundle.classes, language)) is not None:
                 answer["groups"] = groups
         if threshold is not None:
@@ -169,16 +159,18 @@ def largest(values: Scores, count: int) -> npt.NDArray[np.intp]:
     return near[np.argsort(-values[near], kind="stable")][:count]
 
 
-def check_top(top: int) -> None:
-    """Refuse a number of classes that is none."""
-    if top < 1:
-        raise InputError(f"top {top}: give a number of at least 1")
-
-
 def softmax(logits: Outputs) -> Scores:
     """Turn logits N×classes into probabilities: the one place that does, for answers and figures alike."""
     shifted = np.asarray(logits, np.float64)
     with np.errstate(invalid="ignore"):  # of logits that overflowed they become NaN, which nobody answers
         exponentials = np.exp(shifted - shifted.max(axis=1, keepdims=True))
     result: Scores = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result
+
+
+def log_softmax(logits: npt.ArrayLike) -> Scores:
+    """Turn logits N×classes into the logarithms of probabilities."""
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    result: Scores = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result

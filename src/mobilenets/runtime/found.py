@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.runtime.detections import Detections, decode, finished
+from mobilenets.runtime.labels import Labels
 
 Outputs = npt.NDArray[np.float32]
 
@@ -70,13 +72,7 @@ class Found:
 
     def about(self, bundle: Bundle) -> dict[str, Any]:
         """Give classes, names, groups, and the score from which boxes are shown."""
-        labels = bundle.labels
-        return {
-            "classes": list(bundle.classes),
-            "labels": None if labels is None else labels.to_json(),
-            "languages": [] if labels is None else list(labels.languages),
-            "threshold": shown_from(bundle),
-        }
+        return about_classes(bundle) | {"threshold": shown_from(bundle)}
 
     def brief(self, scores: Detections, bundle: Bundle, top: int | None) -> list[Box]:
         """Give the boxes whose score is high enough to be shown, the best first; at most ``top``."""
@@ -90,20 +86,43 @@ class Found:
 
     def answer(self, scores: Detections, bundle: Bundle, top: int | None, language: str | None) -> dict[str, Any]:
         """Give them as ``detections``; where the model has labels each has its ``name`` and ``group``."""
-        labels, made = bundle.labels, self._shown(scores, bundle, top).to_json(bundle.classes)
-        if labels is not None:
-            for entry in made:
-                entry["name"] = labels.name(entry["label"], language)
-                if (group := labels.group(entry["label"])) is not None:
-                    entry["group"] = group
+        made = self._shown(scores, bundle, top).to_json(bundle.classes)
+        add_names(made, bundle.labels, language)
         return {"detections": made}
 
     def _shown(self, found: Detections, bundle: Bundle, top: int | None) -> Detections:
-        if top is not None and top < 1:
-            raise InputError(f"top {top}: give a number of at least 1")
+        if top is not None:
+            check_top(top)
         return found.above(shown_from(bundle)).taken(slice(top))
 
 
 def shown_from(bundle: Bundle) -> float:
     """Say from which score on boxes are shown."""
     return SHOWN if bundle.threshold is None else bundle.threshold
+
+
+def about_classes(bundle: Bundle) -> dict[str, Any]:
+    """Give a model's classes, with their names and groups and the languages of these, and its threshold."""
+    labels = bundle.labels
+    return {
+        "classes": list(bundle.classes),
+        "labels": None if labels is None else labels.to_json(),
+        "languages": [] if labels is None else list(labels.languages),
+        "threshold": bundle.threshold,
+    }
+
+
+def add_names(entries: Iterable[dict[str, Any]], labels: Labels | None, language: str | None) -> None:
+    """Add to what has a ``label`` its ``name`` in a language and its ``group``, where the model has labels."""
+    if labels is None:
+        return
+    for entry in entries:
+        entry["name"] = labels.name(entry["label"], language)
+        if (group := labels.group(entry["label"])) is not None:
+            entry["group"] = group
+
+
+def check_top(top: int) -> None:
+    """Refuse a number of answers that is none."""
+    if top < 1:
+        raise InputError(f"top {top}: give a number of at least 1")

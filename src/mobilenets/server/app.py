@@ -20,7 +20,7 @@ from mobilenets.pictures.decode import PictureTooLarge
 from mobilenets.runtime.predictor import EnginePredictor
 from mobilenets.server.batching import Answer, Batcher
 from mobilenets.server.bodies import Intake
-from mobilenets.server.guard import Guard, State, refusal_headers
+from mobilenets.server.guard import Guard, State, refusal_response
 from mobilenets.server.hosts import Hosts
 from mobilenets.server.limits import Code, Limits, Refused, busy, code_of, too_many
 from mobilenets.server.metrics import CONTENT_TYPE, Metrics
@@ -216,8 +216,11 @@ class _Endpoints:
 
 
 def _file(path: Path) -> Callable[[], FileResponse]:
+    # Not as the machine says: on many with Windows scripts are text/plain, which browsers do not run.
+    kind = {".css": "text/css", ".html": "text/html", ".js": "text/javascript"}[path.suffix]
+
     def page() -> FileResponse:
-        return FileResponse(path, headers={"cache-control": "no-cache"})
+        return FileResponse(path, media_type=kind, headers={"cache-control": "no-cache"})
 
     return page
 
@@ -256,7 +259,7 @@ def _problem(reason: str, code: Code) -> dict[str, str]:
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
-    return JSONResponse(_problem(error.reason, error.code), error.status, refusal_headers(error))
+    return refusal_response(error)
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:

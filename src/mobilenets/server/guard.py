@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mobilenets.server.hosts import Hosts
@@ -82,12 +82,13 @@ class Guard:
             if refusal is None:
                 await self.app(scope, exchange.receive, exchange.send)
             else:
-                await refuse(refusal, exchange.send)
+                await refusal_response(refusal)(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
             # The last moment of a shutdown.
             if exchange.status is not None:
                 raise
-            await refuse(Refused(503, "closing", "the server is shutting down", retry_after=5), exchange.send)
+            late = Refused(503, "closing", "the server is shutting down", retry_after=5)
+            await refusal_response(late)(scope, exchange.receive, exchange.send)
         finally:
             exchange.count()
 
@@ -107,19 +108,12 @@ class Guard:
         return Refused(401, "wrong_token" if given else "no_token", "send the token: Authorization: Bearer TOKEN")
 
 
-async def refuse(refusal: Refused, send: Send) -> None:
+def refusal_response(refusal: Refused) -> JSONResponse:
     """Answer with a status and ``{"error": reason, "code": code}``."""
-    body = json.dumps({"error": refusal.reason, "code": refusal.code}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.encode(), value.encode()) for name, value in refusal_headers(refusal).items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def refusal_headers(refusal: Refused) -> dict[str, str]:
-    """Return the headers that go with a refusal."""
     headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
-    return headers | ({"www-authenticate": "Bearer"} if refusal.status == 401 else {})
+    if refusal.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse({"error": refusal.reason, "code": refusal.code}, refusal.status, headers)
 
 
 class _Exchange:

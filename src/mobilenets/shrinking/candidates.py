@@ -179,8 +179,15 @@ def spread(ordered: Sequence[Candidate]) -> list[Candidate]:
 def control_of(offers: Sequence[Measured], run: Architecture, aim: float) -> Candidate | None:
     """Choose the plain narrower network that pruning has to beat: the run's own kind, of about ``aim`` milliseconds.
 
-    One at the run's size and narrower than it, where there is one.
+    One at the run's size and narrower than it, where there is one; else one that is smaller, and None where none is.
     """
-    own = [one for one in offers if one.candidate.how == "anew" and one.candidate.network == run.name]
+    own = [
+        one
+        for one in offers
+        if one.candidate.how == "anew"
+        and one.candidate.network == run.name
+        and one.candidate.width <= run.width
+        and one.candidate.size <= run.size
+    ]
     same = [one for one in own if one.candidate.size == run.size and one.candidate.width < run.width]
     return min(same or own, key=lambda one: abs(one.ms - aim)).candidate if own else None

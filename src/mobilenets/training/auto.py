@@ -23,6 +23,17 @@ FINE_LR = 1e-3
 """For the blocks of a trained network."""
 
 
+def size_from_scratch(recipe: Recipe, side: int | None) -> int:
+    """Give the size for a network that begins at random, in pixels: beyond the pictures' ``side`` is nothing to see.
+
+    The side up to the next multiple of 32, at most the recipe's own size. Trained weights do want small pictures
+    enlarged, because they know things of the size that they were trained with.
+    """
+    if side is None or recipe.table is not None:
+        return recipe.size
+    return min(recipe.size, 32 * max(1, -(-side // 32)))
+
+
 def resolve(recipe: Recipe, pictures: int, architecture: Architecture, *, trained: bool, head_kept: bool) -> Recipe:
     """Fill in what ``recipe`` leaves to "auto".
 

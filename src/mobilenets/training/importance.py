@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mobilenets.datasets.loader import Batch
 from mobilenets.models.engine import to_tensor
@@ -27,7 +27,12 @@ def importance(network: Network, loss: nn.Module, batches: Iterable[Batch], grou
     device = next(network.parameters()).device
     gates = {group.name: torch.ones(1, group.channels, 1, 1, device=device, requires_grad=True) for group in groups}
     found = {name: torch.zeros(gate.numel(), dtype=torch.float64) for name, gate in gates.items()}
-    handles = [network.get_submodule(group.last).register_forward_hook(_scaling(gates[group.name])) for group in groups]
+    handles = [
+        network.get_submodule(group.last).register_forward_hook(
+            lambda _layer, _given, out, gate=gates[group.name]: out * gate
+        )
+        for group in groups
+    ]
     training, count = network.training, 0
     try:
         network.eval()
@@ -35,17 +40,10 @@ def importance(network: Network, loss: nn.Module, batches: Iterable[Batch], grou
             targets = torch.from_numpy(np.asarray(batch.targets)).to(device)
             value = loss(network(to_tensor(batch.images, device)), targets)
             for name, gradient in zip(gates, torch.autograd.grad(value, list(gates.values())), strict=True):
-                found[name] += gradient.flatten().double().cpu().square()
+                found[name] += gradient.flatten().cpu().double().square()
             count += 1
     finally:
         for handle in handles:
             handle.remove()
         network.train(training)
     return {name: (total / max(1, count)).numpy() for name, total in found.items()}
-
-
-def _scaling(gate: Tensor):  # type: ignore[no-untyped-def]
-    def scale(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output * gate
-
-    return scale

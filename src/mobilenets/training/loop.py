@@ -24,8 +24,7 @@ from mobilenets.runtime.bundle import WEIGHTS
 from mobilenets.tasks.base import Evaluation, Task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.epochs import EpochTable
-from mobilenets.training.history import HISTORY, history_csv
+from mobilenets.training.epochs import HISTORY, EpochTable, history_csv
 from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS
 from mobilenets.training.pace import Pace
@@ -183,10 +182,10 @@ class Training:
             progress(f"epoch {state.epoch + 1}/{stage.epochs}", sum(map(len, plan)), "pictures", state.seen) as shown,
         ):
             while state.step < min(stage.steps_per_epoch, self.stage.steps - begin):
-                began = time.monotonic()
+                began = time.perf_counter()  # the other clock ticks every 16 ms on Windows before Python 3.13
                 group = [next(batches) for _ in plan[state.step * width : (state.step + 1) * width]]
                 rate = self._step(state, group)
-                took = time.monotonic() - began
+                took = time.perf_counter() - began
                 state.epoch_seconds += took
                 self._show(shown, state, sum(batch.pictures for batch in group))
                 self._look(state, begin + state.step, took)
@@ -237,34 +236,34 @@ class Training:
         except FaultFound as fault:
             where = f"after epoch {state.epoch + 1}, step {state.step}"
             raise self._diverged(f"the network's output is not finite {where}", rate) from fault
-        state.epoch += 1
-        state.history.append(
-            {
-                "epoch": state.epoch,
-                "lr": rate,
-                **{f"train_{name}": value / state.seen for name, value in state.sums.items()},
-                **{f"validation_{name}": value for name, value in scores.metrics.items()},
-                "images_per_second": state.seen / state.epoch_seconds,
-            }
-        )
-        pictures = len(scores.images)
-        better = best_epoch(state.history, self.metric, pictures, state.before) == state.epoch
-        if better:
-            state.best_epoch = state.epoch
+        number, pictures = state.epoch + 1, len(scores.images)
+        row = {
+            "epoch": number,
+            "lr": rate,
+            **{f"train_{name}": value / state.seen for name, value in state.sums.items()},
+            **{f"validation_{name}": value for name, value in scores.metrics.items()},
+            "images_per_second": state.seen / state.epoch_seconds,
+        }
+        history = [*state.history, row]
+        better = best_epoch(history, self.metric, pictures, state.before) == number
         if better or self.recipe.keep == "last":
             save_weights(self.run / WEIGHTS, measured.kept().state_dict())
+        write_text(self.run / HISTORY, history_csv(history))
+        # Only now: an epoch whose files cannot be written is closed anew by the run that goes on.
+        state.epoch, state.history = number, history
+        if better:
+            state.best_epoch = number
         # Among the epochs alone: the first steps may undo what the start knew before they do better.
-        best_trained = best_epoch(state.history, self.metric, pictures)
-        stale = state.epoch - max(best_trained, self.stage.first)
+        best_trained = best_epoch(history, self.metric, pictures)
+        stale = number - max(best_trained, self.stage.first)
         patience = self.recipe.patience or math.inf
-        state.finished = state.epoch >= self.stage.epochs or stale >= patience
+        state.finished = number >= self.stage.epochs or stale >= patience
         took = state.epoch_seconds + time.monotonic() - began
         state.seconds += took
         state.step = state.seen = 0
         state.sums, state.epoch_seconds = {}, 0.0
-        write_text(self.run / HISTORY, history_csv(state.history))
         self._save(state)
-        self.table.add(state.history[-1], took, best=better and self.recipe.keep == "best")
+        self.table.add(row, took, best=better and self.recipe.keep == "best")
         if self.pace is not None:
             self.pace.closed(time.monotonic() - began)
         if stale >= patience:

@@ -14,9 +14,9 @@ from typing import Any, get_args, get_type_hints
 
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import NAMES
-from mobilenets.training.checked import checked
-from mobilenets.training.fields import paths, setting
+from mobilenets.training.fields import checked, paths, setting
 from mobilenets.training.refused import INT8, TWO_OF_FOUR, refuse_together
+from mobilenets.training.synonyms import ours
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle")
@@ -226,7 +226,8 @@ class Recipe:
     teacher: str | list[Any] | None = setting(
         None,
         "a trained model, or several, whose answers are learned beside the labels (distillation): run folder, bundle "
-        "or exported file of a classifier that knows all classes of DATA",
+        "or exported file of a classifier that knows all classes of DATA; beside it --unlabelled FOLDER, "
+        "--temperature, --soft-share, --soft-loss",
     )
     unlabelled: str | None = setting(
         None, "a folder of pictures without labels, of which --teacher says what they show"
@@ -318,8 +319,10 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
     known = [entry.name for entry in dataclasses.fields(Recipe)]
     for name in settings:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            raise InputError(f"recipe: unknown setting {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
+            meant, value = ours(str(name), known) or (None, "")
+            close = [meant] if meant else difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {close[0]}{value and f'={value!r}'}?" if close else ""
+            raise InputError(f"recipe: unknown setting {name!r}{hint}")
 
 
 def left_to_auto(name: str, value: Any) -> bool:

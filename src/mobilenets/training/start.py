@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.loader import Loader
@@ -83,11 +83,28 @@ def architecture_of(recipe: Recipe, saved: SavedModel | None) -> Architecture:
     architecture = describe(
         recipe.model, recipe.width, recipe.size, variant=recipe.variant, dropout=recipe.dropout, table=table
     )
-    if saved is None or table is not None:
+    return architecture if table is not None else as_trained(architecture, saved)
+
+
+def as_trained(architecture: Architecture, saved: SavedModel | None) -> Architecture:
+    """Give a network the padding and BatchNorm epsilon that its weights were trained with."""
+    if saved is None:
         return architecture
     trained = saved.network.architecture.table
     own = replace(architecture.table, padding=trained.padding, norm_epsilon=trained.norm_epsilon)
     return replace(architecture, table=own)
+
+
+def refuse_unfit(recipe: Recipe, saved: SavedModel, names: Iterable[str], expected: Mapping[str, Tensor]) -> None:
+    """Raise ``InputError`` where the tensors of these names are not in the weights as the network expects them."""
+    given = saved.network.state_dict()
+    for name in sorted(names):
+        if name not in expected or name not in given or expected[name].shape != given[name].shape:
+            raise InputError(
+                f"the weights are for {saved.bundle.architecture['name']} at width "
+                f"{saved.bundle.architecture['width']:g} and do not fit {recipe.model} at width {recipe.width:g} "
+                f"({name}); leave --model and --width out to use theirs"
+            )
 
 
 def fresh_network(
@@ -118,13 +135,7 @@ def fresh_network(
         raise InputError(f"{recipe.weights}: a detector's weights; for whole pictures give those of a classifier")
     head = head_names(network, given)
     rows = _known_rows(saved.bundle, recipe.task, classes, renamed or {}) if head <= given.keys() else {}
-    for name in sorted((expected.keys() | given.keys()) - head):
-        if name not in expected or name not in given or expected[name].shape != given[name].shape:
-            raise InputError(
-                f"the weights are for {saved.bundle.architecture['name']} at width "
-                f"{saved.bundle.architecture['width']:g} and do not fit {recipe.model} at width {recipe.width:g} "
-                f"({name}); leave --model and --width out to use theirs"
-            )
+    refuse_unfit(recipe, saved, (expected.keys() | given.keys()) - head, expected)
     network.load_state_dict({name: value for name, value in given.items() if name not in head}, strict=False)
     with torch.no_grad():
         for name in sorted(head) if rows else ():

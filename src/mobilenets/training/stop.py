@@ -43,7 +43,8 @@ def stop_requests(alone: bool = True) -> Iterator[Callable[[], bool]]:
                 log.info("stopping after this step; press Ctrl-C again to stop at once")
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        former[number] = signal.signal(number, ask)
+        if signal.getsignal(number) is not None:  # else a program around Python, such as R, has it, and keeps it
+            former[number] = signal.signal(number, ask)
     try:
         yield lambda: bool(counts)
     finally:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from mobilenets.doctor.problems import Finding, counted, faults, in_order, worst
 from mobilenets.doctor.quality import judge
 from mobilenets.doctor.shortcut import find_shortcuts
 from mobilenets.errors import InputError
-from mobilenets.runs.folder import check_folder
+from mobilenets.runs.folder import check_folder, next_free
 
 log = logging.getLogger("mobilenets")
 
@@ -109,19 +107,19 @@ def check(
         result["headlines"] = [*boxes.headlines, *result["headlines"]]
         about = {"boxes": sum(boxes.counts.values()), "format": reading.format, "box_sizes": boxes.sizes}
         result |= {"classes": boxes.counts} | about
-    with _place(data, out, bool(findings or boxes)) as place:
-        written = dict.fromkeys(("out", "report", "fixes"))
-        if place is not None and (findings or boxes):
-            written["out"] = str(place)
-            if rows := suggested(findings, places):
-                write_fixes(place / FIXES, rows)
-                written["fixes"] = str(place / FIXES)
-            if importlib.util.find_spec("jinja2") is None:
-                result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
-            else:
-                _write_page(place / REPORT, listing, findings, result | written, boxes)
-                written["report"] = str(place / REPORT)
-            write_json(place / RESULT, result | written)
+    written = dict.fromkeys(("out", "report", "fixes"))
+    place = _place(data, out) if findings or boxes else None
+    if place is not None:
+        written["out"] = str(place)
+        if rows := suggested(findings, places):
+            write_fixes(place / FIXES, rows)
+            written["fixes"] = str(place / FIXES)
+        if importlib.util.find_spec("jinja2") is None:
+            result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
+        else:
+            _write_page(place / REPORT, listing, findings, result | written, boxes)
+            written["report"] = str(place / REPORT)
+        write_json(place / RESULT, result | written)
     return result | written
 
 
@@ -189,7 +187,7 @@ def _write_page(
         if len(some) < _EXAMPLES:
             some.append(relative(sample.path, listing.root))
     boxed = None if boxes is None else Boxed(listing.classes, boxes.samples, boxes.faults)
-    write_page(path, listing.root, findings, result, examples, boxed, fixes=result["fixes"] is not None)
+    write_page(path, listing.root, findings, result, examples, boxed)
 
 
 def _refuse_out(data: Path, out: str | Path | None) -> None:
@@ -204,24 +202,12 @@ def _refuse_out(data: Path, out: str | Path | None) -> None:
         raise InputError(f"{place / FIXES} exists already, and may have been edited: choose another --out")
 
 
-@contextlib.contextmanager
-def _place(data: Path, out: str | Path | None, needed: bool) -> Iterator[Path | None]:
+def _place(data: Path, out: str | Path | None) -> Path | None:
     """Give the folder to write into: ``out``, or the next free ``checks/<data>-N``; None where it cannot be made."""
-    if out is not None or not needed:
-        yield None if out is None else Path(out)
-        return
-    for number in count(1):
-        place = CHECKS / f"{data.resolve().name or 'data'}-{number}"
-        try:
-            place.mkdir(parents=True)
-            break
-        except FileExistsError:
-            if not place.is_dir():
-                raise InputError(f"{CHECKS} is a file: choose another place with --out") from None
-        except OSError as error:
-            log.warning(
-                "%s: cannot be created (%s): give --out FOLDER for the page and fixes.csv", place, error.strerror
-            )
-            yield None
-            return
-    yield place
+    if out is not None:
+        return Path(out)
+    try:
+        return next_free(CHECKS, data)
+    except InputError as error:
+        log.warning("%s, for the page and fixes.csv", error)
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def compare_boxes(
         "evaluated_on": measured.which,
         **_figures(pair),
         "notes": [*measured.notes, *opened_by_compare(models, measured.which, contents)],
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in measured.problems],
+        "problems": [asdict(one) for one in measured.problems],
     }
     if folder is not None:
         write_json(folder / "compare.json", result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def compare_models(
     order = _order(one.classes, other.classes)
     if one.places or other.places:
         return compare_boxes(models, predictors, data, order, folder)
+    if folder is not None:
+        import mobilenets.drawing.pair  # noqa: F401  # a bare install has nothing to draw with, and says so here
     chosen = pictures_to_compare(models, data, one.classes)
     looking = Looking()
     samples, unreadable = check_readable(chosen.folder.samples, look=looking)
@@ -91,7 +94,7 @@ def compare_models(
                 "learned": learned,
                 "top1": found.top1,
                 "top1_interval": list(found.top1_interval),
-                "copies": copies_in_training(model, samples, chosen.folder.root, looking, found),
+                "copies": copies_in_training(model, samples, chosen.folder.root, looking, found, chosen.contents),
             }
             for model, learned, found in zip(models, chosen.learned, (pair.reference, pair.candidate), strict=True)
         ],
@@ -99,10 +102,10 @@ def compare_models(
         "evaluated_on": chosen.which,
         **figures(pair),
         "notes": notes,
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+        "problems": [asdict(one) for one in problems],
     }
     if folder is not None:
-        from mobilenets.drawing.pair import draw_pair  # a bare install has no matplotlib
+        from mobilenets.drawing.pair import draw_pair
 
         write_json(folder / "compare.json", result)
         draw_pair(result, folder / "compare.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,7 @@ def evaluate(
     say(problems)
     if not samples:
         raise InputError(f"{data}: no readable picture to measure on")
+    _refuse_bar(predictor, measured, len(samples), false_alarms)
     faults: list[str] = []
     if calibrate:
         settled = _calibrated(Path(model), data, predictor, measured, samples)
@@ -112,14 +113,13 @@ def evaluate(
         result = evaluation.to_json()
     if isinstance(evaluation, Evaluation):
         predictor.bundle = _with_threshold(evaluation, predictor.bundle, Path(model), accuracy, faults)
-        if false_alarms is not None:
-            predictor.bundle = _with_bar(evaluation, predictor, measured, Path(model), false_alarms)
+        predictor.bundle = _with_bar(evaluation, predictor.bundle, Path(model), false_alarms)
         result |= _of_classes(evaluation, predictor.bundle)
-        result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation)
+        result["copies"] = copies_in_training(Path(model), samples, folder.root, looking, evaluation, measured.contents)
     elif accuracy is not None or false_alarms is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     # A refused command shows no figure, and has opened nothing.
-    opened = opened_by_evaluate(Path(model), measured.which, samples)
+    opened = opened_by_evaluate(Path(model), measured.which, samples, measured.contents)
     notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
     result |= {
         "evaluated_on": measured.which,
@@ -127,7 +127,7 @@ def evaluate(
         "test_set": None if opened is None else opened.to_json(),
         "notes": notes,
         "faults": faults,
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in problems],
+        "problems": [asdict(one) for one in problems],
     }
     if out is not None:
         if isinstance(evaluation, Evaluation):
@@ -214,26 +214,33 @@ def _with_threshold(
     return bundle
 
 
-def _with_bar(
-    evaluation: Evaluation, predictor: Predictor, measured: EvaluationSet, model: Path, false_alarms: float
-) -> Bundle:
-    """Write the bar that gives ``false_alarms`` into ``model.json``; raises ``InputError`` where none can."""
-    bundle, distances = predictor.bundle, evaluation.distances
+def _refuse_bar(predictor: Predictor, measured: EvaluationSet, pictures: int, false_alarms: float | None) -> None:
+    """Raise ``InputError`` where no bar can be set on so many pictures, before anything is measured or written."""
+    if false_alarms is None:
+        return
     if measured.learned:
         raise InputError(
             f"false alarms: the model learned from {measured.learned} of these pictures, which are nearer than new "
             "ones: give pictures that it has not seen"
         )
-    if bundle.none_of_these is None or distances is None:
+    if not predictor.tells_unknown:
         raise InputError(
             'false alarms: this model or file does not say "none of these"; train it with this release, and export it '
             "in onnx, openvino or web"
         )
     needed = math.ceil(1 / false_alarms - 1e-9) - 1
-    if len(distances) < needed:
+    if pictures < needed:
         raise InputError(
-            f"false alarms {false_alarms:g}: {len(distances)} pictures are too few to set that bar, {needed} are enough"
+            f"false alarms {false_alarms:g}: {pictures} pictures are too few to set that bar, {needed} are enough"
         )
+
+
+def _with_bar(evaluation: Evaluation, bundle: Bundle, model: Path, false_alarms: float | None) -> Bundle:
+    """Write the bar that gives ``false_alarms``, if any are asked for, into ``model.json``."""
+    if false_alarms is None:
+        return bundle
+    distances = evaluation.distances
+    assert bundle.none_of_these is not None and distances is not None
     called = called_crosswise(distances, false_alarms)
     bar = replace(
         bundle.none_of_these,

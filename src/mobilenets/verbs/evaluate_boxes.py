@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
@@ -54,7 +55,9 @@ def evaluate_boxes(
         found = other.threshold_for(accuracy)
         if found is None:
             stays = f"the threshold stays {evaluation.shown_from:.3g}"
-            faults.append(f"even its surest boxes are not right in {accuracy:.1%} of cases: ask for less; {stays}")
+            faults.append(
+                f"even its surest boxes are not right in {percent(accuracy, 1)} of cases: ask for less; {stays}"
+            )
         else:
             predictor.bundle = replace(predictor.bundle, threshold=found)
             write_bundle(find_bundle(model), predictor.bundle)
@@ -64,9 +67,11 @@ def evaluate_boxes(
     labels = predictor.bundle.labels
     shown = predictor.classes if labels is None else labels.shown(predictor.classes)
     result = evaluation.to_json() | Faults(evaluation).to_json()
-    result["copies"] = copies_in_training(model, measured.samples, measured.root, looking, evaluation)
+    result["copies"] = copies_in_training(
+        model, measured.samples, measured.root, looking, evaluation, measured.contents
+    )
     # A refused command shows no figure, and has opened nothing.
-    opened = opened_by_evaluate(model, measured.which, measured.samples)
+    opened = opened_by_evaluate(model, measured.which, measured.samples, measured.contents)
     result |= {
         "names": None if labels is None else dict(zip(predictor.classes, shown, strict=True)),
         "evaluated_on": measured.which,
@@ -75,7 +80,7 @@ def evaluate_boxes(
         "test_set": None if opened is None else opened.to_json(),
         "notes": [*notes, *([opened.note] if opened is not None and opened.note else [])],
         "faults": faults,
-        "problems": [{"kind": p.kind, "path": p.path, "detail": p.detail} for p in measured.problems],
+        "problems": [asdict(one) for one in measured.problems],
     }
     if out is not None:
         from mobilenets.drawing.detection_report import draw_detection

@@ -37,6 +37,7 @@ from mobilenets.runtime.bundle import CLASSIFICATION, DESCRIPTION, Bundle, find_
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
+from mobilenets.training.recipes import load_recipe
 
 log = logging.getLogger("mobilenets")
 
@@ -171,10 +172,11 @@ def _check_geometry(preprocessing: Preprocessing, options: Options) -> None:
 
 
 def _advice(saved: SavedModel, model: Path, data: Path, options: Options) -> str | None:
-    """Name the command that trains a refused model for int8; None where it cannot, or was."""
+    """Name the command that trains a refused model for int8; None where it cannot, as a sparse one, or was."""
     if options.precision != "int8" or saved.bundle.task != CLASSIFICATION or saved.network.int8 is not None:
         return None
-    if not (find_bundle(model) / RECIPE).is_file():
+    recipe = find_bundle(model) / RECIPE
+    if not recipe.is_file() or load_recipe(recipe).share_of_zeros:
         return None
     return f"mobilenets quantize {quote(str(model))} {quote(str(data))}" + " --per-tensor" * options.per_tensor
 

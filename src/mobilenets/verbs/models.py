@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from mobilenets.errors import InputError
 from mobilenets.models import catalog, saved
 from mobilenets.models.catalog import TableLike
+from mobilenets.models.detection.detector import Detector
 from mobilenets.models.device import pick_device
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network, head_names
 from mobilenets.pictures.decode import decode
+from mobilenets.pictures.inputs import source_of
 from mobilenets.runtime.bundle import Bundle
+from mobilenets.runtime.predictor import naming
 from mobilenets.weights.start import open_weights
 
 
@@ -39,9 +42,15 @@ class LoadedModel(Network):
 
     def prepare(self, *pictures: str | Path | bytes | Image.Image) -> Tensor:
         """Decode and preprocess pictures into a batch for this model, float32 N×3×S×S on its device."""
-        size, place = self.bundle.preprocessing, next(self.parameters()).device
-        images = [size(decode(Path(one) if isinstance(one, str) else one, size.surplus)) for one in pictures]
-        return torch.cat([to_tensor(image[None], place) for image in images])
+        own, images = self.bundle.preprocessing, []
+        for picture in pictures:
+            with naming(picture):
+                images.append(own(decode(source_of(picture), own.surplus)))
+        return to_tensor(np.stack(images), next(self.parameters()).device)
+
+
+class LoadedDetector(LoadedModel, Detector):
+    """The same of a detector, which gives N × anchors × (4 + 1 + classes)."""
 
 
 def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
@@ -54,8 +63,9 @@ def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
     device:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    The network takes float N×3×S×S, preprocessed as its ``prepare`` does it, and gives N×classes logits;
-    ``class_names`` has the names in their order. Raises ``InputError`` for a model that is missing or damaged.
+    The network takes float N×3×S×S, preprocessed as its ``prepare`` does it, and gives N×classes logits, a detector
+    what ``mobilenets.runtime.detection`` says; ``class_names`` has the names in their order. Raises ``InputError`` for
+    a model that is missing or damaged.
 
     >>> model = mobilenets.load_model("run")
     >>> logits = model(model.prepare("photo.jpg"))
@@ -65,7 +75,7 @@ def load_model(model: str | Path, device: str = "cpu") -> LoadedModel:
     """
     found = saved.load_model(Path(model))
     network = found.network
-    network.__class__ = LoadedModel
+    network.__class__ = LoadedDetector if isinstance(network, Detector) else LoadedModel
     assert isinstance(network, LoadedModel)
     network.bundle, network.class_names = found.bundle, found.bundle.classes
     return network.to(pick_device(device))

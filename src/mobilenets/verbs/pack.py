@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def pack(
         "reused": sum(one.reused for one in packed),
         "classes": list(listed.classes),
         "splits": splits,
-        "problems": [{"kind": one.kind, "path": one.path, "detail": one.detail} for one in problems],
+        "problems": [asdict(one) for one in problems],
         "notes": list(listed.notes),
     }
 

@@ -17,8 +17,9 @@ from mobilenets.errors import FaultFound, InputError, UnreadablePicture
 from mobilenets.pictures.inputs import Picture, Source, is_one, source_of
 from mobilenets.pictures.stream import default_workers, grouped, stream
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runtime.answers import check_top
+from mobilenets.runs.shown import Answers
 from mobilenets.runtime.bundle import CLASSIFICATION
+from mobilenets.runtime.found import check_top
 from mobilenets.runtime.predictor import EnginePredictor, Pixels
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def predict(
         only = Path(several[0])
         if several[0] != "" and only.is_dir() and not has_pictures(open_data(only), deep=True):
             pictures_below(only)  # raises, because there is nothing else to answer for
-    return _answers(predictor, several, top, language, _drawings(predictor, explain, sheet, out, language))
+    return Answers(_answers(predictor, several, top, language, _drawings(predictor, explain, sheet, out, language)))
 
 
 def _check_language(predictor: EnginePredictor, language: str | None) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import platform
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.cores import cores
-from mobilenets.base.extras import how_to_install
+from mobilenets.base.extras import how_to_install, versions
 from mobilenets.base.progress import progress
 from mobilenets.base.text import counted
 from mobilenets.bench.latency import describe_machine
@@ -24,8 +22,8 @@ from mobilenets.bulk.parts import PARQUET, Part, parts_of, place_of
 from mobilenets.bulk.tables import pick_format
 from mobilenets.errors import InputError
 from mobilenets.runs.predictor import Predictor
-from mobilenets.runtime.answers import check_top
 from mobilenets.runtime.bundle import DESCRIPTION, find_bundle
+from mobilenets.runtime.found import check_top
 
 log = logging.getLogger("mobilenets")
 
@@ -195,7 +193,7 @@ def _carried_out(
         workers=workers,
         threads=asked["threads"],
         machine=describe_machine(),
-        versions=_versions(),
+        versions=versions(PACKAGES),
     )
 
 
@@ -226,13 +224,3 @@ def _total(parts: Iterable[Part], job: jobs.Job) -> int | None:
             return None
         total += count
     return total
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

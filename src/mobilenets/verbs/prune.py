@@ -26,7 +26,16 @@ from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
 from mobilenets.models.prune import prune as without
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on, starting_from, write_start
+from mobilenets.runs.further import (
+    asked_of,
+    begun,
+    folder_beside,
+    further,
+    open_to_go_on,
+    pictures_to_go_on,
+    starting_from,
+    write_start,
+)
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runtime.bundle import WEIGHTS
@@ -111,7 +120,7 @@ def prune(
     began = time.monotonic()
     recipe = further(run, epochs, device)
     asked = asked_of(run, to=to, steps=steps, epochs=epochs)
-    pictures_to_export(run, pictures, saved.bundle.classes, training=True)  # refuses before anything is written
+    pictures_to_go_on(run, pictures, saved.bundle.classes)
     if not begun(rounds, PRUNED, asked, "pruning"):
         _refuse_hollow(saved.network, str(run), to, threads)
         write_json(rounds / PRUNED, asked)

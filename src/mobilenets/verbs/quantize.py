@@ -31,8 +31,16 @@ from mobilenets.models.device import pick_device
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.runs.compared import pictures_to_compare
-from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on, starting_from, write_start
-from mobilenets.runs.held_out import pictures_to_export
+from mobilenets.runs.further import (
+    asked_of,
+    begun,
+    folder_beside,
+    further,
+    open_to_go_on,
+    pictures_to_go_on,
+    starting_from,
+    write_start,
+)
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.test_set import opened_by_compare
@@ -115,7 +123,7 @@ def quantize(
     if recipe.share_of_zeros:
         raise InputError(f"{run}: sparse, and this training would fill its zeros: export it with --int8 as it is")
     asked = asked_of(run, epochs=epochs, lr=lr, per_tensor=per_tensor)
-    pictures_to_export(run, pictures, saved.bundle.classes, training=True)  # refuses before anything is written
+    pictures_to_go_on(run, pictures, saved.bundle.classes)
     if not begun(start, QUANTIZED, asked, "quantizing"):
         write_json(start / QUANTIZED, asked)
     if not (start / WEIGHTS).exists():

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("mobilenets")
 
 TOKEN = "MOBILENETS_TOKEN"
+# Hosts that stand for all addresses, and what a browser opens here: on Windows it opens none of these.
+_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def serve(
@@ -97,7 +99,8 @@ def serve(
 
         def announce() -> None:
             url, name = _url(host, listener.getsockname()[1]), _name(model)
-            log.info("%s is served at %s; stop it with Ctrl-C", name, url)
+            others = ", and at this machine's other addresses" if host in _ALL else ""
+            log.info("%s is served at %s%s; stop it with Ctrl-C", name, url, others)
             if started is not None:
                 started(
                     {"url": url, "model": name} | ({} if workers is None else {"workers": workers, "pid": os.getpid()})
@@ -193,4 +196,5 @@ def _loopback(listener: socket.socket) -> bool:
 
 
 def _url(host: str, port: int) -> str:
+    host = _ALL.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -15,11 +15,12 @@ from typing import Any
 from mobilenets.base.files import read_given, read_json, write_bytes, write_json
 from mobilenets.bench.models import write_device_script
 from mobilenets.bench.settings import check_numbers
+from mobilenets.datasets.folder import fingerprint
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel
-from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on
-from mobilenets.runs.held_out import pictures_to_export
+from mobilenets.runs.folder import owning
+from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on, pictures_to_go_on
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runtime.bundle import find_bundle
 from mobilenets.shrinking.candidates import (
@@ -124,22 +125,56 @@ def shrink(
         raise InputError(f"{folder}: is there already; choose another --out")
     there = None if device is None else Path(device)
     known = None if there is None else hashlib.sha256(read_given(there)).hexdigest()
-    pictures_to_export(run, pictures, saved.bundle.classes, training=True)  # refuses before anything is written
-    asked = asked_of(run, data=str(data), within=within, device=known, candidates=most, epochs=epochs, threads=threads)
+    pictures_to_go_on(run, pictures, saved.bundle.classes)
+    place = str(pictures.resolve())
+    asked = asked_of(run, data=place, within=within, device=known, candidates=most, epochs=epochs, threads=threads)
+    _with_another_limit(work, asked)
     if not begun(work, ASKED, asked, "shrinking"):
         write_json(work / ASKED, asked)
-    search = _search(saved, run, pictures, work, limit, there, most, threads)
-    search.budget, search.longest = budget, search.whole if epochs is None else epochs
-    add_run(search)
-    whole = whole_of(saved.network.architecture)
-    offers = [one for one in _fitting(search.measured, limit) if one.candidate != whole]
-    search.control = control_of(offers, saved.network.architecture, _aim(limit, search.run_ms))
-    climb(search, shortlist(offers, most, search.control, limited=limit is not None))
-    add_int8(search)
-    points, chosen = choose(search)
-    about = {"model": str(run), "within": within, "threads": threads}
-    about |= {"device": None if search.device is None else search.device.known}
-    return finish(search, about | result_of(search, points, chosen), chosen, folder)
+    with owning(work):
+        search = _search(saved, run, pictures, work, limit, there, most, threads)
+        search.budget, search.longest = budget, search.whole if epochs is None else epochs
+        _refuse_others(search)
+        add_run(search)
+        whole = whole_of(saved.network.architecture)
+        offers = [one for one in _fitting(search.measured, limit) if one.candidate != whole]
+        search.control = control_of(offers, saved.network.architecture, _aim(limit, search.run_ms))
+        climb(search, shortlist(offers, most, search.control, limited=limit is not None))
+        add_int8(search)
+        points, chosen = choose(search)
+        about = {"model": str(run), "within": within, "threads": threads}
+        about |= {"device": None if search.device is None else search.device.known}
+        return finish(search, about | result_of(search, points, chosen), chosen, folder)
+
+
+def _with_another_limit(work: Path, asked: Mapping[str, Any]) -> None:
+    """Have what was begun go on within another limit: times stay true, and so do points; before any, with others."""
+    if not (work / ASKED).exists():
+        return
+    before, trained = read_json(work / ASKED, "remove its folder, and begin again"), Lines(work / POINTS).of("rung")
+    other = ("within",) if trained else ("within", "candidates", "epochs")
+    if before != asked and before | {name: asked[name] for name in other} == asked:
+        if trained:
+            log.warning(
+                "what was tried so far was chosen %s and is kept: to try others, remove %s, or give another --out",
+                "without a limit" if before["within"] is None else f"within {before['within']}",
+                work,
+            )
+        write_json(work / ASKED, asked)
+
+
+def _refuse_others(search: Search) -> None:
+    """Refuse to go on where the pictures that points were judged on are others now."""
+    judged_on = search.judged
+    mark = fingerprint([*judged_on.choosing, *judged_on.reporting], judged_on.root, contents=judged_on.contents)
+    known = search.lines.of("judged")
+    if not known:
+        search.lines.add("judged", {"pictures": mark})
+    elif known[0]["pictures"] != mark:
+        raise InputError(
+            f"{search.data}: the held-out pictures have changed since this began: remove {search.work}, or give "
+            "another --out"
+        )
 
 
 def _search(
@@ -157,7 +192,7 @@ def _search(
     here = _timed(saved, lines, limit, device, most, threads, work)
     measured, there = _on_device(here, device, whole, threads)
     _refuse_unfit(measured, limit)
-    usual, halves = Recipe(), pictures_to_export(run, pictures, saved.bundle.classes, training=True)
+    usual, halves = Recipe(), pictures_to_go_on(run, pictures, saved.bundle.classes)
     epochs = _epochs(run)
     return Search(
         run=run,
@@ -175,6 +210,7 @@ def _search(
         measured=measured,
         run_ms=measured[whole.name, FLOAT].ms,
         here_ms=here[whole.name, FLOAT].ms,
+        taken=[here[whole.name, FLOAT].ms],
         device=there,
     )
 

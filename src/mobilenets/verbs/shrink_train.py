@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Search:
     ``longest`` is for how many epochs the last candidates are, over all rungs.
     ``measured`` has what is tried, by name and precision, and ``run_ms`` the milliseconds of the run's own network,
     both on the ``device`` where there is one; ``here_ms`` are those here; ``pace`` follows what was trained last.
+    ``taken`` are the milliseconds that the run's own network took whenever something was timed.
     """
 
     run: Path
@@ -68,6 +69,7 @@ class Search:
     budget: Budget = Budget(None, 0.0, time.monotonic)
     pace: Pace = FIRST
     control: Candidate | None = None
+    taken: list[float] = field(default_factory=list)
 
     def points(self) -> list[Point]:
         """Give all points, the oldest first."""
@@ -197,6 +199,7 @@ def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: 
 def remeasured(search: Search, candidate: Candidate, known: Measured, model: Network) -> Measured:
     """Time a pruned network, whose channels are known only now, in turns with the run's."""
     whole, ms = milliseconds([search.saved.network, model], search.threads, SECONDS)
+    search.taken.append(whole)
     size = round(known.bytes * model.plan.parameters / (candidate.share * search.saved.network.plan.parameters))
     found = replace(
         known, ms=ms / whole * search.run_ms, macs=model.plan.macs, bytes=size, estimated=search.device is not None

@@ -18,8 +18,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
-from mobilenets.runs.further import folder_beside, further, open_to_go_on
-from mobilenets.runs.held_out import pictures_to_export
+from mobilenets.runs.further import folder_beside, further, open_to_go_on, pictures_to_go_on
 from mobilenets.runs.record import METRICS, RECIPE, Record
 from mobilenets.runtime.bundle import WEIGHTS, find_bundle
 from mobilenets.training.recipe import Recipe
@@ -98,8 +97,7 @@ def sparsify(
     other = folder.is_dir() and occupants(folder) and not (folder / RECIPE).exists()
     if other or (folder / SPARSIFIED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
-    # Pictures of other classes could be trained on, but not compared: refused before, not after hours.
-    pictures_to_export(run, pictures, saved.bundle.classes, training=True)
+    pictures_to_go_on(run, pictures, saved.bundle.classes)
     began = time.monotonic()
     if (folder / RECIPE).exists():
         _refuse_other(folder, recipe, epochs)

@@ -47,8 +47,7 @@ def summary(
     (4337013, 788830144, 2034)
 
     """
-    from mobilenets.drawing.diagram import draw_network
-    from mobilenets.measure.cost import cost, cost_of
+    from mobilenets.measure.cost import cost
     from mobilenets.models.catalog import IMAGENET_CLASSES, describe
     from mobilenets.models.detection.plan import COCO_CLASSES, describe_detector, plan_detector
 
@@ -61,7 +60,7 @@ def summary(
             raise InputError(f"variant {variant!r}: a detector stands on the standard one; leave --variant out")
         architecture, detection = describe_detector(name, width, size, table=table)
         outputs = COCO_CLASSES if classes is None else classes
-        counted = cost_of(architecture, outputs, plan_detector(architecture, outputs, detection))
+        counted = cost(architecture, outputs, plan_detector(architecture, outputs, detection))
         return counted.to_json() | {"task": task, "anchors": detection.count}
     architecture = describe(name, width, size, variant=variant, table=table)
     counted = cost(architecture, IMAGENET_CLASSES if classes is None else classes)
@@ -69,5 +68,7 @@ def summary(
         target = Path(diagram)
         if target.suffix.lower() not in (".png", ".svg"):
             raise InputError(f"{target}: give a file that ends in .png or .svg")
+        from mobilenets.drawing.diagram import draw_network  # matplotlib, which takes a second and a bare install lacks
+
         draw_network(counted, target)
     return counted.to_json()

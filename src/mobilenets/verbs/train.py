@@ -26,7 +26,7 @@ from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.device import pick_device
 from mobilenets.runs.asked import ending
-from mobilenets.runs.begin import Run, Settled, begin, settle, take_up
+from mobilenets.runs.begin import Run, begin, take_up
 from mobilenets.runs.conditions import carry_on, kernels_of, threads_of
 from mobilenets.runs.detection.train import train_boxes
 from mobilenets.runs.fitting import Allowance, paced
@@ -36,6 +36,8 @@ from mobilenets.runs.record import RECIPE
 from mobilenets.runs.request import Request, looked_at
 from mobilenets.runs.results import finish
 from mobilenets.runs.seeds import SeedPlan, seeds_asked, train_seeds
+from mobilenets.runs.settle import Settled, settle
+from mobilenets.runs.shown import Trained
 from mobilenets.runs.together import agree, follow, hand_out, refuse_together, silent
 from mobilenets.runtime.bundle import DETECTION
 from mobilenets.training import checkpoint
@@ -87,7 +89,8 @@ def train(
         default in the recipe ``photos``. By default (``"auto"``) training begins with published ImageNet weights where
         they can be had; the result's ``notes`` say if not.
 
-    Returns the content of ``metrics.json``, and ``run`` and ``report``, where they are. Raises ``InputError`` for data
+    Returns the content of ``metrics.json``, and ``run`` and ``report``, where they are; a notebook shows it with the
+    plots. Raises ``InputError`` for data
     or settings that cannot be used, ``FaultFound`` when the loss is not finite, and ``KeyboardInterrupt`` on Ctrl-C,
     with everything done so far in ``out``.
 
@@ -96,7 +99,7 @@ def train(
     ('small', 12, ['cat', 'dog', 'owl'])
 
     """
-    return train_since(time.monotonic(), data, out, recipe=recipe, resume=resume, **settings)
+    return Trained(train_since(time.monotonic(), data, out, recipe=recipe, resume=resume, **settings))
 
 
 @keeping_caveats

@@ -19,9 +19,9 @@ from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import FaultFound, InputError
-from mobilenets.runs.begin import refuse_place
 from mobilenets.runs.folder import RUNS, check_folder, owning
 from mobilenets.runs.record import METRICS, RECIPE, Record, accuracy_of_run
+from mobilenets.runs.settle import refuse_place
 from mobilenets.runs.tuning import (
     FILE,
     best_of,

@@ -15,6 +15,7 @@ from typing import Any
 from mobilenets.base.cache import cache_folder
 from mobilenets.base.download import CHUNK, download
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.files import DiskFull, no_room
 from mobilenets.base.progress import Progress
 from mobilenets.base.progress import progress as progress_bar
 from mobilenets.errors import InputError
@@ -155,6 +156,9 @@ def _download_from_hub(published: Published, report: Report) -> Path:
                 log.info("%s: %s; trying again", url, words(error))
         raise AssertionError("the last attempt returns or raises")
     except Exception as error:  # of whichever HTTP library this version of huggingface_hub is built on
+        if (full := no_room(error)) is not None:
+            way = "free some space there, or set HF_HUB_CACHE to a folder with more"
+            raise DiskFull(Path(constants.HF_HUB_CACHE), full, way) from error
         raise InputError(f"cannot download {url}: {words(error)}; {_ways(published)}") from error
 
 

@@ -6,7 +6,6 @@ A reader knows one format; it knows nothing of our networks. ``recognise`` finds
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -255,11 +254,6 @@ def bfloat16(halves: npt.NDArray[np.uint16]) -> Floats:
 def of_kind(layers: Sequence[Layer], kind: str) -> list[Layer]:
     """Return the layers of one kind, in order."""
     return [layer for layer in layers if layer.kind == kind]
-
-
-def count(shape: Sequence[int]) -> int:
-    """Give the number of elements of an array."""
-    return math.prod(shape)
 
 
 def _with_bias(name: str, kind: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None) -> Layer:

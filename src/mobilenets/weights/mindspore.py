@@ -9,6 +9,7 @@ Source: ``checkpoint.proto`` and ``save_checkpoint`` of mindspore/train/serializ
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.weights import wire
-from mobilenets.weights.layers import Foreign, bfloat16, check_room, count, reported
+from mobilenets.weights.layers import Foreign, bfloat16, check_room, reported
 from mobilenets.weights.pytorch.state import read_state
 
 _TYPES = {"Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "BFloat16": "<u2", "Bool": "?"} | {
@@ -69,7 +70,7 @@ def _arrays(path: Path, content: memoryview) -> dict[str, npt.NDArray[Any]]:
         else:
             raise wire.WireError("two tensors with the same name")
         last = name
-    check_room(path, 0, sum(4 * count(shape) for _, shape, _ in chunks.values()))
+    check_room(path, 0, sum(4 * math.prod(shape) for _, shape, _ in chunks.values()))
     return {name: _array(name, *chunk) for name, chunk in chunks.items()}
 
 
@@ -104,7 +105,7 @@ def _array(name: str, kind: str, shape: tuple[int, ...], chunks: list[memoryview
     if kind not in _TYPES:
         raise wire.WireError(f"{name[:100]!r} holds numbers of type {kind[:20]!r}")
     dtype = np.dtype(_TYPES[kind])
-    if 0 in shape or len(data) != count(shape) * dtype.itemsize:
+    if 0 in shape or len(data) != math.prod(shape) * dtype.itemsize:
         raise wire.WireError(f"{name[:100]!r} has {len(data)} bytes for the shape {shape}")
     array: npt.NDArray[Any] = np.frombuffer(data, dtype)
     # The early model zoo has its own DepthwiseConv2d, (1, channels, k, k); no other convolution has a single output.

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mobilenets.errors import InputError
 from mobilenets.weights import mindspore
@@ -25,7 +26,7 @@ KNOWN = ".onnx, .h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin, .safetensors o
 
 
 def read(paths: Path | Sequence[Path], output: str | None = None) -> Foreign:
-    """Read foreign weights; of several files (a backbone and its head) the layers of all, in their order.
+    """Read foreign weights; of several files (a backbone and its head) the layers and notes of all, in their order.
 
     ``output`` names what to take of a first file that holds several networks or ends in several outputs. Raises
     ``InputError`` in one line that begins with the path for a file that is missing, damaged, hostile or of another
@@ -33,11 +34,13 @@ def read(paths: Path | Sequence[Path], output: str | None = None) -> Foreign:
     """
     if isinstance(paths, Path):
         paths = [paths]
-    first, *others = [_read(path, output if number == 0 else None) for number, path in enumerate(paths)]
-    layers = first.layers
-    for other in others:
-        layers += other.layers
-    return replace(first, layers=layers, classes=next((f.classes for f in (first, *others) if f.classes), None))
+    found = [_read(path, output if number == 0 else None) for number, path in enumerate(paths)]
+
+    def all_of(field: str) -> Any:
+        return tuple(part for one in found for part in getattr(one, field))
+
+    joined = {field: all_of(field) for field in ("layers", "ignored", "notes", "assumed")}
+    return replace(found[0], **joined, classes=next((one.classes for one in found if one.classes), None))
 
 
 def path_in(path: Path) -> Path:

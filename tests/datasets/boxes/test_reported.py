@@ -1,4 +1,4 @@
-"""Sets that broke other tools, as their users reported it, rebuilt small; docs/boxes.md names the reports."""
+"""Sets that broke other tools, as their users reported it, rebuilt small; docs/measured/boxes.md names the reports."""
 
 from __future__ import annotations
 

@@ -152,6 +152,7 @@ def test_another_size() -> None:
     [
         {"size": 0}, {"maps": []}, {"maps": [2]}, {"shapes": [[[1, 0]], [[1, 1]]]}, {"box_scales": [1, 1]},
         {"scores": "linear"}, {"iou": 2}, {"most": 0}, {"least_score": None}, {"extras": [[1]]}, {"more": 1},
+        {"iou": 10**400}, {"box_scales": [10**400, 1, 1, 1]},
     ],
 )  # fmt: skip
 def test_refuses_a_malformed_description(change: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mobilenets.cli.export import exported
 from mobilenets.errors import InputError
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair
@@ -89,7 +90,10 @@ def test_one_picture_of_few_is_forgiven_and_no_second(precision: str) -> None:
 def test_a_difference_that_is_no_number_is_refused(precision: str, difference: float) -> None:
     verdict = Verdict(pair(0), difference, precision, check_tolerance(None, precision))
     assert verdict.faults == ("a probability differs by no number (NaN or infinite)",)
-    assert verdict.to_json()["probe_difference"] is None
+    result = verdict.to_json()
+    assert result["probe_difference"] is None
+    about = {"format": "onnx", "precision": precision, "runtime": "", "evaluated_on": "", "layer": None, "advice": None}
+    assert "failed, nothing was written: a probability differs by no number" in exported(result | about)
 
 
 def comparison(ours: Any, theirs: Any, precision: str, exchanged: Any = None) -> Comparison:

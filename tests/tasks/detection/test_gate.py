@@ -10,9 +10,9 @@ from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 from mobilenets.tasks.base import Comparison
-from mobilenets.tasks.detection.divergence import compared
 from mobilenets.tasks.detection.gate import check_tolerance, judge, matched
 from mobilenets.tasks.detection.probes import probe_faults
+from mobilenets.tasks.detection.task import BoxTask
 
 CLASSES, IMAGES = ("cat", "dog"), tuple(f"{number}.png" for number in range(20))
 
@@ -126,14 +126,14 @@ def test_generated_pictures(theirs: Any, precision: str, said: str | None) -> No
 def test_divergence() -> None:
     rng = np.random.default_rng(0)
     wanted = rng.normal(0, 1, (5, 30, 8)).astype(np.float32)
-    assert compared(wanted, wanted) == (0, 1)
+    assert BoxTask().divergence(wanted, wanted, False) == (0, 1)
     near, far = (wanted + rng.normal(0, noise, wanted.shape).astype(np.float32) for noise in (0.01, 0.5))
-    assert 0 < compared(wanted, near)[0] < compared(wanted, far)[0]
+    assert 0 < BoxTask().divergence(wanted, near, False)[0] < BoxTask().divergence(wanted, far, False)[0]
     # What is moved where float sees background counts little.
     wanted[:, 10:, 4] = 15
     background = wanted.copy()
     background[:, 10:, :4] += 5
-    assert compared(wanted, background)[0] < 0.05
+    assert BoxTask().divergence(wanted, background, False)[0] < 0.05
 
 
 def test_tolerance() -> None:

@@ -48,6 +48,16 @@ def test_a_fresh_one_goes_on_from_its_state(begin: Begin, settings: dict[str, An
     assert any(not torch.equal(tensor, kept[name]) for name, tensor in found.items())
 
 
+def test_float32_asks_for_no_mixed_precision(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch 2.4 has none for Apple's GPUs, and refuses one that is off too."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise RuntimeError("User specified an unsupported autocast device_type")
+
+    monkeypatch.setattr(torch, "autocast", refused)
+    assert begin(epochs=1).fit().epoch == 1
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_one_kernel_for_all_parameters_resumes(begin: Begin, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
     """As on a GPU, where its count of steps lies on the device."""

@@ -64,6 +64,14 @@ def test_what_breaks_libhdf5_is_refused(kind: str) -> None:
     assert after.ru_maxrss <= max(before.ru_maxrss, 1 << 20)
 
 
+def test_a_slow_machine_has_its_seconds_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: dict[int, int] = {}
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, value: limits.update({kind: value[0]}))
+    monkeypatch.setattr("time.process_time", lambda: 7.4)
+    hdf5_child._limit(1 << 30, 3)
+    assert limits[resource.RLIMIT_CPU] == 10
+
+
 def external_link(group: Any) -> None:
     group["conv/kernel:0"] = h5py.ExternalLink("/etc/passwd", "/x")
 

@@ -17,22 +17,14 @@ keras = pytest.importorskip("keras")
 
 from mobilenets.errors import InputError  # noqa: E402
 from mobilenets.weights.convert import Converted, convert  # noqa: E402
-from mobilenets.weights.keras import hdf5, hdf5_child  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("in_this_process"),
+]
 L = keras.layers
 Array = npt.NDArray[Any]
 Head = Callable[[Any], Any]
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5_child, "_limit", lambda memory, seconds: None)
-
-    def run(path: Path, source: Path, folder: Path) -> None:
-        hdf5_child.main(str(source), str(folder), *map(str, (hdf5.MAX_ARRAYS, hdf5.MAX_BYTES, 0, 0)))
-
-    monkeypatch.setattr(hdf5, "_run", run)
 
 
 def body(x: Any, blocks: int = 2) -> Any:

@@ -20,22 +20,13 @@ keras = pytest.importorskip("keras")
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group  # noqa: E402
 
 from mobilenets.errors import InputError  # noqa: E402
-from mobilenets.weights.keras import h5, hdf5, hdf5_child, keras3  # noqa: E402
+from mobilenets.weights.keras import h5, keras3  # noqa: E402
 from mobilenets.weights.layers import Foreign  # noqa: E402
 
-# Keras 3.15's own, on the way from PyTorch to numpy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare these many files a process each; test_hdf5 has them."""
-    monkeypatch.setattr(hdf5_child, "_limit", lambda memory, seconds: None)
-
-    def run(path: Path, source: Path, folder: Path) -> None:
-        hdf5_child.main(str(source), str(folder), *map(str, (hdf5.MAX_ARRAYS, hdf5.MAX_BYTES, 0, 0)))
-
-    monkeypatch.setattr(hdf5, "_run", run)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras 3.15's own
+    pytest.mark.usefixtures("in_this_process"),
+]
 
 
 V1_STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -269,9 +260,8 @@ SOME = [
 def test_layers_in_forward_order(label: str, form: str, tmp_path: Path) -> None:
     model = made(label)
     name, save = FORMATS[form]
-    path = tmp_path / name
-    save(model, path)
-    foreign = read(path)
+    save(model, tmp_path / name)
+    foreign = read(tmp_path / name)
     check_weights(foreign, model)
     is_v1 = "v1" in label
     assert foreign.padding == ("keras" if is_v1 else "same")
@@ -281,8 +271,7 @@ def test_layers_in_forward_order(label: str, form: str, tmp_path: Path) -> None:
         assert foreign.size == 64
         xiao = V2_STRIDES[:-1]  # here without the last block
         assert foreign.strides == (V1_STRIDES if is_v1 else xiao if "xiaochus" in label else V2_STRIDES)
-        scaled = "nested" in label or "functional" in label
-        assert len(foreign.notes) == scaled
+        assert len(foreign.notes) == ("nested" in label or "functional" in label)
         assert foreign.preprocessing["mean"] == foreign.preprocessing["std"] == (0.5, 0.5, 0.5)
     else:
         assert foreign.size is foreign.strides is None
@@ -337,9 +326,8 @@ def test_half_precision_is_read(tmp_path: Path) -> None:
 def test_foreign_layers_are_refused(layer: str, name: str, tmp_path: Path) -> None:
     options = {"Lambda": (lambda x: x,), "SeparableConv2D": (4, 3)}.get(layer, ())
     inputs = keras.Input((32, 32, 3))
-    model = keras.Model(
-        inputs, getattr(keras.layers, layer)(*options)(keras.layers.Conv2D(3, 3, padding="same")(inputs))
-    )
+    last = getattr(keras.layers, layer)(*options)
+    model = keras.Model(inputs, last(keras.layers.Conv2D(3, 3, padding="same")(inputs)))
     model.save(tmp_path / name)
     with pytest.raises(InputError, match=layer) as caught:
         read(tmp_path / name)

@@ -110,6 +110,7 @@ PROCESSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "not rescaled": ({"do_rescale": False}, {"scale": 1.0}, ""),
     "bicubic": ({"resample": 3}, {"interpolation": "bicubic"}, ""),
     "box": ({"resample": 4}, {"interpolation": "bilinear"}, "uses a resampling filter"),
+    "no filter": ({"resample": []}, {"interpolation": "bilinear"}, "uses a resampling filter"),
 }
 
 

@@ -2,82 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
+import runpy
 import shutil
-import struct
-import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import Foreign, Layer, of_kind
+from mobilenets.weights.layers import Layer, of_kind
 from mobilenets.weights.tensorflow.checkpoint import read
-from mobilenets.weights.tensorflow.crc32c import crc32c, mask
 from mobilenets.weights.tensorflow.sstable import TableError, read_table
 
+SHARED: Any = runpy.run_path(str(Path(__file__).with_name("shared.py")))
+varint, field, sealed, block, table, entry, write, digests, recorded = (
+    SHARED[name] for name in ("varint", "field", "sealed", "block", "table", "entry", "write", "digests", "recorded")
+)
+REFUSING = runpy.run_path(str(Path(__file__).parents[1] / "refusing.py"))
+refused = partial(REFUSING["refused"], read)
 FILES = Path(__file__).parents[2] / "fixtures" / "tensorflow"
-SLIM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-
-
-# --- a writer of tables, entries and shards ---------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    value &= (1 << 64) - 1
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*out, value))
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def sealed(content: bytes, compression: int = 0) -> bytes:
-    return content + bytes([compression]) + struct.pack("<I", mask(crc32c(content + bytes([compression]))))
-
-
-def block(items: list[tuple[bytes, bytes]]) -> bytes:
-    body = b"".join(varint(0) + varint(len(key)) + varint(len(value)) + key + value for key, value in items)
-    return body + struct.pack("<II", 0, 1)
-
-
-def table(items: list[tuple[bytes, bytes]], compression: int = 0) -> bytes:
-    content = block(items)
-    data = sealed(content, compression)
-    index = block([(b"\xff", varint(0) + varint(len(content)))])
-    footer = varint(0) + varint(0) + varint(len(data)) + varint(len(index))
-    return data + sealed(index) + footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
-
-
-def entry(array: np.ndarray, offset: int, *, shard: int = 0, kind: int = 1, **changes: object) -> bytes:
-    shape = changes.get("shape", array.shape)
-    size = changes.get("size", array.nbytes)
-    sides = b"".join(field(2, field(1, side)) for side in shape)
-    checksum = varint(6 << 3 | 5) + struct.pack("<I", mask(crc32c(array.tobytes())))
-    return field(1, kind) + field(2, sides) + field(3, shard) + field(4, offset) + field(5, size) + checksum
-
-
-def write(
-    folder: Path, arrays: dict[str, np.ndarray], *, shards: int = 1, extra: dict[str, bytes] | None = None
-) -> Path:
-    data, entries = b"", {b"": field(1, shards)}
-    for name, array in arrays.items():
-        kind = {"f": 1, "i": 9}[array.dtype.kind]
-        entries[name.encode()] = entry(array, len(data), kind=kind)
-        data += array.tobytes()
-    entries |= {name.encode(): value for name, value in (extra or {}).items()}
-    (folder / "model.ckpt.index").write_bytes(table(sorted(entries.items())))
-    (folder / f"model.ckpt.data-00000-of-{shards:05d}").write_bytes(data)
-    return folder / "model.ckpt"
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -93,33 +40,6 @@ def small() -> dict[str, np.ndarray]:
 
 
 # --- TensorFlow's own files -------------------------------------------------------------------------------------------
-
-
-def digests(foreign: Foreign) -> dict[str, list[str]]:
-    """By slim's name of the kind of array, digests in the order of the layers."""
-    found: dict[str, list[str]] = {}
-    for layer in foreign.layers:
-        for part, array in layer.arrays.items():
-            if layer.kind == "norm":
-                leaf, kept = SLIM[part], array
-            elif part == "bias":
-                leaf, kept = "biases", array
-            elif layer.kind == "conv":
-                leaf, kept = "weights", array.transpose(2, 3, 1, 0)
-            else:
-                leaf, kept = "depthwise_weights", array.transpose(2, 3, 0, 1)
-            assert array.dtype == np.float32
-            assert array.flags.c_contiguous
-            found.setdefault(leaf, []).append(hashlib.sha256(np.ascontiguousarray(kept)).hexdigest()[:16])
-    return found
-
-
-def recorded(name: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    with np.load(FILES / f"{name}.npz") as record:
-        for variable, digest in zip(record["names"], record["digests"], strict=True):
-            found.setdefault(variable.split("/")[-1], []).append(str(digest))
-    return found
 
 
 @pytest.mark.parametrize("name", ["v1_average.ckpt", "v2.ckpt"])
@@ -183,16 +103,6 @@ def test_keras_objects_come_in_the_order_of_their_numbers(tmp_path):
     # More convolutions than a V1 has for its depthwise layers, so V2's habit.
     assert foreign.padding == "same"
     assert len(foreign.ignored) == 2
-
-
-def refused(path: Path, match: str) -> None:
-    start = time.process_time()
-    with pytest.raises(InputError, match=match) as caught:
-        read(path)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert "\n" not in message
-    assert time.process_time() - start < 5
 
 
 def test_objects_without_an_order_are_refused(tmp_path):

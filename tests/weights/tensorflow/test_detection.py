@@ -24,8 +24,8 @@ from mobilenets.models.saved import load_model
 from mobilenets.models.tables import V2
 from mobilenets.weights.convert import convert
 
-WRITER = runpy.run_path(str(Path(__file__).with_name("test_graph.py")))
-Graph, field = WRITER["Graph"], WRITER["field"]
+SHARED = runpy.run_path(str(Path(__file__).with_name("shared.py")))
+Graph, field = SHARED["Graph"], SHARED["field"]
 SIZE, CLASSES = 96, 2
 RATIOS = (1.0, 2.0, 0.5, 3.0, 0.3333, 1.0)
 
@@ -182,6 +182,13 @@ def test_the_resizing_is_the_graphs(
     found = convert(written(**given)).foreign
     assert found.preprocessing["interpolation"] == rule
     assert [line.removeprefix("pictures are resized by ") for line in found.assumed] == assumed
+
+
+def test_a_node_that_nothing_needs_may_lack_its_input(written: Callable[..., Path]) -> None:
+    path, odd = written(), Graph()
+    odd.add("odd", "ResizeBilinear", odd.add("way", "Identity", "gone"), "way")
+    path.write_bytes(bytes(odd.bytes()) + path.read_bytes())
+    assert convert(path).foreign.preprocessing["interpolation"] == "corner"
 
 
 def test_says_so_where_the_overlap_is_assumed(written: Callable[..., Path]) -> None:

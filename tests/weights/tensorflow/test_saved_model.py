@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import runpy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from mobilenets.errors import InputError
 from mobilenets.weights.convert import convert
 from mobilenets.weights.tensorflow import saved_model
 
+SHARED: Any = runpy.run_path(str(Path(__file__).with_name("shared.py")))
+field, write, entry, whole = (SHARED[name] for name in ("field", "write", "entry", "whole"))
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "saved_model"
 KINDS = ("exported", "saved", "keras2")
 
@@ -61,8 +65,8 @@ def test_damage(tmp_path: Path) -> None:
     generator, reasons = random.Random(0), set()
     for turn in range(24):
         file = files[turn % len(files)]
-        whole = file.read_bytes()
-        damaged = bytearray(whole)
+        content = file.read_bytes()
+        damaged = bytearray(content)
         for _ in range(20):
             damaged[generator.randrange(len(damaged))] = generator.randrange(256)
         file.write_bytes(damaged[: generator.randrange(len(damaged))] if turn % 2 else damaged)
@@ -72,33 +76,45 @@ def test_damage(tmp_path: Path) -> None:
             reasons.add(str(error))
             assert str(error).startswith(f"{tmp_path / 'm'}: ")
             assert "\n" not in str(error)
-        file.write_bytes(whole)
+        file.write_bytes(content)
     assert len(reasons) > 5
 
 
-def part(field: int, content: bytes) -> bytes:
-    """Give a field of a protocol buffer, with up to 2 MB in it."""
-    length = len(content)
-    sizes = [length & 127 | (128 if length >> 7 else 0), length >> 7 & 127 | (128 if length >> 14 else 0), length >> 14]
-    return bytes([field << 3 | 2, *sizes[: 1 + (length > 127) + (length > 16_383)]]) + content
+def save(folder: Path, graph: bytes, output: str) -> None:
+    signature = field(1, "serving_default") + field(2, field(2, field(1, "o") + field(2, field(1, f"{output}:0"))))
+    (folder / saved_model.FILE).write_bytes(field(2, field(2, graph) + field(5, signature)))
+
+
+@pytest.mark.parametrize("kind", [7, 22])  # texts, such as the names of classes; uint32, a generator's state
+def test_variables_that_are_no_numbers_of_the_network(tmp_path: Path, kind: int) -> None:
+    variables = tmp_path / "variables"
+    variables.mkdir()
+    write(variables, {}, extra={"v": entry(np.zeros(2, np.uint32), 0, kind=kind)}, name="variables")
+    graph = whole()
+    graph.add("v", "VarHandleOp")
+    graph.add("end", "Gather", graph.add("names", "ReadVariableOp", "v"), graph.add("best", "ArgMax", "logits"))
+    save(tmp_path, graph.bytes(), "end")
+    assert [layer.kind for layer in saved_model.read(tmp_path).layers][-1] == "linear"
 
 
 def test_functions_that_only_call_each_other(tmp_path: Path) -> None:
     """Twice each, 18 deep: none has a node of its own that would count."""
 
     def node(name: bytes, op: bytes, *inputs: bytes) -> bytes:
-        return part(1, name) + part(2, op) + b"".join(part(3, source) for source in inputs)
+        return field(1, name) + field(2, op) + b"".join(field(3, source) for source in inputs)
 
     def function(number: int, *calls: bytes) -> bytes:
-        signature = part(1, b"f%d" % number) + part(2, part(1, b"x")) + part(3, part(1, b"o"))
+        signature = field(1, b"f%d" % number) + field(2, field(1, b"x")) + field(3, field(1, b"o"))
         last = b"b" if calls else b"x"
-        return part(
-            1, part(1, signature) + b"".join(part(3, call) for call in calls) + part(4, part(1, b"o") + part(2, last))
+        return field(
+            1,
+            field(1, signature)
+            + b"".join(field(3, call) for call in calls)
+            + field(4, field(1, b"o") + field(2, last)),
         )
 
     calls = [(node(b"a", b"f%d" % n, b"x"), node(b"b", b"f%d" % n, b"a")) for n in range(1, 19)]
     library = b"".join(function(n, *both) for n, both in enumerate(calls)) + function(18)
-    graph = part(1, node(b"p", b"Placeholder")) + part(1, node(b"y", b"f0", b"p")) + part(2, library)
-    signature = part(1, b"serving_default") + part(2, part(2, part(1, b"o") + part(2, part(1, b"y:0"))))
-    (tmp_path / saved_model.FILE).write_bytes(part(2, part(2, graph) + part(5, signature)))
+    graph = field(1, node(b"p", b"Placeholder")) + field(1, node(b"y", b"f0", b"p")) + field(2, library)
+    save(tmp_path, graph, "y")
     assert "it calls more than" in refused(tmp_path)

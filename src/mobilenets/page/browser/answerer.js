@@ -1,4 +1,4 @@
-// What the page asks: here the model in the browser itself. (server/page/answerer.js asks a server instead.)
+// What the page asks: here the model in the browser itself. (page/server/answerer.js asks a server instead.)
 
 import { MAX_PIXELS } from "./decode.js";
 import { overlap } from "./detections.js";

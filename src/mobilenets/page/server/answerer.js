@@ -2,6 +2,7 @@
 // Addresses are relative to the page, so that it works below a path too, behind a proxy that maps /ml/ to the server.
 
 import { Problem } from "./problem.js";
+import { ofThisTab } from "./storage.js";
 
 export const docs = "docs";
 
@@ -32,7 +33,7 @@ function form(file) {
 
 async function ask(path, options = {}) {
   for (;;) {
-    const token = sessionStorage.getItem(TOKEN);
+    const token = ofThisTab.get(TOKEN);
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const response = await fetch(path, { ...options, headers }).catch(lost);
     if (response.ok) return response;
@@ -44,13 +45,13 @@ async function ask(path, options = {}) {
 let asking = null;
 function askForToken(wrong) {
   asking ??= new Promise((resolve) => {
-    sessionStorage.removeItem(TOKEN);
+    ofThisTab.set(TOKEN, "");
     at("token").value = "";
     at("wrong").hidden = !wrong;
     at("ask").showModal();
     at("ask").addEventListener("close", () => {
       // HTTP headers hold no other characters.
-      sessionStorage.setItem(TOKEN, at("token").value.replace(/[^\x21-\x7e]/g, ""));
+      ofThisTab.set(TOKEN, at("token").value.replace(/[^\x21-\x7e]/g, ""));
       asking = null;
       resolve();
     }, { once: true });

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping
 
 from mobilenets.base.leftovers import filling
-from mobilenets.base.shell import quote
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.boxes.counts import pictures_with
 from mobilenets.datasets.boxes.read import prepare_boxes
@@ -20,11 +19,12 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.detection.detector import Detector
 from mobilenets.pictures.augment.with_boxes import build_boxes
 from mobilenets.pictures.cache import PictureCache
-from mobilenets.runs.begin import Run, box_settings, open_begun
+from mobilenets.runs.begin import Run, open_begun
 from mobilenets.runs.copies import look_for_copies
-from mobilenets.runs.record import RECIPE, SPLIT, DataRecord, Record, data_record
+from mobilenets.runs.record import SPLIT, DataRecord, Record, data_record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import write_seen
+from mobilenets.runs.settle import box_settings
 from mobilenets.runs.update import find_source, notes_on_seen
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import doubts, read_labels
@@ -62,7 +62,7 @@ def begin_boxes(
     earlier = None if source is None else source.seen
     dataset = prepare_boxes(request.data, **box_settings(recipe), seen=earlier, group=grouped, look=looking)
     copied, keep = look_for_copies(dataset, looking)
-    for note in (seen := notes_on_seen(dataset)):
+    for note in (seen := notes_on_seen(dataset, source)):
         log.warning("%s", note)
     dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *copied, *seen))
     network, origin = fresh_detector(recipe, architecture, detection, dataset.classes, saved)
@@ -76,9 +76,8 @@ def begin_boxes(
         log.warning("%s", doubt)
     about = (network.architecture.to_json(), dataset.classes, preprocessing, origin, labels)
     bundle = Bundle(*about, task=recipe.task, detection=network.detection)
-    command = f"mobilenets train {quote(str(request.data))} --recipe {quote(str(request.run / RECIPE))} --out NEW"
     weights = {"asked": asked, "why_not": opened.why_not}
-    record = Record(recipe, command, _record(dataset), hardware, versions, weights)
+    record = Record(recipe, request.again, _record(dataset), hardware, versions, weights)
 
     def write(run: Run) -> None:
         with filling(request.run):

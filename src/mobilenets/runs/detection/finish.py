@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from mobilenets.base.files import write_json
-from mobilenets.base.progress import duration
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.drawing.curves import draw_curves
@@ -20,13 +17,10 @@ from mobilenets.runs.begin import Run
 from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.detection.advice import BoxOutcome, next_steps_with_boxes
 from mobilenets.runs.detection.report import FOUND, REPORT, draw_found, write_box_report
-from mobilenets.runs.record import METRICS
-from mobilenets.runs.results import said, seconds_in_all, words_of_half
+from mobilenets.runs.results import said, seconds_in_all, write_metrics
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.validation import BoxValidation
-
-log = logging.getLogger("mobilenets")
 
 
 def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: State, since: float) -> dict[str, Any]:
@@ -67,14 +61,5 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
     draw_found(folder / FOUND, evaluation, dataset.layout.root, names)
     metrics["total_seconds"] = seconds_in_all(folder, state, since)
     write_box_report(run, train, state, kept, evaluation, metrics, names)
-    metrics["total_seconds"] = seconds_in_all(folder, state, since)  # the report among it
-    # Last, because it is what marks a run as measured.
-    write_json(folder / METRICS, metrics)
-    log.info(
-        "%s on %d %s%s, %s in all",
-        evaluation.summary(),
-        len(evaluation.images),
-        *words_of_half(on, dataset),
-        duration(metrics["total_seconds"]),
-    )
+    write_metrics(run, metrics, evaluation, on, seconds_in_all(folder, state, since))
     return {"run": str(folder), "report": str(folder / REPORT), **metrics}

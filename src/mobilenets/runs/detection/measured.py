@@ -15,7 +15,7 @@ from mobilenets.datasets.listing import Problem, names
 from mobilenets.datasets.readable import Look
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
-from mobilenets.runs.held_out import Halves
+from mobilenets.runs.held_out import Halves, note_of_learned
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle
 
@@ -50,7 +50,7 @@ def boxes_to_measure(model: Path, data: Path, classes: tuple[str, ...], look: Lo
     in the notes. Raises ``InputError`` for what ``read_boxes`` refuses, and where nothing is left.
     """
     measured = _chosen(model, data, classes, look)
-    said = _of_learned(measured.learned, len(measured.samples))
+    said = note_of_learned(measured.learned, len(measured.samples))
     if said is None:
         return measured
     log.info("%s", said, extra={"noted": True})
@@ -83,7 +83,7 @@ def boxes_to_export(model: Path, data: Path, classes: tuple[str, ...]) -> Halves
     if found.layout.validation is None:
         held = [seen is not None and seen.held(found.contents[sample.path]) for sample in samples]
         which = "validation" if all(held) else "held out and new" if any(held) else "a fifth of all"
-    said = _of_learned(learned, len(samples))
+    said = note_of_learned(learned, len(samples))
     if said is not None:
         log.warning("%s", said)
     notes = found.notes if said is None else (*found.notes, said)
@@ -149,12 +149,3 @@ def _unsplit(found: BoxDataset, seen: SeenPictures | None, notes: list[str]) -> 
 
 def _new(samples: tuple[Sample, ...], found: BoxDataset, seen: SeenPictures) -> tuple[Sample, ...]:
     return tuple(sample for sample in samples if not seen.learned(found.contents[sample.path]))
-
-
-def _of_learned(learned: int | None, total: int) -> str | None:
-    if learned is None:
-        return "the model does not say what it was trained on; if it was these pictures, the figures are too high"
-    if not learned:
-        return None
-    share = f"{learned / total:.0%}"
-    return f"the model was trained on {learned} of these {total} pictures ({share}): the figures are too high"

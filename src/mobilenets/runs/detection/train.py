@@ -13,12 +13,13 @@ import torch
 from mobilenets.base.files import write_json
 from mobilenets.base.progress import about
 from mobilenets.drawing.curves import draw_schedule
-from mobilenets.runs.begin import Run, Settled
+from mobilenets.runs.begin import Run
 from mobilenets.runs.conditions import carry_on
 from mobilenets.runs.detection.begin import begin_boxes, box_loaders, detector_of, take_up_boxes
 from mobilenets.runs.detection.finish import finish_boxes
 from mobilenets.runs.fitting import paced
 from mobilenets.runs.request import Request
+from mobilenets.runs.settle import Settled
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.estimate import estimate_boxes

@@ -21,7 +21,8 @@ class LiteRtEngine(InTurn):
 
     def __init__(self, path: Path, exported: Exported, threads: int) -> None:
         super().__init__(exported, threads)
-        self.interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        # Its content and not its path, which LiteRT opens in Windows' own code page.
+        self.interpreter = Interpreter(model_content=path.read_bytes(), num_threads=threads)
         self.interpreter.allocate_tensors()
         [entry], self._leave = self.interpreter.get_input_details(), outputs_of(self.interpreter)
         self._entry = entry["index"]

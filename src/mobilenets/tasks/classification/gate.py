@@ -55,8 +55,7 @@ class Verdict:
         """Why the file may not leave; empty when it may."""
         pair, found = self.pair, []
         _, lost, gained, _ = pair.table
-        on_edge = lost - gained <= EDGE_PICTURES.get(self.precision, 0)
-        if 100 * pair.top1_change < -self.tolerance and not on_edge:
+        if falls(pair.top1_change, lost - gained, self.precision, self.tolerance):
             found.append(
                 f"top-1 falls by {-100 * pair.top1_change:.2f} points ({lost} of {sum(pair.table)} pictures lost, "
                 f"{gained} gained), but --tolerance allows only {self.tolerance:g}"
@@ -114,6 +113,15 @@ class Verdict:
         from mobilenets.drawing.export import draw_export  # a bare install has no matplotlib
 
         draw_export(self.pair, self.tolerance, labels, path)
+
+
+def falls(change: float, lost: int, precision: str, tolerance: float | None = None) -> bool:
+    """Say whether top-1 falls further than ``tolerance`` points, by default those of the precision.
+
+    ``change`` is a share of 1, and ``lost`` by how many pictures it falls.
+    """
+    points = TOLERANCE[precision] if tolerance is None else tolerance
+    return 100 * change < -points and lost > EDGE_PICTURES.get(precision, 0)
 
 
 def judge(comparison: Comparison) -> Verdict:

@@ -13,14 +13,16 @@ from mobilenets.errors import InputError
 from mobilenets.measure.metric import TOP1
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.pictures.augment.mixing import blend
-from mobilenets.runtime.answers import Classes
+from mobilenets.runtime.answers import Classes, log_softmax
 from mobilenets.tasks.base import Comparison, Floats, LossSettings
 from mobilenets.tasks.base import Evaluation as AnyEvaluation
-from mobilenets.tasks.classification.divergence import compared, softened
 from mobilenets.tasks.classification.gate import Verdict, check_tolerance, judge
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+# At which ``divergence`` compares.
+TEMPERATURE = 4.0
 
 
 class Classification:
@@ -83,8 +85,15 @@ class Classification:
         return judge(comparison)
 
     def divergence(self, wanted: Floats, given: Floats, scores: bool) -> tuple[float, float]:
-        """Give the mean Kullback-Leibler divergence of softened probabilities, and how often the class is the same."""
-        return compared(softened(wanted, scores), softened(given, scores))
+        """Give the mean Kullback-Leibler divergence of softened probabilities from float's, in nats.
+
+        Training pictures are known too surely for their probabilities to tell quantizers apart: they are softened, as
+        in distillation (Hinton et al. 2015, arXiv 1503.02531, section 2).
+        """
+        both = (wanted.astype(np.float64), given.astype(np.float64))
+        ours, theirs = (log_softmax((np.log(np.maximum(one, 1e-30)) if scores else one) / TEMPERATURE) for one in both)
+        divergence = float((np.exp(ours) * (ours - theirs)).sum(axis=1).mean())
+        return divergence, float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean())
 
 
 def classified(evaluation: AnyEvaluation) -> Evaluation:

@@ -6,6 +6,7 @@ import math
 
 from mobilenets.errors import InputError
 from mobilenets.training.recipe import AUTO, Recipe
+from mobilenets.training.stages import steps_per_epoch
 
 # Steps that a run aims at, and the epochs that hold it: boxes and classes are learned at once, from fresh heads.
 TRAINED_STEPS, TRAINED_EPOCHS = 1500, (10, 120)
@@ -41,7 +42,7 @@ def resolve_boxes(recipe: Recipe, pictures: int, trained: bool) -> Recipe:
     - ``lr`` is 1e-3, ``freeze`` none, ``augment`` photo.
     """
     batch = recipe.batch or (16 if pictures >= 200 else 8)
-    width = math.ceil(math.ceil(pictures / batch) / recipe.accumulate)
+    width = steps_per_epoch(batch, recipe.accumulate, pictures)
     steps, (least, most) = (TRAINED_STEPS, TRAINED_EPOCHS) if trained else (SCRATCH_STEPS, SCRATCH_EPOCHS)
     epochs = math.ceil(recipe.steps / width) if recipe.steps is not None else recipe.epochs
     return recipe.replace(

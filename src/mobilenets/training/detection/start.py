@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import load_table
 from mobilenets.models.detection.detector import Detector
@@ -19,6 +18,7 @@ from mobilenets.models.detection.plan import describe_detector, resized
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.detection import Detection
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.start import as_trained, refuse_unfit
 
 log = logging.getLogger("mobilenets")
 
@@ -34,11 +34,7 @@ def described(recipe: Recipe, saved: SavedModel | None) -> tuple[Architecture, D
         return architecture, replace(detection, scores=scores)
     table = load_table(recipe.table) if recipe.table is not None else None
     architecture, detection = describe_detector(recipe.model, recipe.width, recipe.size, table=table)
-    if saved is not None and table is None:
-        trained = saved.network.architecture.table
-        own = replace(architecture.table, padding=trained.padding, norm_epsilon=trained.norm_epsilon)
-        architecture = replace(architecture, table=own)
-    return architecture, replace(detection, scores=scores)
+    return architecture if table is not None else as_trained(architecture, saved), replace(detection, scores=scores)
 
 
 def fresh_detector(
@@ -57,13 +53,7 @@ def fresh_detector(
     if saved is None:
         return network, {"weights": "random"}
     given, expected = saved.network.state_dict(), network.state_dict()
-    for name in sorted(name for name in expected if name.startswith("body.")):
-        if name not in given or given[name].shape != expected[name].shape:
-            raise InputError(
-                f"the weights are for {saved.bundle.architecture['name']} at width "
-                f"{saved.bundle.architecture['width']:g} and do not fit {recipe.model} at width {recipe.width:g} "
-                f"({name}); leave --model and --width out to use theirs"
-            )
+    refuse_unfit(recipe, saved, (name for name in expected if name.startswith("body.")), expected)
     before = saved.bundle.detection
     alike = before is not None and before.scores == detection.scores
     known = [name for name in classes if alike and name in saved.bundle.classes]

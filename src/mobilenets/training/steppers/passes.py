@@ -87,14 +87,12 @@ def _given(values: Map) -> tuple[int, Any]:
 
 def _normalised(values: Map, shape: tuple[int, ...], unit: Unit, parts: Map, counts: Map) -> Read:
     """Make a map of a convolution's output from the moments of its parts, and move the running statistics."""
-    norm, momentum = unit.arrays, unit.norm.momentum
-    lines, inverse = np.empty((3, shape[-1]), norm.gamma.dtype), np.empty(shape[-1])
-    part = synchronised()
+    norm, part, momentum = unit.arrays, synchronised(), unit.norm.momentum
     if part is not None:
         parts, counts = part.moments(parts, counts)
-    norms.finish_moments(
-        parts, counts, norm.gamma, norm.beta, unit.norm.eps, norm.mean, norm.variance, momentum, lines, inverse
-    )
+    running = norm.mean, norm.variance
+    assert momentum is not None
+    lines, inverse = norms.settled(parts, counts, norm.gamma, norm.beta, unit.norm.eps, running, momentum)
     norm.batches[()] += 1
     return Read(values, shape, lines, inverse, unit.activation)
 

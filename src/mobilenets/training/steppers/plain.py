@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -158,8 +159,9 @@ class PlainStepper:
     def _add_gradient(self, batch: Batch, share: float) -> dict[str, float]:
         """Add the gradient of a batch's mean loss times ``share``; returns the batch's sums."""
         targets = torch.from_numpy(batch.targets).to(self._device)
-        precision = self._precision
-        with torch.autocast(self._device.type, precision or torch.bfloat16, enabled=precision is not None):
+        # Not even one that is off where it is not wanted: before PyTorch 2.5 there was none for Apple's GPUs.
+        mixed = torch.autocast(self._device.type, self._precision) if self._precision else nullcontext()
+        with mixed:
             output = self._outputs(to_tensor(batch.images, self._device), self._start)
         # A mean over no picture is no number.
         loss = self._loss(output.float(), targets) if len(batch) else output.float().sum()

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -120,6 +121,7 @@ def _limit(memory: int, seconds: int) -> None:
     with suppress(ImportError):
         import resource
 
+        seconds += int(time.process_time())  # a slow machine has needed some to load h5py
         for kind, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
             with suppress(ValueError, OSError):
                 resource.setrlimit(kind, (value, value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import MAX_BYTES, count
+from mobilenets.weights.layers import MAX_BYTES
 from mobilenets.weights.onnx.file import Array, Node
 from mobilenets.weights.wire import Budget, WireError
 
@@ -47,7 +48,7 @@ class Constants:
         """Compute a node; None where that is not known. Raises InputError."""
         try:
             if node.op in _ARITHMETIC:
-                self.budget.take(8 * count(np.broadcast_shapes(*(array.shape for array in inputs))))
+                self.budget.take(8 * math.prod(np.broadcast_shapes(*(array.shape for array in inputs))))
                 if node.op == "Div" and inputs[0].dtype.kind in "iu":
                     return np.asarray(inputs[0] // inputs[1])
                 return np.asarray(_ARITHMETIC[node.op](*inputs))
@@ -80,7 +81,7 @@ class Constants:
             return np.asarray(np.take(first, inputs[1], axis, mode="raise"))
         if node.op == "ConstantOfShape":
             shape = [int(side) for side in first.reshape(-1)[:8]]
-            self.budget.take(8 * count(shape))
+            self.budget.take(8 * math.prod(shape))
             return np.full(shape, node.given("value", np.zeros(1, np.float32)).reshape(-1)[0])
         if node.op == "Slice":
             return _sliced(node, inputs)

@@ -5,6 +5,7 @@ Source: ``onnx.proto`` of https://github.com/onnx/onnx, and its ``ExternalData.m
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import check_room, count
+from mobilenets.weights.layers import check_room, listed
 from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields
 
 Array = npt.NDArray[Any]
@@ -177,7 +178,7 @@ class _Tensors:
         """Give an array; floating-point numbers of any width as float32 or wider. Raises InputError."""
         try:
             kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            size = max(kind.itemsize, 1) * count(tensor.dims)
+            size = max(kind.itemsize, 1) * math.prod(tensor.dims)
             if any(side < 0 for side in tensor.dims) or kind.hasobject or kind.kind in "USO":
                 raise ValueError(f"a tensor of {kind}")
             self.bytes += size
@@ -189,7 +190,7 @@ class _Tensors:
                 array = numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise InputError(
-                f"the array {shown(tensor.name)!r} is damaged or of an unknown kind; export the model again"
+                f"the array {listed([tensor.name])!r} is damaged or of an unknown kind; export the model again"
             ) from error
         # bfloat16 is no kind of NumPy's own.
         return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype == np.float16 else array
@@ -198,6 +199,7 @@ class _Tensors:
         """Read what a tensor has in another file of the model's folder."""
         told: dict[str, str] = {entry.key: entry.value for entry in tensor.external_data}
         place = told.get("location", "")
+        named = repr(listed([place]))
         parts = PurePosixPath(place).parts + PureWindowsPath(place).parts
         target = self.path.parent / place
         # The hub's cache links to files of one folder.
@@ -205,19 +207,12 @@ class _Tensors:
         inside = any(target.resolve().is_relative_to(folder) for folder in folders)
         absolute = PurePosixPath(place).is_absolute() or PureWindowsPath(place).anchor
         if not place or "\0" in place or ".." in parts or absolute or not inside:
-            raise InputError(f"its weights are said to lie in {shown(place)!r}, outside its folder; this is refused")
+            raise InputError(f"its weights are said to lie in {named}, outside its folder; this is refused")
         if not target.is_file():
-            raise InputError(
-                f"its weights lie in {shown(place)!r}, which is not beside it; put both files in one folder"
-            )
+            raise InputError(f"its weights lie in {named}, which is not beside it; put both files in one folder")
         offset = int(told.get("offset") or 0)
         if int(told.get("length") or size) != size or not 0 <= offset <= target.stat().st_size - size:
-            raise InputError(f"{shown(place)!r} beside it is shorter than it says; copy or download both files again")
+            raise InputError(f"{named} beside it is shorter than it says; copy or download both files again")
         with target.open("rb") as file:
             file.seek(offset)
             return file.read(size)
-
-
-def shown(*names: str) -> str:
-    """List names for a user, on one line."""
-    return ", ".join(" ".join(name[:100].split()) for name in names[:8])

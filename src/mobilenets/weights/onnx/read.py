@@ -14,8 +14,8 @@ from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import DESCRIPTION, Bundle, read_bundle
 from mobilenets.weights.class_names import names_in
 from mobilenets.weights.keras.layers import OWN
-from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, reported
-from mobilenets.weights.onnx.file import Graph, Node, read_graph, shown
+from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, listed, reported
+from mobilenets.weights.onnx.file import Graph, Node, read_graph
 from mobilenets.weights.onnx.nodes import TAKERS
 from mobilenets.weights.onnx.translation import Translation
 from mobilenets.weights.operations import Linear, Picture
@@ -71,7 +71,7 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
     if traced.scores and not simplified.folded.ends and graph.producer not in (_OURS, "pytorch", *_TENSORFLOW):
         assumed.append(f"its {traced.scores} outputs are taken for the scores of {traced.scores} classes")
     return replace(
-        traced.foreign("ONNX" + (f" of {shown(graph.producer)}" if graph.producer else "")),
+        traced.foreign("ONNX" + (f" of {listed([graph.producer])}" if graph.producer else "")),
         preprocessing=preprocessing,
         classes=_classes(graph, bundle),
         own=OWN if tensorflow and bundle is None else {},
@@ -89,7 +89,7 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
     if output is not None:
         named = translation.output(output)
         if named is None:
-            raise InputError(f"it has no output {output[:100]!r}; choose one of: {shown(*graph.outputs)}")
+            raise InputError(f"it has no output {output[:100]!r}; choose one of: {listed(graph.outputs)}")
         return simplify(translation.operations, [named.place])
     if not found:
         raise InputError("no output of it is made of pictures; give a network that takes pictures of 3 channels")
@@ -97,7 +97,7 @@ def _output(translation: Translation, graph: Graph, output: str | None) -> Simpl
     scored = [name for name, one in read.items() if isinstance(one.operations[-1], Linear)]
     choices = scored or list(read)
     if len(choices) > 1 and len({found[name].place for name in choices}) > 1:
-        raise InputError(f"it has several outputs: {shown(*choices)}; choose one with --output NAME")
+        raise InputError(f"it has several outputs: {listed(choices)}; choose one with --output NAME")
     return read[choices[0]]
 
 

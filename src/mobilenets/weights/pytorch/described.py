@@ -123,7 +123,7 @@ def _timm(foreign: Foreign, config: Mapping[str, Any], given: Mapping[str, Any])
         _check_activation(foreign, activation, f"the {CONFIG} beside it says act_layer")
     fields = _fields(given)
     ways = {"center": "crop", "squash": "stretch", "border": "pad"}
-    if given.get("crop_mode") in ways:
+    if given.get("crop_mode") in list(ways):  # which asks for no hash of what stands there
         fields["resize"] = ways[given["crop_mode"]]
     size = given.get("input_size")
     side = size[-1] if isinstance(size, list) and len(size) == 3 and size[1] == size[2] else None
@@ -216,8 +216,9 @@ def _processor(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None,
     elif not cropped:
         fields["crop_fraction"] = 1.0
         unclear.append(f"{PROCESSOR} does not crop; here the centre square is used")
-    fields["interpolation"] = _PILLOW.get(given.get("resample", 2), "bilinear")
-    if given.get("resample", 2) not in _PILLOW:
+    filters = [name for number, name in _PILLOW.items() if number == given.get("resample", 2)]
+    fields["interpolation"] = filters[0] if filters else "bilinear"
+    if not filters:
         unclear.append(f"{PROCESSOR} uses a resampling filter that is not known here; bilinear is used")
     fields |= _fields({"mean": given.get("image_mean"), "std": given.get("image_std")})
     if not given.get("do_normalize", True):

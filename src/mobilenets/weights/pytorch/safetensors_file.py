@@ -6,6 +6,7 @@ are as long as their shapes say, follow one another without gap or overlap, and 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import MAX_ARRAYS, Foreign, bfloat16, check_room, count, reported
+from mobilenets.weights.layers import MAX_ARRAYS, Foreign, bfloat16, check_room, reported
 from mobilenets.weights.pytorch.described import from_folder
 from mobilenets.weights.pytorch.state import read_state
 
@@ -38,7 +39,7 @@ def read(path: Path, output: str | None = None) -> Foreign:
                 raise InputError(f"damaged: a header of {length} bytes; copy or download it again")
             file.seek(0)
             entries: list[tuple[str, dict[str, Any]]] = deserialize(file.read())  # type: ignore[no-untyped-call]
-        check_room(path, len(entries), sum(4 * count(entry["shape"]) for _, entry in entries))
+        check_room(path, len(entries), sum(4 * math.prod(entry["shape"]) for _, entry in entries))
         # The library gives them in another order each time, and has written them by type and name.
         entries.sort(key=lambda entry: entry[0], reverse=True)
         arrays = {}

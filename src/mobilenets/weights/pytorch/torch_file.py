@@ -7,6 +7,7 @@ PyTorch 1.6, behind the pickle before (torch/serialization.py, ``_save`` and ``_
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from mobilenets.base.pickled import NotPlainError, Object, exactly
 from mobilenets.errors import InputError
-from mobilenets.weights.layers import Foreign, bfloat16, check_room, count, reported
+from mobilenets.weights.layers import Foreign, bfloat16, check_room, reported
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State, choose, find, is_average, settings_of
 from mobilenets.weights.pytorch.described import from_folder, from_training
 from mobilenets.weights.pytorch.state import read_state
@@ -116,7 +117,7 @@ def _foreign(path: Path, value: object, fetch: Fetch, output: str | None) -> For
         raise InputError(f"it holds no state dictionary; {HINT}")
     state, others = choose(states, output)
     tensors, passed_over = _tensors(state)
-    check_room(path, len(tensors), sum(4 * count(tensor.shape) for tensor in tensors.values()))
+    check_room(path, len(tensors), sum(4 * math.prod(tensor.shape) for tensor in tensors.values()))
     arrays = {name: _array(tensor, fetch) for name, tensor in tensors.items()}
     settings = settings_of(value)
     classes, notes = _classes(settings)

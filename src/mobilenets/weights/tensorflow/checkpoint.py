@@ -6,6 +6,7 @@ Sources: ``tensorflow/core/util/tensor_bundle`` for the format; slim's ``nets/mo
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from mobilenets.weights.layers import (
     Layer,
     check_room,
     conv_hwio,
-    count,
     depthwise_hwcm,
     linear,
     norm,
@@ -119,6 +119,10 @@ class Bundle:
     def __init__(self, path: Path, prefix: str, shards: int, entries: Mapping[str, _Entry]) -> None:
         self.path, self.prefix, self.shards, self.entries = path, prefix, shards, entries
 
+    def has_numbers(self, name: str) -> bool:
+        """Whether there is a tensor of this name, and of a kind that can be read: texts and the like cannot."""
+        return name in self.entries and self.entries[name].kind in KINDS
+
     def check(self, names: Iterable[str]) -> None:
         """Refuse tensors that are too many, too large, or overlap; nothing is read yet."""
         wanted = [(self.entries[name], name) for name in names]
@@ -127,7 +131,7 @@ class Bundle:
                 raise InputError(
                     f"{self.path}: {name[:100]!r} is a partitioned variable; save the model again without a partitioner"
                 )
-            if entry.offset < 0 or entry.size != count(entry.shape) * np.dtype(KINDS[entry.kind]).itemsize:
+            if entry.offset < 0 or entry.size != math.prod(entry.shape) * np.dtype(KINDS[entry.kind]).itemsize:
                 raise TableError(f"{name[:100]!r} of shape {entry.shape} claims {entry.size} bytes at {entry.offset}")
         check_room(self.path, len(wanted), sum(entry.size for entry, _ in wanted))
         spans = sorted((entry.shard, entry.offset, entry.offset + entry.size, name) for entry, name in wanted)

@@ -19,10 +19,11 @@ from mobilenets.models.detection.anchors import Shapes, tensorflow_shapes
 from mobilenets.weights.detector import PLAIN, Found, corners_first, extras_of
 from mobilenets.weights.head import Folded
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, Layer
-from mobilenets.weights.operations import Conv, Operation, Pair, Picture, layers_of, needed, needed_places
+from mobilenets.weights.operations import Conv, Operation, Pair, Picture, layers_of, needed_places
+from mobilenets.weights.operations import needed as needed_operations
 from mobilenets.weights.sides import sides_of
 from mobilenets.weights.simplify import Simplified, units
-from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, needed
 from mobilenets.weights.tensorflow.operations import Translation
 from mobilenets.weights.tensorflow.tensor import Array
 from mobilenets.weights.traced import trace
@@ -47,7 +48,15 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
     if missing := [name for name in heads if name not in nodes]:
         raise GraphError(f"it lacks the head {missing[0]!r}; give a whole SSDLite")
     figures = _Figures(nodes)
-    graph = Translation(path, in_order(_cut(nodes, heads)))
+
+    def resized(name: str) -> Node | None:
+        """Take the pictures as they come out of the loop that resizes them."""
+        node = nodes.get(name)
+        if node is None or not node.op.startswith("TensorArrayGather"):
+            return None
+        return Node(name, "Placeholder", (), {}, node.budget)
+
+    graph = Translation(path, in_order(needed(nodes, heads, resized)))
     places = {node.name: place for place, node in enumerate(graph.made_by)}
     if absent := [name for name in heads if name not in places]:
         raise GraphError(f"its head {absent[0]!r} does not follow from its pictures")
@@ -58,7 +67,7 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
     if sources[::2] != sources[1::2]:
         raise GraphError(f"boxes and scores of one head stand on different maps, not {PLAIN}")
     first, last, *behind = sources[::2]
-    body, _ = needed(made, [last])
+    body, _ = needed_operations(made, [last])
     traced = trace(Simplified(tuple(body), tuple(sides_of(body)), Folded(body, len(body) - 1)), tensorflow=True)
     seen = set(needed_places(made, [last]))
     extras: list[Conv] = []
@@ -82,24 +91,6 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
         behind=(*extra_layers, *head_layers),
         detection=described.detection,
     )
-
-
-def _cut(nodes: Mapping[str, Node], ends: Sequence[str]) -> dict[str, Node]:
-    """Give what the heads take, from the resized pictures on; these come out of a loop that is left away."""
-    kept: dict[str, Node] = {}
-    waiting = list(ends)
-    while waiting:
-        name = waiting.pop()
-        if name in kept:
-            continue
-        if name not in nodes:
-            raise GraphError(f"it takes {name[:100]!r}, which is not in the file")
-        node = nodes[name]
-        if node.op.startswith("TensorArrayGather"):
-            node = Node(name, "Placeholder", (), {}, node.budget)
-        kept[name] = node
-        waiting += [source for source, _ in node.inputs]
-    return kept
 
 
 def _head(made: Sequence[Operation], place: int) -> tuple[Conv, Conv]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mobilenets.weights.layers import count
 from mobilenets.weights.tensorflow.graphdef import GraphError, Node
 from mobilenets.weights.tensorflow.tensor import Array
 
@@ -42,7 +42,7 @@ def fold(node: Node, inputs: Sequence[Array]) -> Array | None:
         if compute is None or any(array.dtype.kind != "f" for array in inputs):
             return None
         shape = np.broadcast_shapes(*(array.shape for array in inputs))
-        node.budget.take(8 * count(shape))
+        node.budget.take(8 * math.prod(shape))
         return np.asarray(compute(*inputs[: 2 if isinstance(compute, np.ufunc) and compute.nin == 2 else 1]))
     except (TypeError, OverflowError) as error:
         raise GraphError(f"{node} takes constants that do not fit it") from error

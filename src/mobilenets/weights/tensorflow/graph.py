@@ -12,11 +12,11 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.weights.head import NotLinear, Scores, Value, channels, classifier
-from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, check_room, reported
+from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, check_room, listed, reported
 from mobilenets.weights.operations import Conv, Unknown
 from mobilenets.weights.simplify import simplify
 from mobilenets.weights.tensorflow import detection
-from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, read_nodes
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, needed, read_nodes
 from mobilenets.weights.tensorflow.operations import Translation
 from mobilenets.weights.tensorflow.sstable import TableError
 from mobilenets.weights.traced import trace
@@ -55,11 +55,13 @@ def reading(path: Path, what: str) -> Iterator[None]:
 def foreign(path: Path, nodes: Mapping[str, Node], form: str, output: str | None = None) -> Foreign:
     """Make the layers of a graph whose nodes are each behind its inputs; raises InputError, GraphError, WireError."""
     named = (output or "").removesuffix(":0")
-    graph = Translation(path, _behind(nodes, named) if named in nodes else nodes)
+    told = named in nodes
+    taken = needed(nodes, [named]) if told else nodes
+    graph = Translation(path, {name: node for name, node in nodes.items() if name in taken})
     if not any(isinstance(operation, Conv) for operation in graph.operations):
         unknown = (operation.what for operation in graph.operations if isinstance(operation, Unknown))
         raise GraphError(next(unknown, "no convolution follows from its input; give a graph that takes pictures"))
-    chosen = _Outputs(graph, output, named in nodes)
+    chosen = _Outputs(graph, output, told)
     simplified = simplify(graph.operations, graph.ends, chosen.choose)
     traced, folded = trace(simplified, tensorflow=True), simplified.folded
     notes = [*graph.notes, *traced.notes]
@@ -87,9 +89,9 @@ class _Outputs:
         for place, value in given.items():
             if isinstance(value, Scores) and value.last >= 0:  # the last node that is made of the scores
                 named[value.last] = f"{self.graph.made_by[place].name} ({value.width})"
-        listed = ", ".join(" ".join(name[:100].split()) for name in list(named.values())[:_SHOWN])
+        every = listed(list(named.values()), _SHOWN)
         if self.output is not None and not self.told:
-            raise GraphError(f"it has no output {self.output[:100]!r}; choose one of: {listed}")
+            raise GraphError(f"it has no output {self.output[:100]!r}; choose one of: {every}")
         beside = [end for end in self.graph.ends if end not in given and channels(self.graph.operations, end)]
         if beside:
             raise GraphError(f"it ends in {self.graph.made_by[beside[0]]}, too; choose one output with --output NAME")
@@ -102,22 +104,10 @@ class _Outputs:
         inner = {id(part) for value in last.values() for part in value.parts[:-1]}
         last = {place: value for place, value in last.items() if id(value.parts[-1]) not in inner}
         if len(last) > 1:
-            raise GraphError(f"it has several outputs: {listed}; choose one with --output NAME")
+            raise GraphError(f"it has several outputs: {every}; choose one with --output NAME")
         scores = classifier(list(last.values()) or ends, [])
         if scores is not None and len(named) > 1 and not self.told:
-            rest = ", ".join(" ".join(name[:100].split()) for place, name in named.items() if place != scores.last)
+            rest = listed([name for place, name in named.items() if place != scores.last], _SHOWN)
             line = f"the output is {named[scores.last]}, the last one in the graph; choose another with --output NAME: "
             self.others = (line + rest,)
         return scores
-
-
-def _behind(nodes: Mapping[str, Node], output: str) -> dict[str, Node]:
-    """Give a node and all that it takes, in their order."""
-    needed: set[str] = set()
-    waiting = [output]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += [source for source, _ in nodes[name].inputs]
-    return {name: node for name, node in nodes.items() if name in needed}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mobilenets.weights.layers import MAX_ARRAYS
@@ -85,9 +85,10 @@ class Node:
         """Give the node behind this one and a few more that only hand on their first input."""
         node = self
         for _ in range(16):
-            if node.op not in ops or not node.inputs:
+            behind = nodes.get(node.inputs[0][0]) if node.op in ops and node.inputs else None
+            if behind is None:
                 break
-            node = nodes[node.inputs[0][0]]
+            node = behind
         return node
 
     def _value(self, name: str, kind: int) -> int | memoryview | None:
@@ -143,6 +144,24 @@ def read_node(data: memoryview, budget: Budget) -> Node:
                     content = blob(item)
             attributes[key] = content
     return Node(name, op, tuple(inputs), attributes, budget)
+
+
+def needed(
+    nodes: Mapping[str, Node], ends: Iterable[str], instead: Callable[[str], Node | None] = lambda name: None
+) -> dict[str, Node]:
+    """Give some nodes and all that they take; ``instead`` may put another one in a node's place. Raises GraphError."""
+    found: dict[str, Node] = {}
+    waiting = list(ends)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        node = instead(name) or nodes.get(name)
+        if node is None:
+            raise GraphError(f"it takes {name[:100]!r}, which is not in the file")
+        found[name] = node
+        waiting += [source for source, _ in node.inputs]
+    return found
 
 
 def in_order(nodes: Mapping[str, Node]) -> dict[str, Node]:

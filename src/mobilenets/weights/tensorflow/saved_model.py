@@ -18,7 +18,7 @@ from mobilenets.weights.keras.layers import OWN
 from mobilenets.weights.layers import MAX_ARRAYS, Foreign, check_room
 from mobilenets.weights.tensorflow import graph
 from mobilenets.weights.tensorflow.checkpoint import Bundle, open_bundle
-from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, read_node
+from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, needed, read_node
 from mobilenets.weights.tensorflow.tensor import Array
 from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields, number, text, varint, varints
 
@@ -183,7 +183,11 @@ class _Flat:
         if len(given) != len(scope.arguments):
             raise GraphError("a function is called with other arguments than it takes")
         ends: dict[str, list[Edge] | str] = {name: [edge] for name, edge in zip(scope.arguments, given, strict=True)}
-        for node in in_order(_needed(scope)).values():
+
+        def argument(name: str) -> Node | None:
+            return Node(name, "Argument", (), {}, self.saved.budget) if name in scope.arguments else None
+
+        for node in in_order(needed(scope.nodes, (name for name, _ in scope.outputs), argument)).values():
             if node.name in ends:
                 continue
             inputs = [_end(ends, name, port) for name, port in node.inputs]
@@ -209,7 +213,7 @@ class _Flat:
     def _add(self, node: Node, name: str, inputs: Sequence[Edge]) -> None:
         if node.op in _VARIABLES and self.bundle is not None:
             shared = node.text("shared_name", node.name) or node.name
-            key = next((key for key in (shared, node.name) if key in self.bundle.entries), None)
+            key = next((key for key in (shared, node.name) if self.bundle.has_numbers(key)), None)
             if key is not None:
                 self._put(self._constant(key, name))
                 return
@@ -262,26 +266,6 @@ def _end(ends: Mapping[str, list[Edge] | str], name: str, port: int) -> Edge:
     return end[port]
 
 
-def _needed(scope: _Scope) -> dict[str, Node]:
-    """Give the nodes that the outputs need, and stand-ins for the arguments."""
-    found: dict[str, Node] = {}
-    waiting = [name for name, _ in scope.outputs]
-    budget = Budget()
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        if name in scope.arguments:
-            found[name] = Node(name, "Argument", (), {}, budget)
-            continue
-        node = scope.nodes.get(name)
-        if node is None:
-            raise GraphError(f"it takes {name[:100]!r}, which is not in the file")
-        found[name] = node
-        waiting += [source for source, _ in node.inputs]
-    return found
-
-
 def _function_of(node: Node, functions: Mapping[str, Any]) -> str | None:
     called = node.function("f") if node.op in _CALLS else node.op
     return called if called in functions else None
@@ -302,7 +286,7 @@ def _checkpoint_keys(bundle: Bundle, budget: Budget) -> dict[int, tuple[str, str
         for field, _, attribute in fields(blob(value), budget):
             if field == 2:
                 parts = {f: text(item) for f, _, item in fields(blob(attribute), budget) if f in (2, 3)}
-                if parts.get(3, "") in bundle.entries:
+                if bundle.has_numbers(parts.get(3, "")):
                     keys[place] = parts.get(2) or parts[3], parts[3]
     return keys
 

@@ -5,12 +5,13 @@ Source: ``tensor.proto``, ``tensor_shape.proto`` and ``types.proto`` in ``tensor
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.weights.layers import MAX_BYTES, bfloat16, count
+from mobilenets.weights.layers import MAX_BYTES, bfloat16
 from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields, number, signed, varints
 
 Array = npt.NDArray[Any]
@@ -81,7 +82,7 @@ def read_tensor(data: memoryview, budget: Budget) -> Array | None:
         return None
     if -1 in shape:
         raise WireError("a constant has an open shape")
-    size = count(shape)
+    size = math.prod(shape)
     if size * np.dtype(KINDS[kind]).itemsize > MAX_BYTES:
         raise WireError(f"a constant claims {size} numbers, more than any MobileNet has")
     if content:

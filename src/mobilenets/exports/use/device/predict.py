@@ -96,7 +96,7 @@ def open_file(path: Path, form: str) -> Callable[[Array], list[Array]]:
     if form == "litert":
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(str(path), num_threads=2)
+        interpreter = Interpreter(model_content=path.read_bytes(), num_threads=2)
         interpreter.allocate_tensors()
         entry, leaves = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()
 
