@@ -209,8 +209,8 @@ def read_given(path: Path, most: int | None = None) -> bytes:
     most = MOST_GIVEN if most is None else most
     try:
         with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size  # 0 of a pipe; room is made for as much as is asked for
-            content = stream.read(min(most, size or most) + 1)
+            # Room is made for as much as is asked for; the size of a pipe is 0.
+            content = stream.read(min(most, max(os.fstat(stream.fileno()).st_size, MOST_GIVEN)) + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > most:
