@@ -14,7 +14,7 @@ import pytest
 from mobilenets.errors import InputError
 
 
-def refused(read: Callable[[Path], object], path: Path, match: str = "") -> str:
+def refused(read: Callable[[Path], object], path: Path, match: str | None = None) -> str:
     """Read a file that cannot be used; gives what is said."""
     start = time.process_time()
     with pytest.raises(InputError, match=match) as caught:

@@ -52,7 +52,8 @@ def test_our_own_weights_without_their_description(bare: Bare, disturbed: Distur
 
 def test_what_is_said_of_a_head_apart(bare: Bare, tmp_path: Path) -> None:
     head = {"head.weight": torch.randn(3, 1280), "head.bias": torch.zeros(3)}
-    torch.save({"model": head, "model_ema": head}, tmp_path / "head.pth")
+    mean = {name: tensor.clone() for name, tensor in head.items()}
+    torch.save({"model": head, "model_ema": mean}, tmp_path / "head.pth")
     converted = convert([bare(0), tmp_path / "head.pth"])
     assert converted.model.network.classes == 3
     assert any("those under 'model_ema', a moving average" in line for line in converted.model.bundle.origin["assumed"])
