@@ -43,8 +43,8 @@ def test_every_public_name_has_an_example(
     shutil.copytree(trained.run, tmp_path / "run")
     Image.open(trained.data / "dog/001.png").save(tmp_path / "photo.jpg", quality=95)
     monkeypatch.chdir(tmp_path)
-    for name in ("draw_figures", "write_report"):  # half of the time
-        monkeypatch.setattr(f"mobilenets.runs.class_report.{name}", lambda *_: None)
+    for part in ("draw_figures", "write_report"):  # half of the time
+        monkeypatch.setattr(f"mobilenets.runs.class_report.{part}", lambda *_: None)
     for verb in ("prune", "shrink", "shrink_end", "sparsify"):
         monkeypatch.setattr(f"mobilenets.verbs.{verb}.SECONDS", 0.05)
     monkeypatch.setattr("mobilenets.shrinking.candidates.WIDTHS", {})
