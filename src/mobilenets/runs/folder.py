@@ -12,6 +12,8 @@ from pathlib import Path
 from mobilenets.base.files import explaining, staying
 from mobilenets.base.leftovers import ASIDE, occupants
 from mobilenets.base.lock import holding
+from mobilenets.base.shell import quote
+from mobilenets.datasets.layout import Layout
 from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError
 from mobilenets.runs.record import METRICS, RECIPE, folder_of, known_data
@@ -136,3 +138,12 @@ def model_folder(file: str | Path) -> Path:
 def export_folder(run: Path, format: str, precision: str) -> Path:
     """Return the folder of an export inside its run folder, such as ``run/exported-onnx-int8``."""
     return run / "-".join(["exported", format, *([] if precision == "float32" else [precision])])
+
+
+def refuse_inside(out: Path, layout: Layout) -> None:
+    """Refuse to write among the pictures, where a folder would become a class."""
+    for place in (layout.train, layout.validation, layout.test):
+        if place is not None and out.resolve().is_relative_to(place.resolve()):
+            there = place.resolve()
+            such = quote(str(there.with_name(f"{there.name}-run")))
+            raise InputError(f"{out} is inside the picture folder {place}: choose an --out outside it, such as {such}")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_json
+from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel, load_classifier, save_weights
-from mobilenets.runs.folder import check_folder
-from mobilenets.runs.held_out import Halves, pictures_to_export
+from mobilenets.runs.folder import check_folder, refuse_inside
+from mobilenets.runs.held_out import Halves, finder, pictures_to_export
 from mobilenets.runs.record import RECIPE
 from mobilenets.runs.seen import SEEN
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle, write_bundle
@@ -32,11 +33,13 @@ def open_to_go_on(run: Path, done: str) -> SavedModel:
     return saved
 
 
-def pictures_to_go_on(run: Path, data: Path, classes: tuple[str, ...]) -> Halves:
+def pictures_to_go_on(run: Path, data: Path, classes: tuple[str, ...], out: Path) -> Halves:
     """Give the pictures to learn from and those to measure on.
 
-    Raises ``InputError``, before anything is written, for other classes, and where the run learned from all.
+    Raises ``InputError``, before anything is written, for other classes, where the run learned from all, and for an
+    ``out`` among the pictures.
     """
+    refuse_inside(out, find_data(data, finder(run, classes)))
     halves = pictures_to_export(run, data, classes, training=True)
     if halves.learned is not None and halves.learned >= len(halves.training) + len(halves.measured):
         raise InputError(

@@ -9,7 +9,6 @@ from typing import Any
 
 from mobilenets.base.files import read_json
 from mobilenets.base.leftovers import UNFINISHED, clear_leftovers, occupants
-from mobilenets.base.shell import quote
 from mobilenets.datasets.boxes.read import prepare_boxes_again
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.prepare import Dataset, prepare_again
@@ -18,7 +17,7 @@ from mobilenets.doctor.groups import settled
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import TABLE_HINT
 from mobilenets.runs.copies import COPIES, THUMBNAILS
-from mobilenets.runs.folder import check_folder
+from mobilenets.runs.folder import check_folder, refuse_inside
 from mobilenets.runs.record import FOLDS, RECIPE, SPLIT, Record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import SEEN
@@ -118,11 +117,7 @@ def refuse_place(run: Path, layout: Layout, resume: bool) -> None:
     if run.exists() and not unbegun.issuperset(occupants(run)):
         way = "holds no run to continue:" if resume else "is not empty: continue it with --resume, or"
         raise InputError(f"{run} {way} use another --out")
-    for place in (layout.train, layout.validation, layout.test):
-        if place is not None and run.resolve().is_relative_to(place.resolve()):
-            there = place.resolve()
-            such = quote(str(there.with_name(f"{there.name}-run")))
-            raise InputError(f"{run} is inside the picture folder {place}: choose an --out outside it, such as {such}")
+    refuse_inside(run, layout)
     check_folder(run)
 
 

@@ -120,7 +120,7 @@ def prune(
     began = time.monotonic()
     recipe = further(run, epochs, device)
     asked = asked_of(run, to=to, steps=steps, epochs=epochs)
-    pictures_to_go_on(run, pictures, saved.bundle.classes)
+    pictures_to_go_on(run, pictures, saved.bundle.classes, folder)
     if not begun(rounds, PRUNED, asked, "pruning"):
         _refuse_hollow(saved.network, str(run), to, threads)
         write_json(rounds / PRUNED, asked)

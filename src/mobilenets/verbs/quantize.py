@@ -123,7 +123,7 @@ def quantize(
     if recipe.share_of_zeros:
         raise InputError(f"{run}: sparse, and this training would fill its zeros: export it with --int8 as it is")
     asked = asked_of(run, epochs=epochs, lr=lr, per_tensor=per_tensor)
-    pictures_to_go_on(run, pictures, saved.bundle.classes)
+    pictures_to_go_on(run, pictures, saved.bundle.classes, folder)
     if not begun(start, QUANTIZED, asked, "quantizing"):
         write_json(start / QUANTIZED, asked)
     if not (start / WEIGHTS).exists():

@@ -125,7 +125,7 @@ def shrink(
         raise InputError(f"{folder}: is there already; choose another --out")
     there = None if device is None else Path(device)
     known = None if there is None else hashlib.sha256(read_given(there)).hexdigest()
-    pictures_to_go_on(run, pictures, saved.bundle.classes)
+    pictures_to_go_on(run, pictures, saved.bundle.classes, folder)
     place = str(pictures.resolve())
     asked = asked_of(run, data=place, within=within, device=known, candidates=most, epochs=epochs, threads=threads)
     _with_another_limit(work, asked)
@@ -192,7 +192,7 @@ def _search(
     here = _timed(saved, lines, limit, device, most, threads, work)
     measured, there = _on_device(here, device, whole, threads)
     _refuse_unfit(measured, limit)
-    usual, halves = Recipe(), pictures_to_go_on(run, pictures, saved.bundle.classes)
+    usual, halves = Recipe(), pictures_to_go_on(run, pictures, saved.bundle.classes, work)
     epochs = _epochs(run)
     return Search(
         run=run,

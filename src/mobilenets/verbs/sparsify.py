@@ -97,7 +97,7 @@ def sparsify(
     other = folder.is_dir() and occupants(folder) and not (folder / RECIPE).exists()
     if other or (folder / SPARSIFIED).exists():
         raise InputError(f"{folder}: is there already; choose another --out")
-    pictures_to_go_on(run, pictures, saved.bundle.classes)
+    pictures_to_go_on(run, pictures, saved.bundle.classes, folder)
     began = time.monotonic()
     if (folder / RECIPE).exists():
         _refuse_other(folder, recipe, epochs)
