@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobilenets.base.files import read_json
+from mobilenets.base.files import read_given, read_json, write_bytes
 from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel, load_classifier, save_weights
@@ -131,6 +130,6 @@ def write_start(saved: SavedModel, run: Path, folder: Path, made: str) -> None:
     write_bundle(folder, bundle)
     seen = find_bundle(run) / SEEN
     if seen.is_file():
-        shutil.copy(seen, folder / SEEN)
+        write_bytes(folder / SEEN, read_given(seen))
     # Last, because they mark it as whole.
     save_weights(folder / WEIGHTS, saved.network.state_dict())

@@ -105,9 +105,10 @@ def _suspects(run: Run, samples: Sequence[Sample], labels: Any, probabilities: F
     if found:
         fixes = (Fix("relabel", one.path, "wrong_label", "", one.score, one.suggested) for one in found)
         _write(run.folder / FIXES, fixes_as_csv(fixes))
+        first, count = found[0], "1 label looks" if len(found) == 1 else f"{len(found)} labels look"
         log.info(
-            "%d labels look wrong, such as %s (labelled %s, rather %s); all are in %s and in the report",
-            *(len(found), found[0].path, found[0].given, found[0].suggested, run.folder / FIXES),
+            "%s wrong, such as %s (labelled %s, rather %s); all are in %s and in the report",
+            *(count, first.path, first.given, first.suggested, run.folder / FIXES),
         )
     else:
         _write(run.folder / FIXES, None)
