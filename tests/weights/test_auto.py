@@ -28,6 +28,7 @@ from mobilenets.models.blocks import ConvNorm
 from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
+from mobilenets.training.recipe import Recipe
 from mobilenets.verbs.models import create_model
 from mobilenets.weights import hub, published, reach
 from mobilenets.weights.auto import find
@@ -297,6 +298,9 @@ def test_a_run_from_scratch_says_so_at_the_end(server: Server, photos: Path, tmp
     assert load_model(run).bundle.preprocessing.size == 32
     assert any("sees them at 32" in note for note in result["notes"])
     assert json.loads((run / "recipe.json").read_text())["weights"] == {"asked": "auto", "why_not": why}
+    asked = Recipe(**{**SMALL, "size": 224, "epochs": 1, "weights": "none"})
+    mobilenets.train(photos, tmp_path / "large", recipe=asked)
+    assert load_model(tmp_path / "large").bundle.preprocessing.size == 224
     # The weights have come since: a run goes on with what it began with.
     server.files |= {"/model.safetensors": BODY}
     server.asked.clear()

@@ -116,8 +116,8 @@ def begin(
     if allowance is not None:
         choice = fitted(recipe, request.stated, dataset, saved, renamed, allowance, teaching.lesson)
         saved, recipe = _of_size(saved, recipe, choice.recipe.size), choice.recipe
-    elif saved is None and "size" not in request.stated and recipe.task == CLASSIFICATION:
-        recipe, dataset = _sized(recipe, dataset)
+    elif saved is None and "size" not in request.stated:
+        recipe, dataset = _sized(request, recipe, dataset)
     architecture, preprocessing = architecture_of(recipe, saved), preprocessing_of(recipe, saved)
     network, origin = fresh_network(recipe, architecture, dataset.classes, saved, renamed)
     if saved is not None:
@@ -151,8 +151,13 @@ def begin(
     )
 
 
-def _sized(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, Dataset]:
-    """Have a network that begins at random see small pictures about as large as they are, and say so."""
+def _sized(request: Request, recipe: Recipe, dataset: Dataset) -> tuple[Recipe, Dataset]:
+    """Have a network that begins at random see small pictures about as large as they are, and say so.
+
+    A ``Recipe`` states its size, though it be the default.
+    """
+    if recipe.task != CLASSIFICATION or isinstance(request.recipe, Recipe):
+        return recipe, dataset
     side = typical_side(dataset.train)
     size = size_from_scratch(recipe, side)
     if size == recipe.size:
