@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mobilenets.errors import InputError
-from mobilenets.shrinking.device import read_device
+from mobilenets.models.prune import Group
+from mobilenets.shrinking.device import Device, read_times
 
 HERE = {("run-96", "float32"): 2.0, ("v2-0.5-96", "float32"): 1.0, ("run-96", "int8"): 1.0}
 
@@ -18,6 +19,10 @@ def written(path: Path, *rows: dict[str, Any]) -> Path:
     usual = {"model": "model.onnx", "precision": None, "threads": 1, "batch": 1, "p50_ms": 20.0}
     path.write_text(json.dumps([usual | row for row in rows]))
     return path
+
+
+def read_device(path: Path, here: dict[tuple[str, str], float], run: str, threads: int) -> Device:
+    return read_times(path, threads).beside(here, run)
 
 
 def test_what_was_timed_there_counts_and_the_rest_is_as_much_slower(tmp_path: Path) -> None:
@@ -41,12 +46,28 @@ def test_one_file_of_another_name_is_taken_for_the_run(tmp_path: Path) -> None:
     assert device.ms("v2-0.5-96", "int8", 0.5) == (5.0, True)  # int8 was not timed there: as float32
 
 
+def test_the_layers_of_the_run_tell_what_a_channel_takes(tmp_path: Path) -> None:
+    """They sum up to what the whole took, though to time them takes time itself."""
+    layers = {"body.a.expand": 8.0, "body.a.depthwise.conv": 16.0, "body.a.project": 4.0, "logits": 12.0}
+    found = read_device(written(tmp_path / "pi.json", {"layers": layers}), HERE, "run-96", 1).layers
+    assert found is not None and found.whole == 20.0
+    group = Group("body.a.expand", 28, ("body.a.depthwise",), ("body.a.project",), 0, "expanded")
+    assert found.a_channel([group]) == {"body.a.expand": pytest.approx(0.5)}
+    assert found.without([group], {"body.a.expand": 16}) == pytest.approx(14.0)
+    named = [{"model": "there/run-96.onnx", "layers": layers}, {"model": "v2-0.5-96.onnx", "layers": {"other": 1.0}}]
+    found = read_device(written(tmp_path / "pi.json", *named), HERE, "run-96", 1).layers
+    assert found is not None and "logits" in found.parts
+    assert read_device(written(tmp_path / "pi.json", {}), HERE, "run-96", 1).layers is None
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([{"model": "a.onnx"}, {"model": "b.onnx"}], "times a, b, which is none of what is tried"),
         ([{"batch": 8}], "has no time of a single picture"),
         ([{"p50_ms": 0.0}], "a time is not above 0"),
+        ([{"layers": {"a": -1.0}}], "a time is not above 0"),
+        ([{"layers": [1.0]}], "not the times of a device"),
         ([{"p50_ms": "fast"}], "not the times of a device"),
         ([], "has no time of a single picture"),
     ],

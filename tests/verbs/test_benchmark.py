@@ -121,6 +121,20 @@ def test_a_file_that_resizes_gets_pictures_of_a_camera(trained: Any, tmp_path: P
 
 
 @has_onnx
+def test_the_device_script_times_each_layer(trained: Any, exported: Path, tmp_path: Path) -> None:
+    script = write_device_script(tmp_path / "bench.py")
+    words = [str(exported / "model.onnx"), "--threads", "1", "--batch", "2", "1", "--seconds", "0.05", "--layers"]
+    done = subprocess.run([sys.executable, "-I", script, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads(done.stdout)
+    assert "layers" not in two and all(0 <= ms < 1e3 for ms in one["layers"].values())
+    # By the names of the network's layers, or of what an activation was joined to.
+    network = mobilenets.load_model(trained.run)
+    named = {name.removesuffix(".conv") for name in one["layers"]}
+    assert {part.name for part in network.plan.convolutions} <= named
+
+
+@has_onnx
 def test_the_device_script_stands_alone(exported: Path, tmp_path: Path) -> None:
     script = write_device_script(tmp_path / "elsewhere" / "bench.py")
     # The same file again is no loss.

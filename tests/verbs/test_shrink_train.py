@@ -10,17 +10,19 @@ import pytest
 
 import mobilenets
 from mobilenets.models.int8 import Rounding
-from mobilenets.models.saved import SavedModel
+from mobilenets.models.prune import groups
+from mobilenets.models.saved import SavedModel, load_classifier
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runs.request import Request
 from mobilenets.runtime.bundle import Bundle
 from mobilenets.shrinking.candidates import FLOAT, Candidate, Measured
+from mobilenets.shrinking.device import Device, Layers
 from mobilenets.shrinking.front import Point
 from mobilenets.shrinking.halving import Budget, Pace
 from mobilenets.shrinking.points import Lines
 from mobilenets.training.recipe import Recipe
 from mobilenets.verbs import shrink_train
-from mobilenets.verbs.shrink_train import Search, climb, resized, with_twins
+from mobilenets.verbs.shrink_train import Search, climb, remeasured, resized, with_twins
 
 WIDTHS = [1.0, 0.75, 0.5, 0.35, 0.25, 0.2, 0.15, 0.1, 0.09, 0.08, 0.07, 0.06]
 ENTRIES = [Candidate("anew", "mobilenet_v2", width, 96) for width in WIDTHS]
@@ -73,6 +75,21 @@ def test_the_better_third_is_trained_longer_and_the_control_always(
     assert ("v2-0.35-96", 0, 20) in by_rung[0]  # as long as the run and then as the others
     assert {name for name, *_ in by_rung[1]} >= {"v2-1-96", "v2-1-96-taught", "v2-0.35-96"}
     assert "v2-0.35-96" in {name for name, *_ in by_rung[2]} and {epochs for *_, epochs in by_rung[2]} == {12}
+
+
+def test_with_time_for_one_it_is_one_that_goes_on_from_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, 8.0)
+    monkeypatch.setattr(shrink_train, "_train", world.train)
+    own = Candidate("pruned", "mobilenet_v2", 1.0, 96, 0.7)
+    world.search.measured[own.name, FLOAT] = Measured(own, FLOAT, 0.7, 1, 700)
+    climb(world.search, [ENTRIES[3], ENTRIES[0], own])
+    assert [name for name, *_ in world.trained] == [own.name] and world.now <= 8
+    (tmp_path / "more").mkdir()
+    world = World(tmp_path / "more", None)
+    monkeypatch.setattr(shrink_train, "_train", world.train)
+    world.search.measured[own.name, FLOAT] = Measured(own, FLOAT, 0.7, 1, 700)
+    climb(world.search, [ENTRIES[3], own])
+    assert {name for name, *_ in world.trained} == {own.name, ENTRIES[3].name}
 
 
 @pytest.mark.parametrize("slow", [0.5, 1.0, 3.0])
@@ -134,6 +151,27 @@ def test_a_candidate_is_trained_at_its_size_and_to_its_end(tmp_path: Path, monke
     assert Request(tmp_path, tmp_path, recipe, asked, resume=False).stated >= {"size", "epochs", "freeze", "minutes"}
     # The pictures held out say nothing of when it ends, because the figures are taken on some of them.
     assert (asked["size"], recipe.epochs, recipe.keep, recipe.patience) == (224, 2, "last", None)
+
+
+def test_the_layers_of_a_device_choose_what_is_pruned(trained: Any, tmp_path: Path) -> None:
+    """What is slow there goes first, and what is left takes the share there that was asked for."""
+    saved = load_classifier(trained.run)
+    network = saved.network
+    found = groups(network.architecture, network.plan)
+    slow = found[3]
+    times = {part.name: 30.0 if part.name in slow.filters else 1.0 for part in network.plan.convolutions}
+    layers = Layers(sum(times.values()), times)
+    device = Device({}, {FLOAT: 1.0}, "run-32", 1, layers)
+    run = {"run": trained.run, "data": trained.data, "saved": saved, "work": tmp_path, "device": device}
+    own = Candidate("pruned", "mobilenet_v2", 1.0, 32, 0.8)
+    known = Measured(own, FLOAT, 0.8 * layers.whole, 1000, 1000, estimated=True)
+    search = replace(World(tmp_path, None).search, **run, run_ms=layers.whole)
+    left = load_classifier(shrink_train._start(search, own)).network
+    counts = {group.name: group.channels for group in groups(left.architecture, left.plan)}
+    gone = {group.name: group.channels - counts[group.name] for group in found}
+    assert gone[slow.name] == max(gone.values()) and not any(count % 8 for count in counts.values())
+    taken = remeasured(search, own, known, left)
+    assert taken.estimated and 0.75 * layers.whole <= taken.ms <= 0.8 * layers.whole
 
 
 def test_a_run_that_was_trained_for_int8_is_tried_at_other_sizes() -> None:

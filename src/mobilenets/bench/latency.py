@@ -38,6 +38,7 @@ ROUNDS = 10
 CAMERA = (480, 640, 3)
 # From so many runs on there is one beyond the 99th percentile.
 RUNS_FOR_P99 = 100
+PROFILED = 50
 
 Run = Callable[[], object]
 # Runs a batch of that many pictures again and again for this many seconds; gives the milliseconds of each run.
@@ -230,13 +231,16 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
+def _session(path: Path, threads: int, **settings: Any) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    for name, value in {"intra_op_num_threads": threads, "log_severity_level": 3, **settings}.items():
+        setattr(options, name, value)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _onnx(session: Any, path: Path) -> Burst:
     [source] = session.get_inputs()
     kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
     if source.type not in kinds:
@@ -248,7 +252,34 @@ def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
         images = noise([fixed or batch, *sides], kinds[source.type])
         return bursts(repeated(lambda: session.run(None, {source.name: images}), batch, fixed), seconds)
 
+    return burst
+
+
+def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
+    import onnxruntime
+
+    burst = _onnx(_session(path, threads), path)
     return {"runtime": "onnxruntime", "runtime_version": onnxruntime.__version__}, burst
+
+
+def layers(path: Path, threads: int, **settings: Any) -> dict[str, float]:
+    """Give the milliseconds of each layer of an ONNX file for one picture, by its name: medians of ONNX Runtime's own.
+
+    An activation that was joined to a layer is part of it. ``settings`` are further ones of the session.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        profile = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
+        session = _session(path, threads, **profile, **settings)
+        burst = _onnx(session, path)
+        for _ in range(PROFILED):
+            burst(1, 0.0)
+        events = json.loads(Path(session.end_profiling()).read_bytes())
+    times: dict[str, list[float]] = {}
+    for event in events:
+        name, kernel, _ = event["name"].partition("_kernel_time")
+        if event.get("cat") == "Node" and kernel:
+            times.setdefault(name.partition("_nchwc")[0], []).append(event["dur"] / 1e3)
+    return {name: float(np.median(found)) for name, found in times.items()}
 
 
 def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
@@ -324,6 +355,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, nargs="+", default=[os.cpu_count() or 1], metavar="N")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], metavar="N")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="for each figure (default: 3)")
+    parser.add_argument("--layers", action="store_true", help="of .onnx files also the milliseconds of each layer")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(*options.threads, *options.batch) < 1 or not options.seconds > 0:
@@ -336,7 +368,11 @@ def main() -> int:
         for model in _expanded(options.models):
             for threads in options.threads:
                 subjects.append(Subject([sys.executable, __file__, model, "--threads", str(threads), "--child"]))
-        print(json.dumps(measure(subjects, options.batch, options.seconds), indent=1))
+        rows = measure(subjects, options.batch, options.seconds)
+        for row in rows:
+            if options.layers and row["batch"] == 1 and row["runtime"] == "onnxruntime":
+                row["layers"] = layers(Path(row["model"]), row["threads"])
+        print(json.dumps(rows, indent=1))
     except Unusable as error:
         print(error, file=sys.stderr)
         return 2

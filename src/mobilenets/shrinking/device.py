@@ -4,25 +4,89 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
+from mobilenets.models.prune import Group
 from mobilenets.shrinking.candidates import FLOAT, INT8
 
 HINT = "give what `python bench.py MODEL.onnx` printed on the device (mobilenets benchmark --device-script bench.py)"
 
 
 @dataclass(frozen=True)
+class Layers:
+    """Milliseconds of each layer of the run's own network on a device, by name, which sum up to ``whole``."""
+
+    whole: float
+    parts: Mapping[str, float]
+
+    def a_channel(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Give what one channel of each group takes: its part of the layers that make, filter and read it."""
+        return {
+            group.name: sum(self._layer(name) for name in (group.name, *group.filters, *group.readers)) / group.channels
+            for group in groups
+        }
+
+    def without(self, groups: Sequence[Group], left: Mapping[str, int]) -> float:
+        """Give the milliseconds with so many channels ``left`` of the groups, by name."""
+        each = self.a_channel(groups)
+        return self.whole - sum(each[group.name] * (group.channels - left[group.name]) for group in groups)
+
+    def _layer(self, name: str) -> float:
+        # What an activation was joined to is called `NAME.conv`.
+        return sum(ms for part, ms in self.parts.items() if part in (name, f"{name}.conv"))
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a device took: milliseconds of a picture by the name and precision of a model, and perhaps of its layers."""
+
+    place: Path
+    timed: Mapping[tuple[str, str], float]
+    layers: Mapping[tuple[str, str], Layers]
+    threads: int
+
+    def beside(self, here: Mapping[tuple[str, str], float], run: str) -> Device:
+        """Set the times beside those ``here``, of candidates by name and precision.
+
+        ``run`` is what the run's own network is called among them. Rows of no candidate's name are taken for the run,
+        where all such rows are of one file. Raises ``InputError`` where none is of what is known.
+        """
+        known = {name for name, _ in here}
+        strangers = {name for name, _ in self.timed if name not in known}
+        called = {name: name for name in known}
+        if not any(name in known for name, _ in self.timed) and len(strangers) == 1:
+            called = dict.fromkeys(strangers, run)
+        named = {(called[name], precision): ms for (name, precision), ms in self.timed.items() if name in called}
+        ratios: dict[str, list[float]] = {}
+        for key, ms in named.items():
+            if key in here:
+                ratios.setdefault(key[1], []).append(ms / here[key])
+        if not ratios:
+            raise InputError(
+                f"{self.place}: times {', '.join(sorted(strangers)) or 'nothing'}, which is none of what is tried "
+                "here: time the run's own export there, or the files that --write wrote"
+            )
+        factors = {precision: statistics.median(found) for precision, found in ratios.items()}
+        layers = next((one for key, one in self.layers.items() if (called.get(key[0]), key[1]) == (run, FLOAT)), None)
+        return Device(named, factors, said(named), self.threads, layers)
+
+
+@dataclass(frozen=True)
 class Device:
-    """Milliseconds of a picture by the name and precision of a model, and how much slower than here, by precision."""
+    """Milliseconds of a picture by the name and precision of a model, and how much slower than here, by precision.
+
+    ``layers`` are those of the run's own network, where they were timed.
+    """
 
     timed: Mapping[tuple[str, str], float]
     factors: Mapping[str, float]
     known: str
     threads: int
+    layers: Layers | None = field(default=None)
 
     def ms(self, name: str, precision: str, here: float) -> tuple[float, bool]:
         """Give a model's time there, and whether that is an estimate: what it takes ``here``, as much slower."""
@@ -43,13 +107,8 @@ def names_of(row: Mapping[str, Any]) -> tuple[str, str]:
     return stem.removesuffix(f"-{INT8}"), precision
 
 
-def read_device(path: Path, here: Mapping[tuple[str, str], float], run: str, threads: int) -> Device:
-    """Read the times of a device.
-
-    ``here`` has the milliseconds of candidates on this machine, by name and precision; ``run`` is what the run's own
-    network is called among them. A row of no candidate's name is taken for the run, where all such rows are of one
-    file. Raises ``InputError`` for what is no such file, or names nothing that is known.
-    """
+def read_times(path: Path, threads: int) -> Times:
+    """Read what ``bench.py`` printed on a device; raises ``InputError`` for what is no such file."""
     rows = read_json(path, HINT)
     try:
         single = [row for row in rows if int(row["batch"]) == 1]
@@ -57,27 +116,22 @@ def read_device(path: Path, here: Mapping[tuple[str, str], float], run: str, thr
         if not counts:
             raise InputError(f"{path}: has no time of a single picture: run bench.py with --batch 1")
         count = threads if threads in counts else counts[0]
-        times = {names_of(row): float(row["p50_ms"]) for row in single if int(row["threads"]) == count}
-    except (TypeError, KeyError, ValueError) as error:
+        counted = {names_of(row): row for row in single if int(row["threads"]) == count}
+        timed = {key: float(row["p50_ms"]) for key, row in counted.items()}
+        parts = {
+            key: {str(name): float(ms) for name, ms in row.get("layers", {}).items()} for key, row in counted.items()
+        }
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not the times of a device; {HINT}") from error
-    if not all(0 < ms < 1e9 for ms in times.values()):
+    if not all(0 < ms < 1e9 for ms in timed.values()) or not all(
+        0 <= ms < 1e9 for own in parts.values() for ms in own.values()
+    ):
         raise InputError(f"{path}: a time is not above 0; {HINT}")
-    known = {name for name, _ in here}
-    strangers = {name for name, _ in times if name not in known}
-    named = {key: ms for key, ms in times.items() if key[0] in known}
-    if not named and len(strangers) == 1:
-        named = {(run, precision): ms for (_, precision), ms in times.items()}
-    ratios: dict[str, list[float]] = {}
-    for (name, precision), ms in named.items():
-        if (name, precision) in here:
-            ratios.setdefault(precision, []).append(ms / here[name, precision])
-    if not ratios:
-        raise InputError(
-            f"{path}: times {', '.join(sorted(strangers)) or 'nothing'}, which is none of what is tried here: time the "
-            "run's own export there, or the files that --write wrote"
-        )
-    factors = {precision: statistics.median(found) for precision, found in ratios.items()}
-    return Device(named, factors, said(named), count)
+    layers = {}
+    for key, own in parts.items():
+        if whole := sum(own.values()):  # timing each takes time itself
+            layers[key] = Layers(timed[key], {name: ms / whole * timed[key] for name, ms in own.items()})
+    return Times(path, timed, layers, count)
 
 
 def said(named: Sequence[tuple[str, str]] | Mapping[tuple[str, str], float]) -> str:

@@ -39,6 +39,7 @@ from mobilenets.runs.further import (
 from mobilenets.runs.held_out import pictures_to_export
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runtime.bundle import WEIGHTS
+from mobilenets.shrinking.device import Layers
 from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.importance import Scores, importance
 from mobilenets.training.recipe import Recipe
@@ -166,6 +167,14 @@ def _refuse_hollow(network: Network, model: str, to: float, threads: int) -> Non
             f"{model}: its time hardly follows its channels: {to:.0%} of the time would leave about {left:.0%} of its "
             "multiply-accumulates; give a larger --to, or train with a smaller --size"
         )
+
+
+def narrowed_there(now: SavedModel, run: Path, data: Path, to: float, layers: Layers) -> SavedModel:
+    """Take channels out of ``now`` until it takes the share ``to`` of its time on a device, by that of its layers."""
+    found, scores = groups(now.network.architecture, now.network.plan), worth(now, run, data)
+    cost = layers.a_channel(found)
+    costed = {group.name: Costed(scores[group.name], cost[group.name]) for group in found}
+    return replace(now, network=without(now.network, least_worth(costed, (1 - to) * layers.whole, STEP)))
 
 
 def narrowed(now: SavedModel, run: Path, first: SavedModel, data: Path, to: float, threads: int) -> SavedModel:

@@ -35,7 +35,7 @@ from mobilenets.shrinking.candidates import (
     shortlist,
     whole_of,
 )
-from mobilenets.shrinking.device import Device, read_device
+from mobilenets.shrinking.device import Device, Times, read_times
 from mobilenets.shrinking.halving import Budget
 from mobilenets.shrinking.judged import judged
 from mobilenets.shrinking.latency import onnx_file, time_all
@@ -123,8 +123,8 @@ def shrink(
     # An export without it is of a call that was stopped before its last lines.
     if (folder / RESULT).exists() or (folder.exists() and not (work / ASKED).exists()):
         raise InputError(f"{folder}: is there already; choose another --out")
-    there = None if device is None else Path(device)
-    known = None if there is None else hashlib.sha256(read_given(there)).hexdigest()
+    there = None if device is None else read_times(Path(device), threads)
+    known = None if there is None else hashlib.sha256(read_given(there.place)).hexdigest()
     pictures_to_go_on(run, pictures, saved.bundle.classes, folder)
     place = str(pictures.resolve())
     asked = asked_of(run, data=place, within=within, device=known, candidates=most, epochs=epochs, threads=threads)
@@ -183,14 +183,14 @@ def _search(
     pictures: Path,
     work: Path,
     limit: Limit | None,
-    device: Path | None,
+    device: Times | None,
     most: int,
     threads: int,
 ) -> Search:
     """Time what can be tried, here and on the device, and gather what trainings need."""
     lines, whole = Lines(work / POINTS), whole_of(saved.network.architecture)
     here = _timed(saved, lines, limit, device, most, threads, work)
-    measured, there = _on_device(here, device, whole, threads)
+    measured, there = _on_device(here, device, whole)
     _refuse_unfit(measured, limit)
     usual, halves = Recipe(), pictures_to_go_on(run, pictures, saved.bundle.classes, work)
     epochs = _epochs(run)
@@ -235,13 +235,13 @@ def _epochs(run: Path) -> int:
 
 
 def _timed(
-    saved: SavedModel, lines: Lines, limit: Limit | None, device: Path | None, most: int, threads: int, work: Path
+    saved: SavedModel, lines: Lines, limit: Limit | None, device: Times | None, most: int, threads: int, work: Path
 ) -> dict[tuple[str, str], Measured]:
     """Time the candidates here, all in float32, and in int8 those that may fit only so; or read their times."""
     every = candidates(saved.network.architecture)
     whole = every[0]
     _time(saved, [(one, FLOAT) for one in every if one.how != "pruned"], lines, threads, work)
-    found, _ = _on_device(_known(lines, every, whole), device, whole, threads)
+    found, _ = _on_device(_known(lines, every, whole), device, whole)
     fitting = {one.candidate for one in _fitting(found, limit)}
     likely = [one for one in _fitting(found, limit, hoped=True) if one.candidate not in fitting]
     named = shortlist(likely, -(-most // 3), None, limited=True)  # each takes seconds
@@ -296,12 +296,12 @@ def _known(lines: Lines, every: Sequence[Candidate], whole: Candidate) -> dict[t
 
 
 def _on_device(
-    here: Mapping[tuple[str, str], Measured], device: Path | None, whole: Candidate, threads: int
+    here: Mapping[tuple[str, str], Measured], device: Times | None, whole: Candidate
 ) -> tuple[dict[tuple[str, str], Measured], Device | None]:
     """Give the times of the device in place of those here, and the device."""
     if device is None:
         return dict(here), None
-    there = read_device(device, {key: one.ms for key, one in here.items()}, whole.name, threads)
+    there = device.beside({key: one.ms for key, one in here.items()}, whole.name)
     found = {}
     for (name, precision), one in here.items():
         ms, estimated = there.ms(name, precision, one.ms)

@@ -28,7 +28,7 @@ from mobilenets.shrinking.judged import Judged
 from mobilenets.shrinking.limit import Limit
 from mobilenets.shrinking.points import Lines
 from mobilenets.training.recipe import AUTO, Recipe
-from mobilenets.verbs.prune import narrowed, worth
+from mobilenets.verbs.prune import narrowed, narrowed_there, worth
 from mobilenets.verbs.train import train_since
 
 log = logging.getLogger("mobilenets")
@@ -141,10 +141,14 @@ def _plan(search: Search, entries: Sequence[Candidate], rung: int, left: int) ->
         most = epochs_of(search.longest, rung + left)[rung]
         count, epochs = fitting(seconds - longer * an_epoch, search.pace, macs, search.pictures, most)
         log.info("round %d: %d candidates for %d epochs, in %s", rung + 1, count, epochs, about(seconds))
-    if search.control not in entries[:count]:
+    chosen = list(entries[:count])
+    if chosen == [search.control] and len(entries) > 1 and not math.isinf(seconds):
+        # What goes on from the run needs less time to be good than the control, which is there to be compared with.
+        chosen = [next((one for one in entries if one.how != "anew"), entries[0])]
+        _, epochs = fitting(seconds, search.pace, [search.macs(chosen[0])], search.pictures, most)
+    if search.control not in chosen:
         longer = 0
-    chosen = [one.to_json() for one in entries[:count]]
-    return {"rung": rung, "epochs": epochs, "longer": longer, "candidates": chosen}
+    return {"rung": rung, "epochs": epochs, "longer": longer, "candidates": [one.to_json() for one in chosen]}
 
 
 def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: float) -> bool:
@@ -197,13 +201,17 @@ def _train(search: Search, candidate: Candidate, rung: int, epochs: int, began: 
 
 
 def remeasured(search: Search, candidate: Candidate, known: Measured, model: Network) -> Measured:
-    """Time a pruned network, whose channels are known only now, in turns with the run's."""
-    whole, ms = milliseconds([search.saved.network, model], search.threads, SECONDS)
-    search.taken.append(whole)
-    size = round(known.bytes * model.plan.parameters / (candidate.share * search.saved.network.plan.parameters))
-    found = replace(
-        known, ms=ms / whole * search.run_ms, macs=model.plan.macs, bytes=size, estimated=search.device is not None
-    )
+    """Time a pruned network, whose channels are known only now, in turns with the run's; or by a device's layers."""
+    own = search.saved.network
+    if search.device is not None and (layers := search.device.layers) is not None:
+        left = {group.name: group.channels for group in groups(model.architecture, model.plan)}
+        ms = layers.without(groups(own.architecture, own.plan), left)
+    else:
+        whole, takes = milliseconds([own, model], search.threads, SECONDS)
+        search.taken.append(whole)
+        ms = takes / whole * search.run_ms
+    size = round(known.bytes * model.plan.parameters / (candidate.share * own.plan.parameters))
+    found = replace(known, ms=ms, macs=model.plan.macs, bytes=size, estimated=search.device is not None)
     search.measured[candidate.plain.name, FLOAT] = found
     return found
 
@@ -246,7 +254,9 @@ def _start(search: Search, candidate: Candidate) -> Path:
     if (start / WEIGHTS).exists():
         return start
     saved = resized(search.saved, candidate.size)
-    if candidate.how == "pruned":
+    if candidate.how == "pruned" and (there := search.device) is not None and there.layers is not None:
+        left = narrowed_there(saved, search.run, search.data, candidate.share, there.layers)
+    elif candidate.how == "pruned":
         left = narrowed(saved, search.run, saved, search.data, candidate.share, search.threads)
     else:
         found = groups(saved.network.architecture, saved.network.plan)
