@@ -20,9 +20,11 @@ from mobilenets.datasets.layout import Layout
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import prepare
 from mobilenets.errors import InputError
+from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import load_classifier
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs import teacher_model
 from mobilenets.runs import teachers as module
 from mobilenets.runs.teachers import Teachers, open_teachers
 from mobilenets.runs.together import refuse_together
@@ -38,8 +40,8 @@ CPU = torch.device("cpu")
 CLASSES = ("cat", "dog", "owl")
 
 
-def opened(*places: Path, classes: tuple[str, ...] = CLASSES) -> Teachers:
-    found = open_teachers(Recipe(teacher=list(places)), CPU)
+def opened(*places: Path, classes: tuple[str, ...] = CLASSES, **settings: Any) -> Teachers:
+    found = open_teachers(Recipe(teacher=list(places), **settings), CPU)
     assert found is not None
     return Teachers(found.models, classes)
 
@@ -68,6 +70,20 @@ def test_it_says_what_the_model_says(trained: Any, pixels: Any) -> None:
         teacher(contract.normalise(pixels[:1]), contract).tobytes()
         == teacher(contract.normalise(pixels), contract)[:1].tobytes()
     )
+
+
+def test_it_gives_its_features_too(trained: Any, pixels: Any) -> None:
+    """They are what its classifier reads, and follow what it says."""
+    saved = load_classifier(trained.run)
+    contract = saved.bundle.preprocessing
+    images, engine = contract.normalise(pixels), NetworkEngine(saved.network, CPU)
+    features, logits = engine.features(images)
+    teacher = opened(trained.run, feature_weight=1.0)
+    found, said = (one(images, contract) for one in (teacher, opened(trained.run)))
+    assert found.shape == (len(pixels), 3 + teacher.features)
+    np.testing.assert_allclose(found[:, :3], said, atol=1e-4)
+    np.testing.assert_allclose(found[:, 3:], features, atol=1e-4)
+    np.testing.assert_array_equal(teacher_model._both(engine, images), np.concatenate([logits, features], 1))
 
 
 def test_a_view_of_another_size_is_brought_to_its_own(trained: Any) -> None:
@@ -160,7 +176,8 @@ def test_it_goes_on_with_the_same_teacher_only(
             raise InputError("stopped")
         return step(self, state, group)
 
-    lesson |= {"sparsity": 0.5, "keep": "last"}
+    like = load_classifier(trained.run).network.architecture  # and so with as many features
+    lesson |= {"sparsity": 0.5, "keep": "last", "feature_weight": 2.0, "width": like.width, "size": like.size}
     train(trained.data, tmp_path / "whole", **lesson)
     with monkeypatch.context() as patch, pytest.raises(InputError, match="stopped"):
         patch.setattr(Training, "_step", stopped)
@@ -198,6 +215,10 @@ def test_the_teacher_is_tried_on_views_of_the_students_size(trained: Any) -> Non
 def test_what_cannot_teach(trained: Any, finder: Any, quick_settings: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a model that tells classes apart"):
         opened(finder.run)
+    with pytest.raises(InputError, match="feature_weight: features are those of one teacher"):
+        opened(trained.run, trained.run, feature_weight=1.0)
+    with pytest.raises(InputError, match="feature_weight: the teacher has 1024 features and the network 64: leave"):
+        train(trained.data, tmp_path / "run", teacher=trained.run, feature_weight=1.0, **quick_settings)
     inside = trained.data / "cat"
     with pytest.raises(InputError, match="is inside the picture folder"):
         train(trained.data, tmp_path / "run", teacher=trained.run, unlabelled=inside, **quick_settings)

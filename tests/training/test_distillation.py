@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax, softmax
 
 from mobilenets.datasets.folder import Sample, read_folder
-from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.loader import Batch, Loader
 from mobilenets.models.network import Network
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
@@ -20,6 +21,9 @@ from mobilenets.tasks.classification.task import Classification
 from mobilenets.training.distillation import UNLABELLED, Distilled, Lesson
 from mobilenets.training.features import cached_features, still_to_ask
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.stages import Stage
+from mobilenets.training.steppers.fused import FusedStepper
+from mobilenets.training.steppers.plain import PlainStepper
 from mobilenets.verbs.models import create_model
 
 LABELS = (0, 2, UNLABELLED, 1)
@@ -99,10 +103,39 @@ def test_without_a_label_the_teacher_is_agreed_with() -> None:
     assert task.sums(right.roll(1, 1), targets) == {"top1": 0}
 
 
+@pytest.mark.parametrize("make", [PlainStepper, FusedStepper])
+def test_features_are_pulled_towards_the_teachers(make: type[PlainStepper]) -> None:
+    """The loss has their cosine distance from what the classifier reads, before dropout."""
+    settings = recipe(soft_share=0.5, feature_weight=3.0, ema=0.9, lr=0.1)
+    samples, _, teacher = batch()
+    torch.manual_seed(0)
+    network: Network = create_model("mobilenet_v2", 3, 0.1, size=96)
+    network.dropout.p = 0.0
+    twin, wanted = copy.deepcopy(network).train(), torch.rand(len(samples), network.features)
+    task = Distilled(settings, network.features)
+    targets = task.targets(samples, 3)
+    targets[:, 3:6], targets[:, 6:] = teacher, wanted
+    images = np.random.default_rng(0).standard_normal((len(samples), 96, 96, 3)).astype(np.float32)
+    stepper = make(network, Stage(settings, 0, 1, 1, 1), task, task.loss(samples, 3, settings), torch.device("cpu"))
+    stepper._enter_training()
+    sums = stepper._add_gradient(Batch(images, targets), 1.0)
+    features = twin.head(twin.pool(twin.body(torch.from_numpy(images).permute(0, 3, 1, 2))))
+    answers = task.loss(samples, 3, settings)(twin.classifier(features), torch.from_numpy(targets))
+    expected = answers + 3 * (1 - cosine_similarity(features, wanted)).mean()
+    expected.backward()
+    assert sums["loss"] / len(samples) == pytest.approx(expected.item(), rel=1e-4)
+    own, other = (net.body[-1].conv.weight.grad for net in (network, twin))
+    assert (
+        own - other
+    ).norm() < 1e-2 * other.norm()  # rounding decides whether ReLU6 lets a value pass that is almost 0
+    assert expected.item() > answers.item() + 0.1
+
+
 class Means:
     """A teacher that says what the mean of each colour is, so that an answer tells which view it is of."""
 
     mark = "means"
+    features = 0
     asked = 0
 
     def __call__(self, images: Any, preprocessing: Preprocessing, /) -> Any:

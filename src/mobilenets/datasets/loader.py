@@ -64,8 +64,15 @@ class Teacher(Protocol):
     def mark(self) -> str:
         """A hash of all that it follows from: the same mark says the same of the same view."""
 
+    @property
+    def features(self) -> int:
+        """How many features it gives of each view, behind its logits."""
+
     def __call__(self, images: npt.NDArray[np.float32], preprocessing: Preprocessing, /) -> npt.NDArray[np.float32]:
-        """Give its logits, N×outputs, for pictures N×S×S×3 that ``preprocessing`` made; from any thread."""
+        """Give its logits and features, N×(outputs + features), for pictures N×S×S×3 that ``preprocessing`` made.
+
+        It is called from any thread.
+        """
 
 
 # Which places of a batch of so many pictures this process makes.
@@ -95,7 +102,7 @@ class Loader:
     in it, so that a batch depends on nothing that was drawn before it: any step can be repeated alone. ``cache`` may
     keep what was decoded, which changes no pixel. ``contents`` are the hashes of the pictures' files, where known.
     ``share`` says which places of each batch are made here: by default all. What ``teacher`` says of a picture is
-    written over the last ``outputs`` numbers of its target.
+    written over the last numbers of its target.
     """
 
     samples: Sequence[Sample]
@@ -163,7 +170,8 @@ class Loader:
             rows = [row_of[place] for place in partners]
             images, targets = drawn.apply((images[:own], images[rows]), (targets[:own], targets[rows]), self.task.mix)
         if self.teacher is not None:  # on this thread: each core decodes and asks, and none waits for another
-            targets[:, -self.outputs :] = self.teacher(images, self.preprocessing)
+            said = self.teacher(images, self.preprocessing)
+            targets[:, -said.shape[1] :] = said
         return Batch(images, targets, len(indices), part.start)
 
     def batches(self, plan: Sequence[Sequence[int]], epoch: int = 0, skip: int = 0) -> Generator[Batch]:

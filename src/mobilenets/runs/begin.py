@@ -32,7 +32,7 @@ from mobilenets.runs.fitting import Allowance, fitted, loaders
 from mobilenets.runs.record import FOLDS, NUMBERS, SPLIT, Record, data_record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import write_seen
-from mobilenets.runs.teachers import begin_lesson, open_teachers, seen_before, take_up_lesson
+from mobilenets.runs.teachers import begin_lesson, open_teachers, refuse_other_features, seen_before, take_up_lesson
 from mobilenets.runs.update import Source, find_source, renamed_classes, source_notes
 from mobilenets.runtime.bundle import CLASSIFICATION, Bundle, read_bundle, write_bundle
 from mobilenets.runtime.labels import doubts, read_labels
@@ -128,6 +128,7 @@ def begin(
     origin = origin | ({} if opened.why_not is None else {"why_not": opened.why_not})
     learned = count if recipe.folds is None else count - -(-count // recipe.folds)
     refuse_lone_pictures(recipe, network, learned, request.processes.count)
+    refuse_other_features(teaching.lesson, network)
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)

@@ -19,7 +19,7 @@ from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bund
 from mobilenets.runtime.exported import file_hash
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
-from mobilenets.training.refused import INT8
+from mobilenets.training.refused import INT8, SOFT
 
 log = logging.getLogger("mobilenets")
 
@@ -68,7 +68,7 @@ def further(run: Path, epochs: int | None, device: str) -> Recipe:
     places = [*(own.teacher or ()), *filter(None, [own.unlabelled])]
     if gone := [place for place in places if not Path(place).exists()]:
         log.warning("%s: not there any more, so what goes on from %s learns from labels alone", ", ".join(gone), run)
-        reset += ["teacher", "unlabelled", "temperature", "soft_share", "soft_loss"]
+        reset += ["teacher", "unlabelled", *SOFT]
     few = max(2, round((own.epochs or 8) / 4)) if epochs is None else epochs
     return own.replace(
         **{name: getattr(usual, name) for name in reset},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
@@ -16,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-from PIL import Image
 
 from mobilenets.base.progress import progress
 from mobilenets.base.text import percent
@@ -25,19 +23,14 @@ from mobilenets.datasets.loader import Loader, evenly, in_order
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
-from mobilenets.exports.beside import graph_of
-from mobilenets.models.engine import NetworkEngine
-from mobilenets.models.saved import load_classifier
+from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.predictor import ONNX
 from mobilenets.runs.seen import read_seen
+from mobilenets.runs.teacher_model import TOGETHER, TeacherModel, about_teacher, open_teacher
 from mobilenets.runs.unlabelled import begin_unlabelled, take_up_unlabelled
 from mobilenets.runs.update import Source
 from mobilenets.runtime.answers import log_softmax
-from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, find_bundle, read_bundle
-from mobilenets.runtime.engines import open_engine
-from mobilenets.runtime.exported import file_hash
-from mobilenets.runtime.predictor import EnginePredictor
+from mobilenets.runtime.bundle import find_bundle
 from mobilenets.runtime.tie import contract_hash
 from mobilenets.training.distillation import Lesson
 from mobilenets.training.features import COMPUTED_TOGETHER
@@ -47,53 +40,8 @@ log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
 
-# Pictures a run, always: else the last bits of an answer would depend on how many others were asked about with it.
-TOGETHER = 4
 # Validation pictures that a teacher is tried on before it teaches.
 TRIED = 1000
-
-
-@dataclass(frozen=True, eq=False)
-class _Model:
-    """One opened teacher: ``place`` as it was given, and the hash of its weights, or of the file."""
-
-    place: str
-    predictor: EnginePredictor
-    sha256: str
-    on_device: bool
-
-    def view(self, images: Floats, preprocessing: Preprocessing) -> npt.NDArray[Any]:
-        """Bring what ``preprocessing`` made, N×S×S×3, to this model's own size and numbers."""
-        own, pixels_wanted = self.predictor.bundle.preprocessing, self._wants_pixels
-        same = ("size", "mean", "std", "scale")
-        if not pixels_wanted and all(getattr(own, name) == getattr(preprocessing, name) for name in same):
-            return images
-        mean, std = (np.array(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
-        pixels = (images * std + mean) / np.float32(preprocessing.scale)
-        if own.size != preprocessing.size:
-            pixels = _resized(pixels, own.size)
-        if pixels_wanted:
-            whole: npt.NDArray[np.uint8] = np.clip(np.floor(pixels + 0.5), 0, 255).astype(np.uint8)
-            return whole
-        numbers = pixels * np.float32(own.scale) - np.array(own.mean, np.float32)
-        return np.asarray(numbers / np.array(own.std, np.float32), np.float32)
-
-    @property
-    def _wants_pixels(self) -> bool:
-        return self.predictor.file is not None and self.predictor.file.input == "uint8"
-
-    def logits(self, views: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Give the logits, or the logarithms of the probabilities, N×classes of its own."""
-        predictor = self.predictor
-        finished = predictor.file is not None and predictor.file.output != "logits"
-        together, parts = (len(views) if self.on_device else TOGETHER), []
-        for start in range(0, len(views), max(1, together)):
-            part = views[start : start + together]
-            if len(part) < together:
-                part = np.concatenate([part, np.zeros((together - len(part), *part.shape[1:]), part.dtype)])
-            given = predictor.engine(part)[: min(together, len(views) - start)]
-            parts.append(predictor.reading.outputs(given) if finished else given)
-        return np.concatenate(parts).astype(np.float64)
 
 
 class Teachers:
@@ -103,19 +51,22 @@ class Teachers:
     a sum of 1. Raises ``InputError`` for one that lacks some.
     """
 
-    def __init__(self, models: Sequence[_Model], classes: Sequence[str]) -> None:
+    def __init__(self, models: Sequence[TeacherModel], classes: Sequence[str]) -> None:
         self._models, self._columns = tuple(models), [_columns(model, classes) for model in models]
-        about = [[one.sha256, contract_hash(one.predictor.bundle.to_json()), one.on_device] for one in models]
+        about = [
+            [one.sha256, contract_hash(one.predictor.bundle.to_json()), one.on_device, one.features] for one in models
+        ]
+        self.features = models[0].features
         text = json.dumps([about, list(classes), TOGETHER, onnxruntime.__version__, str(torch.__version__)])
         self.mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def __call__(self, images: Floats, preprocessing: Preprocessing, /) -> Floats:
-        """Give the logarithms of their probabilities, N×classes."""
-        said = [
-            log_softmax(model.logits(model.view(images, preprocessing))[:, columns])
-            for model, columns in zip(self._models, self._columns, strict=True)
-        ]
+        """Give the logarithms of their probabilities, N×classes, and behind them the features of the only one."""
+        given = [model.logits(model.view(images, preprocessing)) for model in self._models]
+        said = [log_softmax(one[:, columns]) for one, columns in zip(given, self._columns, strict=True)]
         mean = said[0] if len(said) == 1 else np.logaddexp.reduce(said) - np.log(len(said))
+        if self.features:
+            mean = np.concatenate([mean, given[0][:, -self.features :]], axis=1)
         return np.asarray(mean, np.float32)
 
 
@@ -123,12 +74,12 @@ class Teachers:
 class Opened:
     """Models that are open, before it is known which classes they are to teach."""
 
-    models: tuple[_Model, ...]
+    models: tuple[TeacherModel, ...]
 
     @property
     def about(self) -> list[dict[str, Any]]:
         """Say which they are, as ``recipe.json`` keeps it."""
-        return [_about(model) for model in self.models]
+        return [about_teacher(model) for model in self.models]
 
     @cached_property
     def each_saw(self) -> tuple[SeenPictures | None, ...]:
@@ -154,7 +105,10 @@ def open_teachers(recipe: Recipe, device: torch.device) -> Opened | None:
     """Open the teachers of a recipe; None where it has none. Raises ``InputError`` for one that cannot teach."""
     if recipe.teacher is None:
         return None
-    return Opened(tuple(_opened(str(place), device) for place in recipe.teacher))
+    wanted = recipe.feature_weight > 0
+    if wanted and len(recipe.teacher) > 1:
+        raise InputError("feature_weight: features are those of one teacher; leave it out, or give one --teacher")
+    return Opened(tuple(open_teacher(str(place), device, features=wanted) for place in recipe.teacher))
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +191,15 @@ def take_up_lesson(
     return Lesson(Teachers(opened.models, classes), more.samples, more.contents)
 
 
+def refuse_other_features(lesson: Lesson | None, network: Network) -> None:
+    """Raise ``InputError`` where the teacher's features are to be compared and the network has another number."""
+    if lesson is not None and lesson.teacher.features not in (0, network.features):
+        raise InputError(
+            f"feature_weight: the teacher has {lesson.teacher.features} features and the network {network.features}: "
+            "leave it out, or choose a network with as many"
+        )
+
+
 def try_teacher(lesson: Lesson, validation: Loader) -> float | None:
     """Give the teacher's top-1 on the validation pictures as the student sees them, on up to 1,000; None for none."""
     places = evenly(len(validation.samples), TRIED) if validation.samples else []
@@ -247,7 +210,7 @@ def try_teacher(lesson: Lesson, validation: Loader) -> float | None:
     asked = replace(asked, samples=some)
     with progress("asking the teacher", len(some), "pictures") as shown:
         for batch in asked.batches(plan):
-            wanted, said = batch.targets[:, : asked.outputs], batch.targets[:, asked.outputs :]
+            wanted, said = (batch.targets[:, start : start + asked.outputs] for start in (0, asked.outputs))
             right += int((wanted.argmax(1) == said.argmax(1)).sum())
             shown.advance(len(batch))
     return right / len(some)
@@ -265,47 +228,7 @@ def note_of(about: Mapping[str, Any], recipe: Recipe, pictures: int) -> str:
     return f"Taught at {recipe.size} pixels by {who}{worth}{beside}."
 
 
-def _opened(place: str, device: torch.device) -> _Model:
-    path = Path(place)
-    folder = find_bundle(path)
-    bundle = read_bundle(folder)
-    if bundle.task != CLASSIFICATION or bundle.outputs is not None or not bundle.classes:
-        raise InputError(f"teacher {place}: not a model that tells classes apart; give a classifier")
-    file = bundle.export
-    if file is not None:
-        if file.geometry == "inside":
-            raise InputError(
-                f"teacher {place}: a file that resizes pictures itself; give the run that it was made from"
-            )
-        engine = open_engine(folder, file, None, 1)
-        return _Model(place, EnginePredictor(bundle, engine, file), file.sha256[file.file], on_device=False)
-    saved, mark = load_classifier(path), file_hash(folder / WEIGHTS)
-    if device.type != "cpu":
-        return _Model(place, EnginePredictor(bundle, NetworkEngine(saved.network, device)), mark, on_device=True)
-    with tempfile.TemporaryDirectory(prefix="mobilenets-") as aside:
-        # Written anew, because the file beside the weights may be of others, or missing.
-        written = graph_of(saved, Path(aside))
-        engine = open_engine(Path(aside), written, ONNX, 1)
-    return _Model(place, EnginePredictor(bundle, engine, written), mark, on_device=False)
-
-
-def _about(model: _Model) -> dict[str, Any]:
-    bundle = model.predictor.bundle
-    return {
-        "model": model.place,
-        "sha256": model.sha256,
-        "contract": contract_hash(bundle.to_json()),
-        "classes": len(bundle.classes),
-        "words": f"{Path(model.place).name} ({_network(bundle)})",
-    }
-
-
-def _network(bundle: Bundle) -> str:
-    described = bundle.architecture
-    return f"{described['name']} {described['width']:g} at {bundle.preprocessing.size} pixels"
-
-
-def _columns(model: _Model, classes: Sequence[str]) -> list[int]:
+def _columns(model: TeacherModel, classes: Sequence[str]) -> list[int]:
     """Give the column of each class among the model's own."""
     places = {name: column for column, name in enumerate(model.predictor.bundle.classes)}
     lacking = [name for name in classes if name not in places]
@@ -317,7 +240,7 @@ def _columns(model: _Model, classes: Sequence[str]) -> list[int]:
     return [places[name] for name in classes]
 
 
-def _said_of_classes(model: _Model, classes: Sequence[str]) -> str:
+def _said_of_classes(model: TeacherModel, classes: Sequence[str]) -> str:
     count = len(model.predictor.bundle.classes)
     if count == len(classes):
         return ""
@@ -327,13 +250,3 @@ def _said_of_classes(model: _Model, classes: Sequence[str]) -> str:
     )
     log.info("%s", note)
     return note
-
-
-def _resized(pixels: Floats, size: int) -> Floats:
-    """Resize N×S×S×3 channel by channel, bilinear with antialiasing, without rounding."""
-    out = np.empty((len(pixels), size, size, 3), np.float32)
-    for picture, row in zip(pixels, out, strict=True):
-        for channel in range(3):
-            plane = Image.fromarray(np.ascontiguousarray(picture[..., channel]))
-            row[..., channel] = np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR))
-    return out

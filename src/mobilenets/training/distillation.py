@@ -7,6 +7,7 @@ teaching": Beyer et al. 2022, arXiv:2106.05237, section 3).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax, softmax
+from torch.nn.functional import cosine_similarity, kl_div, log_softmax, softmax
 
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.loader import Loader, Teacher
+from mobilenets.models.network import Network
 from mobilenets.tasks.base import Floats, LossSettings, Task
 from mobilenets.tasks.classification.task import Classification
 
@@ -41,19 +43,24 @@ class SoftSettings(Protocol):
     def soft_loss(self) -> str:
         """``kl`` or ``dist``."""
 
+    @property
+    def feature_weight(self) -> float:
+        """What the cosine distance of the features is multiplied by; 0: they are not compared."""
+
 
 class Distilled(Classification):
-    """Classification with a teacher: targets are N×(2 classes), the labels' shares and then the teacher's logits.
+    """Classification with a teacher: targets are N×(2 classes + ``features``), the shares of the labels first.
 
-    The shares of a picture without a label are 0. The loader fills in the logits, because they depend on the view.
+    Those of a picture without a label are 0. The teacher's logits and features follow; the loader fills them in,
+    because they depend on the view.
     """
 
-    def __init__(self, settings: SoftSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: SoftSettings, features: int = 0) -> None:
+        self._settings, self._features = settings, features
 
     def targets(self, samples: Sequence[Sample], outputs: int) -> Floats:
         """Give each picture's share of each class, and room for what the teacher says."""
-        targets = np.zeros((len(samples), 2 * outputs), np.float32)
+        targets = np.zeros((len(samples), 2 * outputs + self._features), np.float32)
         known = [row for row, sample in enumerate(samples) if sample.label != UNLABELLED]
         targets[known, [samples[row].label for row in known]] = 1.0
         return targets
@@ -66,7 +73,7 @@ class Distilled(Classification):
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Count as ``top1`` the pictures where network and label agree; without a label, network and teacher."""
         classes = outputs.shape[1]
-        shares, soft = targets[:, :classes], targets[:, classes:]
+        shares, soft = targets[:, :classes], targets[:, classes : 2 * classes]
         wanted = torch.where(shares.sum(1) > 0, shares.argmax(1), soft.argmax(1))
         return {"top1": int((outputs.argmax(1) == wanted).sum())}
 
@@ -78,6 +85,9 @@ class DistillationLoss(nn.Module):
     is the Kullback-Leibler divergence from the teacher's probabilities at temperature T, or with ``dist`` one minus
     the correlation of the probabilities, over the classes of each picture and over the pictures of each class: Huang
     et al. 2022, arXiv:2205.10536, equations 8 to 10. T² keeps the gradients as large at any temperature.
+
+    Where targets have the teacher's features, ``feature_weight`` times the mean cosine distance from them is added: a
+    hint (FitNets, arXiv:1412.6550, section 2.2) by the distance of DistilBERT (arXiv:1910.01108, section 3).
     """
 
     def __init__(self, hard: nn.Module, settings: SoftSettings) -> None:
@@ -85,11 +95,24 @@ class DistillationLoss(nn.Module):
         hard.reduction = "none"  # type: ignore[assignment]
         self._hard, self._share = hard, settings.soft_share
         self._temperature, self._kind = settings.temperature, settings.soft_loss
+        self._feature_weight, self._features = settings.feature_weight, list[Tensor]()
+
+    def watch(self, network: Network) -> None:
+        """Have the features of ``network`` compared, which are what its classifier reads, before dropout."""
+        own = weakref.ref(self)
+
+        def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            loss = own()
+            if loss is not None and torch.is_grad_enabled():
+                loss._features = [inputs[0]]
+
+        if self._feature_weight:
+            network.dropout.register_forward_pre_hook(see)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compare logits N×classes with targets as ``Distilled`` gives them."""
         classes, heat = logits.shape[1], self._temperature
-        shares, teacher = targets[:, :classes], targets[:, classes:]
+        shares, teacher = targets[:, :classes], targets[:, classes : 2 * classes]
         labelled = shares.sum(1)
         hard = (self._hard(logits, shares / labelled.clamp_min(1e-6)[:, None]) * labelled).mean()
         if self._kind == "dist":
@@ -99,6 +122,9 @@ class DistillationLoss(nn.Module):
             logs = log_softmax(logits / heat, 1), log_softmax(teacher / heat, 1)
             soft = kl_div(*logs, reduction="batchmean", log_target=True)
         total: Tensor = (1 - self._share) * hard + self._share * heat**2 * soft
+        if self._features:
+            own = self._features.pop().float()
+            total = total + self._feature_weight * (1 - cosine_similarity(own, targets[:, 2 * classes :])).mean()
         return total
 
 
@@ -122,7 +148,7 @@ class Lesson:
         return replace(
             train,
             samples=(*train.samples, *self.unlabelled),
-            task=Distilled(settings),
+            task=Distilled(settings, self.teacher.features),
             teacher=self.teacher,
             contents={**train.contents, **self.contents} if train.contents else {},
         )
@@ -130,4 +156,6 @@ class Lesson:
 
 def taught(lesson: Lesson | None, task: Task, train: Loader, settings: SoftSettings) -> tuple[Task, Loader]:
     """Give task and training pictures with what teaches beside the labels, if anything does."""
-    return (task, train) if lesson is None else (Distilled(settings), lesson.of(train, settings))
+    if lesson is None:
+        return task, train
+    return Distilled(settings, lesson.teacher.features), lesson.of(train, settings)

@@ -52,7 +52,7 @@ class FeatureLoader:
     """Batches of cached features in place of pictures: ``values`` is float32 pictures×views×H×W×C.
 
     Which view of a picture a batch holds follows from ``seed``, the epoch and the picture's place in it. ``share`` is
-    that of ``Loader``. ``taught``, float32 pictures×views×outputs, has what its teacher says of each view.
+    that of ``Loader``. ``taught``, float32 pictures×views×numbers, has what its teacher says of each view.
     """
 
     samples: Sequence[Sample]
@@ -73,7 +73,7 @@ class FeatureLoader:
             some, chosen = list(indices[part]), views[start : start + len(indices)][part]
             targets = self.task.targets([self.samples[index] for index in some], self.outputs)
             if self.taught is not None:
-                targets[:, -self.outputs :] = self.taught[some, chosen]
+                targets[:, -self.taught.shape[2] :] = self.taught[some, chosen]
             yield Batch(self.values[some, chosen], targets, len(indices), part.start)
 
 
@@ -163,7 +163,8 @@ def still_to_ask(recipe: Recipe, train: Loader) -> int:
 
 def _taught(loader: Loader, count: int, marks: Sequence[str]) -> Floats:
     """Give what the teacher says of ``count`` views of each picture, from the cache where it is there."""
-    values = np.empty((len(loader.samples), count, 1, 1, loader.outputs), np.float32)
+    assert loader.teacher is not None
+    values = np.empty((len(loader.samples), count, 1, 1, loader.outputs + loader.teacher.features), np.float32)
     for part, views in _parts(loader, count):
 
         def ask(images: npt.NDArray[Any], part: Loader = part) -> Floats:

@@ -247,6 +247,13 @@ class Recipe:
         "teacher: how its answers are compared, by Kullback-Leibler divergence or by correlation (DIST)",
         choices=SOFT_LOSSES,
     )
+    feature_weight: float = setting(
+        0.0,
+        "teacher: weight in the loss of the cosine distance of its features, where the network has as many; 0: they "
+        "are not compared",
+        low=0,
+        high=1000,
+    )
 
     sync_bn: bool = setting(
         True,

@@ -8,6 +8,8 @@ from mobilenets.errors import InputError
 
 TWO_OF_FOUR = "2:4"
 INT8 = "int8"
+# How a teacher is learned from.
+SOFT = ("temperature", "soft_share", "soft_loss", "feature_weight")
 
 
 def refuse_together(recipe: Any, defaults: Any) -> None:
@@ -27,7 +29,7 @@ def refuse_together(recipe: Any, defaults: Any) -> None:
 
 def _refuse_with_teacher(recipe: Any, defaults: Any) -> None:
     if recipe.teacher is None:
-        for name in ("unlabelled", "temperature", "soft_share", "soft_loss"):
+        for name in ("unlabelled", *SOFT):
             if getattr(recipe, name) != getattr(defaults, name):
                 flag = name.replace("_", "-")
                 raise InputError(

@@ -75,6 +75,7 @@ class Settings(TypedDict, total=False):
     temperature: float
     soft_share: float
     soft_loss: str
+    feature_weight: float
     sync_bn: bool
     self_test: bool
     seed: int

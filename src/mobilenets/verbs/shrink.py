@@ -44,6 +44,7 @@ from mobilenets.shrinking.points import POINTS, Lines
 from mobilenets.training.pace import usable
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
+from mobilenets.training.refused import SOFT
 from mobilenets.verbs.shrink_end import RESULT, add_int8, add_run, choose, finish, result_of
 from mobilenets.verbs.shrink_train import Search, climb
 
@@ -53,7 +54,7 @@ ASKED = "shrink.json"
 MOST = 12
 SECONDS = 0.3
 # What the run may have been trained with, and its candidates are not.
-OTHERS = ("teacher", "unlabelled", "temperature", "soft_share", "soft_loss", "sparsity", "sparsity_pattern")
+OTHERS = ("teacher", "unlabelled", *SOFT, "sparsity", "sparsity_pattern")
 
 
 def shrink(

@@ -13,6 +13,7 @@ from mobilenets.datasets.loader import Batch
 from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.tasks.base import Task
+from mobilenets.training.distillation import DistillationLoss
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.refused import INT8
@@ -63,6 +64,8 @@ class PlainStepper:
         self._device, self._frozen, self._start = device, frozen, start
         self._together = Together(processes, self.network, stage.recipe.sync_bn)
         self._average = copy.deepcopy(self.network).requires_grad_(False) if stage.recipe.ema else None
+        if isinstance(loss, DistillationLoss):
+            loss.watch(self.network)
         self._masks = masks_of(self.network, stage)
         self._optimizer = build_optimizer(stage.recipe, self.network)
         self._precision = precision_of(stage.recipe.precision, device)
