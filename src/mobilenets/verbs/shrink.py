@@ -342,5 +342,5 @@ def _write_candidates(saved: SavedModel, most: int, limit: Limit | None, folder:
     return {
         "written": str(folder),
         "files": files,
-        "then": f"python bench.py *.onnx --threads {threads} --batch 1 > device.json",
+        "then": f"python bench.py *.onnx --threads {threads} --batch 1 --layers > device.json",
     }
