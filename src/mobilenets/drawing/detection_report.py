@@ -13,9 +13,9 @@ from mobilenets.drawing.boxes import Drawn, draw_boxes, words_of
 from mobilenets.drawing.confusion import confusion_matrix, draw_confusion
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.page import address_of
-from mobilenets.drawing.precision_recall import draw_precision_recall, precision_recall
+from mobilenets.drawing.precision_recall import precision_recall
 from mobilenets.drawing.report import RunReport, on_both, opened, write_run_page
-from mobilenets.drawing.style import LIGHT
+from mobilenets.drawing.style import LIGHT, save
 from mobilenets.measure.detection import AP, DetectionEvaluation
 from mobilenets.measure.detection_faults import KINDS, FalseAlarm, Faults, Miss
 from mobilenets.measure.matching import SIZES
@@ -148,7 +148,7 @@ def _near(picture: Image.Image, around: list[float], boxes: Sequence[Drawn]) -> 
 
 def draw_detection(evaluation: DetectionEvaluation, folder: Path, names: Sequence[str]) -> None:
     """Write ``precision_recall.png`` and, where classes are not too many, ``confusion.png``."""
-    draw_precision_recall(evaluation, folder / "precision_recall.png")
+    save(precision_recall(evaluation), folder / "precision_recall.png")
     if len(evaluation.classes) <= MOST_CONFUSED:
         draw_confusion(
             Faults(evaluation).confusion,

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, new_figure, save, side_note
+from mobilenets.drawing.style import LIGHT, Theme, dress, new_figure, side_note
 from mobilenets.measure.detection import DetectionEvaluation
 
 MARKS = (0.9, 0.7, 0.5, 0.3, 0.1)
 """Scores that are named along the curve."""
-
-
-def draw_precision_recall(evaluation: DetectionEvaluation, path: Path) -> None:
-    """Write the curve as PNG or SVG; see ``precision_recall``."""
-    save(precision_recall(evaluation), path)
 
 
 def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> Figure:
@@ -40,10 +34,7 @@ def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> F
     axes.set_ylim(0, 1.04)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, 0, " %"))
-    dress(axes, theme)
-    heading(axes, "Precision against recall", theme)
+    under = ("recall: the share of objects that are found", "precision: the share of boxes that are right")
+    dress(axes, theme, "Precision against recall", *under)
     side_note(axes, f"threshold {evaluation.shown_from:.2f}", theme.orange)
-    label(
-        axes, theme, x="recall: the share of objects that are found", y="precision: the share of boxes that are right"
-    )
     return figure

@@ -18,7 +18,8 @@ from mobilenets.datasets.listing import say
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.shards.open import open_data
-from mobilenets.drawing.audit import Curves, Kernels, draw_audit
+from mobilenets.drawing.audit import Curves, Kernels, audit_figure
+from mobilenets.drawing.style import save
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
 from mobilenets.measure.channels import removable
@@ -224,4 +225,4 @@ def _draw(
     if kernels is None and curves is None:
         log.warning("no plot was drawn, because this network has no depthwise layer")
         return
-    draw_audit(kernels, curves, path)
+    save(audit_figure(kernels, curves), path)

@@ -69,7 +69,8 @@ def benchmark(
         if importlib.util.find_spec("matplotlib") is None:
             log.warning("no plot was drawn, because matplotlib is not installed: pip install matplotlib")
         else:
-            from mobilenets.drawing.benchmark import draw_benchmark
+            from mobilenets.drawing.benchmark import benchmark_figure
+            from mobilenets.drawing.style import save
 
-            draw_benchmark(rows, folder / "benchmark.png")
+            save(benchmark_figure(rows), folder / "benchmark.png")
     return rows

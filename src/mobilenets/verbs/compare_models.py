@@ -105,10 +105,11 @@ def compare_models(
         "problems": [asdict(one) for one in problems],
     }
     if folder is not None:
-        from mobilenets.drawing.pair import draw_pair
+        from mobilenets.drawing.pair import pair_figure
+        from mobilenets.drawing.style import save
 
         write_json(folder / "compare.json", result)
-        draw_pair(result, folder / "compare.png")
+        save(pair_figure(result), folder / "compare.png")
     return result
 
 

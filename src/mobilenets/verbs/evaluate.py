@@ -150,10 +150,11 @@ def _refuse_early(accuracy: float | None, false_alarms: float | None, out: str |
 
 def _draw(evaluation: Evaluation, bundle: Bundle, out: Path) -> None:
     from mobilenets.drawing.confusion import draw_confusions
-    from mobilenets.drawing.reliability import draw_reliability
+    from mobilenets.drawing.reliability import reliability_diagram
+    from mobilenets.drawing.style import save
 
     draw_confusions(evaluation, bundle.labels, out)
-    draw_reliability(evaluation, out / "reliability.png")
+    save(reliability_diagram(evaluation), out / "reliability.png")
 
 
 def _calibrated(

@@ -105,9 +105,10 @@ def sparsify(
         begun = (folder / RECIPE).exists()
         train(pictures, folder, recipe=None if begun else recipe, resume=begun)
     result = _result(run, folder, pictures, recipe, threads) | {"seconds": time.monotonic() - began}
-    from mobilenets.drawing.sparsity import draw_sparsity  # a bare install has no matplotlib
+    from mobilenets.drawing.sparsity import sparsity_figure  # a bare install has no matplotlib
+    from mobilenets.drawing.style import save
 
-    draw_sparsity(result["layers"], folder / PICTURE)
+    save(sparsity_figure(result["layers"]), folder / PICTURE)
     write_json(folder / SPARSIFIED, result)
     log.info("made sparse in %s", duration(time.monotonic() - began))
     return result

@@ -140,9 +140,10 @@ def tune(
         first = _first(study, job)
         _others(study, job, first)
         result = _result(study, job) | {"seconds": time.monotonic() - began}
-        from mobilenets.drawing.tuning import draw_tuning  # a bare install has no matplotlib
+        from mobilenets.drawing.style import save  # a bare install has no matplotlib
+        from mobilenets.drawing.tuning import tuning_figure
 
-        draw_tuning(result["trials"], result["best"], folder / PICTURE)
+        save(tuning_figure(result["trials"], result["best"]), folder / PICTURE)
         write_json(folder / TUNED, result)
     log.info("%d trials in %s", len(result["trials"]), duration(time.monotonic() - began))
     return result
