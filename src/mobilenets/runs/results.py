@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def finish(
         "parameters": costs.parameters,
         "macs": costs.macs,
         "seen_by_source": dataset.seen_by_source,
-        "test_set": None if opened is None else opened.to_json(),
+        "test_set": None if opened is None else asdict(opened),
         "none_of_these": None if saved.bundle.none_of_these is None else saved.bundle.none_of_these.to_json(),
     }
     written = {}

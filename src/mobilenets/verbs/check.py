@@ -140,6 +140,7 @@ def _copies(listing: Listing, seen: Looks, places: Places, crops: bool, workers:
 def _result(
     data: str | Path, listing: Listing, findings: list[Finding], places: Places, notes: list[str], refused: str | None
 ) -> dict[str, Any]:
+    mend = [] if refused is None else [f"training is refused until this is mended: {refused}"]
     return {
         "data": str(data),
         "root": str(listing.root),
@@ -149,7 +150,7 @@ def _result(
         "problems": [one.to_json() for one in findings],
         "counts": counted(findings),
         "faults": faults(findings),
-        "headlines": [*_mend(refused), *worst(findings, places.halves)],
+        "headlines": [*mend, *worst(findings, places.halves)],
         "refused": refused,
         "notes": [*listing.notes, *notes],
     }
@@ -162,10 +163,6 @@ def _refused(data: Path) -> str | None:
     except InputError as error:
         return str(error)
     return None
-
-
-def _mend(refused: str | None) -> list[str]:
-    return [] if refused is None else [f"training is refused until this is mended: {refused}"]
 
 
 def _places(listing: Listing, seen: Looks) -> Places:

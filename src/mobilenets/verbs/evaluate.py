@@ -119,13 +119,12 @@ def evaluate(
     elif accuracy is not None or false_alarms is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     # A refused command shows no figure, and has opened nothing.
-    opened = opened_by_evaluate(Path(model), measured.which, samples, measured.contents)
-    notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
+    opened, notes = opened_by_evaluate(Path(model), measured.which, samples, measured.contents)
     result |= {
         "evaluated_on": measured.which,
         "seen_in_training": measured.learned,
-        "test_set": None if opened is None else opened.to_json(),
-        "notes": notes,
+        "test_set": opened,
+        "notes": [*folder.notes, *notes],
         "faults": faults,
         "problems": [asdict(one) for one in problems],
     }

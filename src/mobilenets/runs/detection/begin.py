@@ -19,15 +19,14 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.detection.detector import Detector
 from mobilenets.pictures.augment.with_boxes import build_boxes
 from mobilenets.pictures.cache import PictureCache
-from mobilenets.runs.begin import Run, open_begun
+from mobilenets.runs.begin import Run, bundle_of, open_begun
 from mobilenets.runs.copies import look_for_copies
 from mobilenets.runs.record import SPLIT, DataRecord, Record, data_record
 from mobilenets.runs.request import Request
 from mobilenets.runs.seen import write_seen
 from mobilenets.runs.settle import box_settings
 from mobilenets.runs.update import find_source, notes_on_seen
-from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
-from mobilenets.runtime.labels import doubts, read_labels
+from mobilenets.runtime.bundle import read_bundle, write_bundle
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.detection.auto import resolve_boxes
 from mobilenets.training.detection.start import described, fresh_detector
@@ -71,11 +70,7 @@ def begin_boxes(
     _refuse_lone(recipe, network, dataset)
     if opened.why_not is not None:
         origin = origin | {"why_not": opened.why_not}
-    labels = read_labels(dataset.layout.root, dataset.classes)
-    for doubt in doubts(labels, dataset.classes):
-        log.warning("%s", doubt)
-    about = (network.architecture.to_json(), dataset.classes, preprocessing, origin, labels)
-    bundle = Bundle(*about, task=recipe.task, detection=network.detection)
+    bundle = bundle_of(network, dataset, preprocessing, origin, recipe.task)
     weights = {"asked": asked, "why_not": opened.why_not}
     record = Record(recipe, request.again, _record(dataset), hardware, versions, weights)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ def finish_boxes(run: Run, train: BoxLoader, measuring: BoxValidation, state: St
         "parameters": sum(parameter.numel() for parameter in saved.network.parameters()),
         "macs": sum(part.macs for part in operations),
         "seen_by_source": dataset.seen_by_source,
-        "test_set": None if opened is None else opened.to_json(),
+        "test_set": None if opened is None else asdict(opened),
         "copies": copies_of_run(folder, evaluation),
     }
     boxes = box_counts(dataset.train, dataset.classes)

@@ -18,7 +18,7 @@ from mobilenets.drawing.detection_report import DetectionReport, write_detection
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.pictures.decode import decode
 from mobilenets.runs.begin import Run
-from mobilenets.runs.class_report import pixels_of, settings_shown
+from mobilenets.runs.class_report import about_run, data_of, pixels_of
 from mobilenets.training.checkpoint import State
 
 SHOWN = 16
@@ -37,44 +37,19 @@ def write_box_report(
     names: Sequence[str],
 ) -> None:
     """Write ``report.html``; ``figures`` are those of ``metrics.json``, and ``names`` the classes for people."""
-    data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
+    dataset, about = run.dataset, about_run(run, state, kept, figures)
     measured = dataset.validation if dataset.test is None else dataset.test
-    write_detection_report(
-        run.folder / REPORT,
-        DetectionReport(
-            title=Path(data.folder).name,
-            model={
-                "name": f"SSDLite, {architecture.name}",
-                "width": architecture.width,
-                "size": architecture.size,
-                "parameters": figures["parameters"],
-                "macs": figures["macs"],
-                "weights_from": run.recipe.weights,
-            },
-            history=state.history,
-            recipe=settings_shown(run.recipe),
-            data={
-                "train": box_counts(dataset.train, dataset.classes),
-                "validation": box_counts(measured, dataset.classes),
-                "source": data.folder,
-                "fingerprint": data.fingerprint,
-                "left_out": dataset.problems,
-            },
-            hardware=run.record.hardware,
-            seconds=figures["seconds"],
-            total_seconds=figures["total_seconds"],
-            best_epoch=kept,
-            batch=as_taught(train, names, run.recipe.batch),
-            versions=run.record.versions,
-            command=run.record.command,
-            notes=figures["notes"],
-            next_steps=figures["next_steps"],
-            root=dataset.layout.root,
-            evaluation=evaluation,
-            names=names,
-            pictures=(len(dataset.train), len(measured)),
-        ),
+    about["model"]["name"] = f"SSDLite, {run.network.architecture.name}"
+    report = DetectionReport(
+        **about,
+        data=data_of(run, *(box_counts(half, dataset.classes) for half in (dataset.train, measured))),
+        batch=as_taught(train, names, run.recipe.batch),
+        next_steps=figures["next_steps"],
+        evaluation=evaluation,
+        names=names,
+        pictures=(len(dataset.train), len(measured)),
     )
+    write_detection_report(run.folder / REPORT, report)
 
 
 def as_taught(train: BoxLoader, names: Sequence[str], batch: int) -> list[tuple[Image.Image, str]]:

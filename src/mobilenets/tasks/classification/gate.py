@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.errors import InputError
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import Pair
 from mobilenets.runtime.labels import Labels
-from mobilenets.tasks.base import Comparison
+from mobilenets.tasks.base import Comparison, checked_points
 from mobilenets.tasks.classification.probes import colour_faults, still_faults
 from mobilenets.tasks.classification.strayed import distance_difference, distance_fault
 
@@ -139,8 +138,4 @@ def judge(comparison: Comparison) -> Verdict:
 
 def check_tolerance(points: float | None, precision: str) -> float:
     """Return the points of top-1 that may be lost; raises ``InputError`` for what is none."""
-    if points is None:
-        return TOLERANCE[precision]
-    if not 0 <= points <= 100:
-        raise InputError(f"tolerance {points:g}: give points of top-1 from 0 to 100, such as 0.5")
-    return points
+    return checked_points(TOLERANCE[precision] if points is None else points, "top-1", 0.5)

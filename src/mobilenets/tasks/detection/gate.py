@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.errors import InputError
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.pictures.boxes import overlaps
 from mobilenets.runtime.detections import Detections
 from mobilenets.runtime.labels import Labels
-from mobilenets.tasks.base import Comparison
+from mobilenets.tasks.base import Comparison, checked_points
 from mobilenets.tasks.detection.probes import difference, probe_faults, raw
 
 # Points of AP that may be lost.
@@ -214,8 +213,4 @@ def judge(comparison: Comparison) -> BoxVerdict:
 
 def check_tolerance(points: float | None, precision: str) -> float:
     """Return the points of AP that may be lost; raises ``InputError`` for what is none."""
-    if points is None:
-        return TOLERANCE[precision]
-    if not 0 <= points <= 100:
-        raise InputError(f"tolerance {points:g}: give points of AP from 0 to 100, such as 1")
-    return points
+    return checked_points(TOLERANCE[precision] if points is None else points, "AP", 1)
