@@ -62,12 +62,10 @@ def _files(folder: str, *about: tuple[str, int, str]) -> tuple[RemoteFile, ...]:
 # Sizes and SHA-256 as Keras (CIFAR), TensorFlow Datasets (Fashion-MNIST) and torchvision publish them.
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
 _CIFAR10 = _files(
-    _CIFAR,
-    ("cifar-10-python.tar.gz", 170_498_071, "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
+    _CIFAR, ("cifar-10-python.tar.gz", 170_498_071, "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce")
 )
 _CIFAR100 = _files(
-    _CIFAR,
-    ("cifar-100-python.tar.gz", 169_001_437, "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"),
+    _CIFAR, ("cifar-100-python.tar.gz", 169_001_437, "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7")
 )
 # Debian's files are the same but for the name and the time that their gzip headers leave out.
 _FASHION = _files(

@@ -265,17 +265,13 @@ def prepare_again(
     mark: str,
     problems: Sequence[Problem],
     workers: int | None = None,
-    notes: Sequence[str] = (),
-    seen_by_source: int | None = None,
-    copies: int = 0,
     pooled: bool = False,
     fix: Fixing | None = None,
 ) -> Dataset:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
-    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then; ``pooled`` and ``fix`` as
-    then.
-    Raises ``InputError`` when the pictures are no longer those that the run began with.
+    ``problems`` are those that were found then; ``pooled`` and ``fix`` as then. Raises ``InputError`` when the pictures
+    are no longer those that the run began with.
     """
     layout = _layout(data, pooled)
     halves = read_split(split_file, layout.root, classes)
@@ -295,9 +291,7 @@ def prepare_again(
         raise InputError(
             f"{data}: the pictures have changed since this run began; train again with another --out, without --resume"
         )
-    return Dataset(
-        layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
-    )
+    return Dataset(layout, classes, train, validation, test, tuple(problems), mark)
 
 
 def _layout(data: Path, pooled: bool) -> Layout:

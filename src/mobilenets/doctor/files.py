@@ -92,7 +92,7 @@ def _seen(path: Path) -> tuple[str, Look | UnreadablePicture, Thumbnail | None]:
     """The hash of a file, how its picture looks or why it has none, and its thumbnail."""
     content = content_hash(path).hex()
     try:
-        picture = decode(path, _surplus)
+        picture = decode(path, lambda width, height: min(width, height) / SIDE)
         return content, look(path, picture), thumbnail(picture)
     except UnreadablePicture as error:
         return content, error, None
@@ -124,10 +124,6 @@ def look(path: Path, picture: Image.Image) -> Look:
         sharpness=sharpness(pixels) if min(head.size) >= SMALL else None,
         border=_border(pixels),
     )
-
-
-def _surplus(width: int, height: int) -> float:
-    return min(width, height) / SIDE
 
 
 def _figured(picture: Image.Image) -> npt.NDArray[np.uint8]:

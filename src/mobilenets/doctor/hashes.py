@@ -81,12 +81,6 @@ class Thumbnails:
                 luma[place], chroma[place], shown[place] = small.luma, small.chroma, True
         return cls(tuple(contents), luma, chroma, shown)
 
-    def chosen(self, places: Sequence[int]) -> Thumbnails:
-        """Give the pictures at these places, in this order."""
-        index = np.asarray(places, np.intp)
-        contents = tuple(self.contents[place] for place in places)
-        return Thumbnails(contents, self.luma[index], self.chroma[index], self.shown[index])
-
     def joined(self, other: Thumbnails) -> Thumbnails:
         """Give these pictures and then the ``other`` ones."""
         return Thumbnails(

@@ -31,11 +31,7 @@ def draw_export(
 
 
 def export_figure(
-    pair: DetectionPair,
-    ours: Scores,
-    theirs: Scores,
-    tolerance: float,
-    classes: Sequence[str],
+    pair: DetectionPair, ours: Scores, theirs: Scores, tolerance: float, classes: Sequence[str]
 ) -> Figure:
     """Draw what an export changed.
 

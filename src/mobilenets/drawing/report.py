@@ -108,7 +108,7 @@ def write_report(path: Path, report: Report) -> None:
         fair=report.reliability[1] or report.evaluation,
         ece=report.calibration.get("ece_after", report.evaluation.ece),
         names=dict(zip(classes, labels.shown(classes), strict=True)),
-        colors={label: _color(labels, labels.group(label)) for label in classes},
+        colors={label: None if (group := labels.group(label)) is None else labels.color(group) for label in classes},
         groups=groups_to_json(report.evaluation, labels),
         by_group=None if by_group is None else _groups(by_group, labels, classes),
         mistakes=_mistakes(report),
@@ -170,10 +170,6 @@ class Drawing:
     light: str
     dark: str
     width: int
-
-
-def _color(labels: Labels, group: str | None) -> str | None:
-    return None if group is None else labels.color(group)
 
 
 def _groups(by_group: Evaluation, labels: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -50,10 +50,7 @@ class Sheet:
         count = max(1, len(self._tiles))
         columns = min(count, max(4, math.ceil(math.sqrt(1.5 * count))), 12)
         rows = math.ceil(count / columns)
-        size = (
-            2 * MARGIN + columns * (TILE + GAP) - GAP,
-            2 * MARGIN + rows * (TILE + WORDS + GAP) - GAP,
-        )
+        size = (2 * MARGIN + columns * (TILE + GAP) - GAP, 2 * MARGIN + rows * (TILE + WORDS + GAP) - GAP)
         sheet = Image.new("RGB", size, LIGHT.paper)
         for number, (picture, answer) in enumerate(self._tiles):
             row, column = divmod(number, columns)

@@ -53,10 +53,7 @@ class Finished:
 
 
 def write_class_report(
-    finished: Finished,
-    evaluation: Evaluation,
-    find: Callable[[], Suspects | None],
-    device: torch.device,
+    finished: Finished, evaluation: Evaluation, find: Callable[[], Suspects | None], device: torch.device
 ) -> dict[str, Any]:
     """Write figures and report into the run; returns the entries of ``metrics.json`` that only classifiers have.
 

@@ -171,12 +171,7 @@ def _cross_validated(
 
 
 def _trained(
-    run: Run,
-    loaders: tuple[Loader, Loader],
-    fold: int,
-    held: npt.NDArray[np.int64],
-    device: torch.device,
-    began: float,
+    run: Run, loaders: tuple[Loader, Loader], fold: int, held: npt.NDArray[np.int64], device: torch.device, began: float
 ) -> tuple[State, float]:
     """Train one fold, and keep the answers of each epoch to the pictures at the places ``held``."""
     folder, pictures = run.folder / FOLDS / str(fold), run.dataset.train

@@ -83,15 +83,13 @@ def _begun(request: Request) -> Settled:
             )
     if recipe.task == DETECTION:
         halves = {"split_file": request.run / SPLIT, "classes": data.classes}
-        again = prepare_boxes_again(request.data, data.fingerprint, **box_settings(recipe), **halves)
-        # What was found when the run began, copies among it, is not looked for again.
-        again = replace(again, problems=data.problems, notes=data.notes, copies=data.copies)
-        return Settled(recipe, record, replace(again, seen_by_source=data.seen_by_source))
-    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies, recipe.folds is not None)
-    dataset = prepare_again(
-        request.data, request.run / SPLIT, data.classes, data.fingerprint, *known, fix=fixing(recipe.fixes)
-    )
-    return Settled(recipe, record, dataset)
+        again: Dataset = prepare_boxes_again(request.data, data.fingerprint, **box_settings(recipe), **halves)
+    else:
+        known = (data.classes, data.fingerprint, data.problems, recipe.workers, recipe.folds is not None)
+        again = prepare_again(request.data, request.run / SPLIT, *known, fixing(recipe.fixes))
+    # What was found when the run began, copies among it, is not looked for again.
+    found = {name: getattr(data, name) for name in ("problems", "notes", "seen_by_source", "copies")}
+    return Settled(recipe, record, replace(again, **found))
 
 
 def _taken_in(recipe: Recipe) -> Recipe:

@@ -118,7 +118,8 @@ def compare_with_source(
     """
     if source is None:
         return None
-    places = {name: source.classes.index(old) for name, old in _known(source, dataset, renamed).items()}
+    named = {name: renamed.get(name, name) for name in dataset.classes}
+    places = {name: source.classes.index(old) for name, old in named.items() if old in source.classes}
     contents = dataset.contents
     if not contents and source.seen is not None:  # a run that was taken up again
         contents = content_hashes([sample.path for sample in dataset.measured])
@@ -160,8 +161,3 @@ def compare_with_source(
         "lost": lost,
         "classes": list(places),
     }
-
-
-def _known(source: Source, dataset: Dataset, renamed: Mapping[str, str]) -> dict[str, str]:
-    named = {name: renamed.get(name, name) for name in dataset.classes}
-    return {name: old for name, old in named.items() if old in source.classes}

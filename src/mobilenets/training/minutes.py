@@ -72,13 +72,10 @@ def candidates(recipe: Recipe, given: set[str], *, trained: bool, side: int | No
     typical shorter side of the pictures in pixels.
     """
     found = [dict(changes) for changes in (_trained(recipe, given) if trained else _scratch(recipe, given))]
-    largest = None if side is None else min((size for size in _sizes(found) if size >= side), default=None)
+    sizes = [one["size"] for one in found if "size" in one]
+    largest = None if side is None else min((size for size in sizes if size >= side), default=None)
     fitting = [one for one in found if largest is None or one.get("size", 0) <= largest]
     return fitting or found or [{}]
-
-
-def _sizes(found: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [one["size"] for one in found if "size" in one]
 
 
 def _trained(recipe: Recipe, given: set[str]) -> Iterator[dict[str, Any]]:

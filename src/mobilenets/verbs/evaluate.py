@@ -157,11 +157,7 @@ def _draw(evaluation: Evaluation, bundle: Bundle, out: Path) -> None:
 
 
 def _calibrated(
-    model: Path,
-    data: Path,
-    predictor: Predictor,
-    measured: EvaluationSet,
-    samples: tuple[Sample, ...],
+    model: Path, data: Path, predictor: Predictor, measured: EvaluationSet, samples: tuple[Sample, ...]
 ) -> Settled:
     """Fit a temperature anew; raises ``InputError`` where there is no layer to divide or no picture to fit it on."""
     from mobilenets.models.saved import load_model  # PyTorch, which a bare install lacks

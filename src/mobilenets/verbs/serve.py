@@ -153,7 +153,7 @@ def _token(listener: socket.socket) -> str | None:
     token = os.environ.get(TOKEN) or None
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
         raise InputError(f"{TOKEN}: use printable ASCII characters without spaces")
-    if token is None and not _loopback(listener):
+    if token is None and not ipaddress.ip_address(listener.getsockname()[0].split("%")[0]).is_loopback:
         log.warning("anyone who can reach this machine can use the model: set %s to require a token", TOKEN)
     return token
 
@@ -189,10 +189,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot listen at {host} port {port}: {reason}; use another --host or --port") from error
-
-
-def _loopback(listener: socket.socket) -> bool:
-    return ipaddress.ip_address(listener.getsockname()[0].split("%")[0]).is_loopback
 
 
 def _url(host: str, port: int) -> str:

@@ -227,7 +227,7 @@ def _one(study: Any, job: _Job, trial: Any, first: Recipe) -> bool:
     """Make one trial, or go on with it; False where there is no time to end it."""
     run, states = job.run(trial.number), optuna().trial.TrialState
     since = time.monotonic() - (checkpoint.peek(run).total_seconds if checkpoint.exists(run) else 0.0)
-    words = ", ".join(f"{name} {_said(value)}" for name, value in trial.params.items())
+    words = ", ".join(f"{name} {v:.3g}" if isinstance(v, float) else f"{name} {v}" for name, v in trial.params.items())
     log.info("trial %d of %d: %s", trial.number, job.trials - 1, words)
 
     def watch(state: State) -> None:
@@ -316,7 +316,3 @@ def _result(study: Any, job: _Job) -> dict[str, Any]:
         "compare": compare,
         "notes": [note],
     }
-
-
-def _said(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -23,12 +23,13 @@ from mobilenets.runs.settle import Settled
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.estimate import estimate_boxes
-from mobilenets.training.detection.run import fit_boxes, takes_kernels
+from mobilenets.training.detection.run import fit_boxes
 from mobilenets.training.detection.self_test import self_test
 from mobilenets.training.detection.validation import BoxValidation
 from mobilenets.training.forecast import Forecast
 from mobilenets.training.minutes import Option, fit, say
 from mobilenets.training.pace import usable
+from mobilenets.training.run import pays
 from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import place_network
 
@@ -52,7 +53,7 @@ def train_boxes(
     [stage] = stages(run.recipe, len(run.dataset.train))
     before = checkpoint.peek(run.folder) if checkpoint.exists(run.folder) else State()
     if record is not None and not before.finished:
-        long = takes_kernels(network, stage)
+        long = pays(network, stage)
         run = dataclasses.replace(run, record=carry_on(run.folder, record, *machine, long))
     still = dataclasses.replace(train, augment=None)
     place_network(network, run.folder, stage.recipe, still, device)
@@ -60,14 +61,14 @@ def train_boxes(
     if write is not None and run.recipe.self_test:
         found = self_test(network, stage, run.task, train, device, run.recipe.weights != "none")
     measuring = BoxValidation(
-        validation,
-        train,
-        run.task,
-        run.dataset.classes,
-        run.dataset.layout.root,
-        run.recipe.seed,
-        device,
-        network.detection,
+        pictures=validation,
+        train=still,
+        task=run.task,
+        classes=run.dataset.classes,
+        root=run.dataset.layout.root,
+        seed=run.recipe.seed,
+        device=device,
+        detection=network.detection,
     )
     final = len(run.dataset.validation) + len(run.dataset.test or ())
     forecast = estimate_boxes(network, stage, train, measuring, final)

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from mobilenets.datasets.box_loader import BoxLoader
-from mobilenets.kernels.compile import available, wished
 from mobilenets.models.detection.detector import Detector
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.detection.loss import DetectionLoss
@@ -15,7 +14,7 @@ from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.validation import BoxValidation
 from mobilenets.training.loop import Training
 from mobilenets.training.pace import Pace
-from mobilenets.training.run import long_run
+from mobilenets.training.run import pays
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_parts
 from mobilenets.training.steppers.plain import PlainStepper, precision_of
@@ -45,14 +44,9 @@ def build_box_stepper(network: Detector, stage: Stage, task: Task, device: torch
     """Build what makes the steps: in float32 on a CPU, where a long run pays for it, with our kernels for the body."""
     loss, frozen = DetectionLoss(network.detection), frozen_parts(network, stage.recipe.freeze)
     fused = device.type == "cpu" and precision_of(stage.recipe.precision, device) is None
-    if fused and takes_kernels(network, stage):
+    if fused and pays(network, stage):
         # Only here, for it needs Numba.
         from mobilenets.training.steppers.detector import FusedBoxStepper
 
         return FusedBoxStepper(network, stage, task, loss, device, frozen)
     return PlainStepper(network, stage, task, loss, device, frozen)
-
-
-def takes_kernels(network: Detector, stage: Stage) -> bool:
-    """Say whether kernels are there and pay for their preparation, by what the recipe asks for alone."""
-    return available() and (wished() or long_run(network, stage))

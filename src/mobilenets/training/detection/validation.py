@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from mobilenets.base.progress import progress
 from mobilenets.datasets.box_loader import BoxLoader
@@ -18,30 +15,19 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.models.network import Network
 from mobilenets.runtime.detection import Detection
 from mobilenets.runtime.detections import Detections, decode
-from mobilenets.tasks.base import Task
 from mobilenets.tasks.detection.loss import DetectionLoss
-from mobilenets.training.norms import free_norms, with_measured_norms
+from mobilenets.training.validation import Validation
 
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class BoxValidation:
-    """Measures detectors as ``Validation`` does classifiers; ``detection`` says how their outputs are read."""
+@dataclass(frozen=True, kw_only=True)
+class BoxValidation(Validation):
+    """Measures detectors, by unaugmented pictures of ``train``; ``detection`` says how their outputs are read."""
 
     pictures: BoxLoader
     train: BoxLoader
-    task: Task
-    classes: Sequence[str]
-    root: Path
-    seed: int
-    device: torch.device
     detection: Detection
-
-    def with_norms(self, network: Network, trained: nn.Module) -> Network:
-        """Return a copy of ``network`` with BatchNorm measured anew in the layers that train in ``trained``."""
-        still = replace(self.train, augment=None)
-        return with_measured_norms(network, free_norms(trained), still, self.seed, self.device)
 
     @torch.inference_mode()
     def measure(self, network: Network) -> DetectionEvaluation:

@@ -27,22 +27,11 @@ class Stepper(Protocol):
         """What training gives so far: the moving average where there is one, else ``network``; not to be changed."""
 
     def step(self, group: Sequence[Batch], number: int, rate: float) -> dict[str, float]:
-        """Make one step of the optimiser.
+        """Make one step of the optimiser, at the learning rate ``rate``, by the mean loss over the pictures of a group.
 
-        Parameters
-        ----------
-        group:
-            The batches of the step. Its gradient is that of the mean loss over all their pictures.
-        number:
-            The step's place in the run, from 0. All that is drawn at random follows from it and the seed.
-        rate:
-            The learning rate.
-
-        Returns
-        -------
-        The sums over the pictures of ``loss`` and of the task's other measures. Where ``loss`` is not finite, the
-        weights may be spoilt.
-
+        ``number`` is the step's place in the run, from 0: all that is drawn at random follows from it and the seed.
+        Returns the sums over the pictures of ``loss`` and of the task's other measures. Where ``loss`` is not finite,
+        the weights may be spoilt.
         """
 
     def state_dict(self) -> dict[str, Tensor]:

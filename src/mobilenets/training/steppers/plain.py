@@ -16,7 +16,7 @@ from mobilenets.tasks.base import Task
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.refused import INT8
-from mobilenets.training.sparsity import masks_of
+from mobilenets.training.sparsity import Masks
 from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.together import Together
 
@@ -24,23 +24,10 @@ from mobilenets.training.steppers.together import Together
 class PlainStepper:
     """One PyTorch process, one device; see ``Stepper``.
 
-    Parameters
-    ----------
-    network:
-        Trained in place. It is moved to ``device``.
-    stage:
-        Its recipe names optimiser, precision, clipping and moving average.
-    task, loss:
-        What is learned, and its loss from outputs N×… and targets N×….
-    device:
-        Where the steps are made.
-    frozen:
-        Modules that keep their weights and their BatchNorm statistics.
-    start:
-        How many blocks lie behind what the batches hold; 0 for pictures.
-    processes:
-        Those that make each step together, each on its slice of every batch.
-
+    ``network`` is moved to ``device`` and trained in place, with the optimiser, precision, clipping and moving average
+    of the stage's recipe. ``loss`` is the task's, from outputs N×… and targets N×…. ``frozen`` modules keep their
+    weights and their BatchNorm statistics. ``start`` counts the blocks that lie behind what the batches hold: 0 for
+    pictures. ``processes`` make each step together, each on its slice of every batch.
     """
 
     def __init__(
@@ -63,7 +50,9 @@ class PlainStepper:
         self._device, self._frozen, self._start = device, frozen, start
         self._together = Together(processes, self.network, stage.recipe.sync_bn)
         self._average = copy.deepcopy(self.network).requires_grad_(False) if stage.recipe.ema else None
-        self._masks = masks_of(self.network, stage)
+        # Weights go in the last stage of a run.
+        sparse = stage.recipe.share_of_zeros and stage.end == stage.steps
+        self._masks = Masks(self.network, stage) if sparse else None
         self._optimizer = build_optimizer(stage.recipe, self.network)
         self._precision = precision_of(stage.recipe.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._precision is torch.float16)
