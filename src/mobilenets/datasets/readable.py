@@ -1,9 +1,11 @@
-"""Which pictures decode: every file opened once before training, so that none stops it later."""
+"""Which pictures decode: every file opened once before training, so that none stops it later. And their usual size."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import TypeAlias
 
 from PIL import Image
@@ -13,6 +15,7 @@ from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import Problem
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import PictureTooLarge, decode
+from mobilenets.pictures.header import header
 from mobilenets.pictures.stream import stream
 
 Look: TypeAlias = Callable[[Sample, Image.Image], None]
@@ -51,3 +54,15 @@ def check_readable(
         if advance is not None:
             advance(1)
     return tuple(good), tuple(problems)
+
+
+OPENED = 24  # pictures
+
+
+def typical_side(samples: Sequence[Sample]) -> int | None:
+    """Return the median shorter side of some pictures, in pixels, from their headers; None where none can be read."""
+    sides = []
+    for sample in samples[:: max(1, len(samples) // OPENED)]:
+        with contextlib.suppress(UnreadablePicture):
+            sides.append(min(header(sample.path).size))
+    return int(median(sides)) if sides else None

@@ -12,8 +12,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.style import LIGHT, dress, heading, legend, new_figure, printable, save, signed
-from mobilenets.measure.detection_pair import DetectionPair
-from mobilenets.measure.paired import Pair
+from mobilenets.measure.paired import DetectionPair, Pair
 from mobilenets.runtime.labels import Labels
 
 MOST_CLASSES = 12

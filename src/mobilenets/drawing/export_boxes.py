@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mobilenets.drawing.export import MOST_CLASSES, changes_by_class, draw_changes
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.style import LIGHT, dress, heading, label, legend, new_figure, printable, save, signed
-from mobilenets.measure.detection_pair import DetectionPair
+from mobilenets.measure.paired import DetectionPair
 from mobilenets.runtime.labels import Labels
 
 LETTERS = 11

@@ -14,8 +14,8 @@ from mobilenets.base.mounts import mounted
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, prepare
+from mobilenets.datasets.readable import typical_side
 from mobilenets.datasets.seen import SeenPictures
-from mobilenets.datasets.sides import typical_side
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.fixes import fixing
 from mobilenets.doctor.groups import grouping

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mobilenets.base.text import percent
 from mobilenets.datasets.loader import Loader, shards_of, shuffled
-from mobilenets.datasets.sides import typical_side
+from mobilenets.datasets.readable import typical_side
 from mobilenets.drawing.explain import explain_picture
 from mobilenets.drawing.report import Report, draw_figures, write_report
 from mobilenets.measure.groups import groups_to_json

@@ -14,7 +14,7 @@ import torch
 
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset
-from mobilenets.datasets.sides import typical_side
+from mobilenets.datasets.readable import typical_side
 from mobilenets.drawing.curves import draw_schedule
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.saved import SavedModel

@@ -23,7 +23,7 @@ from mobilenets.runtime.bundle import WEIGHTS
 from mobilenets.tasks.base import Evaluation
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.epochs import HISTORY, EpochTable, history_csv
+from mobilenets.training.epochs import HISTORY, EpochTable, epoch_done, history_csv
 from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS
 from mobilenets.training.pace import Pace
@@ -32,7 +32,6 @@ from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.stop import stop_requests
 from mobilenets.training.validation import Validation
-from mobilenets.training.watch import epoch_done
 
 log = logging.getLogger("mobilenets")
 

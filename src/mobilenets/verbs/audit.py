@@ -22,9 +22,16 @@ from mobilenets.drawing.audit import Curves, Kernels, audit_figure
 from mobilenets.drawing.style import save
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
-from mobilenets.measure.channels import removable
-from mobilenets.measure.kernels import Flags, Floats, WeakKernels, constant_channels, int8_decibels, weak_kernels
+from mobilenets.measure.kernels import (
+    Floats,
+    WeakKernels,
+    constant_channels,
+    int8_decibels,
+    removable,
+    weak_kernels,
+)
 from mobilenets.models.blocks import ConvNorm
+from mobilenets.models.cut import Flags
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_classifier

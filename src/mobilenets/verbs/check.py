@@ -19,11 +19,10 @@ from mobilenets.datasets.shards.open import open_data
 from mobilenets.doctor.annotations import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
-from mobilenets.doctor.files import Looks, look_at_all
+from mobilenets.doctor.files import Looks, judge, look_at_all
 from mobilenets.doctor.fixes import write_fixes
 from mobilenets.doctor.pairs import Places, as_findings, suggested
 from mobilenets.doctor.problems import Finding, counted, faults, in_order, worst
-from mobilenets.doctor.quality import judge
 from mobilenets.doctor.shortcut import find_shortcuts
 from mobilenets.errors import InputError
 from mobilenets.runs.folder import check_folder, next_free

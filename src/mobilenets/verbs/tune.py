@@ -38,9 +38,9 @@ from mobilenets.runs.tuning import (
 from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
+from mobilenets.training.epochs import Watcher, watching
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
-from mobilenets.training.watch import Watcher, watching
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train, train_since
 

@@ -1,18 +1,24 @@
-"""The training of a detector: its steps, and the loop that makes them."""
+"""The training of a detector: its steps, the loop that makes them, and how long that will take."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
 
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.models.detection.detector import Detector
+from mobilenets.models.engine import to_tensor
+from mobilenets.pictures.stream import default_workers
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.detection.loss import DetectionLoss
 from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.validation import BoxValidation
+from mobilenets.training.estimate import timed
+from mobilenets.training.forecast import Forecast, Part
 from mobilenets.training.loop import Training
+from mobilenets.training.norms import ENOUGH_STEPS, PICTURES
 from mobilenets.training.pace import Pace
 from mobilenets.training.run import pays
 from mobilenets.training.stages import Stage
@@ -46,7 +52,38 @@ def build_box_stepper(network: Detector, stage: Stage, task: Task, device: torch
     fused = device.type == "cpu" and precision_of(stage.recipe.precision, device) is None
     if fused and pays(network, stage):
         # Only here, for it needs Numba.
-        from mobilenets.training.steppers.detector import FusedBoxStepper
+        from mobilenets.training.steppers.fused import FusedBoxStepper
 
         return FusedBoxStepper(network, stage, task, loss, device, frozen)
     return PlainStepper(network, stage, task, loss, device, frozen)
+
+
+# Decoding a picture's boxes, and the end with its report; in seconds.
+BOXES, FINISH = 0.01, 15.0
+
+
+def estimate_boxes(network: Detector, stage: Stage, train: BoxLoader, measuring: BoxValidation, final: int) -> Forecast:
+    """Forecast steps, the end of each epoch, and of the run, where ``final`` pictures are measured.
+
+    Nothing that the run depends on is changed.
+    """
+    device, count = measuring.device, len(train.samples)
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        chosen = [index % count for index in range(stage.recipe.batch)]
+        batch = train.batch(chosen, 0, 0)
+        decoding = timed(lambda: train.batch(chosen, 0, 0), device) / min(train.workers or 99, default_workers())
+        stepper = build_box_stepper(copy.deepcopy(network), stage, measuring.task, device)
+        step = timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), device)
+        other = copy.deepcopy(network).to(device).eval()
+
+        def ask() -> None:
+            with torch.inference_mode():
+                other(to_tensor(batch.images, device))
+
+        asking = timed(ask, device) / len(batch) + BOXES + decoding / len(batch)
+    step = step + decoding if device.type == "cpu" else max(step, decoding)
+    measured = len(measuring.pictures.samples)
+    again = min(PICTURES, count) if stage.steps_per_epoch < ENOUGH_STEPS else 0
+    close = (measured + again) * asking
+    return Forecast((Part(0.0, step * stage.recipe.accumulate, close),), final * asking + FINISH)
