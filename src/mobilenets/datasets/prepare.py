@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mobilenets.base import mounts
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, Listed, Reading, group_notes, sides
 from mobilenets.datasets.folder import (
@@ -29,8 +29,6 @@ from mobilenets.datasets.readable import Look, check_readable
 from mobilenets.datasets.seen import SeenPictures, copies_between, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
-
-log = logging.getLogger("mobilenets")
 
 LEFT_OUT_KINDS = ("unreadable", "too_large")
 

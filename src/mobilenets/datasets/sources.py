@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import numpy as np
 
 from mobilenets.base.download import download
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.notes import log
 from mobilenets.datasets.cifar import read_cifar10, read_cifar100
 from mobilenets.datasets.idx import read_idx
 from mobilenets.datasets.known import Content, Part, RemoteFile
 from mobilenets.datasets.shapes import PICTURES, SHAPES, draw
 from mobilenets.errors import InputError
-
-log = logging.getLogger("mobilenets")
 
 ProgressCallback = Callable[[str, int, int | None], None]
 """Called with what is counted ("bytes" or "pictures"), how many are done, and how many there are if known."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -10,11 +9,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from mobilenets.base.notes import log
 from mobilenets.drawing.lettering import drawable, fitting, length, write
 from mobilenets.drawing.style import LIGHT
 from mobilenets.runtime.labels import Labels
-
-log = logging.getLogger("mobilenets")
 
 TILE = 176  # pixels per side of a picture's place
 GAP = 16

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -20,8 +19,7 @@ from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, f
 from matplotlib.text import Text
 
 from mobilenets.base.files import writing
-
-log = logging.getLogger("mobilenets")
+from mobilenets.base.notes import log
 
 DPI = 160
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from mobilenets.base.files import write_json
 from mobilenets.base.leftovers import filling
 from mobilenets.base.mounts import mounted
+from mobilenets.base.notes import log
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, prepare
@@ -55,8 +55,6 @@ from mobilenets.training.start import (
 )
 from mobilenets.weights.auto import ChosenWeights, find
 from mobilenets.weights.start import NAMED, open_weights
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True, eq=False)

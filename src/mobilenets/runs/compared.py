@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.seen import SeenPictures
@@ -14,8 +14,6 @@ from mobilenets.errors import InputError
 from mobilenets.runs.held_out import finder
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

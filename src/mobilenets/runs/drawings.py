@@ -6,7 +6,6 @@ None is drawn among the user's pictures, or over anything of theirs.
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 import unicodedata
 from collections import defaultdict
@@ -18,6 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from mobilenets.base.files import writing
+from mobilenets.base.notes import log
 from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.sheet import Sheet
@@ -113,9 +113,6 @@ def write_drawing(path: Path, image: Image.Image) -> None:
         info = PngInfo()
         info.add_text("Software", SOFTWARE)
         image.save(aside, "png", pnginfo=info)
-
-
-log = logging.getLogger("mobilenets")
 
 
 class Drawings:

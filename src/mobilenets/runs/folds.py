@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 
 from mobilenets.base.cells import write_cells
 from mobilenets.base.files import read_json, write_bytes, write_json, writing
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import relative
 from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
@@ -33,8 +33,6 @@ from mobilenets.training.forecast import Forecast
 from mobilenets.training.keep import History, best_epoch
 from mobilenets.training.run import fit
 from mobilenets.training.stages import Stage, cut, stages
-
-log = logging.getLogger("mobilenets")
 
 # What metrics.json and people are told that the figures are of.
 CROSSED = "cross-validation"

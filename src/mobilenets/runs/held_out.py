@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
@@ -26,8 +26,6 @@ from mobilenets.runs.record import folder_of, known_data
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
-
-log = logging.getLogger("mobilenets")
 
 SHARE = 0.2
 

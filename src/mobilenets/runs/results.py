@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from mobilenets.base.files import write_json
-from mobilenets.base.notes import caveats
+from mobilenets.base.notes import caveats, log
 from mobilenets.base.progress import duration
 from mobilenets.datasets.folder import content_hashes, relative
 from mobilenets.datasets.loader import Loader
@@ -91,9 +90,6 @@ def learn_known(
         sha256=file_hash(folder / SPACE),
     )
     return replace(saved, space=space, bundle=replace(saved.bundle, none_of_these=known))
-
-
-log = logging.getLogger("mobilenets")
 
 
 def finish(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_json
 from mobilenets.base.leftovers import UNFINISHED, clear_leftovers, occupants
+from mobilenets.base.notes import log
 from mobilenets.datasets.boxes.read import prepare_boxes_again
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.prepare import Dataset, prepare_again
@@ -27,8 +27,6 @@ from mobilenets.training import checkpoint
 from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
 from mobilenets.training.recipes import load_recipe, stated
 from mobilenets.weights.start import NAMED
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

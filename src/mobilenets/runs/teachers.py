@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ import onnxruntime
 import torch
 from PIL import Image
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.base.text import percent
 from mobilenets.datasets.listing import names
@@ -42,8 +42,6 @@ from mobilenets.runtime.tie import contract_hash
 from mobilenets.training.distillation import Lesson
 from mobilenets.training.features import COMPUTED_TOGETHER
 from mobilenets.training.recipe import Recipe
-
-log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
@@ -20,8 +20,6 @@ TEST = "test.json"
 # A set of pictures is known again by the smallest of the hashes of their bytes, of which so many hexadecimal digits.
 SKETCH = 64
 DIGITS = 16
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mobilenets.base.notes import log
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.prepare import Dataset
@@ -25,8 +25,6 @@ from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.recipe import AUTO
 from mobilenets.weights.start import NAMED
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.measure.metric import Metric
 from mobilenets.training.checkpoint import State
-
-log = logging.getLogger("mobilenets")
 
 HISTORY = "history.csv"
 

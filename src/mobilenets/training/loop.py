@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Protocol, TypeAlias
 import torch
 
 from mobilenets.base.files import write_text
+from mobilenets.base.notes import log
 from mobilenets.base.progress import Progress, duration, progress
 from mobilenets.datasets.loader import Batch, Batches, shards_of, shuffled
 from mobilenets.errors import FaultFound, InputError, LostProcess
@@ -32,8 +32,6 @@ from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.stop import stop_requests
 from mobilenets.training.validation import Validation
-
-log = logging.getLogger("mobilenets")
 
 CHECKPOINT_SECONDS = 600.0
 

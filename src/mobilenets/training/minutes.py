@@ -6,11 +6,11 @@ tried for real, and the first that gets through enough of its epochs is taken.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.measure.cost import cost
 from mobilenets.models.catalog import CATALOG
@@ -19,8 +19,6 @@ from mobilenets.training.pace import usable
 from mobilenets.training.recipe import AUTO, Recipe
 from mobilenets.training.stages import Stage, stages
 from mobilenets.training.start import architecture_of
-
-log = logging.getLogger("mobilenets")
 
 # Networks that begin at random, best first: name, width, size. Beyond the side of the pictures there is nothing to see.
 SCRATCH = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.readable import check_readable
@@ -41,8 +41,6 @@ from mobilenets.runs.int8_layers import int8_layers
 from mobilenets.runtime.bundle import CLASSIFICATION, find_bundle, read_bundle
 from mobilenets.tasks.classification.task import Classification, classified
 from mobilenets.tasks.evaluate import evaluate_loader
-
-log = logging.getLogger("mobilenets")
 
 CPU = torch.device("cpu")
 

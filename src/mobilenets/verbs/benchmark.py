@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.bench.models import Trial, measure_trials, runtimes_of
 from mobilenets.bench.settings import check_numbers, check_seconds
 from mobilenets.errors import InputError
 from mobilenets.runs.folder import check_folder
 from mobilenets.runtime.exported import MAX_BATCH
-
-log = logging.getLogger("mobilenets")
 
 
 def benchmark(

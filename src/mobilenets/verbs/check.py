@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
@@ -26,8 +26,6 @@ from mobilenets.doctor.problems import Finding, counted, faults, in_order, worst
 from mobilenets.doctor.shortcut import find_shortcuts
 from mobilenets.errors import InputError
 from mobilenets.runs.folder import check_folder, next_free
-
-log = logging.getLogger("mobilenets")
 
 CHECKS = Path("checks")
 REPORT, RESULT, FIXES = "check.html", "check.json", "fixes.csv"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.bench.candidates import USUAL, Candidate, candidate_of_run, candidates_named
 from mobilenets.bench.latency import describe_machine
 from mobilenets.bench.networks import latencies
@@ -22,8 +22,6 @@ from mobilenets.errors import InputError
 from mobilenets.measure.cost import cost
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import accuracy_of_run, known_data
-
-log = logging.getLogger("mobilenets")
 
 
 def compare(

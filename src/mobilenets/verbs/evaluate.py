@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
@@ -34,8 +34,6 @@ from mobilenets.verbs.evaluate_boxes import evaluate_boxes
 
 if TYPE_CHECKING:
     from mobilenets.runs.calibrating import Settled
-
-log = logging.getLogger("mobilenets")
 
 
 def evaluate(

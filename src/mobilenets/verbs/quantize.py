@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.loader import evenly
@@ -55,8 +55,6 @@ from mobilenets.training.stages import WARMUP_SHARE
 from mobilenets.verbs.compare_models import figures
 from mobilenets.verbs.export import describe, export, pictures_of
 from mobilenets.verbs.train import train
-
-log = logging.getLogger("mobilenets")
 
 QUANTIZED = "quantize.json"
 FORMAT = "onnx"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import ipaddress
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.cores import cores
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.pictures.stream import default_workers
 from mobilenets.runs.predictor import Predictor
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from mobilenets.server.limits import Limits
-
-log = logging.getLogger("mobilenets")
 
 TOKEN = "MOBILENETS_TOKEN"
 # Hosts that stand for all addresses, and what a browser opens here: on Windows it opens none of these.

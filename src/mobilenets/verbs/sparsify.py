@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import zlib
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from mobilenets.base.files import write_json
 from mobilenets.base.leftovers import occupants
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.bench.channels import milliseconds
 from mobilenets.bench.settings import check_numbers
@@ -26,8 +26,6 @@ from mobilenets.training.refused import TWO_OF_FOUR
 from mobilenets.training.sparsity import prunable
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train
-
-log = logging.getLogger("mobilenets")
 
 SPARSIFIED, PICTURE = "sparsify.json", "sparsity.png"
 SPARSITY = 0.75

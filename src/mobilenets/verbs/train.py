@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import Any, Unpack
 import torch
 
 from mobilenets.base.cores import threads_spin
-from mobilenets.base.notes import keeping_caveats
+from mobilenets.base.notes import keeping_caveats, log
 from mobilenets.base.progress import about
 from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.loader import Loader
@@ -55,8 +54,6 @@ from mobilenets.training.run import fit, long_run
 from mobilenets.training.settings import Settings, spelled_out
 from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import place_network
-
-log = logging.getLogger("mobilenets")
 
 SCHEDULE = "lr.png"
 

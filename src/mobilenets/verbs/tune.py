@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Set
@@ -13,6 +12,7 @@ from typing import Any
 
 from mobilenets.base.files import DiskFull, write_json
 from mobilenets.base.leftovers import occupants
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.boxes.recognise import is_detection
@@ -43,8 +43,6 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train, train_since
-
-log = logging.getLogger("mobilenets")
 
 TUNED, TRIALS, PICTURE = "tune.json", "trials", "tune.png"
 # What is kept of the time for the end: so many times what measuring the first trial took, or so many seconds.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ import torch
 
 from mobilenets.base.files import write_json
 from mobilenets.base.leftovers import filling
+from mobilenets.base.notes import log
 from mobilenets.base.progress import about
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.boxes.counts import pictures_with
@@ -151,8 +151,6 @@ def _refuse_lone(recipe: Recipe, network: Detector, dataset: Dataset) -> None:
     if count // -(-count // recipe.batch) < 2 and 1 in network.detection.maps:
         raise InputError(f"batch {recipe.batch}: a step would see a single picture; use a larger --batch, or more data")
 
-
-log = logging.getLogger("mobilenets")
 
 Machine: TypeAlias = tuple[Mapping[str, str | int], Mapping[str, str]]
 SCHEDULE, SELF_TEST = "lr.png", "self_test.json"
