@@ -23,6 +23,8 @@ _ALONE = ("explain", "sheet", "ids", "language")
 _MANY = ("workers", "batch", "part", "timeout", "column", "ray_address")
 SHOWN = 5
 
+COLUMNS = ["image", "rank", "label", "probability", "error"]
+
 
 def _arguments_of_many(parser: Parser) -> None:
     """Add what is for whole collections."""
@@ -92,9 +94,6 @@ def _of_many(result: dict[str, Any]) -> str:
         lines.append(f"{counted(result['failed_parts'], 'part')} failed; run the same command again to try once more:")
         lines += [printable(f"  {one['part']}: {one['reason']}") for one in result["failed"][:SHOWN]]
     return "\n".join([*lines, f"answers in {printable(result['answers'])}"])
-
-
-COLUMNS = ["image", "rank", "label", "probability", "error"]
 
 
 def _arguments(parser: Parser) -> None:

@@ -22,6 +22,8 @@ Look: TypeAlias = Callable[[Sample, Image.Image], None]
 SEEN = 64
 FEW = 8  # pictures that a thread tries at a time
 
+OPENED = 24  # pictures
+
 
 def check_readable(
     samples: Sequence[Sample],
@@ -54,9 +56,6 @@ def check_readable(
         if advance is not None:
             advance(1)
     return tuple(good), tuple(problems)
-
-
-OPENED = 24  # pictures
 
 
 def typical_side(samples: Sequence[Sample]) -> int | None:

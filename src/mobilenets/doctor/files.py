@@ -31,6 +31,13 @@ AHEAD = 32  # pictures under way: a small one takes less time than a hand-over b
 SMALL = 96  # pixels; of smaller pictures nobody can say whether they are blurred
 _EDGE = 24  # of 255: less is no edge to judge by
 
+BLANK = 8  # of 255: less span than this in every channel is one colour
+DARK = 40  # of 255: nothing is brighter
+WHITE = 215  # of 255: nothing is darker, in any channel
+BLURRED = 0.48  # of the sharpest edges, see ``files.sharpness``: a Gaussian blur of some 2 pixels of 256
+ODD = 4.0  # times as long as high
+USUAL = 0.2  # of a set: what so many have in common is no fault
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -188,14 +195,6 @@ def _border(pixels: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
     red, green, blue = (float(value) for value in frame.mean(0))
     deviation = float(frame.std(0).mean())
     return (red, green, blue, 0.0 if math.isnan(deviation) else deviation)
-
-
-BLANK = 8  # of 255: less span than this in every channel is one colour
-DARK = 40  # of 255: nothing is brighter
-WHITE = 215  # of 255: nothing is darker, in any channel
-BLURRED = 0.48  # of the sharpest edges, see ``files.sharpness``: a Gaussian blur of some 2 pixels of 256
-ODD = 4.0  # times as long as high
-USUAL = 0.2  # of a set: what so many have in common is no fault
 
 
 def judge(looks: Mapping[Path, Look], root: Path) -> tuple[list[Finding], list[str]]:

@@ -25,6 +25,16 @@ from mobilenets.measure.matching import SIZES
 MARKS = (0.9, 0.7, 0.5, 0.3, 0.1)
 """Scores that are named along the curve."""
 
+SHOWN = 18
+"""So many misses, and so many false alarms, each of another picture."""
+
+SIDE = 420  # pixels of a picture in the report
+THERE, FOUND, WRONG = LIGHT.green, LIGHT.sky, LIGHT.orange
+MOST_CONFUSED = 60
+"""With more classes the matrix is left out: it says nothing at that size."""
+
+Fault = TypeVar("Fault", FalseAlarm, Miss)
+
 
 def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> Figure:
     """Over the boxes of all classes together, at an overlap of 0.5; a dot marks the evaluation's threshold."""
@@ -49,17 +59,6 @@ def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> F
     dress(axes, theme, "Precision against recall", *under)
     side_note(axes, f"threshold {evaluation.shown_from:.2f}", theme.orange)
     return figure
-
-
-SHOWN = 18
-"""So many misses, and so many false alarms, each of another picture."""
-
-SIDE = 420  # pixels of a picture in the report
-THERE, FOUND, WRONG = LIGHT.green, LIGHT.sky, LIGHT.orange
-MOST_CONFUSED = 60
-"""With more classes the matrix is left out: it says nothing at that size."""
-
-Fault = TypeVar("Fault", FalseAlarm, Miss)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -54,12 +54,9 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Option):
     """What was chosen: the recipe, its stages, what they are expected to take, and the most epochs that make sense."""
 
-    recipe: Recipe
-    plan: tuple[Stage, ...]
-    forecast: Forecast
     most: int
 
 

@@ -9,6 +9,9 @@ from functools import cached_property
 
 from mobilenets.training.recipe import Recipe
 
+# Of a stage's epochs, the most that its warm-up takes where there are several stages.
+WARMUP_SHARE = 0.25
+
 
 def learning_rate(recipe: Recipe, steps: int, steps_per_epoch: int) -> Callable[[float], float]:
     """Return the learning rate of step 0 … ``steps - 1``, and at any place between two steps.
@@ -53,10 +56,6 @@ def learning_rate(recipe: Recipe, steps: int, steps_per_epoch: int) -> Callable[
 def _between(start: float, end: float, progress: float) -> float:
     """Go from ``start`` to ``end`` along half a cosine."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-# Of a stage's epochs, the most that its warm-up takes where there are several stages.
-WARMUP_SHARE = 0.25
 
 
 @dataclass(frozen=True)

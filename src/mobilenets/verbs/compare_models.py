@@ -30,6 +30,8 @@ from mobilenets.runtime.found import shown_from
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 
+SURE = 0.05
+
 
 def compare_boxes(
     models: Sequence[Path],
@@ -87,9 +89,6 @@ def _figures(pair: DetectionPair) -> dict[str, Any]:
         "ap50_change_interval": None if pair.ap50_change_interval is None else list(pair.ap50_change_interval),
         "better": better,
     }
-
-
-SURE = 0.05
 
 
 def compare_models(

@@ -53,6 +53,9 @@ from mobilenets.training.run import pays
 from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import follow, frozen_parts, place_network, preprocessing_of
 
+Machine: TypeAlias = tuple[Mapping[str, str | int], Mapping[str, str]]
+SCHEDULE, SELF_TEST = "lr.png", "self_test.json"
+
 
 def begin_boxes(
     request: Request, recipe: Recipe, hardware: Mapping[str, str | int], versions: Mapping[str, str]
@@ -150,10 +153,6 @@ def _refuse_lone(recipe: Recipe, network: Detector, dataset: Dataset) -> None:
     count = len(dataset.train)
     if count // -(-count // recipe.batch) < 2 and 1 in network.detection.maps:
         raise InputError(f"batch {recipe.batch}: a step would see a single picture; use a larger --batch, or more data")
-
-
-Machine: TypeAlias = tuple[Mapping[str, str | int], Mapping[str, str]]
-SCHEDULE, SELF_TEST = "lr.png", "self_test.json"
 
 
 def train_boxes(

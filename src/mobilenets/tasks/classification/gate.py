@@ -33,6 +33,23 @@ RELATED = 0.8
 STILL = 0.1
 MOVING = 0.01
 
+# Of one picture, in standard deviations over held-out pictures: rounding in float32, and of weights to 11 bits.
+LARGEST = {"float32": 0.05, "float16": 0.5}
+# Of a file that resizes pictures, and not to the bit.
+RESIZED = 0.5
+# int8 moves each picture a little; the root of the mean square is what changes answers (0.15 on the drawn garbage, 0.8
+# on six shapes, whose distances spread more). A constant differs by the whole spread.
+ROOT_MEAN_SQUARE, OF_SPREAD = 0.5, 0.7
+
+# Points of top-1 that may be lost. None is visible to one decimal in a float file.
+TOLERANCE = {"float32": 0.05, "float16": 0.05, "int8": 0.5}
+# How far a probability may be off: rounding in float32, and the rounding of weights to 11 bits.
+DIFFERENCE = {"float32": 1e-3, "float16": 5e-2}
+# A picture on the edge may fall to the other side by that rounding, and one of few is more than the points above.
+EDGE_PICTURES = {"float16": 1, "int8": 1}
+# OpenVINO resizes in float32: a level more or less here and there moved a probability by 0.008 on photographs.
+RESIZED_DIFFERENCE = 2e-2
+
 
 def colour_faults(ours: Scores, theirs: Scores, exchanged: Scores | None) -> tuple[str, ...]:
     """Say what is wrong with the probabilities of a file, N×classes, for generated pictures in many colours.
@@ -71,15 +88,6 @@ def _spread(answers: Scores) -> float:
     return apart(answers, answers.mean(axis=0, keepdims=True))
 
 
-# Of one picture, in standard deviations over held-out pictures: rounding in float32, and of weights to 11 bits.
-LARGEST = {"float32": 0.05, "float16": 0.5}
-# Of a file that resizes pictures, and not to the bit.
-RESIZED = 0.5
-# int8 moves each picture a little; the root of the mean square is what changes answers (0.15 on the drawn garbage, 0.8
-# on six shapes, whose distances spread more). A constant differs by the whole spread.
-ROOT_MEAN_SQUARE, OF_SPREAD = 0.5, 0.7
-
-
 def distance_difference(reference: Evaluation, candidate: Evaluation) -> tuple[float, float, float] | None:
     """Give the largest difference of a distance, the root of their mean square, and the deviation of the model's own.
 
@@ -103,16 +111,6 @@ def distance_fault(found: tuple[float, float, float] | None, precision: str, res
         return None
     kind = "on average " if precision == "int8" else ""
     return f"the distance of a picture differs {kind}by {largest:.3f}, and {allowed:.2g} is rounding in {precision}"
-
-
-# Points of top-1 that may be lost. None is visible to one decimal in a float file.
-TOLERANCE = {"float32": 0.05, "float16": 0.05, "int8": 0.5}
-# How far a probability may be off: rounding in float32, and the rounding of weights to 11 bits.
-DIFFERENCE = {"float32": 1e-3, "float16": 5e-2}
-# A picture on the edge may fall to the other side by that rounding, and one of few is more than the points above.
-EDGE_PICTURES = {"float16": 1, "int8": 1}
-# OpenVINO resizes in float32: a level more or less here and there moved a probability by 0.008 on photographs.
-RESIZED_DIFFERENCE = 2e-2
 
 
 @dataclass(frozen=True, eq=False)

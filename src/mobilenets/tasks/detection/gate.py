@@ -24,8 +24,6 @@ from mobilenets.tasks.base import Comparison, checked_points
 
 Outputs = npt.NDArray[np.float64]
 
-# The largest difference of a number, relative to the largest number, that is rounding in this precision.
-DIFFERENCE = {"float32": 1e-3, "float16": 5e-2}
 # As in ``mobilenets.tasks.classification.gate``, but of all numbers of the outputs, relative to their spread.
 LEAST_MOVED = 0.1
 NEARER = 0.5
@@ -33,6 +31,19 @@ RELATED = 0.8
 STILL = 0.1
 # What rounding alone makes of outputs that are the same for all pictures.
 SAME = 1e-5
+
+# Points of AP that may be lost.
+TOLERANCE = {"float32": 0.1, "float16": 0.3, "int8": 1.5}
+# What is rounding in this precision: how far a number may be off, relative to the largest number, or the score of a
+# box, and how little a box may overlap the model's.
+DIFFERENCE = {"float32": 1e-3, "float16": 5e-2}
+OVERLAP = {"float32": 0.99, "float16": 0.95}
+# OpenVINO resizes in float32, a level more or less here and there.
+RESIZED_DIFFERENCE, RESIZED_OVERLAP = 5e-2, 0.95
+# Boxes from this score on are compared; of the others the last ones fall in or out by rounding.
+LEAST = 0.05
+# Two boxes that overlap as much as suppression just allows, or not, change by rounding what else is left.
+LONELY = 0.005
 
 
 def difference(ours: Outputs, theirs: Outputs) -> float:
@@ -79,19 +90,6 @@ def raw(probes: Sequence[object] | npt.NDArray[np.float64]) -> Outputs | None:
 
 def _apart(one: Outputs, other: Outputs) -> float:
     return float(np.abs(one - other).mean())
-
-
-# Points of AP that may be lost.
-TOLERANCE = {"float32": 0.1, "float16": 0.3, "int8": 1.5}
-# How far the score of a box may be off, and how little it may overlap the model's: rounding in this precision.
-DIFFERENCE = {"float32": 1e-3, "float16": 5e-2}
-OVERLAP = {"float32": 0.99, "float16": 0.95}
-# OpenVINO resizes in float32, a level more or less here and there.
-RESIZED_DIFFERENCE, RESIZED_OVERLAP = 5e-2, 0.95
-# Boxes from this score on are compared; of the others the last ones fall in or out by rounding.
-LEAST = 0.05
-# Two boxes that overlap as much as suppression just allows, or not, change by rounding what else is left.
-LONELY = 0.005
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,9 @@ from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_parts
 from mobilenets.training.steppers.plain import PlainStepper, precision_of
 
+# Decoding a picture's boxes, and the end with its report; in seconds.
+BOXES, FINISH = 0.01, 15.0
+
 
 def fit_boxes(
     network: Detector,
@@ -56,10 +59,6 @@ def build_box_stepper(network: Detector, stage: Stage, task: Task, device: torch
 
         return FusedBoxStepper(network, stage, task, loss, device, frozen)
     return PlainStepper(network, stage, task, loss, device, frozen)
-
-
-# Decoding a picture's boxes, and the end with its report; in seconds.
-BOXES, FINISH = 0.01, 15.0
 
 
 def estimate_boxes(network: Detector, stage: Stage, train: BoxLoader, measuring: BoxValidation, final: int) -> Forecast:
