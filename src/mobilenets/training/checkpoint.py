@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mobilenets.base.files import writing
 from mobilenets.errors import InputError
-from mobilenets.training.steppers.base import Stepper
+from mobilenets.training.steppers.plain import PlainStepper
 
 FILE = Path("checkpoint") / "state.safetensors"
 
@@ -72,7 +72,7 @@ def peek(run: Path) -> State:
         raise _damaged(run) from error
 
 
-def restore(run: Path, part: Stepper | nn.Module, prefix: str = "") -> State:
+def restore(run: Path, part: PlainStepper | nn.Module, prefix: str = "") -> State:
     """Give the tensors of the checkpoint whose names begin with ``prefix`` to ``part``; returns the state."""
     state = peek(run)
     try:

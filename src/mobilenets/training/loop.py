@@ -29,7 +29,7 @@ from mobilenets.training.norms import ENOUGH_STEPS
 from mobilenets.training.pace import Pace
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.stages import Stage
-from mobilenets.training.steppers.base import Stepper
+from mobilenets.training.steppers.plain import PlainStepper
 from mobilenets.training.stop import stop_requests
 from mobilenets.training.validation import Validation
 
@@ -64,7 +64,7 @@ class Training:
     with a stepper and ``train`` of its own for its slice of every batch; all else is the same in all of them.
     """
 
-    stepper: Stepper
+    stepper: PlainStepper
     stage: Stage
     train: Batches
     validation: Validation

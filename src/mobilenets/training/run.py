@@ -25,7 +25,6 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.refused import INT8
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
-from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.steppers.plain import PlainStepper, precision_of
 from mobilenets.training.validation import Validation
 
@@ -104,7 +103,7 @@ def build_stepper(
     device: torch.device,
     start: int,
     processes: Processes = ALONE,
-) -> Stepper:
+) -> PlainStepper:
     """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks.
 
     In float32 on a CPU they are made by our kernels where these can be used and a long run pays for preparing them,

@@ -22,8 +22,9 @@ from mobilenets.training.steppers.together import Together
 
 
 class PlainStepper:
-    """One PyTorch process, one device; see ``Stepper``.
+    """Makes the steps of one stage, and owns all that they change: network, its moving average, optimiser, precision.
 
+    The loop owns the plan of batches, so a stepper that makes the same step from the same batches resumes exactly.
     ``network`` is moved to ``device`` and trained in place, with the optimiser, precision, clipping and moving average
     of the stage's recipe. ``loss`` is the task's, from outputs N×… and targets N×…. ``frozen`` modules keep their
     weights and their BatchNorm statistics. ``start`` counts the blocks that lie behind what the batches hold: 0 for
@@ -59,11 +60,16 @@ class PlainStepper:
 
     @property
     def result(self) -> Network:
-        """The moving average where there is one, else the network."""
+        """What training gives so far: the moving average where there is one, else the network; not to be changed."""
         return self._average or self.network
 
     def step(self, group: Sequence[Batch], number: int, rate: float) -> dict[str, float]:
-        """Make one step of the optimiser; see ``Stepper``."""
+        """Make one step of the optimiser, at the learning rate ``rate``, by the mean loss over the pictures of a group.
+
+        ``number`` is the step's place in the run, from 0: all that is drawn at random follows from it and the seed.
+        Returns the sums over the pictures of ``loss`` and of the task's other measures. Where ``loss`` is not finite,
+        the weights may be spoilt.
+        """
         self._enter_training()
         self._seed(self._recipe.seed * 1_000_003 + number)
         for entry in self._optimizer.param_groups:
@@ -91,7 +97,7 @@ class PlainStepper:
         return sums
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the tensors of network, average, masks, optimiser and gradient scaler."""
+        """Return all that the next step depends on, by name; the network's tensors begin with ``network.``."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
@@ -104,7 +110,7 @@ class PlainStepper:
         return tensors | {f"scaler.{name}": torch.tensor(v, dtype=torch.float64) for name, v in scaler.items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what ``state_dict`` gave.
+        """Take up what ``state_dict`` gave; raises ``KeyError`` or ``RuntimeError`` for tensors that do not fit.
 
         Every tensor keeps the memory layout that training gave it, so that the same kernels run in the same order.
         """
