@@ -19,10 +19,10 @@ from mobilenets.errors import InputError
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.measure.paired import DetectionPair, Pair, mcnemar, pictures_needed, smallest_difference
-from mobilenets.runs.compared import pictures_to_compare
 from mobilenets.runs.copies import copies_in_training
 from mobilenets.runs.detection.measured import boxes_to_compare
 from mobilenets.runs.folder import check_folder
+from mobilenets.runs.held_out import pictures_to_compare
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.test_set import opened_by_compare
 from mobilenets.runtime.detections import Detections

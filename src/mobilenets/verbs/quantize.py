@@ -30,7 +30,6 @@ from mobilenets.measure.paired import Pair
 from mobilenets.models.device import pick_device
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.compared import pictures_to_compare
 from mobilenets.runs.further import (
     asked_of,
     begun,
@@ -41,6 +40,7 @@ from mobilenets.runs.further import (
     starting_from,
     write_start,
 )
+from mobilenets.runs.held_out import pictures_to_compare
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.test_set import opened_by_compare

@@ -30,7 +30,7 @@ from mobilenets.runs.detection.advice import BoxOutcome, next_steps_with_boxes
 from mobilenets.runs.results import said, seconds_in_all, write_metrics
 from mobilenets.runs.test_set import open_test_set
 from mobilenets.training.checkpoint import State
-from mobilenets.training.detection.validation import BoxValidation
+from mobilenets.training.detection.run import BoxValidation
 
 SHOWN = 16
 REPORT, FOUND = "report.html", "found.png"

@@ -41,10 +41,9 @@ from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.detection.auto import resolve_boxes
-from mobilenets.training.detection.run import estimate_boxes, fit_boxes
+from mobilenets.training.detection.run import BoxValidation, estimate_boxes, fit_boxes
 from mobilenets.training.detection.self_test import self_test
 from mobilenets.training.detection.start import described, fresh_detector
-from mobilenets.training.detection.validation import BoxValidation
 from mobilenets.training.forecast import Forecast
 from mobilenets.training.minutes import Option, fit, say
 from mobilenets.training.pace import usable

@@ -26,7 +26,7 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.pictures.boxes import Boxes, overlaps
 from mobilenets.runtime.detection import anchors
 from mobilenets.tasks.base import Task
-from mobilenets.tasks.detection.matching import corners_of
+from mobilenets.tasks.detection.loss import corners_of
 from mobilenets.training.detection.run import build_box_stepper
 from mobilenets.training.stages import Stage
 
