@@ -27,7 +27,8 @@ import mobilenets
 from mobilenets.base.files import write_json
 from mobilenets.bench.networks import onnx_bytes
 from mobilenets.datasets.folder import read_folder
-from mobilenets.drawing.front import draw_front
+from mobilenets.drawing.front import front_figure
+from mobilenets.drawing.style import save
 from mobilenets.errors import MobilenetsError
 from mobilenets.models.saved import load_classifier
 from mobilenets.runs.predictor import Predictor
@@ -206,7 +207,8 @@ def report(work: Path, out: Path) -> None:
         print(row(words, f"× {ratio:.2f}", f"{100 * found['change']:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"))
     summaries = [point.summary() | {"name": point.folder.removeprefix("mobilenet_")} for point in rows]
     names = [point.folder.removeprefix("mobilenet_") for point in rows if point.folder in best]
-    draw_front({"points": summaries, "front": names, "images": len(rows[0].reporting), "threads": 1}, out)
+    figures = {"points": summaries, "front": names, "images": len(rows[0].reporting), "threads": 1}
+    save(front_figure(figures), out)
 
 
 def steps(points: Mapping[str, Point]) -> list[tuple[str, str]]:

@@ -111,13 +111,13 @@ def test_cifar10(tmp_path: Path, dump: Callable[[object], bytes]) -> None:
     read = read_cifar10(cifar10(tmp_path, values=values, dump=dump))
     assert read.classes == tuple(CLASSES)
     assert read.groups == ()
-    assert read.train_pixels.shape == (15, 32, 32, 3)
-    assert read.train_pixels.dtype == np.uint8
-    assert read.train_labels.tolist() == [0, 1, 2] * 5
-    assert read.validation_labels.tolist() == [2, 0]
+    assert read.train.pixels.shape == (15, 32, 32, 3)
+    assert read.train.pixels.dtype == np.uint8
+    assert read.train.labels.tolist() == [0, 1, 2] * 5
+    assert read.validation.labels.tolist() == [2, 0]
     rows = values["data_batch_2"]["data"]
-    np.testing.assert_array_equal(read.train_pixels[3, 0, 5], [rows[0, 5], rows[0, 1029], rows[0, 2053]])
-    np.testing.assert_array_equal(read.train_pixels[3, 1, 0, 0], rows[0, 32])
+    np.testing.assert_array_equal(read.train.pixels[3, 0, 5], [rows[0, 5], rows[0, 1029], rows[0, 2053]])
+    np.testing.assert_array_equal(read.train.pixels[3, 1, 0, 0], rows[0, 32])
 
 
 def test_python2_pickles_look_like_python2s() -> None:
@@ -133,8 +133,8 @@ def test_cifar100(tmp_path: Path) -> None:
     read = read_cifar100(cifar100(tmp_path, values))
     assert read.classes == tuple(FINE)
     assert read.groups == ("fruit", "mammals", "fruit")
-    assert read.train_labels.tolist() == [0, 1, 2, 0]
-    np.testing.assert_array_equal(read.validation_pixels[0].transpose(2, 0, 1).ravel(), values["test"]["data"][0])
+    assert read.train.labels.tolist() == [0, 1, 2, 0]
+    np.testing.assert_array_equal(read.validation.pixels[0].transpose(2, 0, 1).ravel(), values["test"]["data"][0])
 
 
 def test_protocol_0_and_fortran_order_and_plain_tar(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_protocol_0_and_fortran_order_and_plain_tar(tmp_path: Path) -> None:
     plain.write_bytes(gzip.decompress(packed.read_bytes()))
     read = read_cifar10(plain)
     assert read.classes == tuple(CLASSES)
-    np.testing.assert_array_equal(read.validation_pixels[1].transpose(2, 0, 1).ravel(), rows[1])
+    np.testing.assert_array_equal(read.validation.pixels[1].transpose(2, 0, 1).ravel(), rows[1])
 
 
 def refused(archive: Path) -> str:

@@ -14,8 +14,7 @@ from PIL import Image
 
 from mobilenets.base import cache
 from mobilenets.datasets import shapes, sources, write
-from mobilenets.datasets.cifar import Cifar
-from mobilenets.datasets.known import KNOWN
+from mobilenets.datasets.known import KNOWN, Content, Part
 from mobilenets.datasets.write import write_folders
 from mobilenets.errors import InputError
 
@@ -61,8 +60,7 @@ def test_catalogue() -> None:
     assert KNOWN.keys() == sources.SOURCES.keys()
     assert KNOWN["shapes"].side == shapes.SIDE
     assert list(KNOWN) == ["cifar10", "cifar100", "fashion_mnist", "digits", "shapes"]
-    for name, entry in KNOWN.items():
-        assert entry.name == name
+    for entry in KNOWN.values():
         for file in entry.files:
             assert len(bytes.fromhex(file.sha256)) == 32
             assert file.url.startswith("http")
@@ -212,10 +210,10 @@ def test_another_file_is_no_fashion_mnist(tmp_path: Path) -> None:
         write_folders("fashion_mnist", tmp_path / "out", archive=tmp_path / "files" / "notes.txt")
 
 
-def cifar(classes: tuple[str, ...], groups: tuple[str, ...] = ()) -> Cifar:
+def cifar(classes: tuple[str, ...], groups: tuple[str, ...] = ()) -> Content:
     pixels = np.arange(len(classes) * 3072, dtype=np.uint64).astype(np.uint8).reshape(-1, 32, 32, 3)
     labels = np.arange(len(classes))
-    return Cifar(classes, pixels, labels, pixels[:1], labels[:1], groups)
+    return Content(Part(pixels, labels), Part(pixels[:1], labels[:1]), classes, groups)
 
 
 def test_cifar100_with_its_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +231,7 @@ def test_cifar100_with_its_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     }
     image = Image.open(tmp_path / "out/train/bear/00001.png")
     assert image.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(image), read.train_pixels[1])
+    np.testing.assert_array_equal(np.asarray(image), read.train.pixels[1])
 
 
 def test_class_names_stay_inside_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

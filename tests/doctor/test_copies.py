@@ -10,6 +10,7 @@ from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.split import clusters
 from mobilenets.doctor.copies import Pair, find_copies
 from mobilenets.doctor.hashes import thumbnails
+from mobilenets.doctor.quick import leaks
 from mobilenets.errors import InputError
 
 TURN = Image.Transpose
@@ -117,7 +118,8 @@ def test_against_others_every_picture_with_a_copy_is_named(folder: Path, tmp_pat
     held = [tmp_path / f"{name}.png" for name in ("one", "one-again", "part", "whole", "other", "same")]
     part = tmp_path / "training.png"
     scene(50, (192, 144)).crop((20, 10, 183, 132)).save(part)
-    found = find_copies(samples(*held), among(folder, part))
+    learned = [sample.path for sample in among(folder, part)]
+    found = leaks(thumbnails(held), held, thumbnails(learned), learned).pairs
     assert named(found) == [
         ("one.png", "01.png", "near", "mirrored"),
         ("one-again.png", "01.png", "near", "mirrored"),

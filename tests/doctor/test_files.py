@@ -7,8 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from mobilenets.datasets.folder import Sample
-from mobilenets.doctor.files import Look, look_at_all, sharpness
-from mobilenets.doctor.quality import BLURRED, judge
+from mobilenets.doctor.files import BLURRED, Look, judge, look_at_all, sharpness
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (200, 160)) -> Image.Image:

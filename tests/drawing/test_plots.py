@@ -17,7 +17,7 @@ from mobilenets.drawing import confusion, style
 from mobilenets.drawing.confusion import confusion_matrix, draw_confusion, draw_confusions
 from mobilenets.drawing.curves import curves, draw_curves, draw_schedule
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.reliability import draw_reliability, reliability_diagram
+from mobilenets.drawing.reliability import reliability_diagram
 from mobilenets.measure.metric import TOP1
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runtime.labels import Group, Label, Labels
@@ -174,7 +174,7 @@ def test_reliability(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (50, 4)).astype(np.float32)
     one = Evaluation(("a", "b", "c", "d"), tuple(map(str, range(50))), rng.integers(0, 4, 50), logits)
-    draw_reliability(one, tmp_path / "reliability.png")
+    style.save(reliability_diagram(one), tmp_path / "reliability.png")
     assert min(size((tmp_path / "reliability.png").read_bytes())) > 500
     figure = reliability_diagram(one)
     assert f"expected calibration error {100 * one.ece:.1f} %" in words(figure)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from mobilenets.measure.channels import removable
+from mobilenets.measure.kernels import removable
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.builder import Builder
 from mobilenets.models.operations import Value

@@ -14,8 +14,8 @@ from mobilenets.errors import InputError
 from mobilenets.measure import average_precision as ap_module
 from mobilenets.measure.average_precision import average_precision, resampled
 from mobilenets.measure.detection import AP, DetectionEvaluation
-from mobilenets.measure.detection_pair import DetectionPair
 from mobilenets.measure.metrics import wilson_interval
+from mobilenets.measure.paired import DetectionPair
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 

@@ -15,7 +15,7 @@ from PIL import Image
 import mobilenets
 from mobilenets.cli import main
 from mobilenets.errors import InputError
-from mobilenets.runs.drawn_files import safe_stem
+from mobilenets.runs.drawings import safe_stem
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets.training import checkpoint
+from mobilenets.training import checkpoint, loop
 from mobilenets.training.checkpoint import State
 
 
@@ -29,3 +29,26 @@ def test_half_an_epoch_of_an_earlier_version(tmp_path: Path, monkeypatch: pytest
         patch.setattr(checkpoint, "asdict", earlier)
         checkpoint.save(tmp_path, State(epoch=1, step=int(seen > 0), seen=seen), {"a": torch.zeros(1)})
     assert checkpoint.peek(tmp_path).sums == ({"loss": 2.5, "top1": 3} if seen else {})
+
+
+def test_a_checkpoint_within_an_epoch(begin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every so many seconds, so that little is lost when the machine goes down: here after every step."""
+    kept: list[tuple[int, int]] = []
+    save = checkpoint.save
+
+    def noted(run: Path, state: checkpoint.State, tensors: Any) -> None:
+        save(run, state, tensors)
+        kept.append((state.epoch, checkpoint.peek(run).step))
+
+    monkeypatch.setattr(checkpoint, "save", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+        training = begin("often", epochs=1)
+        training.fit()
+    steps = training.stage.steps_per_epoch
+    assert steps == 4
+    assert kept == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
+    # And not after each one that is made within that time.
+    kept.clear()
+    begin("seldom", epochs=1).fit()
+    assert kept == [(1, 0)]

@@ -305,29 +305,6 @@ def test_saved_file_is_the_network(begin: Begin, tmp_path: Path) -> None:
     assert (tmp_path / "again").read_bytes() == (tmp_path / "run" / WEIGHTS).read_bytes()
 
 
-def test_a_checkpoint_within_an_epoch(begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every so many seconds, so that little is lost when the machine goes down: here after every step."""
-    kept: list[tuple[int, int]] = []
-    save = checkpoint.save
-
-    def noted(run: Path, state: checkpoint.State, tensors: Any) -> None:
-        save(run, state, tensors)
-        kept.append((state.epoch, checkpoint.peek(run).step))
-
-    monkeypatch.setattr(checkpoint, "save", noted)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-        training = begin("often", epochs=1)
-        training.fit()
-    steps = training.stage.steps_per_epoch
-    assert steps == 4
-    assert kept == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
-    # And not after each one that is made within that time.
-    kept.clear()
-    begin("seldom", epochs=1).fit()
-    assert kept == [(1, 0)]
-
-
 def test_a_clock_that_seldom_ticks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows before Python 3.13: an epoch on features is over between two ticks."""
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 5.0, perf_counter=time.perf_counter))

@@ -13,7 +13,7 @@ from mobilenets.models.catalog import describe
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.training.recipe import Recipe, parse_setting
-from mobilenets.training.recipes import RECIPES, find_recipe, load_recipe, stated
+from mobilenets.training.recipes import RECIPES, load_recipe, stated
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -35,7 +35,7 @@ def test_named_recipes_are_whole(recipe: Recipe) -> None:
     ],
 )
 def test_the_tutorials_settings(name: str, settings: dict[str, Any]) -> None:
-    values = find_recipe(name).to_json()
+    values = load_recipe(name).to_json()
     assert {key: values[key] for key in settings} == settings
     assert values["augment"] == name
 
@@ -83,7 +83,7 @@ def test_numbers_become_what_the_field_says() -> None:
 
 
 def test_replace_keeps_the_rest() -> None:
-    recipe = find_recipe("digits").replace(epochs=3)
+    recipe = load_recipe("digits").replace(epochs=3)
     changed = {
         field.name
         for field in dataclasses.fields(Recipe)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mobilenets.training.recipe import SCHEDULES, Recipe
-from mobilenets.training.schedule import learning_rate
+from mobilenets.training.stages import learning_rate
 
 # Ten epochs of ten steps, the first of them warm-up.
 SETTINGS = {"lr": 0.8, "warmup": 1.0, "final_lr": 0.25, "decay": 0.5, "decay_epochs": 3.0, "power": 2.0}

@@ -23,7 +23,7 @@ from mobilenets.runs.seen import write_seen
 from mobilenets.runtime.bundle import Bundle, read_bundle, write_bundle
 from mobilenets.runtime.detection import Detection
 from mobilenets.runtime.predictor import EnginePredictor
-from mobilenets.verbs.compare_boxes import compare_boxes
+from mobilenets.verbs.compare_models import compare_boxes
 from mobilenets.verbs.evaluate_boxes import evaluate_boxes
 
 SIDE = 32

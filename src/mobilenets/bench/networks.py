@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,14 +12,13 @@ import torch
 from torch import nn
 
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.bench.candidates import Candidate
 from mobilenets.bench.latency import ROUNDS, bursts, in_turns, noise
 from mobilenets.models.network import Network
 from mobilenets.models.saved import load_classifier
 from mobilenets.pictures.preprocess import Preprocessing
-
-log = logging.getLogger("mobilenets")
 
 SETTLING = 4  # pictures
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import sys
 import tempfile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from mobilenets.base.notes import log
 from mobilenets.base.text import printable
 from mobilenets.cli.output import to_json
 from mobilenets.errors import InputError
 
 if TYPE_CHECKING:
     from mobilenets.runtime.predictor import EnginePredictor
-
-log = logging.getLogger("mobilenets")
 
 COLUMNS = ["image", "rank", "label", "score", "x0", "y0", "x1", "y1", "error"]
 

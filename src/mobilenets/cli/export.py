@@ -18,15 +18,7 @@ from mobilenets.cli.text import percent, printable, size
 from mobilenets.exports.catalog import FORMATS
 
 _SETTINGS = (
-    "precision",
-    "data",
-    "pixels",
-    "camera",
-    "probabilities",
-    "nms",
-    "per_tensor",
-    "batch",
-    "tolerance",
+    *("precision", "data", "pixels", "camera", "probabilities", "nms", "per_tensor", "batch", "tolerance"),
     "web_runtime",
 )
 

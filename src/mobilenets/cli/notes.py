@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mobilenets.base.notes import log
 from mobilenets.cli import colour
 from mobilenets.cli.text import printable
-
-log = logging.getLogger("mobilenets")
 
 
 class NoteHandler(logging.Handler):

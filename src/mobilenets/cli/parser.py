@@ -38,22 +38,8 @@ _VERBS = {
 }
 # Flags of other tools for what is an argument without a flag here, and for how much is said.
 _PLACES = (
-    "data",
-    "data-dir",
-    "data-path",
-    "dataset",
-    "train-dir",
-    "root",
-    "path",
-    "source",
-    "input",
-    "image",
-    "images",
-    "folder",
-    "files",
-    "model",
-    "run",
-    "name",
+    *("data", "data-dir", "data-path", "dataset", "train-dir", "root", "path", "source", "input"),
+    *("image", "images", "folder", "files", "model", "run", "name"),
 )
 _TALK = ("verbose", "quiet", "v", "q", "vv", "silent", "debug", "log-level", "no-progress", "plots", "show", "plot")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,6 @@ from typing import TypeAlias
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.layout import Layout
 from mobilenets.datasets.listing import Problem, names
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

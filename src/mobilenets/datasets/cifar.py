@@ -10,7 +10,6 @@ import gzip
 import io
 import tarfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.base.pickled import Machine, NotPlainError, Object
+from mobilenets.datasets.known import Content, Part
 from mobilenets.errors import InputError
 
 LARGEST_MEMBER = 200 << 20  # bytes; CIFAR-100's training file has 155 million
@@ -28,43 +28,22 @@ SIDE = 32  # pixels
 _TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 
 
-@dataclass(frozen=True)
-class Cifar:
-    """One CIFAR set: pixels uint8 (N, 32, 32, 3) in RGB order, labels int64 (N,) into ``classes``.
-
-    ``groups`` names the coarse class of each class (CIFAR-100's superclasses); empty where there are none.
-    """
-
-    classes: tuple[str, ...]
-    train_pixels: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    validation_pixels: NDArray[np.uint8]
-    validation_labels: NDArray[np.int64]
-    groups: tuple[str, ...] = ()
-
-
-def read_cifar10(archive: Path) -> Cifar:
-    """Read ``cifar-10-python.tar.gz``; its test batch becomes the validation part.
+def read_cifar10(archive: Path) -> Content:
+    """Read ``cifar-10-python.tar.gz``, in RGB; its test batch becomes the validation part.
 
     Raises InputError when the file cannot be read, is damaged, or is not that archive.
     """
     parts = _members(archive, "cifar-10-batches-py", (*_TRAIN, "test_batch", "batches.meta"))
     try:
         classes = _names(parts["batches.meta"], "label_names")
-        batches = [(_pixels(parts[name]), _labels(parts[name], "labels", classes)) for name in _TRAIN]
-        test = parts["test_batch"]
-        return Cifar(
-            classes,
-            np.concatenate([pixels for pixels, _ in batches]),
-            np.concatenate([labels for _, labels in batches]),
-            _pixels(test),
-            _labels(test, "labels", classes),
-        )
+        *batches, test = [_part(parts[name], "labels", classes) for name in (*_TRAIN, "test_batch")]
+        pixels, labels = zip(*((one.pixels, one.labels) for one in batches), strict=True)
+        return Content(Part(np.concatenate(pixels), np.concatenate(labels)), test, classes)
     except _MalformedError as error:
         raise InputError(f"{archive}: not the CIFAR-10 Python archive: {error}") from error
 
 
-def read_cifar100(archive: Path) -> Cifar:
+def read_cifar100(archive: Path) -> Content:
     """Read ``cifar-100-python.tar.gz`` with its fine labels as classes and its coarse labels as groups.
 
     Raises InputError when the file cannot be read, is damaged, or is not that archive.
@@ -73,16 +52,9 @@ def read_cifar100(archive: Path) -> Cifar:
     try:
         classes = _names(parts["meta"], "fine_label_names")
         coarse = _names(parts["meta"], "coarse_label_names")
-        train, test = parts["train"], parts["test"]
-        labels = _labels(train, "fine_labels", classes)
-        return Cifar(
-            classes,
-            _pixels(train),
-            labels,
-            _pixels(test),
-            _labels(test, "fine_labels", classes),
-            _groups(classes, labels, coarse, _labels(train, "coarse_labels", coarse)),
-        )
+        train, test = (_part(parts[name], "fine_labels", classes) for name in ("train", "test"))
+        groups = _groups(classes, train.labels, coarse, _labels(parts["train"], "coarse_labels", coarse))
+        return Content(train, test, classes, groups)
     except _MalformedError as error:
         raise InputError(f"{archive}: not the CIFAR-100 Python archive: {error}") from error
 
@@ -148,6 +120,10 @@ class _Limited:
         return block
 
 
+def _part(part: dict[str, Any], key: str, classes: tuple[str, ...]) -> Part:
+    return Part(_pixels(part), _labels(part, key, classes))
+
+
 def _pixels(part: dict[str, Any]) -> NDArray[np.uint8]:
     values = _array(part.get("data"))
     if values is None or not len(values) or values.shape[1] != 3 * SIDE * SIDE:
@@ -190,7 +166,7 @@ def _names(meta: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _groups(
-    classes: tuple[str, ...], fine: NDArray[np.int64], names: tuple[str, ...], coarse: NDArray[np.int64]
+    classes: tuple[str, ...], fine: NDArray[np.integer], names: tuple[str, ...], coarse: NDArray[np.int64]
 ) -> tuple[str, ...]:
     """The coarse class of each fine class, as the labels pair them."""
     group = dict(zip(fine.tolist(), coarse.tolist(), strict=True))

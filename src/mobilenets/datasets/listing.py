@@ -16,25 +16,10 @@ from mobilenets.pictures import kinds
 
 SUFFIXES = frozenset(
     {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
         # Read where the install can, or refused by name; some are JPEG in truth.
-        ".heic",
-        ".heif",
-        ".avif",
+        *(".heic", ".heif", ".avif"),
     }
 )
 _OTHER_PICTURES = frozenset({".jp2", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mobilenets.base import mounts
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.datasets.arranged import Fixed, Fixing, Grouping, Listed, Reading, group_notes, sides
 from mobilenets.datasets.folder import (
@@ -29,8 +29,6 @@ from mobilenets.datasets.readable import Look, check_readable
 from mobilenets.datasets.seen import SeenPictures, copies_between, seen_of
 from mobilenets.datasets.split import read_split, split
 from mobilenets.errors import InputError
-
-log = logging.getLogger("mobilenets")
 
 LEFT_OUT_KINDS = ("unreadable", "too_large")
 
@@ -265,17 +263,13 @@ def prepare_again(
     mark: str,
     problems: Sequence[Problem],
     workers: int | None = None,
-    notes: Sequence[str] = (),
-    seen_by_source: int | None = None,
-    copies: int = 0,
     pooled: bool = False,
     fix: Fixing | None = None,
 ) -> Dataset:
     """Take the pictures of a run that was begun, as its ``split.csv`` has them, in the order that ``prepare`` gave.
 
-    ``problems``, ``notes``, ``seen_by_source`` and ``copies`` are those that were found then; ``pooled`` and ``fix`` as
-    then.
-    Raises ``InputError`` when the pictures are no longer those that the run began with.
+    ``problems`` are those that were found then; ``pooled`` and ``fix`` as then. Raises ``InputError`` when the pictures
+    are no longer those that the run began with.
     """
     layout = _layout(data, pooled)
     halves = read_split(split_file, layout.root, classes)
@@ -295,9 +289,7 @@ def prepare_again(
         raise InputError(
             f"{data}: the pictures have changed since this run began; train again with another --out, without --resume"
         )
-    return Dataset(
-        layout, classes, train, validation, test, tuple(problems), mark, tuple(notes), seen_by_source, copies
-    )
+    return Dataset(layout, classes, train, validation, test, tuple(problems), mark)
 
 
 def _layout(data: Path, pooled: bool) -> Layout:

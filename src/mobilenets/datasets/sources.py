@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobilenets.base.download import download
 from mobilenets.base.extras import how_to_install
-from mobilenets.datasets.cifar import Cifar, read_cifar10, read_cifar100
+from mobilenets.base.notes import log
+from mobilenets.datasets.cifar import read_cifar10, read_cifar100
 from mobilenets.datasets.idx import read_idx
-from mobilenets.datasets.known import RemoteFile
+from mobilenets.datasets.known import Content, Part, RemoteFile
 from mobilenets.datasets.shapes import PICTURES, SHAPES, draw
 from mobilenets.errors import InputError
-
-log = logging.getLogger("mobilenets")
 
 ProgressCallback = Callable[[str, int, int | None], None]
 """Called with what is counted ("bytes" or "pictures"), how many are done, and how many there are if known."""
@@ -29,48 +25,18 @@ DIGITS_SEED = 0  # of the split into train and validation
 DIGITS_VALIDATION = 0.2  # of the pictures of each class
 
 
-@dataclass(frozen=True)
-class Part:
-    """Pixels uint8 (N, H, W) in grey or (N, H, W, 3) in RGB, and integer labels (N,) into the classes."""
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.integer]
-
-
-@dataclass(frozen=True)
-class Content:
-    """A data set in memory; ``classes``, and ``groups`` (one for each class), are empty where it has none.
-
-    ``validation`` is None for a set that is not split.
-    """
-
-    train: Part
-    validation: Part | None
-    classes: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-
-
 Source = Callable[[tuple[RemoteFile, ...], Path | None, Path, ProgressCallback], Content]
 """Reads a set, given its files on the network, the user's archive if any, and a folder for downloads."""
 
 
 def cifar10(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback) -> Content:
     """CIFAR-10; its test batch is the validation part."""
-    return _cifar(read_cifar10(archive or _downloaded(files, cache, report)[0]))
+    return read_cifar10(archive or _downloaded(files, cache, report)[0])
 
 
 def cifar100(files: tuple[RemoteFile, ...], archive: Path | None, cache: Path, report: ProgressCallback) -> Content:
     """CIFAR-100 by its fine labels, with its superclasses as groups; its test part is the validation part."""
-    return _cifar(read_cifar100(archive or _downloaded(files, cache, report)[0]))
-
-
-def _cifar(cifar: Cifar) -> Content:
-    return Content(
-        Part(cifar.train_pixels, cifar.train_labels),
-        Part(cifar.validation_pixels, cifar.validation_labels),
-        cifar.classes,
-        cifar.groups,
-    )
+    return read_cifar100(archive or _downloaded(files, cache, report)[0])
 
 
 def fashion_mnist(

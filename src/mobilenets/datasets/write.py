@@ -15,8 +15,8 @@ from PIL import Image
 from mobilenets.base.cache import cache_folder
 from mobilenets.base.drafts import drafting
 from mobilenets.base.files import sync, write_json
-from mobilenets.datasets.known import KNOWN
-from mobilenets.datasets.sources import SOURCES, Content, ProgressCallback
+from mobilenets.datasets.known import KNOWN, Content
+from mobilenets.datasets.sources import SOURCES, ProgressCallback
 from mobilenets.errors import InputError
 from mobilenets.runtime.labels import FILE, Group, Label, Labels
 

@@ -12,17 +12,7 @@ import numpy.typing as npt
 from mobilenets.base.progress import progress
 from mobilenets.doctor.candidates import Near, Places, nearest, usual_distance
 from mobilenets.doctor.hashes import Bytes, Thumbnails
-from mobilenets.doctor.spectra import (
-    ORIENTATIONS,
-    WHOLE,
-    Floats,
-    Windows,
-    changes,
-    invariants,
-    spectra,
-    turns,
-    window,
-)
+from mobilenets.doctor.spectra import ORIENTATIONS, WHOLE, Floats, Windows, changes, invariants, spectra, turns, window
 
 COARSE, FINE = 8, 16
 FLAT = 3.0

@@ -29,39 +29,19 @@ class Pair:
 
 
 def find_copies(
-    samples: Sequence[Sample],
-    against: Sequence[Sample] | None = None,
-    *,
-    crops: bool = True,
-    workers: int | None = None,
-    small: Thumbnails | None = None,
+    samples: Sequence[Sample], *, crops: bool = True, workers: int | None = None, small: Thumbnails | None = None
 ) -> list[Pair]:
-    """Find the copies among pictures, or with ``against`` those that have a copy there.
+    """Find the copies among pictures; one that does not decode can have exact copies only.
 
-    Parameters
-    ----------
-    samples:
-        The pictures. One that does not decode can have exact copies only.
-    against:
-        Other pictures: then every pair is of one of ``samples`` and one of these.
-    crops:
-        Whether crops are looked for too, down to 80 % of the sides: ten times the work.
-    workers:
-        Threads that decode.
-    small:
-        The thumbnails of ``samples``, then of ``against``, where they were made.
+    ``crops``: those are looked for too, down to 80 % of the sides, which is ten times the work. ``workers`` are threads
+    that decode, ``small`` the thumbnails where they were made.
 
     Returns pairs in the order of ``samples``. Of several files with the same bytes each is paired with the first, and
-    only the first takes part in the search for near copies; ``split.clusters`` brings them together. With ``against``
-    every picture that has a copy there is named. Raises ``InputError`` for a file that cannot be opened.
-
+    only the first takes part in the search for near copies; ``split.clusters`` brings them together. Raises
+    ``InputError`` for a file that cannot be opened.
     """
-    others = () if against is None else against
-    paths = [sample.path for sample in (*samples, *others)]
-    if small is None:
-        small = thumbnails(paths, workers)
-    first = None if against is None else len(samples)
-    return [named(match, paths) for match in matches(small, first, crops=crops)]
+    paths = [sample.path for sample in samples]
+    return [named(match, paths) for match in matches(small or thumbnails(paths, workers), crops=crops)]
 
 
 def named(match: Match, paths: Sequence[Path]) -> Pair:

@@ -1,8 +1,12 @@
-"""Every picture opened once: whether it decodes, and the few figures by which it, or its class, gives itself away."""
+"""Every picture opened once: whether it decodes, and the few figures by which it, or its class, gives itself away.
+
+By these it is judged whether it shows anything, alone and with what is usual in its set.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,9 +17,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from mobilenets.base import mounts
+from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample, content_hash, relative
 from mobilenets.doctor.hashes import Thumbnail, Thumbnails, thumbnail
-from mobilenets.doctor.problems import Finding
+from mobilenets.doctor.problems import KINDS, Finding
 from mobilenets.errors import UnreadablePicture
 from mobilenets.pictures.decode import PictureTooLarge, UnknownKind, decode
 from mobilenets.pictures.header import header
@@ -25,6 +30,13 @@ SIDE = 256  # pixels of the shorter side that figures are taken at: about what a
 AHEAD = 32  # pictures under way: a small one takes less time than a hand-over between threads
 SMALL = 96  # pixels; of smaller pictures nobody can say whether they are blurred
 _EDGE = 24  # of 255: less is no edge to judge by
+
+BLANK = 8  # of 255: less span than this in every channel is one colour
+DARK = 40  # of 255: nothing is brighter
+WHITE = 215  # of 255: nothing is darker, in any channel
+BLURRED = 0.48  # of the sharpest edges, see ``files.sharpness``: a Gaussian blur of some 2 pixels of 256
+ODD = 4.0  # times as long as high
+USUAL = 0.2  # of a set: what so many have in common is no fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +104,7 @@ def _seen(path: Path) -> tuple[str, Look | UnreadablePicture, Thumbnail | None]:
     """The hash of a file, how its picture looks or why it has none, and its thumbnail."""
     content = content_hash(path).hex()
     try:
-        picture = decode(path, _surplus)
+        picture = decode(path, lambda width, height: min(width, height) / SIDE)
         return content, look(path, picture), thumbnail(picture)
     except UnreadablePicture as error:
         return content, error, None
@@ -124,10 +136,6 @@ def look(path: Path, picture: Image.Image) -> Look:
         sharpness=sharpness(pixels) if min(head.size) >= SMALL else None,
         border=_border(pixels),
     )
-
-
-def _surplus(width: int, height: int) -> float:
-    return min(width, height) / SIDE
 
 
 def _figured(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -187,3 +195,50 @@ def _border(pixels: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
     red, green, blue = (float(value) for value in frame.mean(0))
     deviation = float(frame.std(0).mean())
     return (red, green, blue, 0.0 if math.isnan(deviation) else deviation)
+
+
+def judge(looks: Mapping[Path, Look], root: Path) -> tuple[list[Finding], list[str]]:
+    """Find blank, dark, overexposed, blurred, odd and tiny pictures, and such as EXIF turns upright.
+
+    The bars are set so that a set that is meant so passes: white digits on black, icons on white, X-rays. What a fifth
+    of a set has in common is taken for its nature. Returns the findings, and notes on what that is.
+    """
+    found: dict[str, list[Finding]] = {}
+    typical = statistics.median(min(look.width, look.height) for look in looks.values()) if looks else 0
+    for path, look in looks.items():
+        for kind, detail in _said(look, typical):
+            found.setdefault(kind, []).append(Finding(kind, relative(path, root), detail))
+    findings, notes = [], []
+    for kind, some in found.items():
+        if kind in ("blank", "orientation") or len(some) <= max(1.0, USUAL * len(looks)):
+            findings += some
+        else:
+            share = f"{len(some)} of {len(looks)} {KINDS[kind].many}"
+            notes.append(f"{share}: taken as the nature of this set, and not listed")
+    return findings, notes
+
+
+def _said(look: Look, typical: float) -> list[tuple[str, str]]:
+    """The kinds that a picture belongs to, with what is seen; of blank, dark and white only the first that fits."""
+    said = []
+    if look.range < BLANK:
+        through = ": what it shows is perhaps in its transparency" if look.transparent else ""
+        said.append(("blank", f"one colour all over{through}"))
+    elif look.brightest < DARK:
+        said.append(("dark", f"nothing in it is brighter than {percent(look.brightest / 255, 0)} of white"))
+    elif look.darkest > WHITE:
+        said.append(("overexposed", f"nothing in it is darker than {percent(look.darkest / 255, 0)} of white"))
+    elif look.sharpness is not None and look.sharpness < BLURRED:
+        said.append(
+            ("blurred", f"its sharpest edges are {1 / max(look.sharpness, 0.01):.0f} times as wide as sharp ones")
+        )
+    long, short = max(look.width, look.height), max(1, min(look.width, look.height))
+    if long >= ODD * short:
+        said.append(
+            ("odd_aspect", f"{look.width}×{look.height} pixels: a square crop shows 1/{long / short:.0f} of it")
+        )
+    if short < 32 and short * 8 <= typical:
+        said.append(("tiny_picture", f"{look.width}×{look.height} pixels, where {typical:.0f} are usual"))
+    if look.orientation != 1:
+        said.append(("orientation", f"EXIF orientation {look.orientation}"))
+    return said

@@ -159,25 +159,16 @@ def apply(
     others: Iterable[str] = (),
     source: str = "fixes.csv",
 ) -> Fixed:
-    """Drop, move and relabel pictures in a listing.
+    """Drop, move and relabel pictures in a listing, whose paths are below ``root``.
 
-    Parameters
-    ----------
-    fixes:
-        Rows; those without an action are passed over. A picture may be named twice if both rows say the same.
-    parts:
-        Samples by half: ``train``, and ``validation`` and ``test`` where DATA has them. Where there is no validation
-        half, a move to ``validation`` holds the picture out when the half is drawn, and one to ``train`` keeps it.
-    classes, root:
-        The classes that labels are places in, and the folder that paths are below.
-    others:
-        Paths that are known and no samples, such as unreadable ones: they may be dropped, which does nothing.
-    source:
-        What messages call the rows' file.
+    Rows without an action are passed over; a picture may be named twice if both rows say the same. ``parts`` has the
+    samples by half: ``train``, and ``validation`` and ``test`` where DATA has them. Where there is no validation half,
+    a move to ``validation`` holds the picture out when the half is drawn, and one to ``train`` keeps it. ``others`` are
+    known and no samples, such as unreadable ones: they may be dropped, which does nothing. ``source`` is what messages
+    call the rows' file.
 
     Raises InputError in one line that names the row: a picture or class that is not there, a half that DATA lacks,
     two rows that disagree.
-
     """
     names = {nfc(relative(sample.path, root)) for some in parts.values() for sample in some}
     known = frozenset(map(nfc, others))

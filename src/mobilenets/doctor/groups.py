@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobilenets.base.cells import read_given_table
 from mobilenets.base.files import nfc
+from mobilenets.base.notes import log
 from mobilenets.base.text import printable
 from mobilenets.datasets.arranged import Grouping
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.split import clusters
 from mobilenets.doctor.copies import find_copies
 from mobilenets.errors import InputError
-
-log = logging.getLogger("mobilenets")
 
 COPIES = "copies"
 _TABLES = (".csv", ".tsv")

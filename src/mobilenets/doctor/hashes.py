@@ -81,12 +81,6 @@ class Thumbnails:
                 luma[place], chroma[place], shown[place] = small.luma, small.chroma, True
         return cls(tuple(contents), luma, chroma, shown)
 
-    def chosen(self, places: Sequence[int]) -> Thumbnails:
-        """Give the pictures at these places, in this order."""
-        index = np.asarray(places, np.intp)
-        contents = tuple(self.contents[place] for place in places)
-        return Thumbnails(contents, self.luma[index], self.chroma[index], self.shown[index])
-
     def joined(self, other: Thumbnails) -> Thumbnails:
         """Give these pictures and then the ``other`` ones."""
         return Thumbnails(
@@ -97,17 +91,14 @@ class Thumbnails:
         )
 
 
-def thumbnails(
-    paths: Sequence[Path], workers: int | None = None, doing: str = "looking for copies", known: Sequence[str] = ()
-) -> Thumbnails:
-    """Read every file once, in threads, and make its thumbnail; ``known`` are the hashes where they were taken.
+def thumbnails(paths: Sequence[Path], workers: int | None = None) -> Thumbnails:
+    """Read every file once, in threads, and make its thumbnail.
 
     Only a few decoded pictures are held at a time. Raises ``InputError`` for a file that cannot be opened.
     """
 
-    def make(place: int) -> tuple[str, Thumbnail | None]:
-        path = paths[place]
-        content = known[place] if known else content_hash(path).hex()
+    def make(path: Path) -> tuple[str, Thumbnail | None]:
+        content = content_hash(path).hex()
         try:
             return content, thumbnail(decode(path, surplus))
         except UnreadablePicture:
@@ -116,8 +107,8 @@ def thumbnails(
     def each() -> Iterator[tuple[str, Thumbnail | None]]:
         # Small pictures take less time than a hand-over between threads: several are under way.
         ahead = _AHEAD + (workers or default_workers())
-        made = stream(make, range(len(paths)), workers=workers, ahead=ahead)
-        with progress(doing, len(paths), "pictures") as said, closing(made):
+        made = stream(make, paths, workers=workers, ahead=ahead)
+        with progress("looking for copies", len(paths), "pictures") as said, closing(made):
             for one in checked(made):
                 said.advance(1)
                 yield one

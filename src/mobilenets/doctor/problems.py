@@ -118,8 +118,7 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Sort findings from the worst kind on; within a kind, the surest first, then by path."""
     ranks = {kind: rank for rank, kind in enumerate(KINDS)}
     return sorted(
-        findings,
-        key=lambda one: (ranks.get(one.kind, len(ranks)), -(one.score or 0), one.path, one.partner or ""),
+        findings, key=lambda one: (ranks.get(one.kind, len(ranks)), -(one.score or 0), one.path, one.partner or "")
     )
 
 

@@ -10,60 +10,52 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, dress, legend, new_figure, printable
 
 Row = dict[str, Any]
 BAR = 0.56
 
 
-def draw_benchmark(rows: Sequence[Row], path: Path) -> None:
-    """Write the picture as PNG or SVG; see ``benchmark_figure``."""
-    save(benchmark_figure(rows), path)
-
-
-def benchmark_figure(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
+def benchmark_figure(rows: Sequence[Row]) -> Figure:
     """Latency at the smallest batch as bars, p95 as a mark; beside it pictures a second by batch, where there are more.
 
     ``rows`` are those of ``benchmark``. Each runtime has one colour in both.
     """
     batches = sorted({row["batch"] for row in rows})
     first = [row for row in rows if row["batch"] == batches[0]]
-    shades = (theme.blue, theme.orange, theme.green, theme.purple, theme.sky)
+    shades = (LIGHT.blue, LIGHT.orange, LIGHT.green, LIGHT.purple, LIGHT.sky)
     runtimes = list(dict.fromkeys(row["runtime"] for row in rows))
     colors = {name: shades[number % len(shades)] for number, name in enumerate(runtimes)}
     height = 1.3 + 0.42 * max(len(first), 3)
     several = len(batches) > 1
-    figure = new_figure(12.5 if several else 7.5, height, theme, layout="constrained")
+    figure = new_figure(12.5 if several else 7.5, height, LIGHT, layout="constrained")
     parts = figure.add_gridspec(1, 2 if several else 1, wspace=0.08)
-    _draw_latency(figure.add_subplot(parts[0]), first, colors, theme)
+    _draw_latency(figure.add_subplot(parts[0]), first, colors)
     if several:
-        _draw_throughput(figure.add_subplot(parts[1]), rows, first, colors, theme)
+        _draw_throughput(figure.add_subplot(parts[1]), rows, first, colors)
     machine = rows[0]["machine"]
     words = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"
-    figure.supxlabel(printable(words, 110), fontsize=8, color=theme.muted)
+    figure.supxlabel(printable(words, 110), fontsize=8, color=LIGHT.muted)
     return figure
 
 
-def _draw_latency(axes: Axes, rows: Sequence[Row], colors: Mapping[str, str], theme: Theme) -> None:
+def _draw_latency(axes: Axes, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
     places = range(len(rows))
     axes.barh(places, [row["p50_ms"] for row in rows], BAR, color=[colors[row["runtime"]] for row in rows])
     most = max(row["p95_ms"] for row in rows)
     for place, row in zip(places, rows, strict=True):
-        axes.plot([row["p95_ms"]] * 2, [place - BAR / 2, place + BAR / 2], color=theme.ink, linewidth=1.6)
+        axes.plot([row["p95_ms"]] * 2, [place - BAR / 2, place + BAR / 2], color=LIGHT.ink, linewidth=1.6)
         words = f"{_figure(row['p50_ms'])} (p95 {_figure(row['p95_ms'])})"
-        axes.text(row["p95_ms"] + 0.015 * most, place, words, fontsize=9, color=theme.ink, va="center")
+        axes.text(row["p95_ms"] + 0.015 * most, place, words, fontsize=9, color=LIGHT.ink, va="center")
     axes.set_xlim(0, 1.45 * most)
     axes.set_yticks(list(places), _names(rows))
     axes.invert_yaxis()
-    dress(axes, theme, grid=False)
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
-    label(axes, theme, x="milliseconds a run")
-    heading(axes, f"Latency at batch {rows[0]['batch']}: median and p95", theme)
+    title = f"Latency at batch {rows[0]['batch']}: median and p95"
+    dress(axes, LIGHT, title, "milliseconds a run", grid=False)
+    axes.grid(axis="x", color=LIGHT.grid, linewidth=0.8)
 
 
-def _draw_throughput(
-    axes: Axes, rows: Sequence[Row], first: Sequence[Row], colors: Mapping[str, str], theme: Theme
-) -> None:
+def _draw_throughput(axes: Axes, rows: Sequence[Row], first: Sequence[Row], colors: Mapping[str, str]) -> None:
     for row, name in zip(first, _names(first), strict=True):
         own = sorted((other for other in rows if _key(other) == _key(row)), key=lambda one: int(one["batch"]))
         # Models and numbers of threads in one runtime are told apart by their marks.
@@ -83,10 +75,8 @@ def _draw_throughput(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylim(0, 1.1 * max(row["images_per_second"] for row in rows))
-    dress(axes, theme)
-    label(axes, theme, x="batch size (pictures)")
-    heading(axes, "Pictures per second by batch size", theme)
-    legend(axes, theme, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, handlelength=3)
+    dress(axes, LIGHT, "Pictures per second by batch size", "batch size (pictures)")
+    legend(axes, LIGHT, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, handlelength=3)
 
 
 def _key(row: Row) -> tuple[Any, ...]:

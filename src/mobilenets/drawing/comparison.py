@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, dress, heading, label, legend, new_figure, printable
 from mobilenets.models.catalog import CATALOG
 
 Row = dict[str, Any]
@@ -25,20 +25,15 @@ TITLES: dict[str, str] = {name: entry.title for name, entry in CATALOG.items()} 
 }
 
 
-def draw_comparison(result: Row, path: Path) -> None:
-    """Write the chart as PNG or SVG; see ``comparison``."""
-    save(comparison(result), path)
-
-
-def comparison(result: Row, theme: Theme = LIGHT) -> Figure:
+def comparison(result: Row) -> Figure:
     """Draw the object of ``compare --json``: a point a network and runtime, its name beside it."""
     rows = result["networks"]
     known = [row for row in rows if row["top1"] is not None]
     shown = known or rows
-    figure = new_figure(9, 5.6, theme, layout="constrained")
+    figure = new_figure(9, 5.6, LIGHT, layout="constrained")
     axes = figure.add_subplot()
     points = []
-    for key, name, color in (("latency_ms", "PyTorch", theme.orange), ("onnxruntime_ms", "ONNX Runtime", theme.blue)):
+    for key, name, color in (("latency_ms", "PyTorch", LIGHT.orange), ("onnxruntime_ms", "ONNX Runtime", LIGHT.blue)):
         own = [row for row in shown if row[key] is not None]
         if not own:
             continue
@@ -48,24 +43,24 @@ def comparison(result: Row, theme: Theme = LIGHT) -> Figure:
             axes.errorbar(xs, ys, spread, fmt="none", ecolor=color, elinewidth=1.1, capsize=3, alpha=0.7)
         else:
             xs, ys = [row["macs"] for row in own], [row[key] for row in own]
-        axes.scatter(xs, ys, 60, color=color, edgecolor=theme.paper, linewidth=1.0, label=name, zorder=3)
+        axes.scatter(xs, ys, 60, color=color, edgecolor=LIGHT.paper, linewidth=1.0, label=name, zorder=3)
         points += [(x, y, row) for x, y, row in zip(xs, ys, own, strict=True)]
-    dress(axes, theme)
+    dress(axes, LIGHT)
     axes.tick_params(labelsize=LETTERS)
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+    axes.grid(axis="x", color=LIGHT.grid, linewidth=0.8)
     across = [point[0] for point in points]
     log_scale = not known or max(across) > WIDE * min(across)
     axes.margins(x=0.14, y=0.12)
     if known:
-        label(axes, theme, "milliseconds per picture", "top-1, with its 95 % interval", LETTERS)
+        label(axes, LIGHT, "milliseconds per picture", "top-1, with its 95 % interval", LETTERS)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
         axes.yaxis.set_major_formatter("{x:.0f} %")
-        heading(axes, "Accuracy and speed", theme)
+        heading(axes, "Accuracy and speed", LIGHT)
     else:
         axes.set_yscale("log")
-        label(axes, theme, "multiply-accumulates per picture", "milliseconds per picture", LETTERS)
+        label(axes, LIGHT, "multiply-accumulates per picture", "milliseconds per picture", LETTERS)
         _plain_ticks(axes.yaxis, lambda value, _: f"{value:g}")
-        heading(axes, "Speed and computation", theme)
+        heading(axes, "Speed and computation", LIGHT)
     if log_scale:
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis, _counted if not known else lambda value, _: f"{value:g}")
@@ -74,10 +69,10 @@ def comparison(result: Row, theme: Theme = LIGHT) -> Figure:
     machine = result["machine"]
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
     words = f"{machine['processor']}, {threads}, one picture at a time"
-    figure.supxlabel(printable(words, 110), fontsize=9, color=theme.muted)
-    legend(axes, theme, fontsize=LETTERS, loc="best" if known else "lower right")
+    figure.supxlabel(printable(words, 110), fontsize=9, color=LIGHT.muted)
+    legend(axes, LIGHT, fontsize=LETTERS, loc="best" if known else "lower right")
     figure.draw_without_rendering()  # sets the places of the axes
-    _name_points(axes, points, theme)
+    _name_points(axes, points)
     return figure
 
 
@@ -99,7 +94,7 @@ def title(row: Row) -> str:
     return f"{name} {row['width']}" if row["name"].startswith("mobilenet") else name
 
 
-def _name_points(axes: Axes, points: Sequence[tuple[float, float, Row]], theme: Theme) -> None:
+def _name_points(axes: Axes, points: Sequence[tuple[float, float, Row]]) -> None:
     """Write names beside points, each at the first of a few places where nothing else stands."""
     taken = [
         Bbox.from_extents(x - 9, y - 9, x + 9, y + 9)
@@ -130,8 +125,8 @@ def _name_points(axes: Axes, points: Sequence[tuple[float, float, Row]], theme: 
                 ha=side,
                 va="center",
                 fontsize=LETTERS - 0.5,
-                color=theme.ink,
-                arrowprops={"arrowstyle": "-", "color": theme.muted, "linewidth": 0.6} if up else None,
+                color=LIGHT.ink,
+                arrowprops={"arrowstyle": "-", "color": LIGHT.muted, "linewidth": 0.6} if up else None,
             )
             text.get_window_extent()  # sets its place
             # Of the words alone, without the line to the point.

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.style import LIGHT, Theme, columns, dress, heading, label, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, Theme, columns, dress, label, new_figure, printable, save
 from mobilenets.measure.groups import grouped
 from mobilenets.measure.metrics import Evaluation, Integers
 from mobilenets.runtime.labels import Labels
@@ -62,19 +62,17 @@ def confusion_matrix(
     )
     axes.set_xlim(0, size)
     axes.set_ylim(size, 0)
-    dress(axes, theme, grid=False)
+    dress(axes, theme, "Confusion matrix", grid=False)
     _write_counts(axes, confusion, shares, cell, theme)
     _name_classes(axes, [printable(name) for name in classes], cell)
     label(axes, theme, f"predicted {kind}", f"true {kind}", 10)
     axes.xaxis.labelpad = axes.yaxis.labelpad = 8
-    heading(axes, "Confusion matrix", theme)
 
     # A colour bar of fixed size in inches, whatever the number of classes.
     bar = figure.add_axes((1 + 0.25 / side, 0, 0.12 / side, 1))
     key = figure.colorbar(mesh, cax=bar, ticks=[0, 0.05, 0.25, 0.5, 1], format=PercentFormatter(1, 0, " %"))
     key.outline.set_visible(False)
-    dress(bar, theme, grid=False)
-    label(bar, theme, y=f"of the true {kind}")
+    dress(bar, theme, y=f"of the true {kind}", grid=False)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, save, side_note
+from mobilenets.drawing.style import LIGHT, Theme, dress, label, legend, new_figure, save, side_note
 from mobilenets.measure.metric import Metric
 
 History = Sequence[Mapping[str, float]]
@@ -29,9 +29,7 @@ def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str, p
     axes.fill_between(epochs, rates, color=LIGHT.blue, alpha=0.12, linewidth=0)
     axes.set_ylim(0, max(rates) * 1.08)
     axes.set_xlim(0, max(1, epochs[-1]))
-    label(axes, LIGHT, x="epoch")
-    dress(axes, LIGHT)
-    heading(axes, title, LIGHT)
+    dress(axes, LIGHT, title, "epoch")
     save(figure, path)
 
 
@@ -68,8 +66,7 @@ def curves(history: History, metric: Metric, best_epoch: int | None = None, them
         dot: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": theme.paper, "markeredgewidth": 2}
         value.plot(best["epoch"], best[key], color=theme.blue, linestyle="none", **dot)
     for axes, name in ((loss, f"Loss ({metric.loss})"), (value, metric.title), (rate, "Learning rate")):
-        dress(axes, theme)
-        heading(axes, name, theme)
+        dress(axes, theme, name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if len(history) < 2:
             axes.set_xlim(epochs[0] - 1, epochs[0] + 1)

@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
 from mobilenets.drawing.boxes import Drawn, draw_boxes, words_of
 from mobilenets.drawing.confusion import confusion_matrix, draw_confusion
 from mobilenets.drawing.lettering import drawable
 from mobilenets.drawing.page import address_of
-from mobilenets.drawing.precision_recall import draw_precision_recall, precision_recall
 from mobilenets.drawing.report import RunReport, on_both, opened, write_run_page
-from mobilenets.drawing.style import LIGHT
+from mobilenets.drawing.style import LIGHT, Theme, dress, new_figure, save, side_note
 from mobilenets.measure.detection import AP, DetectionEvaluation
 from mobilenets.measure.detection_faults import KINDS, FalseAlarm, Faults, Miss
 from mobilenets.measure.matching import SIZES
+
+MARKS = (0.9, 0.7, 0.5, 0.3, 0.1)
+"""Scores that are named along the curve."""
 
 SHOWN = 18
 """So many misses, and so many false alarms, each of another picture."""
@@ -29,6 +34,31 @@ MOST_CONFUSED = 60
 """With more classes the matrix is left out: it says nothing at that size."""
 
 Fault = TypeVar("Fault", FalseAlarm, Miss)
+
+
+def precision_recall(evaluation: DetectionEvaluation, theme: Theme = LIGHT) -> Figure:
+    """Over the boxes of all classes together, at an overlap of 0.5; a dot marks the evaluation's threshold."""
+    recall, precision, scores = evaluation.precision_recall
+    figure = new_figure(6, 4.6, theme, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(recall, precision, color=theme.blue, linewidth=1.9, marker="o" if len(scores) < 2 else "")
+    places = {int(np.searchsorted(-scores, -score, side="right")) - 1: score for score in reversed(MARKS)}
+    for place, score in places.items():
+        if place >= 0:
+            at = (recall[place], precision[place])
+            axes.plot(*at, color=theme.muted, marker="o", markersize=4)
+            axes.annotate(f"{score:g}", at, (4, 5), textcoords="offset points", fontsize=8, color=theme.muted)
+    if evaluation.precision is not None and evaluation.recall is not None:
+        dot: dict[str, Any] = {"markersize": 9, "markeredgecolor": theme.paper, "markeredgewidth": 2}
+        axes.plot(evaluation.recall, evaluation.precision, color=theme.orange, marker="o", linestyle="none", **dot)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.04)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, 0, " %"))
+    under = ("recall: the share of objects that are found", "precision: the share of boxes that are right")
+    dress(axes, theme, "Precision against recall", *under)
+    side_note(axes, f"threshold {evaluation.shown_from:.2f}", theme.orange)
+    return figure
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -148,7 +178,7 @@ def _near(picture: Image.Image, around: list[float], boxes: Sequence[Drawn]) -> 
 
 def draw_detection(evaluation: DetectionEvaluation, folder: Path, names: Sequence[str]) -> None:
     """Write ``precision_recall.png`` and, where classes are not too many, ``confusion.png``."""
-    draw_precision_recall(evaluation, folder / "precision_recall.png")
+    save(precision_recall(evaluation), folder / "precision_recall.png")
     if len(evaluation.classes) <= MOST_CONFUSED:
         draw_confusion(
             Faults(evaluation).confusion,

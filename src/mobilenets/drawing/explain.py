@@ -27,20 +27,11 @@ def explain_picture(
 ) -> Image.Image:
     """Draw what the network looked at over the picture as it saw it: the lighter, the more it counted.
 
-    Parameters
-    ----------
-    predictor:
-        One of an ONNX file that gives ``evidence`` (see ``Exported``).
-    image:
-        Upright RGB, as ``decode`` gives it; it stays as it is.
-    index:
-        The class, by default the most probable.
-    caption:
-        Words to write below.
+    ``predictor`` is that of an ONNX file that gives ``evidence`` (see ``Exported``), and ``image`` upright RGB, as
+    ``decode`` gives it. ``index`` is the class, by default the most probable; ``caption`` is written below.
 
     Returns RGB, at least 320 pixels wide. Raises ``InputError`` where the file gives another number of places than its
     description.
-
     """
     assert predictor.file is not None
     engine: Any = predictor.engine

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from mobilenets.drawing.export import MOST_CLASSES, changes_by_class, draw_changes
 from mobilenets.drawing.lettering import drawable
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save, signed
-from mobilenets.measure.detection_pair import DetectionPair
+from mobilenets.drawing.style import LIGHT, dress, heading, label, legend, new_figure, printable, save, signed
+from mobilenets.measure.paired import DetectionPair
 from mobilenets.runtime.labels import Labels
 
 LETTERS = 11
@@ -31,35 +31,29 @@ def draw_export(
 
 
 def export_figure(
-    pair: DetectionPair,
-    ours: Scores,
-    theirs: Scores,
-    tolerance: float,
-    classes: Sequence[str],
-    theme: Theme = LIGHT,
+    pair: DetectionPair, ours: Scores, theirs: Scores, tolerance: float, classes: Sequence[str]
 ) -> Figure:
     """Draw what an export changed.
 
     Left a dot for each box that both found, by the score that the model (``ours``) and the file (``theirs``) give it;
     right the change of AP of the classes that changed most, at most 12. ``classes`` are the names to show, in order.
     """
-    figure = new_figure(8.6, 4.4, theme, layout="constrained")
+    figure = new_figure(8.6, 4.4, LIGHT, layout="constrained")
     left, right = figure.subplots(1, 2)
-    dress(left, theme)
-    left.grid(axis="x", color=theme.grid, linewidth=0.8)
-    left.plot((0, 1), (0, 1), color=theme.muted, linewidth=1, linestyle=(0, (4, 2)))
-    left.scatter(ours, theirs, 16, theme.blue, clip_on=False, zorder=3, edgecolor="none")
+    dress(left, LIGHT, f"Score of {len(ours)} boxes")
+    left.grid(axis="x", color=LIGHT.grid, linewidth=0.8)
+    left.plot((0, 1), (0, 1), color=LIGHT.muted, linewidth=1, linestyle=(0, (4, 2)))
+    left.scatter(ours, theirs, 16, LIGHT.blue, clip_on=False, zorder=3, edgecolor="none")
     left.set_xlim(0, 1)
     left.set_ylim(0, 1)
-    heading(left, f"Score of {len(ours)} boxes", theme)
-    label(left, theme, "the model", "the exported file", LETTERS)
+    label(left, LIGHT, "the model", "the exported file", LETTERS)
     changes = changes_by_class(pair, [printable(name, 18) for name in classes], "ap")
     most = sorted(changes, key=lambda one: -abs(one[0]))[:MOST_CLASSES]
-    dress(right, theme, grid=False)
-    draw_changes(right, sorted(most, key=lambda one: one[0]), theme)
+    dress(right, LIGHT, grid=False)
+    draw_changes(right, sorted(most, key=lambda one: one[0]))
     ap, change = 100 * pair.candidate.ap, 100 * pair.ap_change
-    heading(right, "No box to find" if math.isnan(ap) else f"AP {ap:.1f} % ({signed(change)} points)", theme)
-    right.axvline(-tolerance, color=theme.orange, linewidth=1.5, linestyle=(0, (4, 2)), label="allowed on average")
-    label(right, theme, "points of AP by class" if changes else "no class changed", size=LETTERS)
-    legend(right, theme, fontsize=9, loc="lower right")
+    heading(right, "No box to find" if math.isnan(ap) else f"AP {ap:.1f} % ({signed(change)} points)", LIGHT)
+    right.axvline(-tolerance, color=LIGHT.orange, linewidth=1.5, linestyle=(0, (4, 2)), label="allowed on average")
+    label(right, LIGHT, "points of AP by class" if changes else "no class changed", size=LETTERS)
+    legend(right, LIGHT, fontsize=9, loc="lower right")
     return figure

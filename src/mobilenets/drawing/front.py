@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save
+from mobilenets.drawing.style import LIGHT, dress, legend, new_figure, printable
 
 Row = Mapping[str, Any]
 # How a point came to be, as words, with its mark.
@@ -24,37 +23,31 @@ KINDS = {
 NAMED = 8
 
 
-def draw_front(result: Mapping[str, Any], path: Path) -> None:
-    """Write the picture as PNG or SVG; see ``front_figure``."""
-    save(front_figure(result), path)
-
-
-def front_figure(result: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
+def front_figure(result: Mapping[str, Any]) -> Figure:
     """Draw accuracy with its 95 % intervals against milliseconds, of the ``points`` of ``shrink``.
 
     int8 is hollow. The line goes through the ``front``; the ``control`` and what was ``chosen`` are ringed.
     """
-    figure = new_figure(9.5, 6.0, theme, layout="constrained")
+    figure = new_figure(9.5, 6.0, LIGHT, layout="constrained")
     axes = figure.add_subplot()
     points = result["points"]
-    colors = dict(zip(KINDS, (theme.blue, theme.green, theme.purple, theme.orange, theme.sky), strict=True))
+    colors = dict(zip(KINDS, (LIGHT.blue, LIGHT.green, LIGHT.purple, LIGHT.orange, LIGHT.sky), strict=True))
     seen = set[str]()
     for point in points:
-        _draw_point(axes, point, colors, seen, theme)
-    _draw_line(axes, points, result["front"], theme)
-    _ring(axes, points, result, theme)
+        _draw_point(axes, point, colors, seen)
+    _draw_line(axes, points, result["front"])
+    _ring(axes, points, result)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(
         FuncFormatter(lambda value, _: f"{value:.2g}") if _narrow(points) else NullFormatter()
     )
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
-    dress(axes, theme)
     where = "on the device, in part estimated" if result.get("device") else "measured here in ONNX Runtime"
     threads = result["threads"]
-    label(axes, theme, x=f"milliseconds a picture, {where}, {threads} thread{'s' * (threads > 1)}")
-    heading(axes, f"Top-1 on {result['images']} pictures that nothing was chosen on, with 95 % intervals", theme)
-    legend(axes, theme, loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, fontsize=8)
+    title = f"Top-1 on {result['images']} pictures that nothing was chosen on, with 95 % intervals"
+    dress(axes, LIGHT, title, f"milliseconds a picture, {where}, {threads} thread{'s' * (threads > 1)}")
+    legend(axes, LIGHT, loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, fontsize=8)
     return figure
 
 
@@ -64,7 +57,7 @@ def kind_of(point: Row) -> str:
     return "taught" if candidate["taught"] else str(candidate["how"])
 
 
-def _draw_point(axes: Axes, point: Row, colors: Mapping[str, str], seen: set[str], theme: Theme) -> None:
+def _draw_point(axes: Axes, point: Row, colors: Mapping[str, str], seen: set[str]) -> None:
     kind, hollow = kind_of(point), point["precision"] != "float32"
     words, mark = KINDS[kind]
     low, high = point["top1_interval"]
@@ -75,7 +68,7 @@ def _draw_point(axes: Axes, point: Row, colors: Mapping[str, str], seen: set[str
         mark,
         markersize=6,
         color=colors[kind],
-        markerfacecolor=theme.paper if hollow else colors[kind],
+        markerfacecolor=LIGHT.paper if hollow else colors[kind],
         linestyle="none",
         label=None if kind in seen or hollow else words,
     )
@@ -83,13 +76,13 @@ def _draw_point(axes: Axes, point: Row, colors: Mapping[str, str], seen: set[str
         seen.add(kind)
 
 
-def _draw_line(axes: Axes, points: Sequence[Row], names: Sequence[str], theme: Theme) -> None:
+def _draw_line(axes: Axes, points: Sequence[Row], names: Sequence[str]) -> None:
     on_it = sorted((point for point in points if point["name"] in names), key=lambda one: float(one["ms"]))
     axes.plot(
         [point["ms"] for point in on_it],
         [point["top1"] for point in on_it],
         drawstyle="steps-post",
-        color=theme.muted,
+        color=LIGHT.muted,
         linewidth=1.2,
         zorder=0,
         label="the front; hollow: int8",
@@ -101,13 +94,13 @@ def _draw_line(axes: Axes, points: Sequence[Row], names: Sequence[str], theme: T
             xytext=(4, 6),
             textcoords="offset points",
             fontsize=7,
-            color=theme.ink,
+            color=LIGHT.ink,
         )
 
 
-def _ring(axes: Axes, points: Sequence[Row], result: Mapping[str, Any], theme: Theme) -> None:
+def _ring(axes: Axes, points: Sequence[Row], result: Mapping[str, Any]) -> None:
     chosen = None if result.get("chosen") is None else result["chosen"]["name"]
-    named = {"chosen": (chosen, theme.ink), "the plain narrower network": (result.get("control"), theme.orange)}
+    named = {"chosen": (chosen, LIGHT.ink), "the plain narrower network": (result.get("control"), LIGHT.orange)}
     for words, (name, color) in named.items():
         for point in points:
             if point["name"] == name:

@@ -9,40 +9,34 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, printable, save, signed
+from mobilenets.drawing.style import LIGHT, dress, legend, new_figure, printable, signed
 
 LETTERS = 11
 
 
-def draw_pair(result: Mapping[str, Any], path: Path) -> None:
-    """Write the picture as PNG or SVG; see ``pair_figure``."""
-    save(pair_figure(result), path)
-
-
-def pair_figure(result: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
+def pair_figure(result: Mapping[str, Any]) -> Figure:
     """Draw the object of ``compare --json`` of two models.
 
     Above the difference of their top-1 with its 95 % interval, and as a band what so many pictures cannot tell; below
     how many pictures both, only the one, only the other and neither have right.
     """
-    figure = new_figure(7.6, 4.2, theme, layout="constrained")
+    figure = new_figure(7.6, 4.2, LIGHT, layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(1.5, 1.0))
     # The ends of long paths tell them apart.
     names = [printable(_short(one["model"]), 28) for one in result["models"]]
-    _change(upper, result, names, theme)
-    _counts(lower, result, names, theme)
+    _change(upper, result, names)
+    _counts(lower, result, names)
     return figure
 
 
-def _change(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Theme) -> None:
+def _change(axes: Axes, result: Mapping[str, Any], names: list[str]) -> None:
     change, (low, high) = 100 * result["change"], (100 * end for end in result["change_interval"])
-    dress(axes, theme, grid=False)
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+    axes.grid(axis="x", color=LIGHT.grid, linewidth=0.8)
     least = result["smallest_difference"]
     if least is not None:
-        axes.axvspan(-100 * least, 100 * least, color=theme.grid, zorder=0)
-    axes.axvline(0, color=theme.muted, linewidth=1)
-    color = {"second": theme.green, "first": theme.orange, None: theme.blue}[result["better"]]
+        axes.axvspan(-100 * least, 100 * least, color=LIGHT.grid, zorder=0)
+    axes.axvline(0, color=LIGHT.muted, linewidth=1)
+    color = {"second": LIGHT.green, "first": LIGHT.orange, None: LIGHT.blue}[result["better"]]
     axes.errorbar(
         [change],
         [0],
@@ -60,7 +54,7 @@ def _change(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Them
         textcoords="offset points",
         ha="center",
         fontsize=LETTERS,
-        color=theme.ink,
+        color=LIGHT.ink,
     )
     reach = 1.25 * max(abs(low), abs(high), 0.5, 0 if least is None else 100 * least)
     axes.set_xlim(-reach, reach)
@@ -68,8 +62,8 @@ def _change(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Them
     axes.set_yticks([])
     axes.xaxis.set_major_formatter(lambda value, _: signed(value, 6))
     told = f"in grey: what {result['images']} pictures cannot tell (80 % power)" if least is not None else ""
-    label(axes, theme, x=f"points of top-1: left {names[0]} is better, right {names[1]}\n{told}".rstrip())
-    heading(axes, _title(result, names), theme)
+    under = f"points of top-1: left {names[0]} is better, right {names[1]}\n{told}".rstrip()
+    dress(axes, LIGHT, _title(result, names), under, grid=False)
 
 
 def _title(result: Mapping[str, Any], names: list[str]) -> str:
@@ -79,14 +73,14 @@ def _title(result: Mapping[str, Any], names: list[str]) -> str:
     return f"{names[1] if result['better'] == 'second' else names[0]} is better ({sure})"
 
 
-def _counts(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Theme) -> None:
+def _counts(axes: Axes, result: Mapping[str, Any], names: list[str]) -> None:
     parts = (
-        ("both", result["both_right"], theme.sky),
-        (f"only {names[0]}", result["only_first_right"], theme.orange),
-        (f"only {names[1]}", result["only_second_right"], theme.green),
-        ("neither", result["neither_right"], theme.input),
+        ("both", result["both_right"], LIGHT.sky),
+        (f"only {names[0]}", result["only_first_right"], LIGHT.orange),
+        (f"only {names[1]}", result["only_second_right"], LIGHT.green),
+        ("neither", result["neither_right"], LIGHT.input),
     )
-    dress(axes, theme, grid=False)
+    dress(axes, LIGHT, "Right answers, pictures", grid=False)
     left = 0
     for name, number, color in parts:
         axes.barh([0], [number], 0.6, left=left, color=color, label=f"{number} {name}")
@@ -94,8 +88,7 @@ def _counts(axes: Axes, result: Mapping[str, Any], names: list[str], theme: Them
     axes.set_xlim(0, left)
     axes.set_xticks([])
     axes.set_yticks([])
-    heading(axes, "Right answers, pictures", theme)
-    legend(axes, theme, fontsize=LETTERS - 1, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4)
+    legend(axes, LIGHT, fontsize=LETTERS - 1, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4)
 
 
 def _short(model: str) -> str:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mobilenets.drawing.style import LIGHT, Theme, dress, heading, label, legend, new_figure, save, side_note
+from mobilenets.drawing.style import LIGHT, Theme, dress, legend, new_figure, side_note
 from mobilenets.measure.metrics import Evaluation
-
-
-def draw_reliability(evaluation: Evaluation, path: Path) -> None:
-    """Write the reliability diagram as PNG or SVG; see ``reliability_diagram``."""
-    save(reliability_diagram(evaluation), path)
 
 
 def reliability_diagram(evaluation: Evaluation, theme: Theme = LIGHT, title: str = "Reliability") -> Figure:
@@ -29,16 +22,13 @@ def reliability_diagram(evaluation: Evaluation, theme: Theme = LIGHT, title: str
     above.vlines(places, heights, places, color=theme.orange, linewidth=2.2, label="gap to accuracy", zorder=3)
     above.plot(places, heights, linestyle="none", marker="o", markersize=5, color=theme.orange, clip_on=False)
     below.bar(left, [one.images for one in bins], color=theme.muted, **edges)
-    for axes in (above, below):
-        dress(axes, theme)
-        axes.set_xlim(0, 1)
+    dress(above, theme, title, y="accuracy")
+    dress(below, theme, x="confidence", y="pictures")
+    below.set_xlim(0, 1)
     above.set_ylim(0, 1)
     above.yaxis.set_major_formatter(PercentFormatter(1, 0, " %"))
     below.xaxis.set_major_formatter(PercentFormatter(1, 0, " %"))
     below.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
-    label(above, theme, y="accuracy")
-    label(below, theme, "confidence", "pictures")
-    heading(above, title, theme)
     side_note(above, f"expected calibration error {100 * evaluation.ece:.1f} %", theme.muted)
     legend(above, theme, loc="upper left")
     return figure

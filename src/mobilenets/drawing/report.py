@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +15,6 @@ from PIL import Image
 
 from mobilenets.base.files import write_bytes
 from mobilenets.base.progress import duration
-from mobilenets.datasets.listing import Problem
 from mobilenets.drawing.confusion import confusion_matrix
 from mobilenets.drawing.curves import curves
 from mobilenets.drawing.lettering import drawable
@@ -38,31 +37,12 @@ CONFUSED = 6
 THUMBNAIL = 192  # pixels: sharp at twice the size at which the page shows it
 
 
-class Model(TypedDict):
-    """The network in the report: ``name`` in the catalog, ``size`` in pixels, where its weights came from."""
-
-    name: str
-    width: float
-    size: int
-    parameters: int
-    macs: int
-    weights_from: str
-
-
-class Data(TypedDict):
-    """The pictures in the report: how many of each class, where from, and which were left out and why."""
-
-    train: Mapping[str, int]
-    validation: Mapping[str, int]
-    source: str
-    fingerprint: str
-    left_out: Sequence[Problem]
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunReport:
     """What the report of a run of any task shows beside its figures.
 
+    ``model`` has the network's ``name width size parameters macs`` and ``weights_from``; ``data`` how many pictures of
+    each class ``train`` and ``validation`` have, their ``source`` and ``fingerprint``, and the problems ``left_out``.
     ``history`` holds the rows of history.csv, of which ``best_epoch`` is the one whose model was kept;
     epoch 0 is the model that training started from. ``seconds`` is the time of the epochs, ``total_seconds`` that of
     the whole run. ``next_steps`` say what would help. ``batch`` holds some training pictures as the network saw them,
@@ -71,10 +51,10 @@ class RunReport:
     """
 
     title: str
-    model: Model
+    model: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
     recipe: Mapping[str, Any]
-    data: Data
+    data: Mapping[str, Any]
     hardware: Mapping[str, Any]
     seconds: float
     best_epoch: int
@@ -128,7 +108,7 @@ def write_report(path: Path, report: Report) -> None:
         fair=report.reliability[1] or report.evaluation,
         ece=report.calibration.get("ece_after", report.evaluation.ece),
         names=dict(zip(classes, labels.shown(classes), strict=True)),
-        colors={label: _color(labels, labels.group(label)) for label in classes},
+        colors={label: None if (group := labels.group(label)) is None else labels.color(group) for label in classes},
         groups=groups_to_json(report.evaluation, labels),
         by_group=None if by_group is None else _groups(by_group, labels, classes),
         mistakes=_mistakes(report),
@@ -190,10 +170,6 @@ class Drawing:
     light: str
     dark: str
     width: int
-
-
-def _color(labels: Labels, group: str | None) -> str | None:
-    return None if group is None else labels.color(group)
 
 
 def _groups(by_group: Evaluation, labels: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -10,11 +9,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from mobilenets.base.notes import log
 from mobilenets.drawing.lettering import drawable, fitting, length, write
 from mobilenets.drawing.style import LIGHT
 from mobilenets.runtime.labels import Labels
-
-log = logging.getLogger("mobilenets")
 
 TILE = 176  # pixels per side of a picture's place
 GAP = 16
@@ -50,10 +48,7 @@ class Sheet:
         count = max(1, len(self._tiles))
         columns = min(count, max(4, math.ceil(math.sqrt(1.5 * count))), 12)
         rows = math.ceil(count / columns)
-        size = (
-            2 * MARGIN + columns * (TILE + GAP) - GAP,
-            2 * MARGIN + rows * (TILE + WORDS + GAP) - GAP,
-        )
+        size = (2 * MARGIN + columns * (TILE + GAP) - GAP, 2 * MARGIN + rows * (TILE + WORDS + GAP) - GAP)
         sheet = Image.new("RGB", size, LIGHT.paper)
         for number, (picture, answer) in enumerate(self._tiles):
             row, column = divmod(number, columns)

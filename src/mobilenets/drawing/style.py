@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -20,8 +19,7 @@ from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, f
 from matplotlib.text import Text
 
 from mobilenets.base.files import writing
-
-log = logging.getLogger("mobilenets")
+from mobilenets.base.notes import log
 
 DPI = 160
 
@@ -174,8 +172,16 @@ def signed(points: float, digits: int | None = None) -> str:
     return "0" if float(text) == 0 and digits is not None else text.replace("-", "\N{MINUS SIGN}")
 
 
-def dress(axes: Axes, theme: Theme, grid: bool = True) -> None:
-    """Give axes the house style: no box, quiet ticks, a faint horizontal grid."""
+def dress(
+    axes: Axes,
+    theme: Theme = LIGHT,
+    title: str | None = None,
+    x: str | None = None,
+    y: str | None = None,
+    *,
+    grid: bool = True,
+) -> None:
+    """Give axes the house style: no box, quiet ticks, a faint horizontal grid; and a heading and labels."""
     axes.set_facecolor(theme.paper)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -183,6 +189,9 @@ def dress(axes: Axes, theme: Theme, grid: bool = True) -> None:
     axes.set_axisbelow(True)
     if grid:
         axes.grid(axis="y", color=theme.grid, linewidth=0.8)
+    if title is not None:
+        heading(axes, title, theme)
+    label(axes, theme, x, y)
 
 
 def heading(axes: Axes, text: str, theme: Theme, size: float = 11) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobilenets.models.architecture import Architecture
-from mobilenets.models.operations import Conv, Linear, MeanPool, Operation
+from mobilenets.models.operations import Conv, Linear, MeanPool
 from mobilenets.models.plan import Plan
 
 
@@ -95,13 +95,13 @@ def cost(architecture: Architecture, classes: int, plan: Plan | None = None) -> 
         variant=architecture.variant,
         classes=classes,
         bytes=4 * sum(part.stored for part in plan.operations),
-        layers=tuple(_layer(part) for part in plan.operations if part.label),
+        layers=tuple(
+            LayerCost(part.name, part.label, part.output_shape, part.parameters, part.macs)
+            for part in plan.operations
+            if part.label
+        ),
         blocks=(*_body(plan), *_head(plan)),
     )
-
-
-def _layer(part: Operation) -> LayerCost:
-    return LayerCost(part.name, part.label, part.output_shape, part.parameters, part.macs)
 
 
 def _body(plan: Plan) -> Iterator[BlockCost]:

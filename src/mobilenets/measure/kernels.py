@@ -1,14 +1,18 @@
-"""Kernels that have died, and what 8 bits do to the living: arithmetic on the weights of one layer. NumPy only."""
+"""Kernels that have died, what goes with them, and what 8 bits do to the living: arithmetic on weights, NumPy only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.models.cut import Cut, Flags
+from mobilenets.models.operations import Conv, Linear
+from mobilenets.models.plan import Plan
+
 Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
 
 # Shares of what is usual in the layer.
 DEAD = 0.01
@@ -54,3 +58,27 @@ def int8_decibels(weight: Floats, each: bool = True) -> float:
     scale = np.where(largest > 0, largest, 1) / 127
     noise = float(np.square(np.round(flat / scale) * scale - flat).sum())
     return 200.0 if noise == 0 else float(10 * np.log10(np.square(flat).sum() / noise))
+
+
+@dataclass(frozen=True)
+class Removable:
+    """How many channels do nothing, and what a network without them would not have."""
+
+    channels: int
+    parameters: int
+    macs: int
+
+
+def removable(plan: Plan, idle: Mapping[str, Flags]) -> Removable:
+    """Count what goes with idle channels of depthwise layers.
+
+    ``idle`` says by layer which of its channels are. What goes with a channel says ``Cut.remove``; where both ends of
+    a layer lose channels, what they share is counted once.
+    """
+    cut = Cut(plan)
+    for name, flags in idle.items():
+        cut.remove(name, flags)
+    layers = [part for part in plan.operations if isinstance(part, Conv | Linear)]
+    lost = [cut.lost(part) for part in layers]
+    channels = sum(int(flags.sum()) for flags in idle.values())
+    return Removable(channels, sum(parameters for parameters, _ in lost), sum(macs for _, macs in lost))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +10,19 @@ from typing import Any
 from mobilenets.base.files import write_json
 from mobilenets.base.leftovers import filling
 from mobilenets.base.mounts import mounted
+from mobilenets.base.notes import log
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset, prepare
+from mobilenets.datasets.readable import typical_side
 from mobilenets.datasets.seen import SeenPictures
-from mobilenets.datasets.sides import typical_side
 from mobilenets.datasets.split import write_split
 from mobilenets.doctor.fixes import fixing
 from mobilenets.doctor.groups import grouping
 from mobilenets.doctor.quick import Looking
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
+from mobilenets.models.detection.detector import Detector
 from mobilenets.models.device import pick_device
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel
@@ -54,8 +55,6 @@ from mobilenets.training.start import (
 )
 from mobilenets.weights.auto import ChosenWeights, find
 from mobilenets.weights.start import NAMED, open_weights
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +133,7 @@ def begin(
         log.info("%s", note)
     teaching = teaching.tried(recipe, loaders(recipe, dataset, preprocessing, network.classes)[1])
     dataset = replace(dataset, notes=(*dataset.notes, *notes, *teaching.notes))
-    bundle = _bundle(network, dataset, preprocessing, origin, recipe.task)
+    bundle = bundle_of(network, dataset, preprocessing, origin, recipe.task)
     weights = {"asked": asked, "why_not": opened.why_not}
     about = (data_record(dataset, renamed), hardware, versions, weights, _chosen(choice, request))
     record = Record(recipe, request.again, *about, teaching=teaching.about)
@@ -214,16 +213,17 @@ def _of_size(saved: SavedModel | None, recipe: Recipe, size: int) -> SavedModel 
     return open_weights(recipe.weights, recipe.model, recipe.width, size)
 
 
-def _bundle(
+def bundle_of(
     network: Network, dataset: Dataset, preprocessing: Preprocessing, origin: dict[str, Any], task: str
 ) -> Bundle:
-    classes = dataset.classes
+    """Describe the network of a run that begins, with what DATA's labels call its classes; doubts of them are said."""
+    classes, detection = dataset.classes, network.detection if isinstance(network, Detector) else None
     labels = read_labels(dataset.layout.root, classes)
     for doubt in doubts(labels, classes):
         log.warning("%s", doubt)
     outputs = None if network.classes == len(classes) else network.classes
-    described = network.architecture.to_json()
-    return Bundle(described, classes, preprocessing, origin, labels, task=task, outputs=outputs)
+    about = (network.architecture.to_json(), classes, preprocessing, origin, labels)
+    return Bundle(*about, task=task, outputs=outputs, detection=detection)
 
 
 def take_up(request: Request, recipe: Recipe, record: Record, dataset: Dataset) -> Run:

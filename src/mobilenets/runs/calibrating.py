@@ -7,19 +7,17 @@ stopped here, or is measured again, is not divided twice; checkpoints keep the l
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure.calibration import calibrate, cross_fitted, tempered
 from mobilenets.measure.metrics import Evaluation as Classified
 from mobilenets.models.saved import SavedModel, calibrated, is_calibrated, save_weights, temperature_of
 from mobilenets.runtime.bundle import CLASSIFICATION, WEIGHTS, Bundle, write_bundle
 from mobilenets.tasks.base import Evaluation
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mobilenets.base.text import percent
 from mobilenets.datasets.loader import Loader, shards_of, shuffled
-from mobilenets.datasets.sides import typical_side
+from mobilenets.datasets.readable import typical_side
 from mobilenets.drawing.explain import explain_picture
 from mobilenets.drawing.report import Report, draw_figures, write_report
 from mobilenets.measure.groups import groups_to_json
@@ -53,10 +53,7 @@ class Finished:
 
 
 def write_class_report(
-    finished: Finished,
-    evaluation: Evaluation,
-    find: Callable[[], Suspects | None],
-    device: torch.device,
+    finished: Finished, evaluation: Evaluation, find: Callable[[], Suspects | None], device: torch.device
 ) -> dict[str, Any]:
     """Write figures and report into the run; returns the entries of ``metrics.json`` that only classifiers have.
 
@@ -98,40 +95,16 @@ def write_class_report(
 
 def _report(finished: Finished, evaluation: Evaluation) -> Report:
     run, figures = finished.run, finished.figures
-    data, dataset, architecture = run.record.data, run.dataset, run.network.architecture
+    data, dataset = run.record.data, run.dataset
     file, labels = finished.predictor.file, finished.predictor.bundle.labels
     names = dataset.classes if labels is None else labels.shown(dataset.classes)
     explained = file is not None and file.evidence and finished.on != CROSSED
     return Report(
-        title=Path(data.folder).name,
-        model={
-            "name": architecture.name,
-            "width": architecture.width,
-            "size": architecture.size,
-            "parameters": figures["parameters"],
-            "macs": figures["macs"],
-            "weights_from": run.recipe.weights,
-        },
+        **about_run(run, finished.state, finished.kept, figures),
+        data=data_of(run, data.train, data.train if finished.on == CROSSED else data.test or data.validation),
         evaluation=evaluation,
-        history=finished.state.history,
-        recipe=settings_shown(run.recipe),
-        data={
-            "train": data.train,
-            "validation": data.train if finished.on == CROSSED else data.test or data.validation,
-            "source": data.folder,
-            "fingerprint": data.fingerprint,
-            "left_out": dataset.problems,
-        },
-        hardware=run.record.hardware,
-        seconds=figures["seconds"],
-        total_seconds=figures["total_seconds"],
-        best_epoch=finished.kept,
         batch=as_seen(finished.train_loader, names, run.recipe),
-        versions=run.record.versions,
-        command=run.record.command,
-        notes=figures["notes"],
         labels=labels,
-        root=dataset.layout.root,
         calibration=figures.get("calibration", {}),
         reliability=(finished.settled.before, finished.settled.after),
         cross_validation=figures["cross_validation"],
@@ -143,10 +116,33 @@ def _report(finished: Finished, evaluation: Evaluation) -> Report:
     )
 
 
-def settings_shown(recipe: Recipe) -> dict[str, Any]:
-    """Give the settings as the report shows them: of fixes only how many there are."""
-    settings = recipe.to_json()
-    return settings | ({"fixes": f"{len(recipe.fixes)} pictures"} if isinstance(recipe.fixes, list) else {})
+def about_run(run: Run, state: State, kept: int, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the report of a run of any task shows, of which ``kept`` is the epoch; see ``RunReport``."""
+    architecture, settings = run.network.architecture, run.recipe.to_json()
+    if isinstance(run.recipe.fixes, list):
+        settings["fixes"] = f"{len(run.recipe.fixes)} pictures"
+    model = {name: getattr(architecture, name) for name in ("name", "width", "size")}
+    return {
+        "title": Path(run.record.data.folder).name,
+        "model": model
+        | {name: figures[name] for name in ("parameters", "macs")}
+        | {"weights_from": run.recipe.weights},
+        "history": state.history,
+        "recipe": settings,
+        "hardware": run.record.hardware,
+        "best_epoch": kept,
+        "versions": run.record.versions,
+        "command": run.record.command,
+        "root": run.dataset.layout.root,
+        **{name: figures[name] for name in ("seconds", "total_seconds", "notes")},
+    }
+
+
+def data_of(run: Run, train: Mapping[str, int], measured: Mapping[str, int]) -> dict[str, Any]:
+    """Give what a report says of DATA, with the counts by class of what was learned from and measured on."""
+    data, left_out = run.record.data, run.dataset.problems
+    about = {"source": data.folder, "fingerprint": data.fingerprint, "left_out": left_out}
+    return {"train": train, "validation": measured, **about}
 
 
 def as_seen(train_loader: Loader, classes: tuple[str, ...], recipe: Recipe) -> list[tuple[Image.Image, str]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from mobilenets.base.cores import cores
+from mobilenets.base.notes import log
 from mobilenets.kernels.compile import taking
 from mobilenets.runs.record import Record
-
-log = logging.getLogger("mobilenets")
 
 _MACHINE = ("processes", "threads", "processor", "device", "gpu")
 _VERSIONS = ("mobilenets", "torch", "numpy", "pillow")

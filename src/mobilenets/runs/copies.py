@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base.files import write_bytes, write_json
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.doctor.copies import Pair
@@ -31,8 +31,6 @@ MOST_KEPT = 50_000
 
 _SHOWN = 100
 _FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile)
-
-log = logging.getLogger("mobilenets")
 
 Keep = Callable[[Path], None]
 

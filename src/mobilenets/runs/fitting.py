@@ -14,8 +14,9 @@ import torch
 
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset
-from mobilenets.datasets.sides import typical_side
+from mobilenets.datasets.readable import typical_side
 from mobilenets.drawing.curves import draw_schedule
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
 from mobilenets.pictures.cache import PictureCache
@@ -27,7 +28,6 @@ from mobilenets.training.auto import resolve
 from mobilenets.training.checkpoint import State
 from mobilenets.training.distillation import Lesson, taught
 from mobilenets.training.estimate import estimate
-from mobilenets.training.features import TrunkOpener
 from mobilenets.training.forecast import Forecast
 from mobilenets.training.minutes import Choice, Option, candidates, choose, work
 from mobilenets.training.pace import Pace, usable
@@ -43,7 +43,6 @@ class Allowance:
     seconds: float
     began: float
     device: torch.device
-    opener: TrunkOpener | None = None
     clock: Callable[[], float] = time.monotonic
 
     def left(self) -> float:
@@ -98,7 +97,7 @@ def fitted(
         train, validation = loaders(whole, dataset, preprocessing_of(asked, saved), network.classes)
         task, train = taught(lesson, find_task(recipe.task), train, whole)
         after = ending(dataset, network, whole, plot)
-        forecast = estimate(network, plan, 0, task, train, validation, after, allowance.device, allowance.opener)
+        forecast = estimate(network, plan, 0, task, train, validation, after, allowance.device, open_trunk)
         return Option(whole, plan, forecast)
 
     trained = saved is not None

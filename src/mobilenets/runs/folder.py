@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,13 +11,12 @@ from pathlib import Path
 from mobilenets.base.files import explaining, staying
 from mobilenets.base.leftovers import ASIDE, occupants
 from mobilenets.base.lock import holding
+from mobilenets.base.notes import log
 from mobilenets.base.shell import quote
 from mobilenets.datasets.layout import Layout
 from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError
 from mobilenets.runs.record import METRICS, RECIPE, folder_of, known_data
-
-log = logging.getLogger("mobilenets")
 
 RUNS, MODELS = Path("runs"), Path("models")
 # In a run folder while it is trained, and held by that process.

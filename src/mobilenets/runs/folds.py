@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ import torch
 
 from mobilenets.base.cells import write_cells
 from mobilenets.base.files import read_json, write_bytes, write_json, writing
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import relative
 from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
+from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.measure.metric import Metric
 from mobilenets.measure.metrics import Evaluation
 from mobilenets.runs.begin import Run
@@ -28,13 +29,10 @@ from mobilenets.runs.record import FOLDS, NUMBERS
 from mobilenets.tasks.base import Evaluation as AnyEvaluation
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.features import TrunkOpener
 from mobilenets.training.forecast import Forecast
 from mobilenets.training.keep import History, best_epoch
 from mobilenets.training.run import fit
 from mobilenets.training.stages import Stage, cut, stages
-
-log = logging.getLogger("mobilenets")
 
 # What metrics.json and people are told that the figures are of.
 CROSSED = "cross-validation"
@@ -107,13 +105,13 @@ def fold_numbers(run: Run) -> tuple[int, ...]:
 
 
 def train_folds(
-    run: Run, loaders: tuple[Loader, Loader], device: torch.device, began: float, opener: TrunkOpener | None
+    run: Run, loaders: tuple[Loader, Loader], device: torch.device, began: float
 ) -> tuple[State, float, CrossValidation]:
     """Train and measure the folds of a run, then its model on all pictures; goes on where it was left.
 
     Returns what ``fit`` does of the last training, with the time of all of them, and what the folds came to.
     """
-    found, began = _cross_validated(run, loaders, device, began, opener)
+    found, began = _cross_validated(run, loaders, device, began)
     recipe, pictures = run.recipe.replace(keep="last", patience=None), run.dataset.train
     plan = cut(stages(recipe, len(pictures)), found.epoch)
 
@@ -125,7 +123,7 @@ def train_folds(
     log.info("training the model on all %d pictures, for %d epochs", len(pictures), found.epoch)
     # Nothing is held out, and nothing is asked of the one picture that stands in for it.
     some = dataclasses.replace(loaders[1], samples=pictures[:1])
-    state, since = _fit(run, run.network, plan, (loaders[0], some), run.folder, device, began, opener, judge)
+    state, since = _fit(run, run.network, plan, (loaders[0], some), run.folder, device, began, judge)
     seconds, total = state.seconds + found.seconds, state.total_seconds + found.total_seconds
     return dataclasses.replace(state, seconds=seconds, total_seconds=total), since, found
 
@@ -147,15 +145,14 @@ def _fit(
     folder: Path,
     device: torch.device,
     began: float,
-    opener: TrunkOpener | None,
     judge: Any,
 ) -> tuple[State, float]:
-    names, root = run.dataset.classes, run.dataset.layout.root
-    return fit(network, plan, run.task, *pictures, names, root, folder, device, began=began, opener=opener, judge=judge)
+    names, root, settings = run.dataset.classes, run.dataset.layout.root, {"opener": open_trunk, "judge": judge}
+    return fit(network, plan, run.task, *pictures, names, root, folder, device, began=began, **settings)
 
 
 def _cross_validated(
-    run: Run, loaders: tuple[Loader, Loader], device: torch.device, began: float, opener: TrunkOpener | None
+    run: Run, loaders: tuple[Loader, Loader], device: torch.device, began: float
 ) -> tuple[CrossValidation, float]:
     """Give what the folds came to, from the run folder once they are done; and the moment up to which that counts."""
     folder, numbers = run.folder / FOLDS, np.array(fold_numbers(run))
@@ -163,7 +160,7 @@ def _cross_validated(
     if not (folder / RESULT).exists():
         states = []
         for fold, held in enumerate(places, 1):
-            state, began = _trained(run, loaders, fold, held, device, began, opener)
+            state, began = _trained(run, loaders, fold, held, device, began)
             states.append(state)
         _conclude(run, numbers, places, states)
     for fold in range(len(places)):
@@ -172,13 +169,7 @@ def _cross_validated(
 
 
 def _trained(
-    run: Run,
-    loaders: tuple[Loader, Loader],
-    fold: int,
-    held: npt.NDArray[np.int64],
-    device: torch.device,
-    began: float,
-    opener: TrunkOpener | None,
+    run: Run, loaders: tuple[Loader, Loader], fold: int, held: npt.NDArray[np.int64], device: torch.device, began: float
 ) -> tuple[State, float]:
     """Train one fold, and keep the answers of each epoch to the pictures at the places ``held``."""
     folder, pictures = run.folder / FOLDS / str(fold), run.dataset.train
@@ -199,7 +190,7 @@ def _trained(
         return evaluation
 
     plan = stages(run.recipe.replace(keep="last"), len(taught))
-    return _fit(run, copy.deepcopy(run.network), plan, some, folder, device, began, opener, judge)
+    return _fit(run, copy.deepcopy(run.network), plan, some, folder, device, began, judge)
 
 
 def _finished(folder: Path) -> bool:

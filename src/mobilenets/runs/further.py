@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_given, read_json, write_bytes
+from mobilenets.base.notes import log
 from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.models.saved import SavedModel, load_classifier, save_weights
@@ -20,8 +20,6 @@ from mobilenets.runtime.exported import file_hash
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
 from mobilenets.training.refused import INT8, SOFT
-
-log = logging.getLogger("mobilenets")
 
 
 def open_to_go_on(run: Path, done: str) -> SavedModel:

@@ -1,8 +1,7 @@
-"""Which pictures of DATA a model may honestly be measured on, and which it may learn from."""
+"""Which pictures of DATA a model may honestly be measured on, or two be compared on, and which it may learn from."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Folder, Sample, content_hashes, read_folder
@@ -18,7 +18,7 @@ from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.loader import evenly
 from mobilenets.datasets.seen import SeenPictures
 from mobilenets.datasets.split import split
-from mobilenets.errors import UnreadablePicture
+from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.pictures.stream import stream
@@ -26,8 +26,6 @@ from mobilenets.runs.record import folder_of, known_data
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle, read_bundle
 from mobilenets.runtime.labels import Labels
-
-log = logging.getLogger("mobilenets")
 
 SHARE = 0.2
 
@@ -210,3 +208,81 @@ def fitted_pictures(
 def finder(model: Path, classes: tuple[str, ...]) -> Callable[[str], str | None]:
     """Give what finds the class of a folder's name, also by the names that a model's labels give the classes."""
     return (read_bundle(find_bundle(model)).labels or Labels({})).finder(classes)
+
+
+@dataclass(frozen=True)
+class ComparisonSet:
+    """Pictures that two models are measured on, and what they are called.
+
+    ``learned`` counts the pictures left out because that model learned from them, None where it does not say.
+    ``contents`` are the hashes of the pictures' bytes.
+    """
+
+    folder: Folder
+    which: str
+    learned: tuple[int | None, ...]
+    contents: Mapping[Path, str]
+
+
+def pictures_to_compare(models: Sequence[Path], data: Path, classes: tuple[str, ...]) -> ComparisonSet:
+    """Return the pictures of DATA's ``test/``, else ``validation/``, else all, that none of the models learned from.
+
+    What was learned from is known by content. What was assumed or left out is logged, and in the folder's notes. Raises
+    ``InputError`` where no picture is left.
+    """
+    find = finder(models[0], classes)
+    layout = find_data(data, find)
+    which = next((half for half in ("test", "validation") if getattr(layout, half) is not None), "all")
+    folder = read_folder(layout.train if which == "all" else getattr(layout, which), classes, find)
+    contents = content_hashes([sample.path for sample in folder.samples])
+    seen = [read_seen(find_bundle(model), layout.root) for model in models]
+    taught = [
+        None if one is None else [sample for sample in folder.samples if one.learned(contents[sample.path])]
+        for one in seen
+    ]
+    out = {sample for some in taught if some is not None for sample in some}
+    left = tuple(sample for sample in folder.samples if sample not in out)
+    if not left:
+        raise InputError(
+            f"{data}: one of the two models learned from every picture there: give pictures that neither has seen"
+        )
+    notes = [*layout.notes, *folder.notes, *_notes([*map(str, models)], taught)]
+    notes += _chosen(models, seen, left, contents)
+    for note in notes:
+        log.info("%s", note, extra={"noted": True})
+    learned = tuple(None if some is None else len(some) for some in taught)
+    return ComparisonSet(
+        replace(folder, root=layout.root if which == "all" else folder.root, samples=left, notes=tuple(notes)),
+        "not learned from" if out and which == "all" else which,
+        learned,
+        {sample.path: contents[sample.path] for sample in left},
+    )
+
+
+def _notes(names: Sequence[str], taught: Sequence[list[Sample] | None]) -> list[str]:
+    notes = []
+    out = len({sample for some in taught if some is not None for sample in some})
+    if out:
+        each = ", ".join(f"{name} from {len(some)}" for name, some in zip(names, taught, strict=True) if some)
+        notes.append(f"left out: {out} picture{'s' * (out > 1)} that a model learned from ({each})")
+    notes += [
+        f"{name} does not say what it was trained on; if it was some of these pictures, it looks better than it is"
+        for name, some in zip(names, taught, strict=True)
+        if some is None
+    ]
+    return notes
+
+
+def _chosen(
+    models: Sequence[Path], seen: Sequence[SeenPictures | None], left: Sequence[Sample], contents: Mapping[Path, str]
+) -> list[str]:
+    """Say so where the pictures chose the epoch of one model, and fewer or none of them that of another."""
+    sides = [[] if one is None else [one.pictures.get(contents[sample.path]) for sample in left] for one in seen]
+    chosen = [sum(side is not None and side[1] == "validation" for side in some) for some in sides]
+    most = max(range(len(chosen)), key=chosen.__getitem__)
+    if chosen[most] == min(chosen):
+        return []
+    return [
+        f"{models[most]} chose its epoch on {chosen[most]} of these {len(left)} pictures, the other on {min(chosen)}: "
+        "that makes it look a little better than it is"
+    ]

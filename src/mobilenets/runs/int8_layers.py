@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.errors import InputError
 from mobilenets.exports.catalog import find_format
@@ -21,8 +21,6 @@ from mobilenets.exports.job import Job, Options
 from mobilenets.models.saved import SavedModel
 from mobilenets.runs.held_out import fitted_pictures, pictures_to_export
 from mobilenets.runtime.exported import Exported
-
-log = logging.getLogger("mobilenets")
 
 CALIBRATED_ON = 128
 MEASURED_ON = 32

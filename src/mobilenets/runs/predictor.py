@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Picture, source_of
@@ -19,8 +19,6 @@ from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, Bundle, check_weight
 from mobilenets.runtime.engines import Engine, open_engine
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.runtime.predictor import EnginePredictor, naming
-
-log = logging.getLogger("mobilenets")
 
 ONNX = "onnxruntime"
 TORCH = "torch"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.base.shell import quote
 from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.errors import InputError
@@ -17,8 +17,6 @@ from mobilenets.training.detection.auto import refuse_unfit
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe, stated
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

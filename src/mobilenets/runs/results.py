@@ -1,11 +1,10 @@
-"""What a run leaves when training has ended: figures, pictures and the report."""
+"""What a run leaves when training has ended: a model that knows its limits, figures, pictures and the report."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,34 @@ import numpy.typing as npt
 import torch
 
 from mobilenets.base.files import write_json
-from mobilenets.base.notes import caveats
+from mobilenets.base.notes import caveats, log
 from mobilenets.base.progress import duration
 from mobilenets.datasets.folder import content_hashes, relative
 from mobilenets.datasets.loader import Loader
+from mobilenets.datasets.prepare import Dataset
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.measure.cost import cost
+from mobilenets.measure.known import above, called_crosswise, find_bar, fit_space, why_not
 from mobilenets.measure.metric import Metric
 from mobilenets.measure.metrics import Evaluation as Classified
-from mobilenets.models.saved import SavedModel, load_model
-from mobilenets.runs.asked import Asked, ask
+from mobilenets.measure.metrics import wilson_interval
+from mobilenets.models.distance import save_space
+from mobilenets.models.saved import SavedModel, load_model, temperature_of
+from mobilenets.runs.asked import Asked, ask, known_places
 from mobilenets.runs.begin import Run
 from mobilenets.runs.calibrating import Settled, settle, untempered, write_settled
 from mobilenets.runs.class_report import Finished, write_class_report
 from mobilenets.runs.copies import copies_of_run
 from mobilenets.runs.folds import CROSSED, CrossValidation
-from mobilenets.runs.known import learn_known
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, total_seconds
 from mobilenets.runs.seeds import Seeds
 from mobilenets.runs.suspects import can_look, find_suspects
 from mobilenets.runs.test_set import open_test_set
+from mobilenets.runtime.bar import SPACE, Bar
 from mobilenets.runtime.bundle import CLASSIFICATION
+from mobilenets.runtime.exported import file_hash
 from mobilenets.tasks.base import Evaluation
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
@@ -46,7 +50,46 @@ from mobilenets.training.keep import MANY_PICTURES, Around, around
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.stages import move_end, stages
 
-log = logging.getLogger("mobilenets")
+FALSE_ALARMS = 0.05
+
+
+def learn_known(
+    folder: Path, saved: SavedModel, dataset: Dataset, asked: Mapping[str, Asked], device: torch.device
+) -> SavedModel:
+    """Fit the distance of a finished classifier and set its bar; writes ``distance.safetensors``.
+
+    ``asked`` has what its network gave, whose last layer may have been divided since. The bar is set on the validation
+    pictures, and the share of false alarms measured on the test pictures; where there are none, on the validation
+    pictures crosswise. A model with too few pictures stays as it is, which is said.
+    """
+    reason = why_not(len(dataset.train), len(dataset.validation), len(dataset.classes))
+    if reason is not None:
+        log.warning('this model does not say "none of these": %s', reason)
+        return saved
+    places = known_places(dataset)
+    answers = {half: asked[half].answered(saved.network, device, some) for half, some in places.items() if len(some)}
+    trained, held, test = answers["train"], answers["validation"], answers.get("test")
+    if not all(np.isfinite(part).all() for part in (*trained, *held)):
+        return saved
+    labels = np.array([dataset.train[place].label for place in places["train"]], np.int64)
+    space = fit_space(trained, labels, held)
+    save_space(folder / SPACE, replace(space, scale=np.full(1, temperature_of(saved), np.float32)))
+    distances = space.distances(*held)
+    bar = find_bar(distances, FALSE_ALARMS)
+    if test is None:
+        count, called = len(distances), called_crosswise(distances, FALSE_ALARMS)
+    else:
+        count, called = len(test.logits), int(above(space.distances(*test), bar).sum())
+    known = Bar(
+        bar,
+        FALSE_ALARMS,
+        called / count,
+        wilson_interval(called, count),
+        count,
+        cross_fitted=test is None,
+        sha256=file_hash(folder / SPACE),
+    )
+    return replace(saved, space=space, bundle=replace(saved.bundle, none_of_these=known))
 
 
 def finish(
@@ -89,7 +132,7 @@ def finish(
         "parameters": costs.parameters,
         "macs": costs.macs,
         "seen_by_source": dataset.seen_by_source,
-        "test_set": None if opened is None else opened.to_json(),
+        "test_set": None if opened is None else asdict(opened),
         "none_of_these": None if saved.bundle.none_of_these is None else saved.bundle.none_of_these.to_json(),
     }
     written = {}

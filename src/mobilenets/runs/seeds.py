@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mobilenets.base.files import read_json, write_json, writing
+from mobilenets.base.notes import log
 from mobilenets.datasets.layout import find_data
 from mobilenets.errors import InputError
 from mobilenets.measure.metric import Metric
@@ -29,8 +29,6 @@ from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
 from mobilenets.training.epochs import HISTORY
 from mobilenets.training.recipes import load_recipe
-
-log = logging.getLogger("mobilenets")
 
 # Of the run that is kept; all else is written anew, with what the others say.
 _COPIED = (WEIGHTS, SPACE, THUMBNAILS, COPIES, DESCRIPTION, SPLIT, SEEN, HISTORY, "lr.png")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_json
 from mobilenets.base.leftovers import UNFINISHED, clear_leftovers, occupants
+from mobilenets.base.notes import log
 from mobilenets.datasets.boxes.read import prepare_boxes_again
 from mobilenets.datasets.layout import Layout, find_data
 from mobilenets.datasets.prepare import Dataset, prepare_again
@@ -27,8 +27,6 @@ from mobilenets.training import checkpoint
 from mobilenets.training.recipe import AUTO, Recipe, left_to_auto
 from mobilenets.training.recipes import load_recipe, stated
 from mobilenets.weights.start import NAMED
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)
@@ -83,15 +81,13 @@ def _begun(request: Request) -> Settled:
             )
     if recipe.task == DETECTION:
         halves = {"split_file": request.run / SPLIT, "classes": data.classes}
-        again = prepare_boxes_again(request.data, data.fingerprint, **box_settings(recipe), **halves)
-        # What was found when the run began, copies among it, is not looked for again.
-        again = replace(again, problems=data.problems, notes=data.notes, copies=data.copies)
-        return Settled(recipe, record, replace(again, seen_by_source=data.seen_by_source))
-    known = (data.problems, recipe.workers, data.notes, data.seen_by_source, data.copies, recipe.folds is not None)
-    dataset = prepare_again(
-        request.data, request.run / SPLIT, data.classes, data.fingerprint, *known, fix=fixing(recipe.fixes)
-    )
-    return Settled(recipe, record, dataset)
+        again: Dataset = prepare_boxes_again(request.data, data.fingerprint, **box_settings(recipe), **halves)
+    else:
+        known = (data.classes, data.fingerprint, data.problems, recipe.workers, recipe.folds is not None)
+        again = prepare_again(request.data, request.run / SPLIT, *known, fixing(recipe.fixes))
+    # What was found when the run began, copies among it, is not looked for again.
+    found = {name: getattr(data, name) for name in ("problems", "notes", "seen_by_source", "copies")}
+    return Settled(recipe, record, replace(again, **found))
 
 
 def _taken_in(recipe: Recipe) -> Recipe:

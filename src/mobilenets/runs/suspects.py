@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base.files import write_bytes
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import Sample, relative
 from mobilenets.datasets.folds import folds_of
 from mobilenets.datasets.prepare import Dataset
@@ -23,8 +23,6 @@ from mobilenets.runs.asked import enough_labels, too_many_labels
 from mobilenets.runs.begin import Run
 from mobilenets.runs.folds import CrossValidation
 from mobilenets.training.probe import out_of_fold
-
-log = logging.getLogger("mobilenets")
 
 FIXES = "fixes.csv"
 FOLDS = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.base.text import percent
 from mobilenets.datasets.listing import names
@@ -35,8 +35,6 @@ from mobilenets.runtime.tie import contract_hash
 from mobilenets.training.distillation import Lesson
 from mobilenets.training.features import COMPUTED_TOGETHER
 from mobilenets.training.recipe import Recipe
-
-log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
 

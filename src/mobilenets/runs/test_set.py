@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import Sample
 from mobilenets.errors import InputError
 from mobilenets.runtime.bundle import find_bundle
@@ -20,8 +20,6 @@ TEST = "test.json"
 # A set of pictures is known again by the smallest of the hashes of their bytes, of which so many hexadecimal digits.
 SKETCH = 64
 DIGITS = 16
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,6 @@ class TestSet:
             "high if anything was chosen by the earlier ones"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as in ``evaluate --json``."""
-        return asdict(self)
-
 
 def open_test_set(model: Path, verb: str, contents: Iterable[str]) -> TestSet:
     """Write down that a model is measured on test pictures, given by the hashes of their bytes.
@@ -89,14 +83,18 @@ def open_test_set(model: Path, verb: str, contents: Iterable[str]) -> TestSet:
 
 def opened_by_evaluate(
     model: Path, which: str, samples: Sequence[Sample], contents: Mapping[Path, str]
-) -> TestSet | None:
-    """Write down that ``evaluate`` opened a test set, and say so where it was before; None for another half."""
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Write down that ``evaluate`` opened a test set; gives its ``test_set``, and a note where it was open before.
+
+    Nothing is done for another half.
+    """
     if which != "test":
-        return None
+        return None, []
     opened = open_test_set(model, "evaluate", [contents[sample.path] for sample in samples])
-    if opened.note is not None:
-        log.info("%s", opened.note, extra={"noted": True})
-    return opened
+    notes = [opened.note] if opened.note is not None else []
+    for note in notes:
+        log.info("%s", note, extra={"noted": True})
+    return asdict(opened), notes
 
 
 def opened_by_compare(models: Sequence[Path], which: str, contents: Sequence[str]) -> list[str]:

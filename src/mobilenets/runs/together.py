@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mobilenets.base.files import write_bytes
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.network import Network
@@ -21,8 +21,6 @@ from mobilenets.tasks.registry import find_task
 from mobilenets.training import checkpoint
 from mobilenets.training.processes import Processes
 from mobilenets.training.recipe import Recipe
-
-log = logging.getLogger("mobilenets")
 
 _HANDED = (RECIPE, SPLIT, DESCRIPTION, str(checkpoint.FILE))
 

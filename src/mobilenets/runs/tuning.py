@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -73,16 +74,13 @@ def opened_study(folder: Path) -> Iterator[Any]:
     found, file = optuna(), (folder / FILE).resolve()
     with explaining(file), _readable(file):
         # Not as an URL, in which a folder's ? and % mean something else.
-        storage = found.storages.RDBStorage("sqlite://", {"creator": lambda: _connect(file)})
+        creator = partial(sqlite3.connect, file, timeout=PATIENCE, check_same_thread=False)
+        storage = found.storages.RDBStorage("sqlite://", {"creator": creator})
         try:
             yield found.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
         finally:
             storage.remove_session()
             storage.engine.dispose()
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(file, timeout=PATIENCE, check_same_thread=False)
 
 
 @contextmanager

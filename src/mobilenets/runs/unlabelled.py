@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.mounts import mounted
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hashes, fingerprint, pictures_below, relative
 from mobilenets.datasets.listing import say
@@ -17,8 +17,6 @@ from mobilenets.datasets.readable import check_readable
 from mobilenets.errors import InputError
 from mobilenets.training.distillation import UNLABELLED
 from mobilenets.training.recipe import Recipe
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mobilenets.base.notes import log
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.prepare import Dataset
@@ -25,8 +25,6 @@ from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
 from mobilenets.training.recipe import AUTO
 from mobilenets.weights.start import NAMED
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,8 @@ def compare_with_source(
     """
     if source is None:
         return None
-    places = {name: source.classes.index(old) for name, old in _known(source, dataset, renamed).items()}
+    named = {name: renamed.get(name, name) for name in dataset.classes}
+    places = {name: source.classes.index(old) for name, old in named.items() if old in source.classes}
     contents = dataset.contents
     if not contents and source.seen is not None:  # a run that was taken up again
         contents = content_hashes([sample.path for sample in dataset.measured])
@@ -160,8 +159,3 @@ def compare_with_source(
         "lost": lost,
         "classes": list(places),
     }
-
-
-def _known(source: Source, dataset: Dataset, renamed: Mapping[str, str]) -> dict[str, str]:
-    named = {name: renamed.get(name, name) for name in dataset.classes}
-    return {name: old for name, old in named.items() if old in source.classes}

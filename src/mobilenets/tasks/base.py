@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.datasets.folder import Sample
+from mobilenets.errors import InputError
 from mobilenets.measure.metric import Metric
 from mobilenets.runtime.answers import Answers
 from mobilenets.runtime.labels import Labels
@@ -71,6 +72,13 @@ class Comparison:
     resized: bool
     tolerance: float
     exchanged: Any = None
+
+
+def checked_points(points: float, figure: str, example: float) -> float:
+    """Return the points of a ``figure`` that an export may lose; raises ``InputError`` for what is none."""
+    if not 0 <= points <= 100:
+        raise InputError(f"tolerance {points:g}: give points of {figure} from 0 to 100, such as {example:g}")
+    return points
 
 
 class LossSettings(Protocol):

@@ -47,21 +47,9 @@ def resolve(recipe: Recipe, pictures: int, architecture: Architecture, *, traine
     - ``augment`` is light with ``freeze`` backbone from trained weights, else photo.
     - ``views`` is 4 for up to 1,000 pictures, and as many as make 4,000 in all beyond, at least one.
 
-    Parameters
-    ----------
-    recipe:
-        Settings that are given stay as they are; ``weights`` is no longer auto.
-    pictures:
-        How many there are to learn from.
-    architecture:
-        The network to train.
-    trained:
-        Whether it begins with trained weights.
-    head_kept:
-        Whether these include a classifier for the same classes.
-
-    Raises ``InputError`` for ``head_epochs`` without trained weights.
-
+    Settings that are given stay as they are; ``weights`` is no longer auto. ``pictures`` counts those to learn from.
+    ``trained`` says whether the network begins with trained weights, ``head_kept`` whether these include a classifier
+    for the same classes. Raises ``InputError`` for ``head_epochs`` without trained weights.
     """
     if recipe.head_epochs and not trained:
         raise InputError("head_epochs: needs trained weights; leave --head-epochs out, or set --weights")

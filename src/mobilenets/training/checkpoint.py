@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from mobilenets.base.files import writing
 from mobilenets.errors import InputError
+from mobilenets.training.steppers.plain import PlainStepper
 
 FILE = Path("checkpoint") / "state.safetensors"
 
@@ -40,13 +40,6 @@ class State:
     finished: bool = False
     before: float | None = None
     ends: list[list[int]] = field(default_factory=list)
-
-
-class Stateful(Protocol):
-    """What takes up the tensors of a checkpoint, as a ``Stepper`` does."""
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor], /) -> object:
-        """Take the tensors up; raises ``KeyError`` or ``RuntimeError`` where they do not fit."""
 
 
 def save(run: Path, state: State, tensors: Mapping[str, Tensor]) -> None:
@@ -79,7 +72,7 @@ def peek(run: Path) -> State:
         raise _damaged(run) from error
 
 
-def restore(run: Path, part: Stateful, prefix: str = "") -> State:
+def restore(run: Path, part: PlainStepper | nn.Module, prefix: str = "") -> State:
     """Give the tensors of the checkpoint whose names begin with ``prefix`` to ``part``; returns the state."""
     state = peek(run)
     try:

@@ -1,18 +1,19 @@
-"""A line per epoch: in the log, aligned below one head, and in ``history.csv``."""
+"""A line per epoch: in the log, aligned below one head, and in ``history.csv``; and who else is told of each."""
 
 from __future__ import annotations
 
 import csv
 import io
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.measure.metric import Metric
-
-log = logging.getLogger("mobilenets")
+from mobilenets.training.checkpoint import State
 
 HISTORY = "history.csv"
 
@@ -64,3 +65,26 @@ def history_csv(history: Sequence[Mapping[str, float]]) -> str:
     writer.writeheader()
     writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
     return text.getvalue()
+
+
+# Takes how a training has come so far, after an epoch whose checkpoint is written; what it raises ends the training.
+Watcher = Callable[[State], None]
+
+_watcher: ContextVar[Watcher | None] = ContextVar("mobilenets_watcher", default=None)
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Tell ``watcher`` of every epoch of the trainings in the block."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def epoch_done(state: State) -> None:
+    """Tell the watcher, if there is one."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher(state)

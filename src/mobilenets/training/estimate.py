@@ -37,7 +37,7 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import build_stepper
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks
-from mobilenets.training.steppers.base import Stepper
+from mobilenets.training.steppers.plain import PlainStepper
 
 # After the first time, which also prepares kernels, so many more or so many seconds.
 REPEATS = 4
@@ -199,13 +199,13 @@ class _Probe:
         network.train(training)
         return seconds
 
-    def _step(self, stepper: Stepper, stage: Stage, start: int) -> float:
+    def _step(self, stepper: PlainStepper, stage: Stage, start: int) -> float:
         some = self._train.samples[: stage.recipe.batch]
         batch = Batch(_made_up(self._network, len(some), start), self._task.targets(some, self._network.classes))
         return timed(lambda: stepper.step([batch], stage.begin, stage.rate(stage.begin)), self._device) / len(some)
 
 
-def _saving(stepper: Stepper) -> float:
+def _saving(stepper: PlainStepper) -> float:
     """Time the writing of a checkpoint; in seconds."""
     began = time.perf_counter()
     # The run is written elsewhere: where no temporary file can be, it is no less possible.

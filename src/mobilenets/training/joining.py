@@ -30,6 +30,8 @@ TIMEOUT = timedelta(minutes=5)
 # Seconds: from one sign of life to the next; without one, until a process counts as lost, and until it does once an
 # exchange has failed; and for the first process to take the word.
 BEAT, SILENCE, ROLL_CALL, MANNERS = 1.0, 60.0, 4.0, 10.0
+# And no fault of the program.
+SAID_IN_A_LINE = (MobilenetsError, KeyboardInterrupt, OSError, MemoryError)
 GO_ON = "run the same command again with --resume to go on from the last checkpoint"
 
 
@@ -241,7 +243,7 @@ def one_voice() -> Iterator[Processes]:
         try:
             yield processes
         except (Exception, KeyboardInterrupt) as error:
-            if not isinstance(processes, Joined) or not _for_people(error):
+            if not isinstance(processes, Joined) or not isinstance(error, SAID_IN_A_LINE):
                 raise
             processes.tell(error)
             processes.close()  # at once, so that nobody waits for this process any longer
@@ -250,8 +252,3 @@ def one_voice() -> Iterator[Processes]:
             raise SystemExit(
                 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 2)
             ) from None
-
-
-def _for_people(error: BaseException) -> bool:
-    """Say whether an error is one that is said in a line, and no fault of the program."""
-    return isinstance(error, (MobilenetsError, KeyboardInterrupt, OSError, MemoryError))

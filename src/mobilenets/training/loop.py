@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,29 +11,27 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import torch
-from torch import nn
 
 from mobilenets.base.files import write_text
+from mobilenets.base.notes import log
 from mobilenets.base.progress import Progress, duration, progress
 from mobilenets.datasets.loader import Batch, Batches, shards_of, shuffled
 from mobilenets.errors import FaultFound, InputError, LostProcess
 from mobilenets.models.network import Network
 from mobilenets.models.saved import save_weights
 from mobilenets.runtime.bundle import WEIGHTS
-from mobilenets.tasks.base import Evaluation, Task
+from mobilenets.tasks.base import Evaluation
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
-from mobilenets.training.epochs import HISTORY, EpochTable, history_csv
+from mobilenets.training.epochs import HISTORY, EpochTable, epoch_done, history_csv
 from mobilenets.training.keep import best_epoch
 from mobilenets.training.norms import ENOUGH_STEPS
 from mobilenets.training.pace import Pace
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.stages import Stage
-from mobilenets.training.steppers.base import Stepper
+from mobilenets.training.steppers.plain import PlainStepper
 from mobilenets.training.stop import stop_requests
-from mobilenets.training.watch import epoch_done
-
-log = logging.getLogger("mobilenets")
+from mobilenets.training.validation import Validation
 
 CHECKPOINT_SECONDS = 600.0
 
@@ -49,24 +46,6 @@ class Scores(Protocol):
     @property
     def metrics(self) -> dict[str, float]:
         """The figures of an epoch in ``history.csv``."""
-
-
-class Measuring(Protocol):
-    """What measures networks on pictures that are not learned from; ``Validation`` is one."""
-
-    @property
-    def task(self) -> Task:
-        """What is learned."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it measures."""
-
-    def with_norms(self, network: Network, trained: nn.Module) -> Network:
-        """Return a copy of ``network`` with BatchNorm measured anew in the layers that train in ``trained``."""
-
-    def measure(self, network: Network) -> Evaluation:
-        """Evaluate; raises ``FaultFound`` where the network's output is not finite."""
 
 
 # Takes the number of an epoch, from 1, and what measures the network on the validation pictures.
@@ -85,10 +64,10 @@ class Training:
     with a stepper and ``train`` of its own for its slice of every batch; all else is the same in all of them.
     """
 
-    stepper: Stepper
+    stepper: PlainStepper
     stage: Stage
     train: Batches
-    validation: Measuring
+    validation: Validation
     run: Path
     measure_before: bool = False
     began: float = field(default_factory=time.monotonic)

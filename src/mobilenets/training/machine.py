@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,7 @@ import torch
 from mobilenets.base.cores import cores
 from mobilenets.base.fork import forked
 from mobilenets.base.memory import keeping_memory
-
-log = logging.getLogger("mobilenets")
+from mobilenets.base.notes import log
 
 
 @contextmanager

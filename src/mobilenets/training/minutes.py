@@ -6,11 +6,11 @@ tried for real, and the first that gets through enough of its epochs is taken.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.measure.cost import cost
 from mobilenets.models.catalog import CATALOG
@@ -19,8 +19,6 @@ from mobilenets.training.pace import usable
 from mobilenets.training.recipe import AUTO, Recipe
 from mobilenets.training.stages import Stage, stages
 from mobilenets.training.start import architecture_of
-
-log = logging.getLogger("mobilenets")
 
 # Networks that begin at random, best first: name, width, size. Beyond the side of the pictures there is nothing to see.
 SCRATCH = (
@@ -56,12 +54,9 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Option):
     """What was chosen: the recipe, its stages, what they are expected to take, and the most epochs that make sense."""
 
-    recipe: Recipe
-    plan: tuple[Stage, ...]
-    forecast: Forecast
     most: int
 
 
@@ -72,13 +67,10 @@ def candidates(recipe: Recipe, given: set[str], *, trained: bool, side: int | No
     typical shorter side of the pictures in pixels.
     """
     found = [dict(changes) for changes in (_trained(recipe, given) if trained else _scratch(recipe, given))]
-    largest = None if side is None else min((size for size in _sizes(found) if size >= side), default=None)
+    sizes = [one["size"] for one in found if "size" in one]
+    largest = None if side is None else min((size for size in sizes if size >= side), default=None)
     fitting = [one for one in found if largest is None or one.get("size", 0) <= largest]
     return fitting or found or [{}]
-
-
-def _sizes(found: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [one["size"] for one in found if "size" in one]
 
 
 def _trained(recipe: Recipe, given: set[str]) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,17 @@ from mobilenets.training.recipe import Recipe
 
 # From scratch unless the command line says otherwise, and in one stage.
 _PLAIN: dict[str, Any] = {"weights": "none", "freeze": "none", "views": 4}
+# Pictures of 32 pixels as they are, and Adam at one rate with nothing added.
+_CIFAR: dict[str, Any] = _PLAIN | {
+    "size": 32,
+    "crop_fraction": 1.0,
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "label_smoothing": 0.0,
+}
 
 # What tutorials and we ourselves train with, by name. A recipe states only what differs from the defaults.
 RECIPES: dict[str, Recipe] = {
@@ -65,37 +76,9 @@ RECIPES: dict[str, Recipe] = {
         keep="last",
     ),
     # MobileNetV2 in Keras on CIFAR-100, trained at 32 pixels.
-    "keras-cifar100": Recipe(
-        **_PLAIN,
-        size=32,
-        augment="keras-cifar100",
-        crop_fraction=1.0,
-        epochs=300,
-        batch=128,
-        patience=30,
-        optimizer="adam",
-        lr=1e-3,
-        weight_decay=0.0,
-        schedule="constant",
-        warmup=0.0,
-        label_smoothing=0.0,
-    ),
+    "keras-cifar100": Recipe(**_CIFAR, augment="keras-cifar100", epochs=300, batch=128, patience=30),
     # The light V1 for CIFAR-10; its classifier's own L2 is in the network's table.
-    "cifar10-light": Recipe(
-        **_PLAIN,
-        model="mobilenet_v1_cifar",
-        size=32,
-        augment="cifar10-light",
-        crop_fraction=1.0,
-        steps=20_000,
-        batch=100,
-        optimizer="adam",
-        lr=1e-3,
-        weight_decay=0.0,
-        schedule="constant",
-        warmup=0.0,
-        label_smoothing=0.0,
-    ),
+    "cifar10-light": Recipe(**_CIFAR, model="mobilenet_v1_cifar", augment="cifar10-light", steps=20_000, batch=100),
     # MobileNetV2 in MindSpore on garbage; the tutorial starts from weights and freezes the backbone:
     # add --weights MODEL --freeze backbone.
     "garbage-mindspore": Recipe(
@@ -113,21 +96,19 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def find_recipe(name: str) -> Recipe:
-    """Look a named recipe up; raises ``InputError`` with the names there are."""
+def load_recipe(recipe: Recipe | str | Path | None) -> Recipe:
+    """Return a recipe given as itself, by name, or as a ``recipe.json``; None is the one for photos.
+
+    Raises ``InputError`` for a name that none has, with those there are.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    name = "photos" if recipe is None else str(recipe)
+    if Path(name).is_file():
+        return Recipe.from_json(_read(Path(name)))
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}: choose {', '.join(RECIPES)}, or give a recipe.json")
     return RECIPES[name]
-
-
-def load_recipe(recipe: Recipe | str | Path | None) -> Recipe:
-    """Return a recipe given as itself, by name, or as a ``recipe.json``; None is the one for photos."""
-    if recipe is None:
-        return find_recipe("photos")
-    if isinstance(recipe, Recipe):
-        return recipe
-    path = Path(recipe)
-    return Recipe.from_json(_read(path)) if path.is_file() else find_recipe(str(recipe))
 
 
 def _read(path: Path) -> Any:

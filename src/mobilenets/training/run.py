@@ -25,7 +25,6 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.refused import INT8
 from mobilenets.training.stages import Stage
 from mobilenets.training.start import frozen_blocks, frozen_parts
-from mobilenets.training.steppers.base import Stepper
 from mobilenets.training.steppers.plain import PlainStepper, precision_of
 from mobilenets.training.validation import Validation
 
@@ -61,36 +60,15 @@ def fit(
     Each begins with the weights that the one before it ended with. What the blocks that are frozen in all of them give
     is computed once: of each view of a picture there is one decode.
 
-    Parameters
-    ----------
-    network:
-        Trained in place.
-    plan:
-        The stages of the whole run, also those that the checkpoint has behind it.
-    task, classes:
-        What is learned, and the names of the class folders.
-    train, validation:
-        The pictures to learn from and to choose by.
-    root:
-        The folder of DATA, relative to which pictures are named.
-    run:
-        The folder to write.
-    device:
-        Where the steps are made.
-    measure_before:
-        Whether the network knows its task already, so that it competes as epoch 0.
-    began:
-        When the run was started, by ``time.monotonic``.
-    opener:
-        That of ``cached_features``.
-    pace:
-        Moves the ends of the stages where the run has to end by some time; it has the same plan, with the moves
-        that the checkpoint knows.
-    judge, processes:
-        Those of ``Training``.
+    ``network`` is trained in place, on ``device``. ``plan`` has the stages of the whole run, also those that the
+    checkpoint has behind it. ``train`` is learned from, and ``validation`` chosen by; ``classes`` are the names of the
+    class folders, and ``root`` is the folder of DATA, relative to which pictures are named. ``run`` is the folder to
+    write. ``measure_before`` says that the network knows its task already, and competes as epoch 0. ``began`` is when
+    the run was started, by ``time.monotonic``. ``pace`` moves the ends of the stages where the run has to end by some
+    time; it has the same plan, with the moves that the checkpoint knows. ``opener`` is that of ``cached_features``,
+    ``judge`` and ``processes`` are those of ``Training``.
 
     Returns how it went, and the moment up to which its ``total_seconds`` count. Raises as ``Training.fit``.
-
     """
     state = checkpoint.peek(run) if checkpoint.exists(run) else State()
     lower = frozen_blocks(network, plan[-1].recipe.freeze)
@@ -125,7 +103,7 @@ def build_stepper(
     device: torch.device,
     start: int,
     processes: Processes = ALONE,
-) -> Stepper:
+) -> PlainStepper:
     """Build what makes the steps of a stage on the pictures of ``train``, behind ``start`` blocks.
 
     In float32 on a CPU they are made by our kernels where these can be used and a long run pays for preparing them,
@@ -134,7 +112,7 @@ def build_stepper(
     loss = task.loss(train.samples, train.outputs, stage.recipe)
     frozen = frozen_parts(network, stage.recipe.freeze)
     wish = stage.recipe.precision
-    if device.type == "cpu" and wish != INT8 and precision_of(wish, device) is None and _pays(network, stage, start):
+    if device.type == "cpu" and wish != INT8 and precision_of(wish, device) is None and pays(network, stage, start):
         # Only here, for it needs Numba.
         from mobilenets.training.steppers.fused import FusedStepper
 
@@ -148,7 +126,7 @@ def _is_small(network: Network, stage: Stage, start: int, device: torch.device) 
     return device.type == "cpu" and start == len(network.body) and weights * stage.recipe.batch < SMALL_STEP
 
 
-def _pays(network: Network, stage: Stage, start: int) -> bool:
+def pays(network: Network, stage: Stage, start: int = 0) -> bool:
     """Say whether kernels are there and save more time than they take to prepare: by what the recipe asks for alone.
 
     So a run that goes on later decides the same. ``MOBILENETS_KERNELS=on`` takes them for any run.

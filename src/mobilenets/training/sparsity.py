@@ -105,8 +105,3 @@ class Masks:
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what ``state_dict`` gave; raises ``KeyError`` where a layer is missing."""
         self._kept = {name: tensors[name].to(weight.device) for name, weight in self._weights.items()}
-
-
-def masks_of(network: nn.Module, stage: Stage) -> Masks | None:
-    """Give the masks of a run's last stage, where its recipe wants sparse weights."""
-    return Masks(network, stage) if stage.recipe.share_of_zeros and stage.end == stage.steps else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobilenets.base.notes import log
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.datasets.loader import Loader
 from mobilenets.errors import InputError
@@ -27,8 +27,6 @@ from mobilenets.training.int8 import Int8Network
 from mobilenets.training.norms import measure_norms
 from mobilenets.training.recipe import AUTO, Recipe
 from mobilenets.training.refused import INT8
-
-log = logging.getLogger("mobilenets")
 
 # Pictures from which BatchNorm takes its statistics in frozen blocks that nobody trained.
 SETTLING = 512

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.readable import check_readable
 from mobilenets.datasets.shards.open import open_data
-from mobilenets.drawing.audit import Curves, Kernels, draw_audit
+from mobilenets.drawing.audit import Curves, Kernels, audit_figure
+from mobilenets.drawing.style import save
 from mobilenets.errors import InputError
 from mobilenets.exports.graph.fold import folded
-from mobilenets.measure.channels import removable
-from mobilenets.measure.kernels import Flags, Floats, WeakKernels, constant_channels, int8_decibels, weak_kernels
+from mobilenets.measure.kernels import (
+    Floats,
+    WeakKernels,
+    constant_channels,
+    int8_decibels,
+    removable,
+    weak_kernels,
+)
 from mobilenets.models.blocks import ConvNorm
+from mobilenets.models.cut import Flags
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_classifier
@@ -33,8 +41,6 @@ from mobilenets.runs.int8_layers import int8_layers
 from mobilenets.runtime.bundle import CLASSIFICATION, find_bundle, read_bundle
 from mobilenets.tasks.classification.task import Classification, classified
 from mobilenets.tasks.evaluate import evaluate_loader
-
-log = logging.getLogger("mobilenets")
 
 CPU = torch.device("cpu")
 
@@ -224,4 +230,4 @@ def _draw(
     if kernels is None and curves is None:
         log.warning("no plot was drawn, because this network has no depthwise layer")
         return
-    draw_audit(kernels, curves, path)
+    save(audit_figure(kernels, curves), path)

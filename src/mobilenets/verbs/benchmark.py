@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.bench.models import Trial, measure_trials, runtimes_of
 from mobilenets.bench.settings import check_numbers, check_seconds
 from mobilenets.errors import InputError
 from mobilenets.runs.folder import check_folder
 from mobilenets.runtime.exported import MAX_BATCH
-
-log = logging.getLogger("mobilenets")
 
 
 def benchmark(
@@ -69,7 +67,8 @@ def benchmark(
         if importlib.util.find_spec("matplotlib") is None:
             log.warning("no plot was drawn, because matplotlib is not installed: pip install matplotlib")
         else:
-            from mobilenets.drawing.benchmark import draw_benchmark
+            from mobilenets.drawing.benchmark import benchmark_figure
+            from mobilenets.drawing.style import save
 
-            draw_benchmark(rows, folder / "benchmark.png")
+            save(benchmark_figure(rows), folder / "benchmark.png")
     return rows

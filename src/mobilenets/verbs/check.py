@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import AUTO, is_detection
 from mobilenets.datasets.folder import relative
@@ -19,16 +19,13 @@ from mobilenets.datasets.shards.open import open_data
 from mobilenets.doctor.annotations import BoxesSeen, list_boxes, look_at_boxes
 from mobilenets.doctor.classes import Listing, list_data
 from mobilenets.doctor.copies import find_copies
-from mobilenets.doctor.files import Looks, look_at_all
+from mobilenets.doctor.files import Looks, judge, look_at_all
 from mobilenets.doctor.fixes import write_fixes
 from mobilenets.doctor.pairs import Places, as_findings, suggested
 from mobilenets.doctor.problems import Finding, counted, faults, in_order, worst
-from mobilenets.doctor.quality import judge
 from mobilenets.doctor.shortcut import find_shortcuts
 from mobilenets.errors import InputError
 from mobilenets.runs.folder import check_folder, next_free
-
-log = logging.getLogger("mobilenets")
 
 CHECKS = Path("checks")
 REPORT, RESULT, FIXES = "check.html", "check.json", "fixes.csv"
@@ -140,6 +137,7 @@ def _copies(listing: Listing, seen: Looks, places: Places, crops: bool, workers:
 def _result(
     data: str | Path, listing: Listing, findings: list[Finding], places: Places, notes: list[str], refused: str | None
 ) -> dict[str, Any]:
+    mend = [] if refused is None else [f"training is refused until this is mended: {refused}"]
     return {
         "data": str(data),
         "root": str(listing.root),
@@ -149,7 +147,7 @@ def _result(
         "problems": [one.to_json() for one in findings],
         "counts": counted(findings),
         "faults": faults(findings),
-        "headlines": [*_mend(refused), *worst(findings, places.halves)],
+        "headlines": [*mend, *worst(findings, places.halves)],
         "refused": refused,
         "notes": [*listing.notes, *notes],
     }
@@ -162,10 +160,6 @@ def _refused(data: Path) -> str | None:
     except InputError as error:
         return str(error)
     return None
-
-
-def _mend(refused: str | None) -> list[str]:
-    return [] if refused is None else [f"training is refused until this is mended: {refused}"]
 
 
 def _places(listing: Listing, seen: Looks) -> Places:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,18 @@ import torch
 
 from mobilenets.base.cores import cores
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.bench.candidates import USUAL, Candidate, candidate_of_run, candidates_named
 from mobilenets.bench.latency import describe_machine
 from mobilenets.bench.networks import latencies
 from mobilenets.bench.settings import check_seconds
-from mobilenets.drawing.block_diagram import draw_blocks
-from mobilenets.drawing.comparison import draw_comparison
+from mobilenets.drawing.block_diagram import blocks_figure
+from mobilenets.drawing.comparison import comparison
+from mobilenets.drawing.style import save
 from mobilenets.errors import InputError
 from mobilenets.measure.cost import cost
 from mobilenets.runs.folder import check_folder
 from mobilenets.runs.record import accuracy_of_run, known_data
-
-log = logging.getLogger("mobilenets")
 
 
 def compare(
@@ -81,8 +80,8 @@ def compare(
     result = {"networks": rows, "threads": count, "torch": torch.__version__, "machine": describe_machine()}
     if folder is not None:
         write_json(folder / "compare.json", result)
-        draw_comparison(result, folder / "compare.png")
-        draw_blocks(folder / "blocks.png")
+        save(comparison(result), folder / "compare.png")
+        save(blocks_figure(), folder / "blocks.png")
     return result
 
 

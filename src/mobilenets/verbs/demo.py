@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
 from mobilenets.base.leftovers import occupants
+from mobilenets.base.notes import log
 from mobilenets.datasets.boxes.shapes import draw_boxes_set
 from mobilenets.errors import InputError
 from mobilenets.verbs.fetch import fetch
 from mobilenets.verbs.train import train
-
-log = logging.getLogger("mobilenets")
 
 SIZE = 32
 # Drawn shapes; the smallest have this radius in pictures of up to 320 pixels, which are seen at half of that.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.text import percent
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
@@ -34,8 +34,6 @@ from mobilenets.verbs.evaluate_boxes import evaluate_boxes
 
 if TYPE_CHECKING:
     from mobilenets.runs.calibrating import Settled
-
-log = logging.getLogger("mobilenets")
 
 
 def evaluate(
@@ -119,13 +117,12 @@ def evaluate(
     elif accuracy is not None or false_alarms is not None:
         raise InputError("accuracy: asks for a confidence, which only a model that tells classes apart gives")
     # A refused command shows no figure, and has opened nothing.
-    opened = opened_by_evaluate(Path(model), measured.which, samples, measured.contents)
-    notes = [*folder.notes, *([opened.note] if opened is not None and opened.note else [])]
+    opened, notes = opened_by_evaluate(Path(model), measured.which, samples, measured.contents)
     result |= {
         "evaluated_on": measured.which,
         "seen_in_training": measured.learned,
-        "test_set": None if opened is None else opened.to_json(),
-        "notes": notes,
+        "test_set": opened,
+        "notes": [*folder.notes, *notes],
         "faults": faults,
         "problems": [asdict(one) for one in problems],
     }
@@ -150,18 +147,15 @@ def _refuse_early(accuracy: float | None, false_alarms: float | None, out: str |
 
 def _draw(evaluation: Evaluation, bundle: Bundle, out: Path) -> None:
     from mobilenets.drawing.confusion import draw_confusions
-    from mobilenets.drawing.reliability import draw_reliability
+    from mobilenets.drawing.reliability import reliability_diagram
+    from mobilenets.drawing.style import save
 
     draw_confusions(evaluation, bundle.labels, out)
-    draw_reliability(evaluation, out / "reliability.png")
+    save(reliability_diagram(evaluation), out / "reliability.png")
 
 
 def _calibrated(
-    model: Path,
-    data: Path,
-    predictor: Predictor,
-    measured: EvaluationSet,
-    samples: tuple[Sample, ...],
+    model: Path, data: Path, predictor: Predictor, measured: EvaluationSet, samples: tuple[Sample, ...]
 ) -> Settled:
     """Fit a temperature anew; raises ``InputError`` where there is no layer to divide or no picture to fit it on."""
     from mobilenets.models.saved import load_model  # PyTorch, which a bare install lacks

@@ -71,14 +71,14 @@ def evaluate_boxes(
         model, measured.samples, measured.root, looking, evaluation, measured.contents
     )
     # A refused command shows no figure, and has opened nothing.
-    opened = opened_by_evaluate(model, measured.which, measured.samples, measured.contents)
+    opened, more = opened_by_evaluate(model, measured.which, measured.samples, measured.contents)
     result |= {
         "names": None if labels is None else dict(zip(predictor.classes, shown, strict=True)),
         "evaluated_on": measured.which,
         "threshold_chosen_on": chosen_on,
         "seen_in_training": measured.learned,
-        "test_set": None if opened is None else opened.to_json(),
-        "notes": [*notes, *([opened.note] if opened is not None and opened.note else [])],
+        "test_set": opened,
+        "notes": [*notes, *more],
         "faults": faults,
         "problems": [asdict(one) for one in measured.problems],
     }

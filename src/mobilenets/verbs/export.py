@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.shell import quote
 from mobilenets.datasets.folder import Sample
 from mobilenets.datasets.listing import say
@@ -38,8 +38,6 @@ from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.tasks.base import Task
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.recipes import load_recipe
-
-log = logging.getLogger("mobilenets")
 
 REPORT = "export.json"
 PICTURE = "export.png"

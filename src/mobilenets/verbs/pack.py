@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import write_bytes
 from mobilenets.base.leftovers import filling, occupants
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.datasets.layout import find_data
@@ -20,8 +20,6 @@ from mobilenets.datasets.shards.write import SHARD_MB, Packed, Planned, plan_sha
 from mobilenets.errors import InputError
 from mobilenets.runs.folder import check_folder
 from mobilenets.runtime.labels import FILE
-
-log = logging.getLogger("mobilenets")
 
 
 def pack(

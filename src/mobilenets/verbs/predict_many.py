@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
 import time
 from collections.abc import Iterable
 from contextlib import closing
@@ -13,6 +12,7 @@ from typing import Any
 
 from mobilenets.base.cores import cores
 from mobilenets.base.extras import how_to_install, versions
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.base.text import counted
 from mobilenets.bench.latency import describe_machine
@@ -24,8 +24,6 @@ from mobilenets.errors import InputError
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runtime.bundle import DESCRIPTION, find_bundle
 from mobilenets.runtime.found import check_top
-
-log = logging.getLogger("mobilenets")
 
 ENGINES = ("local", "ray")
 PACKAGES = ("mobilenets", "numpy", "pillow", "onnxruntime", "openvino", "pyarrow", "ray")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.datasets.listing import say
 from mobilenets.datasets.loader import evenly
@@ -30,7 +30,6 @@ from mobilenets.measure.paired import Pair
 from mobilenets.models.device import pick_device
 from mobilenets.models.engine import NetworkEngine
 from mobilenets.models.saved import SavedModel, load_classifier
-from mobilenets.runs.compared import pictures_to_compare
 from mobilenets.runs.further import (
     asked_of,
     begun,
@@ -41,6 +40,7 @@ from mobilenets.runs.further import (
     starting_from,
     write_start,
 )
+from mobilenets.runs.held_out import pictures_to_compare
 from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.record import METRICS, RECIPE
 from mobilenets.runs.test_set import opened_by_compare
@@ -55,8 +55,6 @@ from mobilenets.training.stages import WARMUP_SHARE
 from mobilenets.verbs.compare_models import figures
 from mobilenets.verbs.export import describe, export, pictures_of
 from mobilenets.verbs.train import train
-
-log = logging.getLogger("mobilenets")
 
 QUANTIZED = "quantize.json"
 FORMAT = "onnx"

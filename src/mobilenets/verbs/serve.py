@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import ipaddress
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.cores import cores
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.pictures.stream import default_workers
 from mobilenets.runs.predictor import Predictor
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from mobilenets.server.limits import Limits
-
-log = logging.getLogger("mobilenets")
 
 TOKEN = "MOBILENETS_TOKEN"
 # Hosts that stand for all addresses, and what a browser opens here: on Windows it opens none of these.
@@ -153,7 +151,7 @@ def _token(listener: socket.socket) -> str | None:
     token = os.environ.get(TOKEN) or None
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
         raise InputError(f"{TOKEN}: use printable ASCII characters without spaces")
-    if token is None and not _loopback(listener):
+    if token is None and not ipaddress.ip_address(listener.getsockname()[0].split("%")[0]).is_loopback:
         log.warning("anyone who can reach this machine can use the model: set %s to require a token", TOKEN)
     return token
 
@@ -189,10 +187,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot listen at {host} port {port}: {reason}; use another --host or --port") from error
-
-
-def _loopback(listener: socket.socket) -> bool:
-    return ipaddress.ip_address(listener.getsockname()[0].split("%")[0]).is_loopback
 
 
 def _url(host: str, port: int) -> str:

@@ -16,7 +16,8 @@ from mobilenets.base.files import read_json, write_json
 from mobilenets.base.progress import duration
 from mobilenets.base.shell import quote
 from mobilenets.bench.networks import onnx_bytes
-from mobilenets.drawing.front import draw_front
+from mobilenets.drawing.front import front_figure
+from mobilenets.drawing.style import save
 from mobilenets.errors import InputError
 from mobilenets.exports.draft import check_place
 from mobilenets.models.network import Network
@@ -224,7 +225,7 @@ def finish(search: Search, result: dict[str, Any], chosen: Point, folder: Path) 
             f"{words} and export that"
         )
     result |= {"out": str(folder), "file": found["file"], "seconds": search.budget.spent()}
-    draw_front(result, folder / CHART)
+    save(front_figure(result), folder / CHART)
     write_json(folder / RESULT, result)
     log.info("shrunk in %s", duration(result["seconds"]))
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import zlib
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from mobilenets.base.files import write_json
 from mobilenets.base.leftovers import occupants
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.bench.channels import milliseconds
 from mobilenets.bench.settings import check_numbers
@@ -26,8 +26,6 @@ from mobilenets.training.refused import TWO_OF_FOUR
 from mobilenets.training.sparsity import prunable
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train
-
-log = logging.getLogger("mobilenets")
 
 SPARSIFIED, PICTURE = "sparsify.json", "sparsity.png"
 SPARSITY = 0.75
@@ -105,9 +103,10 @@ def sparsify(
         begun = (folder / RECIPE).exists()
         train(pictures, folder, recipe=None if begun else recipe, resume=begun)
     result = _result(run, folder, pictures, recipe, threads) | {"seconds": time.monotonic() - began}
-    from mobilenets.drawing.sparsity import draw_sparsity  # a bare install has no matplotlib
+    from mobilenets.drawing.sparsity import sparsity_figure  # a bare install has no matplotlib
+    from mobilenets.drawing.style import save
 
-    draw_sparsity(result["layers"], folder / PICTURE)
+    save(sparsity_figure(result["layers"]), folder / PICTURE)
     write_json(folder / SPARSIFIED, result)
     log.info("made sparse in %s", duration(time.monotonic() - began))
     return result

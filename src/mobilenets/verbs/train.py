@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import Any, Unpack
 import torch
 
 from mobilenets.base.cores import threads_spin
-from mobilenets.base.notes import keeping_caveats
+from mobilenets.base.notes import keeping_caveats, log
 from mobilenets.base.progress import about
 from mobilenets.bench.hardware import hardware, versions
 from mobilenets.datasets.loader import Loader
@@ -55,8 +54,6 @@ from mobilenets.training.run import fit, long_run
 from mobilenets.training.settings import Settings, spelled_out
 from mobilenets.training.stages import Stage, rates, stages
 from mobilenets.training.start import place_network
-
-log = logging.getLogger("mobilenets")
 
 SCHEDULE = "lr.png"
 
@@ -206,7 +203,8 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         if chosen.task == DETECTION:
             return train_boxes(request, settled, device, began, (here, versions()))
         if record is None or settled.dataset is None:
-            run = begin(request, chosen, here, versions(), _allowance(chosen, began, device))
+            allowance = None if chosen.minutes is None else Allowance(60 * chosen.minutes, began, device)
+            run = begin(request, chosen, here, versions(), allowance)
         else:
             run = take_up(request, chosen, record, settled.dataset)
         loaders = run.loaders()
@@ -227,7 +225,7 @@ def _train_one(request: Request, settled: Settled, began: float) -> dict[str, An
         told = before.total_seconds + _announce(run, plan if pace is None else pace.plan, forecast, before, began)
         crossed = None
         if run.recipe.folds is not None:
-            state, since, crossed = train_folds(run, loaders, device, began, open_trunk)
+            state, since, crossed = train_folds(run, loaders, device, began)
         else:
             hand_out(processes, run)
             state, since = _fit(run, plan, loaders, device, began, pace, processes)
@@ -269,10 +267,6 @@ def _timed_on(run: Run, loaders: tuple[Loader, Loader]) -> tuple[Loader, Loader]
     if run.recipe.folds is None:
         return loaders
     return loaders[0], dataclasses.replace(loaders[1], samples=run.dataset.train[:: run.recipe.folds])
-
-
-def _allowance(recipe: Recipe, began: float, device: torch.device) -> Allowance | None:
-    return None if recipe.minutes is None else Allowance(60 * recipe.minutes, began, device, open_trunk)
 
 
 def _make_ready(run: Run, plan: Sequence[Stage], train_loader: Loader, device: torch.device) -> float:

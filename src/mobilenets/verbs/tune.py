@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Set
@@ -13,6 +12,7 @@ from typing import Any
 
 from mobilenets.base.files import DiskFull, write_json
 from mobilenets.base.leftovers import occupants
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.boxes.recognise import is_detection
@@ -38,13 +38,11 @@ from mobilenets.runs.tuning import (
 from mobilenets.runtime.bundle import CLASSIFICATION
 from mobilenets.training import checkpoint
 from mobilenets.training.checkpoint import State
+from mobilenets.training.epochs import Watcher, watching
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.recipes import load_recipe
-from mobilenets.training.watch import Watcher, watching
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train, train_since
-
-log = logging.getLogger("mobilenets")
 
 TUNED, TRIALS, PICTURE = "tune.json", "trials", "tune.png"
 # What is kept of the time for the end: so many times what measuring the first trial took, or so many seconds.
@@ -140,9 +138,10 @@ def tune(
         first = _first(study, job)
         _others(study, job, first)
         result = _result(study, job) | {"seconds": time.monotonic() - began}
-        from mobilenets.drawing.tuning import draw_tuning  # a bare install has no matplotlib
+        from mobilenets.drawing.style import save  # a bare install has no matplotlib
+        from mobilenets.drawing.tuning import tuning_figure
 
-        draw_tuning(result["trials"], result["best"], folder / PICTURE)
+        save(tuning_figure(result["trials"], result["best"]), folder / PICTURE)
         write_json(folder / TUNED, result)
     log.info("%d trials in %s", len(result["trials"]), duration(time.monotonic() - began))
     return result
@@ -226,7 +225,7 @@ def _one(study: Any, job: _Job, trial: Any, first: Recipe) -> bool:
     """Make one trial, or go on with it; False where there is no time to end it."""
     run, states = job.run(trial.number), optuna().trial.TrialState
     since = time.monotonic() - (checkpoint.peek(run).total_seconds if checkpoint.exists(run) else 0.0)
-    words = ", ".join(f"{name} {_said(value)}" for name, value in trial.params.items())
+    words = ", ".join(f"{name} {v:.3g}" if isinstance(v, float) else f"{name} {v}" for name, v in trial.params.items())
     log.info("trial %d of %d: %s", trial.number, job.trials - 1, words)
 
     def watch(state: State) -> None:
@@ -315,7 +314,3 @@ def _result(study: Any, job: _Job) -> dict[str, Any]:
         "compare": compare,
         "notes": [note],
     }
-
-
-def _said(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

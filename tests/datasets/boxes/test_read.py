@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
 from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.datasets.boxes.write import write_coco
 from mobilenets.datasets.folder import Sample, relative
-from mobilenets.datasets.split import write_split
 from mobilenets.errors import InputError
 from mobilenets.pictures.boxes import Boxes
 
@@ -267,20 +265,6 @@ def test_data_may_be_called_by_a_relative_path_though_pictures_lie_outside(
     assert sorted(name for some in halves(dataset).values() for name in some) == ["data/0.jpg", "elsewhere/secret.jpg"]
 
 
-def test_without_a_training_half_validation_is_learned_from(tmp_path: Path) -> None:
-    for half in ("test", "val"):
-        for n in range(2):
-            picture(tmp_path / f"{half}/images/{half}{n}.png", n)
-            put(tmp_path / f"{half}/labels/{half}{n}.txt", LINE)
-    put(tmp_path / "data.yaml", "names: [cat]\nval: val/images\ntest: test/images\n")
-    dataset = read(tmp_path)
-    assert halves(dataset) == {
-        "train": ["val/images/val0.png", "val/images/val1.png"],
-        "validation": ["test/images/test0.png", "test/images/test1.png"],
-    }
-    assert any("no training half, so validation is used" in note for note in dataset.notes)
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_boxes_of_stored_pixels_are_turned_upright(orientation: int) -> None:
     stored = np.zeros((*SIZE[::-1], 3), np.uint8)
@@ -306,62 +290,6 @@ def test_the_written_size_tells_whether_boxes_lie_on_stored_or_upright_pixels(tm
     assert only(dataset, "1.jpg").corners.tolist() == [[0, 0, 4, 9]]
     told = " ".join(dataset.notes)
     assert "as labelImg, CVAT and Ultralytics have them: 1" in told and "of the stored pixels: 1" in told
-
-
-def many(folder: Path, count: int = 20) -> None:
-    for n in range(count):
-        picture(folder / f"{n:02}.png", n)
-    coco(folder / "boxes.json", [f"{n:02}.png" for n in range(count)])
-
-
-def test_the_split_goes_by_seed_and_keeps_copies_together(tmp_path: Path) -> None:
-    many(tmp_path / "a")
-    for n in range(10):
-        shutil.copy(tmp_path / f"a/{n:02}.png", tmp_path / f"a/{n + 10}.png")
-    first = read(tmp_path / "a", seed=1)
-    assert len(first.validation) == 4 and first.copies == 0
-    held = {one.path.stem for one in first.validation}
-    assert held == {f"{(int(name) + 10) % 20:02}" for name in held}
-    assert {one.path.stem for one in read(tmp_path / "a", seed=2).validation} != held
-    shutil.move(tmp_path / "a", tmp_path / "b")
-    moved = read(tmp_path / "b", seed=1)
-    assert {one.path.stem for one in moved.validation} == held and moved.fingerprint == first.fingerprint
-
-
-def test_the_fingerprint_is_of_the_boxes_too(tmp_path: Path) -> None:
-    many(tmp_path)
-    before = read(tmp_path).fingerprint
-    path = tmp_path / "boxes.json"
-    path.write_text(path.read_text().replace("1.5", "1.6", 1))
-    after = read(tmp_path).fingerprint
-    path.write_text(path.read_text().replace('"category_id": 90', '"category_id": 18', 1))
-    assert len({before, after, read(tmp_path).fingerprint}) == 3
-
-
-def test_a_run_that_is_continued_has_the_same_pictures_and_boxes(tmp_path: Path) -> None:
-    for n in range(30):
-        picture(tmp_path / f"data/{n:02}.png", n)
-    rows = [f"{n:02}.png,1,1,9,9,{'abc'[k]}" for n in range(30) for k in range(3) if n % (2 * k + 1) == 0]
-    put(tmp_path / "data/boxes.csv", "\n".join(["filename,xmin,ymin,xmax,ymax,class", *rows]))
-    first = read(tmp_path / "data", seed=5)
-    write_split(tmp_path / "split.csv", first.layout.root, first.classes, first.train, first.validation)
-    again = read(tmp_path / "data", seed=77, split_file=tmp_path / "split.csv")
-    assert again.fingerprint == first.fingerprint and halves(again) == halves(first)
-    path = tmp_path / "data/boxes.csv"
-    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("07.png")))
-    with pytest.raises(InputError, match=r"07\.png: no annotation names this picture any more"):
-        read(tmp_path / "data", seed=5, split_file=tmp_path / "split.csv")
-    for one, other in zip(first.train, again.train, strict=True):
-        assert one.target.to_bytes() == other.target.to_bytes()
-
-
-def test_unreadable_pictures_and_boxes_of_other_classes_are_left_out(tmp_path: Path) -> None:
-    many(tmp_path)
-    (tmp_path / "00.png").write_bytes(b"no picture")
-    dataset = read(tmp_path, classes=("toothbrush",), max_unreadable=0.1)
-    assert [one.kind for one in dataset.problems] == ["unreadable"] and len(dataset.sizes) == 19
-    with pytest.raises(InputError, match="19 of 19 boxes are wrong"):
-        read(tmp_path, classes=("dog",))
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -390,30 +318,15 @@ def test_samples_hold_boxes_that_can_be_replaced() -> None:
     assert {sample, dataclasses.replace(sample)} == {sample}
 
 
-def test_a_rare_class_is_held_out_in_its_share(tmp_path: Path) -> None:
-    for n in range(60):
-        picture(tmp_path / f"{n:02}.png", n)
-    rows = [f"{n:02}.png,1,1,9,9,common" for n in range(60)] + [f"{n:02}.png,10,10,19,19,rare" for n in range(0, 60, 6)]
-    put(tmp_path / "boxes.csv", "\n".join(["filename,xmin,ymin,xmax,ymax,class", *rows]))
-    for seed in range(5):
-        dataset = read(tmp_path, seed=seed)
-        assert len(dataset.validation) == 12
-        assert box_counts(dataset.validation, dataset.classes) == {"common": 12, "rare": 2}
-
-
-def test_a_class_that_no_held_out_picture_has_is_named(tmp_path: Path) -> None:
-    many(tmp_path)
-    assert "train has no box of dog: it cannot be learned" in read(tmp_path).notes
-    assert "validation has no box of dog: no figure says how well it is found" in read(tmp_path).notes
-
-
 def test_class_folders_with_annotations_are_said_to_be_both(tmp_path: Path) -> None:
     for n, name in enumerate(("cat", "dog") * 3):
         picture(tmp_path / f"{name}/{n}.jpg")
         inside = f"<object><name>{name}</name>{_BOX.format(1, 1, 9, 9)}</object>"
         put(tmp_path / f"{name}/{n}.xml", f"<annotation>{inside}</annotation>")
     assert any("--task classification" in note for note in read(tmp_path).notes)
-    many(tmp_path / "flat")
+    for n in range(3):
+        picture(tmp_path / f"flat/{n}.jpg")
+    coco(tmp_path / "flat/boxes.json", ["0.jpg", "1.jpg", "2.jpg"])
     assert not any("--task classification" in note for note in read(tmp_path / "flat").notes)
 
 

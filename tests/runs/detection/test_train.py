@@ -22,7 +22,7 @@ from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runs.detection.begin import begin_boxes
+from mobilenets.runs.detection.train import begin_boxes
 from mobilenets.runs.request import Request
 from mobilenets.runtime.bundle import Bundle, read_bundle
 from mobilenets.training.detection.start import described, fresh_detector

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobilenets.tasks.classification.probes import apart, colour_faults, still_faults
+from mobilenets.tasks.classification.gate import apart, colour_faults, still_faults
 
 Scores = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 RNG = np.random.default_rng(0)

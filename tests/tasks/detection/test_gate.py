@@ -10,8 +10,7 @@ from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.pictures.boxes import Boxes
 from mobilenets.runtime.detections import Detections
 from mobilenets.tasks.base import Comparison
-from mobilenets.tasks.detection.gate import check_tolerance, judge, matched
-from mobilenets.tasks.detection.probes import probe_faults
+from mobilenets.tasks.detection.gate import check_tolerance, judge, matched, probe_faults
 from mobilenets.tasks.detection.task import BoxTask
 
 CLASSES, IMAGES = ("cat", "dog"), tuple(f"{number}.png" for number in range(20))

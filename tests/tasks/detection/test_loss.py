@@ -12,8 +12,7 @@ from mobilenets.datasets.box_loader import padded
 from mobilenets.models.detection.plan import describe_detector
 from mobilenets.pictures.boxes import Boxes, overlaps
 from mobilenets.runtime.detection import Detection, anchors
-from mobilenets.tasks.detection.loss import FOCAL_ALPHA, FOCAL_GAMMA, DetectionLoss
-from mobilenets.tasks.detection.matching import corners_of, encode, match
+from mobilenets.tasks.detection.loss import FOCAL_ALPHA, FOCAL_GAMMA, DetectionLoss, corners_of, encode, match
 
 
 def small() -> Detection:
@@ -52,7 +51,7 @@ def by_loops(detection: Detection, boxes: Boxes) -> tuple[list[int], list[int], 
 @pytest.mark.parametrize("seed", range(12))
 def test_matching_is_that_of_loops(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if seed % 2:  # picture by picture
-        monkeypatch.setattr("mobilenets.tasks.detection.matching.MANY", 1)
+        monkeypatch.setattr("mobilenets.tasks.detection.loss.MANY", 1)
     rng = np.random.default_rng(seed)
     detection = small()
     pictures = [random_boxes(rng, int(count)) for count in rng.integers(0, 5, 4)]

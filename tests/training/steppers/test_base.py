@@ -12,7 +12,7 @@ from torch import Tensor
 from mobilenets.datasets.loader import Batch
 from mobilenets.models.network import Network
 from mobilenets.training.loop import Training
-from mobilenets.training.steppers.base import Stepper
+from mobilenets.training.steppers.plain import PlainStepper
 
 WEIGHTS = "model.safetensors"
 
@@ -20,7 +20,7 @@ WEIGHTS = "model.safetensors"
 class Bare:
     """Has only what the interface has, and presses Ctrl-C after every third step."""
 
-    def __init__(self, inner: Stepper, stops: bool) -> None:
+    def __init__(self, inner: PlainStepper, stops: bool) -> None:
         self._inner, self._stops, self._made = inner, stops, 0
 
     @property

@@ -10,7 +10,7 @@ from mobilenets.tasks.detection.loss import DetectionLoss
 from mobilenets.tasks.registry import find_task
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.stages import stages
-from mobilenets.training.steppers.detector import FusedBoxStepper
+from mobilenets.training.steppers.fused import FusedBoxStepper
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small"])

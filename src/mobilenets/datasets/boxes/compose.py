@@ -11,6 +11,7 @@ from PIL import Image
 from mobilenets.pictures.boxes import Boxes
 
 SEEN = 128  # of 255: opaque enough to belong to a thing
+MOST_HIDDEN = 0.6
 
 
 class Piece(NamedTuple):
@@ -22,10 +23,10 @@ class Piece(NamedTuple):
     top: int
 
 
-def compose(ground: Image.Image, pieces: Iterable[Piece], most_hidden: float = 0.6) -> tuple[Image.Image, Boxes]:
+def compose(ground: Image.Image, pieces: Iterable[Piece]) -> tuple[Image.Image, Boxes]:
     """Lay pieces on a ground, one over the other, and give the picture with the boxes of what is seen of each.
 
-    A piece is left away where more than ``most_hidden`` of it, or of one below it, would not be seen.
+    A piece is left away where more than ``MOST_HIDDEN`` of it, or of one below it, would not be seen.
     """
     picture = ground.convert("RGB")
     owner = np.full((picture.height, picture.width), -1, np.int16)
@@ -36,13 +37,13 @@ def compose(ground: Image.Image, pieces: Iterable[Piece], most_hidden: float = 0
         whole = int(mask.sum())
         left, top = max(0, -piece.left), max(0, -piece.top)
         mask = mask[top : max(top, picture.height - piece.top), left : max(left, picture.width - piece.left)]
-        if not whole or mask.sum() < (1 - most_hidden) * whole:
+        if not whole or mask.sum() < (1 - MOST_HIDDEN) * whole:
             continue
         y, x = piece.top + top, piece.left + left
         under = owner[y : y + mask.shape[0], x : x + mask.shape[1]]
         hides = np.bincount(under[mask] + 1, minlength=len(laid) + 1)[1:]
         now = np.bincount(owner.ravel() + 1, minlength=len(laid) + 1)[1:]
-        if any(after < (1 - most_hidden) * before for after, before in zip(now - hides, opaque, strict=True)):
+        if any(after < (1 - MOST_HIDDEN) * before for after, before in zip(now - hides, opaque, strict=True)):
             continue
         under[mask] = len(laid)
         picture.paste(piece.image, (piece.left, piece.top), piece.image)

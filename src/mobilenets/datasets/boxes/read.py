@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.datasets.arranged import Fixing, Grouping
 from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.boxes.entries import Fault
 from mobilenets.datasets.boxes.reading import Reading
 from mobilenets.datasets.boxes.recognise import AUTO
 from mobilenets.datasets.prepare import Dataset, prepare
 from mobilenets.datasets.readable import Look
-from mobilenets.datasets.seen import SeenPictures
 from mobilenets.errors import InputError
 
 
@@ -41,25 +39,18 @@ def read_boxes(
     data: Path,
     *,
     format: str = AUTO,
-    share: float = 0.2,
-    seed: int = 0,
     max_bad: float = 0.05,
-    max_unreadable: float = 0.1,
-    workers: int | None = None,
     classes: Sequence[str] | None = None,
-    seen: SeenPictures | None = None,
-    pooled: bool = False,
-    fix: Fixing | None = None,
-    group: Grouping | None = None,
     look: Look | None = None,
     split_file: Path | None = None,
+    **settings: Any,
 ) -> BoxDataset:
     """Read DATA with its boxes, try every picture, check every box, and split by picture where DATA comes unsplit.
 
     ``format`` is ``coco``, ``voc``, ``yolo`` or ``csv``; ``auto`` looks which is there. A box that cannot be used is a
     problem of the kind ``bad_box``, with file and line, and is left out; one that sticks out is cut. ``classes`` are
     those of a model, where there is one: a box of any other is left out. ``split_file`` is the ``split.csv`` of a run
-    that is continued: pictures are in the halves that it says. The rest is as in ``prepare``.
+    that is continued: pictures are in the halves that it says. ``settings`` are those of ``prepare``.
 
     Raises InputError for a folder without boxes, where more than ``max_bad`` of the boxes, or of the pictures for their
     annotations, had to be left out, and for all that ``prepare`` refuses.
@@ -67,20 +58,8 @@ def read_boxes(
     if not 0 <= max_bad <= 1:
         raise InputError(f"max_bad {max_bad}: give a share from 0 to 1")
     reading = Reading(format, max_bad, classes, split_file)
-    made = prepare(
-        data,
-        share=share,
-        seed=seed,
-        max_unreadable=max_unreadable,
-        workers=workers,
-        seen=seen,
-        pooled=pooled,
-        fix=fix,
-        group=group,
-        look=reading.looking(look),
-        read=reading,
-    )
-    return _finished(made, reading)
+    settings = {"share": 0.2, "seed": 0, "max_unreadable": 0.1} | settings
+    return _finished(prepare(data, look=reading.looking(look), read=reading, **settings), reading)
 
 
 def _finished(made: Dataset, reading: Reading) -> BoxDataset:

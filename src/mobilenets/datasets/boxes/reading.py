@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from mobilenets.base.files import nfc
+from mobilenets.base.notes import log
 from mobilenets.datasets.arranged import Listed
 from mobilenets.datasets.boxes.counts import strata
 from mobilenets.datasets.boxes.entries import BAD, Annotations, Entry, Fault, common_folder
@@ -26,8 +26,6 @@ from mobilenets.datasets.split import read_split
 from mobilenets.errors import InputError
 from mobilenets.pictures.header import Header, header
 from mobilenets.runtime.labels import is_showable
-
-log = logging.getLogger("mobilenets")
 
 LACKS = "has no box of"
 MANY = 50  # pictures without annotation: so many are counted, not listed

@@ -96,7 +96,7 @@ def read_yolo(root: Path, files: YoloFiles, pictures: Pictures) -> Annotations:
         halves = _halves(root, files.yaml, told, pictures, found)
     for picture, half in halves.items():
         _read(picture, half, labels)
-    _orphans(root, labels, pictures, files)
+    _orphans(labels, pictures, files)
     if labels.outlines:
         found.notes.append(f"outlines, of which the boxes around them were taken: {labels.outlines}")
     found.classes = labels.classes or tuple(str(place) for place in range(labels.highest + 1))
@@ -308,7 +308,7 @@ def _around(outline: Sequence[float]) -> Four:
     return min(across), min(down), max(across), max(down)
 
 
-def _orphans(root: Path, labels: _Labels, pictures: Pictures, files: YoloFiles) -> None:
+def _orphans(labels: _Labels, pictures: Pictures, files: YoloFiles) -> None:
     """Name the files of labels, beside those that were read, that belong to no picture."""
     folders = {path.parent for path in labels.read} | {path.parent for path in files.labels}
     for folder in sorted(folders):

@@ -54,7 +54,7 @@ def index_shards(folder: Path, files: Sequence[str]) -> Index:
     for number, one, content in found:
         label = labels[one.label or ""]
         rows.append(Row(_name(one, shards[number], label), label, one.offset, one.length, content, one.reason))
-    return index_of(shards, _apart(rows, shards), sorted({*labels.values()}), left_out)
+    return index_of(shards, _apart(rows), sorted({*labels.values()}), left_out)
 
 
 def read_whole(path: Path) -> tuple[list[tuple[Found, bytes]], str]:
@@ -106,7 +106,7 @@ def _name(one: Found, shard: Shard, label: str) -> str:
     return "/".join([*filter(None, [shard.split]), label, f"{stem}-{key}.{one.suffix or 'jpg'}"])
 
 
-def _apart(rows: Sequence[Row], shards: Sequence[Shard]) -> list[Row]:
+def _apart(rows: Sequence[Row]) -> list[Row]:
     """Tell apart what would bear one name, by numbers."""
     counts: defaultdict[str, int] = defaultdict(int)
     result = []

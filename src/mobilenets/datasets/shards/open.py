@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from mobilenets.base.cache import cache_folder
 from mobilenets.base.leftovers import UNFINISHED
 from mobilenets.base.mounts import mount, unmount
+from mobilenets.base.notes import log
 from mobilenets.base.shell import quote
 from mobilenets.base.text import counted
 from mobilenets.datasets.listing import has_pictures
@@ -23,7 +23,6 @@ from mobilenets.datasets.shards.tree import ShardTree
 from mobilenets.errors import InputError
 
 _SHOWN = 3
-log = logging.getLogger("mobilenets")
 
 
 def open_data(data: str | os.PathLike[str]) -> Path:

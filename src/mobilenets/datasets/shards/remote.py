@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mobilenets.base.extras import how_to_install
+from mobilenets.base.notes import log
 from mobilenets.base.text import counted
 from mobilenets.datasets.shards.cache import VARIABLE, ShardCache
 from mobilenets.datasets.shards.index import INDEX, Index, Shard, is_index, read_index, table_of
@@ -32,7 +32,6 @@ _FINAL = (FileNotFoundError, PermissionError, NotImplementedError)
 _FINAL_STATUS = {400, 401, 403, 404, 405, 410}
 
 Result = TypeVar("Result")
-log = logging.getLogger("mobilenets")
 
 
 def address_of(data: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from mobilenets.datasets.shards.make import read_whole
 from mobilenets.datasets.shards.tar import BLOCK, end, header, padding
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures.stream import stream
-
-log = logging.getLogger("mobilenets")
 
 SHARD_MB = 256.0
 """About how large a shard is, where nobody says otherwise, in MB."""

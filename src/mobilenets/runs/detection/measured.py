@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mobilenets.base.notes import log
 from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.boxes.read import BoxDataset, read_boxes
 from mobilenets.datasets.boxes.reading import LACKS
@@ -18,8 +18,6 @@ from mobilenets.errors import InputError
 from mobilenets.runs.held_out import Halves, note_of_learned
 from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The gate of detection: an exported file leaves only when it finds about what the checkpoint finds."""
+"""The gate of detection: an exported file leaves only when it finds about what the checkpoint finds.
+
+Generated pictures tell of its colours, and whether it looks at the picture at all.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mobilenets.errors import InputError
 from mobilenets.measure.detection import DetectionEvaluation
-from mobilenets.measure.detection_pair import DetectionPair
+from mobilenets.measure.paired import DetectionPair
 from mobilenets.pictures.boxes import overlaps
 from mobilenets.runtime.detections import Detections
 from mobilenets.runtime.labels import Labels
-from mobilenets.tasks.base import Comparison
-from mobilenets.tasks.detection.probes import difference, probe_faults, raw
+from mobilenets.tasks.base import Comparison, checked_points
+
+Outputs = npt.NDArray[np.float64]
+
+# As in ``mobilenets.tasks.classification.gate``, but of all numbers of the outputs, relative to their spread.
+LEAST_MOVED = 0.1
+NEARER = 0.5
+RELATED = 0.8
+STILL = 0.1
+# What rounding alone makes of outputs that are the same for all pictures.
+SAME = 1e-5
 
 # Points of AP that may be lost.
 TOLERANCE = {"float32": 0.1, "float16": 0.3, "int8": 1.5}
-# How far the score of a box may be off, and how little it may overlap the model's: rounding in this precision.
+# What is rounding in this precision: how far a number may be off, relative to the largest number, or the score of a
+# box, and how little a box may overlap the model's.
 DIFFERENCE = {"float32": 1e-3, "float16": 5e-2}
 OVERLAP = {"float32": 0.99, "float16": 0.95}
 # OpenVINO resizes in float32, a level more or less here and there.
@@ -32,6 +44,52 @@ RESIZED_DIFFERENCE, RESIZED_OVERLAP = 5e-2, 0.95
 LEAST = 0.05
 # Two boxes that overlap as much as suppression just allows, or not, change by rounding what else is left.
 LONELY = 0.005
+
+
+def difference(ours: Outputs, theirs: Outputs) -> float:
+    """Give the largest difference of a number, relative to the largest number of the model's; NaN where one is."""
+    return float(np.abs(ours - theirs).max() / max(float(np.abs(ours).max()), 1e-9))
+
+
+def probe_faults(ours: Outputs, theirs: Outputs, exchanged: Outputs | None, precision: str) -> tuple[str, ...]:
+    """Say what is wrong with a file's outputs, N×…, for generated pictures in many colours.
+
+    ``ours`` are the model's for the same pictures, ``exchanged`` those for the same with red and blue exchanged.
+    """
+    off = difference(ours, theirs)
+    if not np.isfinite(off):
+        return ("it gives a number that is none (NaN or infinite) for a generated picture",)
+    allowed = DIFFERENCE.get(precision)
+    found = []
+    if allowed is not None and off > allowed:
+        found.append(
+            f"its outputs for generated pictures differ by {off:.2g} of the largest, and {allowed:g} is rounding in "
+            f"{precision}"
+        )
+    moving, moved = _apart(ours, ours.mean(axis=0)), _apart(theirs, theirs.mean(axis=0))
+    if moved < STILL * moving:
+        return (*found, "it gives nearly the same outputs for every picture, and the model does not")
+    apart = _apart(ours, theirs)
+    if apart <= LEAST_MOVED * moving + SAME:
+        return tuple(found)
+    if exchanged is not None and _apart(exchanged, theirs) < NEARER * apart:
+        return (*found, "it answers generated pictures as the model does with red and blue exchanged")
+    unrelated = float(np.mean([_apart(ours, np.roll(theirs, shift, axis=0)) for shift in range(1, len(theirs))] or [1]))
+    if apart > RELATED * unrelated:
+        found.append("its outputs for generated pictures have little to do with the model's")
+    return tuple(found)
+
+
+def raw(probes: Sequence[object] | npt.NDArray[np.float64]) -> Outputs | None:
+    """Give what a probe gave as numbers, None where it gave finished boxes."""
+    if isinstance(probes, np.ndarray):
+        return probes.astype(np.float64)
+    assert all(isinstance(one, Detections) for one in probes)
+    return None
+
+
+def _apart(one: Outputs, other: Outputs) -> float:
+    return float(np.abs(one - other).mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +272,4 @@ def judge(comparison: Comparison) -> BoxVerdict:
 
 def check_tolerance(points: float | None, precision: str) -> float:
     """Return the points of AP that may be lost; raises ``InputError`` for what is none."""
-    if points is None:
-        return TOLERANCE[precision]
-    if not 0 <= points <= 100:
-        raise InputError(f"tolerance {points:g}: give points of AP from 0 to 100, such as 1")
-    return points
+    return checked_points(TOLERANCE[precision] if points is None else points, "AP", 1)

@@ -8,7 +8,6 @@ pictures must tell their boxes and classes better than shuffled ones, see ``mobi
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import time
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mobilenets.base.notes import log
 from mobilenets.datasets.box_loader import BoxLoader
 from mobilenets.errors import FaultFound
 from mobilenets.measure.box_agreement import Agreement, agreement
@@ -26,11 +26,9 @@ from mobilenets.models.engine import to_tensor
 from mobilenets.pictures.boxes import Boxes, overlaps
 from mobilenets.runtime.detection import anchors
 from mobilenets.tasks.base import Task
-from mobilenets.tasks.detection.matching import corners_of
+from mobilenets.tasks.detection.loss import corners_of
 from mobilenets.training.detection.run import build_box_stepper
 from mobilenets.training.stages import Stage
-
-log = logging.getLogger("mobilenets")
 
 LEARNED = 8
 # So many steps; fewer where they take longer than that, but never so few: then a loss that has not fallen is no fault.

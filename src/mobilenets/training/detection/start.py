@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobilenets.base.notes import log
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.catalog import load_table
 from mobilenets.models.detection.detector import Detector
@@ -19,8 +19,6 @@ from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.detection import Detection
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.start import as_trained, refuse_other_weights
-
-log = logging.getLogger("mobilenets")
 
 # Lin et al. 2017 (arXiv 1708.02002, section 4.1): how likely a class is at an anchor before anything is learned.
 PRIOR = 0.01

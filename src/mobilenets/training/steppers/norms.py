@@ -13,12 +13,7 @@ from mobilenets.kernels import norms as kernels
 from mobilenets.models.blocks import FUNCTIONS
 from mobilenets.training.steppers.together import NORMS, synchronised
 
-MODULES = {
-    nn.Identity: "none",
-    nn.ReLU: "relu",
-    nn.ReLU6: "relu6",
-    nn.Hardswish: "hard_swish",
-}
+MODULES = {nn.Identity: "none", nn.ReLU: "relu", nn.ReLU6: "relu6", nn.Hardswish: "hard_swish"}
 
 
 class NormActivation(torch.autograd.Function):
@@ -66,21 +61,11 @@ class NormActivation(torch.autograd.Function):
 
 
 def norm_activation(y: Tensor, norm: nn.BatchNorm2d, activation: str, residual: Tensor | None = None) -> Tensor:
-    """Return ``activation(norm(y))``, plus ``residual`` if there is one.
+    """Return ``activation(norm(y))``, plus ``residual`` of the shape of ``y`` if there is one.
 
-    Parameters
-    ----------
-    y:
-        N×C×H×W, the output of a convolution.
-    norm:
-        In training its running statistics follow, as they do when it is called.
-    activation:
-        A name of ``mobilenets.models.operations.ACTIVATIONS``.
-    residual:
-        Of the shape of ``y``.
-
-    What the kernels do not take (a norm that is not in training, another type, layout or device) PyTorch computes.
-
+    ``y`` is the output of a convolution, N×C×H×W. In training the norm's running statistics follow, as they do when it
+    is called. ``activation`` is a name of ``mobilenets.models.operations.ACTIVATIONS``. What the kernels do not take
+    (a norm that is not in training, another type, layout or device) PyTorch computes.
     """
     number = kernels.ACTIVATIONS.get(activation)
     fitting = number is not None and fits(norm) and is_rows(y) and y.dtype is norm.weight.dtype

@@ -251,10 +251,7 @@ def ungate(
     ranges = split(before.shape[0], threads)
     sums = np.empty((len(ranges), 2, before.shape[-1]))
     given = (rows.dtype.type(1), rows, before.lines, before.places, dmeans, gradient.reshape(rows.shape))
-    run(
-        gating.unsqueeze(before.activation),
-        [(*given, *ends, part) for ends, part in zip(ranges, sums, strict=True)],
-    )
+    run(gating.unsqueeze(before.activation), [(*given, *ends, part) for ends, part in zip(ranges, sums, strict=True)])
     return sums, found
 
 

@@ -17,31 +17,19 @@ from mobilenets.training.distillation import DistillationLoss
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.processes import ALONE, Processes
 from mobilenets.training.refused import INT8
-from mobilenets.training.sparsity import masks_of
+from mobilenets.training.sparsity import Masks
 from mobilenets.training.stages import Stage
 from mobilenets.training.steppers.together import Together
 
 
 class PlainStepper:
-    """One PyTorch process, one device; see ``Stepper``.
+    """Makes the steps of one stage, and owns all that they change: network, its moving average, optimiser, precision.
 
-    Parameters
-    ----------
-    network:
-        Trained in place. It is moved to ``device``.
-    stage:
-        Its recipe names optimiser, precision, clipping and moving average.
-    task, loss:
-        What is learned, and its loss from outputs N×… and targets N×….
-    device:
-        Where the steps are made.
-    frozen:
-        Modules that keep their weights and their BatchNorm statistics.
-    start:
-        How many blocks lie behind what the batches hold; 0 for pictures.
-    processes:
-        Those that make each step together, each on its slice of every batch.
-
+    The loop owns the plan of batches, so a stepper that makes the same step from the same batches resumes exactly.
+    ``network`` is moved to ``device`` and trained in place, with the optimiser, precision, clipping and moving average
+    of the stage's recipe. ``loss`` is the task's, from outputs N×… and targets N×…. ``frozen`` modules keep their
+    weights and their BatchNorm statistics. ``start`` counts the blocks that lie behind what the batches hold: 0 for
+    pictures. ``processes`` make each step together, each on its slice of every batch.
     """
 
     def __init__(
@@ -66,18 +54,25 @@ class PlainStepper:
         self._average = copy.deepcopy(self.network).requires_grad_(False) if stage.recipe.ema else None
         if isinstance(loss, DistillationLoss):
             loss.watch(self.network)
-        self._masks = masks_of(self.network, stage)
+        # Weights go in the last stage of a run.
+        sparse = stage.recipe.share_of_zeros and stage.end == stage.steps
+        self._masks = Masks(self.network, stage) if sparse else None
         self._optimizer = build_optimizer(stage.recipe, self.network)
         self._precision = precision_of(stage.recipe.precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._precision is torch.float16)
 
     @property
     def result(self) -> Network:
-        """The moving average where there is one, else the network."""
+        """What training gives so far: the moving average where there is one, else the network; not to be changed."""
         return self._average or self.network
 
     def step(self, group: Sequence[Batch], number: int, rate: float) -> dict[str, float]:
-        """Make one step of the optimiser; see ``Stepper``."""
+        """Make one step of the optimiser, at the learning rate ``rate``, by the mean loss over the pictures of a group.
+
+        ``number`` is the step's place in the run, from 0: all that is drawn at random follows from it and the seed.
+        Returns the sums over the pictures of ``loss`` and of the task's other measures. Where ``loss`` is not finite,
+        the weights may be spoilt.
+        """
         self._enter_training()
         self._seed(self._recipe.seed * 1_000_003 + number)
         for entry in self._optimizer.param_groups:
@@ -105,7 +100,7 @@ class PlainStepper:
         return sums
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the tensors of network, average, masks, optimiser and gradient scaler."""
+        """Return all that the next step depends on, by name; the network's tensors begin with ``network.``."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
@@ -118,7 +113,7 @@ class PlainStepper:
         return tensors | {f"scaler.{name}": torch.tensor(v, dtype=torch.float64) for name, v in scaler.items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what ``state_dict`` gave.
+        """Take up what ``state_dict`` gave; raises ``KeyError`` or ``RuntimeError`` for tensors that do not fit.
 
         Every tensor keeps the memory layout that training gave it, so that the same kernels run in the same order.
         """
