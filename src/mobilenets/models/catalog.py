@@ -72,23 +72,14 @@ def describe(
 ) -> Architecture:
     """Describe a network without building it.
 
-    Parameters
-    ----------
-    name:
-        A name of ``CATALOG``.
-    width:
-        Width multiplier, above 0.
-    size:
-        Input size in pixels per side; by default the network's usual one.
-    variant:
-        ``auto`` takes the table for small pictures up to 64 pixels where there is one; ``standard`` and ``small``
-        insist.
-    dropout:
-        Share of the features dropped before the classifier, instead of the table's own.
-    table:
-        A table to use instead of the named one's: a ``Table``, rows of V2's ``(t, c, n, s)``, or what ``load_table``
-        reads.
-
+    - ``name``: a name of ``CATALOG``.
+    - ``width``: width multiplier, above 0.
+    - ``size``: input size in pixels per side; by default the network's usual one.
+    - ``variant``: ``auto`` takes the table for small pictures up to 64 pixels where there is one; ``standard`` and
+      ``small`` insist.
+    - ``dropout``: share of the features dropped before the classifier, instead of the table's own.
+    - ``table``: a table to use instead of the named one's: a ``Table``, rows of V2's ``(t, c, n, s)``, or what
+      ``load_table`` reads.
     """
     entry = find(name)
     size = entry.size if size is None else size

@@ -61,32 +61,23 @@ def convert(
 ) -> Converted:
     """Read foreign weights and put them into the network that they are.
 
-    Parameters
-    ----------
-    files:
-        One file, or a backbone and its head.
-    size:
-        Input side in pixels; by default what the file says, and else the network's usual one.
-    variant:
-        ``standard`` or ``small``, where the file does not tell the strides.
-    classes:
-        Names of the classes in order; by default the file's, and ImageNet's for 1,000 or 1,001 of them.
-    preprocessing:
-        Fields of ``Preprocessing`` that replace those of the file or its framework.
-    origin:
-        What ``model.json`` is to say of where the weights came from, beside the format, the file and the notes.
-    output:
-        What to take of a file that holds several networks, classifiers or outputs; by default what its notes say.
-    habits:
-        Fields of ``Foreign`` that are known of the file and not told by it, such as ``padding`` and ``epsilon``.
-    quiet:
-        Log nothing of what was found, for a file that is known already.
+    - ``files``: one file, or a backbone and its head.
+    - ``size``: input side in pixels; by default what the file says, and else the network's usual one.
+    - ``variant``: ``standard`` or ``small``, where the file does not tell the strides.
+    - ``classes``: names of the classes in order; by default the file's, and ImageNet's for 1,000 or 1,001 of them.
+    - ``preprocessing``: fields of ``Preprocessing`` that replace those of the file or its framework.
+    - ``origin``: what ``model.json`` is to say of where the weights came from, beside the format, the file and the
+      notes.
+    - ``output``: what to take of a file that holds several networks, classifiers or outputs; by default what its notes
+      say.
+    - ``habits``: fields of ``Foreign`` that are known of the file and not told by it, such as ``padding`` and
+      ``epsilon``.
+    - ``quiet``: log nothing of what was found, for a file that is known already.
 
     All that was assumed or left out is in ``notes``, in ``model.json`` (``origin.notes``) and in the log.
 
     A file without a classifier that fits gives a model without classes, to be trained further.
     Raises ``InputError`` in one line that begins with the path.
-
     """
     paths = [files] if isinstance(files, Path) else list(files)
     paths = [path_in(path) for path in paths]

@@ -36,12 +36,6 @@ RUNTIMES: dict[str, dict[str, str]] = {
     "executorch": {"executorch": "executorch"},
 }
 _HOMES = {"onnxruntime": "ort", "openvino": "ov", "litert": "litert", "executorch": "executorch"}
-_INSTALL = {
-    "onnxruntime": "pip install onnxruntime",
-    "openvino": "pip install openvino",
-    "litert": "pip install ai-edge-litert",
-    "executorch": "pip install executorch",
-}
 
 
 class Engine(Protocol):
@@ -82,7 +76,8 @@ def open_engine(folder: Path, exported: Exported, runtime: str | None = None, th
     installed = present(exported.format)
     chosen = runtime or next(iter(installed), next(iter(known)))
     if chosen not in installed:
-        raise InputError(f"{path}: {chosen} runs it, which is not installed: {_INSTALL[chosen]}")
+        package = known[chosen].replace("_", "-")
+        raise InputError(f"{path}: {chosen} runs it, which is not installed: pip install {package}")
     opener: Callable[[Path, Exported, int], Engine] = importlib.import_module(
         f"mobilenets.runtime.engines.{_HOMES[chosen]}"
     ).open_file

@@ -39,6 +39,4 @@ class ExecuTorchEngine(InTurn):
         return [np.array(one.numpy(), np.float32) for one in given]
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> ExecuTorchEngine:
-    """Open an ExecuTorch file."""
-    return ExecuTorchEngine(path, exported, threads)
+open_file = ExecuTorchEngine

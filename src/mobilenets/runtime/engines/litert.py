@@ -39,6 +39,4 @@ def outputs_of(interpreter: Interpreter) -> list[int]:
     return [detail["index"] for detail in sorted(details, key=lambda detail: -len(detail["shape"]))]
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> LiteRtEngine:
-    """Open a LiteRT file."""
-    return LiteRtEngine(path, exported, threads)
+open_file = LiteRtEngine

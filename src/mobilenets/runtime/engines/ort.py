@@ -77,6 +77,4 @@ class OrtEngine:
         return {self._input: laid_out(images, self._layout)}
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> OrtEngine:
-    """Open an ONNX file."""
-    return OrtEngine(path, exported, threads)
+open_file = OrtEngine

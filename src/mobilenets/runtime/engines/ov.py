@@ -74,6 +74,4 @@ class OpenVinoEngine:
         return request.infer([laid_out(images, self._layout)], share_inputs=True)
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> OpenVinoEngine:
-    """Open an OpenVINO or ONNX file."""
-    return OpenVinoEngine(path, exported, threads)
+open_file = OpenVinoEngine
