@@ -86,7 +86,7 @@ def describe(
     if variant not in ("auto", "standard", "small"):
         raise InputError(f"variant {variant!r}: choose auto, standard or small")
     if table is not None:
-        chosen, variant = _own_table(table), "custom"
+        chosen, variant = table if isinstance(table, Table) else load_table(table), "custom"
     elif variant == "small" and entry.small is None:
         raise InputError(f"{name} has no variant for small pictures; choose standard")
     elif entry.small is not None and (variant == "small" or (variant == "auto" and size <= SMALL_UP_TO)):
@@ -100,18 +100,12 @@ def describe(
     return Architecture(name, float(width), size, variant, chosen)
 
 
-def _own_table(value: TableLike) -> Table:
-    if isinstance(value, Table):
-        return value
-    return load_table(value) if isinstance(value, (str, Path, Mapping)) else v2_table(value)
-
-
-def load_table(value: str | Path | list[Any] | Mapping[str, Any]) -> Table:
+def load_table(value: str | Path | Sequence[Any] | Mapping[str, Any]) -> Table:
     """Read a table of one's own: rows of ``t, c, n, s``, a whole table as ``model.json`` has it, or a JSON file."""
     if isinstance(value, (str, Path)):
         value = read_json(Path(value), TABLE_HINT)
-    if isinstance(value, list):
-        if not all(isinstance(row, list) for row in value):
+    if isinstance(value, (list, tuple)):
+        if not all(isinstance(row, (list, tuple)) for row in value):
             raise InputError(f"table: {TABLE_HINT}")
         return v2_table(value)
     return table_from_json(value)

@@ -20,11 +20,9 @@ from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import CLASSIFICATION, DETECTION, Bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.assign import Assigned, assign
-from mobilenets.weights.class_names import checked
+from mobilenets.weights.class_names import BACKGROUND, COCO_OUTPUTS, checked, coco_classes, imagenet_classes
 from mobilenets.weights.classifier import find_head
-from mobilenets.weights.coco import COCO_OUTPUTS, coco_classes
 from mobilenets.weights.detector import classes_of
-from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, listed, of_kind, two_classes
 from mobilenets.weights.read import path_in, read
 from mobilenets.weights.recognise import recognise
@@ -90,7 +88,8 @@ def convert(
         network, assigned, of_head = _build(architecture, foreign)
         names, of_names = _classes(foreign, network.classes, classes)
         settings, of_pictures = _input(foreign, network.classes, preprocessing or {})
-        notes = (*foreign.notes, *_left_out(assigned), *of_pictures, *of_head, *of_names)
+        left_out = [f"left out, not part of this network: {listed(assigned.surplus)}"] * bool(assigned.surplus)
+        notes = (*foreign.notes, *left_out, *of_pictures, *of_head, *of_names)
         bundle = Bundle(
             architecture.to_json(),
             names,
@@ -155,12 +154,6 @@ def _input(foreign: Foreign, outputs: int, given: Mapping[str, Any]) -> tuple[di
             "do by default; if the training kept their proportions, import with --resize crop (or pad)"
         ]
     return settings, []
-
-
-def _left_out(assigned: Assigned) -> list[str]:
-    if not assigned.surplus:
-        return []
-    return [f"left out, not part of this network: {listed(assigned.surplus)}"]
 
 
 def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
