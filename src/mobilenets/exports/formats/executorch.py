@@ -22,9 +22,8 @@ from mobilenets.base.files import write_bytes
 from mobilenets.exports.formats.deployed import Deployed, quantized, sample, scores_of
 from mobilenets.exports.formats.quiet import quiet
 from mobilenets.exports.int8.qdq import Scheme
-from mobilenets.exports.int8.selection import batches
 from mobilenets.exports.job import Job
-from mobilenets.runtime.engines import Array
+from mobilenets.runtime.engines import Array, batches
 from mobilenets.runtime.exported import Exported
 
 FILE = "model.pte"

@@ -29,11 +29,10 @@ from mobilenets.base.files import write_bytes
 from mobilenets.exports.formats.deployed import Deployed, quantized, sample
 from mobilenets.exports.formats.quiet import quiet
 from mobilenets.exports.int8.qdq import Range, Scheme
-from mobilenets.exports.int8.selection import batches
 from mobilenets.exports.job import Job
 from mobilenets.models.blocks import Block
 from mobilenets.models.detection.detector import Detector
-from mobilenets.runtime.engines import Array
+from mobilenets.runtime.engines import Array, batches
 from mobilenets.runtime.engines.litert import outputs_of
 from mobilenets.runtime.exported import Exported
 

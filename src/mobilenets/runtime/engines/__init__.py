@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -83,6 +83,13 @@ def open_engine(folder: Path, exported: Exported, runtime: str | None = None, th
 def laid_out(images: Array, layout: str) -> Array:
     """Bring N×H×W×3 into the order that the file takes."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if layout == "NCHW" else images)
+
+
+def batches(images: Array, batch: int) -> Iterator[Array]:
+    """Give pictures in batches of just that size, the last filled up with its last picture."""
+    lacking = -len(images) % batch
+    whole = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)]) if lacking else images
+    return (whole[place : place + batch] for place in range(0, len(whole), batch))
 
 
 class FileEngine:
@@ -164,10 +171,5 @@ class _Batched(FileEngine):
         self._engine, self._batch = engine, batch
 
     def run(self, images: Array, asked: Sequence[str], index: int | None = None) -> list[Floats]:
-        parts = []
-        for start in range(0, len(images), self._batch):
-            part = images[start : start + self._batch]
-            lacking = self._batch - len(part)
-            whole = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part
-            parts.append([found[: len(part)] for found in self._engine.run(whole, asked, index)])
-        return [np.concatenate(found) for found in zip(*parts, strict=True)]
+        parts = [self._engine.run(part, asked, index) for part in batches(images, self._batch)]
+        return [np.concatenate(found)[: len(images)] for found in zip(*parts, strict=True)]
