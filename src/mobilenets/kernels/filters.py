@@ -207,23 +207,30 @@ def unfilter_row(
             left = (place - size + 2) // stride
         move, start, end = left * value, z + at * value, out + at * value
         after, other = ahead + at * value, beside + at // stride * value
-        rest = (start, rows, move, weights, slopes, end, channels, norm, sums, products, after, other, apart)
         if stride == 1:
             if many == 4:
-                _backward(size, stride, 0, 0, 4, activation, reads, number, *rest)
+                _backward(size, stride, 0, 0, 4, activation, reads, number, start, rows, move, weights,
+                          slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
             else:
-                _backward(size, stride, 0, 0, 1, activation, reads, number, *rest)
+                _backward(size, stride, 0, 0, 1, activation, reads, number, start, rows, move, weights,
+                          slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
         elif line % stride == 0:
             if many == 4:
-                _backward(size, stride, 0, 0, 4, activation, reads, number, *rest)
+                _backward(size, stride, 0, 0, 4, activation, reads, number, start, rows, move, weights,
+                          slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
             elif odd == 0:
-                _backward(size, stride, 0, 0, 1, activation, reads, number, *rest)
+                _backward(size, stride, 0, 0, 1, activation, reads, number, start, rows, move, weights,
+                          slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
             else:
-                _backward(size, stride, 1, 0, 1, activation, reads, number, *rest)
+                _backward(size, stride, 1, 0, 1, activation, reads, number, start, rows, move, weights,
+                          slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
         elif many == 4:
-            _backward(size, stride, 0, 1, 4, activation, reads, number, *rest)
+            _backward(size, stride, 0, 1, 4, activation, reads, number, start, rows, move, weights,
+                      slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
         elif odd == 0:
-            _backward(size, stride, 0, 1, 1, activation, reads, number, *rest)
+            _backward(size, stride, 0, 1, 1, activation, reads, number, start, rows, move, weights,
+                      slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
         else:
-            _backward(size, stride, 1, 1, 1, activation, reads, number, *rest)
+            _backward(size, stride, 1, 1, 1, activation, reads, number, start, rows, move, weights,
+                      slopes, end, channels, norm, sums, products, after, other, apart)  # fmt: skip
         at += many
