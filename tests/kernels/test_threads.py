@@ -23,38 +23,19 @@ def add_rows(out, first, last):  # type: ignore[no-untyped-def]
             out[row, column] += 1
 
 
-def test_every_part_is_run_and_the_first_by_the_caller() -> None:
-    ran: dict[int, str] = {}
+def test_threads_that_ask_while_the_team_is_at_work_do_not_wait_for_it() -> None:
+    team, out = Team(), np.zeros((4, 20))
 
-    def note(part: int) -> None:
-        ran[part] = threading.current_thread().name
+    def ask(row: np.ndarray) -> None:
+        for _ in range(100):
+            team.run(add_range, [(row, 0, 10), (row, 10, 20)])
 
-    Team().run(note, [(0,), (1,), (2,)])
-    assert sorted(ran) == [0, 1, 2]
-    assert ran[0] == threading.current_thread().name
-    assert ran[1] == ran[2] == "mobilenets-kernels"
-
-
-@pytest.mark.parametrize("failing", [0, 1])
-def test_an_exception_comes_back_and_the_team_goes_on(failing: int) -> None:
-    team, ran = Team(), []
-
-    def fail(part: int) -> None:
-        if part == failing:
-            raise ValueError("as it should")
-        ran.append(part)
-
-    with pytest.raises(ValueError, match="as it should"):
-        team.run(fail, [(0,), (1,)])
-    assert ran == [1 - failing]
-    team.run(ran.append, [(5,), (6,)])
-    assert sorted(ran[1:]) == [5, 6]
-
-
-def test_a_team_asked_within_its_own_work_does_not_wait_for_itself() -> None:
-    team, ran = Team(), []
-    team.run(lambda part: team.run(ran.append, [(part,), (part + 10,)]), [(0,), (1,)])
-    assert sorted(ran) == [0, 1, 10, 11]
+    threads = [threading.Thread(target=ask, args=(row,)) for row in out]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(out, 100)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -62,13 +43,13 @@ def test_a_team_asked_within_its_own_work_does_not_wait_for_itself() -> None:
 def test_a_forked_process_has_threads_of_its_own() -> None:
     from mobilenets.kernels import threads
 
-    ran: list[int] = []
-    threads.run(ran.append, [(0,), (1,)])
+    out = np.zeros(20)
+    parts = [(out, 0, 10), (out, 10, 20)]
+    threads.run(add_range, parts)
     child = os.fork()
     if child == 0:
-        found: list[int] = []
-        threads.run(found.append, [(0,), (1,)])
-        os._exit(0 if sorted(found) == [0, 1] else 1)
+        threads.run(add_range, parts)
+        os._exit(0 if (out == 2).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -1,116 +1,103 @@
-"""A port of the preprocessing, written from the words of docs/preprocessing.md alone, beside the package."""
+"""The preprocessing as JSON: what is written is read back exactly, and nothing half understood."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import math
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.errors import InputError
+from mobilenets.pictures.preprocess import INTERPOLATIONS, RESIZES, Preprocessing
 
-REACH = {"bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
-
-
-def curve(name: str, x: float) -> float:
-    x = abs(x)
-    if name == "bilinear":
-        return 1 - x if x < 1 else 0.0
-    if name == "bicubic":  # a = -0.5
-        if x < 1:
-            return (1.5 * x - 2.5) * x * x + 1
-        return ((-0.5 * x + 2.5) * x - 4) * x + 2 if x < 2 else 0.0
-    if x == 0:
-        return 1.0
-    turn = np.pi * x
-    return float(np.sin(turn) / turn * np.sin(turn / 3) / (turn / 3)) if x < 3 else 0.0
-
-
-def filtered(lines: npt.NDArray[Any], name: str, start: float, end: float, size: int) -> npt.NDArray[np.int64]:
-    """Filter along the first axis; ``start`` and ``end`` were rounded to float32."""
-    there, step = len(lines), float(np.float32(end - start)) / size
-    widened = max(step, 1.0)
-    reach = REACH[name] * widened
-    made = []
-    for place in range(size):
-        centre = start + (place + 0.5) * step
-        first, last = max(0, int(centre - reach + 0.5)), min(there, int(centre + reach + 0.5))
-        weights = [curve(name, (at - centre + 0.5) * (1.0 / widened)) for at in range(first, last)]
-        total = 0.0
-        for weight in weights:
-            total += weight
-        fixed = [int(w / total * 2**22 + (0.5 if w >= 0 else -0.5)) for w in weights]
-        sums = sum(f * lines[at].astype(np.int64) for f, at in zip(fixed, range(first, last), strict=True))
-        made.append(np.clip((sums + 2**21) >> 22, 0, 255))
-    return np.array(made, np.int64)
+finite = st.floats(-1e6, 1e6)
+positive = st.floats(1e-6, 1e6)
+contracts = st.builds(
+    Preprocessing,
+    st.integers(1, 4096),
+    st.sampled_from(RESIZES),
+    st.floats(0.01, 1),
+    st.sampled_from(sorted(INTERPOLATIONS)),
+    st.tuples(finite, finite, finite),
+    st.tuples(positive, positive, positive),
+    positive,
+    fill=st.tuples(*[st.integers(0, 255)] * 3),
+)
 
 
-def nearest(lines: npt.NDArray[Any], start: float, end: float, size: int) -> npt.NDArray[Any]:
-    step = float(np.float32(end - start)) / size
-    at, made = start + step * 0.5, []
-    for _ in range(size):
-        made.append(lines[int(at)])
-        at += step
-    return np.array(made)
+@given(contracts)
+def test_json_round_trip_is_exact(contract: Preprocessing) -> None:
+    text = json.dumps(contract.to_json(), allow_nan=False)
+    read = Preprocessing.from_json(json.loads(text))
+    assert read == contract
+    assert hash(read) == hash(contract)
+    assert json.dumps(read.to_json()) == text
 
 
-def resized(
-    pixels: npt.NDArray[Any], name: str, box: tuple[float, float, float, float], width: int, height: int
-) -> npt.NDArray[Any]:
-    left, upper, right, lower = (float(np.float32(side)) for side in box)
-    if name == "nearest":
-        return nearest(nearest(pixels.swapaxes(0, 1), left, right, width).swapaxes(0, 1), upper, lower, height)
-    rows = filtered(pixels.swapaxes(0, 1), name, left, right, width).swapaxes(0, 1)
-    return filtered(rows, name, upper, lower, height)
-
-
-def port(pixels: npt.NDArray[np.uint8], p: dict[str, Any]) -> npt.NDArray[np.float32]:
-    size, name = p["size"], p["interpolation"]
-    height, width = pixels.shape[:2]
-    if p["resize"] == "crop":
-        short, starts, ends = round(size / p["crop_fraction"]), [], []
-        for side in (width, height):
-            scaled = short * side // min(width, height)
-            offset = round((scaled - size) / 2)
-            starts.append(side * offset / scaled)
-            ends.append(side * (offset + size) / scaled)
-        made = resized(pixels, name, (starts[0], starts[1], ends[0], ends[1]), size, size)
-    elif p["resize"] == "stretch":
-        made = resized(pixels, name, (0, 0, width, height), size, size)
-    else:
-        w, h = (max(1, round(size * side / max(width, height))) for side in (width, height))
-        made = np.empty((size, size, 3), np.int64)
-        made[:] = p["fill"]
-        left, top = (size - w) // 2, (size - h) // 2
-        made[top : top + h, left : left + w] = resized(pixels, name, (0, 0, width, height), w, h)
-    numbers = made.astype(np.float32) * np.float32(p["scale"])
-    return (numbers - np.array(p["mean"], np.float32)) / np.array(p["std"], np.float32)
-
-
-SIZES = [(37, 53), (53, 37), (32, 32), (7, 5), (1, 40), (201, 64), (64, 201), (33, 32), (100, 99)]
-
-
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize(
-    "settings",
+    "change",
     [
-        {"size": 32},
-        {"size": 31, "crop_fraction": 0.8},
-        {"size": 48, "crop_fraction": 0.875},
-        {"size": 24, "crop_fraction": 1.0, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
-        {"size": 29, "resize": "stretch"},
-        {"size": 33, "resize": "pad", "fill": (1, 20, 255)},
+        {"size": 0},
+        {"size": 4097},
+        {"size": 224.0},
+        {"size": True},
+        {"size": "224"},
+        {"size": None},
+        {"resize": "Crop"},
+        {"resize": 3},
+        {"resize": ["crop"]},
+        {"crop_fraction": 0},
+        {"crop_fraction": 1.0001},
+        {"crop_fraction": math.nan},
+        {"crop_fraction": "1"},
+        {"interpolation": "cubic"},
+        {"mean": [0.5, 0.5]},
+        {"mean": "abc"},
+        {"mean": [0.5, 0.5, math.inf]},
+        {"mean": [0.5, 0.5, True]},
+        {"mean": [0, 0, 10**400]},
+        {"mean": 0.5},
+        {"mean": [1e39, 0, 0]},
+        {"std": [0.5, 0, 0.5]},
+        {"std": [0.5, -1, 0.5]},
+        {"std": [1e-300, 1, 1]},
+        {"scale": 0},
+        {"scale": -1},
+        {"scale": math.inf},
+        {"scale": None},
+        {"color": "BGR"},
+        {"orientation": "none"},
+        {"fill": [0, 0, 256]},
+        {"fill": [0, 0, 0.5]},
+        {"fill": [0, 0]},
+        {"gamma": 2.2},
     ],
 )
-def test_a_port_from_the_words_is_exact(settings: dict[str, Any], interpolation: str) -> None:
-    rng = np.random.default_rng(0)
-    preprocessing = Preprocessing(**settings, interpolation=interpolation)
-    for width, height in SIZES:
-        # Noise, with parts at both ends of the range, where a filter overshoots.
-        pixels = np.clip(rng.normal(128, 160, (height, width, 3)), 0, 255).astype(np.uint8)
-        found = preprocessing(Image.fromarray(pixels))
-        expected = port(pixels, preprocessing.to_json())
-        assert found.dtype == expected.dtype == np.float32
-        assert np.array_equal(found, expected), (width, height)
+def test_malformed_contracts_are_refused_in_one_line(change: dict[str, object]) -> None:
+    value = Preprocessing(224).to_json() | change
+    with pytest.raises(InputError) as caught:
+        Preprocessing.from_json(value)
+    assert "\n" not in str(caught.value)
+    assert next(iter(change)) in str(caught.value) or "float32" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(Preprocessing(1).to_json()))
+def test_incomplete_contracts_are_refused(key: str) -> None:
+    value = Preprocessing(224).to_json()
+    del value[key]
+    with pytest.raises(InputError, match=f"lacks {key}"):
+        Preprocessing.from_json(value)
+
+
+@pytest.mark.parametrize("value", [None, [], "crop", 3, {1: 2}])
+def test_what_is_no_contract_is_refused(value: object) -> None:
+    with pytest.raises(InputError):
+        Preprocessing.from_json(value)
+
+
+def test_a_key_with_a_line_end_is_named_in_one_line() -> None:
+    with pytest.raises(InputError) as refused:
+        Preprocessing.from_json(Preprocessing(8).to_json() | {"mea\n": 1})
+    assert str(refused.value).endswith(r"does not know: mea\n")

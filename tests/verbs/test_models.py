@@ -66,17 +66,18 @@ def test_create_model_with_the_weights_of_a_run(trained: Any) -> None:
 
 def test_create_model_with_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
     from mobilenets.models.saved import SavedModel
+    from mobilenets.weights.published import Published
 
     network = mobilenets.create_model("mobilenet_v2", 1000, 0.35)
     asked = []
 
-    def published(*words: Any) -> SavedModel:
-        asked.append(words)
+    def load(chosen: Published) -> SavedModel:
+        asked.append((chosen.network, chosen.width, chosen.size))
         return SavedModel(network, None)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mobilenets.weights.start.imagenet", published)
+    monkeypatch.setattr("mobilenets.weights.start.load_published", load)
     found = mobilenets.create_model("mobilenet_v2", 10, 0.35, weights="imagenet")
-    assert asked == [("mobilenet_v2", 0.35, 224, None)]
+    assert asked == [("mobilenet_v2", 0.35, 224)]
     assert torch.equal(found.body[0].conv.weight, network.body[0].conv.weight)
 
 

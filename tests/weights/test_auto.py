@@ -30,7 +30,7 @@ from mobilenets.models.network import Network
 from mobilenets.models.saved import load_model
 from mobilenets.training.recipe import Recipe
 from mobilenets.verbs.models import create_model
-from mobilenets.weights import hub, published, reach
+from mobilenets.weights import auto, hub, published
 from mobilenets.weights.auto import find
 from mobilenets.weights.published import choose
 
@@ -130,7 +130,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     keras = replace(choose("mobilenet_v2", 0.35, 96), width=WIDTH, file="small.h5")
     monkeypatch.setattr(published, "PUBLISHED", (timm, keras))
     state = Server(files={"/model.safetensors": BODY, "/small.h5": KERAS_BODY})
-    monkeypatch.setattr(reach, "ANSWER", 0.3)
+    monkeypatch.setattr(auto, "ANSWER", 0.3)
     with SERVING["hosting"](Handler, state, tmp_path, monkeypatch) as state:
         yield state
         state.mute = False

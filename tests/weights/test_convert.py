@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.verbs.models import create_model
-from mobilenets.weights.class_names import read_classes
+from mobilenets.weights.class_names import BACKGROUND, imagenet_classes, read_classes
 from mobilenets.weights.convert import convert, read_input
-from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT
 
 Disturbed = Callable[..., Network]

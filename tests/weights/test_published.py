@@ -11,7 +11,7 @@ import pytest
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import describe
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
+from mobilenets.weights.class_names import BACKGROUND, imagenet_classes
 from mobilenets.weights.published import PUBLISHED, Published, choose
 
 COSTS = Path(__file__).parents[1] / "models" / "published_costs.csv"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,14 +118,3 @@ def test_checksums_are_those_of_rfc_3720():
     # LevelDB's mask: rotated right by 15, plus a constant.
     assert mask(0) == 0xA282EAD8
     assert mask(1 << 15) == 0xA282EAD9
-
-
-@pytest.mark.parametrize("length", [2047, 2048, 2049, 4097, 10_001, 65_536, 100_003])
-def test_long_data_have_the_checksum_of_their_bytes_one_by_one(length):
-    data = np.random.default_rng(length).bytes(length)
-    state = 0xFFFFFFFF
-    for byte in data:
-        state ^= byte
-        for _ in range(8):
-            state = (state >> 1) ^ (0x82F63B78 * (state & 1))
-    assert crc32c(data) == state ^ 0xFFFFFFFF

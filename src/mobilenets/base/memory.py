@@ -38,12 +38,8 @@ def keeping_memory(wanted: bool = True) -> Iterator[bool]:
     memory the same way meanwhile. Blocks may overlap, in several threads too.
 
     Nothing is done where it is not ``wanted``, for another C library than glibc (Alpine, macOS, Windows), where the
-    environment already says how memory is allocated, and with ``MOBILENETS_KEEP_MEMORY=0``.
-
-    Yields
-    ------
-        Whether memory is kept.
-
+    environment already says how memory is allocated, and with ``MOBILENETS_KEEP_MEMORY=0``. Yields whether memory is
+    kept.
     """
     global _inside
     library = glibc() if wanted and not _settled_by_user() else None

@@ -48,14 +48,9 @@ def shown() -> Iterator[None]:
 
 def noted(verb: Verb) -> Verb:
     """Return a verb of the package that shows its notes, under its public name, by which it can be pickled."""
-
-    @functools.wraps(verb)
-    def call(*words: Any, **settings: Any) -> Any:
-        with shown():
-            return verb(*words, **settings)
-
+    call = shown()(verb)
     call.__module__, call.__qualname__ = "mobilenets", verb.__name__
-    return call  # type: ignore[return-value]
+    return call
 
 
 class _Kept(logging.Handler):

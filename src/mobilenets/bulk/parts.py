@@ -169,7 +169,8 @@ def _cut(root: Path, size: int, firsts: dict[str, str]) -> Iterator[Part]:
             while ahead and _place(name) >= ahead[-1][0]:
                 current = ahead.pop()[1]
             if not begins:
-                current = next(f"part-{number:05}" for number in range(len(taken), 10**9) if _free(number, taken))
+                numbered = (f"part-{number:05}" for number in range(len(taken), 10**9))
+                current = next(name for name in numbered if name not in taken)
             names, digest = [], hashlib.blake2b(digest_size=16)
         taken.add(current)
         names.append(name)
@@ -179,10 +180,6 @@ def _cut(root: Path, size: int, firsts: dict[str, str]) -> Iterator[Part]:
         raise InputError(f"{root} has no pictures{instead(problems)}")
     yield _part(current, FILES, root, names, digest.hexdigest(), len(names))
     say(problems)
-
-
-def _free(number: int, taken: set[str]) -> bool:
-    return f"part-{number:05}" not in taken
 
 
 def _place(name: str) -> tuple[tuple[int, str], ...]:

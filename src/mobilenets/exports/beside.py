@@ -37,13 +37,9 @@ def write_graph(folder: Path, saved: SavedModel) -> Bundle:
 
 def graph_of(saved: SavedModel, folder: Path) -> Exported:
     """Write a model as float32 ``model.onnx`` into ``folder``; returns what describes it."""
+    bundle = saved.bundle
     return write(
         Job(
-            saved.network,
-            saved.bundle.preprocessing,
-            Options("onnx"),
-            folder,
-            task=find_task(saved.bundle.task),
-            space=saved.space,
+            saved.network, bundle.preprocessing, Options("onnx"), folder, task=find_task(bundle.task), space=saved.space
         )
     )

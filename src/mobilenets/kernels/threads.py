@@ -19,10 +19,9 @@ NAP = 50e-6
 
 
 class _Worker:
-    """One thread; a call of Python is handed over by one queue and its end given back by another.
+    """One thread; parts of kernels reach it through ``memory`` while it spins (``mobilenets.kernels.handing``).
 
-    Parts of kernels reach it through ``memory`` while it spins (``mobilenets.kernels.handing``); one that sleeps is to
-    be woken first.
+    One that sleeps is to be woken first.
     """
 
     def __init__(self, looks: int) -> None:
@@ -32,37 +31,19 @@ class _Worker:
         self._held, self.memory = handing.memory()
         self._asleep = self._held[(self.memory - self._held.ctypes.data) // 8 + handing.ASLEEP :][:1]
         self._asleep[0] = 1
-        self._calls: SimpleQueue[tuple[Callable[..., Any], Part] | None] = SimpleQueue()
-        self._done: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._bell: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=self._work, name="mobilenets-kernels", daemon=True).start()
 
-    def begin(self, function: Callable[..., Any], part: Part) -> None:
-        self._calls.put((function, part))
-
-    def end(self) -> BaseException | None:
-        return self._done.get()
-
     def wake(self) -> None:
-        """Have it look for parts of kernels, where it does not."""
+        """Have it look for parts, where it does not."""
         if self._asleep[0]:
             self._asleep[0] = 0
-            self._calls.put(None)
+            self._bell.put(None)
 
     def _work(self) -> None:
         while True:
-            call = self._calls.get()
-            if call is None:
-                self._serve(self.memory, self._looks)
-                continue
-            function, part = call
-            error: BaseException | None = None
-            try:
-                function(*part)
-            except BaseException as raised:
-                error = raised
-            del call, function, part  # the arrays are not to live until the next call
-            self._done.put(error)
-            del error
+            self._bell.get()
+            self._serve(self.memory, self._looks)
 
 
 class Team:
@@ -80,10 +61,7 @@ class Team:
         self._looks = 0.0  # a second
 
     def run(self, function: Callable[..., Any], parts: Sequence[Part]) -> None:
-        """Call ``function(*part)`` for each part; raises what one of them raised, when all have ended.
-
-        The parts of a kernel are all of the same types.
-        """
+        """Call the kernel ``function(*part)`` for each part, all of the same types; returns when all have ended."""
         if len(parts) < 2 or not self._lock.acquire(blocking=False):
             for part in parts:
                 function(*part)
@@ -93,10 +71,7 @@ class Team:
                 self._looks = _looks_a_second()
             while len(self._workers) < len(parts) - 1:
                 self._workers.append(_Worker(int(SPIN * self._looks)))
-            if hasattr(function, "py_func"):
-                self._share(function, parts)
-            else:
-                self._hand_over(function, parts)
+            self._share(function, parts)
         finally:
             self._lock.release()
 
@@ -128,20 +103,6 @@ class Team:
             raise stopped
         if found:
             raise MemoryError("a kernel found no memory")
-
-    def _hand_over(self, function: Callable[..., Any], parts: Sequence[Part]) -> None:
-        busy = self._workers[: len(parts) - 1]
-        for worker, part in zip(busy, parts[1:], strict=True):
-            worker.begin(function, part)
-        error: BaseException | None = None
-        try:
-            function(*parts[0])
-        except BaseException as raised:
-            error = raised
-        for worker in busy:
-            error = worker.end() or error
-        if error is not None:
-            raise error
 
 
 def _kind(value: Any) -> Any:

@@ -7,6 +7,7 @@ that a kernel can hand on any part of an array. ``number`` stands for the type o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -134,25 +135,15 @@ def _pass(pointers: str, sums: str, body: Callable[..., Any]) -> Any:
                 """Compute ``together`` places from ``first`` on: what all of them read is loaded once."""
                 row = builder.mul(first, channels)
                 row = builder.mul(row, ir.Constant(channels.type, v.bytes))
+                named = list(zip(names, addresses, strict=False))
                 with channel_loop(builder, channels) as (at, _):
                     v.at = at
-                    fixed = {
-                        name: v.load(address)
-                        for name, address in zip(names, addresses, strict=False)
-                        if not name.isupper()
-                    }
+                    fixed = {name: v.load(address) for name, address in named if not name.isupper()}
                     totals = [v.load(address) for address in addresses[len(names) :]]
-                    moving = {
-                        name: builder.add(address, row)
-                        for name, address in zip(names, addresses, strict=False)
-                        if name.isupper()
-                    }
+                    moving = {name: builder.add(address, row) for name, address in named if name.isupper()}
                     for place in range(together):
-                        taken = [
-                            fixed[name] if name in fixed else v.load(moving[name], place, channels)
-                            for name in names
-                            if name != "OUT"
-                        ]
+                        read = (name for name in names if name != "OUT")
+                        taken = [fixed[n] if n in fixed else v.load(moving[n], place, channels) for n in read]
                         out, added = body(v, act, *taken)
                         if out is not None:
                             v.store(out, moving[names[-1]], place, channels)
@@ -173,57 +164,61 @@ def _pass(pointers: str, sums: str, body: Callable[..., Any]) -> Any:
     return run
 
 
-def _activate(v: Vectors, act: int, x: Any, scale: Any, shift: Any) -> Any:
+@partial(_pass, "X scale shift OUT", "")
+def activate(v: Vectors, act: int, x: Any, scale: Any, shift: Any) -> Any:
+    """Write out = act(x·scale + shift)."""
     return v.activated(v.fma(x, scale, shift), act), ()
 
 
-def _moments(v: Vectors, act: int, x: Any, shift: Any) -> Any:
+@partial(_pass, "X shift", "sum square")
+def moments(v: Vectors, act: int, x: Any, shift: Any) -> Any:
+    """Add up Σ(x − shift) and Σ(x − shift)²."""
     away = v.builder.fsub(x, shift)
     return None, (away, v.builder.fmul(away, away))
 
 
-def _masked_slopes(v: Vectors, act: int, x: Any, scale: Any, shift: Any, mean: Any, g: Any) -> Any:
+def _slopes(v: Vectors, act: int, x: Any, scale: Any, shift: Any, mean: Any, g: Any) -> Any:
+    """Go behind the activation's slope, g' = g·act'(x·scale + shift), and add up Σg' and Σg'·(x − mean)."""
     g = v.masked(g, v.fma(x, scale, shift), act)
     return g, (g, v.builder.fmul(g, v.builder.fsub(x, mean)))
 
 
-def _unnormalised(v: Vectors, act: int, g: Any, x: Any, scale: Any, shift: Any, k1: Any, k2: Any, k3: Any) -> Any:
+# g' is stored over g.
+masked_slopes = _pass("X scale shift mean G", "sum product", _slopes)
+
+
+@partial(_pass, "X scale shift mean more G", "sum product")
+def pooled_slopes(v: Vectors, act: int, x: Any, scale: Any, shift: Any, mean: Any, more: Any, g: Any) -> Any:
+    """Do the same with g + more."""
+    return _slopes(v, act, x, scale, shift, mean, v.builder.fadd(g, more))
+
+
+@partial(_pass, "G X scale shift k1 k2 k3 OUT", "")
+def unnormalised(v: Vectors, act: int, g: Any, x: Any, scale: Any, shift: Any, k1: Any, k2: Any, k3: Any) -> Any:
+    """Write out = k1·g' + k2·x + k3: the gradient behind BatchNorm."""
     g = v.masked(g, v.fma(x, scale, shift), act)
     return v.fma(g, k1, v.fma(x, k2, k3)), ()
 
 
-def _add(v: Vectors, act: int, x: Any, shift: Any, out: Any) -> Any:
+@partial(_pass, "X shift ADDED", "")
+def add(v: Vectors, act: int, x: Any, shift: Any, out: Any) -> Any:
+    """Write out += x + shift, x another map."""
     return v.builder.fadd(v.builder.fadd(x, shift), out), ()
 
 
-def _pool(v: Vectors, act: int, x: Any, scale: Any, shift: Any) -> Any:
+@partial(_pass, "X scale shift", "sum")
+def pool(v: Vectors, act: int, x: Any, scale: Any, shift: Any) -> Any:
+    """Add up Σact(x·scale + shift)."""
     return None, (v.activated(v.fma(x, scale, shift), act),)
 
 
-def _scaled(v: Vectors, act: int, x: Any, gate: Any) -> Any:
+@partial(_pass, "X gate OUT", "")
+def scaled(v: Vectors, act: int, x: Any, gate: Any) -> Any:
+    """Write out = x·gate."""
     return v.builder.fmul(x, gate), ()
 
 
-def _ungated(v: Vectors, act: int, x: Any, gate: Any, g: Any) -> Any:
+@partial(_pass, "X gate G", "product")
+def ungated(v: Vectors, act: int, x: Any, gate: Any, g: Any) -> Any:
+    """Go the way back of ``scaled``: g·gate is stored over g, and Σg·x added up."""
     return v.builder.fmul(g, gate), (v.builder.fmul(g, x),)
-
-
-def _pooled_slopes(v: Vectors, act: int, x: Any, scale: Any, shift: Any, mean: Any, more: Any, g: Any) -> Any:
-    return _masked_slopes(v, act, x, scale, shift, mean, v.builder.fadd(g, more))
-
-
-# out = act(x·scale + shift).
-activate = _pass("X scale shift OUT", "", _activate)
-# Σ(x − shift), Σ(x − shift)².
-moments = _pass("X shift", "sum square", _moments)
-# Behind the activation's slope g' = g·act'(x·scale + shift): Σg', Σg'·(x − mean), with g' stored over g.
-masked_slopes = _pass("X scale shift mean G", "sum product", _masked_slopes)
-# out = k1·g' + k2·x + k3: the gradient behind BatchNorm.
-unnormalised = _pass("G X scale shift k1 k2 k3 OUT", "", _unnormalised)
-# out += x + shift, x another map.
-add = _pass("X shift ADDED", "", _add)
-# Σact(x·scale + shift); out = x·gate; the way back, g·gate stored over g and Σg·x; masked_slopes of g + more.
-pool = _pass("X scale shift", "sum", _pool)
-scaled = _pass("X gate OUT", "", _scaled)
-ungated = _pass("X gate G", "product", _ungated)
-pooled_slopes = _pass("X scale shift mean more G", "sum product", _pooled_slopes)

@@ -61,13 +61,7 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the rows written out, so that no catalogue is needed to read them."""
-        return {
-            "name": self.name,
-            "width": self.width,
-            "size": self.size,
-            "variant": self.variant,
-            "table": table_to_json(self.table),
-        }
+        return vars(self) | {"table": table_to_json(self.table)}
 
     @classmethod
     def from_json(cls, value: object) -> Architecture:
@@ -81,26 +75,12 @@ class Architecture:
                 raise InputError(f"architecture: {key} is not a text")
         if isinstance(entries["width"], bool) or not isinstance(entries["width"], (int, float)):
             raise InputError("architecture: width is not a number")
-        return cls(
-            name=entries["name"],
-            width=float(entries["width"]),
-            size=entries["size"],
-            variant=entries["variant"],
-            table=table_from_json(entries["table"]),
-        )
+        return cls(**{**entries, "width": float(entries["width"]), "table": table_from_json(entries["table"])})
 
 
 def table_to_json(table: Table) -> dict[str, Any]:
     """Return a table as plain values."""
-    return {
-        "body": [_written(row) for row in table.body],
-        "head": _written(table.head),
-        "rounding": table.rounding,
-        "norm_epsilon": table.norm_epsilon,
-        "padding": table.padding,
-        "activation": table.activation,
-        "initial": table.initial,
-    }
+    return vars(table) | {"body": [_written(row) for row in table.body], "head": _written(table.head)}
 
 
 def table_from_json(value: object) -> Table:

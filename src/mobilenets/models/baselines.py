@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mobilenets.models.builder import Builder
 from mobilenets.models.operations import Value
-from mobilenets.models.rows import Conv, PooledHead, Row, stage
-from mobilenets.models.tables import Table
+from mobilenets.models.rows import Conv, PooledHead, Row, Separable, stage
+from mobilenets.models.tables import V1, Table
 
 # MobileNetV1 with an ordinary 3×3 convolution in place of each separable one: the network that arXiv 1704.04861,
 # table 4, holds against it (29.3 M parameters, 4866 M multiply-accumulates), built of equal layers as VGG is.
-PLAIN = Table(
-    body=(
-        Conv(32, stride=2),
-        Conv(64),
-        Conv(128, stride=2),
-        Conv(128),
-        Conv(256, stride=2),
-        Conv(256),
-        Conv(512, stride=2),
-        *stage(Conv(512), 5),
-        Conv(1024, stride=2),
-        Conv(1024),
-    ),
+PLAIN = replace(
+    V1,
+    body=tuple(Conv(row.channels, stride=row.stride) for row in V1.body if isinstance(row, Conv | Separable)),
     head=PooledHead(),
-    rounding="floor",
 )
 
 

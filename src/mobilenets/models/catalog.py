@@ -72,30 +72,21 @@ def describe(
 ) -> Architecture:
     """Describe a network without building it.
 
-    Parameters
-    ----------
-    name:
-        A name of ``CATALOG``.
-    width:
-        Width multiplier, above 0.
-    size:
-        Input size in pixels per side; by default the network's usual one.
-    variant:
-        ``auto`` takes the table for small pictures up to 64 pixels where there is one; ``standard`` and ``small``
-        insist.
-    dropout:
-        Share of the features dropped before the classifier, instead of the table's own.
-    table:
-        A table to use instead of the named one's: a ``Table``, rows of V2's ``(t, c, n, s)``, or what ``load_table``
-        reads.
-
+    - ``name``: a name of ``CATALOG``.
+    - ``width``: width multiplier, above 0.
+    - ``size``: input size in pixels per side; by default the network's usual one.
+    - ``variant``: ``auto`` takes the table for small pictures up to 64 pixels where there is one; ``standard`` and
+      ``small`` insist.
+    - ``dropout``: share of the features dropped before the classifier, instead of the table's own.
+    - ``table``: a table to use instead of the named one's: a ``Table``, rows of V2's ``(t, c, n, s)``, or what
+      ``load_table`` reads.
     """
     entry = find(name)
     size = entry.size if size is None else size
     if variant not in ("auto", "standard", "small"):
         raise InputError(f"variant {variant!r}: choose auto, standard or small")
     if table is not None:
-        chosen, variant = _own_table(table), "custom"
+        chosen, variant = table if isinstance(table, Table) else load_table(table), "custom"
     elif variant == "small" and entry.small is None:
         raise InputError(f"{name} has no variant for small pictures; choose standard")
     elif entry.small is not None and (variant == "small" or (variant == "auto" and size <= SMALL_UP_TO)):
@@ -109,18 +100,12 @@ def describe(
     return Architecture(name, float(width), size, variant, chosen)
 
 
-def _own_table(value: TableLike) -> Table:
-    if isinstance(value, Table):
-        return value
-    return load_table(value) if isinstance(value, (str, Path, Mapping)) else v2_table(value)
-
-
-def load_table(value: str | Path | list[Any] | Mapping[str, Any]) -> Table:
+def load_table(value: str | Path | Sequence[Any] | Mapping[str, Any]) -> Table:
     """Read a table of one's own: rows of ``t, c, n, s``, a whole table as ``model.json`` has it, or a JSON file."""
     if isinstance(value, (str, Path)):
         value = read_json(Path(value), TABLE_HINT)
-    if isinstance(value, list):
-        if not all(isinstance(row, list) for row in value):
+    if isinstance(value, (list, tuple)):
+        if not all(isinstance(row, (list, tuple)) for row in value):
             raise InputError(f"table: {TABLE_HINT}")
         return v2_table(value)
     return table_from_json(value)

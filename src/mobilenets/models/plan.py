@@ -22,14 +22,7 @@ from typing import TYPE_CHECKING
 
 from mobilenets.errors import InputError
 from mobilenets.models.builder import Builder
-from mobilenets.models.operations import (
-    Add,
-    Conv,
-    Linear,
-    Operation,
-    Value,
-    Window,
-)
+from mobilenets.models.operations import Add, Conv, Linear, Operation, Value, Window
 
 if TYPE_CHECKING:
     from mobilenets.models.rows import Head, Row

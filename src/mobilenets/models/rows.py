@@ -42,7 +42,6 @@ class Row:
     @abstractmethod
     def write(self, plan: Builder, x: Value) -> Value:
         """Write the block's operations on ``x`` and return what the last of them gives."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -249,7 +248,6 @@ class Head:
     @abstractmethod
     def pool(self, plan: Builder, x: Value) -> Value:
         """Write what makes of the last map a vector, or a map of one place: nothing with weights."""
-        raise NotImplementedError
 
     def layers(self, plan: Builder, x: Value) -> Value:
         """Write what stands between that and the classifier, and return a vector."""

@@ -89,13 +89,8 @@ def areas(corners: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(sides[:, 0] * sides[:, 1])
 
 
-def overlaps(
-    first: npt.ArrayLike, second: npt.ArrayLike, crowd: npt.ArrayLike | None = None
-) -> npt.NDArray[np.float64]:
+def overlaps(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Give how far boxes overlap: the shared area over that of both together, float64 N×M for N×4 and M×4 corners.
-
-    Where ``crowd``, bool M, says that the second is a group, the shared area is put over that of the first alone, as
-    COCO's own evaluation does (cocoapi, ``maskApi.c``, ``bbIou``).
 
     >>> overlaps([[0, 0, 2, 2]], [[1, 0, 3, 2], [5, 5, 6, 6]]).round(2).tolist()
     [[0.33, 0.0]]
@@ -105,8 +100,5 @@ def overlaps(
     other = np.asarray(second, np.float64).reshape(1, -1, 4)
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     shared = np.clip(sides, 0, None).prod(-1)
-    own, both = areas(one)[:, None], areas(other)[None]
-    union = own + both - shared
-    if crowd is not None:
-        union = np.where(np.asarray(crowd, bool).reshape(1, -1), own, union)
+    union = areas(one)[:, None] + areas(other)[None] - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))

@@ -32,17 +32,13 @@ _BESIDE = 600
 class PictureCache:
     """Pictures as ``make`` gave them, RGB of 8 bit; safe in several threads.
 
-    Parameters
-    ----------
-    most:
-        The most bytes to keep. By default what ``$MOBILENETS_PICTURE_MEMORY`` says in MiB (0: none), else an eighth of
-        free memory, up to 2 GiB.
+    - ``most``: the most bytes to keep. By default what ``$MOBILENETS_PICTURE_MEMORY`` says in MiB (0: none), else an
+      eighth of free memory, up to 2 GiB.
 
     Raises InputError when the variable is not a whole number.
 
     What is there stays: every picture comes once an epoch, in another order each time, so that whatever was thrown out
     would be missed as often as what took its place. The pixels are those that decoding anew would give.
-
     """
 
     def __init__(self, most: int | None = None) -> None:

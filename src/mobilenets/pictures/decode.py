@@ -28,7 +28,6 @@ from mobilenets.base import mounts
 from mobilenets.errors import InputError, UnreadablePicture
 from mobilenets.pictures import jpeg, kinds, png, ppm, tiff
 from mobilenets.pictures.colour import as_seen
-from mobilenets.pictures.scaled import scale
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused before their pixels are decoded (a 108-megapixel phone photo passes)."""
@@ -245,7 +244,7 @@ def _upright(picture: Image.Image, surplus: Surplus | None = None, stream: IO[by
         raise UnreadablePicture("the picture has no pixels")
     share = 1
     if surplus is not None and isinstance(picture, JpegImagePlugin.JpegImageFile):
-        share = scale(picture, surplus(width, height))
+        share = jpeg.scale(picture, surplus(width, height))
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         tiff.check(picture)
     if isinstance(picture, PpmImagePlugin.PpmImageFile) and picture.tile:  # else its pixels are there already

@@ -11,12 +11,14 @@ INSTALL_HEIC = ".venv/bin/pip install -e '.[heic]' -c constraints.txt"
 """Brings HEIC to a clone."""
 
 CONVERT = "convert it to JPEG or PNG"
+_RAW = "camera raw is not read: export it as JPEG"
+_VIDEO = "not a picture but a video: save frames of it as JPEG"
 
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"}
 AVIF_BRANDS = {b"avif", b"avis"}
 
-# What stands at the start, or so many bytes behind it: what that is, and what to do.
-_STARTS: tuple[tuple[int, bytes, str], ...] = (
+# What stands at the start, or so many bytes behind it: what that is, and what to do. The first that fits is said.
+_STARTS: tuple[tuple[int, bytes | tuple[bytes, ...], str], ...] = (
     (0, b"\xff\x0a", f"JPEG XL is not read: {CONVERT}"),
     (4, b"JXL \r\n\x87\n", f"JPEG XL is not read: {CONVERT}"),
     (4, b"jP  \r\n\x87\n", f"JPEG 2000 is not read: {CONVERT}"),
@@ -24,18 +26,11 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"II\xbc", f"JPEG XR is not read: {CONVERT}"),
     (0, b"8BPS", "a Photoshop document is not read: export it as PNG or JPEG"),
     (0, b"gimp xcf", "a GIMP document is not read: export it as PNG or JPEG"),
-    (0, b"FUJIFILMCCD-RAW", "camera raw is not read: export it as JPEG"),
-    (0, b"IIRO", "camera raw is not read: export it as JPEG"),
-    (0, b"IIRS", "camera raw is not read: export it as JPEG"),
-    (0, b"MMOR", "camera raw is not read: export it as JPEG"),
-    (0, b"IIU\0", "camera raw is not read: export it as JPEG"),
-    (0, b"FOVb", "camera raw is not read: export it as JPEG"),
-    (0, b"\0MRM", "camera raw is not read: export it as JPEG"),
-    (6, b"HEAPCCDR", "camera raw is not read: export it as JPEG"),
-    (4, b"ftypcrx ", "camera raw is not read: export it as JPEG"),
+    (0, (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM"), _RAW),
+    (6, b"HEAPCCDR", _RAW),
+    (4, b"ftypcrx ", _RAW),
     (0, b"\0\0\1\0", f"an icon (ICO) is not read: {CONVERT}"),
-    (0, b"\0\0\2\0\0\0\0\0", f"a TGA picture is not read: {CONVERT}"),
-    (0, b"\0\0\x0a\0\0\0\0\0", f"a TGA picture is not read: {CONVERT}"),
+    (0, (b"\0\0\2\0\0\0\0\0", b"\0\0\x0a\0\0\0\0\0"), f"a TGA picture is not read: {CONVERT}"),
     (0, b"\n\5\1\x08", f"PCX is not read: {CONVERT}"),
     (0, b"\x01\xda", f"an SGI picture is not read: {CONVERT}"),
     (0, b"\0\0\2\0", f"a cursor is not read: {CONVERT}"),
@@ -49,8 +44,7 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (40, b" EMF", f"a Windows metafile is not read: {CONVERT}"),
     (128, b"DICM", f"DICOM is not read: {CONVERT}"),
     (0, b"%PDF", "a PDF is not read: export its pages as PNG or JPEG"),
-    (0, b"%!PS", "PostScript is not read: export it as PNG or JPEG"),
-    (0, b"\xc5\xd0\xd3\xc6", "PostScript is not read: export it as PNG or JPEG"),
+    (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), "PostScript is not read: export it as PNG or JPEG"),
     (0, b"version https://git-lfs", "not a picture but a Git LFS pointer: get the pictures with `git lfs pull`"),
     (0, b"PK\3\4", "not a picture but a ZIP archive: unpack it"),
     (0, b"PK\5\6", "not a picture but an empty ZIP archive"),
@@ -62,20 +56,12 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "not a picture but a Zstandard archive: unpack it"),
     (257, b"ustar", "not a picture but a tar archive: unpack it"),
     (0, b"\0\5\x16\7", "not a picture but a side file of macOS (AppleDouble): delete it"),
-    (0, b"\x1aE\xdf\xa3", "not a picture but a video: save frames of it as JPEG"),
-    (0, b"\0\0\1\xba", "not a picture but a video: save frames of it as JPEG"),
-    (0, b"\0\0\1\xb3", "not a picture but a video: save frames of it as JPEG"),
-    (0, b"FLV\1", "not a picture but a video: save frames of it as JPEG"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "not a picture but a video: save frames of it as JPEG"),
-    (8, b"AVI LIST", "not a picture but a video: save frames of it as JPEG"),
-    (4, b"ftyp", "not a picture but a video: save frames of it as JPEG"),
-    (4, b"moov", "not a picture but a video: save frames of it as JPEG"),
-    (4, b"mdat", "not a picture but a video: save frames of it as JPEG"),
-    (4, b"wide", "not a picture but a video: save frames of it as JPEG"),
+    (0, (b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"FLV\1", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), _VIDEO),
+    (8, b"AVI LIST", _VIDEO),
+    (4, (b"ftyp", b"moov", b"mdat", b"wide"), _VIDEO),
     (8, b"WAVEfmt ", "not a picture but sound"),
     (0, b"OggS", "not a picture but sound or a video"),
-    (0, b"fLaC", "not a picture but sound"),
-    (0, b"ID3", "not a picture but sound"),
+    (0, (b"fLaC", b"ID3"), "not a picture but sound"),
     (0, b"\x93NUMPY", "not a picture but a NumPy array: save it as PNG"),
     (0, b"\x89HDF\r\n\x1a\n", "not a picture but an HDF5 file"),
     (0, b"SQLite format 3\0", "not a picture but a database"),

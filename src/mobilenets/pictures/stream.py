@@ -46,30 +46,21 @@ def stream(
 ) -> Generator[tuple[Item, Result | UnreadablePicture]]:
     """Make something of every item, in threads, ahead of the reader.
 
-    Parameters
-    ----------
-    make:
-        What is done with an item: decode and preprocess a picture, or a batch of them. It runs in several threads.
-    items:
-        Taken up one by one as the reader goes on, in the reader's thread.
-    workers:
-        Threads, by default ``default_workers()``.
-    ahead:
-        How many items may be under way or made and not yet read: what bounds the memory. By default one more than
-        there are workers.
-    together:
-        How many items a thread takes at a time: where one takes less time than its hand-over between threads. There may
-        be so many times as many under way.
+    - ``make``: what is done with an item: decode and preprocess a picture, or a batch of them. It runs in several
+      threads.
+    - ``items``: taken up one by one as the reader goes on, in the reader's thread.
+    - ``workers``: threads, by default ``default_workers()``.
+    - ``ahead``: how many items may be under way or made and not yet read: what bounds the memory. By default one more
+      than there are workers.
+    - ``together``: how many items a thread takes at a time: where one takes less time than its hand-over between
+      threads. There may be so many times as many under way.
 
-    Yields
-    ------
-        Each item with its result, in the order of the items. Where ``make`` raises ``UnreadablePicture``, that
-        exception stands in the result's place; any other one is raised here. When the reader stops, what is not begun
-        is dropped.
+    Yields each item with its result, in the order of the items. Where ``make`` raises ``UnreadablePicture``, that
+    exception stands in the result's place; any other one is raised here. When the reader stops, what is not begun is
+    dropped.
 
     >>> list(stream(len, ["a", "bb", "ccc"], workers=2))
     [('a', 1), ('bb', 2), ('ccc', 3)]
-
     """
     workers = workers or default_workers()
     room = ahead or workers + 1

@@ -16,9 +16,9 @@ from mobilenets.pictures.decode import decode
 from mobilenets.pictures.inputs import Picture, source_of
 from mobilenets.runtime.answers import find_answers
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, Bundle, check_weights, find_bundle, read_bundle
-from mobilenets.runtime.engines import Engine, open_engine
+from mobilenets.runtime.engines import open_engine
 from mobilenets.runtime.exported import Exported, file_hash
-from mobilenets.runtime.predictor import EnginePredictor, naming
+from mobilenets.runtime.predictor import Engine, EnginePredictor, naming
 
 ONNX = "onnxruntime"
 TORCH = "torch"

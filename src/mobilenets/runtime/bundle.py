@@ -71,24 +71,17 @@ class Bundle:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``model.json``; what is optional only where there is any."""
-        optional: dict[str, Any] = {}
-        if self.labels is not None:
-            optional["labels"] = self.labels.to_json()
-        if self.threshold is not None:
-            optional["threshold"] = self.threshold
-        for name, file in (("export", self.export), ("graph", self.graph)):
-            if file is not None:
-                optional[name] = file.to_json()
-        if self.outputs is not None:
-            optional["outputs"] = self.outputs
-        if self.weights is not None:
-            optional["weights_sha256"] = self.weights
-        if self.calibration:
-            optional["calibration"] = dict(self.calibration)
-        if self.none_of_these is not None:
-            optional["none_of_these"] = self.none_of_these.to_json()
-        if self.detection is not None:
-            optional["detection"] = self.detection.to_json()
+        optional: dict[str, Any] = {
+            "labels": self.labels,
+            "threshold": self.threshold,
+            "export": self.export,
+            "graph": self.graph,
+            "outputs": self.outputs,
+            "weights_sha256": self.weights,
+            "calibration": dict(self.calibration) or None,
+            "none_of_these": self.none_of_these,
+            "detection": self.detection,
+        }
         said = {
             "format": FORMAT,
             "version": VERSION,
@@ -98,8 +91,10 @@ class Bundle:
             "classes_sha256": classes_hash(self.classes),
             "preprocessing": self.preprocessing.to_json(),
             "origin": dict(self.origin),
-            **optional,
         }
+        for key, part in optional.items():
+            if part is not None:
+                said[key] = part.to_json() if hasattr(part, "to_json") else part
         return said | {CONTRACT: contract_hash(said)}
 
 

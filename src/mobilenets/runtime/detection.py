@@ -23,32 +23,20 @@ Pair = tuple[float, float]
 class Detection:
     """How an SSD's outputs, float32 N × anchors × (4 + columns), are read.
 
-    Parameters
-    ----------
-    size:
-        Side of the network's pictures in pixels.
-    maps:
-        Side of each map that boxes are found on, the finest first.
-    shapes:
-        For each map the width and height of its anchors, as shares of the picture's side. Anchors come map by map,
-        row by row, place by place, and at a place in this order; each stands on the middle of its place.
-    extras:
-        Of each layer behind the body the channels inside and those that it gives.
-    box_scales:
-        What the codes x, y, w and h are multiplied by: with an anchor's middle ``a`` and sides ``s`` a box has
-        ``x = (c - a) / s · 10`` and ``w = log(t / s) · 5`` (Liu et al. 2016, arXiv 1512.02325, equation 2, whose
-        figures are those of its code, "variances" of 0.1 and 0.2).
-    scores:
-        ``softmax`` over the columns, of which the first is the background, or ``sigmoid`` of each.
-    iou:
-        Overlap above which the box with the lower score of one class is dropped.
-    least_score:
-        Boxes below it are not considered.
-    most:
-        Boxes of a picture at the most.
+    - ``size``: side of the network's pictures in pixels.
+    - ``maps``: side of each map that boxes are found on, the finest first.
+    - ``shapes``: for each map the width and height of its anchors, as shares of the picture's side. Anchors come map by
+      map, row by row, place by place, and at a place in this order; each stands on the middle of its place.
+    - ``extras``: of each layer behind the body the channels inside and those that it gives.
+    - ``box_scales``: what the codes x, y, w and h are multiplied by: with an anchor's middle ``a`` and sides ``s`` a
+      box has ``x = (c - a) / s · 10`` and ``w = log(t / s) · 5`` (Liu et al. 2016, arXiv 1512.02325, equation 2, whose
+      figures are those of its code, "variances" of 0.1 and 0.2).
+    - ``scores``: ``softmax`` over the columns, of which the first is the background, or ``sigmoid`` of each.
+    - ``iou``: overlap above which the box with the lower score of one class is dropped.
+    - ``least_score``: boxes below it are not considered.
+    - ``most``: boxes of a picture at the most.
 
     Raises ``InputError`` for what cannot be.
-
     """
 
     size: int

@@ -124,19 +124,12 @@ class _Form:
         self.ended = True
 
 
-_EVENTS = (
-    *("part_begin", "header_field", "header_value", "header_end", "headers_finished"),
-    *("part_data", "part_end", "end"),
-)
-
-
 def _parts(body: bytearray, boundary: bytes, limits: Limits) -> list[tuple[str, bytes]]:
     """Take a multipart form (RFC 7578) apart."""
     form = _Form(limits)
     try:
-        parser = MultipartParser(
-            boundary, cast(Any, {f"on_{event}": getattr(form, f"on_{event}") for event in _EVENTS})
-        )
+        callbacks = {name: getattr(form, name) for name in dir(form) if name.startswith("on_")}
+        parser = MultipartParser(boundary, cast(Any, callbacks))
         view = memoryview(body)
         # By chunks, so that the callbacks can stop it.
         for place in range(0, len(body), _CHUNK):

@@ -41,32 +41,21 @@ class State:
     """Waits until the model is between two runs, which one that hangs never is."""
 
 
+@dataclass(frozen=True, eq=False)
 class Guard:
     """Middleware around the whole application.
 
     ``open_paths`` need no token; ``known_paths`` are counted under their own names.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        state: State,
-        limits: Limits,
-        metrics: Metrics,
-        token: str | None,
-        hosts: Hosts,
-        open_paths: Collection[str],
-        known_paths: Collection[str],
-    ) -> None:
-        self.app = app
-        self.state = state
-        self.limits = limits
-        self.metrics = metrics
-        self.token = token
-        self.hosts = hosts
-        self.open_paths = open_paths
-        self.known_paths = known_paths
+    app: ASGIApp
+    state: State
+    limits: Limits
+    metrics: Metrics
+    token: str | None
+    hosts: Hosts
+    open_paths: Collection[str]
+    known_paths: Collection[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""

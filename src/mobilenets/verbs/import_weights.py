@@ -13,9 +13,8 @@ from mobilenets.exports.beside import write_graph
 from mobilenets.models.saved import save_weights
 from mobilenets.runs.folder import model_folder
 from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS, is_model
-from mobilenets.weights.class_names import read_classes
+from mobilenets.weights.class_names import imagenet_classes, read_classes
 from mobilenets.weights.convert import convert, read_input
-from mobilenets.weights.imagenet import imagenet_classes
 from mobilenets.weights.published import PUBLISHED
 
 

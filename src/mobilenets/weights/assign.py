@@ -40,12 +40,12 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
     queues = {kind: of_kind(foreign.layers, kind) for kind in (*KINDS, "norm")}
     # What else stands behind the body is no part of this network.
     queues["conv"] = [*queues["conv"][: len(ours["conv"]) - sum(isinstance(part, Conv) for part in plan.head)], *hidden]
-    faults = _Faults()
-    for kind, parts in ours.items():
-        faults.missing += [f"{part.name} ({kind})" for part in parts[len(queues[kind]) :]]
-    faults.surplus += [layer.name for layer in queues["depthwise"][len(ours["depthwise"]) :]]
+    # What does not fit, gathered to be said at once.
+    missing = [f"{part.name} ({kind})" for kind, parts in ours.items() for part in parts[len(queues[kind]) :]]
+    surplus = [layer.name for layer in queues["depthwise"][len(ours["depthwise"]) :]]
+    shapes: list[str] = []
     if plan.classifier and head is None:
-        faults.missing.append("classifier (linear)")
+        missing.append("classifier (linear)")
     state: dict[str, Floats] = {}
     placed: dict[str, tuple[str, ...]] = {}
     whole = len(queues["norm"]) == sum(part.norm for part in plan.convolutions)
@@ -57,12 +57,12 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
             continue
         norm = next(taken["norm"], None) if part.norm and (whole or "bias" not in conv.arrays) else None
         if part.norm and norm is None and "bias" not in conv.arrays:
-            faults.missing.append(f"{part.name}.norm (norm)")
+            missing.append(f"{part.name}.norm (norm)")
             continue
         state |= _unit(part, conv, norm)
         placed[part.name] = (conv.name,) if norm is None else (conv.name, norm.name)
     # A BatchNorm without a place would have changed what the network computes.
-    faults.surplus += [layer.name for layer in taken["norm"]]
+    surplus += [layer.name for layer in taken["norm"]]
     if plan.classifier and head is not None:
         weight = head.arrays["weight"]
         bias = head.arrays.get("bias", np.zeros(weight.shape[0], np.float32))
@@ -72,29 +72,13 @@ def assign(network: Network, foreign: Foreign) -> Assigned:
         if tuple(expected[key].shape) != value.shape:
             owner = next(name for name in placed if key.startswith(f"{name}."))
             theirs = placed[owner][-1 if key.startswith(f"{owner}.norm.") else 0]
-            faults.shapes.append(f"{theirs} {value.shape} for {key} {tuple(expected[key].shape)}")
-    faults.report()
+            shapes.append(f"{theirs} {value.shape} for {key} {tuple(expected[key].shape)}")
+    faults = {"missing": missing, "surplus": surplus, "of another shape": shapes}
+    if told := [f"{len(names)} {what} ({listed(names, LISTED)})" for what, names in faults.items() if names]:
+        raise InputError(f"its layers do not fit this network: {', '.join(told)}; give weights of this network")
     _load(network, state)
     used = {name for theirs in placed.values() for name in theirs}
     return Assigned(placed, tuple(layer.name for layer in foreign.layers if layer.name not in used))
-
-
-class _Faults:
-    """What does not fit, gathered to be said at once."""
-
-    def __init__(self) -> None:
-        self.missing: list[str] = []
-        self.surplus: list[str] = []
-        self.shapes: list[str] = []
-
-    def report(self) -> None:
-        parts = [
-            f"{len(names)} {what} ({listed(names, LISTED)})"
-            for what, names in (("missing", self.missing), ("surplus", self.surplus), ("of another shape", self.shapes))
-            if names
-        ]
-        if parts:
-            raise InputError(f"its layers do not fit this network: {', '.join(parts)}; give weights of this network")
 
 
 def _unit(part: Conv, conv: Layer, norm: Layer | None) -> dict[str, Floats]:

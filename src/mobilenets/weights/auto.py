@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import re
+import ssl
+import threading
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from mobilenets.errors import InputError
@@ -12,11 +18,11 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.saved import SavedModel
 from mobilenets.weights import hub, published
 from mobilenets.weights.published import Published
-from mobilenets.weights.reach import unreachable
 from mobilenets.weights.start import load_published
 
 log = logging.getLogger("mobilenets")
 
+ANSWER = 4.0  # seconds for the first answer
 _OTHERWISE = "give a trained model with --weights MODEL"
 _WITH_A_NETWORK = (
     "connect to the internet, or give the file with --weights FILE (mobilenets weights --json has the addresses)"
@@ -39,7 +45,7 @@ def find(architecture: Architecture) -> ChosenWeights:
     """Find ImageNet's weights for a network: in the caches, on the hub, and then among Keras's of the same width.
 
     Nothing is raised for what is missing: where no file is published, none can be had, or none would help, ``why_not``
-    says so, and training is to begin from scratch. A server that does not answer is given up after ``reach.ANSWER``
+    says so, and training is to begin from scratch. A server that does not answer is given up after ``ANSWER``
     seconds.
     """
     if architecture.variant == "custom":
@@ -59,7 +65,7 @@ def find(architecture: Architecture) -> ChosenWeights:
         except InputError as error:
             return _scratch(_reason(error), _OTHERWISE)
     reasons: list[str] = []
-    for missing in (_not_cached,) if hub.offline() else (_not_cached, unreachable):
+    for missing in (_not_cached,) if hub.offline() else (_not_cached, _unreachable):
         reasons.clear()
         for chosen in candidates:
             try:
@@ -75,6 +81,37 @@ def find(architecture: Architecture) -> ChosenWeights:
 
 def _not_cached(chosen: Published) -> str | None:
     return "not in the cache" if hub.cached(chosen) is None else None
+
+
+def _unreachable(published: Published) -> str | None:
+    """Say why the server of a published file gives no answer within ``ANSWER`` seconds, or None where one comes."""
+    found: list[str | None] = []
+    url = hub.address(published)
+    asking = threading.Thread(target=lambda: found.append(_ask(url)), daemon=True)
+    asking.start()
+    # The thread is left behind where looking a name up hangs, which no timeout of a socket ends.
+    asking.join(ANSWER)
+    return found[0] if found else f"no answer within {ANSWER:g} s"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing: a redirect is an answer."""
+
+
+def _ask(url: str) -> str | None:
+    try:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "mobilenets"})
+        urllib.request.build_opener(_NoRedirect).open(request, timeout=2 * ANSWER).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except urllib.error.URLError as error:
+        # A certificate that this Python does not know is an answer too: huggingface_hub brings its own list.
+        if not isinstance(error.reason, ssl.SSLError):
+            return getattr(error.reason, "strerror", None) or hub.words(error)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return getattr(error, "strerror", None) or hub.words(error)
+    return None
 
 
 def _reason(error: InputError) -> str:

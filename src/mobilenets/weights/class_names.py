@@ -1,10 +1,15 @@
-"""Names of classes from a file, as tools write them: one per line, numbered, in JSON by place or by name, in YAML."""
+"""Names of classes: ImageNet's, COCO's, and those in a file as tools write them.
+
+That is one per line, numbered, in JSON by place or by name, or in YAML.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,33 @@ _BEFORE = re.compile(r"(\d+)(?:\s*[:,;.)\t]\s*|\s+)(\S.*)")  # "0 apple", "0: ap
 _AFTER = re.compile(r"(\S.*?)\s*[,;:\t]\s*(\d+)")  # "apple,0"
 # Where JSON holds the names: data of other tools, Hugging Face's config.json, our own model.json.
 _KEYS = ("names", "classes", "class_names", "labels", "id2label", "label2id", "class_to_idx", "class_indices")
+BACKGROUND = "background"
+"""The class that TensorFlow's slim has before the others, 1,001 in all."""
+COCO_OUTPUTS = 90
+# By their numbers from 1 on, as in instances_train2017.json; - where the data set has no class of a number.
+_COCO = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,-,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,-,backpack,umbrella,-,-,handbag,tie,suitcase,"
+    "frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,-,"
+    "wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,"
+    "couch,potted plant,bed,-,dining table,-,-,toilet,-,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,"
+    "toaster,sink,refrigerator,-,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+
+
+@cache
+def imagenet_classes() -> tuple[str, ...]:
+    """Give ImageNet's 1,000 classes (ILSVRC 2012) in the order of every network that was trained on it.
+
+    These are short English names, each different from all others, also when case does not count.
+    """
+    text = resources.files("mobilenets.weights").joinpath("imagenet.txt").read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def coco_classes() -> tuple[str, ...]:
+    """Return the 90 names of COCO in order, 80 of them classes and the others ``unused 12`` and the like."""
+    return tuple(f"unused {number}" if name == "-" else name for number, name in enumerate(_COCO.split(","), start=1))
 
 
 def read_classes(source: str | Path) -> tuple[str, ...]:

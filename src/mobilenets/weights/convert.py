@@ -20,11 +20,9 @@ from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bundle import CLASSIFICATION, DETECTION, Bundle
 from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.assign import Assigned, assign
-from mobilenets.weights.class_names import checked
+from mobilenets.weights.class_names import BACKGROUND, COCO_OUTPUTS, checked, coco_classes, imagenet_classes
 from mobilenets.weights.classifier import find_head
-from mobilenets.weights.coco import COCO_OUTPUTS, coco_classes
 from mobilenets.weights.detector import classes_of
-from mobilenets.weights.imagenet import BACKGROUND, imagenet_classes
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, listed, of_kind, two_classes
 from mobilenets.weights.read import path_in, read
 from mobilenets.weights.recognise import recognise
@@ -61,32 +59,23 @@ def convert(
 ) -> Converted:
     """Read foreign weights and put them into the network that they are.
 
-    Parameters
-    ----------
-    files:
-        One file, or a backbone and its head.
-    size:
-        Input side in pixels; by default what the file says, and else the network's usual one.
-    variant:
-        ``standard`` or ``small``, where the file does not tell the strides.
-    classes:
-        Names of the classes in order; by default the file's, and ImageNet's for 1,000 or 1,001 of them.
-    preprocessing:
-        Fields of ``Preprocessing`` that replace those of the file or its framework.
-    origin:
-        What ``model.json`` is to say of where the weights came from, beside the format, the file and the notes.
-    output:
-        What to take of a file that holds several networks, classifiers or outputs; by default what its notes say.
-    habits:
-        Fields of ``Foreign`` that are known of the file and not told by it, such as ``padding`` and ``epsilon``.
-    quiet:
-        Log nothing of what was found, for a file that is known already.
+    - ``files``: one file, or a backbone and its head.
+    - ``size``: input side in pixels; by default what the file says, and else the network's usual one.
+    - ``variant``: ``standard`` or ``small``, where the file does not tell the strides.
+    - ``classes``: names of the classes in order; by default the file's, and ImageNet's for 1,000 or 1,001 of them.
+    - ``preprocessing``: fields of ``Preprocessing`` that replace those of the file or its framework.
+    - ``origin``: what ``model.json`` is to say of where the weights came from, beside the format, the file and the
+      notes.
+    - ``output``: what to take of a file that holds several networks, classifiers or outputs; by default what its notes
+      say.
+    - ``habits``: fields of ``Foreign`` that are known of the file and not told by it, such as ``padding`` and
+      ``epsilon``.
+    - ``quiet``: log nothing of what was found, for a file that is known already.
 
     All that was assumed or left out is in ``notes``, in ``model.json`` (``origin.notes``) and in the log.
 
     A file without a classifier that fits gives a model without classes, to be trained further.
     Raises ``InputError`` in one line that begins with the path.
-
     """
     paths = [files] if isinstance(files, Path) else list(files)
     paths = [path_in(path) for path in paths]
@@ -99,7 +88,8 @@ def convert(
         network, assigned, of_head = _build(architecture, foreign)
         names, of_names = _classes(foreign, network.classes, classes)
         settings, of_pictures = _input(foreign, network.classes, preprocessing or {})
-        notes = (*foreign.notes, *_left_out(assigned), *of_pictures, *of_head, *of_names)
+        left_out = [f"left out, not part of this network: {listed(assigned.surplus)}"] * bool(assigned.surplus)
+        notes = (*foreign.notes, *left_out, *of_pictures, *of_head, *of_names)
         bundle = Bundle(
             architecture.to_json(),
             names,
@@ -164,12 +154,6 @@ def _input(foreign: Foreign, outputs: int, given: Mapping[str, Any]) -> tuple[di
             "do by default; if the training kept their proportions, import with --resize crop (or pad)"
         ]
     return settings, []
-
-
-def _left_out(assigned: Assigned) -> list[str]:
-    if not assigned.surplus:
-        return []
-    return [f"left out, not part of this network: {listed(assigned.surplus)}"]
 
 
 def _classes(foreign: Foreign, outputs: int, given: Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:

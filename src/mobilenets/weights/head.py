@@ -73,20 +73,13 @@ def fold(
 ) -> Folded:
     """Fold what stands behind the last activation.
 
-    Parameters
-    ----------
-    operations:
-        All operations; activations are whole.
-    sides:
-        Rows and columns of what each gives.
-    outputs:
-        The places of what the network gives.
-    choose:
-        Chooses the scores by the places of all that comes after the last activation; raises ``NotLinear``. By default
-        the only ones among the outputs are taken.
+    - ``operations``: all operations; activations are whole.
+    - ``sides``: rows and columns of what each gives.
+    - ``outputs``: the places of what the network gives.
+    - ``choose``: chooses the scores by the places of all that comes after the last activation; raises ``NotLinear``. By
+      default the only ones among the outputs are taken.
 
     Raises ``InputError`` where the last activation is not all that what follows takes.
-
     """
     bent = (place for place, operation in enumerate(operations) if _bends(operation, sides[place]))
     start = max(bent, default=-1)

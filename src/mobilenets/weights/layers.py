@@ -52,50 +52,30 @@ class Layer:
 class Foreign:
     """What a file holds, and what its framework makes of it.
 
-    Parameters
-    ----------
-    format:
-        What the file is, in words: ``Keras HDF5``.
-    layers:
-        Each kind in forward order; the order between kinds has no meaning.
-    padding:
-        Where padding goes at stride 2, a value of ``mobilenets.models.padding.PADDINGS``.
-    epsilon:
-        BatchNorm's epsilon.
-    strides:
-        Of the first convolution and then of each depthwise layer, where the file tells.
-    size:
-        Input side in pixels, where the file tells.
-    preprocessing:
-        Fields of ``Preprocessing`` that the file or the habit of its framework gives; ``size`` is not among them.
-    classes:
-        Class names in order, where the file has them.
-    ignored:
-        Names of arrays that are no weights of a network, such as an optimiser's.
-    notes:
-        What a user should know of how the file was read, one line each.
-    assumed:
-        What the file does not tell and was assumed, one line each.
-    own:
-        Fields of ``Preprocessing`` by the habit of its framework for a classifier that is not ImageNet's; what
-        ``preprocessing`` tells of the file goes before.
-    activations:
-        Those that the body of a network of its source has, of ``mobilenets.models.operations.ACTIVATIONS``; empty
-        where nothing tells.
-    headless:
-        Why what stands behind the body is no classifier of ours, where its layers do not show it.
-    activation:
-        The one function that stands everywhere in the body, where the file tells and there is just one.
-    check:
-        Compares what the file's graph computes with the plan of the network that its layers fit, where the file tells:
-        raises ``InputError`` for another body, and returns why the head is another.
-    kind:
-        What the file's network is by its operations, for messages.
-    behind:
-        Of a detector, the layers behind its body, each kind in the forward order of our plan.
-    detection:
-        Of a detector, says how its outputs are read, by the body that ``layers`` are; raises ``InputError``.
-
+    - ``format``: what the file is, in words: ``Keras HDF5``.
+    - ``layers``: each kind in forward order; the order between kinds has no meaning.
+    - ``padding``: where padding goes at stride 2, a value of ``mobilenets.models.padding.PADDINGS``.
+    - ``epsilon``: BatchNorm's epsilon.
+    - ``strides``: of the first convolution and then of each depthwise layer, where the file tells.
+    - ``size``: input side in pixels, where the file tells.
+    - ``preprocessing``: fields of ``Preprocessing`` that the file or the habit of its framework gives; ``size`` is not
+      among them.
+    - ``classes``: class names in order, where the file has them.
+    - ``ignored``: names of arrays that are no weights of a network, such as an optimiser's.
+    - ``notes``: what a user should know of how the file was read, one line each.
+    - ``assumed``: what the file does not tell and was assumed, one line each.
+    - ``own``: fields of ``Preprocessing`` by the habit of its framework for a classifier that is not ImageNet's; what
+      ``preprocessing`` tells of the file goes before.
+    - ``activations``: those that the body of a network of its source has, of
+      ``mobilenets.models.operations.ACTIVATIONS``; empty where nothing tells.
+    - ``headless``: why what stands behind the body is no classifier of ours, where its layers do not show it.
+    - ``activation``: the one function that stands everywhere in the body, where the file tells and there is just one.
+    - ``check``: compares what the file's graph computes with the plan of the network that its layers fit, where the
+      file tells: raises ``InputError`` for another body, and returns why the head is another.
+    - ``kind``: what the file's network is by its operations, for messages.
+    - ``behind``: of a detector, the layers behind its body, each kind in the forward order of our plan.
+    - ``detection``: of a detector, says how its outputs are read, by the body that ``layers`` are; raises
+      ``InputError``.
     """
 
     format: str

@@ -57,9 +57,10 @@ def _arrays(path: Path, content: memoryview) -> dict[str, npt.NDArray[Any]]:
     budget = wire.Budget(MAX_FIELDS)
     chunks: dict[str, tuple[str, tuple[int, ...], list[memoryview]]] = {}
     last = None
-    for number, _, value in wire.fields(content, budget):
-        if number != 1:
-            raise wire.WireError(f"field {number}")
+    got = wire.grouped(content, budget)
+    if others := set(got) - {1}:
+        raise wire.WireError(f"field {min(others)}")
+    for value in got[1]:
         name, kind, shape, data = _tensor(wire.blob(value), budget)
         # A tensor of more than 512 MiB comes in pieces, one behind the other, each with the whole's shape.
         if name not in chunks:
@@ -76,26 +77,15 @@ def _arrays(path: Path, content: memoryview) -> dict[str, npt.NDArray[Any]]:
 
 def _tensor(value: memoryview, budget: wire.Budget) -> tuple[str, str, tuple[int, ...], memoryview]:
     """Read one ``Value``."""
-    name, kind, data = "", "", memoryview(b"")
-    dims: list[int] = []
-    for number, _, part in wire.fields(value, budget):
-        if number == 1:
-            name = wire.text(part)
-        elif number == 2:
-            for inner, form, field in wire.fields(wire.blob(part), budget):
-                if inner == 1 and form == wire.BYTES:
-                    dims += wire.varints(wire.blob(field)[: 10 * MAX_DIMENSIONS]).tolist()
-                elif inner == 1:
-                    dims.append(wire.number(field))
-                elif inner == 2:
-                    kind = wire.text(field)
-                elif inner == 3:
-                    data = wire.blob(field)
-        else:
-            raise wire.WireError("a table of embeddings, which no MobileNet has")
+    got = wire.grouped(value, budget)
+    if set(got) - {1, 2}:
+        raise wire.WireError("a table of embeddings, which no MobileNet has")
+    tensor = wire.grouped(wire.blob(got[2][-1]) if got[2] else b"", budget)
+    dims = wire.numbers(tensor[1], most=10 * MAX_DIMENSIONS)
     if len(dims) > MAX_DIMENSIONS:
         raise wire.WireError("more dimensions than any layer has")
-    return name, kind, tuple(dims), data
+    data = wire.blob(tensor[3][-1]) if tensor[3] else memoryview(b"")
+    return wire.name_of(got[1]), wire.name_of(tensor[2]), tuple(dims), data
 
 
 def _array(name: str, kind: str, shape: tuple[int, ...], chunks: list[memoryview]) -> npt.NDArray[Any]:

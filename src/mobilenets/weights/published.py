@@ -18,29 +18,17 @@ KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 class Published:
     """One file of weights for 1,000 ImageNet classes.
 
-    Parameters
-    ----------
-    network, width:
-        As ``mobilenets.models.catalog.describe`` takes them.
-    size:
-        Input side in pixels that the weights were trained and ``top1`` was measured at.
-    top1:
-        Per cent of the ImageNet validation pictures, as published with the weights.
-    source:
-        ``timm``, on the Hugging Face hub, or ``Keras``.
-    repository, file:
-        The repository on the hub, or the folder of Keras's, and the file's name there.
-    revision:
-        The hub's commit, or a branch where no commit is known; None for Keras, which keeps no versions.
-    bytes, sha256:
-        Of the file, where known.
-    licence:
-        SPDX name of the licence that the weights are given under.
-    preprocessing:
-        Fields of ``Preprocessing``; ``size`` is not among them.
-    habits:
-        Fields of ``Foreign`` that its file does not tell: padding and BatchNorm's epsilon of timm's ``tf_`` weights.
-
+    - ``network``, ``width``: as ``mobilenets.models.catalog.describe`` takes them.
+    - ``size``: input side in pixels that the weights were trained and ``top1`` was measured at.
+    - ``top1``: per cent of the ImageNet validation pictures, as published with the weights.
+    - ``source``: ``timm``, on the Hugging Face hub, or ``Keras``.
+    - ``repository``, ``file``: the repository on the hub, or the folder of Keras's, and the file's name there.
+    - ``revision``: the hub's commit, or a branch where no commit is known; None for Keras, which keeps no versions.
+    - ``bytes``, ``sha256``: of the file, where known.
+    - ``licence``: SPDX name of the licence that the weights are given under.
+    - ``preprocessing``: fields of ``Preprocessing``; ``size`` is not among them.
+    - ``habits``: fields of ``Foreign`` that its file does not tell: padding and BatchNorm's epsilon of timm's ``tf_``
+      weights.
     """
 
     network: str
@@ -66,20 +54,9 @@ class Published:
 
     def to_json(self) -> dict[str, Any]:
         """Give the entry as plain JSON values."""
-        return {
-            "network": self.network,
-            "width": self.width,
-            "size": self.size,
-            "top1": self.top1,
-            "source": self.source,
-            "licence": self.licence,
-            "preprocessing": {
-                name: list(value) if isinstance(value, tuple) else value for name, value in self.preprocessing.items()
-            },
-            "url": self.url,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-        }
+        how = {name: list(value) if isinstance(value, tuple) else value for name, value in self.preprocessing.items()}
+        told = ("network", "width", "size", "top1", "source", "licence", "preprocessing", "url", "bytes", "sha256")
+        return {name: how if name == "preprocessing" else getattr(self, name) for name in told}
 
 
 def choose(network: str, width: float, size: int, source: str | None = None) -> Published:

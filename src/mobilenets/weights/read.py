@@ -18,9 +18,9 @@ from mobilenets.weights.pytorch import safetensors_file, torch_file
 from mobilenets.weights.pytorch.described import in_folder
 from mobilenets.weights.tensorflow import checkpoint, graph, saved_model
 
-Reader = Callable[[Path], Foreign]
+Reader = Callable[..., Foreign]
 # Those of files that may hold several networks or end in several outputs, one of which can be named.
-_CHOOSING: tuple[Callable[..., Foreign], ...] = (torch_file.read, safetensors_file.read, graph.read, onnx_file.read)
+_CHOOSING: tuple[Reader, ...] = (torch_file.read, safetensors_file.read, graph.read, onnx_file.read)
 
 KNOWN = ".onnx, .h5, .keras, .pb, .index, .ckpt, .pth, .pt, .bin, .safetensors or a SavedModel's folder"
 
@@ -52,9 +52,8 @@ def _read(path: Path, output: str | None) -> Foreign:
     reader = reader_of(path)
     if output is None:
         return reader(path)
-    for choosing in _CHOOSING:
-        if reader is choosing:
-            return choosing(path, output)
+    if reader in _CHOOSING:
+        return reader(path, output)
     raise InputError(
         f"{path}: --output works with an ONNX file, a frozen graph or a PyTorch file; leave it out for this one"
     )

@@ -36,14 +36,8 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
     one fits, and else a table of their own (variant ``custom``, rounding ``exact``). Strides are not in weights: they
     are the file's where it tells them, and else those of the catalogue's network with as many blocks.
 
-    Parameters
-    ----------
-    foreign:
-        What a reader gave.
-    size:
-        Input side in pixels; by default the file's, and else the network's usual one.
-    variant:
-        ``standard`` or ``small``, for a file that does not tell the strides; by default ``standard``.
+    ``size`` is the input side in pixels, by default the file's, and else the network's usual one; ``variant`` is
+    ``standard`` or ``small``, for a file that does not tell the strides, by default ``standard``.
 
     Raises ``InputError`` when the layers are not those of a MobileNet.
 
@@ -53,27 +47,12 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
     convs, depthwise = (tuple(map(_shape, of_kind(foreign.layers, kind))) for kind in ("conv", "depthwise"))
     _check(convs, depthwise)
     strides = foreign.strides if len(foreign.strides or ()) == 1 + len(depthwise) else None
-    for name, entry in CATALOG.items():
-        readings = {"standard": entry.table, "small": entry.small}
-        wanted = [variant] if variant else list(readings) if strides else ["standard"]
-        for reading in wanted:
-            table = readings[reading]
-            if table is None:
-                continue
-            side = _size(size, foreign, entry.size)
-            found = _at_width(Architecture(name, 1.0, side, reading, table), convs, depthwise)
-            if found is None or (strides and strides_of(found.plan()) != strides) or not _head_fits(found, foreign):
-                continue
-            if not _activates(found.plan(), foreign):
-                continue
-            return replace(found, table=_with_habits(_with_head(found, foreign), foreign))
-    for name in ("mobilenet_v3_large", "mobilenet_v3_small"):
-        table = reduced_tail(CATALOG[name].table)
+    for name, reading, table in _known([variant] if variant else ["standard", "small"] if strides else ["standard"]):
         side = _size(size, foreign, CATALOG[name].size)
-        found = _at_width(Architecture(name, 1.0, side, "custom", table), convs, depthwise)
+        found = _at_width(Architecture(name, 1.0, side, reading, table), convs, depthwise)
         if found is None or (strides and strides_of(found.plan()) != strides):
             continue
-        if _activates(found.plan(), foreign):
+        if _head_fits(found, foreign) and _activates(found.plan(), foreign):
             return replace(found, table=_with_habits(_with_head(found, foreign), foreign))
     read = _read_rows(convs, depthwise)
     _check_activations(foreign)
@@ -81,6 +60,15 @@ def recognise(foreign: Foreign, *, size: int | None = None, variant: str | None 
     name = _family(read)
     side = _size(size, foreign, CATALOG[name].size)
     return Architecture(name, 1.0, side, "custom", _with_habits(table, foreign))
+
+
+def _known(variants: Sequence[str]) -> Iterator[tuple[str, str, Table]]:
+    """Give the catalogue's tables, and those of V3 for detection: the network's name, the variant and the table."""
+    for name, entry in CATALOG.items():
+        tables = {"standard": entry.table, "small": entry.small}
+        yield from ((name, variant, table) for variant in variants if (table := tables[variant]) is not None)
+    for name in ("mobilenet_v3_large", "mobilenet_v3_small"):
+        yield name, "custom", reduced_tail(CATALOG[name].table)
 
 
 def _at_width(described: Architecture, convs: Shapes, depthwise: Shapes) -> Architecture | None:

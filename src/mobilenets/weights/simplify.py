@@ -15,16 +15,7 @@ import numpy as np
 
 from mobilenets.errors import InputError
 from mobilenets.weights import operations as ops
-from mobilenets.weights.head import (
-    MAX_WORK,
-    Choose,
-    Folded,
-    Scores,
-    Value,
-    factor,
-    fold,
-    pooled,
-)
+from mobilenets.weights.head import MAX_WORK, Choose, Folded, Scores, Value, factor, fold, pooled
 from mobilenets.weights.sides import sides_of
 
 # Halves of hard-swish where it is written out.

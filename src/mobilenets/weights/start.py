@@ -29,7 +29,9 @@ def open_weights(name: str, network: str, width: float, size: int) -> SavedModel
     if name == "none":
         return None
     if name in NAMED:
-        return imagenet(network, width, size, name.partition(":")[2] or None)
+        from mobilenets.weights import published
+
+        return load_published(published.choose(network, width, size, name.partition(":")[2] or None))
     path = Path(name)
     if not path.exists() and not path.with_name(f"{path.name}.index").is_file():
         raise InputError(f"weights {name}: no such file; use auto, none, imagenet, a run folder, or a weights file")
@@ -40,16 +42,6 @@ def open_weights(name: str, network: str, width: float, size: int) -> SavedModel
     from mobilenets.weights.convert import convert
 
     return convert(path).model
-
-
-def imagenet(network: str, width: float, size: int, source: str | None = None) -> SavedModel:
-    """Get the best published ImageNet weights of a network, from the cache or the network.
-
-    With ``source``, ``timm`` or ``keras``, that one's. Raises ``InputError`` when they cannot be had.
-    """
-    from mobilenets.weights import published
-
-    return load_published(published.choose(network, width, size, source))
 
 
 def load_published(chosen: Published) -> SavedModel:

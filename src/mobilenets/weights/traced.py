@@ -12,7 +12,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.operations import ACTIVATIONS
 from mobilenets.models.padding import PADDINGS, padded
 from mobilenets.weights import operations as ops
-from mobilenets.weights.layers import Foreign, Layer, check_room
+from mobilenets.weights.layers import Foreign, check_room
 from mobilenets.weights.simplify import Simplified
 from mobilenets.weights.wiring import Wiring
 
@@ -21,50 +21,22 @@ _EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class Traced:
-    """What a graph tells, mostly as the fields of ``Foreign``.
+    """What the units of a graph tell.
 
-    ``preprocessing`` has what the graph itself does to its pictures. ``scores`` is how many its classifier gives, 0
-    without one.
+    ``foreign`` is that, with what the graph itself does to its pictures as ``preprocessing``; its reader knows the
+    rest. ``activation`` is as in ``Foreign``, and ``scores`` how many its classifier gives, 0 without one.
     """
 
-    layers: tuple[Layer, ...]
-    padding: str
-    epsilon: float
-    strides: tuple[int, ...]
-    size: int | None
-    preprocessing: Mapping[str, Any]
+    foreign: Foreign
     activation: str
     scores: int
-    wiring: Wiring
-    notes: tuple[str, ...] = ()
-    headless: str = ""
-
-    def foreign(self, form: str) -> Foreign:
-        """Give what the units alone tell of a file whose format is ``form``; its reader knows the rest."""
-        return Foreign(
-            form,
-            self.layers,
-            self.padding,
-            self.epsilon,
-            self.strides,
-            self.size,
-            self.preprocessing,
-            notes=self.notes,
-            headless=self.headless,
-            check=self.wiring.check,
-        )
 
 
-def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
-    """Read the units of a graph; raises InputError for what stands in no network here.
+def trace(simplified: Simplified, form: str, tensorflow: bool = False) -> Traced:
+    """Read the units of a graph in a file whose format is ``form``, in words.
 
-    Parameters
-    ----------
-    simplified:
-        The units.
-    tensorflow:
-        Whether its habits are TensorFlow's, for a file in which several ways of padding come to the same.
-
+    ``tensorflow``: whether its habits are TensorFlow's, for a file in which several ways of padding come to the same.
+    Raises InputError for what stands in no network here.
     """
     operations, sides = simplified.operations, simplified.sides
     start = head_start(operations)
@@ -96,19 +68,19 @@ def trace(simplified: Simplified, tensorflow: bool = False) -> Traced:
     first = convs[0] if convs else None
     if padding == "keras" and first and first[0].padding is not None and first[1] is None:
         notes += ("its first convolution is padded only at the end; here, at odd sizes, at both ends",)
-    return Traced(
+    foreign = Foreign(
+        form,
         layers=tuple(layer for unit in units for layer in ops.layers_of(unit, epsilon)),
         padding=padding,
         epsilon=epsilon,
         strides=tuple(unit.stride[0] for i, (unit, _) in enumerate(convs) if i == 0 or unit.depthwise),
         size=side[0] if side is not None and square else None,
         preprocessing=preprocessing_of(operations),
-        activation=functions.pop() if len(functions) == 1 else "",
-        scores=scores,
         notes=notes,
         headless=reason,
-        wiring=Wiring(operations, start),
+        check=Wiring(operations, start).check,
     )
+    return Traced(foreign, functions.pop() if len(functions) == 1 else "", scores)
 
 
 def gates(operations: Sequence[ops.Operation]) -> set[int]:

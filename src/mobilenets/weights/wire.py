@@ -5,7 +5,8 @@ Source: https://protobuf.dev/programming-guides/encoding/. Groups, which neither
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,23 @@ def fields(data: memoryview | bytes, budget: Budget | None = None) -> Iterator[t
         at += length
 
 
+def grouped(data: memoryview | bytes, budget: Budget | None = None) -> Mapping[int, Sequence[int | memoryview]]:
+    """Give the values of each field of one message by its number, in their order; none for a field that is not there.
+
+    Values are as ``fields`` gives them. Raises WireError.
+    """
+    found: defaultdict[int, list[int | memoryview]] = defaultdict(list)
+    for number, _, value in fields(data, budget):
+        found[number].append(value)
+    return found
+
+
+def entry(value: int | memoryview, budget: Budget) -> tuple[str, memoryview]:
+    """Take a field as the key and the value of a map. Raises WireError."""
+    got = grouped(blob(value), budget)
+    return name_of(got[1]), blob(got[2][-1]) if got[2] else memoryview(b"")
+
+
 def varint(view: memoryview | bytes, at: int) -> tuple[int, int]:
     """Read the unsigned 64-bit number at ``at``; return it and where it ends. Raises WireError."""
     value = 0
@@ -112,6 +130,14 @@ def varints(data: memoryview | bytes) -> npt.NDArray[np.uint64]:
     return values
 
 
+def numbers(values: Sequence[int | memoryview], most: int | None = None) -> list[int]:
+    """Take the values of a repeated number, packed or each by itself, unsigned; ``most`` bytes of what is packed."""
+    found: list[int] = []
+    for value in values:
+        found += [value] if isinstance(value, int) else varints(value[:most]).tolist()
+    return found
+
+
 def signed(value: int) -> int:
     """Take a ``VARINT`` as the int32 or int64 that its schema means."""
     return value - (1 << 64) if value >> 63 else value
@@ -137,3 +163,13 @@ def number(value: int | memoryview) -> int:
     if not isinstance(value, int):
         raise WireError("bytes stand where a number should")
     return value
+
+
+def name_of(values: Sequence[int | memoryview]) -> str:
+    """Take the last of a field's values as a name; empty where there is none. Raises WireError."""
+    return text(values[-1]) if values else ""
+
+
+def number_of(values: Sequence[int | memoryview], default: int = 0) -> int:
+    """Take the last of a field's values as a number; ``default`` where there is none. Raises WireError."""
+    return number(values[-1]) if values else default

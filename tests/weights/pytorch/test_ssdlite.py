@@ -18,7 +18,7 @@ from mobilenets.models.detection.detector import Detector
 from mobilenets.models.detection.plan import describe_detector
 from mobilenets.models.operations import Conv
 from mobilenets.models.tables import V3_LARGE, reduced_tail
-from mobilenets.weights.coco import coco_classes
+from mobilenets.weights.class_names import coco_classes
 from mobilenets.weights.convert import convert
 
 TAPPED = 13

@@ -141,7 +141,7 @@ def test_class_names(file: Path, key: str) -> None:
         ("classes", []),
         ("class_to_idx", {"cat": 0, "dog": 2}),
         ("class_to_idx", {"cat": 0, "dog": [1]}),
-        ("idx_to_class", {"0": "cat"}),
+        ("idx_to_class", {"0": "cat", "2": "dog"}),
     ],
 )
 def test_unclear_class_names_are_left_out_and_said(file: Path, key: str, value: object) -> None:

@@ -13,10 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-    XNNPACKQuantizer,
-    get_symmetric_quantization_config,
-)
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 from executorch.exir import to_edge_transform_and_lower
 from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -25,9 +22,8 @@ from mobilenets.base.files import write_bytes
 from mobilenets.exports.formats.deployed import Deployed, quantized, sample, scores_of
 from mobilenets.exports.formats.quiet import quiet
 from mobilenets.exports.int8.qdq import Scheme
-from mobilenets.exports.int8.selection import batches
 from mobilenets.exports.job import Job
-from mobilenets.runtime.engines import Array
+from mobilenets.runtime.engines import Array, batches
 from mobilenets.runtime.exported import Exported
 
 FILE = "model.pte"

@@ -29,11 +29,10 @@ from mobilenets.base.files import write_bytes
 from mobilenets.exports.formats.deployed import Deployed, quantized, sample
 from mobilenets.exports.formats.quiet import quiet
 from mobilenets.exports.int8.qdq import Range, Scheme
-from mobilenets.exports.int8.selection import batches
 from mobilenets.exports.job import Job
 from mobilenets.models.blocks import Block
 from mobilenets.models.detection.detector import Detector
-from mobilenets.runtime.engines import Array
+from mobilenets.runtime.engines import Array, batches
 from mobilenets.runtime.engines.litert import outputs_of
 from mobilenets.runtime.exported import Exported
 
@@ -172,15 +171,9 @@ def _tensor(name: str, scheme: Scheme) -> str:
 
 def _extremes(content: bytes, images: Array, batch: int, names: list[str]) -> dict[str, Range]:
     """Give the smallest and the largest number of each named tensor."""
-    with quiet():
-        interpreter = Interpreter(model_content=content, num_threads=cores(), experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
-    places = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
-    entry = interpreter.get_input_details()[0]["index"]
     rows = []
-    for run in batches(images, batch):
-        interpreter.set_tensor(entry, run)
-        interpreter.invoke()
+    for interpreter in _runs(content, images, batch, experimental_preserve_all_tensors=True):
+        places = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
         values = [interpreter.get_tensor(places[name]) for name in names]
         rows.append([(value.min(), value.max()) for value in values])
     table = np.array(rows, np.float64)
@@ -188,12 +181,16 @@ def _extremes(content: bytes, images: Array, batch: int, names: list[str]) -> di
 
 
 def _answers(content: bytes, images: Array, batch: int) -> npt.NDArray[np.float32]:
-    interpreter = Interpreter(model_content=content, num_threads=cores())
-    interpreter.allocate_tensors()
-    entry, leave = interpreter.get_input_details()[0]["index"], outputs_of(interpreter)[0]
-    found = []
-    for run in batches(images, batch):
-        interpreter.set_tensor(entry, run)
-        interpreter.invoke()
-        found.append(interpreter.get_tensor(leave))
+    found = [one.get_tensor(outputs_of(one)[0]) for one in _runs(content, images, batch)]
     return np.concatenate(found)[: len(images)]
+
+
+def _runs(content: bytes, images: Array, batch: int, **settings: bool) -> Iterator[Any]:
+    """Run a file on each batch; gives its interpreter after each."""
+    with quiet():
+        interpreter = Interpreter(model_content=content, num_threads=cores(), **settings)
+    interpreter.allocate_tensors()
+    for run in batches(images, batch):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], run)
+        interpreter.invoke()
+        yield interpreter

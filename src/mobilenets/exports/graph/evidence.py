@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from mobilenets.exports.graph.nodes import NumberedGraph
+from mobilenets.exports.graph.nodes import NumberedGraph, Term
 from mobilenets.runtime.exported import CLASS, EVIDENCE
 
 # Nodes that hand on what they get, but for rounding.
@@ -62,7 +62,7 @@ class _Writer(NumberedGraph):
             layer = self._makers[layer.input[0]]
         if layer.op_type != "Gemm":
             raise _NoForm(layer.op_type)
-        gradient = self._row(layer.input[1], self._chosen(layer.output[0]))
+        gradient = self._row(layer.input[1], self._chosen(self._term(layer.output[0])))
         reached = layer.input[0]
         while True:
             node = self._makers.get(reached)
@@ -74,51 +74,42 @@ class _Writer(NumberedGraph):
             gradient = self._before(node, gradient)
             reached = given
 
-    def _chosen(self, scores: str) -> str:
-        best = self.add("ArgMax", [scores], axis=1, keepdims=0)
-        self.tensor(CLASS, np.array([-1], np.int64))
-        free = self.add("Less", [CLASS, self.constant([0], np.int64)])
-        return self.add("Where", [free, best, CLASS])
+    def _chosen(self, scores: Term) -> Term:
+        best = scores.op("ArgMax", axis=1, keepdims=0, kind=np.int64)
+        asked = Term(self, self.tensor(CLASS, np.array([-1], np.int64)), np.int64)
+        return asked.op("Less", [0]).op("Where", best, asked)
 
-    def _row(self, weight: str, chosen: str) -> str:
+    def _row(self, weight: str, chosen: Term) -> Term:
         """Take each chosen class's row of the classifier's weights; of int8 weights before they are made floats."""
         maker = self._makers.get(weight)
         if maker is None or maker.op_type != "DequantizeLinear":
-            return self.add("Gather", [weight, chosen], axis=0)
-        row = self.add("Cast", [self.add("Gather", [maker.input[0], chosen], axis=0)], to=TensorProto.FLOAT)
-        steps = maker.input[1]
-        if self._sizes(steps):  # one a class
-            steps = self.shaped(self.add("Gather", [steps, chosen], axis=0), -1, 1)
-        return self.add("Mul", [row, steps])
+            return self._term(weight).op("Gather", chosen, axis=0)
+        row, steps = self._term(maker.input[0]).op("Gather", chosen, axis=0).floats(), self._term(maker.input[1])
+        # One step a class, or one for all.
+        return row * (steps.op("Gather", chosen, axis=0).shaped(-1, 1) if self._sizes(steps.name) else steps)
 
-    def _before(self, node: onnx.NodeProto, gradient: str) -> str:
+    def _before(self, node: onnx.NodeProto, gradient: Term) -> Term:
         """Give the gradient of what a node takes from that of what it gives."""
         kind = node.op_type
         if kind in _HANDED_ON:
             return gradient
         if kind == "DequantizeLinear":
             # In int8 a ReLU is the lower end of the bytes.
-            above = self.add("Cast", [self.add("Cast", [node.input[0]], to=TensorProto.BOOL)], to=TensorProto.FLOAT)
-            return self.add("Mul", [gradient, self.shaped(above, 0, -1)])
+            return gradient * self._term(node.input[0]).op("Cast", to=TensorProto.BOOL).floats().shaped(0, -1)
         if kind == "Gemm" or (kind == "Conv" and not self._is_map(node.output[0])):
             outputs, inputs = self._sizes(node.input[1])[:2]
-            weight = self.shaped(self._floats(node.input[1]), outputs, inputs)
-            return self.add("MatMul", [gradient, weight])
+            return gradient.op("MatMul", self._floats(node.input[1]).shaped(outputs, inputs))
         if kind not in _BENDS:
             raise _NoForm(kind)
-        entry = self.shaped(self._floats(node.input[0]), 0, -1)
+        entry = self._floats(node.input[0]).shaped(0, -1)
         low, high, top = _BENDS[kind]
-        zero, one, above = (self.constant(value, np.float32) for value in (0.0, 1.0, top))
-        slope = one
-        if kind == "HardSwish":  # x * (x + 3) / 6
-            third, half = (self.constant(value, np.float32) for value in (1 / 3, 0.5))
-            slope = self.add("Add", [self.add("Mul", [entry, third]), half])
+        # Of hard-swish, x * (x + 3) / 6.
+        slope = entry * (1 / 3) + 0.5 if kind == "HardSwish" else self.term(1.0, np.float32)
         if np.isfinite(high):
-            slope = self.add("Where", [self.add("Less", [entry, self.constant(high, np.float32)]), slope, above])
-        slope = self.add("Where", [self.add("Greater", [entry, self.constant(low, np.float32)]), slope, zero])
-        return self.add("Mul", [gradient, slope])
+            slope = entry.op("Less", high).op("Where", slope, top)
+        return gradient * entry.op("Greater", low).op("Where", slope, 0.0)
 
-    def _weigh(self, given: str, gradient: str, pooled: bool) -> None:
+    def _weigh(self, given: str, gradient: Term, pooled: bool) -> None:
         """Sum up the map's channels, each by its gradient, and cut off what is below 0."""
         if not self._is_map(given):
             raise _NoForm("a map of one cell")
@@ -127,11 +118,11 @@ class _Writer(NumberedGraph):
         values = self._floats(given)
         if pooled:
             # The same at every place, so it is a product of matrices.
-            summed = self.add("MatMul", [self.shaped(gradient, 0, 1, -1), self.shaped(values, 0, 0, -1)])
+            summed = gradient.shaped(0, 1, -1).op("MatMul", values.shaped(0, 0, -1))
         else:
-            product = self.add("Mul", [self.shaped(gradient, 0, channels, rows, columns), values])
-            summed = self.add("ReduceSum", [product, self.constant([1], np.int64)], keepdims=0)
-        self.add("Relu", [self.shaped(summed, 0, rows, columns)], EVIDENCE)
+            product = gradient.shaped(0, channels, rows, columns) * values
+            summed = product.op("ReduceSum", self.term([1], np.int64), keepdims=0)
+        self.add("Relu", [summed.shaped(0, rows, columns).name], EVIDENCE)
 
     def _is_map(self, name: str) -> bool:
         return any(side > 1 for side in self._sizes(name)[2:])
@@ -141,10 +132,13 @@ class _Writer(NumberedGraph):
             raise _NoForm(name)
         return self._shapes[name]
 
-    def _floats(self, name: str) -> str:
+    def _term(self, name: str) -> Term:
+        return Term(self, name, np.float32)
+
+    def _floats(self, name: str) -> Term:
         """Give a tensor in floats; of one in int8 a copy, so that the layer that reads it stays in int8."""
         maker = self._makers.get(name)
         if maker is None or maker.op_type != "DequantizeLinear":
-            return name
+            return self._term(name)
         axis = {attribute.name: helper.get_attribute_value(attribute) for attribute in maker.attribute}
-        return self.add("DequantizeLinear", list(maker.input), **axis)
+        return self._term(self.add("DequantizeLinear", list(maker.input), **axis))

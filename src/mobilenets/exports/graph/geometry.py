@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from mobilenets.errors import InputError
-from mobilenets.exports.graph.nodes import NumberedGraph
+from mobilenets.exports.graph.nodes import NO_END, NumberedGraph, Term
 from mobilenets.exports.graph.session import tensors
 from mobilenets.pictures.preprocess import REACH, Preprocessing
 
@@ -32,8 +31,6 @@ BLOCK = 16
 # Pillow's weights for 8-bit pictures are whole multiples of this.
 STEP = 2.0**-22
 HALF = 2.0**11
-# An end of a slice beyond every size.
-NO_END = 2**31 - 1
 
 
 def check_geometry(preprocessing: Preprocessing) -> None:
@@ -81,66 +78,6 @@ def _camera(entry: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(entry, TensorProto.UINT8, [1, "height", "width", 3])
 
 
-class _Graph(NumberedGraph):
-    def term(self, value: Any, kind: type) -> _Term:
-        return _Term(self, self.constant(value, kind), kind)
-
-
-@dataclass(frozen=True)
-class _Term:
-    """A tensor with Python's operators; a number beside it becomes a constant of its ``kind``, a type of NumPy's."""
-
-    graph: _Graph
-    name: str
-    kind: type
-
-    def op(self, operator: str, *others: _Other, kind: type | None = None, **attributes: Any) -> _Term:
-        names = [one.name if isinstance(one, _Term) else self.graph.constant(one, self.kind) for one in others]
-        made = self.graph.add(operator, [self.name, *names], **attributes)
-        return _Term(self.graph, made, kind or self.kind)
-
-    def __add__(self, other: _Other) -> _Term:
-        return self.op("Add", other)
-
-    def __sub__(self, other: _Other) -> _Term:
-        return self.op("Sub", other)
-
-    def __mul__(self, other: _Other) -> _Term:
-        return self.op("Mul", other)
-
-    def __truediv__(self, other: _Other) -> _Term:
-        return self.op("Div", other)
-
-    def __floordiv__(self, other: _Other) -> _Term:
-        """Divide whole numbers from 0 on: ONNX cuts off."""
-        return self.op("Div", other)
-
-    def __mod__(self, other: _Other) -> _Term:
-        return self.op("Mod", other)
-
-    def floats(self) -> _Term:
-        return self.op("Cast", to=TensorProto.FLOAT, kind=np.float32)
-
-    def doubles(self) -> _Term:
-        return self.op("Cast", to=TensorProto.DOUBLE, kind=np.float64)
-
-    def ints(self) -> _Term:
-        return self.op("Cast", to=TensorProto.INT64, kind=np.int64)
-
-    def shaped(self, *shape: int) -> _Term:
-        """Reshape: 0 keeps a side, -1 takes what is left."""
-        return _Term(self.graph, self.graph.shaped(self.name, *shape), self.kind)
-
-    def part(self, start: _Term | int, end: _Term | int, axis: int) -> _Term:
-        """Cut out; the ends are whole numbers of shape 1."""
-        places = [one.name if isinstance(one, _Term) else self.graph.constant([one], np.int64) for one in (start, end)]
-        made = self.graph.add("Slice", [self.name, *places, self.graph.constant([axis], np.int64)])
-        return _Term(self.graph, made, self.kind)
-
-
-_Other: TypeAlias = _Term | int | float
-
-
 @dataclass(frozen=True)
 class _Span:
     """What of a side is seen, and where: ``count`` outputs from ``before`` on show ``length`` inputs from ``low`` on.
@@ -148,18 +85,18 @@ class _Span:
     ``low`` and ``length`` in pixels of the picture, rounded to float32 as Pillow does. All of shape 1.
     """
 
-    side: _Term
-    low: _Term
-    length: _Term
-    count: _Term
-    before: _Term
+    side: Term
+    low: Term
+    length: Term
+    count: Term
+    before: Term
 
 
-def _fitted(how: Preprocessing, entry: str) -> _Graph:
+def _fitted(how: Preprocessing, entry: str) -> NumberedGraph:
     """Do what ``Preprocessing.fit`` does: resample along the rows and round, then along the columns."""
     check_geometry(how)
-    graph = _Graph(NAME)
-    camera = _Term(graph, entry, np.uint8)
+    graph = NumberedGraph(NAME)
+    camera = Term(graph, entry, np.uint8)
     size, shape = how.size, camera.op("Shape", kind=np.int64)
     # A sum of one number is the number. But OpenVINO does not work out bounds through it, which would take it seconds
     # when it reads and when it opens a file.
@@ -178,10 +115,10 @@ def _fitted(how: Preprocessing, entry: str) -> _Graph:
     return graph
 
 
-def _spans(how: Preprocessing, height: _Term, width: _Term) -> tuple[_Span, _Span]:
+def _spans(how: Preprocessing, height: Term, width: Term) -> tuple[_Span, _Span]:
     """Say what of both sides is seen, rounded as ``Preprocessing`` rounds."""
 
-    def seen(side: _Term) -> _Span:
+    def seen(side: Term) -> _Span:
         graph, size = side.graph, how.size
         if how.resize == "pad":
             longer = height.op("Max", width)
@@ -202,7 +139,7 @@ def _spans(how: Preprocessing, height: _Term, width: _Term) -> tuple[_Span, _Spa
     return seen(height), seen(width)
 
 
-def _weights(how: Preprocessing, span: _Span) -> tuple[_Term, _Term]:
+def _weights(how: Preprocessing, span: _Span) -> tuple[Term, Term]:
     """Make the weights of a pass, blocks × outputs × inputs, and say which inputs each block takes, blocks × inputs."""
     graph, blocks = span.side.graph, -(-how.size // BLOCK)
     # The middle of each output in pixels of the picture, low + (output + 0.5) * length / count: ``base`` and ``rest``.
@@ -228,13 +165,13 @@ def _weights(how: Preprocessing, span: _Span) -> tuple[_Term, _Term]:
     return (values / STEP + 0.5).op("Floor"), places
 
 
-def _parted(number: _Term) -> tuple[_Term, _Term]:
+def _parted(number: Term) -> tuple[Term, Term]:
     """Split a number of at least 0 into a whole number and the rest."""
     whole = number.op("Floor")
     return whole.ints(), number - whole
 
 
-def _filtered(name: str, x: _Term) -> _Term:
+def _filtered(name: str, x: Term) -> Term:
     """Give Pillow's filter at distances of at least 0, in units of its width."""
     if name == "bilinear":
         return (x * -1.0 + 1.0).op("Max", 0.0)
@@ -250,20 +187,20 @@ def _filtered(name: str, x: _Term) -> _Term:
     return x.op("Less", 3.0).op("Where", wave, 0.0, kind=np.float64)
 
 
-def _halves(weights: _Term) -> tuple[_Term, _Term]:
+def _halves(weights: Term) -> tuple[Term, Term]:
     """Split the weights in two whose sums of products with pixels float32 holds, in levels."""
     upper = (weights / HALF).op("Floor") * HALF
     return (upper * STEP).floats(), ((weights - upper) * STEP).floats()
 
 
-def _downwards(x: _Term, weights: _Term, lines: _Term, size: int) -> _Term:
+def _downwards(x: Term, weights: Term, lines: Term, size: int) -> Term:
     """Resample lines × values to size × values."""
     taken = x.op("Gather", lines, axis=0).floats()
     upper, lower = (half.op("MatMul", taken).shaped(-(-size // BLOCK) * BLOCK, -1) for half in _halves(weights))
     return _levels(upper, lower).part(0, size, 0)
 
 
-def _across(x: _Term, weights: _Term, columns: _Term, size: int) -> _Term:
+def _across(x: Term, weights: Term, columns: Term, size: int) -> Term:
     """Resample lines × (width × 3) to lines × (size × 3), a block of columns after the other."""
     graph, blocks = x.graph, -(-size // BLOCK)
     # Every channel by itself, so that the three need not be taken apart.
@@ -282,7 +219,7 @@ def _across(x: _Term, weights: _Term, columns: _Term, size: int) -> _Term:
     return made[0].op("Concat", *made[1:], axis=1).part(0, 3 * size, 1)
 
 
-def _levels(upper: _Term, lower: _Term) -> _Term:
+def _levels(upper: Term, lower: Term) -> Term:
     """Put the two halves of the sums together and round to whole levels, half up as Pillow does."""
     # The whole levels of the upper half apart, so that nothing is lost to float32.
     whole = upper.op("Floor")
@@ -291,6 +228,6 @@ def _levels(upper: _Term, lower: _Term) -> _Term:
     return levels.op("Cast", to=TensorProto.UINT8, kind=np.uint8)
 
 
-def _seen(size: int, span: _Span) -> _Term:
+def _seen(size: int, span: _Span) -> Term:
     place = span.side.graph.term(np.arange(size), np.int64) - span.before
     return place.op("GreaterOrEqual", 0).op("And", place.op("Less", span.count))

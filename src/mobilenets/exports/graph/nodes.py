@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 # Read by every runtime of the last years; holds all that our networks and their int8 forms need.
 OPSET = 17
 IR_VERSION = 8
+# An end of a slice beyond every size.
+NO_END = 2**31 - 1
 
 
 class Graph:
@@ -75,6 +78,65 @@ class NumberedGraph(Graph):
             self._constants[key] = self.tensor(f"{self._prefix}.constant{len(self.tensors)}", array)
         return self._constants[key]
 
-    def shaped(self, name: str, *shape: int) -> str:
+    def term(self, value: Any, kind: type) -> Term:
+        """Add a constant, to compute with it."""
+        return Term(self, self.constant(value, kind), kind)
+
+
+Other: TypeAlias = "Term | npt.ArrayLike"
+"""What may stand beside a term: another one, or a constant."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A tensor with Python's operators; a constant beside it becomes one of its ``kind``, a type of NumPy's."""
+
+    graph: NumberedGraph
+    name: str
+    kind: type
+
+    def op(self, operator: str, *others: Other, kind: type | None = None, **attributes: Any) -> Term:
+        """Add a node that takes this and ``others``; ``kind`` is that of what it gives, where it is another."""
+        names = [one.name if isinstance(one, Term) else self.graph.constant(one, self.kind) for one in others]
+        made = self.graph.add(operator, [self.name, *names], **attributes)
+        return Term(self.graph, made, kind or self.kind)
+
+    def __add__(self, other: Other) -> Term:
+        return self.op("Add", other)
+
+    def __sub__(self, other: Other) -> Term:
+        return self.op("Sub", other)
+
+    def __mul__(self, other: Other) -> Term:
+        return self.op("Mul", other)
+
+    def __truediv__(self, other: Other) -> Term:
+        return self.op("Div", other)
+
+    def __floordiv__(self, other: Other) -> Term:
+        """Divide whole numbers from 0 on: ONNX cuts off."""
+        return self.op("Div", other)
+
+    def __mod__(self, other: Other) -> Term:
+        return self.op("Mod", other)
+
+    def floats(self) -> Term:
+        """Make float32 of it."""
+        return self.op("Cast", to=TensorProto.FLOAT, kind=np.float32)
+
+    def doubles(self) -> Term:
+        """Make float64 of it."""
+        return self.op("Cast", to=TensorProto.DOUBLE, kind=np.float64)
+
+    def ints(self) -> Term:
+        """Make int64 of it."""
+        return self.op("Cast", to=TensorProto.INT64, kind=np.int64)
+
+    def shaped(self, *shape: int) -> Term:
         """Reshape: 0 keeps a side, -1 takes what is left."""
-        return self.add("Reshape", [name, self.constant(shape, np.int64)])
+        return self.op("Reshape", self.graph.term(shape, np.int64))
+
+    def part(self, start: Term | int, end: Term | int, axis: int) -> Term:
+        """Cut out; the ends are whole numbers of shape 1."""
+        places = (one if isinstance(one, Term) else self.graph.term([one], np.int64) for one in (start, end, axis))
+        return self.op("Slice", *places)

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from mobilenets.errors import InputError
-from mobilenets.exports.graph.nodes import NumberedGraph
+from mobilenets.exports.graph.nodes import NO_END, NumberedGraph, Term
 from mobilenets.exports.job import Job
 from mobilenets.models.detection.detector import Detector
 from mobilenets.pictures.preprocess import Preprocessing
@@ -41,74 +41,48 @@ def with_boxes(model: onnx.ModelProto, detection: Detection) -> None:
     fill up have class −1 and score 0. Boxes of one class that overlap a better one by more than ``detection.iou`` are
     left out, and scores that are not above ``detection.least_score``.
     """
-    graph = model.graph
-    writer = _Writer(graph.output[0].name, detection, graph.output[0].type.tensor_type.shape.dim[2].dim_value - 5)
-    rows = writer.write()
-    writer.add_to(model, BOXES, rows, ROW)
-    del graph.output[0]
+    given = model.graph.output[0]
+    classes = given.type.tensor_type.shape.dim[2].dim_value - 5
+    graph = NumberedGraph("nms")
+    outputs = Term(graph, given.name, np.float32)
+    corners = _corners(outputs.part(0, 4, 2), detection)
+    seen = corners.op("Clip", graph.term(0, np.float32), graph.term(1, np.float32))
+    scores = _scores(outputs.part(4, 5 + classes, 2), detection) * _there(seen)
+    limits = graph.term([detection.most], np.int64), [detection.iou], [detection.least_score]
+    # IoU does not care which axis comes first.
+    kept = corners.op("NonMaxSuppression", scores, *limits, kind=np.int64)
+    nothing = helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])
+    zeros = scores.op("Shape", kind=np.int64).op("ConstantOfShape", value=nothing, kind=np.float32)
+    alone = zeros.op("ScatterND", kept, scores.op("GatherND", kept)).shaped(0, -1)
+    rows = min(detection.most, classes * detection.count)
+    best, places = Term(graph, "nms.best", np.float32), Term(graph, "nms.best.places", np.int64)
+    found = [alone.name, graph.constant([rows], np.int64)]
+    graph.nodes.append(helper.make_node("TopK", found, [best.name, places.name], axis=1, name=best.name))
+    sides = seen.op("GatherND", (places % detection.count).shaped(0, rows, 1), batch_dims=1)
+    label = best.op("Greater", 0).op("Where", (places // detection.count).floats(), graph.term(-1, np.float32))
+    columns = sides, *(one.shaped(0, rows, 1) for one in (best, label))
+    graph.add("Concat", [column.name for column in columns], BOXES, axis=2)
+    graph.add_to(model, BOXES, rows, ROW)
+    del model.graph.output[0]
 
 
-class _Writer(NumberedGraph):
-    def __init__(self, outputs: str, detection: Detection, classes: int) -> None:
-        super().__init__("nms")
-        self._outputs, self._detection, self._classes = outputs, detection, classes
+def _corners(codes: Term, detection: Detection) -> Term:
+    """Decode the codes, N×anchors×4."""
+    around, codes = anchors(detection), codes / np.array(detection.box_scales, np.float32)
+    middles, sides = around[None, :, :2], around[None, :, 2:]
+    middle = codes.part(0, 2, 2) * sides + middles
+    half = codes.part(2, 4, 2).op("Exp") * sides / 2
+    return (middle - half).op("Concat", middle + half, axis=2)
 
-    def write(self) -> int:
-        """Write all; returns the number of rows."""
-        detection, count = self._detection, self._detection.count
-        corners = self._corners()
-        seen = self.add("Clip", [corners, self.constant(0, np.float32), self.constant(1, np.float32)])
-        scores = self.add("Mul", [self._scores(), self._there(seen)])
-        limits = [self.constant([detection.most], np.int64)]
-        limits += [self.constant([value], np.float32) for value in (detection.iou, detection.least_score)]
-        # IoU does not care which axis comes first.
-        kept = self.add("NonMaxSuppression", [corners, scores, *limits])
-        nothing = helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])
-        zeros = self.add("ConstantOfShape", [self.add("Shape", [scores])], value=nothing)
-        alone = self.add("ScatterND", [zeros, kept, self.add("GatherND", [scores, kept])])
-        rows = min(detection.most, self._classes * count)
-        best = f"{alone}.best"
-        number = self.constant([rows], np.int64)
-        self.nodes.append(
-            helper.make_node("TopK", [self.shaped(alone, 0, -1), number], [best, f"{best}.places"], axis=1, name=best)
-        )
-        each = self.constant(count, np.int64)
-        label = self.add("Cast", [self.add("Div", [f"{best}.places", each])], to=TensorProto.FLOAT)
-        at = self.shaped(self.add("Mod", [f"{best}.places", each]), 0, rows, 1)
-        sides = self.add("GatherND", [seen, at], batch_dims=1)
-        found = self.add("Greater", [best, self.constant(0, np.float32)])
-        label = self.add("Where", [found, label, self.constant(-1, np.float32)])
-        columns = [sides, *(self.shaped(one, 0, rows, 1) for one in (best, label))]
-        self.add("Concat", columns, BOXES, axis=2)
-        return rows
 
-    def _part(self, name: str, start: int, end: int) -> str:
-        ends = [self.constant([value], np.int64) for value in (start, end, 2)]
-        return self.add("Slice", [name, *ends])
+def _there(corners: Term) -> Term:
+    """Give 1 for each anchor whose box has an area and 0 for the others, N×1×anchors."""
+    extent = corners.part(2, 4, 2) - corners.part(0, 2, 2)
+    there = extent.op("ReduceMin", axes=[2], keepdims=1).op("Greater", 0)
+    return there.floats().op("Transpose", perm=[0, 2, 1])
 
-    def _corners(self) -> str:
-        """Decode the codes, N×anchors×4."""
-        around, scales = anchors(self._detection), np.array(self._detection.box_scales, np.float32)
-        codes = self.add("Div", [self._part(self._outputs, 0, 4), self.constant(scales, np.float32)])
-        middles, sides = (self.constant(part, np.float32) for part in (around[None, :, :2], around[None, :, 2:]))
-        middle = self.add("Add", [self.add("Mul", [self._part(codes, 0, 2), sides]), middles])
-        half = self.add("Mul", [self.add("Exp", [self._part(codes, 2, 4)]), sides])
-        half = self.add("Div", [half, self.constant(2, np.float32)])
-        both = [self.add(kind, [middle, half]) for kind in ("Sub", "Add")]
-        return self.add("Concat", both, axis=2)
 
-    def _there(self, corners: str) -> str:
-        """Give 1 for each anchor whose box has an area and 0 for the others, N×1×anchors."""
-        extent = self.add("Sub", [self._part(corners, 2, 4), self._part(corners, 0, 2)])
-        least = self.add("ReduceMin", [extent], axes=[2], keepdims=1)
-        there = self.add("Cast", [self.add("Greater", [least, self.constant(0, np.float32)])], to=TensorProto.FLOAT)
-        return self.add("Transpose", [there], perm=[0, 2, 1])
-
-    def _scores(self) -> str:
-        """Give the score of each class and anchor, N×classes×anchors."""
-        logits = self._part(self._outputs, 4, 5 + self._classes)
-        if self._detection.scores == "sigmoid":
-            scores = self.add("Sigmoid", [self._part(logits, 1, 1 + self._classes)])
-        else:
-            scores = self._part(self.add("Softmax", [logits], axis=2), 1, 1 + self._classes)
-        return self.add("Transpose", [scores], perm=[0, 2, 1])
+def _scores(logits: Term, detection: Detection) -> Term:
+    """Give the score of each class and anchor, N×classes×anchors; ``logits`` have the background first."""
+    scores = logits.op("Sigmoid") if detection.scores == "sigmoid" else logits.op("Softmax", axis=2)
+    return scores.part(1, NO_END, 2).op("Transpose", perm=[0, 2, 1])

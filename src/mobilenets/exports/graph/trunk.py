@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mobilenets.models.network import Network
 from mobilenets.pictures.preprocess import Preprocessing
-from mobilenets.runtime.engines import TOGETHER, laid_out
+from mobilenets.runtime.engines import TOGETHER, batches, laid_out
 from mobilenets.runtime.engines.ort import open_session
 
 
@@ -36,14 +36,9 @@ def open_trunk(network: Network, blocks: int) -> Callable[[npt.NDArray[Any]], np
     entry, whole = session.get_inputs()[0].name, blocks == len(network.body)
 
     def run(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        parts = []
-        for start in range(0, len(images), TOGETHER):
-            part = laid_out(images[start : start + TOGETHER], "NCHW")
-            count = len(part)
-            if count < TOGETHER:
-                part = np.concatenate([part, np.zeros((TOGETHER - count, *part.shape[1:]), np.float32)])
-            [maps] = session.run(None, {entry: part})
-            parts.append(maps[:count].reshape(count, -1, 1, 1) if whole else maps[:count])
-        return np.ascontiguousarray(np.concatenate(parts).transpose(0, 2, 3, 1))
+        parts = [session.run(None, {entry: laid_out(part, "NCHW")})[0] for part in batches(images, TOGETHER)]
+        maps = np.concatenate(parts)[: len(images)]
+        maps = maps.reshape(len(images), -1, 1, 1) if whole else maps
+        return np.ascontiguousarray(maps.transpose(0, 2, 3, 1))
 
     return run

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from mobilenets.base.progress import progress
+from mobilenets.exports.graph.nodes import NO_END, NumberedGraph, Term
 from mobilenets.exports.graph.session import open_session
 from mobilenets.exports.int8.qdq import Floats, Range, activation_scale, flowing
 from mobilenets.runtime.engines import Array
@@ -80,32 +80,21 @@ def _limits(model: onnx.ModelProto, name: str) -> Range:
 
 def _with_figures(model: onnx.ModelProto, names: Sequence[str], layers: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
     """Reduce inside the graph: whole maps of every layer would take gigabytes."""
-    watching = onnx.ModelProto()
-    watching.CopyFrom(model)
-    graph = watching.graph
-    sizes = _sizes(model)
-    graph.initializer.extend(
-        numpy_helper.from_array(np.array(value, np.int64), f"watch.{name}")
-        for name, value in (("flat", [-1]), ("start", [0]), ("end", [2**62]), ("axis", [0]))
-    )
-
-    def add(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        graph.node.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-    made: list[str] = []
-    for kind in ("ReduceMin", "ReduceMax"):
-        made += [add(kind, [name], f"watch.{name}.{kind}", keepdims=0) for name in names]
-    for name in names:
+    graph, sizes = NumberedGraph("watch"), _sizes(model)
+    maps = [Term(graph, name, np.float32) for name in names]
+    made = [term.op(kind, keepdims=0) for kind in ("ReduceMin", "ReduceMax") for term in maps]
+    for term in maps:
         # An odd step, so that not always the same columns of a map are met.
-        step = numpy_helper.from_array(np.array([sizes[name] // SAMPLES | 1], np.int64), f"watch.{name}.step")
-        graph.initializer.append(step)
-        flat = add("Reshape", [name, "watch.flat"], f"watch.{name}.flat")
-        made.append(add("Slice", [flat, "watch.start", "watch.end", "watch.axis", step.name], f"watch.{name}.samples"))
+        ends = (graph.term([value], np.int64) for value in (0, NO_END, 0, sizes[term.name] // SAMPLES | 1))
+        made.append(term.shaped(-1).op("Slice", *ends))
     for node in layers:
         axes = [0, 2, 3] if node.op_type == "Conv" else [0]
-        made.append(add("ReduceMean", [node.output[0]], f"watch.{node.name}.means", axes=axes, keepdims=0))
-    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in made)
+        made.append(Term(graph, node.output[0], np.float32).op("ReduceMean", axes=axes, keepdims=0))
+    watching = onnx.ModelProto()
+    watching.CopyFrom(model)
+    watching.graph.node.extend(graph.nodes)
+    watching.graph.initializer.extend(graph.tensors.values())
+    watching.graph.output.extend(helper.make_tensor_value_info(term.name, TensorProto.FLOAT, None) for term in made)
     return watching
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -145,10 +146,10 @@ class _Search:
                 plain = Candidate(rule, "largest", Scheme(ranges, largest, left=self._always, split=split, one=one))
                 self._try(plain, shown)
                 self._try(self._corrected(plain), shown)
-            best = min(self.tried, key=_divergence)
+            best = min(self.tried, key=attrgetter("divergence"))
             finer = replace(best, weights="least squares", scheme=replace(best.scheme, steps=least))
             self._try(self._corrected(finer) if best.scheme.biases else finer, shown)
-            best = min(self.tried, key=_divergence)
+            best = min(self.tried, key=attrgetter("divergence"))
             # Chips that know one scale for a weight know nothing but integers.
             return best if one else self._partly_float(best, shown)
 
@@ -199,10 +200,6 @@ class _Search:
         self.tried.append(replace(candidate, divergence=divergence, agreement=agreement))
         shown.advance(1, divergence=f"{divergence:.2g}")
         return self.tried[-1]
-
-
-def _divergence(candidate: Candidate) -> float:
-    return candidate.divergence
 
 
 def _worth(candidate: Candidate) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,13 +24,6 @@ def divided(pictures: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt
         return pictures, pictures
     judged = np.arange(len(pictures)) % HELD_BACK == 0
     return pictures[~judged], pictures[judged]
-
-
-def batches(images: npt.NDArray[Any], batch: int) -> Iterator[npt.NDArray[Any]]:
-    """Give pictures in batches of just that size, the last filled up with its last picture."""
-    lacking = -len(images) % batch
-    whole = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)]) if lacking else images
-    return (whole[place : place + batch] for place in range(0, len(whole), batch))
 
 
 def select(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 Pair = tuple[float, float]
@@ -18,7 +17,7 @@ def scales(maps: int, least: float = 0.2, most: float = 0.95) -> list[float]:
     return [least + (most - least) * place / max(maps - 1, 1) for place in range(maps)] + [1.0]
 
 
-def tensorflow_shapes(maps: int, ratios: Sequence[float] = (1, 2, 1 / 2, 3, 1 / 3)) -> Shapes:
+def tensorflow_shapes(maps: int) -> Shapes:
     """Give those of TensorFlow's ``ssd_anchor_generator`` (``multiple_grid_anchor_generator.create_ssd_anchors``).
 
     On the finest map 3 (``reduce_boxes_in_lowest_layer``), on the others one a ratio and one more square, between its
@@ -27,14 +26,14 @@ def tensorflow_shapes(maps: int, ratios: Sequence[float] = (1, 2, 1 / 2, 3, 1 / 
     found = []
     steps = scales(maps)
     for place, (scale, after) in enumerate(pairwise(steps)):
-        described = [(scale, ratio) for ratio in ratios] + [(math.sqrt(scale * after), 1)]
+        described = [(scale, ratio) for ratio in (1, 2, 1 / 2, 3, 1 / 3)] + [(math.sqrt(scale * after), 1)]
         if place == 0:
             described = [(LOWEST, 1), (scale, 2), (scale, 1 / 2)]
         found.append(tuple((size * math.sqrt(ratio), size / math.sqrt(ratio)) for size, ratio in described))
     return tuple(found)
 
 
-def torchvision_shapes(maps: int, ratios: Sequence[float] = (2, 3)) -> Shapes:
+def torchvision_shapes(maps: int) -> Shapes:
     """Give those of torchvision's ``DefaultBoxGenerator`` (``models/detection/anchor_utils.py``), cut to the picture.
 
     Two squares, and each ratio both ways.
@@ -44,7 +43,7 @@ def torchvision_shapes(maps: int, ratios: Sequence[float] = (2, 3)) -> Shapes:
     for scale, after in pairwise(steps):
         between = math.sqrt(scale * after)
         pairs = [(scale, scale), (between, between)]
-        for ratio in ratios:
+        for ratio in (2, 3):
             wide, narrow = min(scale * math.sqrt(ratio), 1.0), min(scale / math.sqrt(ratio), 1.0)
             pairs += [(wide, narrow), (narrow, wide)]
         found.append(tuple(pairs))

@@ -10,12 +10,7 @@ from torch import Tensor, nn
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.blocks import Block, build, joined
 from mobilenets.models.catalog import TableLike
-from mobilenets.models.detection.plan import (
-    COCO_CLASSES,
-    DetectorPlan,
-    describe_detector,
-    plan_detector,
-)
+from mobilenets.models.detection.plan import COCO_CLASSES, DetectorPlan, describe_detector, plan_detector
 from mobilenets.models.network import Network
 from mobilenets.runtime.detection import Detection
 

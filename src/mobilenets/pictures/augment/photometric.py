@@ -50,17 +50,13 @@ class ColorJitter(Transform):
                 continue
             if step == 1:
                 # The mean grey at this point: that of the whole picture, carried through the steps before.
-                grey = float(LUMA @ (turned @ mean_color(image) + shifted))
+                mean = np.array(image.reduce(image.size).getpixel((0, 0)), np.float64)  # in whole levels
+                grey = float(LUMA @ (turned @ mean + shifted))
                 turned, shifted = turned * (1 + change), shifted * (1 + change) - change * grey
             else:
                 by = (brighten, brighten, saturate, turn_hue)[step](change)
                 turned, shifted = by @ turned, by @ shifted
         return image.convert("RGB", tuple(np.column_stack([turned, shifted]).ravel().tolist()))
-
-
-def mean_color(image: Image.Image) -> Matrix:
-    """Return the mean red, green and blue, to the nearest whole level."""
-    return np.array(image.reduce(image.size).getpixel((0, 0)), np.float64)
 
 
 def brighten(change: float) -> Matrix:

@@ -11,15 +11,7 @@ from mobilenets.errors import InputError
 from mobilenets.pictures.augment.crop import RandomResizedCrop
 from mobilenets.pictures.augment.photometric import ColorJitter, RandomErasing
 from mobilenets.pictures.augment.randaugment import RandAugment
-from mobilenets.pictures.augment.transforms import (
-    Affine,
-    Compose,
-    Fit,
-    Flip,
-    PadCrop,
-    Transform,
-    VerticalFlip,
-)
+from mobilenets.pictures.augment.transforms import Affine, Compose, Fit, Flip, PadCrop, Transform, VerticalFlip
 from mobilenets.pictures.preprocess import Preprocessing
 
 KINDS: Mapping[str, type[Transform]] = MappingProxyType(

@@ -49,16 +49,8 @@ def _auto_contrast(image: Image.Image) -> Image.Image:
     return _curves(image, *(_stretched(low, high) for low, high in extrema))
 
 
-def _equalize(image: Image.Image) -> Image.Image:
-    return _curves(image, *map(_equalized, np.array(image.histogram()).reshape(3, 256)))
-
-
-def _solarize(image: Image.Image, level: float) -> Image.Image:
-    return _curves(image, np.where(round(256 * (1 - abs(level))) > LEVELS, LEVELS, 255 - LEVELS))
-
-
-def _posterize(image: Image.Image, level: float) -> Image.Image:
-    return _curves(image, LEVELS & -(1 << round(4 * abs(level))))
+def _solarized(level: float) -> Levels:
+    return np.where(round(256 * (1 - abs(level))) > LEVELS, LEVELS, 255 - LEVELS)
 
 
 def _enhance(image: Image.Image, level: float, enhancer: Enhancer) -> Image.Image:
@@ -75,11 +67,13 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         "identity": lambda image, level, fill: image,
         "auto_contrast": lambda image, level, fill: _auto_contrast(image),
-        "equalize": lambda image, level, fill: _equalize(image),
+        "equalize": lambda image, level, fill: _curves(
+            image, *map(_equalized, np.array(image.histogram()).reshape(3, 256))
+        ),
         "rotate": lambda image, level, fill: resample(image, matrix(30 * level, (0, 0), 0, (1, 1), image.size), fill),
-        "solarize": lambda image, level, fill: _solarize(image, level),
+        "solarize": lambda image, level, fill: _curves(image, _solarized(level)),
         "color": lambda image, level, fill: _enhance(image, level, ImageEnhance.Color),
-        "posterize": lambda image, level, fill: _posterize(image, level),
+        "posterize": lambda image, level, fill: _curves(image, LEVELS & -(1 << round(4 * abs(level)))),
         "contrast": lambda image, level, fill: _enhance(image, level, ImageEnhance.Contrast),
         "brightness": lambda image, level, fill: _enhance(image, level, ImageEnhance.Brightness),
         "sharpness": lambda image, level, fill: _enhance(image, level, ImageEnhance.Sharpness),

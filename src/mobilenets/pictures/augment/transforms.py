@@ -120,9 +120,7 @@ class Compose(Transform):
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Return the picture after every transform."""
-        for transform in self.transforms:
-            image = transform(image, rng)
-        return image
+        return self.drawn(self.before_chance(Decoded(image)), rng)
 
     def surplus(self, width: int, height: int) -> float:
         """Say what the first transform says."""
@@ -250,13 +248,8 @@ class Affine(Transform):
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Return the picture moved, at its own size."""
-        angle, shear, right, down = rng.uniform(-1, 1, 4).tolist()
-        angle, shear, right, down = (
-            angle * self.rotation,
-            shear * self.shear,
-            right * self.shift,
-            down * self.shift,
-        )
+        most = self.rotation, self.shear, self.shift, self.shift
+        angle, shear, right, down = (rng.uniform(-1, 1, 4) * most).tolist()
         zoom_x, zoom_y = rng.uniform(*self.zoom, 2).tolist()
         return resample(image, matrix(angle, (right, down), shear, (zoom_x, zoom_y), image.size), self.fill)
 

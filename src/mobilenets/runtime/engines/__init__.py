@@ -7,21 +7,25 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base import fork
 from mobilenets.errors import InputError
-from mobilenets.runtime.exported import Exported
+from mobilenets.runtime.bar import DISTANCE
+from mobilenets.runtime.exported import EVIDENCE, Exported
 
 log = logging.getLogger("mobilenets")
 
 Array: TypeAlias = npt.NDArray[Any]
+Floats: TypeAlias = npt.NDArray[np.float32]
+# What is asked of a file by its name, but for its first output.
+SCORES = ""
 
 # Pictures a run of frozen blocks: their maps stay in the cache of a core, and the weights are read once for all. At 128
 # pixels V2 1.0 took 2.8 ms of processor time a picture for 1, 2.4 for 4 and 8, 2.5 for 16 (AMD EPYC, 2026-11-28).
@@ -36,26 +40,6 @@ RUNTIMES: dict[str, dict[str, str]] = {
     "executorch": {"executorch": "executorch"},
 }
 _HOMES = {"onnxruntime": "ort", "openvino": "ov", "litert": "litert", "executorch": "executorch"}
-_INSTALL = {
-    "onnxruntime": "pip install onnxruntime",
-    "openvino": "pip install openvino",
-    "litert": "pip install ai-edge-litert",
-    "executorch": "pip install executorch",
-}
-
-
-class Engine(Protocol):
-    """An exported file, opened.
-
-    Takes uint8 or float32 N×H×W×3, as ``Exported.input`` says, for any N of at least 1; gives float32 N×outputs.
-    """
-
-    runtime: str
-    version: str
-    threads: int
-
-    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
-        """Run a batch."""
 
 
 def present(form: str) -> list[str]:
@@ -63,7 +47,7 @@ def present(form: str) -> list[str]:
     return [name for name, package in RUNTIMES.get(form, {}).items() if importlib.util.find_spec(package)]
 
 
-def open_engine(folder: Path, exported: Exported, runtime: str | None = None, threads: int | None = None) -> Engine:
+def open_engine(folder: Path, exported: Exported, runtime: str | None = None, threads: int | None = None) -> FileEngine:
     """Open an exported file in ``runtime``, by default the fastest that is installed.
 
     ``threads`` defaults to one per core that this process may use. Raises ``InputError`` for a file that is not the one
@@ -82,8 +66,9 @@ def open_engine(folder: Path, exported: Exported, runtime: str | None = None, th
     installed = present(exported.format)
     chosen = runtime or next(iter(installed), next(iter(known)))
     if chosen not in installed:
-        raise InputError(f"{path}: {chosen} runs it, which is not installed: {_INSTALL[chosen]}")
-    opener: Callable[[Path, Exported, int], Engine] = importlib.import_module(
+        package = known[chosen].replace("_", "-")
+        raise InputError(f"{path}: {chosen} runs it, which is not installed: pip install {package}")
+    opener: Callable[[Path, Exported, int], FileEngine] = importlib.import_module(
         f"mobilenets.runtime.engines.{_HOMES[chosen]}"
     ).open_file
     try:
@@ -100,8 +85,18 @@ def laid_out(images: Array, layout: str) -> Array:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if layout == "NCHW" else images)
 
 
-class InTurn:
-    """An engine that runs one batch at a time: threads that call it take turns."""
+def batches(images: Array, batch: int) -> Iterator[Array]:
+    """Give pictures in batches of just that size, the last filled up with its last picture."""
+    lacking = -len(images) % batch
+    whole = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)]) if lacking else images
+    return (whole[place : place + batch] for place in range(0, len(whole), batch))
+
+
+class FileEngine:
+    """An exported file, opened in its runtime; all its answers follow from ``run``.
+
+    Takes uint8 or float32 N×H×W×3, as ``Exported.input`` says, for any N of at least 1; gives float32 N×outputs.
+    """
 
     runtime: str
     version: str
@@ -109,47 +104,55 @@ class InTurn:
     def __init__(self, exported: Exported, threads: int) -> None:
         self.threads = threads
         self._layout = exported.layout
-        self._lock = threading.Lock()
 
-    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
-        """Run a batch of the file's own size."""
-        return self._run(images)[0]
+    def __call__(self, images: Array, /) -> Floats:
+        """Run a batch."""
+        return self.run(images, [SCORES])[0]
 
-    def with_distance(self, images: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def with_distance(self, images: Array) -> tuple[Floats, Floats]:
         """Run a batch; gives the distances, float32 N, too. Only for a file whose description has ``distance``."""
-        scores, distances = self._run(images)
+        scores, distances = self.run(images, [SCORES, DISTANCE])
         return scores, distances
 
-    def _run(self, images: Array) -> list[npt.NDArray[np.float32]]:
-        with self._lock:
-            return self._outputs(laid_out(images, self._layout))
+    def evidence(self, images: Array, index: int | None = None) -> Floats:
+        """Give what speaks for a class at each place, float32 N×h×w of at least 0: by default the most probable one.
 
-    def _outputs(self, batch: Array) -> list[npt.NDArray[np.float32]]:
+        Only in ONNX Runtime, for a file whose description has ``evidence``.
+        """
+        return self.run(images, [EVIDENCE], index)[0]
+
+    def run(self, images: Array, asked: Sequence[str], index: int | None = None) -> list[Floats]:
+        """Run a batch N×H×W×3 of the file's own size; gives the outputs ``asked`` for, ``evidence`` for ``index``."""
         raise NotImplementedError
 
 
-class _AfterFork:
+class InTurn(FileEngine):
+    """An engine that runs one batch at a time: threads that call it take turns."""
+
+    def __init__(self, exported: Exported, threads: int) -> None:
+        super().__init__(exported, threads)
+        self._lock = threading.Lock()
+
+    def run(self, images: Array, asked: Sequence[str], index: int | None = None) -> list[Floats]:
+        """Run a batch; the scores come first, and the distances after them."""
+        with self._lock:
+            return self._outputs(laid_out(images, self._layout))[: len(asked)]
+
+    def _outputs(self, batch: Array) -> list[Floats]:
+        raise NotImplementedError
+
+
+class _AfterFork(FileEngine):
     """An engine that is opened again, on one thread, in a process forked since: its threads are not there any more."""
 
-    def __init__(self, engine: Engine, reopen: Callable[[], Engine]) -> None:
+    def __init__(self, engine: FileEngine, reopen: Callable[[], FileEngine]) -> None:
         self.runtime, self.version, self.threads = engine.runtime, engine.version, engine.threads
         self._engine, self._reopen, self._process = engine, reopen, os.getpid()
         self._turn = threading.Lock()
         if self.runtime != "onnxruntime":  # whose end in a child is a crash, and would become a wait without end
             fork.never_freed_in_child(engine)
 
-    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
-        return self._alive()(images)
-
-    def evidence(self, images: Array, index: int | None = None) -> npt.NDArray[np.float32]:
-        found: npt.NDArray[np.float32] = cast(Any, self._alive()).evidence(images, index)
-        return found
-
-    def with_distance(self, images: Array) -> tuple[Array, Array]:
-        found: tuple[Array, Array] = cast(Any, self._alive()).with_distance(images)
-        return found
-
-    def _alive(self) -> Engine:
+    def run(self, images: Array, asked: Sequence[str], index: int | None = None) -> list[Floats]:
         if self._process != os.getpid():
             with self._turn:
                 if self._process != os.getpid():
@@ -157,38 +160,16 @@ class _AfterFork:
                     fork.never_free(self._engine)
                     self._engine, self.threads = self._reopen(), 1
                     self._process = os.getpid()
-        return self._engine
+        return self._engine.run(images, asked, index)
 
 
-class _Batched:
+class _Batched(FileEngine):
     """An engine of one batch size: the last batch is filled up with copies of its last picture."""
 
-    def __init__(self, engine: Engine, batch: int) -> None:
+    def __init__(self, engine: FileEngine, batch: int) -> None:
         self.runtime, self.version, self.threads = engine.runtime, engine.version, engine.threads
         self._engine, self._batch = engine, batch
 
-    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
-        return self._filled(self._engine, images)
-
-    def evidence(self, images: Array, index: int | None = None) -> npt.NDArray[np.float32]:
-        return self._filled(lambda part: cast(Any, self._engine).evidence(part, index), images)
-
-    def with_distance(self, images: Array) -> tuple[Array, Array]:
-        distances: list[Array] = []
-
-        def run(part: Array) -> Array:
-            scores, found = cast(Any, self._engine).with_distance(part)
-            distances.append(found)
-            return np.asarray(scores)
-
-        scores = self._filled(run, images)
-        return scores, np.concatenate(distances)[: len(scores)]
-
-    def _filled(self, run: Callable[[Array], npt.NDArray[np.float32]], images: Array) -> npt.NDArray[np.float32]:
-        parts = []
-        for start in range(0, len(images), self._batch):
-            part = images[start : start + self._batch]
-            lacking = self._batch - len(part)
-            whole = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part
-            parts.append(run(whole)[: len(part)])
-        return np.concatenate(parts)
+    def run(self, images: Array, asked: Sequence[str], index: int | None = None) -> list[Floats]:
+        parts = [self._engine.run(part, asked, index) for part in batches(images, self._batch)]
+        return [np.concatenate(found)[: len(images)] for found in zip(*parts, strict=True)]

@@ -6,12 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime, Verification
 
-from mobilenets.runtime.engines import Array, InTurn
+from mobilenets.runtime.engines import Array, Floats, InTurn
 from mobilenets.runtime.exported import Exported
 
 
@@ -34,11 +33,9 @@ class ExecuTorchEngine(InTurn):
             raise ValueError("it has no method 'forward'")
         self._method = method
 
-    def _outputs(self, batch: Array) -> list[npt.NDArray[np.float32]]:
+    def _outputs(self, batch: Array) -> list[Floats]:
         given = self._method.execute([torch.from_numpy(batch)])
         return [np.array(one.numpy(), np.float32) for one in given]
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> ExecuTorchEngine:
-    """Open an ExecuTorch file."""
-    return ExecuTorchEngine(path, exported, threads)
+open_file = ExecuTorchEngine

@@ -6,10 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
-from mobilenets.runtime.engines import Array, InTurn
+from mobilenets.runtime.engines import Array, Floats, InTurn
 from mobilenets.runtime.exported import Exported
 
 
@@ -27,7 +26,7 @@ class LiteRtEngine(InTurn):
         [entry], self._leave = self.interpreter.get_input_details(), outputs_of(self.interpreter)
         self._entry = entry["index"]
 
-    def _outputs(self, batch: Array) -> list[npt.NDArray[np.float32]]:
+    def _outputs(self, batch: Array) -> list[Floats]:
         self.interpreter.set_tensor(self._entry, batch)
         self.interpreter.invoke()
         return [np.asarray(self.interpreter.get_tensor(place), np.float32) for place in self._leave]
@@ -39,6 +38,4 @@ def outputs_of(interpreter: Interpreter) -> list[int]:
     return [detail["index"] for detail in sorted(details, key=lambda detail: -len(detail["shape"]))]
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> LiteRtEngine:
-    """Open a LiteRT file."""
-    return LiteRtEngine(path, exported, threads)
+open_file = LiteRtEngine

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
 from mobilenets.base.cores import cores
-from mobilenets.runtime.bar import DISTANCE
-from mobilenets.runtime.engines import Array, laid_out
+from mobilenets.runtime.engines import Array, FileEngine, Floats, laid_out
 from mobilenets.runtime.exported import CLASS, EVIDENCE, Exported
 
 _ERRORS_ONLY = 3
@@ -38,15 +37,14 @@ def open_session(
         raise RuntimeError(str(error)) from error
 
 
-class OrtEngine:
-    """An ONNX file in ONNX Runtime; ``__call__`` may run in several threads at once."""
+class OrtEngine(FileEngine):
+    """An ONNX file in ONNX Runtime; it may run in several threads at once."""
 
     runtime = "onnxruntime"
     version = onnxruntime.__version__
 
     def __init__(self, path: Path, exported: Exported, threads: int) -> None:
-        self.threads = threads
-        self._layout = exported.layout
+        super().__init__(exported, threads)
         self.session = open_session(path, threads)
         self._input = self.session.get_inputs()[0].name
         self._scores = self.session.get_outputs()[0].name
@@ -54,29 +52,13 @@ class OrtEngine:
         self._needed = onnxruntime.RunOptions()
         self._needed.only_execute_path_to_fetches = True
 
-    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+    def run(self, images: Array, asked: Sequence[str], index: int | None = None) -> list[Floats]:
         """Run a batch."""
-        [scores] = self.session.run([self._scores], self._fed(images), self._needed)
-        return np.asarray(scores, np.float32)
-
-    def evidence(self, images: Array, index: int | None = None) -> npt.NDArray[np.float32]:
-        """Give what speaks for a class at each place, float32 N×h×w of at least 0: by default the most probable one.
-
-        Only for a file whose description has ``evidence``.
-        """
-        asked = {CLASS: np.array([-1 if index is None else index], np.int64)}
-        [evidence] = self.session.run([EVIDENCE], self._fed(images) | asked, self._needed)
-        return np.asarray(evidence, np.float32)
-
-    def with_distance(self, images: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Run a batch; gives the distances, float32 N, too. Only for a file whose description has ``distance``."""
-        scores, distances = self.session.run([self._scores, DISTANCE], self._fed(images), self._needed)
-        return np.asarray(scores, np.float32), np.asarray(distances, np.float32)
-
-    def _fed(self, images: Array) -> dict[str, Array]:
-        return {self._input: laid_out(images, self._layout)}
+        fed = {self._input: laid_out(images, self._layout)}
+        if EVIDENCE in asked:
+            fed[CLASS] = np.array([-1 if index is None else index], np.int64)
+        found = self.session.run([name or self._scores for name in asked], fed, self._needed)
+        return [np.asarray(one, np.float32) for one in found]
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> OrtEngine:
-    """Open an ONNX file."""
-    return OrtEngine(path, exported, threads)
+open_file = OrtEngine

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mobilenets.runtime.bar import DISTANCE
-from mobilenets.runtime.engines import Array, laid_out
+from mobilenets.runtime.engines import Array, FileEngine, Floats, laid_out
 from mobilenets.runtime.exported import Exported
 
 # Whoever needs OpenVINO takes it from here, so that the import below is the first.
@@ -39,13 +36,14 @@ with _unreported():
     import openvino
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(FileEngine):
     """A compiled model; each thread that calls gets a request of its own."""
 
     runtime = "openvino"
     version = openvino.__version__.partition("-")[0]  # without the hash of its build
 
     def __init__(self, path: Path, exported: Exported, threads: int) -> None:
+        super().__init__(exported, threads)
         core = openvino.Core()
         # Without the hint OpenVINO may compute in bfloat16 where the processor has it: faster, and other answers.
         settings = {
@@ -53,27 +51,16 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        self.threads = threads
-        self._layout = exported.layout
         self.compiled = core.compile_model(core.read_model(path), "CPU", settings)
         self._local = threading.local()
 
-    def __call__(self, images: Array, /) -> npt.NDArray[np.float32]:
+    def run(self, images: Array, asked: Sequence[str], index: int | None = None) -> list[Floats]:
         """Run a batch."""
-        return np.array(self._infer(images)[0], np.float32)
-
-    def with_distance(self, images: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Run a batch; gives the distances, float32 N, too. Only for a file whose description has ``distance``."""
-        found = self._infer(images)
-        return np.array(found[0], np.float32), np.array(found[DISTANCE], np.float32)
-
-    def _infer(self, images: Array) -> Any:
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self.compiled.create_infer_request()
-        return request.infer([laid_out(images, self._layout)], share_inputs=True)
+        found = request.infer([laid_out(images, self._layout)], share_inputs=True)
+        return [np.array(found[name or 0], np.float32) for name in asked]
 
 
-def open_file(path: Path, exported: Exported, threads: int) -> OpenVinoEngine:
-    """Open an OpenVINO or ONNX file."""
-    return OpenVinoEngine(path, exported, threads)
+open_file = OpenVinoEngine

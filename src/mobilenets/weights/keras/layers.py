@@ -129,28 +129,29 @@ def _described(form: str, owned: Sequence[StoredLayer], described: Described, ig
         weights[place] = (parts["mean"], parts["variance"]) if found.kind == "scale" else _make(found)
     graph = Translation(described, weights)
     simplified = simplify(graph.operations, graph.outputs)
-    traced, folded = trace(simplified, tensorflow=True), simplified.folded
-    layers, notes = traced.layers, [*dict.fromkeys(graph.notes), *traced.notes, *[_SCALED] * bool(traced.preprocessing)]
+    traced, folded = trace(simplified, form, tensorflow=True), simplified.folded
+    told, scores = traced.foreign, traced.scores
+    layers, notes = told.layers, [*dict.fromkeys(graph.notes), *told.notes, *[_SCALED] * bool(told.preprocessing)]
     if folded.parts:
         notes.append(f"its head ({', '.join(folded.parts)}) is folded into one linear layer that computes the same")
-    if folded.ends == "sigmoid" and traced.scores == 1:
+    if folded.ends == "sigmoid" and scores == 1:
         layers = (*layers[:-1], two_classes(layers[-1]))
         notes.append("its one sigmoid score p is made into the scores of two classes, 1 - p and p, in this order")
     used = {layer.name for layer in layers}
     left = [layer.name for layer in weights.values() if isinstance(layer, Layer) and layer.name not in used]
     return replace(
-        traced.foreign(form),
+        told,
         layers=layers,
         size=graph.size,
-        preprocessing={**TENSORFLOW_INPUT, **traced.preprocessing, **graph.resize},
+        preprocessing={**TENSORFLOW_INPUT, **told.preprocessing, **graph.resize},
         own=OWN,
-        ignored=(*ignored, *(left if traced.headless else ())),
+        ignored=(*ignored, *(left if told.headless else ())),
         notes=tuple(notes),
         assumed=(
-            f"its {traced.scores} outputs end in no softmax and are taken for the scores of {traced.scores} classes; "
+            f"its {scores} outputs end in no softmax and are taken for the scores of {scores} classes; "
             "if they are anything else (quantities, say), the answers mean nothing",
         )
-        * (traced.scores > 1 and not folded.ends),
+        * (scores > 1 and not folded.ends),
     )
 
 

@@ -46,18 +46,19 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
         simplified = _output(Translation(graph, TAKERS), graph, output)
         picture = next(part for part in simplified.operations if isinstance(part, Picture))
         tensorflow = graph.producer in _TENSORFLOW or (picture.channels_last and graph.producer != _OURS)
-        traced = trace(simplified, tensorflow)
+        form = "ONNX" + (f" of {listed([graph.producer])}" if graph.producer else "")
+        traced = trace(simplified, form, tensorflow)
     except InputError as error:
         if graph.producer == _OURS:
             raise InputError(f"{error}; give the run folder that it was exported from") from error
         raise InputError(f"{error}{kind and f' (by its operations, {kind})'}") from error
-    tensorflow = tensorflow or traced.padding != "symmetric"
-    habit = TENSORFLOW_INPUT if tensorflow else TORCH_INPUT
-    preprocessing = {**habit, **traced.preprocessing}
+    told = traced.foreign
+    tensorflow = tensorflow or told.padding != "symmetric"
+    preprocessing = {**(TENSORFLOW_INPUT if tensorflow else TORCH_INPUT), **told.preprocessing}
     assumed = []
     if bundle is not None:
         preprocessing = {name: value for name, value in bundle.preprocessing.to_json().items() if name != "size"}
-    elif not traced.preprocessing:
+    elif not told.preprocessing:
         assumed.append(
             "it does not say how pictures become numbers, so as "
             + ("TensorFlow's networks, from -1 to 1" if tensorflow else "PyTorch's, with ImageNet's mean and deviation")
@@ -71,7 +72,7 @@ def _foreign(path: Path, graph: Graph, output: str | None) -> Foreign:
     if traced.scores and not simplified.folded.ends and graph.producer not in (_OURS, "pytorch", *_TENSORFLOW):
         assumed.append(f"its {traced.scores} outputs are taken for the scores of {traced.scores} classes")
     return replace(
-        traced.foreign("ONNX" + (f" of {listed([graph.producer])}" if graph.producer else "")),
+        told,
         preprocessing=preprocessing,
         classes=_classes(graph, bundle),
         own=OWN if tensorflow and bundle is None else {},

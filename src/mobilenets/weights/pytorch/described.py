@@ -14,6 +14,7 @@ from typing import Any
 
 from mobilenets.base.files import read_json
 from mobilenets.errors import InputError
+from mobilenets.weights.class_names import names_in
 from mobilenets.weights.layers import TENSORFLOW_INPUT, Foreign, of_kind
 from mobilenets.weights.pytorch.sources import TENSORFLOWS_V3
 from mobilenets.weights.pytorch.state import UNTOLD
@@ -132,7 +133,7 @@ def _timm(foreign: Foreign, config: Mapping[str, Any], given: Mapping[str, Any])
         foreign,
         size=side if isinstance(side, int) else foreign.size,
         preprocessing={**foreign.preprocessing, **fields},
-        classes=_names(names) or foreign.classes,
+        classes=tuple(names_in(names) or ()) or foreign.classes,
         notes=(*foreign.notes, f"pictures are prepared as the {CONFIG} beside it says"),
     )
 
@@ -261,16 +262,7 @@ def _first_whole(settings: Mapping[Any, Any], *keys: str) -> int | None:
 
 def _labels(given: object, foreign: Foreign) -> tuple[str, ...] | None:
     """Read ``id2label``; None for the numbered names that transformers makes up and for another count of classes."""
-    if not isinstance(given, dict) or not all(str(number) in given for number in range(len(given))):
-        return None
-    names = _names([given[str(number)] for number in range(len(given))])
-    heads = of_kind(foreign.layers, "linear")
-    fits = heads and names is not None and len(names) == heads[-1].arrays["weight"].shape[0]
-    made_up = names is not None and all(name == f"LABEL_{number}" for number, name in enumerate(names))
-    return names if fits and not made_up else None
-
-
-def _names(given: object) -> tuple[str, ...] | None:
-    if not isinstance(given, list) or not given or not all(isinstance(name, str) for name in given):
-        return None
-    return tuple(given)
+    names, heads = names_in(given) or [], of_kind(foreign.layers, "linear")
+    fits = heads and len(names) == heads[-1].arrays["weight"].shape[0]
+    made_up = all(name == f"LABEL_{number}" for number, name in enumerate(names))
+    return tuple(names) if fits and not made_up else None

@@ -47,15 +47,10 @@ def by_names(layers: Sequence[Layer], bare: Mapping[str, str]) -> tuple[Layer, .
     Convolutions go by the numbers in their names. Each BatchNorm follows the convolution that shares its name
     (``expand_conv`` and ``expand_bn``), or that stands before it in a sequence of numbers, or that is alone with it.
 
-    Parameters
-    ----------
-    layers:
-        All layers of a file.
-    bare:
-        Their names without what wraps the whole network.
+    - ``layers``: all layers of a file.
+    - ``bare``: their names without what wraps the whole network.
 
     Raises ``InputError`` where that leaves two orders open.
-
     """
     paths = {layer.name: _path(bare[layer.name]) for layer in layers}
     kinds = {kind: _numbered(of_kind(layers, kind), paths) for kind in ("conv", "depthwise", "linear")}

@@ -75,25 +75,16 @@ def read_state(
     Epsilon, padding and preprocessing are the habit of the source; of this package's own weights, what ``model.json``
     beside them says.
 
-    Parameters
-    ----------
-    path:
-        The file, for messages and for ``model.json``.
-    file_format:
-        What the file is, in words; the source is added.
-    arrays:
-        The arrays in the file's order, under their full names.
-    ordered:
-        Whether the format keeps the order in which the arrays were given to it.
-    classes, notes, left_out:
-        What else the file tells, handed on; and the names of what it holds beside arrays.
-    module:
-        What the file says of its modules beside their weights.
-    output:
-        The prefix of the network to take, where the file holds several.
+    - ``path``: the file, for messages and for ``model.json``.
+    - ``file_format``: what the file is, in words; the source is added.
+    - ``arrays``: the arrays in the file's order, under their full names.
+    - ``ordered``: whether the format keeps the order in which the arrays were given to it.
+    - ``classes``, ``notes``, ``left_out``: what else the file tells, handed on; and the names of what it holds beside
+      arrays.
+    - ``module``: what the file says of its modules beside their weights.
+    - ``output``: the prefix of the network to take, where the file holds several.
 
     Raises ``InputError`` that begins with the path.
-
     """
     notes = list(notes)
     with reported(path):

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from mobilenets.base.pickled import NotPlainError, Object, exactly
 from mobilenets.errors import InputError
+from mobilenets.weights.class_names import names_in
 from mobilenets.weights.layers import Foreign, bfloat16, check_room, reported
 from mobilenets.weights.pytorch.checkpoint import LEAVES, State, choose, find, is_average, settings_of
 from mobilenets.weights.pytorch.described import from_folder, from_training
@@ -178,15 +179,9 @@ def _classes(checkpoint: Mapping[str | int, Any]) -> tuple[tuple[str, ...] | Non
     """Return the class names that come with weights, under the keys in use, and a note where they are unclear."""
     for key in ("classes", "class_names", "class_to_idx", "idx_to_class", "CLASSES"):
         given = checkpoint.get(key)
-        if isinstance(given, list | tuple):
-            pairs = list(enumerate(given))
-        elif isinstance(given, dict):
-            pairs = list(given.items()) if key == "idx_to_class" else [(index, name) for name, index in given.items()]
-        else:
-            continue
-        if all(type(name) is str and type(index) is int for index, name in pairs):
-            names = dict(pairs)
-            if set(names) == set(range(len(pairs))) and len(set(names.values())) == len(pairs) > 0:
-                return tuple(names[index] for index in range(len(pairs))), []
-        return None, [f"the class names under {key!r} are not unique names numbered from 0, so they are left out"]
+        if isinstance(given, list | tuple | dict):
+            names = names_in(list(given) if isinstance(given, tuple) else given) or []
+            if len(set(names)) == len(names) > 0:
+                return tuple(names), []
+            return None, [f"the class names under {key!r} are not unique names numbered from 0, so they are left out"]
     return None, []

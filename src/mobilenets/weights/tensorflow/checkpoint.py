@@ -34,7 +34,7 @@ from mobilenets.weights.tensorflow.crc32c import crc32c, mask
 from mobilenets.weights.tensorflow.sstable import TableError, read_table
 from mobilenets.weights.tensorflow.tensor import KINDS, STRING, Array, from_bytes, read_shape
 from mobilenets.weights.traced import habitual_padding
-from mobilenets.weights.wire import Budget, WireError, blob, fields, number, signed, varint
+from mobilenets.weights.wire import Budget, WireError, blob, grouped, number_of, signed, varint
 
 _INDEX_BYTES = 4 << 20
 _MAX_SHARDS = 10_000
@@ -52,13 +52,13 @@ _BIASES = ("biases", "bias")
 class _Entry:
     """Where a tensor lies; the fields of BundleEntryProto."""
 
-    kind: int = 0
-    shape: tuple[int, ...] = ()
-    shard: int = 0
-    offset: int = 0
-    size: int = 0
-    checksum: int = 0
-    sliced: bool = False
+    kind: int
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    checksum: int
+    sliced: bool
 
 
 def read(path: Path) -> Foreign:
@@ -78,12 +78,10 @@ def _parse(data: bytes) -> tuple[int, dict[str, _Entry]]:
     header = table.pop(b"", None)
     if header is None:
         raise TableError("its index has no header")
-    shards = 1
-    for field, _, value in fields(header, budget):
-        if field == 1:
-            shards = number(value)
-        elif field == 2 and value:
-            raise TableError("it was written on a big-endian machine")
+    told = grouped(header, budget)
+    shards = number_of(told[1], 1)
+    if any(told[2]):
+        raise TableError("it was written on a big-endian machine")
     if not 1 <= shards <= _MAX_SHARDS:
         raise TableError(f"it claims {shards} data files")
     entries = {}
@@ -97,20 +95,13 @@ def _parse(data: bytes) -> tuple[int, dict[str, _Entry]]:
 
 
 def _entry(data: bytes, budget: Budget) -> _Entry:
-    got: dict[str, Any] = {}
-    for field, _, value in fields(data, budget):
-        if field == 2:
-            shape = read_shape(blob(value), budget)
-            if shape is None or -1 in shape:
-                raise TableError("an entry has an open shape")
-            got["shape"] = shape
-        elif field == 6:
-            got["checksum"] = int.from_bytes(blob(value), "little")
-        elif field == 7:
-            got["sliced"] = True
-        elif field in (1, 3, 4, 5):
-            got[{1: "kind", 3: "shard", 4: "offset", 5: "size"}[field]] = signed(number(value))
-    return _Entry(**got)
+    got = grouped(data, budget)
+    shape = read_shape(blob(got[2][-1]), budget) if got[2] else ()
+    if shape is None or -1 in shape:
+        raise TableError("an entry has an open shape")
+    kind, shard, offset, size = (signed(number_of(got[field])) for field in (1, 3, 4, 5))
+    checksum = int.from_bytes(blob(got[6][-1]), "little") if got[6] else 0
+    return _Entry(kind, shape, shard, offset, size, checksum, sliced=bool(got[7]))
 
 
 class Bundle:

@@ -68,7 +68,8 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
         raise GraphError(f"boxes and scores of one head stand on different maps, not {PLAIN}")
     first, last, *behind = sources[::2]
     body, _ = needed_operations(made, [last])
-    traced = trace(Simplified(tuple(body), tuple(sides_of(body)), Folded(body, len(body) - 1)), tensorflow=True)
+    simplified = Simplified(tuple(body), tuple(sides_of(body)), Folded(body, len(body) - 1))
+    traced = trace(simplified, "TensorFlow frozen detection graph", tensorflow=True).foreign
     seen = set(needed_places(made, [last]))
     extras: list[Conv] = []
     for place in behind:
@@ -84,7 +85,7 @@ def foreign(path: object, nodes: Mapping[str, Node]) -> Foreign:
     described = Found(figures.shapes(count), extras_of(extra_layers), tap, figures.fields())
     way_in = {**TENSORFLOW_INPUT, "resize": "stretch", "interpolation": figures.interpolation, **traced.preprocessing}
     return replace(
-        traced.foreign("TensorFlow frozen detection graph"),
+        traced,
         preprocessing=way_in,
         notes=(*graph.notes, *traced.notes),
         assumed=tuple(figures.assumed),

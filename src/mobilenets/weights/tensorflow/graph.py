@@ -63,13 +63,13 @@ def foreign(path: Path, nodes: Mapping[str, Node], form: str, output: str | None
         raise GraphError(next(unknown, "no convolution follows from its input; give a graph that takes pictures"))
     chosen = _Outputs(graph, output, told)
     simplified = simplify(graph.operations, graph.ends, chosen.choose)
-    traced, folded = trace(simplified, tensorflow=True), simplified.folded
+    traced, folded = trace(simplified, form, tensorflow=True).foreign, simplified.folded
     notes = [*graph.notes, *traced.notes]
     if folded.parts:
         notes.append(f"its head ({', '.join(folded.parts)}) is folded into one linear layer that computes the same")
     fields = {"resize": "stretch", "interpolation": graph.resize} if graph.resize else {}
     return replace(
-        traced.foreign(form),
+        traced,
         preprocessing={**TENSORFLOW_INPUT, **fields, **traced.preprocessing},
         notes=tuple(notes),
         assumed=chosen.others,

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from mobilenets.weights.layers import MAX_ARRAYS
 from mobilenets.weights.tensorflow.tensor import Array, read_shape, read_tensor
-from mobilenets.weights.wire import BYTES, Budget, blob, fields, number, signed, text, varints
+from mobilenets.weights.wire import Budget, blob, entry, grouped, name_of, number, numbers, signed, text
 
+Edge = tuple[str, int]
 # AttrValue's fields.
 _LIST, _TEXT, _FLOAT, _FLAG, _TYPE, _SHAPE, _TENSOR, _FUNCTION = 1, 2, 4, 5, 6, 7, 8, 10
 
@@ -28,7 +29,7 @@ class Node:
 
     name: str
     op: str
-    inputs: tuple[tuple[str, int], ...]
+    inputs: tuple[Edge, ...]
     attributes: Mapping[str, memoryview]
     budget: Budget = field(repr=False, compare=False)
 
@@ -57,19 +58,12 @@ class Node:
     def whole(self, name: str) -> tuple[int, ...]:
         """Give an attribute that is a list of whole numbers; empty where it is not set."""
         value = self._value(name, _LIST)
-        found: list[int] = []
-        for inner, wire_type, item in fields(blob(value), self.budget) if value is not None else ():
-            if inner == 3 and wire_type == BYTES:
-                found += [signed(int(v)) for v in varints(blob(item)[:100])]
-            elif inner == 3:
-                found.append(signed(number(item)))
-        return tuple(found)
+        return () if value is None else tuple(map(signed, numbers(grouped(blob(value), self.budget)[3], most=100)))
 
     def function(self, name: str) -> str:
         """Give the name of the function that an attribute names; empty where there is none."""
         value = self._value(name, _FUNCTION)
-        parts = fields(blob(value), self.budget) if value is not None else ()
-        return next((text(item) for part, _, item in parts if part == 1), "")
+        return "" if value is None else name_of(grouped(blob(value), self.budget)[1])
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Give an attribute that is a shape; None where it is open or not set."""
@@ -92,23 +86,18 @@ class Node:
         return node
 
     def _value(self, name: str, kind: int) -> int | memoryview | None:
-        found = None
-        for number_, _, value in fields(self.attributes.get(name, b""), self.budget):
-            if number_ == kind:
-                found = value
-        return found
+        found = grouped(self.attributes.get(name, b""), self.budget)[kind]
+        return found[-1] if found else None
 
 
 def read_nodes(data: bytes | memoryview) -> dict[str, Node]:
     """Read the nodes by name, in the order of the file. Raises WireError and GraphError."""
     budget = Budget()
     nodes: dict[str, Node] = {}
-    for number_, wire_type, value in fields(data, budget):
-        if number_ == 1 and wire_type != BYTES:
+    for value in grouped(data, budget)[1]:
+        if isinstance(value, int):
             raise GraphError("it is a SavedModel; give its folder, with the folder 'variables' in it")
-        if number_ != 1:
-            continue
-        node = read_node(blob(value), budget)
+        node = read_node(value, budget)
         if node.name in nodes:
             raise GraphError(f"it has two nodes named {node.name[:100]!r}")
         nodes[node.name] = node
@@ -121,29 +110,17 @@ def read_nodes(data: bytes | memoryview) -> dict[str, Node]:
 
 def read_node(data: memoryview, budget: Budget) -> Node:
     """Read one NodeDef. Raises WireError."""
-    name, op = "", ""
-    inputs: list[tuple[str, int]] = []
-    attributes: dict[str, memoryview] = {}
-    for number_, _, value in fields(data, budget):
-        if number_ == 1:
-            name = text(value)
-        elif number_ == 2:
-            op = text(value)
-        elif number_ == 3:
-            source = text(value)
-            if not source.startswith("^"):  # those only say what must have run before
-                before, _, port = source.rpartition(":")
-                known = before and port.isascii() and port.isdecimal() and len(port) < 6
-                inputs.append((before, int(port)) if known else (source, 0))
-        elif number_ == 5:
-            key, content = "", memoryview(b"")
-            for part, _, item in fields(blob(value), budget):
-                if part == 1:
-                    key = text(item)
-                elif part == 2:
-                    content = blob(item)
-            attributes[key] = content
-    return Node(name, op, tuple(inputs), attributes, budget)
+    got = grouped(data, budget)
+    # What begins with ^ only must have run before.
+    inputs = tuple(edge_of(source) for source in map(text, got[3]) if not source.startswith("^"))
+    return Node(name_of(got[1]), name_of(got[2]), inputs, dict(entry(value, budget) for value in got[5]), budget)
+
+
+def edge_of(source: str) -> Edge:
+    """Take ``node:0``, or ``node``, apart: the name, and which of its outputs."""
+    before, _, port = source.rpartition(":")
+    known = before and port.isascii() and port.isdecimal() and len(port) < 6
+    return (before, int(port)) if known else (source, 0)
 
 
 def needed(

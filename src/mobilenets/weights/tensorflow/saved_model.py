@@ -8,7 +8,7 @@ what each object is called in it. Sources: ``saved_model.proto``, ``meta_graph.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from mobilenets.weights.keras.layers import OWN
 from mobilenets.weights.layers import MAX_ARRAYS, Foreign, check_room
 from mobilenets.weights.tensorflow import graph
 from mobilenets.weights.tensorflow.checkpoint import Bundle, open_bundle
-from mobilenets.weights.tensorflow.graphdef import GraphError, Node, in_order, needed, read_node
+from mobilenets.weights.tensorflow.graphdef import Edge, GraphError, Node, edge_of, in_order, needed, read_node
 from mobilenets.weights.tensorflow.tensor import Array
-from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields, number, text, varint, varints
+from mobilenets.weights.wire import Budget, WireError, blob, entry, grouped, name_of, numbers, text, varint
 
 FILE = "saved_model.pb"
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -28,8 +28,6 @@ _INIT = "__saved_model_init_op"
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _MAX_DEPTH = 20
-
-Edge = tuple[str, int]
 
 
 def read(path: Path) -> Foreign:
@@ -80,86 +78,49 @@ class _Saved:
     def __init__(self, data: bytes) -> None:
         self.budget = Budget(left=2_000_000)
         self.functions: dict[str, _Scope] = {}
-        self.bound: dict[str, list[int]] = {}
-        signatures: dict[str, tuple[Edge, ...]] = {}
-        nodes: dict[str, Node] = {}
-        metas = [blob(value) for field, kind, value in self.fields(data) if field == 2 and kind == BYTES]
-        for field, _, value in self.fields(metas[0]) if metas else ():
-            if field == 2:
-                nodes = self._graph(blob(value))
-            elif field == 5:
-                key, signature = self._entry(blob(value))
-                signatures[text(key)] = self._outputs(signature)
-            elif field == 7:
-                self._objects(blob(value))
+        metas = [value for value in grouped(data, self.budget)[2] if not isinstance(value, int)]
+        meta = self._grouped(metas[0] if metas else memoryview(b""))
+        nodes = self._graph(meta[2][-1]) if meta[2] else {}
+        signatures = {key: self._outputs(signature) for key, signature in map(self._entry, meta[5])}
+        # Which objects each function takes beside its arguments.
+        taken = (self._entry(value) for objects in meta[7] for value in self._grouped(objects)[2])
+        self.bound = {key: numbers(self._grouped(function)[2]) for key, function in taken}
         signatures.pop(_INIT, None)
         if not signatures:
             raise GraphError("it has no signature to serve; save it with one (model.export in Keras)")
         chosen = "serving_default" if "serving_default" in signatures else next(iter(signatures))
         self.main = _Scope((), nodes, signatures[chosen])
 
-    def fields(self, data: bytes | memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-        return fields(data, self.budget)
+    def _grouped(self, value: int | memoryview) -> Mapping[int, Sequence[int | memoryview]]:
+        return grouped(blob(value), self.budget)
 
-    def _entry(self, data: memoryview) -> tuple[memoryview, memoryview]:
-        """Key and value of a map."""
-        parts = {field: blob(value) for field, _, value in self.fields(data)}
-        return parts.get(1, memoryview(b"")), parts.get(2, memoryview(b""))
+    def _entry(self, value: int | memoryview) -> tuple[str, memoryview]:
+        return entry(value, self.budget)
 
-    def _graph(self, data: memoryview) -> dict[str, Node]:
-        nodes: dict[str, Node] = {}
-        for field, _, value in self.fields(data):
-            if field == 1:
-                node = read_node(blob(value), self.budget)
-                nodes[node.name] = replace(node, inputs=tuple(_plain(*edge) for edge in node.inputs))
-            elif field == 2:
-                for inner, _, function in self.fields(blob(value)):
-                    if inner == 1:
-                        self._function(blob(function))
-        return nodes
+    def _graph(self, value: int | memoryview) -> dict[str, Node]:
+        got = self._grouped(value)
+        for library in got[2]:
+            for function in self._grouped(library)[1]:
+                self._function(function)
+        return self._nodes(got[1])
 
-    def _function(self, data: memoryview) -> None:
-        name = ""
-        arguments: list[str] = []
-        given: list[str] = []
-        nodes: dict[str, Node] = {}
-        returned: dict[str, Edge] = {}
-        for field, _, value in self.fields(data):
-            if field == 1:
-                for part, _, item in self.fields(blob(value)):
-                    if part == 1:
-                        name = text(item)
-                    elif part in (2, 3):
-                        label = next((text(x) for f, _, x in self.fields(blob(item)) if f == 1), "")
-                        (arguments if part == 2 else given).append(label)
-            elif field == 3:
-                node = read_node(blob(value), self.budget)
-                nodes[node.name] = replace(node, inputs=tuple(_plain(*edge) for edge in node.inputs))
-            elif field == 4:
-                key, source = self._entry(blob(value))
-                returned[text(key)] = _edge(text(source))
+    def _nodes(self, values: Sequence[int | memoryview]) -> dict[str, Node]:
+        nodes = [read_node(blob(value), self.budget) for value in values]
+        return {node.name: replace(node, inputs=tuple(_plain(*edge) for edge in node.inputs)) for node in nodes}
+
+    def _function(self, value: int | memoryview) -> None:
+        got = self._grouped(value)
+        told = self._grouped(got[1][-1] if got[1] else memoryview(b""))
+        name = name_of(told[1])
+        arguments, given = (tuple(name_of(self._grouped(label)[1]) for label in told[field]) for field in (2, 3))
+        returned = {key: _edge(text(source)) for key, source in map(self._entry, got[4])}
         if returned.keys() < set(given):
             raise GraphError(f"its function {name[:100]!r} does not say what it outputs")
-        self.functions[name] = _Scope(tuple(arguments), nodes, tuple(returned[label] for label in given))
+        self.functions[name] = _Scope(arguments, self._nodes(got[3]), tuple(returned[label] for label in given))
 
     def _outputs(self, signature: memoryview) -> tuple[Edge, ...]:
-        edges = []
-        for field, _, value in self.fields(signature):
-            if field == 2:
-                _, info = self._entry(blob(value))
-                edges += [_edge(text(item)) for part, _, item in self.fields(info) if part == 1]
-        return tuple(edges)
-
-    def _objects(self, data: memoryview) -> None:
-        """Note which objects each function takes beside its arguments."""
-        for field, _, value in self.fields(data):
-            if field == 2:
-                key, function = self._entry(blob(value))
-                bound: list[int] = []
-                for part, kind, item in self.fields(function):
-                    if part == 2:
-                        bound += [int(n) for n in varints(blob(item))] if kind == BYTES else [number(item)]
-                self.bound[text(key)] = bound
+        infos = (self._entry(value)[1] for value in self._grouped(signature)[2])
+        return tuple(_edge(text(item)) for info in infos for item in self._grouped(info)[1])
 
 
 class _Flat:
@@ -246,9 +207,8 @@ class _Flat:
 
 def _edge(source: str) -> Edge:
     """Take ``node:output:0``, of a function, or ``node:0`` or ``node``, of a graph, apart."""
-    before, _, port = source.rpartition(":")
-    known = before and port.isascii() and port.isdecimal() and len(port) < 6
-    return _plain(before, int(port)) if known else (source, 0)
+    edge = edge_of(source)
+    return edge if edge[0] == source else _plain(*edge)
 
 
 def _plain(source: str, port: int) -> Edge:
@@ -281,13 +241,12 @@ def _checkpoint_keys(bundle: Bundle, budget: Budget) -> dict[int, tuple[str, str
     if at + 4 + length != len(data):
         raise WireError("its table of objects is damaged")
     keys: dict[int, tuple[str, str]] = {}
-    objects = (value for field, _, value in fields(memoryview(data)[at + 4 :], budget) if field == 1)
-    for place, value in enumerate(objects):
-        for field, _, attribute in fields(blob(value), budget):
-            if field == 2:
-                parts = {f: text(item) for f, _, item in fields(blob(attribute), budget) if f in (2, 3)}
-                if bundle.has_numbers(parts.get(3, "")):
-                    keys[place] = parts.get(2) or parts[3], parts[3]
+    for place, value in enumerate(grouped(memoryview(data)[at + 4 :], budget)[1]):
+        for attribute in grouped(blob(value), budget)[2]:
+            told = grouped(blob(attribute), budget)
+            label, key = name_of(told[2]), name_of(told[3])
+            if bundle.has_numbers(key):
+                keys[place] = label or key, key
     return keys
 
 

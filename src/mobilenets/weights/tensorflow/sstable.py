@@ -23,14 +23,9 @@ class TableError(ValueError):
     """The bytes are no such table, or a damaged one; the message is the reason alone."""
 
 
-def is_table(data: bytes) -> bool:
-    """Say whether the bytes end as such a table does."""
-    return len(data) >= _FOOTER and int.from_bytes(data[-8:], "little") == _MAGIC
-
-
 def read_table(data: bytes) -> dict[bytes, bytes]:
     """Give all entries in order; every block's checksum is verified. Raises TableError."""
-    if not is_table(data):
+    if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
         raise TableError("it does not end as a checkpoint's index does")
     entries: dict[bytes, bytes] = {}
     last: bytes | None = None

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.weights.layers import MAX_BYTES, bfloat16
-from mobilenets.weights.wire import BYTES, Budget, WireError, blob, fields, number, signed, varints
+from mobilenets.weights.wire import Budget, WireError, blob, grouped, number_of, signed, varints
 
 Array = npt.NDArray[Any]
 
@@ -26,19 +26,13 @@ _MAX_RANK = 16
 
 def read_shape(data: memoryview, budget: Budget) -> tuple[int, ...] | None:
     """Read a TensorShapeProto: a side that is open is -1, and None is a tensor of any rank. Raises WireError."""
-    sides: list[int] = []
-    for field, _, value in fields(data, budget):
-        if field == 3 and value:
-            return None
-        if field == 2:
-            side = 0
-            for inner, _, size in fields(blob(value), budget):
-                if inner == 1:
-                    side = signed(number(size))
-            if side < -1 or len(sides) == _MAX_RANK:
-                raise WireError("a shape is malformed")
-            sides.append(side)
-    return tuple(sides)
+    got = grouped(data, budget)
+    if any(got[3]):
+        return None
+    sides = tuple(signed(number_of(grouped(blob(side), budget)[1])) for side in got[2])
+    if len(sides) > _MAX_RANK or any(side < -1 for side in sides):
+        raise WireError("a shape is malformed")
+    return sides
 
 
 def from_bytes(kind: int, data: memoryview | bytes) -> Array:
@@ -57,27 +51,17 @@ def read_tensor(data: memoryview, budget: Budget) -> Array | None:
     out of a few bytes: the array that comes back may be such a repetition that holds no memory of its own.
     Raises WireError.
     """
-    kind = 0
-    shape: tuple[int, ...] = ()
-    content: memoryview | None = None
+    got = grouped(data, budget)
+    kind = number_of(got[1])
+    shape = read_shape(blob(got[2][-1]), budget) or () if got[2] else ()
+    content = blob(got[4][-1]) if got[4] else None
     lists: list[Array] = []
-    for field, wire_type, value in fields(data, budget):
-        if field == 1:
-            kind = number(value)
-        elif field == 2:
-            shape = read_shape(blob(value), budget) or ()
-        elif field == 4:
-            content = blob(value)
-        elif field in _FLOAT_LISTS:
-            part = np.frombuffer(_whole(blob(value), _FLOAT_LISTS[field]), _FLOAT_LISTS[field])
-            lists.append(part)
-        elif field in _WHOLE_LISTS:
-            if wire_type == BYTES:
-                budget.take(16 * len(blob(value)))
-                numbers = varints(blob(value))
-            else:
-                numbers = np.array([number(value)], np.uint64)
-            lists.append(numbers.astype(_WHOLE_LISTS[field]))
+    for field, form in _FLOAT_LISTS.items():
+        lists += [np.frombuffer(_whole(blob(value), form), form) for value in got[field]]
+    for field, form in _WHOLE_LISTS.items():
+        for value in got[field]:
+            budget.take(0 if isinstance(value, int) else 16 * len(value))
+            lists.append((np.array([value], np.uint64) if isinstance(value, int) else varints(value)).astype(form))
     if kind not in KINDS:
         return None
     if -1 in shape:
