@@ -231,6 +231,7 @@ def _processor() -> str:
 
 
 def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its maker
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
