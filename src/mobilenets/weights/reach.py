@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import ssl
 import threading
 import urllib.error
 import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
 from mobilenets.weights.hub import address, words
 from mobilenets.weights.published import Published
+
+log = logging.getLogger("mobilenets")
 
 ANSWER = 4.0  # seconds for the first answer
 
@@ -22,7 +26,10 @@ def unreachable(published: Published) -> str | None:
     asking = threading.Thread(target=lambda: found.append(_ask(url)), daemon=True)
     asking.start()
     # The thread is left behind where looking a name up hangs, which no timeout of a socket ends.
-    asking.join(ANSWER)
+    asking.join(ANSWER / 4)
+    if asking.is_alive():
+        log.info("waiting for %s, for weights trained on ImageNet", urlsplit(url).netloc)
+        asking.join(3 * ANSWER / 4)
     return found[0] if found else f"no answer within {ANSWER:g} s"
 
 
