@@ -67,7 +67,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(TRAIN): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Setting up $(VENV), once: about 400 MB to download and 1.6 GB on disk; on Linux 3 GB more, unless you choose PyTorch for the CPU (docs/install.md)."
+	@echo "Setting up $(VENV), once: about 400 MB to download and 1.6 GB on disk; on Linux 3 GB and 4 GB more, unless you choose PyTorch for the CPU (docs/install.md)."
 	$(PIP) -e '.[train,serve,heic]'
 	touch $@
 

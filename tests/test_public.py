@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 import mobilenets
@@ -69,3 +70,36 @@ def test_create_model_is_a_plain_module() -> None:
     network = mobilenets.create_model("mobilenet_v2", classes=10, width=0.35).eval()
     assert isinstance(network, torch.nn.Module)
     assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
+
+
+OPENS = "import sys; sys.path.insert(0, sys.argv[1])\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "program"),
+    [
+        ("", "import mobilenets, onnxruntime"),
+        ("bench", "import latency; latency._open_onnx(sys.argv[2], 1)"),
+        ("exports/use/device", "import predict; predict.open_file(sys.argv[2], 'onnx')"),
+    ],
+)
+def test_nothing_is_reported_to_the_maker_of_onnx_runtime(place: str, program: str, tmp_path: Path) -> None:
+    model = tmp_path / "one.onnx"
+    entry = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3])
+    leave = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "one", [entry], [leave])
+    onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]), model)
+
+    def left(code: str, home: Path) -> list[Path]:
+        home.mkdir()
+        kept = {
+            name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "PYTHONPATH")
+        }
+        where = SOURCE.parent / place if place else SOURCE.parents[1]
+        command = [sys.executable, "-c", OPENS + code, str(where), str(model)]
+        subprocess.run(command, env=kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home)}, check=True)
+        return list(home.rglob("*deviceid*"))
+
+    if not left("import onnxruntime", tmp_path / "control"):
+        pytest.skip("this ONNX Runtime reports nothing by itself")
+    assert left(program, tmp_path / "ours") == []

@@ -15,14 +15,18 @@ Notes and progress go to the logger ``mobilenets``; where no logging is set up t
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from mobilenets.base.cores import share_cores
 
 __version__ = "0.1.0"
 
-# Now and not on first use: it counts only before PyTorch is loaded, by us or by a line after this import.
+# Now and not on first use: both count only before PyTorch or ONNX Runtime is loaded,
+# by us or by a line after this import.
 share_cores()
+# ONNX Runtime would keep a number for this machine and report its use to its maker.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mobilenets.errors import FaultFound as FaultFound

@@ -1,8 +1,11 @@
-"""Fonts: what was installed after matplotlib wrote its list is found, and what no font has is said once."""
+"""Matplotlib without a home; fonts installed after it wrote its list are found, what no font has is said once."""
 
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,3 +118,17 @@ def test_what_no_font_has_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: 
     (record,) = caplog.records
     assert "no installed font can draw some of the names" in record.getMessage()
     assert "apt-get install fonts-noto-cjk" in record.getMessage()
+
+
+def test_without_a_home_it_says_nothing(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MPL", "XDG"))}
+    (tmp_path / "home").write_text("no folder")
+    for module, words in (("matplotlib.pyplot", "temporary cache directory"), ("mobilenets.drawing.style", "")):
+        said = subprocess.run(
+            [sys.executable, "-c", f"import {module}, matplotlib.pyplot"],
+            env=kept | {"HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        assert words in said and bool(words) == bool(said)

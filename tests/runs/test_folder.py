@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import mobilenets
 from mobilenets.cli import main
 from mobilenets.errors import InputError
-from mobilenets.runs.folder import export_folder, model_folder, run_folder
+from mobilenets.runs.folder import check_folder, export_folder, model_folder, run_folder
 
 SETTINGS = {"model": "mobilenet_v1_cifar", "width": 0.25, "size": 32, "epochs": 1, "batch": 8, "threads": 1}
 
@@ -100,3 +101,14 @@ def test_a_disk_that_fills_up_at_a_checkpoint(here: Path, photos: Path) -> None:
     done = subprocess.run([*command, "--resume"], **given)
     assert done.returncode == 0, done.stderr
     assert json.loads((here / "the run/metrics.json").read_bytes())["epochs"] == 1
+
+
+def test_a_folder_on_a_read_only_drive_is_not_said_to_lack_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match="Permission denied"):
+        check_folder(tmp_path / "run")
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(InputError, match="Read-only file system"):
+        check_folder(tmp_path / "run")

@@ -205,6 +205,7 @@ def test_both_stages_are_shortened() -> None:
 def test_a_plan_in_words() -> None:
     recipe = Recipe(size=160, freeze="14", head_epochs=3, epochs=5)
     assert words(recipe, 19) == "MobileNetV2 at 160, head first, then the last 5 blocks, 5 epochs"
+    assert words(recipe.replace(freeze="18"), 19).endswith("then the last block, 5 epochs")
     assert words(recipe.replace(freeze="backbone"), 19).endswith("head first, then the classifier alone, 5 epochs")
     small = recipe.replace(model="mobilenet_v1", width=0.5, freeze="none", head_epochs=0, epochs=1)
     assert words(small, 19) == "MobileNetV1 0.5 at 160, all of it, 1 epoch"

@@ -245,6 +245,16 @@ def test_why_not_in_one_sentence_and_soon(server: Server, monkeypatch: pytest.Mo
     assert "\n" not in found.why_not
 
 
+def test_a_wait_is_said(server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mobilenets")
+    silent(server, monkeypatch)
+    find(ARCHITECTURE)
+    waits = [
+        record.getMessage() for record in caplog.records if record.getMessage().startswith("waiting for 127.0.0.1:")
+    ]
+    assert len(waits) == 2  # the hub, and Keras's server
+
+
 @pytest.mark.parametrize(
     ("architecture", "words"),
     [

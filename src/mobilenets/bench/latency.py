@@ -232,6 +232,7 @@ def _processor() -> str:
 
 
 def _session(path: Path, threads: int, **settings: Any) -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its maker
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

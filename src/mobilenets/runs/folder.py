@@ -30,9 +30,14 @@ def check_folder(folder: Path, another: str = "use another --out") -> Path:
     """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        reason = "Permission denied" if there.is_dir() else "File exists"
+        reason = _why_not(there) if there.is_dir() else "File exists"
         raise InputError(f"{folder}: no folder can be written there ({reason}); {another}")
     return folder
+
+
+def _why_not(there: Path) -> str:
+    read_only = os.statvfs(there).f_flag & os.ST_RDONLY if hasattr(os, "statvfs") else 0
+    return "Read-only file system" if read_only else "Permission denied"
 
 
 def next_free(place: Path, data: Path) -> Path:

@@ -284,7 +284,8 @@ def _compute(
     what: str = "frozen blocks",
 ) -> None:
     total, missing = cache.values.shape[0] * cache.values.shape[1], cache.missing
-    log.info("outputs of the %s: %d of %d found in the cache", what, total - len(missing), total)
+    if len(missing) < total:
+        log.info("outputs of the %s: %d of %d found in the cache", what, total - len(missing), total)
     if not missing:
         return
 

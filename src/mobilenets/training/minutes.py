@@ -168,7 +168,8 @@ def words(recipe: Recipe, blocks: int) -> str:
     elif recipe.freeze == "none":
         how = "all of it"
     else:
-        how = f"the last {blocks - int(recipe.freeze)} blocks"
+        last = blocks - int(recipe.freeze)
+        how = "the last block" if last == 1 else f"the last {last} blocks"
     if recipe.head_epochs and recipe.head_epochs < recipe.epochs:
         how = f"head first, then {how}"
     return f"{name} at {recipe.size}, {how}, {recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"

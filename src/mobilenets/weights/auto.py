@@ -90,7 +90,10 @@ def _unreachable(published: Published) -> str | None:
     asking = threading.Thread(target=lambda: found.append(_ask(url)), daemon=True)
     asking.start()
     # The thread is left behind where looking a name up hangs, which no timeout of a socket ends.
-    asking.join(ANSWER)
+    asking.join(ANSWER / 4)
+    if asking.is_alive():
+        log.info("waiting for %s, for weights trained on ImageNet", urlsplit(url).netloc)
+        asking.join(3 * ANSWER / 4)
     return found[0] if found else f"no answer within {ANSWER:g} s"
 
 

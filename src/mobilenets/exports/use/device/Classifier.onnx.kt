@@ -13,6 +13,7 @@ fun openModel(context: Context): Model {
     val json = context.assets.open("model.json").use { it.readBytes().decodeToString() }
     val file = JSONObject(json).getJSONObject("export")
     val environment = OrtEnvironment.getEnvironment()
+    environment.setTelemetry(false) // else it reports its use to its maker
     val session = environment.createSession(context.assets.open(file.getString("file")).use { it.readBytes() })
     fun tensor(numbers: ByteBuffer, shape: LongArray) =
         if (file.getString("input") == "uint8") OnnxTensor.createTensor(environment, numbers, shape, OnnxJavaType.UINT8)

@@ -28,7 +28,7 @@ public:
 
 private:
     Ort::Env env;
-    Ort::Session session{env, std::filesystem::path(FILE_NAME).c_str(), Ort::SessionOptions()};
+    Ort::Session session{env.DisableTelemetryEvents(), std::filesystem::path(FILE_NAME).c_str(), Ort::SessionOptions()};
 };
 
 }  // namespace mobilenets

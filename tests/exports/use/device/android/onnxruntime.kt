@@ -19,6 +19,7 @@ class OnnxTensor : OnnxValue {
 }
 
 class OrtEnvironment {
+    fun setTelemetry(send: Boolean): Unit = TODO("$send")
     fun createSession(model: ByteArray): OrtSession = TODO(model.toString())
     companion object { fun getEnvironment(): OrtEnvironment = TODO() }
 }
