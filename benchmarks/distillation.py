@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--measure", type=Path, help="labelled pictures that count, in place of the validation ones")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--teacher-size", type=int, default=96)
+    parser.add_argument("--teacher-smoothing", type=float, default=0.1, help="label smoothing of the teacher")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--steps", type=int, default=396)
@@ -152,7 +153,8 @@ def main() -> None:
     data = asked.data or drawn(asked.out / "garbage", 40, 0)
     print(f"{machine()}; one thread; {versions('mobilenets', 'torch', 'numpy', 'pillow')}")
     teacher = asked.out / "teacher"
-    took = trained(data, teacher, COMMON | {"weights": asked.weights, "size": asked.teacher_size})
+    given = {"weights": asked.weights, "size": asked.teacher_size, "label_smoothing": asked.teacher_smoothing}
+    took = trained(data, teacher, COMMON | given)
     counted = asked.measure or data
     print(f"teacher: {100 * right([teacher], counted)[0].top1:.1f} %, {took:.0f} s")
     runs: dict[str, list[Path]] = {arm: [] for arm in asked.arms}
