@@ -282,7 +282,7 @@ class Recipe:
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
             object.__setattr__(self, entry.name, checked(entry.name, value, types[entry.name], entry.metadata))
-        if self.freeze not in (AUTO, "none", "backbone") and not (self.freeze.isdecimal() and int(self.freeze) > 0):
+        if self.freeze not in (AUTO, "none", "backbone") and not (self.freeze.isdecimal() and int(self.freeze[:9]) > 0):
             raise InputError(f"freeze {self.freeze!r}: choose auto, none, backbone or a number of blocks")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise InputError("nesterov: needs --optimizer sgd and a momentum above 0")

@@ -211,7 +211,7 @@ def frozen_blocks(network: Network, freeze: str) -> int:
     """Count the blocks of the body that ``--freeze`` keeps as they are; none while it is left to auto."""
     if freeze in (AUTO, "none", "backbone"):
         return len(network.body) if freeze == "backbone" else 0
-    return int(freeze)
+    return int(freeze[:9])  # Python refuses numbers of thousands of digits
 
 
 def refuse_lone_pictures(recipe: Recipe, network: Network, pictures: int, processes: int = 1) -> None:

@@ -92,6 +92,9 @@ def test_python(trained: Any, exported: Path, tmp_path: Path) -> None:
     test, check = run("--test", trained.data), run("--check")
     assert test.returncode == 1 and test.stdout.count("FAILED") == 1
     assert check.returncode == 1 and "PIXELS DIFFER" in check.stdout
+    for wrong in ([], ["--test"]):
+        asked = run(*wrong)
+        assert (asked.returncode, asked.stderr) == (2, "give pictures, --check, or --test FOLDER\n")
 
 
 def test_the_grid_is_of_the_golden_pixels(trained: Any, exported: Path) -> None:

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,6 +24,7 @@ from mobilenets.models.catalog import describe
 from mobilenets.models.network import Network
 from mobilenets.models.saved import SavedModel, load_model
 from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runs.detection.finish import draw_found
 from mobilenets.runs.detection.train import begin_boxes
 from mobilenets.runs.request import Request
 from mobilenets.runtime.bundle import Bundle, read_bundle
@@ -51,6 +54,23 @@ def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     mobilenets.train(drawn, folder, **SETTINGS)
     return folder
+
+
+def test_a_picture_that_has_gone_is_left_out_of_the_sheet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It was readable when it was measured; the training is done, and nothing may end it."""
+    Image.new("RGB", (40, 20)).save(tmp_path / "there.png")
+    nothing = SimpleNamespace(corners=np.zeros((0, 4)), labels=np.zeros(0, int), scores=np.zeros(0))
+    found = SimpleNamespace(above=lambda _: nothing)
+    measured: Any = SimpleNamespace(
+        images=["gone.png", "there.png"], truths=[[], []], found=[found] * 2, shown_from=0.5
+    )
+    draw_found(tmp_path / "found.png", measured, tmp_path, ["disc"])
+    assert "gone.png: left out of found.png" in caplog.text
+    with Image.open(tmp_path / "found.png") as sheet:
+        assert sheet.size == (480, 240)
+    (tmp_path / "there.png").unlink()
+    draw_found(tmp_path / "none.png", measured, tmp_path, ["disc"])
+    assert not (tmp_path / "none.png").exists()
 
 
 def history(run: Path) -> list[dict[str, str]]:

@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 
 from mobilenets.base.files import writing
+from mobilenets.base.notes import log
 from mobilenets.datasets.box_loader import NOTHING, BoxLoader
 from mobilenets.datasets.boxes.counts import box_counts
 from mobilenets.datasets.loader import shuffled
 from mobilenets.drawing.boxes import Drawn, color_of, draw_boxes, words_of
 from mobilenets.drawing.curves import draw_curves
 from mobilenets.drawing.detection_report import DetectionReport, write_detection_report
+from mobilenets.errors import UnreadablePicture
 from mobilenets.exports.beside import write_graph
 from mobilenets.measure.detection import DetectionEvaluation
 from mobilenets.measure.detection_faults import Faults
@@ -81,13 +83,20 @@ def draw_found(path: Path, evaluation: DetectionEvaluation, root: Path, names: S
     order = sorted(range(len(evaluation.images)), key=lambda place: -len(evaluation.truths[place]))
     tiles = []
     for place in order[:TILES]:
+        try:
+            picture = decode(root / evaluation.images[place])
+        except UnreadablePicture as error:  # it was readable when it was measured, and the training is done
+            log.warning("%s: left out of %s: %s", root / evaluation.images[place], path.name, error)
+            continue
         found = evaluation.found[place].above(evaluation.shown_from)
         boxes = [
             Drawn(corners, words_of(names[label], score), color_of(label))
             for corners, label, score in zip(found.corners, found.labels.tolist(), found.scores.tolist(), strict=True)
         ]
-        drawn = draw_boxes(decode(root / evaluation.images[place]), boxes)
+        drawn = draw_boxes(picture, boxes)
         tiles.append(drawn.resize((TILE, max(1, round(drawn.height * TILE / drawn.width)))))
+    if not tiles:
+        return
     rows = [tiles[start : start + IN_A_ROW] for start in range(0, len(tiles), IN_A_ROW)]
     heights = [max(tile.height for tile in row) for row in rows]
     sheet = Image.new("RGB", (TILE * min(IN_A_ROW, len(tiles)), sum(heights)), "white")

@@ -193,6 +193,9 @@ def main() -> int:
     """Run the command line."""
     here = Path(__file__).resolve().parent
     model = Model(here if (here / "model.json").is_file() else here.parent)
+    if sys.argv[1:] in ([], ["--test"]):
+        print("give pictures, --check, or --test FOLDER", file=sys.stderr)
+        return 2
     if sys.argv[1:] == ["--check"]:
         return 0 if check(model) else 1
     if sys.argv[1:2] == ["--test"]:
