@@ -81,8 +81,8 @@ def test_python(trained: Any, exported: Path, tmp_path: Path) -> None:
     assert all(float(line.split()[-1]) < 1e-5 for line in lines)
     assert run("--check").stdout.startswith("OK     drawn same pixels")
     path = trained.data / "owl/003.png"
-    best = mobilenets.Predictor(exported)(path)[0]
-    assert f"{best.label} {best.probability:.1%}" in run(path).stdout
+    best, answered = mobilenets.Predictor(exported)(path)[0], run(path)
+    assert f"{best.label} {best.probability:.1%}" in answered.stdout and not answered.stderr
     stripes().save(tmp_path / "stripes.png")
     assert run(tmp_path / "stripes.png").stdout.startswith(f"{tmp_path / 'stripes.png'} none of these; nearest: ")
     value = json.loads((exported / "model.json").read_bytes())

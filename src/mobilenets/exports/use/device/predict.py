@@ -116,7 +116,9 @@ def open_file(path: Path, form: str) -> Callable[[Array], list[Array]]:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its maker
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # not its warning of the input that asks where a class shows
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda batch: by_shape(session.run(None, {session.get_inputs()[0].name: batch}))
 
 
@@ -191,11 +193,11 @@ def test(model: Model, folder: Path) -> bool:
 
 def main() -> int:
     """Run the command line."""
-    here = Path(__file__).resolve().parent
-    model = Model(here if (here / "model.json").is_file() else here.parent)
     if sys.argv[1:] in ([], ["--test"]):
         print("give pictures, --check, or --test FOLDER", file=sys.stderr)
         return 2
+    here = Path(__file__).resolve().parent
+    model = Model(here if (here / "model.json").is_file() else here.parent)
     if sys.argv[1:] == ["--check"]:
         return 0 if check(model) else 1
     if sys.argv[1:2] == ["--test"]:
