@@ -111,50 +111,38 @@ def _block(context, places, eights, outer, number, a, lda, b, ldb, c, ldc, depth
     return signature, codegen
 
 
-def _columns(eights: int) -> tuple[Any, Any]:
-    """Give the kernels for one panel of so many eights: all rows of A·B, and all of Aᵀ·B."""
+def _panel(eights: int) -> Any:
+    """Give the kernel for one panel of so many eights."""
 
     @kernel
-    def straight(number, bytes, a, lda, b, c, ldc, rows, depth, ahead, apart, end):
+    def panel(crossed, number, bytes, a, lda, b, ldb, c, ldc, rows, depth, ahead, apart, end):
+        """Write all rows of A·B, or with ``crossed`` add all of Aᵀ·B; gives where to ask on."""
+        most = OUTER if crossed else PLACES
         at = 0
         while at < rows:
-            here, goal, step = a + at * lda * bytes, c + at * ldc * bytes, LINE if ahead < end else 0
+            here, goal = a + at * bytes * (1 if crossed else lda), c + at * ldc * bytes
+            step = LINE if ahead < end else 0
             # Once all is asked for, for what is at hand.
             spot, beside = (ahead, apart) if step else (here, 0)
-            if at + PLACES <= rows:
+            together = most if at + most <= rows else 4 if at + 4 <= rows else 1
+            if crossed and together == OUTER:
+                _block(OUTER, eights, 1, number, here, lda, b, ldb, goal, ldc, depth, spot, beside, step)
+            elif crossed:
+                _block(4, eights, 1, number, here, lda, b, ldb, goal, ldc, depth, spot, beside, step)
+            elif together == PLACES:
                 _block(PLACES, eights, 0, number, here, lda, b, 8 * eights, goal, ldc, depth, spot, beside, step)
-                at += PLACES
-            elif at + 4 <= rows:
+            elif together == 4:
                 _block(4, eights, 0, number, here, lda, b, 8 * eights, goal, ldc, depth, spot, beside, step)
-                at += 4
             else:
                 _block(1, eights, 0, number, here, lda, b, 8 * eights, goal, ldc, depth, spot, beside, step)
-                at += 1
+            at += together
             ahead += step * depth
         return ahead
 
-    @kernel
-    def crossed(number, bytes, a, lda, b, ldb, c, ldc, outputs, depth, ahead, apart, end):
-        at = 0
-        while at < outputs:
-            here, goal, step = a + at * bytes, c + at * ldc * bytes, LINE if ahead < end else 0
-            spot, beside = (ahead, apart) if step else (here, 0)
-            if at + OUTER <= outputs:
-                _block(OUTER, eights, 1, number, here, lda, b, ldb, goal, ldc, depth, spot, beside, step)
-                at += OUTER
-            else:
-                _block(4, eights, 1, number, here, lda, b, ldb, goal, ldc, depth, spot, beside, step)
-                at += 4
-            ahead += step * depth
-        return ahead
-
-    return straight, crossed
+    return panel
 
 
-_straight1, _crossed1 = _columns(1)
-_straight2, _crossed2 = _columns(2)
-_straight3, _crossed3 = _columns(3)
-_straight4, _crossed4 = _columns(4)
+_panel1, _panel2, _panel3, _panel4 = map(_panel, (1, 2, 3, 4))
 
 
 @cache
@@ -171,27 +159,15 @@ def product_address(dtype: np.dtype[Any]) -> int:
         first, end = 0, ahead + wanted
         while first < columns:
             wide = min(PANEL, (columns - first) // 8)
-            goal = c + first * bytes
-            if crossed:
-                start = b + first * bytes
-                if wide == 1:
-                    ahead = _crossed1(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
-                elif wide == 2:
-                    ahead = _crossed2(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
-                elif wide == 3:
-                    ahead = _crossed3(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
-                else:
-                    ahead = _crossed4(one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
+            goal, start = c + first * bytes, b + first * bytes * (1 if crossed else depth)
+            if wide == 1:
+                ahead = _panel1(crossed, one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
+            elif wide == 2:
+                ahead = _panel2(crossed, one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
+            elif wide == 3:
+                ahead = _panel3(crossed, one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
             else:
-                start = b + first * depth * bytes
-                if wide == 1:
-                    ahead = _straight1(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
-                elif wide == 2:
-                    ahead = _straight2(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
-                elif wide == 3:
-                    ahead = _straight3(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
-                else:
-                    ahead = _straight4(one, bytes, a, lda, start, goal, ldc, rows, depth, ahead, apart, end)
+                ahead = _panel4(crossed, one, bytes, a, lda, start, ldb, goal, ldc, rows, depth, ahead, apart, end)
             first += 8 * wide
 
     return function_of(product, types.void(*[types.intp] * ARGUMENTS))

@@ -170,10 +170,7 @@ class Scale(Operation):
 class MeanPool(Operation):
     """The mean over all places of a map: C×1×1."""
 
-    @property
-    def label(self) -> str:
-        """What it is, for people."""
-        return "average pool"
+    label = "average pool"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +193,7 @@ class Join(Operation):
 class Linear(Operation):
     """A linear layer with bias; its weights (outputs, inputs) are under ``{name}``."""
 
-    @property
-    def label(self) -> str:
-        """What it is, for people."""
-        return "linear"
+    label = "linear"
 
     @property
     def parameters(self) -> int:

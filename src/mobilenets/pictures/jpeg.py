@@ -130,18 +130,9 @@ def _parts(data: bytes) -> _Parts:
             break
         if marker == SOS and segment and len(segment) >= 4 + 2 * segment[0]:
             behind = _BEHIND_A_SCAN.search(data, end)
-            count, (first, last, low) = segment[0], segment[-3:]
-            parts.scans.append(
-                _Scan(
-                    list(segment[1 : 1 + 2 * count : 2]),
-                    first,
-                    last,
-                    low & 15,
-                    end,
-                    len(data) if behind is None else behind.start(),
-                    restart,
-                )
-            )
+            stop = len(data) if behind is None else behind.start()
+            components, (first, last, low) = list(segment[1 : 1 + 2 * segment[0] : 2]), segment[-3:]
+            parts.scans.append(_Scan(components, first, last, low & 15, end, stop, restart))
         elif marker in FRAMES and not parts.frame:
             parts.frame, parts.kind = segment, marker
         elif marker == DRI:

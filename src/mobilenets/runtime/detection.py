@@ -77,7 +77,7 @@ class Detection:
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands under ``detection`` in ``model.json``."""
-        return {name: _listed(value) for name, value in asdict(self).items()}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: object) -> Detection:
@@ -115,10 +115,6 @@ def _whole(value: object, most: int) -> bool:
 
 def _positive(values: Sequence[object], count: int = 2) -> bool:
     return len(values) == count and all(_real(value) and value > 0 for value in values)  # type: ignore[operator]
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _frozen(value: Any) -> Any:

@@ -90,16 +90,7 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands under ``export`` in ``model.json``."""
-        return asdict(self) | {
-            "sha256": dict(self.sha256),
-            "golden": [
-                asdict(one) | {"outputs": list(one.outputs), "pixels_grid": [list(pixel) for pixel in one.pixels_grid]}
-                for one in self.golden
-            ],
-            "about": dict(self.about),
-            "drawn": None if self.drawn is None else asdict(self.drawn) | {"outputs": list(self.drawn.outputs)},
-            "evidence": list(self.evidence),
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: object) -> Exported:

@@ -150,17 +150,12 @@ class EnginePredictor:
         One run of the engine gives both. The distances are None where the model or its file gives none. A detector
         gives ``Detections`` in place of probabilities, or the ``FaultFound`` of a picture.
         """
-        if not self.tells_unknown or len(prepared) == 0:
-            return self._read(prepared, self.probabilities(prepared)), [None] * len(prepared)
-        given, distances = self._with_distance(prepared)
-        scores = np.asarray(given, np.float64) if self._finished else self.reading.scores(given)
-        return self._read(prepared, scores), [float(one) for one in distances]
+        scores, distances = self._scores(prepared, True)
+        return self._read(prepared, scores), [None] * len(prepared) if distances is None else distances.tolist()
 
     def outputs(self, prepared: Sequence[Pixels]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         """Give what ``logits`` gives, and the distance of each picture, float32 N, where there is one."""
-        if not self.tells_unknown:
-            return self.logits(prepared), None
-        given, distances = self._with_distance(prepared)
+        given, distances = self._run(prepared, True)
         return self.reading.outputs(given) if self._finished else given, distances
 
     def probabilities(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float64]:
@@ -168,14 +163,11 @@ class EnginePredictor:
 
         Of a model for another task than classification they are its scores, N×….
         """
-        if len(prepared) == 0:
-            return np.empty((0, len(self.classes)))
-        given = self._given(prepared)
-        return np.asarray(given, np.float64) if self._finished else self.reading.scores(given)
+        return self._scores(prepared, False)[0]
 
     def logits(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         """Give the outputs of the network, N×classes; of a file that ends in the softmax what ranks the same."""
-        given = self._given(prepared)
+        given, _ = self._run(prepared, False)
         return self.reading.outputs(given) if self._finished else given
 
     def _read(self, prepared: Sequence[Pixels], rows: npt.NDArray[Any]) -> Sequence[Any]:
@@ -190,18 +182,24 @@ class EnginePredictor:
                 found.append(fault)
         return found
 
-    def _given(self, prepared: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        if self._whole:  # each of a size of its own
-            return np.concatenate([self.engine(one[None]) for one in prepared])
-        return self.engine(self._stacked(prepared))
+    def _scores(
+        self, prepared: Sequence[Pixels], distance: bool
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
+        if len(prepared) == 0:
+            return np.empty((0, len(self.classes))), None
+        given, distances = self._run(prepared, distance)
+        return np.asarray(given, np.float64) if self._finished else self.reading.scores(given), distances
 
-    def _with_distance(self, prepared: Sequence[Pixels]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        run = cast(Any, self.engine).with_distance
-        if not self._whole:
-            scores, distances = run(self._stacked(prepared))
-            return scores, distances
-        parts = [run(one[None]) for one in prepared]
-        return np.concatenate([scores for scores, _ in parts]), np.concatenate([distances for _, distances in parts])
+    def _run(
+        self, prepared: Sequence[Pixels], distance: bool
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Run the engine; gives the distances, too, where they are asked for and there are any."""
+        # Those of a file that resizes itself are each of a size of their own.
+        groups = [one[None] for one in prepared] if self._whole else [self._stacked(prepared)]
+        if not (distance and self.tells_unknown):
+            return np.concatenate([self.engine(group) for group in groups]), None
+        scores, distances = zip(*(cast(Any, self.engine).with_distance(group) for group in groups), strict=True)
+        return np.concatenate(scores), np.concatenate(distances)
 
     def _stacked(self, prepared: Sequence[Pixels]) -> npt.NDArray[Any]:
         """Give N×S×S×3 whose memory is as ``prepare_image`` laid it out; one picture is not copied."""

@@ -19,6 +19,7 @@ from mobilenets.models.architecture import Architecture
 from mobilenets.models.plan import Plan
 from mobilenets.runtime.detection import Detection
 
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 # A MobileNet has hundreds of arrays and at most a few tens of millions of weights; a file that claims more is refused
@@ -142,7 +143,7 @@ def check_room(path: object, arrays: int, size: int) -> None:
         raise InputError(f"{path}: it claims {size} bytes of arrays, more than any MobileNet; give another file")
 
 
-def floats(name: str, array: npt.NDArray[Any]) -> Floats:
+def floats(name: str, array: Array) -> Floats:
     """Return float32 in C order; raises ``InputError`` for other kinds of numbers and for NaN and Inf."""
     if array.dtype.kind != "f":
         raise InputError(f"{name[:100]!r} holds {array.dtype}, not floating-point numbers")
@@ -153,7 +154,7 @@ def floats(name: str, array: npt.NDArray[Any]) -> Floats:
     return values.reshape(array.shape)
 
 
-def conv(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+def conv(name: str, weight: Array, bias: Array | None = None) -> Layer:
     """Make a convolution of PyTorch's layout (outputs, inputs / groups, k, k): depthwise where it has one input."""
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
         raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is not a square convolution")
@@ -162,34 +163,28 @@ def conv(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = No
     return _with_bias(name, kind, weight, bias)
 
 
-def conv_hwio(name: str, kernel: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+def conv_hwio(name: str, kernel: Array, bias: Array | None = None) -> Layer:
     """Make an ordinary convolution from TensorFlow's layout (k, k, inputs, outputs)."""
     if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1]:
         raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is not a square convolution")
     return _with_bias(name, "conv", kernel.transpose(3, 2, 0, 1), bias)
 
 
-def depthwise_hwcm(name: str, kernel: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+def depthwise_hwcm(name: str, kernel: Array, bias: Array | None = None) -> Layer:
     """Make a depthwise convolution from TensorFlow's layout (k, k, channels, multiplier 1)."""
     if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1] or kernel.shape[3] != 1:
         raise InputError(f"{name[:100]!r} has shape {kernel.shape}, which is not a depthwise layer with multiplier 1")
     return _with_bias(name, "depthwise", kernel.transpose(2, 3, 0, 1), bias)
 
 
-def linear(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Layer:
+def linear(name: str, weight: Array, bias: Array | None = None) -> Layer:
     """Make a linear layer of PyTorch's layout (outputs, inputs)."""
     if weight.ndim != 2:
         raise InputError(f"{name[:100]!r} has shape {weight.shape}, which is not a linear layer")
     return _with_bias(name, "linear", weight, bias)
 
 
-def norm(
-    name: str,
-    scale: npt.NDArray[Any] | None,
-    shift: npt.NDArray[Any] | None,
-    mean: npt.NDArray[Any],
-    variance: npt.NDArray[Any],
-) -> Layer:
+def norm(name: str, scale: Array | None, shift: Array | None, mean: Array, variance: Array) -> Layer:
     """Make a BatchNorm; a scale or shift that the file lacks is 1 or 0."""
     if mean.ndim != 1:
         raise InputError(f"{name[:100]!r} has a mean of shape {mean.shape}, which is not a BatchNorm")
@@ -236,7 +231,7 @@ def of_kind(layers: Sequence[Layer], kind: str) -> list[Layer]:
     return [layer for layer in layers if layer.kind == kind]
 
 
-def _with_bias(name: str, kind: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None) -> Layer:
+def _with_bias(name: str, kind: str, weight: Array, bias: Array | None) -> Layer:
     arrays = {"weight": floats(name, weight)}
     if bias is not None:
         if bias.shape != weight.shape[:1]:

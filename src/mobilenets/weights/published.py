@@ -54,9 +54,8 @@ class Published:
 
     def to_json(self) -> dict[str, Any]:
         """Give the entry as plain JSON values."""
-        how = {name: list(value) if isinstance(value, tuple) else value for name, value in self.preprocessing.items()}
         told = ("network", "width", "size", "top1", "source", "licence", "preprocessing", "url", "bytes", "sha256")
-        return {name: how if name == "preprocessing" else getattr(self, name) for name in told}
+        return {name: getattr(self, name) for name in told}
 
 
 def choose(network: str, width: float, size: int, source: str | None = None) -> Published:

@@ -13,12 +13,13 @@ from mobilenets.models import operations as ours
 from mobilenets.models.plan import Plan
 from mobilenets.weights import operations as ops
 
-_KINDS: dict[type[ops.Operation], str] = {
-    ops.Add: "a sum of two maps",
-    ops.Multiply: "a product of two maps",
-    ops.MeanPool: "the average of the map",
-    ops.Flatten: "a flattened map",
-    ops.Linear: "a linear layer",
+# Of a foreign graph's operations and of ours.
+_KINDS: dict[type[object], str] = {
+    **dict.fromkeys((ops.Add, ours.Add), "a sum of two maps"),
+    **dict.fromkeys((ops.Multiply, ours.Scale), "a product of two maps"),
+    **dict.fromkeys((ops.MeanPool, ours.MeanPool), "the average of the map"),
+    **dict.fromkeys((ops.Flatten, ours.Flatten), "a flattened map"),
+    **dict.fromkeys((ops.Linear, ours.Linear), "a linear layer"),
 }
 
 
@@ -99,14 +100,7 @@ def _words(part: ours.Operation) -> str:
         return f"max pooling {part.kernel}×{part.kernel} of stride {part.stride}"
     if isinstance(part, ours.Activation):
         return _function(part.activation)
-    kinds = {
-        ours.Add: ops.Add,
-        ours.Scale: ops.Multiply,
-        ours.MeanPool: ops.MeanPool,
-        ours.Flatten: ops.Flatten,
-        ours.Linear: ops.Linear,
-    }
-    return _KINDS[kinds[type(part)]]
+    return _KINDS[type(part)]
 
 
 def _function(name: str) -> str:

@@ -6,6 +6,7 @@ import heapq
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 from mobilenets.errors import InputError
@@ -115,42 +116,35 @@ def _network(
         if len(calls[name]) > 1 and (is_model(layer) or layer["class_name"] in _USED_ONCE):
             raise InputError(f"its layer {name[:100]!r} is used {len(calls[name])} times, but only once in a MobileNet")
 
-    def node(history: Sequence[Any]) -> tuple[str, int]:
+    places = {name: place for place, (_, name, _) in enumerate(listed)}
+
+    def node(history: Sequence[Any]) -> tuple[int, int]:
         # In a layer that is called once the number has no meaning: nested models of old begin with 1.
         name = str(history[0])
-        return name, int(history[1]) if len(calls[name]) > 1 else 0
+        return places[name], int(history[1]) if len(calls[name]) > 1 else 0
 
-    made: dict[tuple[str, int], list[int]] = {}
+    made: dict[tuple[int, int], list[int]] = {}
     if given:
         made = {node(entry): [tensor] for entry, tensor in zip(_several(inner["input_layers"]), given, strict=True)}
-    waiting: dict[tuple[str, int], int] = {}
-    users: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    ready: list[tuple[int, int]] = []
+    order = TopologicalSorter[tuple[int, int]]()
     for place, (layer, name, _) in enumerate(listed):
         for number, called in enumerate(calls[name]):
-            takes = {node(history) for history in _histories(called)} - made.keys()
-            if (name, number) in made:
+            takes = {node(history) for history in _histories(called)}
+            if (place, number) in made:
                 continue
-            if not takes and not list(_histories(called)) and layer["class_name"] != "InputLayer":
+            if not takes and layer["class_name"] != "InputLayer":
                 raise InputError(f"its layer {name[:100]!r} is connected to nothing")
-            waiting[name, number] = len(takes)
-            for source in takes:
-                users.setdefault(source, []).append((place, number))
-            if not takes:
-                ready.append((place, number))
-    heapq.heapify(ready)
-    while ready:
+            order.add((place, number), *(takes - made.keys()))
+    order.prepare()  # raises ValueError for a cycle
+    ready: list[tuple[int, int]] = []
+    while order.is_active():
+        for one in order.get_ready():
+            heapq.heappush(ready, one)
         place, number = heapq.heappop(ready)
         layer, name, group = listed[place]
         inputs = [made[node(history)][int(history[2])] for history in _histories(calls[name][number])]
-        made[name, number] = call(layer, name, group, inputs)
-        for user in users.get((name, number), ()):
-            key = listed[user[0]][1], user[1]
-            waiting[key] -= 1
-            if not waiting[key]:
-                heapq.heappush(ready, user)
-    if len(waiting.keys() - made.keys()):
-        raise ValueError("its layers form a cycle")
+        made[place, number] = call(layer, name, group, inputs)
+        order.done((place, number))
     return [made[node(entry)][int(entry[2])] for entry in _several(inner["output_layers"])]
 
 

@@ -53,10 +53,8 @@ def read(path: Path) -> Foreign:
 def from_tree(tree: Tree, described: Described | None, form: str) -> Foreign:
     """Make the layers of a Keras 3 weights file; raises InputError where it is none."""
     stores = _stores(tree)
-    groups = list(stores)
     # The state of training stands beside the layers.
-    if any(_parts(group)[0] == "layers" for group in groups):
-        groups = [group for group in groups if _parts(group)[0] == "layers"]
+    groups = [group for group in stores if group.startswith("layers/")] or list(stores)
     named: dict[str, WeightedLayer] = {}
     if described is not None and {layer.store for layer in described.layers} <= stores.keys():
         named = {layer.store: layer for layer in described.layers}
@@ -98,13 +96,9 @@ def _stores(tree: Tree) -> dict[str, list[str]]:
     return stores
 
 
-def _parts(group: str) -> list[str]:
-    return group.split("/")
-
-
 def _place(group: str) -> list[tuple[bool, Any]]:
     """Sort key: in each model nested ones come first, as a body comes before a new head; else by number."""
-    parts = _parts(group)
+    parts = group.split("/")
     return [(depth == len(parts) - 1, natural(part)) for depth, part in enumerate(parts)]
 
 
