@@ -7,9 +7,6 @@ import re
 HEAD = 4096
 """Bytes that ``explain`` wants to see."""
 
-INSTALL_HEIC = ".venv/bin/pip install -e '.[heic]' -c constraints.txt"
-"""Brings HEIC to a clone."""
-
 CONVERT = "convert it to JPEG or PNG"
 
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"}
