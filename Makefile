@@ -11,7 +11,7 @@ TOOLS := .venv-tools
 .PHONY: demo test lint format mutants bench fuzz lock licences sbom clean
 
 demo: $(TRAIN)
-	$(BIN)/mobilenets demo --out demo
+	$(BIN)/mobilenets demo --out demo $(if $(wildcard demo),--resume)
 
 test: lint
 	# One thread a process: threads of two processes on two cores would wait for each other.

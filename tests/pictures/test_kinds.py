@@ -87,8 +87,10 @@ def test_families() -> None:
 
 def test_heic_without_its_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(UnknownKind, match=r"HEIC: install pillow-heif .*\[heic\].*, or convert it to JPEG or PNG"):
+    with pytest.raises(UnknownKind) as caught:
         decode(HEIC)
+    assert str(caught.value) == "HEIC: pip install pillow-heif to read it, or convert it to JPEG or PNG"
+    assert len(str(caught.value)) <= 90  # so much of it is shown by check
 
 
 def test_avif_without_its_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,12 @@ def test_aligned_below_one_head(caplog: pytest.LogCaptureFixture) -> None:
     assert [getattr(record, "style", None) for record in caplog.records] == ["head", "best", None]
 
 
+def test_an_end_that_moves_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mobilenets"):
+        EpochTable(46, 46, TOP1, moving=True).add(ROW, 2.0, best=False)
+    assert caplog.messages[1] == "    1       1.152   27.1 %      1.099      33.3 %          59   1 min 30 s"
+
+
 def test_time_left_is_told_by_the_epochs_of_the_last_stage(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mobilenets"):
         EpochTable(10, 6, TOP1).add(ROW, 1.0, best=False)

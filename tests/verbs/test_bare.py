@@ -94,6 +94,15 @@ def test_evaluates(bare: Any, trained: Any, exported: Path) -> None:
     assert json.loads(done.stdout)["images"] == 60
 
 
+def test_checks_and_sends_nobody_to_a_page_that_is_not_there(bare: Any, trained: Any, tmp_path: Path) -> None:
+    data = shutil.copytree(trained.data, tmp_path / "data")
+    (data / "owl/torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    done = bare("check", data, "--out", tmp_path / "out")
+    assert done.returncode == 1, done.stderr
+    assert "There is no page: jinja2 is not installed (" in done.stdout
+    assert "\nEdit the fixes, then:\n" in done.stdout
+
+
 def test_sums_up(bare: Any) -> None:
     done = bare("summary", "mobilenet_v2", "--json")
     assert done.returncode == 0, done.stderr

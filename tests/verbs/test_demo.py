@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from mobilenets.cli import main
 from mobilenets.datasets.boxes.recognise import is_detection
 from mobilenets.errors import InputError
 from mobilenets.training.recipes import RECIPES
+
+ROOT = Path(__file__).parents[2]
 
 RUN_FILES = {
     *("model.safetensors", "model.json", "model.onnx", "recipe.json", "split.csv", "history.csv", "metrics.json"),
@@ -100,3 +104,17 @@ def test_detection_draws_shapes_and_trains_on_them(tmp_path: Path, monkeypatch: 
     assert len(list(shapes.rglob("*.jpg"))) == 6 and is_detection(shapes)
     with pytest.raises(InputError, match="choose classification or detection"):
         mobilenets.demo(tmp_path / "other", task="segmentation")  # type: ignore[arg-type]
+
+
+def test_make_demo_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("needs make")
+
+    def commands() -> str:
+        told = [make, "-n", "-o", ".venv/.train", "-f", ROOT / "Makefile", "demo"]
+        return subprocess.run(told, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert commands().split() == [".venv/bin/mobilenets", "demo", "--out", "demo"]
+    (tmp_path / "demo").mkdir()
+    assert commands().split() == [".venv/bin/mobilenets", "demo", "--out", "demo", "--resume"]

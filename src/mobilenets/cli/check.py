@@ -81,10 +81,11 @@ def checked(result: dict[str, Any]) -> str:
     if result["report"] is not None:
         lines += ["", f"The page:    {result['report']}"]
     if result["fixes"] is not None:
-        mend = "L" if result["refused"] is None else "Mend the class folders, which no fix does; l"
+        mend = "" if result["refused"] is None else "mend the class folders, which no fix does; "
+        step = f"{mend}{'' if result['report'] is None else 'look at the page, '}edit the fixes, then:"
         lines += [
             f"The fixes:   {result['fixes']}",
-            f"{mend}ook at the page, edit the fixes, then:",
+            f"{step[0].upper()}{step[1:]}",
             f"  mobilenets train {quote(result['data'])} --fixes {quote(result['fixes'])}",
         ]
     return "\n".join(lines)

@@ -143,9 +143,7 @@ def _heic(stream: IO[bytes]) -> Image.Image:
     try:
         import pillow_heif  # an extra; nothing is registered with Pillow
     except ImportError:
-        raise UnknownKind(
-            f"HEIC: install pillow-heif to read it (in the project's folder: {kinds.INSTALL_HEIC}), or {kinds.CONVERT}"
-        ) from None
+        raise UnknownKind(f"HEIC: pip install pillow-heif to read it, or {kinds.CONVERT}") from None
     opened: Callable[[IO[bytes]], Image.Image] = pillow_heif.HeifImageFile
     return opened(stream)
 

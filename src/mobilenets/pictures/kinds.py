@@ -7,9 +7,6 @@ import re
 HEAD = 4096
 """Bytes that ``explain`` wants to see."""
 
-INSTALL_HEIC = ".venv/bin/pip install -e '.[heic]' -c constraints.txt"
-"""Brings HEIC to a clone."""
-
 CONVERT = "convert it to JPEG or PNG"
 _RAW = "camera raw is not read: export it as JPEG"
 _VIDEO = "not a picture but a video: save frames of it as JPEG"

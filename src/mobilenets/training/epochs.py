@@ -23,18 +23,23 @@ CELL, TIME = 7, 11
 
 @dataclass
 class EpochTable:
-    """Logs the epochs of one stage, up to ``last``; ``epochs`` is how many the run will have at most."""
+    """Logs the epochs of one stage, up to ``last``; ``epochs`` is how many the run will have at most.
+
+    Where that is ``moving``, as with ``--minutes``, it is not said: the time left is.
+    """
 
     epochs: int
     last: int
     metric: Metric
+    moving: bool = False
     _seconds: list[float] = field(default_factory=list, init=False)
 
     def add(self, row: Mapping[str, float], seconds: float, best: bool) -> None:
         """Log a row of the history; ``seconds`` are those of this epoch, ``best`` marks the best one so far."""
-        cells = {"epoch": f"{row['epoch']:.0f}/{self.epochs}", **self._figures(row)}
+        of = "" if self.moving else f"/{self.epochs}"
+        cells = {"epoch": f"{row['epoch']:.0f}{of}", **self._figures(row)}
         widths = [max(len(head), CELL) for head in cells]
-        widths[0] = max(len("epoch"), len(f"{self.epochs}/{self.epochs}"))
+        widths[0] = max(len("epoch"), len(f"{self.epochs}{of}"))
         if not self._seconds:
             log.info("%s", self._aligned([*cells, "time left"], [*widths, TIME]), extra={"style": "head"})
         self._seconds.append(seconds)

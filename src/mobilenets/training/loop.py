@@ -80,7 +80,7 @@ class Training:
         self.recipe, self.metric = self.stage.recipe, self.validation.task.metric
         self.folders = [sample.label for sample in self.train.samples]
         self.shards = shards_of(self.train.samples)
-        self.table = EpochTable(self.stage.epochs, self.stage.last, self.metric)
+        self.table = EpochTable(self.stage.epochs, self.stage.last, self.metric, self.pace is not None)
 
     def fit(self) -> State:
         """Train to the end of the stage, from the run's checkpoint if it has one; returns how it went.

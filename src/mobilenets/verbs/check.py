@@ -112,7 +112,7 @@ def check(
             write_fixes(place / FIXES, rows)
             written["fixes"] = str(place / FIXES)
         if importlib.util.find_spec("jinja2") is None:
-            result["notes"].append(f"{REPORT} was not written: jinja2 is not installed ({how_to_install('train')})")
+            result["notes"].append(f"there is no page: jinja2 is not installed ({how_to_install('train')})")
         else:
             _write_page(place / REPORT, listing, findings, result | written, boxes)
             written["report"] = str(place / REPORT)
