@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import mobilenets
+from mobilenets.bench import latency
 from mobilenets.bench.latency import (
     ROUNDS,
     RUNS_FOR_P99,
@@ -89,6 +92,25 @@ def test_bursts(clock: Clock) -> None:
     # Five runs in all: one was not counted. And a slow one is run all the same.
     assert clock.now == 1.25
     assert bursts(clock.run(9.0), 1.0) == [9000.0]
+
+
+def test_layers_take_parts_of_the_microseconds_that_a_profile_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole ones, with the first run among them, which takes longer."""
+    events = [{"cat": "Session", "name": "model_run", "dur": 9}, {"cat": "Node", "name": "a_fence_before", "dur": 9}]
+    for number in range(40):
+        durations = {"a_nchwc": 2 + number % 2 if number else 5000, "b": 7}
+        events += [{"cat": "Node", "name": f"{name}_kernel_time", "dur": ticks} for name, ticks in durations.items()]
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps(events))
+    source = SimpleNamespace(name="images", type="tensor(float)", shape=[1, 2, 2, 3])
+    session = SimpleNamespace(get_inputs=lambda: [source], run=lambda *_: None, end_profiling=lambda: str(profile))
+    monkeypatch.setattr(latency, "_session", lambda *_, **__: session)
+    assert latency.layers(tmp_path, 1) == {"a": pytest.approx(0.0025, abs=1e-4), "b": pytest.approx(0.007)}
+    profile.write_text(profile.read_text()[:-20])  # the disk was full
+    with pytest.raises(Unusable, match="its layers cannot be timed"):
+        latency.layers(tmp_path, 1)
 
 
 def test_turns_are_shared_and_their_order_drawn(clock: Clock) -> None:

@@ -60,6 +60,41 @@ def test_the_layers_of_the_run_tell_what_a_channel_takes(tmp_path: Path) -> None
     assert read_device(written(tmp_path / "pi.json", {}), HERE, "run-96", 1).layers is None
 
 
+def test_a_layer_that_two_groups_share_keeps_both_shares(tmp_path: Path) -> None:
+    """V1 has no other: each pointwise layer reads the channels of one group and makes those of the next."""
+    layers = {"a": 4.0, "b": 8.0, "logits": 8.0}
+    found = read_device(written(tmp_path / "pi.json", {"layers": layers}), HERE, "run-96", 1).layers
+    assert found is not None
+    chain = [Group("a", 16, (), ("b",), 0, "channels"), Group("b", 32, (), ("classifier",), 1, "channels")]
+    assert found.without(chain, {"a": 8, "b": 16}) == pytest.approx(2.0 + 2.0 + 4.0)
+    found.refuse_others(chain, tmp_path)
+    with pytest.raises(InputError, match=r"no time of c \(1 of 4 are missing\), so they are another network's"):
+        found.refuse_others([*chain, Group("c", 8, (), ("b",), 2, "channels")], tmp_path)
+
+
+def test_times_of_another_network_by_the_same_name_are_refused(tmp_path: Path) -> None:
+    """A file of the device may be of an earlier run: names tell the size of pictures only."""
+    key, other = ("run-96", "float32"), tmp_path / "pi.json"
+    for name, size, message in [
+        ("run-96.onnx", 8_900_000, "the file of run-96 has 8.9 MB there and 2.8 MB here, so it is another network"),
+        ("exported/model.onnx", 1_400_000, "the file of exported has 1.4 MB there and 2.8 MB here"),
+        ("run-96.onnx", 2_810_000, ""),
+        ("exported/model.onnx", 3_400_000, ""),
+    ]:
+        times = read_times(written(other, {"model": name, "bytes": size}), 1)
+        if message:
+            with pytest.raises(InputError, match=message):
+                times.beside(HERE, "run-96", {key: 2_800_000})
+        else:
+            assert times.beside(HERE, "run-96", {key: 2_800_000}).timed == {key: 20.0}
+
+
+def test_only_times_in_onnx_runtime_count(tmp_path: Path) -> None:
+    rows = [{"model": "run-96.onnx", "runtime": "onnxruntime"}]
+    rows += [{"model": "run-96.tflite", "runtime": "litert", "p50_ms": 1.0}]
+    assert read_device(written(tmp_path / "pi.json", *rows), HERE, "run-96", 1).timed == {("run-96", "float32"): 20.0}
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -69,6 +104,13 @@ def test_the_layers_of_the_run_tell_what_a_channel_takes(tmp_path: Path) -> None
         ([{"layers": {"a": -1.0}}], "a time is not above 0"),
         ([{"layers": [1.0]}], "not the times of a device"),
         ([{"p50_ms": "fast"}], "not the times of a device"),
+        ([{"batch": float("inf")}], "not the times of a device"),
+        ([{"p50_ms": 10**400}], "not the times of a device"),
+        ([{"p50_ms": float("nan")}], "a time is not above 0"),
+        ([{"layers": {"a": float("nan")}}], "a time is not above 0"),
+        ([{"layers": None}], "not the times of a device"),
+        ([{"runtime": "litert"}], "has no time of a single picture in ONNX Runtime"),
+        ([{"model": "run-96.onnx"}, {"model": "old/run-96.onnx"}], "times run-96 more than once"),
         ([], "has no time of a single picture"),
     ],
 )

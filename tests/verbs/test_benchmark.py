@@ -132,6 +132,15 @@ def test_the_device_script_times_each_layer(trained: Any, exported: Path, tmp_pa
     network = mobilenets.load_model(trained.run)
     named = {name.removesuffix(".conv") for name in one["layers"]}
     assert {part.name for part in network.plan.convolutions} <= named
+    # Where the profile cannot be read, what was measured before is kept.
+    source = script.read_text("utf-8")
+    script.write_text(source.replace("session.end_profiling()", "'gone.json'"), "utf-8")
+    done = subprocess.run([sys.executable, "-I", script, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "its layers cannot be timed" in done.stderr
+    assert [(row["batch"], "layers" in row) for row in json.loads(done.stdout)] == [(1, False), (2, False)]
+    words = [str(exported / "model.onnx"), "--batch", "2", "--layers"]
+    done = subprocess.run([sys.executable, "-I", script, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--layers times single pictures: give --batch 1 too" in done.stderr
 
 
 @has_onnx

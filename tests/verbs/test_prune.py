@@ -15,7 +15,10 @@ from mobilenets.cli import main
 from mobilenets.errors import InputError
 from mobilenets.models.network import Network
 from mobilenets.models.prune import groups as groups_of
-from mobilenets.models.saved import load_model
+from mobilenets.models.saved import SavedModel, load_model
+from mobilenets.pictures.preprocess import Preprocessing
+from mobilenets.runtime.bundle import Bundle
+from mobilenets.shrinking.device import Layers
 from mobilenets.verbs import prune as verb
 
 
@@ -32,6 +35,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(verb, "milliseconds", milliseconds)
     monkeypatch.setattr(verb, "milliseconds_a_channel", a_channel)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+def test_what_layers_take_on_a_device_gives_the_share_that_was_asked_for(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of V1 each pointwise layer loses channels on both sides, so that its savings do not add up."""
+    network = mobilenets.create_model(name, classes=3, width=0.5, size=64)
+    found, rng = groups_of(network.architecture, network.plan), np.random.default_rng(0)
+    monkeypatch.setattr(verb, "worth", lambda *_: {one.name: rng.random(one.channels) for one in found})
+    bundle = Bundle(network.architecture.to_json(), ("a", "b", "c"), Preprocessing(64))
+    times = {"logits" if part.name == "classifier" else part.name: part.macs / 1e6 for part in network.plan.operations}
+    layers = Layers(network.plan.macs / 1e6, times)
+    left = verb.narrowed_there(SavedModel(network, bundle), Path(), Path(), 0.5, layers).network
+    assert 0.45 < left.plan.macs / network.plan.macs <= 0.5
 
 
 def stopped(*_: Any, **__: Any) -> Any:

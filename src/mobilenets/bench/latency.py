@@ -264,23 +264,36 @@ def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
 
 
 def layers(path: Path, threads: int, **settings: Any) -> dict[str, float]:
-    """Give the milliseconds of each layer of an ONNX file for one picture, by its name: medians of ONNX Runtime's own.
+    """Give the milliseconds of each layer of an ONNX file for one picture, by its name, as ONNX Runtime times it.
 
-    An activation that was joined to a layer is part of it. ``settings`` are further ones of the session.
+    An activation that was joined to a layer is part of it. ``settings`` are further ones of the session. Raises
+    ``Unusable`` where the runtime cannot write down what it timed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        profile = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
-        session = _session(path, threads, **profile, **settings)
-        burst = _onnx(session, path)
-        for _ in range(PROFILED):
-            burst(1, 0.0)
-        events = json.loads(Path(session.end_profiling()).read_bytes())
-    times: dict[str, list[float]] = {}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            profile = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
+            session = _session(path, threads, **profile, **settings)
+            burst = _onnx(session, path)
+            for _ in range(PROFILED):
+                burst(1, 0.0)
+            events = json.loads(Path(session.end_profiling()).read_bytes())
+    except (OSError, ValueError) as error:
+        raise Unusable(
+            f"{path}: its layers cannot be timed: {error}; set TMPDIR to a folder with free space"
+        ) from error
+    times: dict[str, list[int]] = {}
     for event in events:
         name, kernel, _ = event["name"].partition("_kernel_time")
         if event.get("cat") == "Node" and kernel:
-            times.setdefault(name.partition("_nchwc")[0], []).append(event["dur"] / 1e3)
-    return {name: float(np.median(found)) for name, found in times.items()}
+            times.setdefault(name.partition("_nchwc")[0], []).append(event["dur"])
+    # Whole microseconds, of which small layers take few: the median of them would be a whole one too.
+    return {name: _middle(found) / 1e3 for name, found in times.items()}
+
+
+def _middle(values: Sequence[float]) -> float:
+    """Give the mean of the middle half."""
+    away = len(values) // 4
+    return float(np.mean(sorted(values)[away : len(values) - away]))
 
 
 def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
@@ -361,6 +374,8 @@ def main() -> int:
     options = parser.parse_args()
     if min(*options.threads, *options.batch) < 1 or not options.seconds > 0:
         parser.error("threads and batch must be at least 1, and seconds above 0")
+    if options.layers and 1 not in options.batch:
+        parser.error("--layers times single pictures: give --batch 1 too")
     if options.child:
         answer_questions(lambda: _load(Path(options.models[0]), options.threads[0]))
         return 0
@@ -369,18 +384,22 @@ def main() -> int:
         for model in _expanded(options.models):
             for threads in options.threads:
                 subjects.append(Subject([sys.executable, __file__, model, "--threads", str(threads), "--child"]))
-        rows = measure(subjects, options.batch, options.seconds)
+        rows, status = measure(subjects, options.batch, options.seconds), 0
         for row in rows:
             if options.layers and row["batch"] == 1 and row["runtime"] == "onnxruntime":
-                row["layers"] = layers(Path(row["model"]), row["threads"])
+                try:
+                    row["layers"] = layers(Path(row["model"]), row["threads"])
+                except Unusable as error:  # what was measured before is kept
+                    print(error, file=sys.stderr)
+                    status = 1
         print(json.dumps(rows, indent=1))
+        return status
     except Unusable as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         for subject in subjects:
             subject.close()
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.folder import fingerprint
 from mobilenets.datasets.shards.open import open_data
 from mobilenets.errors import InputError
+from mobilenets.models.prune import groups
 from mobilenets.models.saved import SavedModel
 from mobilenets.runs.folder import owning
 from mobilenets.runs.further import asked_of, begun, folder_beside, further, open_to_go_on, pictures_to_go_on
@@ -192,6 +193,8 @@ def _search(
     lines, whole = Lines(work / POINTS), whole_of(saved.network.architecture)
     here = _timed(saved, lines, limit, device, most, threads, work)
     measured, there = _on_device(here, device, whole)
+    if device is not None and there is not None and there.layers is not None:
+        there.layers.refuse_others(groups(saved.network.architecture, saved.network.plan), device.place)
     _refuse_unfit(measured, limit)
     usual, halves = Recipe(), pictures_to_go_on(run, pictures, saved.bundle.classes, work)
     epochs = _epochs(run)
@@ -302,7 +305,8 @@ def _on_device(
     """Give the times of the device in place of those here, and the device."""
     if device is None:
         return dict(here), None
-    there = device.beside({key: one.ms for key, one in here.items()}, whole.name)
+    ms, sizes = ({key: getattr(one, name) for key, one in here.items()} for name in ("ms", "bytes"))
+    there = device.beside(ms, whole.name, sizes)
     found = {}
     for (name, precision), one in here.items():
         ms, estimated = there.ms(name, precision, one.ms)
