@@ -257,10 +257,8 @@ def _onnx(session: Any, path: Path) -> Burst:
 
 
 def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
-    import onnxruntime
-
     burst = _onnx(_session(path, threads), path)
-    return {"runtime": "onnxruntime", "runtime_version": onnxruntime.__version__}, burst
+    return {"runtime": "onnxruntime", "runtime_version": sys.modules["onnxruntime"].__version__}, burst
 
 
 def layers(path: Path, threads: int, **settings: Any) -> dict[str, float]:
@@ -286,14 +284,9 @@ def layers(path: Path, threads: int, **settings: Any) -> dict[str, float]:
         name, kernel, _ = event["name"].partition("_kernel_time")
         if event.get("cat") == "Node" and kernel:
             times.setdefault(name.partition("_nchwc")[0], []).append(event["dur"])
-    # Whole microseconds, of which small layers take few: the median of them would be a whole one too.
-    return {name: _middle(found) / 1e3 for name, found in times.items()}
-
-
-def _middle(values: Sequence[float]) -> float:
-    """Give the mean of the middle half."""
-    away = len(values) // 4
-    return float(np.mean(sorted(values)[away : len(values) - away]))
+    # The mean of the middle half: of whole microseconds, of which small layers take few, the median would be one too.
+    middle = {name: sorted(found)[len(found) // 4 : len(found) - len(found) // 4] for name, found in times.items()}
+    return {name: float(np.mean(found)) / 1e3 for name, found in middle.items()}
 
 
 def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:

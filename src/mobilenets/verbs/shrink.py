@@ -305,8 +305,8 @@ def _on_device(
     """Give the times of the device in place of those here, and the device."""
     if device is None:
         return dict(here), None
-    ms, sizes = ({key: getattr(one, name) for key, one in here.items()} for name in ("ms", "bytes"))
-    there = device.beside(ms, whole.name, sizes)
+    times, sizes = ({key: getattr(one, name) for key, one in here.items()} for name in ("ms", "bytes"))
+    there = device.beside(times, whole.name, sizes)
     found = {}
     for (name, precision), one in here.items():
         ms, estimated = there.ms(name, precision, one.ms)
