@@ -29,7 +29,6 @@ from mobilenets.runs.predictor import Predictor
 from mobilenets.runs.suspects import Suspects
 from mobilenets.runs.update import compare_with_source
 from mobilenets.training.checkpoint import State
-from mobilenets.training.machine import computing_on
 from mobilenets.training.recipe import Recipe
 
 SHOWN_PICTURES = 24
@@ -66,9 +65,8 @@ def write_class_report(
     run, bundle = finished.run, finished.predictor.bundle
     data, labels = run.record.data, bundle.labels
     draft = _report(finished, evaluation)
-    # Matplotlib holds Python's lock and PyTorch does not, so both go on at once. Matplotlib has a core to itself: where
-    # a thread of PyTorch shared it, those on the other cores waited for that one.
-    with ThreadPoolExecutor(1) as beside, computing_on(max(1, torch.get_num_threads() - 1)):
+    # Matplotlib holds Python's lock and PyTorch does not, so both go on at once.
+    with ThreadPoolExecutor(1) as beside:
         drawn = beside.submit(draw_figures, draft, run.folder)
         suspects = find()
     wrong = None if suspects is None else suspects.to_json()

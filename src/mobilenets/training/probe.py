@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, normalize, one_hot
 
 from mobilenets.measure.wrong_labels import TINY, sharpened
+from mobilenets.training.machine import computing_on
 from mobilenets.training.optimizer import eager
 
 # Shares of the squared weights in the loss; the one that does best on the pictures held out is taken.
@@ -23,6 +24,8 @@ PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
 STEPS = 25
 # Pictures from which on the other two are asked: of fewer they are so unsure that wrong labels are missed.
 MANY = 500
+# Pictures up to which a second thread takes longer to wake than it saves, the more so while figures are drawn.
+FEW = 6000
 # Directions kept of the features: with all of them more pictures were wrong, and it took twice as long
 # (docs/measured/wrong-labels.md).
 WIDEST = 200
@@ -46,6 +49,11 @@ def out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integer
     penalty for all folds: the one whose answers have the lowest loss. Nothing is drawn at random, and PyTorch's random
     state is not touched.
     """
+    with computing_on(1 if len(labels) <= FEW else None):
+        return _out_of_fold(features, labels, classes, folds)
+
+
+def _out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integers) -> npt.NDArray[np.float64]:
     values, truth = _widest(torch.from_numpy(np.ascontiguousarray(features))), torch.from_numpy(labels)
     places = torch.from_numpy(np.ascontiguousarray(folds))
     many, linear = len(labels) >= MANY, torch.zeros((len(PENALTIES), len(labels), classes))
