@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilenets.datasets.folder import Sample
+from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.split import Split, identical, read_split, split, write_split
 from mobilenets.errors import InputError
 
@@ -143,6 +143,10 @@ def test_identical(tmp_path: Path) -> None:
         ["cat/3.jpg"],
         ["cat/other.jpg"],
     ]
+    contents = content_hashes([sample.path for sample in (double, same_size, *samples)])
+    for path in contents:
+        path.unlink()  # what is known is not read again
+    assert identical([double, same_size, *reversed(samples)], tmp_path, contents) == groups
 
 
 @settings(max_examples=60, deadline=None)

@@ -37,6 +37,19 @@ def test_a_label_has_no_say_in_its_own_answer() -> None:
     assert (after[folds == 2].argmax(axis=1) != changed[folds == 2]).mean() > 0.9
 
 
+def test_of_few_pictures_the_answers_are_the_same_for_any_number_of_threads() -> None:
+    rng, before, found = np.random.default_rng(0), torch.get_num_threads(), []
+    features, labels = rng.normal(0, 1, (2000, 300)).astype(np.float32), np.arange(2000) % 10
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(out_of_fold(features, labels, 10, np.arange(2000) // 10 % 5))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
 def test_scale_and_a_constant_feature_change_nothing_and_no_random_number_is_drawn() -> None:
     features, labels, folds = clouds()
     before, state = out_of_fold(features, labels, 3, folds), torch.get_rng_state()

@@ -20,17 +20,18 @@ def folds_of(
     seed: int,
     root: Path,
     together: Mapping[Path, str] | None = None,
+    contents: Mapping[Path, str] | None = None,
 ) -> tuple[int, ...]:
     """Give each sample its fold, from 1 to ``count``, in the order of ``samples``.
 
     Each class is spread evenly, and so are all pictures. Byte-identical files stay in one fold, and so do pictures for
     which ``together`` names the same group. As in ``split`` the order in which they are dealt out is drawn by a hash of
-    ``seed`` and relative path, and nothing else.
+    ``seed`` and relative path, and nothing else. ``contents`` is that of ``identical``.
 
     Raises ``InputError`` for a class that has only one group, which no model could both learn and be measured on, and
     where there are fewer groups than folds.
     """
-    alike = identical(samples, root)
+    alike = identical(samples, root, contents)
     groups = joined(alike, together) if together else alike
     counts = [Counter(sample.label for sample in group) for group in groups]
     having = Counter(label for one in counts for label in one)

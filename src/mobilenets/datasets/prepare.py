@@ -138,7 +138,7 @@ def prepare(
     elif layout.validation is None:
         taught, held, new = _by_seen(seen, parts["train"], contents, data)
         kept = sides(parts["train"], contents, taught, held, fixed, groups)
-        halves = split(parts["train"], classes, share, seed, layout.root, *kept[:2], groups)
+        halves = split(parts["train"], classes, share, seed, layout.root, *kept[:2], groups, contents)
         parts |= {"train": halves.train, "validation": halves.validation}
         problems += halves.problems
         say(halves.problems)

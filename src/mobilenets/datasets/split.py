@@ -36,18 +36,25 @@ class Split:
     copies: int = 0
 
 
-def identical(samples: Sequence[Sample], root: Path) -> list[tuple[Sample, ...]]:
+def identical(
+    samples: Sequence[Sample], root: Path, contents: Mapping[Path, str] | None = None
+) -> list[tuple[Sample, ...]]:
     """Group the samples by content: byte-identical files together, every other file by itself.
 
-    Members and groups are in order of relative path. Only files that share their size are read.
+    Members and groups are in order of relative path. ``contents`` has the hash of each file's bytes; without, those
+    files are read that share their size.
     """
     ordered = sorted(samples, key=lambda sample: relative(sample.path, root))
+    groups: dict[object, list[Sample]] = defaultdict(list)
+    if contents:
+        for sample in ordered:
+            groups[contents[sample.path]].append(sample)
+        return [tuple(group) for group in groups.values()]
     try:
         sizes = [mounts.file_size(sample.path) for sample in ordered]
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     shared = Counter(sizes)
-    groups: dict[object, list[Sample]] = defaultdict(list)
     for place, (sample, size) in enumerate(zip(ordered, sizes, strict=True)):
         groups[(size, content_hash(sample.path)) if shared[size] > 1 else place].append(sample)
     return [tuple(group) for group in groups.values()]
@@ -62,6 +69,7 @@ def split(
     taught: Collection[Sample] = (),
     held: Collection[Sample] = (),
     together: Mapping[Path, str] | None = None,
+    contents: Mapping[Path, str] | None = None,
 ) -> Split:
     """Hold out ``share`` of each class (rounded; at least one picture is held out, and one is left).
 
@@ -74,7 +82,7 @@ def split(
     copies, and only the others are drawn, in the same share.
 
     ``together`` names the groups of pictures; the members of a group stay on one side, as copies do. Then shares are
-    met as nearly as whole groups allow.
+    met as nearly as whole groups allow. ``contents`` is that of ``identical``.
 
     Raises InputError for a share that is not between 0 and 1, or a file that cannot be read.
     """
@@ -88,7 +96,7 @@ def split(
     most = {label: size - (label not in learned) for label, size in sizes.items()}
     least = {label: int(label not in measured) for label in sizes}
     target = {label: min(max(least[label], round(share * size)), most[label]) for label, size in sizes.items()}
-    alike = identical(new, root)
+    alike = identical(new, root, contents)
     groups = sorted(
         joined(alike, together) if together else alike,
         key=lambda group: _draw(seed, nfc(relative(group[0].path, root))),

@@ -202,7 +202,7 @@ def _folds(recipe: Recipe, dataset: Dataset) -> tuple[int, ...] | None:
     """Part the pictures into folds, if any were asked for: refused where that cannot be, before anything is written."""
     if recipe.folds is None:
         return None
-    places = (dataset.layout.root, dataset.groups)
+    places = (dataset.layout.root, dataset.groups, dataset.contents)
     return folds_of(dataset.train, dataset.classes, recipe.folds, recipe.seed_of_split, *places)
 
 

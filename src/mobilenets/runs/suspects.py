@@ -85,9 +85,10 @@ def find_suspects(
         return _suspects(run, samples, labels, sharpened(labels, crossed.evaluation.log_probabilities))
     if found is None:
         return None
-    classes = run.dataset.classes
+    dataset, classes = run.dataset, run.dataset.classes
+    places = (dataset.layout.root, None, dataset.contents)
     try:
-        folds = np.array(folds_of(samples, classes, FOLDS, run.recipe.seed_of_split, run.dataset.layout.root))
+        folds = np.array(folds_of(samples, classes, FOLDS, run.recipe.seed_of_split, *places))
     except InputError:  # a class that has nothing but copies of one picture
         return None
     return _suspects(run, samples, labels, out_of_fold(found, labels, len(classes), folds))

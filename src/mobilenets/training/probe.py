@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, normalize, one_hot
 
 from mobilenets.measure.wrong_labels import TINY, sharpened
+from mobilenets.training.machine import computing_on
 from mobilenets.training.optimizer import eager
 
 # Shares of the squared weights in the loss; the one that does best on the pictures held out is taken.
@@ -23,6 +24,8 @@ PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
 STEPS = 25
 # Pictures from which on the other two are asked: of fewer they are so unsure that wrong labels are missed.
 MANY = 500
+# Pictures up to which a second thread takes longer to wake than it saves, the more so while figures are drawn.
+FEW = 6000
 # Directions kept of the features: with all of them more pictures were wrong, and it took twice as long
 # (docs/measured/wrong-labels.md).
 WIDEST = 200
@@ -46,6 +49,11 @@ def out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integer
     penalty for all folds: the one whose answers have the lowest loss. Nothing is drawn at random, and PyTorch's random
     state is not touched.
     """
+    with computing_on(1 if len(labels) <= FEW else None):
+        return _out_of_fold(features, labels, classes, folds)
+
+
+def _out_of_fold(features: Floats, labels: Integers, classes: int, folds: Integers) -> npt.NDArray[np.float64]:
     values, truth = _widest(torch.from_numpy(np.ascontiguousarray(features))), torch.from_numpy(labels)
     places = torch.from_numpy(np.ascontiguousarray(folds))
     many, linear = len(labels) >= MANY, torch.zeros((len(PENALTIES), len(labels), classes))
@@ -86,7 +94,8 @@ def _widest(features: Tensor) -> Tensor:
 def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int) -> list[Tensor]:
     """Give the logits of ``asked`` for each penalty; each classifier begins where the one before ended."""
     weight, bias = torch.zeros((classes, values.shape[1]), requires_grad=True), torch.zeros(classes, requires_grad=True)
-    wanted = one_hot(truth, classes).float()
+    # Classes first: rows as long as there are pictures are what softmax is quick along, and the products too.
+    across, wanted = values.t().contiguous(), one_hot(truth, classes).t().float().contiguous()
     found = []
     for penalty in PENALTIES:
         steps = eager(torch.optim.LBFGS)([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
@@ -94,10 +103,10 @@ def _along_penalties(values: Tensor, truth: Tensor, asked: Tensor, classes: int)
         @torch.no_grad()
         def closure(penalty: float = penalty) -> Tensor:
             # By hand: in the layout that autograd takes, the two products take five times as long.
-            logs = log_softmax(values @ weight.t() + bias, dim=1)
+            logs = log_softmax(weight @ across + bias[:, None], dim=0)
             slope = (logs.exp() - wanted) / len(truth)
-            weight.grad = slope.t() @ values + penalty * weight
-            bias.grad = slope.sum(0)
+            weight.grad = slope @ values + penalty * weight
+            bias.grad = slope.sum(1)
             return penalty / 2 * weight.square().sum() - (logs * wanted).sum() / len(truth)
 
         steps.step(closure)  # type: ignore[no-untyped-call]
