@@ -12,6 +12,7 @@ SOURCE = Path(mobilenets.__file__).parent
 LONGEST = 60
 LONGEST_KERNEL = 75  # one pass over a map, which Numba compiles as a whole
 LONGEST_FILE = 375
+LONGER = {"bench/latency.py": 400}  # which is copied to other devices, and so has to be one file
 
 
 def lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -37,7 +38,7 @@ def test_no_function_is_long() -> None:
 
 def test_no_file_is_long() -> None:
     files = {path.relative_to(SOURCE).as_posix(): path.read_text("utf-8") for path in SOURCE.rglob("*.py")}
-    assert not {name for name, text in files.items() if text.count("\n") > LONGEST_FILE}
+    assert not {name for name, text in files.items() if text.count("\n") > LONGER.get(name, LONGEST_FILE)}
 
 
 def test_no_name_is_given_to_four_files() -> None:

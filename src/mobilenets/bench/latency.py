@@ -2,15 +2,13 @@
 
 Latency, throughput, peak memory, load time and file size of .onnx files (onnxruntime) and .tflite files
 (ai_edge_litert or tflite_runtime), by threads and batch; prints JSON with the keys of `mobilenets benchmark --json`.
-This one file is all that is needed: `mobilenets benchmark --device-script` copies it, and `mobilenets benchmark` itself
-measures by it.
+This one file is all that is needed; `mobilenets benchmark` itself measures by it.
 
-Every model has, for each number of threads, a process of its own: what that process needed until the first batch of a
-size was done is the peak memory of that size, smaller batches coming first, and `load_ms` is what it took to import the
-runtime and open the file. The processes then take turns, in an order drawn anew each round, so that whatever else the
-machine does hits all alike; one that waits computes nothing. A turn begins with a run that is not counted. A latency is
-that of one run of a whole batch, in milliseconds; `images_per_second` is pictures over the sum of the latencies. Files
-made by `mobilenets export --camera` take pictures of any size, and get 480 × 640.
+Every model has, for each number of threads, a process of its own. The peak memory of a batch size is what the process
+needed until the first such batch was done, smaller ones coming first; `load_ms` is what it took to import the runtime
+and open the file. The processes then take turns, in an order drawn anew each round, so that whatever else the machine
+does hits all alike. A turn begins with a run that is not counted. A latency is that of a whole batch, in milliseconds.
+Files made by `mobilenets export --camera` take pictures of any size, and get 480 × 640.
 """
 
 from __future__ import annotations
@@ -265,20 +263,15 @@ def layers(path: Path, threads: int, **settings: Any) -> dict[str, float]:
     """Give the milliseconds of each layer of an ONNX file for one picture, by its name, as ONNX Runtime times it.
 
     An activation that was joined to a layer is part of it. ``settings`` are further ones of the session. Raises
-    ``Unusable`` where the runtime cannot write down what it timed.
+    ``OSError`` or ``ValueError`` where the runtime cannot write down what it timed.
     """
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            profile = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
-            session = _session(path, threads, **profile, **settings)
-            burst = _onnx(session, path)
-            for _ in range(PROFILED):
-                burst(1, 0.0)
-            events = json.loads(Path(session.end_profiling()).read_bytes())
-    except (OSError, ValueError) as error:
-        raise Unusable(
-            f"{path}: its layers cannot be timed: {error}; set TMPDIR to a folder with free space"
-        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        profile = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
+        session = _session(path, threads, **profile, **settings)
+        burst = _onnx(session, path)
+        for _ in range(PROFILED):
+            burst(1, 0.0)
+        events = json.loads(Path(session.end_profiling()).read_bytes())
     times: dict[str, list[int]] = {}
     for event in events:
         name, kernel, _ = event["name"].partition("_kernel_time")
@@ -382,8 +375,9 @@ def main() -> int:
             if options.layers and row["batch"] == 1 and row["runtime"] == "onnxruntime":
                 try:
                     row["layers"] = layers(Path(row["model"]), row["threads"])
-                except Unusable as error:  # what was measured before is kept
-                    print(error, file=sys.stderr)
+                except (OSError, ValueError) as error:  # what was measured before is kept
+                    words = f"its layers cannot be timed: {error}; set TMPDIR to a folder with free space"
+                    print(f"{row['model']}: {words}", file=sys.stderr)
                     status = 1
         print(json.dumps(rows, indent=1))
         return status
