@@ -109,8 +109,25 @@ def test_layers_take_parts_of_the_microseconds_that_a_profile_counts(
     monkeypatch.setattr(latency, "_session", lambda *_, **__: session)
     assert latency.layers(tmp_path, 1) == {"a": pytest.approx(0.0025, abs=1e-4), "b": pytest.approx(0.007)}
     profile.write_text(profile.read_text()[:-20])  # the disk was full
-    with pytest.raises(Unusable, match="its layers cannot be timed"):
+    with pytest.raises(ValueError, match="Unterminated"):
         latency.layers(tmp_path, 1)
+
+
+def test_times_are_kept_where_those_of_layers_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> dict[str, float]:
+        raise OSError("no space")
+
+    row = {"model": "a.onnx", "batch": 1, "threads": 1, "runtime": "onnxruntime"}
+    monkeypatch.setattr(latency, "layers", full)
+    monkeypatch.setattr(latency, "measure", lambda *_: [dict(row)])
+    monkeypatch.setattr(latency, "Subject", lambda *_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(sys, "argv", ["bench.py", "a.onnx", "--batch", "1", "--layers"])
+    assert latency.main() == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out) == [row]
+    assert said.err == "a.onnx: its layers cannot be timed: no space; set TMPDIR to a folder with free space\n"
 
 
 def test_turns_are_shared_and_their_order_drawn(clock: Clock) -> None:
