@@ -219,6 +219,14 @@ def test_what_cannot_teach(trained: Any, finder: Any, quick_settings: dict[str, 
         opened(trained.run, trained.run, feature_weight=1.0)
     with pytest.raises(InputError, match="feature_weight: the teacher has 1024 features and the network 64: leave"):
         train(trained.data, tmp_path / "run", teacher=trained.run, feature_weight=1.0, **quick_settings)
+    like = load_classifier(trained.run).network.architecture
+    alike = quick_settings | {"model": "mobilenet_v1_cifar", "width": like.width, "size": like.size}
+    hint = {"teacher": trained.run, "feature_weight": 1.0}
+    with pytest.raises(InputError, match="feature_weight: without effect where only the classifier learns"):
+        train(trained.data, tmp_path / "run", **(alike | hint | {"freeze": "backbone"}))
+    choosing = {"weights": "none", "minutes": 1, "model": "mobilenet_v2", "width": 0.35}
+    with pytest.raises(InputError, match="1024 features, and no network that --minutes can choose"):
+        train(trained.data, tmp_path / "run", **(hint | choosing))
     inside = trained.data / "cat"
     with pytest.raises(InputError, match="is inside the picture folder"):
         train(trained.data, tmp_path / "run", teacher=trained.run, unlabelled=inside, **quick_settings)

@@ -104,6 +104,7 @@ def test_only_times_in_onnx_runtime_count(tmp_path: Path) -> None:
         ([{"layers": {"a": -1.0}}], "a time is not above 0"),
         ([{"layers": [1.0]}], "not the times of a device"),
         ([{"p50_ms": "fast"}], "not the times of a device"),
+        ([{"model": None}], "not the times of a device"),
         ([{"batch": float("inf")}], "not the times of a device"),
         ([{"p50_ms": 10**400}], "not the times of a device"),
         ([{"p50_ms": float("nan")}], "a time is not above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,18 @@ def test_what_layers_take_on_a_device_gives_the_share_that_was_asked_for(
 
 def stopped(*_: Any, **__: Any) -> Any:
     raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("clock", "undrawn")
+def test_a_run_whose_features_were_compared_goes_on_without(trained: Any, tmp_path: Path) -> None:
+    """Pruning leaves fewer features than its teacher has."""
+    shutil.copytree(trained.run, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    record["recipe"] |= {"teacher": [str(trained.run)], "feature_weight": 2.0}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
+    mobilenets.prune(tmp_path / "run", trained.data, to=0.8, steps=1, epochs=1, out=tmp_path / "out")
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())["recipe"]
+    assert recipe["teacher"] == [str(trained.run)] and recipe["feature_weight"] == 0.0
 
 
 @pytest.mark.usefixtures("clock", "undrawn")

@@ -133,6 +133,26 @@ def test_a_slow_device_changes_the_choice(
     assert "nothing that is tried fits; the least is" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("clock")
+def test_times_of_another_network_are_refused_and_others_go_on(
+    trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"model": "run-32.onnx", "threads": 1, "batch": 1, "p50_ms": 9.0, "layers": {"conv1": 2.0, "fc": 1.0}}
+    device = tmp_path / "device.json"
+    command = ["shrink", str(trained.run), "--data", str(trained.data), "--candidates", "1", "--epochs", "1"]
+    command += ["--device", str(device), "--out", str(tmp_path / "small")]
+    device.write_text(json.dumps([row]))
+    assert main(command) == 2
+    assert "has layers, but no time of body" in capsys.readouterr().err
+    device.write_text(json.dumps([row | {"layers": {}, "bytes": 10}]))
+    assert main(command) == 2
+    assert "so it is another network: time what --write writes for this run" in capsys.readouterr().err
+    # What was timed here stays true whatever the device says: nothing has to be removed.
+    device.write_text(json.dumps([row | {"layers": {}}]))
+    monkeypatch.setattr(shrink_train, "train_since", stopping_after(0, shrink_train.train_since))
+    assert main(command) == 130
+
+
 def test_untrained_candidates_are_written_for_a_device(
     trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], clock: list[str]
 ) -> None:

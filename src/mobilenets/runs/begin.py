@@ -127,7 +127,7 @@ def begin(
     origin = origin | ({} if opened.why_not is None else {"why_not": opened.why_not})
     learned = count if recipe.folds is None else count - -(-count // recipe.folds)
     refuse_lone_pictures(recipe, network, learned, request.processes.count)
-    refuse_other_features(teaching.lesson, network)
+    refuse_other_features(teaching.lesson, network, recipe)
     notes = source_notes(source, dataset, renamed)
     for note in notes:
         log.info("%s", note)

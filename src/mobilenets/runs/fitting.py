@@ -16,6 +16,7 @@ from mobilenets.datasets.loader import Loader
 from mobilenets.datasets.prepare import Dataset
 from mobilenets.datasets.readable import typical_side
 from mobilenets.drawing.curves import draw_schedule
+from mobilenets.errors import InputError
 from mobilenets.exports.graph.trunk import open_trunk
 from mobilenets.models.saved import SavedModel
 from mobilenets.pictures.augment.presets import build
@@ -102,8 +103,23 @@ def fitted(
 
     trained = saved is not None
     offers = candidates(recipe, set(given), trained=trained, side=typical_side(dataset.train))
+    if wanted := 0 if lesson is None else lesson.teacher.features:
+        # Where the classifier learns alone, the features stay as they are.
+        learning = [one for one in offers if one.get("freeze") != "backbone"]
+        offers = [one for one in learning if _features(recipe.replace(**one), saved) == wanted]
+    if not offers:
+        raise InputError(
+            f"feature_weight: the teacher has {wanted} features, and no network that --minutes can choose has as many: "
+            "give --model and --width of one that has, or leave it out"
+        )
     works = [work(recipe, offer, len(dataset.classes)) for offer in offers]
     return choose(offers, works, measure, allowance.left, trained=trained, pictures=count, given=given)
+
+
+def _features(recipe: Recipe, saved: SavedModel | None) -> int:
+    """Count the features that the classifier reads."""
+    classifier = architecture_of(recipe, saved).plan(1).classifier
+    return 0 if classifier is None else classifier.input_shape[0]
 
 
 def paced(

@@ -35,6 +35,7 @@ from mobilenets.runtime.tie import contract_hash
 from mobilenets.training.distillation import Lesson
 from mobilenets.training.features import COMPUTED_TOGETHER
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.start import frozen_blocks
 
 Floats = npt.NDArray[np.float32]
 
@@ -189,12 +190,20 @@ def take_up_lesson(
     return Lesson(Teachers(opened.models, classes), more.samples, more.contents)
 
 
-def refuse_other_features(lesson: Lesson | None, network: Network) -> None:
-    """Raise ``InputError`` where the teacher's features are to be compared and the network has another number."""
-    if lesson is not None and lesson.teacher.features not in (0, network.features):
+def refuse_other_features(lesson: Lesson | None, network: Network, recipe: Recipe) -> None:
+    """Raise ``InputError`` where the teacher's features are to be compared and cannot, or to no effect."""
+    if lesson is None or not lesson.teacher.features:
+        return
+    if lesson.teacher.features != network.features:
         raise InputError(
             f"feature_weight: the teacher has {lesson.teacher.features} features and the network {network.features}: "
             "leave it out, or choose a network with as many"
+        )
+    lone = frozen_blocks(network, recipe.freeze) == len(network.body) or (recipe.head_epochs or 0) >= recipe.epochs
+    if lone and not any(True for _ in network.head.parameters()):
+        raise InputError(
+            "feature_weight: without effect where only the classifier learns: give --freeze none or more --epochs, or "
+            "leave --feature-weight out"
         )
 
 

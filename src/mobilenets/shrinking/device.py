@@ -136,7 +136,7 @@ def names_of(row: Mapping[str, Any]) -> tuple[str, str]:
 
     Of a ``model.onnx``, as ``export`` calls it, the folder's name counts.
     """
-    path = Path(str(row["model"]).replace("\\", "/"))
+    path = Path(row["model"].replace("\\", "/"))
     stem = path.parent.name if path.stem == "model" else path.stem
     given = row.get("precision")
     precision = INT8 if given == INT8 or stem.endswith(f"-{INT8}") else FLOAT if given in (None, FLOAT) else str(given)

@@ -121,6 +121,9 @@ def prune(
     pick_device(device)
     began = time.monotonic()
     recipe = further(run, epochs, device)
+    if recipe.feature_weight:
+        log.warning("pruning takes features away, so they are not compared with the teacher's any more")
+        recipe = recipe.replace(feature_weight=0.0)
     asked = asked_of(run, to=to, steps=steps, epochs=epochs)
     pictures_to_go_on(run, pictures, saved.bundle.classes, folder)
     if not begun(rounds, PRUNED, asked, "pruning"):

@@ -153,8 +153,9 @@ def _with_another_limit(work: Path, asked: Mapping[str, Any]) -> None:
     """Have what was begun go on within another limit: times stay true, and so do points; before any, with others."""
     if not (work / ASKED).exists():
         return
-    before, trained = read_json(work / ASKED, "remove its folder, and begin again"), Lines(work / POINTS).of("rung")
-    other = ("within",) if trained else ("within", "candidates", "epochs")
+    before, lines = read_json(work / ASKED, "remove its folder, and begin again"), Lines(work / POINTS)
+    trained, pointed = lines.of("rung"), lines.of("point")
+    other = ("within",) if trained else ("within", "candidates", "epochs") + (() if pointed else ("device",))
     if before != asked and before | {name: asked[name] for name in other} == asked:
         if trained:
             log.warning(
