@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,8 @@ import pytest
 
 from mobilenets.measure.metric import TOP1
 from mobilenets.runs import results
-from mobilenets.training.keep import MANY_PICTURES, around, best_epoch
+from mobilenets.training.keep import MANY_PICTURES, Around, around, best_epoch
+from mobilenets.training.recipe import Recipe
 from mobilenets.verbs.train import train
 
 Rows = list[dict[str, float]]
@@ -46,6 +50,16 @@ def simulated(rng: np.random.Generator, pictures: int, epochs: int, jitter: floa
         history[-1]["epoch"] = number
         truth.append(float((margin[pictures:] > 0).mean()))
     return history, truth
+
+
+def test_where_no_loss_is_better_than_a_blind_guess_accuracy_decides() -> None:
+    """Nine pictures of three classes, from random weights: surer than right from the second epoch on."""
+    blind = TOP1.blind(3)
+    history = rows((0.33, 1.09), (0.44, 1.4), (0.67, 1.6), (0.67, 1.9), (0.67, 2.2))
+    assert best_epoch(history, TOP1, 9) == 1
+    assert best_epoch(history, TOP1, 9, blind=blind) == 3
+    assert best_epoch([*history, *rows((0.5, 0.9), (0.5, 0.8), (0.5, 0.8))], TOP1, 9, blind=blind) == 8
+    assert TOP1.blind(1) == replace(TOP1, loss="squared error").blind(3) == math.inf
 
 
 @pytest.mark.parametrize(("pictures", "jitter"), [(17, 0.1), (17, 0.3), (60, 0.1), (200, 0.1)])
@@ -135,6 +149,13 @@ def test_a_run_says_what_to_expect(
     monkeypatch.setattr(results, "MANY_PICTURES", 1)
     again = train(photos, tmp_path / "run", resume=True)
     assert again["top1_around"] is None and any("slightly optimistic" in note for note in again["notes"])
+
+
+def test_the_same_figure_is_not_said_twice() -> None:
+    measured: Any = SimpleNamespace(images=["a.png"] * 9, metrics={"top1": 1 / 3})
+    state: Any = SimpleNamespace(epoch=8)
+    note = results._chosen(measured, TOP1, "validation", state, 2, Recipe(), Around(0.3333, 1, 3))
+    assert note is not None and "on these same 9 pictures: epochs 1 to 3 have as much on average; a test/" in note
 
 
 def test_nothing_to_correct_where_nothing_was_chosen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -25,6 +26,10 @@ class Metric:
     higher_is_better: bool
     fraction: bool = False
     loss_decides: bool = True
+
+    def blind(self, classes: int) -> float:
+        """Give the loss where all classes are thought equally probable; infinite where it is none of classes."""
+        return math.log(classes) if self.loss.startswith("cross-entropy") and classes > 1 else math.inf
 
     def shown(self, value: float) -> str:
         """Write a value for people."""

@@ -242,14 +242,13 @@ def _chosen(
         return None
     pictures = len(evaluation.images)
     advice = "a test/ folder beside validation/ gives a figure that nothing was chosen on."
-    if near is None:
-        return (
-            f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: slightly optimistic; {advice}"
-        )
+    figure = metric.shown(evaluation.metrics[metric.name])
+    if near is None or metric.shown(near.value) == figure:
+        worth = "slightly optimistic" if near is None else f"epochs {near.first} to {near.last} have as much on average"
+        return f"Epoch {kept} of {state.epoch} was chosen on these same {pictures} pictures: {worth}; {advice}"
     return (
         f"A fairer figure is {metric.shown(near.value)}, the mean of epochs {near.first} to {near.last} around the "
-        f"kept one. The {metric.shown(evaluation.metrics[metric.name])} is that of epoch {kept}, which was chosen on "
-        f"these same {pictures} pictures; {advice}"
+        f"kept one. The {figure} is that of epoch {kept}, which was chosen on these same {pictures} pictures; {advice}"
     )
 
 

@@ -7,6 +7,7 @@ mean over the epochs around it within 1 (``tests/training/test_keep.py`` has the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,21 +19,26 @@ MANY_PICTURES = 500
 # The most epochs whose mean is compared, and the most that count as around the kept one, on either side.
 SMOOTHED = 5
 AROUND = 5
+# The share of a blind guess's loss from which on a loss is no better.
+HARDLY = 0.95
 
 History = Sequence[dict[str, float]]
 
 
-def best_epoch(history: History, metric: Metric, pictures: int, before: float | None = None) -> int:
+def best_epoch(
+    history: History, metric: Metric, pictures: int, before: float | None = None, blind: float = math.inf
+) -> int:
     """Return the number of the epoch to keep, counted from 1; 0 is the model that training started from.
 
     From ``MANY_PICTURES`` validation pictures it is the epoch with the best ``metric``, of equals the one with the
     lower loss; with fewer, the one up to which the loss of the last ``SMOOTHED`` epochs was lowest on average, or the
     metric best where the loss does not decide. With ``before``, the metric of the model that training started from, no
-    epoch is kept that does worse than that.
+    epoch is kept that does worse than that. Losses that are hardly below ``blind``, or above it, count as equal: the
+    network is surer than it is right, and the loss says no more of how often that is.
     """
     best, highest = 0, _start(metric, pictures, before)
     for number in range(1, len(history) + 1):
-        score = _score(history[:number], metric, pictures, before)
+        score = _score(history[:number], metric, pictures, before, HARDLY * blind)
         if score > highest:
             best, highest = number, score
     return best
@@ -44,14 +50,14 @@ def _start(metric: Metric, pictures: int, before: float | None) -> list[float]:
     return [] if before is None else [metric.merit(before)] if by_metric else [1.0]
 
 
-def _score(history: History, metric: Metric, pictures: int, before: float | None) -> list[float]:
+def _score(history: History, metric: Metric, pictures: int, before: float | None, most: float) -> list[float]:
     if pictures >= MANY_PICTURES:
         return [_merit(history[-1], metric), -history[-1]["validation_loss"]]
     recent = history[-max(1, min(SMOOTHED, len(history) // 3)) :]
+    merit, loss = fmean(_merit(row, metric) for row in recent), fmean(row["validation_loss"] for row in recent)
     if not metric.loss_decides:
-        return [fmean(_merit(row, metric) for row in recent), -fmean(row["validation_loss"] for row in recent)]
-    no_worse = before is None or fmean(_merit(row, metric) for row in recent) >= metric.merit(before)
-    return [float(no_worse), -fmean(row["validation_loss"] for row in recent)]
+        return [merit, -loss]
+    return [float(before is None or merit >= metric.merit(before)), -min(loss, most), merit if loss > most else 0.0]
 
 
 def _merit(row: dict[str, float], metric: Metric) -> float:

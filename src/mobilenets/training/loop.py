@@ -224,7 +224,8 @@ class Training:
             "images_per_second": state.seen / state.epoch_seconds,
         }
         history = [*state.history, row]
-        better = best_epoch(history, self.metric, pictures, state.before) == number
+        blind = self.metric.blind(len(self.validation.classes))
+        better = best_epoch(history, self.metric, pictures, state.before, blind) == number
         if better or self.recipe.keep == "last":
             save_weights(self.run / WEIGHTS, measured.kept().state_dict())
         write_text(self.run / HISTORY, history_csv(history))
@@ -233,7 +234,7 @@ class Training:
         if better:
             state.best_epoch = number
         # Among the epochs alone: the first steps may undo what the start knew before they do better.
-        best_trained = best_epoch(history, self.metric, pictures)
+        best_trained = best_epoch(history, self.metric, pictures, blind=blind)
         stale = number - max(best_trained, self.stage.first)
         patience = self.recipe.patience or math.inf
         state.finished = number >= self.stage.epochs or stale >= patience
