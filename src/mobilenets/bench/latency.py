@@ -24,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -34,8 +34,7 @@ import numpy as np
 
 ROUNDS = 10
 CAMERA = (480, 640, 3)
-# From so many runs on there is one beyond the 99th percentile.
-RUNS_FOR_P99 = 100
+RUNS_FOR_P99 = 100  # from so many on there is one beyond the 99th percentile
 PROFILED = 50
 
 Run = Callable[[], object]
@@ -96,7 +95,8 @@ class Subject:
 
 def answer_questions(load: Callable[[], tuple[dict[str, Any], Burst]]) -> None:
     """Be such a process: load, then answer on standard output until standard input ends."""
-    with _answers() as out:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)  # what a runtime prints is no answer
         start = time.perf_counter()
         try:
             about, burst = load()
@@ -108,14 +108,6 @@ def answer_questions(load: Callable[[], tuple[dict[str, Any], Burst]]) -> None:
             question = json.loads(line)
             ms = burst(question["batch"], question["seconds"])
             print(json.dumps({"ms": ms, "peak_rss_mb": peak_mb()}), file=out, flush=True)
-
-
-@contextmanager
-def _answers() -> Iterator[IO[str]]:
-    """Keep standard output for the answers: what a runtime prints there goes to standard error."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        yield out
 
 
 def bursts(run: Run, seconds: float, clock: Callable[[], float] | None = None) -> list[float]:
@@ -135,9 +127,7 @@ def in_turns(subjects: Sequence[Callable[[float], list[float]]], seconds: float)
     """Give every subject its share of ``seconds`` in each of ``ROUNDS`` rounds; returns all latencies of each."""
     times: list[list[float]] = [[] for _ in subjects]
     for number in range(ROUNDS):
-        order = list(range(len(subjects)))
-        random.Random(number).shuffle(order)
-        for index in order:
+        for index in random.Random(number).sample(range(len(subjects)), len(subjects)):
             times[index] += subjects[index](seconds / ROUNDS)
     return times
 
@@ -147,18 +137,15 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Measure every subject at every batch, ``seconds`` each; gives a row each, ``done`` hears of every turn taken."""
     pairs = [(subject, batch) for subject in subjects for batch in sorted(set(batches))]
-    peaks = []
-    for subject, batch in pairs:
-        peaks.append(subject.ask(batch, 0.0)["peak_rss_mb"])
-        done(1)
 
-    def turn(subject: Subject, batch: int, share: float) -> list[float]:
-        times: list[float] = subject.ask(batch, share)["ms"]
+    def ask(subject: Subject, batch: int, key: str, share: float) -> Any:
+        found = subject.ask(batch, share)[key]
         done(1)
-        return times
+        return found
 
+    peaks = [ask(*pair, "peak_rss_mb", 0.0) for pair in pairs]
     machine = describe_machine()
-    times = in_turns([partial(turn, *pair) for pair in pairs], seconds)
+    times = in_turns([partial(ask, *pair, "ms") for pair in pairs], seconds)
     return [
         {**subject.about, "batch": batch, **figures(ms, batch), "peak_rss_mb": peak, "machine": machine}
         for (subject, batch), ms, peak in zip(pairs, times, peaks)  # noqa: B905
@@ -217,16 +204,13 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
+    known: dict[str, str] = {}
+    with suppress(OSError):
+        for line in reversed(Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()):
+            known[line.partition(":")[0].strip()] = line.partition(":")[2].strip()
     # "Model" is what a Raspberry Pi says, "Hardware" what phones say.
-    for key in ("model name", "Model", "Hardware"):
-        named = [line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key]
-        if named:
-            return named[0]
-    return platform.processor() or platform.machine()
+    named = (known.get(key, "") for key in ("model name", "Model", "Hardware"))
+    return next(filter(None, named), platform.processor() or platform.machine())
 
 
 def _session(path: Path, threads: int, **settings: Any) -> Any:
@@ -284,8 +268,7 @@ def layers(path: Path, threads: int, **settings: Any) -> dict[str, float]:
 
 def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
     package = "ai_edge_litert" if importlib.util.find_spec("ai_edge_litert") else "tflite_runtime"
-    found = importlib.import_module(f"{package}.interpreter")
-    interpreter = found.Interpreter(str(path), num_threads=threads)
+    interpreter = importlib.import_module(f"{package}.interpreter").Interpreter(str(path), num_threads=threads)
     [source], [result] = interpreter.get_input_details(), interpreter.get_output_details()
     fixed = int(source["shape"][0]) if source["shape_signature"][0] > 0 else None
 
@@ -301,8 +284,7 @@ def _open_tflite(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
         images = noise(shape, source["dtype"])
         return bursts(repeated(lambda: run(images), batch, fixed), seconds)
 
-    version = importlib.metadata.version(package.replace("_", "-"))
-    return {"runtime": "litert", "runtime_version": version}, burst
+    return {"runtime": "litert", "runtime_version": importlib.metadata.version(package.replace("_", "-"))}, burst
 
 
 def repeated(run: Run, batch: int, fixed: int | None) -> Run:
@@ -338,8 +320,8 @@ def _load(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
         precision = json.loads(path.with_name("model.json").read_bytes())["export"]["precision"]
     except (OSError, ValueError, LookupError, TypeError):
         precision = None
-    about = {"model": str(path), **opened, "precision": precision, "threads": threads, "bytes": path.stat().st_size}
-    return about, burst
+    size = path.stat().st_size
+    return {"model": str(path), **opened, "precision": precision, "threads": threads, "bytes": size}, burst
 
 
 def _expanded(names: Sequence[str]) -> list[str]:
