@@ -33,7 +33,12 @@ def one_by_one(truths: Boxes, found: Detections, label: int, size: str, overlap:
     verdicts = []
     for row in mine[np.argsort(-found.scores[mine], kind="stable")][:100]:
         best, chosen = min(overlap, 1 - 1e-10), -1
-        shares = overlaps_of(found.corners[row : row + 1], corners, truths.crowd[theirs])[0]
+        own = found.corners[row].astype(np.float64)
+        shares = overlaps_of(own, corners)[0]
+        # Of a crowd the part of the detection that lies in it (cocoapi, ``maskApi.c``, ``bbIou``).
+        sides = np.minimum(own[2:], corners[:, 2:]) - np.maximum(own[:2], corners[:, :2])
+        inside = np.clip(sides, 0, None).prod(1) / np.prod(own[2:] - own[:2])
+        shares = np.where(truths.crowd[theirs], inside, shares)
         for place in order:
             shared = truths.ignored[theirs[place]] or truths.crowd[theirs[place]]
             if place in taken and not shared:

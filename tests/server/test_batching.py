@@ -31,8 +31,8 @@ class Counting(EnginePredictor):
             self.most = max(self.most, self.held)
         return super().prepare(picture)
 
-    def probabilities(self, prepared: Any) -> Any:
-        found = super().probabilities(prepared)
+    def asked(self, prepared: Any) -> Any:
+        found = super().asked(prepared)
         with self.lock:
             self.held -= len(prepared)
         return found

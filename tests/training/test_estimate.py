@@ -81,6 +81,7 @@ class Silent:
     """A teacher that says nothing of anything."""
 
     mark = "silent"
+    features = 0
 
     def __call__(self, images: Any, preprocessing: Preprocessing, /) -> Any:
         return np.zeros((len(images), 3), np.float32)
