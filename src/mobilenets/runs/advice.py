@@ -84,9 +84,10 @@ def trained_weights(outcome: Outcome) -> str | None:
     if outcome.recipe.model not in {entry.network for entry in PUBLISHED}:
         return None
     network = f"--model {outcome.recipe.model} --width {outcome.recipe.width:g} --weights imagenet"
+    otherwise = "" if outcome.recipe.minutes is not None else " (without a network --minutes 5 may do better than this)"
     return (
         "Start from trained weights: this run began with random ones. With few pictures, trained weights help most, "
-        "and are downloaded once: " + outcome.again(network, same=False)
+        f"and are downloaded once{otherwise}: " + outcome.again(network, same=False)
     )
 
 

@@ -255,6 +255,10 @@ def open_begun(recipe: Recipe, run: Path) -> ChosenWeights:
         found = find(architecture_of(recipe, None))
         if found.why_not is not None:
             log.warning("%s", found.why_not)
+            if recipe.minutes is None and recipe.task == CLASSIFICATION:
+                log.info(
+                    "from scratch --minutes 5 may do better in less time: it takes a smaller network, and pictures"
+                )
         return found
     # A checkpoint holds every weight: the model that the run started from may be gone by then.
     if checkpoint.exists(run):
