@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import logging
 import re
 import time
 import urllib.error
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mobilenets.base.files import sync
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 
 CHUNK = 1 << 18
@@ -20,8 +20,6 @@ TIMEOUT = 30.0  # seconds without a byte before the connection counts as stalled
 ATTEMPTS = 5  # in a row without one new byte
 PAUSE = 0.5  # seconds before the second attempt; doubled after each further failure
 _WAY_ROUND = "get the file another way and pass it with --archive FILE"
-
-log = logging.getLogger("mobilenets")
 
 
 class _BrokenError(Exception):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import errno
 import json
-import logging
 import os
 import re
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 from mobilenets.base.leftovers import ASIDE, clear_once
 from mobilenets.base.lock import try_lock
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError, MobilenetsError
 
 # A full disk, a used up quota, a file larger than the limit allows (ulimit -f); Windows's are mapped onto the first.
@@ -75,8 +75,6 @@ def _of_writing(name: Any, path: Path) -> bool:
     given = Path(name)
     return any(part.startswith(ASIDE) for part in given.parts) or given == path or given in path.parents
 
-
-log = logging.getLogger("mobilenets")
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),

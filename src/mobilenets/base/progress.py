@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 import time
@@ -10,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.base.text import printable
-
-log = logging.getLogger("mobilenets")
 
 
 class Progress:

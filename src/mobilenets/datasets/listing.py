@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from mobilenets.base import mounts
 from mobilenets.base.mounts import Entry
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.pictures import kinds
 
@@ -35,7 +35,6 @@ _LITTER = frozenset(
 _BESIDE = re.compile(r"([:_.]?zone\.identifier|\.aae)$", re.IGNORECASE)
 _VIDEOS = frozenset({".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp"})
 SHOWN = 10
-_log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,14 @@ def say(problems: Sequence[Problem]) -> None:
         shown[problem.kind] += 1
         if shown[problem.kind] <= SHOWN:
             words = (problem.path, problem.detail, problem.kind.replace("_", " "))
-            _log.warning("%s: %s (%s)", *words, extra={"detail": True})
+            log.warning("%s: %s (%s)", *words, extra={"detail": True})
     for kind, number in shown.items():
         if number > SHOWN:
-            _log.warning("and %d more (%s)", number - SHOWN, kind.replace("_", " "))
+            log.warning("and %d more (%s)", number - SHOWN, kind.replace("_", " "))
     for about in others:
         same = others[about]
         which = same[0].path if len(same) == 1 else f"{len(same)} files like {same[0].path}"
-        _log.warning("%s: %s (%s)", which, *about, extra={"detail": True})
+        log.warning("%s: %s (%s)", which, *about, extra={"detail": True})
 
 
 def entries(folder: Path) -> list[Entry]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TypeVar
 from mobilenets.base import mounts
 from mobilenets.base.cells import read_cells, text_of_table, write_cells
 from mobilenets.base.files import nfc, write_bytes
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import Sample, content_hash, relative
 from mobilenets.datasets.listing import Problem
 from mobilenets.errors import InputError
@@ -21,8 +21,6 @@ from mobilenets.errors import InputError
 _HEADER = ["image", "class", "split"]
 _HALVES = ("train", "validation")
 MOST = 1 << 36  # bytes of a split.csv, of a billion pictures
-_log = logging.getLogger("mobilenets")
-
 Name = TypeVar("Name", int, str, Path)
 
 
@@ -113,7 +111,7 @@ def split(
     validation = {*held, *(sample for place in taken for sample in groups[place])}
     copies = sum(len(group) for group in alike if len(group) > 1)
     if copies:
-        _log.info("%d pictures are byte-identical copies; all copies of a picture were kept in the same split", copies)
+        log.info("%d pictures are byte-identical copies; all copies of a picture were kept in the same split", copies)
     return Split(
         tuple(sample for sample in samples if sample not in validation),
         tuple(sample for sample in samples if sample in validation),

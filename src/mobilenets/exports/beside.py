@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from dataclasses import replace
 from pathlib import Path
 
+from mobilenets.base.notes import log
 from mobilenets.exports.formats import write
 from mobilenets.exports.job import Job, Options
 from mobilenets.models.saved import SavedModel
 from mobilenets.runtime.bundle import WEIGHTS, Bundle, write_bundle
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.tasks.registry import find_task
-
-log = logging.getLogger("mobilenets")
 
 
 def write_graph(folder: Path, saved: SavedModel) -> Bundle:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 import os
 import stat
 import sys
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mobilenets.base.cache import cache_folder
-
-log = logging.getLogger("mobilenets")
+from mobilenets.base.notes import log
 
 SWITCH = "MOBILENETS_KERNELS"
 SWITCHES = {"none": "off", "long runs": "auto", "all runs": "on"}

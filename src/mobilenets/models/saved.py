@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mobilenets.base.files import writing
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.detection.detector import Detector
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import nfc, write_json
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.pictures.preprocess import Preprocessing
 from mobilenets.runtime.bar import Bar
@@ -20,8 +20,6 @@ from mobilenets.runtime.detection import Detection
 from mobilenets.runtime.exported import Exported, file_hash
 from mobilenets.runtime.labels import Labels
 from mobilenets.runtime.tie import CONTRACT, contract_hash, contract_of_weights
-
-log = logging.getLogger("mobilenets")
 
 FORMAT = "mobilenets model"
 VERSION = 1

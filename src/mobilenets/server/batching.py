@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,12 @@ from typing import Any
 
 from PIL import Image
 
+from mobilenets.base.notes import log
 from mobilenets.errors import FaultFound, UnreadablePicture
 from mobilenets.pictures.stream import decoding_threads
 from mobilenets.runtime.predictor import EnginePredictor, Pixels
 from mobilenets.server.limits import Limits, busy, check_size
 from mobilenets.server.metrics import Metrics
-
-log = logging.getLogger("mobilenets")
 
 Answer = dict[str, Any]
 

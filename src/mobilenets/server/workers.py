@@ -26,14 +26,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from mobilenets.base.notes import shown
+from mobilenets.base.notes import log, shown
 from mobilenets.base.text import counted
 from mobilenets.errors import InputError, MobilenetsError
 from mobilenets.server.limits import Limits
 from mobilenets.server.run import Server, quiet_forms
 from mobilenets.server.signals import signals
-
-log = logging.getLogger("mobilenets")
 
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Where ``prometheus_client`` keeps the figures of all processes, so that any of them tells the sums."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.layout import find_data
 from mobilenets.datasets.readable import check_readable
@@ -18,8 +18,6 @@ from mobilenets.runs.seen import read_seen
 from mobilenets.runtime.bundle import find_bundle
 from mobilenets.tasks.classification.task import classified
 from mobilenets.tasks.evaluate import evaluate_predictors
-
-log = logging.getLogger("mobilenets")
 
 FEW = 100
 

@@ -8,7 +8,6 @@ There is no checksum of the whole file, because each group of pictures would hav
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import zlib
@@ -20,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base.cache import cache_folder
-
-log = logging.getLogger("mobilenets")
+from mobilenets.base.notes import log
 
 Floats = npt.NDArray[np.float32]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import progress
 from mobilenets.datasets.folder import Sample, content_hashes
 from mobilenets.datasets.loader import Batch, Loader, Share, Targets, in_order
@@ -33,8 +33,6 @@ from mobilenets.pictures.stream import checked, grouped, stream
 from mobilenets.runtime.engines import TOGETHER
 from mobilenets.training.feature_cache import FeatureCache, count_entries, is_kept, look_up, prune
 from mobilenets.training.recipe import Recipe
-
-log = logging.getLogger("mobilenets")
 
 Floats = npt.NDArray[np.float32]
 # What runs the frozen blocks: float32 N×S×S×3 in, N×H×W×C out. And what opens one that computes on the thread that

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-log = logging.getLogger("mobilenets")
+from mobilenets.base.notes import log
 
 INTERRUPTED = 130
 

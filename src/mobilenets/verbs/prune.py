@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mobilenets.base.files import write_json
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.bench.channels import milliseconds, milliseconds_a_channel
 from mobilenets.bench.settings import check_numbers
@@ -46,8 +46,6 @@ from mobilenets.training.importance import Scores, importance
 from mobilenets.training.recipe import Recipe
 from mobilenets.verbs.compare_models import compare_models
 from mobilenets.verbs.train import train
-
-log = logging.getLogger("mobilenets")
 
 PICTURES, BATCH = 1024, 32
 SECONDS = 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import read_given, read_json, write_bytes, write_json
+from mobilenets.base.notes import log
 from mobilenets.bench.models import write_device_script
 from mobilenets.bench.settings import check_numbers
 from mobilenets.datasets.folder import fingerprint
@@ -48,8 +48,6 @@ from mobilenets.training.recipes import load_recipe
 from mobilenets.training.refused import SOFT
 from mobilenets.verbs.shrink_end import RESULT, add_int8, add_run, choose, finish, result_of
 from mobilenets.verbs.shrink_train import Search, climb
-
-log = logging.getLogger("mobilenets")
 
 ASKED = "shrink.json"
 MOST = 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import read_json, write_json
+from mobilenets.base.notes import log
 from mobilenets.base.progress import duration
 from mobilenets.base.shell import quote
 from mobilenets.bench.networks import onnx_bytes
@@ -30,8 +30,6 @@ from mobilenets.shrinking.latency import times
 from mobilenets.tasks.classification.gate import falls
 from mobilenets.verbs.export import REPORT, export
 from mobilenets.verbs.shrink_train import Search
-
-log = logging.getLogger("mobilenets")
 
 SECONDS = 2.0
 RESULT, CHART = "shrink.json", "front.png"

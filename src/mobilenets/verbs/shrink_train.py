@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.base.progress import about
 from mobilenets.bench.channels import milliseconds
 from mobilenets.models.int8 import float_part
@@ -30,8 +30,6 @@ from mobilenets.shrinking.points import Lines
 from mobilenets.training.recipe import AUTO, Recipe
 from mobilenets.verbs.prune import narrowed, narrowed_there, worth
 from mobilenets.verbs.train import train_since
-
-log = logging.getLogger("mobilenets")
 
 SECONDS = 0.5
 # Of a rung's time, what the control may take beyond what all others get, to be trained as long as the run was.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import logging
 import re
 import ssl
 import threading
@@ -13,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.saved import SavedModel
 from mobilenets.weights import hub, published
 from mobilenets.weights.published import Published
 from mobilenets.weights.start import load_published
-
-log = logging.getLogger("mobilenets")
 
 ANSWER = 4.0  # seconds for the first answer
 _OTHERWISE = "give a trained model with --weights MODEL"

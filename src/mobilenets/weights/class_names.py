@@ -5,7 +5,6 @@ That is one per line, numbered, in JSON by place or by name, or in YAML.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.base.files import nfc, read_json, read_text
+from mobilenets.base.notes import log
 from mobilenets.datasets.boxes.yolo import read_yaml
 from mobilenets.errors import InputError
-
-log = logging.getLogger("mobilenets")
 
 _BEFORE = re.compile(r"(\d+)(?:\s*[:,;.)\t]\s*|\s+)(\S.*)")  # "0 apple", "0: apple", "0,apple"
 _AFTER = re.compile(r"(\S.*?)\s*[,;:\t]\s*(\d+)")  # "apple,0"

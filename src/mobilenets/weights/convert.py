@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from mobilenets.base.files import nfc, read_json
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.models.architecture import Architecture
 from mobilenets.models.detection.detector import Detector
@@ -26,8 +26,6 @@ from mobilenets.weights.detector import classes_of
 from mobilenets.weights.layers import TENSORFLOW_INPUT, TORCH_INPUT, Foreign, listed, of_kind, two_classes
 from mobilenets.weights.read import path_in, read
 from mobilenets.weights.recognise import recognise
-
-log = logging.getLogger("mobilenets")
 
 INPUTS = {"tensorflow": TENSORFLOW_INPUT, "torch": TORCH_INPUT}
 # With slim's class 0, the background, or without.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -15,13 +14,12 @@ from mobilenets.base.cache import cache_folder
 from mobilenets.base.download import CHUNK, download
 from mobilenets.base.extras import how_to_install
 from mobilenets.base.files import DiskFull, no_room
+from mobilenets.base.notes import log
 from mobilenets.base.progress import Progress
 from mobilenets.base.progress import progress as progress_bar
 from mobilenets.errors import InputError
 from mobilenets.runtime.exported import file_hash
 from mobilenets.weights.published import KERAS, Published
-
-log = logging.getLogger("mobilenets")
 
 Report = Callable[[int, int | None], None]
 """Called with the bytes done and the bytes in all, or None where nobody knows."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.models.catalog import IMAGENET_CLASSES
 from mobilenets.models.saved import SavedModel, load_model
@@ -13,8 +13,6 @@ from mobilenets.runtime.bundle import DESCRIPTION, WEIGHTS
 
 if TYPE_CHECKING:
     from mobilenets.weights.published import Published
-
-log = logging.getLogger("mobilenets")
 
 NAMED = ("none", "imagenet", "imagenet:timm", "imagenet:keras")
 """What ``open_weights`` takes by name; anything else is a path."""

@@ -20,14 +20,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.notes import log
 from mobilenets.bulk.engines import LOOK, Course
 from mobilenets.bulk.job import Answered, Failed
 from mobilenets.bulk.parts import Part
 from mobilenets.bulk.worker import Worker
 from mobilenets.datasets.shards.remote import address_of
 from mobilenets.errors import InputError, MobilenetsError
-
-log = logging.getLogger("mobilenets")
 
 # Of the package around this module, which is there before it is.
 VERSION: str = sys.modules["mobilenets"].__version__

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 import shutil
 import subprocess
 import tarfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from mobilenets.base.cache import cache_folder
 from mobilenets.base.files import write_bytes
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 
 PACKAGE = "onnxruntime-web"
@@ -25,8 +25,6 @@ INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3j
 # The smallest that runs on the processor of any browser: the module with its loader inside, and the runtime itself.
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 SECONDS = 600  # for npm to fetch 27 MB
-
-log = logging.getLogger("mobilenets")
 
 
 @dataclass(frozen=True)

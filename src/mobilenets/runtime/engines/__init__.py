@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenets.base import fork
+from mobilenets.base.notes import log
 from mobilenets.errors import InputError
 from mobilenets.runtime.bar import DISTANCE
 from mobilenets.runtime.exported import EVIDENCE, Exported
-
-log = logging.getLogger("mobilenets")
 
 Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float32]
