@@ -159,7 +159,9 @@ def test_the_device_script_stands_alone(exported: Path, tmp_path: Path) -> None:
     assert {row["precision"] for row in rows} == {"float32"}
 
 
-@pytest.mark.parametrize(("name", "words"), [("nowhere.onnx", "give a file"), ("junk.onnx", "cannot be opened")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("nowhere.onnx", "there is no such file"), ("junk.onnx", "cannot be opened")]
+)
 def test_the_device_script_says_what_is_wrong(name: str, words: str, tmp_path: Path) -> None:
     script = write_device_script(tmp_path / "bench.py")
     (tmp_path / "junk.onnx").write_bytes(b"junk")

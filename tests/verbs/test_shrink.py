@@ -163,3 +163,20 @@ def test_untrained_candidates_are_written_for_a_device(
     names = {path.name for path in out.iterdir()}
     assert {"bench.py", "run-32.onnx", "run-32-int8.onnx"} < names and len(names) == 7
     assert main(command) == 2 and "is there already" in capsys.readouterr().err
+    assert main([*command, "--minutes", "2"]) == 2
+    assert "minutes: without effect where candidates are only written" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clock")
+def test_stopped_while_candidates_are_written_nothing_is_left(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> Path:
+        raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"most": 1, "write": tmp_path / "device"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(verb, "write_device_script", stopped)
+        verb.shrink(trained.run, trained.data, **settings)
+    assert not list(tmp_path.iterdir())
+    assert verb.shrink(trained.run, trained.data, **settings)["written"] == str(tmp_path / "device")

@@ -305,7 +305,9 @@ OPENERS = {".onnx": _open_onnx, ".tflite": _open_tflite}
 
 
 def _load(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
-    if not path.is_file() or path.suffix not in OPENERS:
+    if not path.is_file():
+        raise Unusable(f"{path}: there is no such file")
+    if path.suffix not in OPENERS:
         raise Unusable(f"{path}: give a file that ends in {' or '.join(OPENERS)}")
     try:
         opened, burst = OPENERS[path.suffix](path, threads)
@@ -352,6 +354,8 @@ def main() -> int:
         for model in _expanded(options.models):
             for threads in options.threads:
                 subjects.append(Subject([sys.executable, __file__, model, "--threads", str(threads), "--child"]))
+        seconds = len(subjects) * len(set(options.batch)) * options.seconds
+        print(f"{len(subjects)} models to measure, at least {seconds:.0f} s", file=sys.stderr)
         rows, status = measure(subjects, options.batch, options.seconds), 0
         for row in rows:
             if options.layers and row["batch"] == 1 and row["runtime"] == "onnxruntime":

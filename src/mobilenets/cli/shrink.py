@@ -16,7 +16,7 @@ def _arguments(parser: Parser) -> None:
     add_run(parser, "--data")
     add = parser.add_argument
     add("--within", metavar="LIMIT", help="what it may take at most: 15ms, 2MB or 60MMACs (default: no limit)")
-    add("--device", metavar="JSON", help="times of a device, by `mobilenets benchmark --device-script`")
+    add("--device", metavar="JSON", help="times of a device, by the bench.py that --write writes")
     add("--minutes", type=float, metavar="M", help="how long all may take (default: as long as it needs)")
     add("--out", metavar="DIR", help="folder of the export to write (default: RUN-shrunk)")
     add("--candidates", dest="most", type=int, default=12, metavar="N", help="how many are trained (default: 12)")

@@ -14,7 +14,7 @@ from mobilenets.errors import InputError
 from mobilenets.models.prune import Group
 from mobilenets.shrinking.candidates import FLOAT, INT8
 
-HINT = "give what `python bench.py MODEL.onnx` printed on the device (mobilenets benchmark --device-script bench.py)"
+HINT = "give what `python bench.py MODEL.onnx` printed on the device (mobilenets shrink RUN --data DATA --write DIR)"
 
 
 RUNTIME = "onnxruntime"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.base.drafts import drafting, publish
 from mobilenets.base.files import read_given, read_json, write_bytes, write_json
 from mobilenets.base.notes import log
 from mobilenets.bench.models import write_device_script
@@ -117,6 +118,9 @@ def shrink(
     check_numbers("epochs", [1 if epochs is None else epochs], 1_000_000)
     saved = open_to_go_on(run, "shrunk")
     if write is not None:
+        for name, given in {"device": device, "minutes": minutes, "out": out, "epochs": epochs}.items():
+            if given is not None:
+                raise InputError(f"{name}: without effect where candidates are only written; leave it or --write out")
         return _write_candidates(saved, most, limit, Path(write), threads)
     folder = folder_beside(run, out, "shrunk")
     work = folder.with_name(f"{folder.name}-candidates")
@@ -330,8 +334,7 @@ def _write_candidates(saved: SavedModel, most: int, limit: Limit | None, folder:
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: is there already; choose another folder for --write")
     run, classes = saved.network.architecture, saved.network.classes
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as work:
+    with drafting(folder) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as work:
         known = _timed(saved, Lines(Path(work) / POINTS), None, None, most, threads, Path(work))
         likely = _fitting(known, limit, hoped=True)
         whole = whole_of(run)
@@ -339,8 +342,9 @@ def _write_candidates(saved: SavedModel, most: int, limit: Limit | None, folder:
         names = [whole, *shortlist(offers, most, None, limited=limit is not None and limit.what != "ms")]
         for one, precision in itertools.product(dict.fromkeys(names), (FLOAT, INT8)):
             content = onnx_file(architecture_of(one, run, classes), classes, precision, Path(work))
-            write_bytes(folder / f"{one.name}{'' if precision == FLOAT else f'-{precision}'}.onnx", content)
-    write_device_script(folder / "bench.py")
+            write_bytes(draft / f"{one.name}{'' if precision == FLOAT else f'-{precision}'}.onnx", content)
+        write_device_script(draft / "bench.py")
+        publish(draft, folder, "bench.py")
     files = sorted(path.name for path in folder.glob("*.onnx"))
     return {
         "written": str(folder),

@@ -11,6 +11,7 @@ from typing import Any
 
 from mobilenets.base.notes import log
 from mobilenets.base.progress import about
+from mobilenets.base.text import counted
 from mobilenets.bench.channels import milliseconds
 from mobilenets.models.int8 import float_part
 from mobilenets.models.network import Network
@@ -120,7 +121,9 @@ def _rung(search: Search, entries: Sequence[Candidate], rung: int, left: int) ->
             log.info("%s: not trained, because the time is up", candidate.name)
             continue
         began = time.monotonic()
-        log.info("round %d, %d of %d: %s for %d epochs", rung + 1, place + 1, len(chosen), candidate.name, epochs)
+        log.info(
+            "round %d, %d of %d: %s for %s", rung + 1, place + 1, len(chosen), candidate.name, counted(epochs, "epoch")
+        )
         if _train(search, candidate, rung, epochs, began):
             done.add(candidate.name)
     return [one for one in chosen if one.name in done]
@@ -138,7 +141,13 @@ def _plan(search: Search, entries: Sequence[Candidate], rung: int, left: int) ->
         longer = int(min(search.whole, AS_LONG * seconds / an_epoch)) if rung == 0 and an_epoch else 0
         most = epochs_of(search.longest, rung + left)[rung]
         count, epochs = fitting(seconds - longer * an_epoch, search.pace, macs, search.pictures, most)
-        log.info("round %d: %d candidates for %d epochs, in %s", rung + 1, count, epochs, about(seconds))
+        log.info(
+            "round %d: %s for %s, in %s",
+            rung + 1,
+            counted(count, "candidate"),
+            counted(epochs, "epoch"),
+            about(seconds),
+        )
     chosen = list(entries[:count])
     if chosen == [search.control] and len(entries) > 1 and not math.isinf(seconds):
         # What goes on from the run needs less time to be good than the control, which is there to be compared with.
