@@ -355,7 +355,8 @@ def main() -> int:
             for threads in options.threads:
                 subjects.append(Subject([sys.executable, __file__, model, "--threads", str(threads), "--child"]))
         seconds = len(subjects) * len(set(options.batch)) * options.seconds
-        print(f"{len(subjects)} models to measure, at least {seconds:.0f} s", file=sys.stderr)
+        count = f"{len(subjects)} model{'s' * (len(subjects) != 1)}"
+        print(f"{count} to measure, at least {seconds:.0f} s", file=sys.stderr)
         rows, status = measure(subjects, options.batch, options.seconds), 0
         for row in rows:
             if options.layers and row["batch"] == 1 and row["runtime"] == "onnxruntime":
