@@ -18,7 +18,7 @@ import onnxruntime
 from report import arguments, heads, machine, row, versions
 
 from mobilenets.bench.channels import milliseconds
-from mobilenets.bench.latency import _onnx, _session, in_turns, layers
+from mobilenets.bench.latency import burst_of, in_turns, layers, session_of
 from mobilenets.bench.networks import onnx_bytes
 from mobilenets.models.network import Network
 from mobilenets.models.prune import groups
@@ -39,7 +39,7 @@ def written(network: Network, folder: Path, name: str) -> Path:
 
 def there(files: list[Path]) -> list[float]:
     """Time files on the device, in turns."""
-    runs = [_onnx(_session(file, 1, **LEVEL), file) for file in files]
+    runs = [burst_of(session_of(file, 1, **LEVEL), file) for file in files]
     return [float(np.median(times)) for times in in_turns([partial(run, 1) for run in runs], SECONDS)]
 
 

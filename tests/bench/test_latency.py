@@ -106,7 +106,7 @@ def test_layers_take_parts_of_the_microseconds_that_a_profile_counts(
     profile.write_text(json.dumps(events))
     source = SimpleNamespace(name="images", type="tensor(float)", shape=[1, 2, 2, 3])
     session = SimpleNamespace(get_inputs=lambda: [source], run=lambda *_: None, end_profiling=lambda: str(profile))
-    monkeypatch.setattr(latency, "_session", lambda *_, **__: session)
+    monkeypatch.setattr(latency, "session_of", lambda *_, **__: session)
     assert latency.layers(tmp_path, 1) == {"a": pytest.approx(0.0025, abs=1e-4), "b": pytest.approx(0.007)}
     profile.write_text(profile.read_text()[:-20])  # the disk was full
     with pytest.raises(ValueError, match="Unterminated"):

@@ -213,7 +213,8 @@ def _processor() -> str:
     return next(filter(None, named), platform.processor() or platform.machine())
 
 
-def _session(path: Path, threads: int, **settings: Any) -> Any:
+def session_of(path: Path, threads: int, **settings: Any) -> Any:
+    """Open an ONNX file; ``settings`` are further ones of ONNX Runtime's session."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its maker
     import onnxruntime
 
@@ -223,7 +224,8 @@ def _session(path: Path, threads: int, **settings: Any) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _onnx(session: Any, path: Path) -> Burst:
+def burst_of(session: Any, path: Path) -> Burst:
+    """Give what runs a session on noise; raises ``Unusable`` for one that takes no pictures."""
     [source] = session.get_inputs()
     kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
     if source.type not in kinds:
@@ -239,7 +241,7 @@ def _onnx(session: Any, path: Path) -> Burst:
 
 
 def _open_onnx(path: Path, threads: int) -> tuple[dict[str, Any], Burst]:
-    burst = _onnx(_session(path, threads), path)
+    burst = burst_of(session_of(path, threads), path)
     return {"runtime": "onnxruntime", "runtime_version": sys.modules["onnxruntime"].__version__}, burst
 
 
@@ -251,8 +253,8 @@ def layers(path: Path, threads: int, **settings: Any) -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory() as folder:
         profile = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
-        session = _session(path, threads, **profile, **settings)
-        burst = _onnx(session, path)
+        session = session_of(path, threads, **profile, **settings)
+        burst = burst_of(session, path)
         for _ in range(PROFILED):
             burst(1, 0.0)
         events = json.loads(Path(session.end_profiling()).read_bytes())

@@ -44,6 +44,11 @@ class Group:
     field: str
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that make, filter and read them."""
+        return (self.name, *self.filters, *self.readers)
+
+    @property
     def last(self) -> str:
         """The convolution that gives them as they are read, but for a gate."""
         return self.filters[-1] if self.filters else self.name

@@ -255,7 +255,7 @@ def open_begun(recipe: Recipe, run: Path) -> ChosenWeights:
         found = find(architecture_of(recipe, None))
         if found.why_not is not None:
             log.warning("%s", found.why_not)
-            if recipe.minutes is None and recipe.task == CLASSIFICATION:
+            if recipe.minutes is None and recipe.folds is None and recipe.task == CLASSIFICATION:
                 log.info(
                     "from scratch --minutes 5 may do better in less time: it takes a smaller network, and pictures"
                 )

@@ -102,13 +102,14 @@ def open_teacher(place: str, device: torch.device, features: bool) -> TeacherMod
         engine = open_engine(folder, file, None, 1)
         return TeacherModel(place, EnginePredictor(bundle, engine, file), file.sha256[file.file], on_device=False)
     saved, mark = load_classifier(path), file_hash(folder / WEIGHTS)
-    in_torch = NetworkEngine(saved.network, device)
-    if features:
-        on_device = device.type != "cpu"
+    on_device = device.type != "cpu"
+    if features or on_device:
+        in_torch = NetworkEngine(saved.network, device)
+        predictor = EnginePredictor(bundle, in_torch)
+        if not features:
+            return TeacherModel(place, predictor, mark, on_device)
         both = partial(_both, in_torch) if on_device else _both_in_onnx(saved)
-        return TeacherModel(place, EnginePredictor(bundle, in_torch), mark, on_device, saved.network.features, both)
-    if device.type != "cpu":
-        return TeacherModel(place, EnginePredictor(bundle, in_torch), mark, on_device=True)
+        return TeacherModel(place, predictor, mark, on_device, saved.network.features, both)
     with tempfile.TemporaryDirectory(prefix="mobilenets-") as aside:
         # Written anew, because the file beside the weights may be of others, or missing.
         written = graph_of(saved, Path(aside))

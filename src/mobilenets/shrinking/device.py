@@ -1,4 +1,4 @@
-"""Times of another device, from the JSON that ``benchmark --device-script`` prints there."""
+"""Times of another device, from the JSON that ``bench.py`` prints there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from mobilenets.models.prune import Group
 from mobilenets.shrinking.candidates import FLOAT, INT8
 
 HINT = "give what `python bench.py MODEL.onnx` printed on the device (mobilenets shrink RUN --data DATA --write DIR)"
-
-
 RUNTIME = "onnxruntime"
 # How large the file of the same network may be, by its size here. An export also holds what finds "none of these".
 SAME, SAME_EXPORT = (0.9, 1.1), (0.8, 2.0)
@@ -31,23 +29,20 @@ class Layers:
 
     def a_channel(self, groups: Sequence[Group]) -> dict[str, float]:
         """Give what one channel of each group takes: its part of the layers that make, filter and read it."""
-        return {
-            group.name: sum(self._layer(name) for name in (group.name, *group.filters, *group.readers)) / group.channels
-            for group in groups
-        }
+        return {group.name: sum(map(self._layer, group.layers)) / group.channels for group in groups}
 
     def without(self, groups: Sequence[Group], left: Mapping[str, int]) -> float:
         """Give the milliseconds with so many channels ``left`` of the groups, by name."""
         # A layer may read the channels of one group and make those of the next: then both shares of it are left.
         shares: dict[str, float] = {}
         for group in groups:
-            for name in (group.name, *group.filters, *group.readers):
+            for name in group.layers:
                 shares[name] = shares.get(name, 1.0) * left[group.name] / group.channels
         return self.whole - sum((1 - share) * self._layer(name) for name, share in shares.items())
 
     def refuse_others(self, groups: Sequence[Group], place: Path) -> None:
         """Raise ``InputError`` where a layer of the groups has no time: else it would be taken to cost nothing."""
-        wanted = dict.fromkeys(name for group in groups for name in (group.name, *group.filters, *group.readers))
+        wanted = dict.fromkeys(name for group in groups for name in group.layers)
         lacking = [name for name in wanted if not any(part in self.parts for part in _called(name))]
         if lacking:
             raise InputError(
